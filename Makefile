@@ -1,0 +1,52 @@
+# hpcp-mpi: what people do with a clone. A bare Debian or Ubuntu with python3 and make is enough to start.
+#
+#   make demo    copy a real tree with 4 MPI ranks and verify it with another tool
+#                SRC=/usr/share  DST=<fresh directory>  RANKS=4  KEEP=1 (keep the fresh directory)
+#   make test    style, types and all tests, under MPICH and Open MPI     (ARGS='-k steal' for some of them)
+#   make check   style and types only
+#   make bench   benchmarks                                               (ARGS=... goes to tests.bench)
+#   make clean   remove what the targets above made here
+
+RANKS ?= 4
+SRC ?= /usr/share
+DST ?=
+ARGS ?=
+export SRC DST RANKS KEEP
+
+.PHONY: demo test check bench clean packages
+
+demo: .venv/.ready
+	@sh tests/demo.sh
+
+# The packages come first: without gcc and the like, tests could only be skipped.
+test: packages .venv/.ready-test .venv-openmpi/.ready-test
+	@$(MAKE) --no-print-directory check
+	.venv/bin/python -m pytest $(ARGS)
+
+check: .venv/.ready-test
+	.venv/bin/python -m ruff check .
+	.venv/bin/python -m mypy
+
+bench: .venv/.ready-test
+	.venv/bin/python -m tests.bench $(ARGS)
+
+clean:
+	rm -rf .venv .venv-openmpi .venv-hpcp build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find hpcp_mpi tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+packages:
+	@sh tests/debian-packages.sh tests/debian-packages.txt
+
+# Two environments, because the wheels of MPICH and Open MPI both install mpiexec. The marks are renewed when the
+# dependencies may have changed.
+.venv/.ready: pyproject.toml tests/make-venv.sh
+	@sh tests/make-venv.sh .venv mpich
+	@touch $@
+
+.venv/.ready-test: pyproject.toml tests/make-venv.sh
+	@sh tests/make-venv.sh .venv mpich,test
+	@touch .venv/.ready $@
+
+.venv-openmpi/.ready-test: pyproject.toml tests/make-venv.sh
+	@sh tests/make-venv.sh .venv-openmpi openmpi,test
+	@touch $@

@@ -1,0 +1,5 @@
+"""python -m hpcp_mpi"""
+
+from hpcp_mpi.cli.main import console
+
+console()

@@ -1,0 +1,1 @@
+"""The command line: parser, main program, progress and report."""

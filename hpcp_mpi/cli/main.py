@@ -1,0 +1,82 @@
+"""The program: rank 0 reads the command line, leads and prints; the other ranks follow."""
+
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import NoReturn
+
+from hpcp_mpi.cluster.launcher import first_task
+from hpcp_mpi.cluster.signals import StopRequest, watched
+from hpcp_mpi.cluster.wire import Wire
+from hpcp_mpi.operations.session import connect, lead, serve
+from hpcp_mpi.vocab.errors import EXIT_OK, FatalError
+
+
+def console() -> NoReturn:
+    """The console script."""
+    code = main(sys.argv[1:], os.environ)
+    sys.stdout.flush()
+    sys.exit(code)
+
+
+def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Run the command line; return the exit code."""
+    try:
+        wire = connect(environment)
+    except FatalError as error:
+        if first_task(environment):  # once, not once per task
+            _complain(error)
+        return error.exit_code
+    stop = StopRequest()
+    with watched(stop):
+        if wire is not None and wire.rank > 0:
+            return _follow(wire, stop)
+        try:
+            return lead(wire, lambda ends: _lead(arguments, ends, stop), stop)
+        except FatalError as error:
+            _complain(error)
+            return error.exit_code
+
+
+def _follow(wire: Wire, stop: StopRequest) -> int:
+    try:
+        serve(wire, stop)
+    finally:
+        wire.close()
+    return EXIT_OK  # rank 0's exit code speaks for all
+
+
+def _complain(error: FatalError) -> None:
+    print(f"hpcp-mpi: {error}", file=sys.stderr)
+
+
+def _lead(arguments: Sequence[str], wire: Wire, stop: StopRequest) -> int:
+    # Imported here, as only rank 0 needs them: a thousand ranks that import are a load for the file system.
+    from hpcp_mpi.cli.parser import Request, parse
+    from hpcp_mpi.operations.copy import lead_copy
+    from hpcp_mpi.operations.tools import exclude_lines
+
+    request: Request = parse(arguments, exclude_lines)
+    if request.version:
+        from hpcp_mpi.cli.versions import describe
+
+        print(describe())
+        return EXIT_OK
+    from hpcp_mpi.cli import report as reporting
+    from hpcp_mpi.cli.progress import watcher_for
+
+    watcher = watcher_for(request.progress_interval)
+    try:
+        report = lead_copy(wire, request.sources, request.destination, request.options, stop, watcher)
+    finally:
+        watcher.close()
+    for line in reporting.item_lines(report):
+        print(line)
+    for line in reporting.problem_lines(report):
+        print(line, file=sys.stderr)
+    print(reporting.table(report), flush=True)
+    if request.json:
+        reporting.write_json(report, request.json)
+    print(time.strftime("%Y-%m-%d %H:%M:%S"), reporting.last_line(report), file=sys.stderr, flush=True)
+    return report.exit_code

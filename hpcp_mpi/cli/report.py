@@ -1,0 +1,109 @@
+"""What came out, for a reader: the changes, the failures by kind, and a short table."""
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from hpcp_mpi.cli.sizes import duration, size
+from hpcp_mpi.vocab.errors import EXIT_CODES, FatalError
+from hpcp_mpi.vocab.names import shown
+from hpcp_mpi.vocab.report import Report
+from hpcp_mpi.vocab.tally import Tally
+
+_IN_FULL = 5  # of a kind
+
+
+def item_lines(report: Report) -> Iterable[str]:
+    """Yield what was or would be changed, as rsync -i does, sorted by path."""
+    for change, path, target in sorted(report.outcome.items, key=lambda item: item[1]):
+        arrow = " => " if change.startswith("h") else " -> "
+        yield f"{change} {shown(path)}{arrow + shown(target) if target else ''}"
+
+
+def problem_lines(report: Report) -> Iterable[str]:
+    """Yield failures and notes, five of a kind in full and then counted."""
+    kinds: dict[str, list[bytes]] = {}
+    for failure in report.failures:
+        kinds.setdefault(failure.reason, []).append(failure.path)
+    yield from _grouped("failed", kinds)
+    notes: dict[str, list[bytes]] = {}
+    for path, note in report.outcome.notes:
+        notes.setdefault(note, []).append(path)
+    yield from _grouped("note", notes)
+
+
+def _grouped(word: str, kinds: dict[str, list[bytes]]) -> Iterable[str]:
+    for reason, paths in kinds.items():
+        for path in paths[:_IN_FULL]:
+            yield f"{word}: {shown(path)}: {reason}"
+        if len(paths) > _IN_FULL:
+            yield f"{word}: … and {len(paths) - _IN_FULL:,} more: {reason} (--json lists all)"
+
+
+def table(report: Report) -> str:
+    """Return the end table."""
+    outcome, seconds = report.outcome, max(report.seconds, 1e-6)
+    copied = outcome.copied
+    rows = [
+        ("", "files", "directories", "links", "other", "bytes"),
+        ("found", *_row(report.scanned)),
+        ("would copy" if report.dry_run else "copied", *_row(copied)),
+        ("metadata only", *_row(outcome.updated)),
+        ("identical", *_row(outcome.skipped)),
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(6)]
+    lines = ["  ".join(_cell(text, width, at) for at, (text, width) in enumerate(zip(row, widths, strict=True))).rstrip()
+             for row in rows]  # fmt: skip
+    failed = f"failed: {len(outcome.failures):,}"
+    lines.append(f"hard links made: {outcome.linked:,}   {failed}   notes: {len(outcome.notes):,}")
+    lines.append(
+        f"time: {duration(report.seconds)} (scan {duration(report.scan_seconds)})   "
+        f"rate: {size(copied.bytes / seconds)}/s, {copied.files / seconds:,.0f} files/s"
+    )
+    lines.append(f"chunks: {report.chunks:,}   steals: {report.steals:,}   messages: {report.messages:,}")
+    lines += _ranks(report)
+    return "\n".join(lines)
+
+
+def _cell(text: str, width: int, column: int) -> str:
+    return text.ljust(width) if column == 0 else text.rjust(width)
+
+
+def _row(tally: Tally) -> tuple[str, ...]:
+    return (
+        f"{tally.files:,}",
+        f"{tally.directories:,}",
+        f"{tally.links:,}",
+        f"{tally.specials:,}",
+        size(tally.bytes),
+    )
+
+
+def _ranks(report: Report) -> Iterable[str]:
+    shares = report.ranks if len(report.ranks) <= 16 else sorted(report.ranks, key=lambda each: -each.seconds)[:16]
+    for share in shares:
+        busy = 100 * share.seconds / max(report.seconds * share.slots, 1e-6)
+        yield (
+            f"rank {share.rank} on {share.node}: {share.copied.files:,} files, {size(share.copied.bytes)}, "
+            f"{share.chunks:,} chunks ({share.stolen:,} stolen), {share.slots} slots, busy {min(busy, 100):.0f} %"
+        )
+    if len(report.ranks) > len(shares):
+        yield f"… and {len(report.ranks) - len(shares)} more ranks, less busy than these (--json lists all)"
+
+
+def last_line(report: Report) -> str:
+    """Return how it ended, in one line."""
+    code = report.exit_code
+    what = f"{len(report.failures):,} entries failed" if report.failures and not report.stopped else EXIT_CODES[code]
+    return f"hpcp-mpi: {what}" + (f" (exit code {code})" if code else "")
+
+
+def write_json(report: Report, path: Path) -> None:
+    """Write the report for machines. An old file is replaced in one step. Raises FatalError."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        beside.write_text(json.dumps(report.as_dict(), indent=1) + "\n")
+        os.replace(beside, path)
+    except OSError as error:
+        raise FatalError(f"cannot write the report to {path}: {error.strerror}") from None

@@ -1,0 +1,36 @@
+"""Amounts as people write and read them."""
+
+_FACTORS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
+
+
+def parse_size(text: str) -> int:
+    """Return bytes for `65536`, `64K`, `64KiB`, `1.5G` (powers of 1024). Raises ValueError."""
+    word = text.strip().upper().removesuffix("IB").removesuffix("B")
+    unit = word[-1:] if word[-1:].isalpha() else ""
+    if unit not in _FACTORS:
+        raise ValueError(f"not a size: {text!r}; write it as 65536, 64K, 512M or 2G")
+    try:
+        size = float(word.removesuffix(unit)) * _FACTORS[unit]
+    except ValueError:
+        raise ValueError(f"not a size: {text!r}; write it as 65536, 64K, 512M or 2G") from None
+    if size < 0:
+        raise ValueError(f"a size cannot be negative: {text!r}")
+    return int(size)
+
+
+def size(count: float) -> str:
+    """Return bytes as `1.23 GiB`."""
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if count < 1024:
+            return f"{count:.0f} B" if unit == "B" else f"{count:.2f} {unit}"
+        count /= 1024
+    return f"{count:.2f} PiB"
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as `1h02m03s`, `2m03s`, `4.2s`."""
+    if seconds < 60:
+        return f"{seconds:.1f}s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02}m{rest:02}s" if hours else f"{minutes}m{rest:02}s"

@@ -1,0 +1,31 @@
+"""What -V prints: the versions of everything that takes part."""
+
+import platform
+from importlib import metadata
+
+from hpcp_mpi import __version__
+from hpcp_mpi.operations.tools import tool_versions
+
+
+def describe() -> str:
+    """Return a line for each part."""
+    lines = [f"hpcp-mpi {__version__}, Python {platform.python_version()}", f"mpi4py {_package('mpi4py')}"]
+    lines.append(f"MPI library: {_library()}")
+    lines += [f"{name} {_package(name)}" for name in ("xxhash", "numpy", "rich")]
+    lines += [f"{name}: {version or 'not found'}" for name, version in tool_versions().items()]
+    return "\n".join(lines)
+
+
+def _package(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "not found"
+
+
+def _library() -> str:
+    try:
+        from hpcp_mpi.cluster.mpi import library_version
+    except (ImportError, RuntimeError) as error:
+        return f"cannot be loaded ({str(error).strip().splitlines()[0]})"
+    return library_version()

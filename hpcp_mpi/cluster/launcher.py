@@ -1,0 +1,67 @@
+"""Who started this process, and with how many others?
+
+A launcher of the wrong flavour gives every task a world of its own: N copies of "rank 0 of 1", each copying everything.
+Its environment variables tell what it meant.
+"""
+
+from collections.abc import Mapping
+
+from hpcp_mpi.vocab.errors import FatalError
+
+# (variable with the number of tasks, who sets it). Slurm's is the step's: inside a batch script there is none.
+_SIZES = (
+    ("OMPI_COMM_WORLD_SIZE", "Open MPI's mpirun"),
+    ("PMI_SIZE", "a PMI launcher (mpiexec of MPICH or Intel MPI, or srun --mpi=pmi2)"),
+    ("MV2_COMM_WORLD_SIZE", "MVAPICH's mpirun"),
+    ("PALS_NRANKS", "PALS"),
+    ("FLUX_JOB_SIZE", "Flux"),
+    ("SLURM_STEP_NUM_TASKS", "srun"),
+)
+_RANKS = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "MV2_COMM_WORLD_RANK", "PALS_RANKID", "SLURM_PROCID")
+_OTHERS = ("PMIX_RANK", "PMI_FD", "PMI_PORT")  # say that there is a launcher, not how many tasks
+
+_SLURM = "With srun, name the flavour: srun --mpi=pmi2 for MPICH and Intel MPI, --mpi=pmix for Open MPI."
+_REMEDY = (
+    f"{_SLURM} With mpiexec, use the one that belongs to the MPI library that mpi4py loads "
+    "(hpcp-mpi -V names it; python -m pip install 'hpcp-mpi[mpich]' installs one with its mpiexec)."
+)
+
+
+def tasks(environment: Mapping[str, str]) -> tuple[int, str]:
+    """Return how many tasks a launcher says it started, and who it is; (1, "") where there is none."""
+    counts = [(int(value), who) for name, who in _SIZES if (value := environment.get(name, "")).isdigit()]
+    return max(counts, default=(1, ""))
+
+
+def launched(environment: Mapping[str, str]) -> bool:
+    """Tell whether a launcher started this process, so that MPI is to be used."""
+    return any(name in environment for name, _ in _SIZES) or any(name in environment for name in _OTHERS)
+
+
+def first_task(environment: Mapping[str, str]) -> bool:
+    """Tell whether this is the task that speaks for all when MPI cannot say who it is."""
+    ranks = [environment[name] for name in _RANKS if name in environment]
+    return all(rank == "0" for rank in ranks)
+
+
+def refuse_lonely_tasks(environment: Mapping[str, str], world: int) -> None:
+    """Raise FatalError if a launcher started several tasks and this one is alone in its world."""
+    count, who = tasks(environment)
+    if world == 1 and count > 1:
+        raise FatalError(
+            f"{who} started {count} tasks, but each of them is alone in a world of its own: "
+            "every one would copy everything",
+            _REMEDY,
+        )
+
+
+def no_mpi(environment: Mapping[str, str], error: ImportError | RuntimeError) -> FatalError | None:
+    """Return what to say when MPI cannot be loaded; None if this process is alone, and needs none."""
+    count, who = tasks(environment)
+    if count <= 1:
+        return None
+    return FatalError(
+        f"{who} started {count} tasks, but MPI cannot be loaded: {error}",
+        "Install mpi4py and an MPI library (python -m pip install 'hpcp-mpi[mpich]'), or load the site's MPI module. "
+        + _SLURM,
+    )

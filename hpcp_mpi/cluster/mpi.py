@@ -1,0 +1,86 @@
+"""MPI: the only importer of mpi4py.
+
+A blocking receive spins and burns the core that `cp` needs (an idle rank in recv takes 33-46 % of one), so everything
+polls, with sleeps between. Only the rank's main thread calls MPI.
+"""
+
+import os
+import socket
+import sys
+import threading
+import time
+
+import mpi4py
+
+mpi4py.rc.thread_level = "funneled"  # set before MPI is initialised, that is: before the next import
+mpi4py.rc.recv_mprobe = False
+
+from mpi4py import MPI  # noqa: E402
+
+from hpcp_mpi.stealing.messages import Message  # noqa: E402
+
+_TAG = 7
+_CLOSING = 60.0  # seconds
+
+
+class MpiWire:
+    """This process as a rank of the world."""
+
+    def __init__(self) -> None:
+        self._comm = MPI.COMM_WORLD.Dup()  # a world of our own, also inside somebody's MPI program
+        self.rank: int = self._comm.Get_rank()
+        self.size: int = self._comm.Get_size()
+        self.node = socket.gethostname()
+        self.mates = self._count_mates() if self.size > 1 else 1
+        self._sending: list[MPI.Request] = []
+        self._woken = threading.Event()
+        self._status = MPI.Status()
+
+    def _count_mates(self) -> int:
+        """Count the ranks of this node that are bound to the same CPUs as this one."""
+        node = self._comm.Split_type(MPI.COMM_TYPE_SHARED)
+        try:
+            mine = frozenset(os.sched_getaffinity(0))
+            return sum(other == mine for other in node.allgather(mine))
+        finally:
+            node.Free()
+
+    def send(self, rank: int, message: Message) -> None:
+        self._sending = [request for request in self._sending if not request.Test()]
+        self._sending.append(self._comm.isend(message, dest=rank, tag=_TAG))
+
+    def receive(self) -> tuple[int, Message] | None:
+        if not self._comm.Iprobe(MPI.ANY_SOURCE, _TAG, self._status):
+            return None
+        source = self._status.Get_source()
+        message: Message = self._comm.recv(source=source, tag=_TAG)
+        return source, message
+
+    def wait(self, seconds: float) -> None:
+        self._woken.wait(seconds)
+        self._woken.clear()
+
+    def wake(self) -> None:
+        self._woken.set()
+
+    def abort(self, code: int) -> None:
+        MPI.COMM_WORLD.Abort(code)
+
+    def close(self) -> None:
+        """Finish sending and leave together. Polls: a blocking barrier would spin while others still copy.
+
+        A rank that never comes is lost, and the job is ended by force.
+        """
+        barrier = self._comm.Ibarrier()
+        deadline = time.monotonic() + _CLOSING
+        while not (barrier.Test() and all(request.Test() for request in self._sending)):
+            if time.monotonic() > deadline:
+                print(f"hpcp-mpi: rank {self.rank} on {self.node}: other ranks do not end", file=sys.stderr)
+                self.abort(1)
+            self._woken.wait(0.002)
+        self._comm.Free()
+
+
+def library_version() -> str:
+    """Return the name and version of the MPI library."""
+    return MPI.Get_library_version().strip().splitlines()[0].strip("\x00 ")

@@ -1,0 +1,52 @@
+"""A cluster inside one process: ranks are threads. What a run without MPI uses, and tests."""
+
+import os
+import socket
+import threading
+from collections import deque
+
+from hpcp_mpi.stealing.messages import Message
+
+
+class ThreadWire:
+    """One rank's end of a cluster of threads."""
+
+    def __init__(self, rank: int, peers: "list[ThreadWire]") -> None:
+        self.rank = rank
+        self.node = socket.gethostname()
+        self.mates = 1
+        self._peers = peers
+        self._inbox: deque[tuple[int, Message]] = deque()
+        self._woken = threading.Event()
+
+    @property
+    def size(self) -> int:
+        return len(self._peers)
+
+    def send(self, rank: int, message: Message) -> None:
+        peer = self._peers[rank]
+        peer._inbox.append((self.rank, message))
+        peer._woken.set()
+
+    def receive(self) -> tuple[int, Message] | None:
+        return self._inbox.popleft() if self._inbox else None
+
+    def wait(self, seconds: float) -> None:
+        self._woken.wait(seconds)
+        self._woken.clear()
+
+    def wake(self) -> None:
+        self._woken.set()
+
+    def close(self) -> None:
+        """Nothing to leave."""
+
+    def abort(self, code: int) -> None:
+        os._exit(code)
+
+
+def thread_cluster(size: int) -> list[ThreadWire]:
+    """Return the ends of a cluster of size ranks."""
+    peers: list[ThreadWire] = []
+    peers.extend(ThreadWire(rank, peers) for rank in range(size))
+    return peers

@@ -1,0 +1,75 @@
+"""Running other programs: the only user of subprocess.
+
+A program is started without `preexec_fn`, so that Python uses vfork: MPI libraries do not survive a fork.
+"""
+
+import os
+import subprocess
+import threading
+
+ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "LC_ALL": "C"}
+
+
+class Stopped(Exception):
+    """The run is ending: nothing new is started."""
+
+
+class Commands:
+    """The programs this rank is running, so that they can be ended together."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._stopped = False
+
+    @property
+    def stopped(self) -> bool:
+        return self._stopped
+
+    def run(self, arguments: list[bytes], directory: bytes, descriptors: tuple[int, ...] = ()) -> tuple[int, bytes]:
+        """Run a program in a directory; return its exit code (negative: the signal that ended it) and its stderr.
+
+        descriptors: open files that the program inherits under their numbers. Raises Stopped after stop().
+        """
+        words = os.memfd_create("stderr", os.MFD_CLOEXEC)  # a pipe would need a reader for every slot
+        try:
+            with self._lock:
+                if self._stopped:
+                    raise Stopped
+                process = subprocess.Popen(
+                    arguments,
+                    cwd=directory,
+                    env=ENVIRONMENT,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=words,
+                    pass_fds=descriptors,
+                )
+                self._running.add(process)
+            code = process.wait()
+            with self._lock:
+                self._running.discard(process)
+                if self._stopped:
+                    raise Stopped
+            return code, os.pread(words, os.fstat(words).st_size, 0)
+        finally:
+            os.close(words)
+
+    def stop(self) -> None:
+        """End every running program at once, and start none again."""
+        with self._lock:
+            self._stopped = True
+            for process in self._running:
+                process.kill()
+
+
+def version_of(program: str, option: str = "--version") -> str | None:
+    """Return the first line that a program prints of itself; None where there is no such program."""
+    try:
+        done = subprocess.run(
+            [program, option], env=ENVIRONMENT, stdin=subprocess.DEVNULL, capture_output=True, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    lines = (done.stdout + done.stderr).decode("utf-8", "replace").strip().splitlines()
+    return lines[0].strip() if lines else ""

@@ -1,0 +1,72 @@
+"""`cp`: how it is called, and what its complaints are about.
+
+It is given names in a directory that it is started in, and a stage to copy to, both by descriptor.
+"""
+
+import re
+
+from hpcp_mpi.host.dirs import path_of
+from hpcp_mpi.vocab.options import CopyOptions
+
+MAX_ARGUMENTS = 512 * 1024  # bytes of names in one call; the kernel allows 2 MiB, environment included
+
+# GNU's shell-escape quoting: 'plain', "it's", 'a'$'\n''b', and \' between pieces.
+_QUOTED = re.compile(rb"""(?:'[^']*'|"[^"]*"|\$'(?:[^'\\]|\\.)*'|\\')+""")
+_PIECE = re.compile(rb"""'([^']*)'|"([^"]*)"|\$'((?:[^'\\]|\\.)*)'|\\(')""")
+_ESCAPE = re.compile(rb"\\([0-7]{1,3}|.)", re.DOTALL)
+_MEANING = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"a": b"\a", b"b": b"\b", b"f": b"\f", b"v": b"\v"}
+_DESCRIPTOR = re.compile(rb"/proc/self/fd/\d+/?")
+
+
+def command(options: CopyOptions, stage: int, names: list[bytes], follow: bool = False) -> list[bytes]:
+    """Return the call that copies names into the stage.
+
+    follow: names are `/proc/self/fd/N` of pinned files, so the arguments themselves are links to follow.
+    """
+    return [
+        b"cp",
+        b"-afH" if follow else b"-af",
+        b"--sparse=" + options.sparse.encode(),
+        b"--reflink=" + options.reflink.encode(),
+        b"-t",
+        path_of(stage),
+        b"--",
+        *names,
+    ]
+
+
+def complaints(stderr: bytes) -> tuple[dict[bytes, str], list[str]]:
+    """Return cp's words by the path they are about, and those that name no path.
+
+    Paths are relative to the directory cp was started in, or to the stage: a path has the same meaning in both.
+    """
+    by_path: dict[bytes, str] = {}
+    others: list[str] = []
+    for line in _lines(stderr):
+        text = line.removeprefix(b"cp: ")
+        found = _QUOTED.search(text)
+        if found is None:
+            others.append(text.decode("utf-8", "replace"))
+            continue
+        path = _DESCRIPTOR.sub(b"", unquoted(found.group()), count=1)
+        words = text[: found.start()].rstrip() + text[found.end() :]
+        by_path.setdefault(path, "cp " + words.decode("utf-8", "replace"))
+    return by_path, others
+
+
+def _lines(stderr: bytes) -> list[bytes]:
+    """Return cp's messages. A quoted name holds no newline: cp writes it as `\\n`."""
+    return [line for line in stderr.split(b"\n") if line.strip()]
+
+
+def unquoted(text: bytes) -> bytes:
+    """Return the name that GNU tools print as text in the C locale."""
+    parts = []
+    for plain, double, escaped, quote in _PIECE.findall(text):
+        parts.append(plain or double or quote or _ESCAPE.sub(_unescape, escaped))
+    return b"".join(parts)
+
+
+def _unescape(match: re.Match[bytes]) -> bytes:
+    word = match.group(1)
+    return bytes([int(word, 8) & 0xFF]) if word.isdigit() else _MEANING.get(word, word)

@@ -1,0 +1,174 @@
+"""Directories by descriptor. No component below a root is ever a symlink, whatever is swapped in meanwhile.
+
+Each component is opened in its parent's descriptor with O_NOFOLLOW. That also reaches what is longer than PATH_MAX.
+"""
+
+import errno
+import os
+import stat
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_CACHED = 48  # parents kept open by each thread's Tree
+_BLOCKED = (errno.ENOTDIR, errno.ELOOP)  # what O_DIRECTORY | O_NOFOLLOW says of a file or a symlink
+
+
+class Tree:
+    """One root directory and what is below it. Not thread-safe: every thread has its own."""
+
+    def __init__(self, root: bytes) -> None:
+        """Open root, a path that the user named: symlinks in it are followed. Raises OSError."""
+        self.root = root
+        self._root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._parents: OrderedDict[bytes, int] = OrderedDict()
+
+    def close(self) -> None:
+        for fd in self._parents.values():
+            os.close(fd)
+        self._parents.clear()
+        os.close(self._root_fd)
+
+    @contextmanager
+    def at(self, path: bytes) -> Iterator[int]:
+        """Yield a descriptor of the directory path (relative; b"" is the root). Raises OSError."""
+        fd = self._open(path)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+    @contextmanager
+    def made(self, path: bytes, mode: int = 0o700, over: bool = False) -> Iterator[int]:
+        """Yield a descriptor of the directory path, for writing; make what is missing of it with mode.
+
+        over: a file or symlink in the way is replaced. Its own directories are made writable for a user who owns
+        them; the settling gives them their mode. Raises OSError.
+        """
+        try:
+            fd = self._open(path)
+        except OSError:
+            fd = self._make(path, mode, over)
+        try:
+            _make_writable(fd)
+            yield fd
+        finally:
+            os.close(fd)
+
+    def _open(self, path: bytes) -> int:
+        if not path:
+            return os.open(b".", FLAGS, dir_fd=self._root_fd)
+        parent, _, name = path.rpartition(b"/")
+        return os.open(name, FLAGS, dir_fd=self._parent(parent))
+
+    def _parent(self, path: bytes) -> int:
+        """Return the kept descriptor of path. It may be closed by the next call."""
+        if not path:
+            return self._root_fd
+        fd = self._parents.get(path)
+        if fd is not None:
+            self._parents.move_to_end(path)
+            return fd
+        known, missing = path, []
+        while known and known not in self._parents:
+            known, _, name = known.rpartition(b"/")
+            missing.append(name)
+        for name in reversed(missing):
+            fd = os.open(name, FLAGS, dir_fd=self._parents[known] if known else self._root_fd)
+            known = known + b"/" + name if known else name
+            self._keep(known, fd)
+        return self._parents[path]
+
+    def _keep(self, path: bytes, fd: int) -> None:
+        self._parents[path] = fd
+        if len(self._parents) > _CACHED:
+            _, oldest = self._parents.popitem(last=False)
+            os.close(oldest)
+
+    def _make(self, path: bytes, mode: int, over: bool) -> int:
+        fd = os.open(b".", FLAGS, dir_fd=self._root_fd)
+        for name in path.split(b"/") if path else ():
+            try:
+                below = _enter(fd, name, mode, over)
+            finally:
+                os.close(fd)
+            fd = below
+        return fd
+
+
+def _enter(parent: int, name: bytes, mode: int, over: bool) -> int:
+    """Return a descriptor of directory name in parent, made if it is missing. Other ranks may do the same now."""
+    for _ in range(100):
+        try:
+            return os.open(name, FLAGS, dir_fd=parent)
+        except OSError as error:
+            if error.errno == errno.ENOENT:
+                make_directory(name, mode, parent)
+            elif error.errno in _BLOCKED and over:
+                _remove_non_directory(name, parent)
+            elif error.errno == errno.EACCES and _make_own(parent, name):
+                continue
+            else:
+                raise
+    raise OSError(errno.EBUSY, "somebody keeps replacing it", name)
+
+
+def make_directory(name: bytes, mode: int, parent: int) -> None:
+    """Make a directory unless somebody else just did."""
+    try:
+        os.mkdir(name, mode, dir_fd=parent)
+    except FileExistsError:
+        pass
+    except PermissionError:
+        if not _make_writable(parent):
+            raise
+        os.mkdir(name, mode, dir_fd=parent)
+
+
+def _remove_non_directory(name: bytes, parent: int) -> None:
+    try:
+        os.unlink(name, dir_fd=parent)
+    except (FileNotFoundError, IsADirectoryError):
+        pass  # another rank was faster
+    except PermissionError:
+        # The words of some file systems for "is a directory".
+        if not stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
+            raise
+
+
+def _make_writable(fd: int) -> bool:
+    """Give the owner of a directory its rights where this user is the owner and needs them; tell if that was so."""
+    user = os.geteuid()
+    if user == 0:
+        return False
+    status = os.fstat(fd)
+    if status.st_uid != user or status.st_mode & 0o700 == 0o700:
+        return False
+    os.fchmod(fd, stat.S_IMODE(status.st_mode) | 0o700)
+    return True
+
+
+def _make_own(parent: int, name: bytes) -> bool:
+    """The same for a directory that cannot even be opened."""
+    with pinned(parent, name) as fd:
+        status = os.fstat(fd)
+        if status.st_uid != os.geteuid() or not stat.S_ISDIR(status.st_mode) or status.st_mode & 0o700 == 0o700:
+            return False
+        os.chmod(path_of(fd), stat.S_IMODE(status.st_mode) | 0o700)
+        return True
+
+
+@contextmanager
+def pinned(parent: int, name: bytes) -> Iterator[int]:
+    """Yield an O_PATH descriptor of an entry, itself: a symlink is not followed, nothing is opened for real."""
+    fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def path_of(fd: int, name: bytes = b"") -> bytes:
+    """Return a path for calls that take no descriptor: of fd itself, or of an entry of that directory."""
+    return b"/proc/self/fd/%d/%s" % (fd, name) if name else b"/proc/self/fd/%d" % fd

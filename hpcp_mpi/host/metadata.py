@@ -1,0 +1,93 @@
+"""Metadata of an entry: owner, mode, ACLs, extended attributes and times, read and written.
+
+Writing goes through a descriptor that pins the entry. Its path in /proc means the pinned inode itself, also when that is
+a symlink, so whatever is swapped in under the name meanwhile is not what gets written to.
+"""
+
+import errno
+import os
+import stat
+
+from hpcp_mpi.host.dirs import path_of, pinned
+
+ACL = b"system.posix_acl_"
+# Labels and layouts that belong to a place, not to a file: `cp -a` leaves them too or sets them anew.
+_OF_THE_PLACE = (b"security.selinux", b"security.ima", b"security.evm", b"lustre.", b"trusted.lov", b"trusted.lma",
+                 b"trusted.link", b"trusted.fid", b"trusted.overlay.", b"btrfs.", b"ceph.", b"system.nfs4")  # fmt: skip
+_NONE = (errno.ENOTSUP, errno.ENODATA)
+
+Xattrs = dict[bytes, bytes]
+
+
+def xattrs_of(parent: int, name: bytes) -> Xattrs:
+    """Return the extended attributes of an entry, ACLs among them. Raises OSError where one cannot be read."""
+    path = path_of(parent, name)
+    try:
+        names = os.listxattr(path, follow_symlinks=False)
+    except OSError as error:
+        if error.errno in _NONE:
+            return {}
+        raise
+    found: Xattrs = {}
+    for text in names:
+        attribute = os.fsencode(text)
+        if attribute.startswith(_OF_THE_PLACE):
+            continue
+        try:
+            found[attribute] = os.getxattr(path, attribute, follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in _NONE:
+                raise
+    return found
+
+
+def xattr_letters(wanted: Xattrs, found: Xattrs) -> str:
+    """Return `a` if ACLs differ, `x` if other attributes do."""
+    if wanted == found:
+        return ""
+    letters = {"a" if key.startswith(ACL) else "x" for key in {*wanted, *found} if wanted.get(key) != found.get(key)}
+    return "".join(sorted(letters))
+
+
+def write(
+    parent: int,
+    name: bytes,
+    expected: os.stat_result,
+    owner: tuple[int, int],
+    mode: int,
+    xattrs: tuple[Xattrs, Xattrs],
+    times_ns: tuple[int, int],
+) -> None:
+    """Give an entry its metadata.
+
+    expected: its lstat; another inode is left alone. owner: (uid, gid). xattrs: (wanted, found).
+    times_ns: (atime, mtime), written last, as all before changes neither. Raises OSError.
+    """
+    with pinned(parent, name) as fd:
+        now = os.fstat(fd)
+        if (now.st_dev, now.st_ino) != (expected.st_dev, expected.st_ino):
+            raise OSError(errno.ESTALE, "it was replaced by something else meanwhile")
+        path = path_of(fd)
+        if owner != (now.st_uid, now.st_gid):
+            os.chown(path, *owner)
+        _write_xattrs(path, *xattrs)
+        if not stat.S_ISLNK(now.st_mode):
+            # After the owner, as chown drops setuid bits; after the ACL, whose mask is the group's bits.
+            os.chmod(path, mode)
+        os.utime(path, ns=times_ns)
+
+
+def _write_xattrs(path: bytes, wanted: Xattrs, found: Xattrs) -> None:
+    for key in found.keys() - wanted.keys():
+        try:
+            os.removexattr(path, key)
+        except OSError as error:
+            if error.errno not in _NONE:
+                raise
+    for key, value in wanted.items():
+        if found.get(key) == value:
+            continue
+        try:
+            os.setxattr(path, key, value)
+        except OSError as error:
+            raise OSError(error.errno, f"{os.strerror(error.errno or 0)} (attribute {key.decode()})") from None

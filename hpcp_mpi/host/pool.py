@@ -1,0 +1,101 @@
+"""A pool of threads that walks a tree depth first, and grows only while waiting is what takes the time.
+
+On a fast file system one thread lists as much as the interpreter can, and more of them only fight for its lock. On a
+slow one every call waits, and sixty threads wait for sixty calls at once. The process's own CPU time tells which it is.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+_ENOUGH = 64  # threads
+_BUSY = 0.75  # of a core: beyond that another thread gains nothing
+_LOOK = 0.02  # seconds between looks at the CPU time
+
+T = TypeVar("T")
+
+
+class Pool(Generic[T]):
+    """Calls step(task) for each task in threads; step returns further tasks. The last task added is done first.
+
+    failed: told what a step raised; the pool ends then.
+    """
+
+    def __init__(
+        self, step: Callable[[T], list[T]], failed: Callable[[BaseException], None], most: int = _ENOUGH
+    ) -> None:
+        self._step = step
+        self._failed = failed
+        self._most = most
+        self._changed = threading.Condition()
+        self._tasks: list[T] = []
+        self._busy = 0
+        self._threads = 0
+        self._held = False
+        self._ended = False
+        self._looked = (time.monotonic(), time.process_time())
+
+    @property
+    def exhausted(self) -> bool:
+        """Tell whether nothing is left to do and nobody is doing it."""
+        with self._changed:
+            return not self._tasks and not self._busy
+
+    def start(self, tasks: list[T]) -> None:
+        """Begin with tasks."""
+        self._tasks += tasks
+        self._looked = (time.monotonic(), time.process_time())
+        self._grow()
+
+    def hold(self, held: bool) -> None:
+        """Pause, or go on: what was found already is to be worked on first."""
+        if held != self._held:
+            with self._changed:
+                self._held = held
+                self._looked = (time.monotonic(), time.process_time())
+                self._changed.notify_all()
+
+    def end(self) -> None:
+        """Start no task any more."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def _grow(self) -> None:
+        self._threads += 1
+        threading.Thread(target=self._run, name=f"scan-{self._threads}", daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            while (task := self._next()) is not None:
+                found = self._step(task[0])
+                with self._changed:
+                    self._tasks.extend(reversed(found))
+                    self._busy -= 1
+                    self._changed.notify(len(found) if self._tasks else self._threads)
+                    self._consider()
+        except BaseException as error:
+            self.end()
+            self._failed(error)
+
+    def _next(self) -> tuple[T] | None:
+        with self._changed:
+            while not self._ended and (self._held or not self._tasks) and not self.exhausted:
+                self._changed.wait()
+            if self._ended or not self._tasks:
+                return None
+            self._busy += 1
+            return (self._tasks.pop(),)
+
+    def _consider(self) -> None:
+        """Add a thread if there is work for it and the CPU waits."""
+        now, cpu = time.monotonic(), time.process_time()
+        if now - self._looked[0] < _LOOK or self._held:
+            return
+        waiting = (cpu - self._looked[1]) / (now - self._looked[0]) < _BUSY
+        self._looked = (now, cpu)
+        # As many again as there are: sixty are reached within a few looks.
+        for _ in range(self._threads if waiting else 0):
+            if self._threads < self._most and len(self._tasks) > 1:
+                self._grow()

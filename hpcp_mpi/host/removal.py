@@ -1,0 +1,39 @@
+"""Removing by descriptor: what is swapped for a symlink meanwhile is never followed."""
+
+import os
+
+from hpcp_mpi.host.dirs import FLAGS
+
+
+def remove_tree(parent: int, name: bytes) -> None:
+    """Remove the entry name of directory parent with all below it. Raises OSError at the first that stays."""
+    try:
+        os.unlink(name, dir_fd=parent)
+        return
+    except FileNotFoundError:
+        return
+    except OSError:
+        fd = os.open(name, FLAGS, dir_fd=parent)  # raises what unlink meant unless it is a directory
+    # A stack, not recursion: a tree may be deeper than the interpreter's stack.
+    stack = [(parent, name, fd)]
+    while stack:
+        above, current, fd = stack[-1]
+        child = _empty_out(fd)
+        if child is not None:
+            stack.append((fd, child, os.open(child, FLAGS, dir_fd=fd)))
+            continue
+        stack.pop()
+        os.close(fd)
+        os.rmdir(current, dir_fd=above)
+
+
+def _empty_out(fd: int) -> bytes | None:
+    """Unlink what can be unlinked in a directory; return the name of a directory in it, None when it is empty."""
+    if os.fstat(fd).st_mode & 0o700 != 0o700:
+        os.fchmod(fd, 0o700)  # a copy of a read-only directory
+    with os.scandir(fd) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                return os.fsencode(entry.name)
+            os.unlink(entry.name, dir_fd=fd)
+    return None

@@ -1,0 +1,94 @@
+"""Stages: private directories in which copies are made before they are renamed to their names.
+
+A stage lies in the directory that its content is for, so that the rename stays in one file system, quota and
+inheritance. It belongs to this user and nobody else may enter it, so nothing in it can be swapped while `cp` writes; an
+entry appears under its final name in one step, complete. A killed run leaves its stages behind; the next run removes
+those that no living process holds locked.
+"""
+
+import errno
+import fcntl
+import itertools
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+from hpcp_mpi.host.dirs import FLAGS
+from hpcp_mpi.host.removal import remove_tree
+from hpcp_mpi.vocab.names import STAGE_PREFIX
+
+_OLD_SECONDS = 24 * 3600  # without locks, only this tells a dead run's stage
+_NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL, errno.EBADF)
+_numbers = itertools.count()
+
+
+@contextmanager
+def staged(directory: int, token: str, remark: Callable[[bytes, str], None]) -> Iterator[int]:
+    """Yield a descriptor of a new stage in directory; remove it with what is left in it.
+
+    remark: told when it cannot be removed, which harms nothing: the next run does it.
+    Raises OSError, PermissionError with an explanation when the stage is not ours alone.
+    """
+    name = STAGE_PREFIX + b"%s.%d" % (token.encode(), next(_numbers))
+    os.mkdir(name, 0o700, dir_fd=directory)
+    try:
+        stage = os.open(name, FLAGS, dir_fd=directory)
+    except OSError:
+        os.rmdir(name, dir_fd=directory)
+        raise
+    try:
+        _make_private(stage)
+        with suppress(OSError):  # a file system without locks: the next run goes by age
+            fcntl.flock(stage, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield stage
+    finally:
+        os.close(stage)
+        try:
+            _drop(directory, name)
+        except OSError as error:
+            remark(name, f"a private directory of this run could not be removed: {error.strerror}")
+
+
+def _drop(directory: int, name: bytes) -> None:
+    try:
+        os.rmdir(name, dir_fd=directory)
+    except OSError:
+        remove_tree(directory, name)
+
+
+def _make_private(stage: int) -> None:
+    """Make sure that stage is the directory that was just made, not one that somebody put in its place."""
+    status = os.fstat(stage)
+    if status.st_uid != os.geteuid():
+        raise PermissionError(
+            errno.EPERM,
+            f"a directory that was just made here belongs to uid {status.st_uid}: another user replaced it, "
+            "or the file system changes owners (NFS with root_squash: run as the owner of the files)",
+        )
+    if status.st_mode & 0o077:
+        os.fchmod(stage, 0o700)
+        if os.listdir(stage):
+            raise PermissionError(errno.EPERM, "another user put a directory of theirs in place of ours")
+
+
+def sweep(directory: int, name: bytes) -> bool:
+    """Remove a stage that another run left in directory. Return False when that run may be alive."""
+    try:
+        stage = os.open(name, FLAGS, dir_fd=directory)
+    except OSError:
+        return True  # gone, or not a stage
+    try:
+        try:
+            fcntl.flock(stage, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            if time.time() - os.fstat(stage).st_mtime < _OLD_SECONDS:
+                return False
+        remove_tree(directory, name)
+    finally:
+        os.close(stage)
+    return True

@@ -1,0 +1,74 @@
+"""What this machine is and allows: CPUs, open files, time stamps, programs."""
+
+import os
+import resource
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+from hpcp_mpi.host.commands import ENVIRONMENT
+from hpcp_mpi.host.stage import staged
+
+_OPEN_FILES = 65536
+_FINEST = 123_456_789  # ns: what a file system makes of it shows what it can store
+_STEPS_NS = (1, 100, 1_000, 1_000_000, 10_000_000, 1_000_000_000, 2_000_000_000)
+
+
+def cpus() -> int:
+    """Return how many CPUs this process may use: its affinity, and the quota of its control group."""
+    allowed = len(os.sched_getaffinity(0))
+    quota = _quota()
+    return allowed if quota is None else max(1, min(allowed, round(quota)))
+
+
+def _quota() -> float | None:
+    """Return the CPU quota of this control group in CPUs, None without one."""
+    with suppress(OSError, ValueError):
+        limit, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return None if limit == "max" else int(limit) / int(period)
+    with suppress(OSError, ValueError):
+        v1 = Path("/sys/fs/cgroup/cpu")
+        limit_us = int((v1 / "cpu.cfs_quota_us").read_text())
+        return None if limit_us <= 0 else limit_us / int((v1 / "cpu.cfs_period_us").read_text())
+    return None
+
+
+def slots(asked: int | None, available: int, mates: int) -> int:
+    """Return how many jobs a rank does at once.
+
+    asked: None is 4 per CPU, 0 half the CPUs, -n is n per CPU; these are shared out among the ranks on the same CPUs
+    (mates). A positive number is meant as it is.
+    """
+    if asked is not None and asked > 0:
+        return asked
+    wanted = 4 * available if asked is None else available / 2 if asked == 0 else -asked * available
+    return max(1, round(wanted / mates))
+
+
+def allow_open_files() -> None:
+    """Raise the limit of open files as far as it goes without privileges."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    ceiling = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
+    if soft < ceiling:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (ceiling, hard))
+
+
+def find(program: str) -> str | None:
+    """Return the path of a program that commands would run."""
+    return shutil.which(program, path=ENVIRONMENT["PATH"])
+
+
+def time_step(directory: int, token: str) -> int:
+    """Return the step (ns) in which the file system of a directory stores mtimes: 1, or 2 s on FAT. Raises OSError."""
+    with staged(directory, token, lambda path, note: None) as stage:
+        fd = os.open(b"time", os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=stage)
+        try:
+            second = 1_000_000_001  # odd: two-second steps show
+            os.utime(fd, ns=(0, second * 10**9 + _FINEST))
+            stored = os.stat(b"time", dir_fd=stage).st_mtime_ns
+        finally:
+            os.close(fd)
+            os.unlink(b"time", dir_fd=stage)
+    lost = abs(second * 10**9 + _FINEST - stored)
+    return next((step for step in _STEPS_NS if lost < step), _STEPS_NS[-1])

@@ -1,0 +1,1 @@
+"""What the program can do, one verb per file. Puts the decisions of `plan` and the effects of `host` together."""

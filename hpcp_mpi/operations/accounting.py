@@ -1,0 +1,148 @@
+"""Which entries did a failed `cp` not copy? The stage is looked at; only the reason is taken from cp's words.
+
+Whatever is missing or incomplete becomes a Failure and leaves the stage, so that no partial file is renamed into place;
+everything else is good and lands.
+"""
+
+import os
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from hpcp_mpi.host.cp import complaints
+from hpcp_mpi.host.dirs import Tree, path_of
+from hpcp_mpi.host.listing import lstat, names_in
+from hpcp_mpi.host.removal import remove_tree
+from hpcp_mpi.operations.workplace import Workplace
+from hpcp_mpi.plan.compare import same_time
+from hpcp_mpi.vocab.errors import Failure, reason_of
+from hpcp_mpi.vocab.names import join
+from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, ONE_LINK, ONE_SPECIAL, Tally, one_file
+from hpcp_mpi.vocab.units import Batch, Unit
+
+VANISHED = "it was there when the directory was listed, and is gone"
+
+
+@dataclass(slots=True)
+class Damage:
+    """What of a call of cp is not good."""
+
+    failures: list[Failure] = field(default_factory=list)
+    lost: dict[bytes, Tally] = field(default_factory=dict)  # by unit; none where the unit is whole
+
+
+def tally_of(status: os.stat_result) -> Tally:
+    """Return what one entry counts for."""
+    if stat.S_ISREG(status.st_mode):
+        return one_file(status.st_size)
+    if stat.S_ISDIR(status.st_mode):
+        return ONE_DIRECTORY
+    return ONE_LINK if stat.S_ISLNK(status.st_mode) else ONE_SPECIAL
+
+
+class Account:
+    """Takes stock after one call of cp that ended with a code other than 0."""
+
+    def __init__(self, place: Workplace, batch: Batch, stage: int, code: int, stderr: bytes) -> None:
+        """code, stderr: how cp ended, and what it said."""
+        self._place = place
+        self._batch = batch
+        self._source = place.source(batch)
+        self._stage = Tree(path_of(stage))
+        self._words, self._others = complaints(stderr)
+        self._code = code
+        self.damage = Damage()
+
+    def take(self, units: Sequence[Unit]) -> Damage:
+        """Return the damage to units, the arguments of that call."""
+        try:
+            for unit in units:
+                self._unit(unit.name)
+            self._leftovers(units)
+        finally:
+            self._stage.close()
+        return self.damage
+
+    def _unit(self, name: bytes) -> None:
+        waiting = [name] if self._entry(b"", name) else []
+        while waiting:
+            directory = waiting.pop()
+            try:
+                with self._source.at(join(self._batch.source_dir, directory)) as source:
+                    names = names_in(source)
+            except OSError as error:
+                self._fail(directory, f"cannot list: {reason_of(error)}", NOTHING)
+                continue
+            waiting += [join(directory, child) for child in names if self._entry(directory, child)]
+
+    def _entry(self, directory: bytes, name: bytes) -> bool:
+        """Look at one entry; tell whether it is a directory to go into."""
+        path = join(directory, name)
+        words = self._words.pop(path, None)
+        with self._stage.at(directory) as stage:
+            got = lstat(name, stage)
+            try:
+                with self._source.at(join(self._batch.source_dir, directory)) as source:
+                    wanted = lstat(name, source)
+            except OSError:
+                wanted = None
+            if wanted is None:
+                if got is None or words:
+                    remove_tree(stage, name)
+                    self._fail(path, VANISHED, one_file(0) if got is None else tally_of(got), vanished=True)
+                return False
+            if got is not None and self._complete(wanted, got):
+                if words:  # it is there, but not all of its metadata
+                    self.damage.failures.append(Failure(self._path(path), words))
+                return stat.S_ISDIR(wanted.st_mode)
+            if got is not None:
+                remove_tree(stage, name)
+        self._fail(path, words or self._common_words(), self._below(path, wanted))
+        return False
+
+    def _complete(self, wanted: os.stat_result, got: os.stat_result) -> bool:
+        """Tell whether cp finished an entry. It sets a file's mtime when the content is complete."""
+        if stat.S_IFMT(wanted.st_mode) != stat.S_IFMT(got.st_mode):
+            return False
+        if not stat.S_ISREG(wanted.st_mode):
+            return True
+        window = self._place.job.window_ns
+        return wanted.st_size == got.st_size and same_time(wanted.st_mtime_ns, got.st_mtime_ns, window)
+
+    def _below(self, path: bytes, status: os.stat_result) -> Tally:
+        """Return the tally of an entry and all below it, as far as it can be read."""
+        total, waiting = tally_of(status), [path] if stat.S_ISDIR(status.st_mode) else []
+        while waiting:
+            directory = waiting.pop()
+            try:
+                with self._source.at(join(self._batch.source_dir, directory)) as source:
+                    for name in names_in(source):
+                        child = lstat(name, source)
+                        if child is None:
+                            continue
+                        total = total.plus(tally_of(child))
+                        if stat.S_ISDIR(child.st_mode):
+                            waiting.append(join(directory, name))
+            except OSError:
+                continue  # it is counted; what it holds is not known
+        return total
+
+    def _fail(self, path: bytes, reason: str, lost: Tally, vanished: bool = False) -> None:
+        self.damage.failures.append(Failure(self._path(path), reason, vanished, lost.bytes))
+        unit = path.partition(b"/")[0]
+        self.damage.lost[unit] = self.damage.lost.get(unit, NOTHING).plus(lost)
+
+    def _common_words(self) -> str:
+        if self._code < 0:
+            return f"cp was ended by signal {-self._code}"
+        return self._others[0] if self._others else f"cp did not copy it, and did not say why (exit code {self._code})"
+
+    def _leftovers(self, units: Sequence[Unit]) -> None:
+        """Report words that belong to no entry: nothing that cp says is swallowed."""
+        for path, words in self._words.items():
+            self.damage.failures.append(Failure(self._path(path), words))
+        if not self.damage.failures:
+            self.damage.failures += [Failure(self._path(unit.name), self._common_words()) for unit in units[:1]]
+
+    def _path(self, path: bytes) -> bytes:
+        return self._place.source_path(self._batch, path)

@@ -1,0 +1,182 @@
+"""Checking entries that may be identical: content by hash, then metadata. What differs is copied or written."""
+
+import os
+import stat
+from contextlib import ExitStack
+from dataclasses import replace
+
+from hpcp_mpi.host import metadata
+from hpcp_mpi.host.commands import Stopped
+from hpcp_mpi.host.hashing import digest
+from hpcp_mpi.host.listing import lstat
+from hpcp_mpi.operations.accounting import VANISHED
+from hpcp_mpi.operations.itemizing import item
+from hpcp_mpi.operations.workplace import Workplace
+from hpcp_mpi.plan.compare import NEW, itemize, maybe_identical, metadata_changes
+from hpcp_mpi.vocab.errors import Failure, failure_of, reason_of
+from hpcp_mpi.vocab.names import join
+from hpcp_mpi.vocab.report import Outcome
+from hpcp_mpi.vocab.tally import ONE_DIRECTORY
+from hpcp_mpi.vocab.units import Batch, Kind, Unit
+
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
+
+def check(place: Workplace, batch: Batch, outcome: Outcome) -> Batch:
+    """Check the units of a CHECK batch; return the batch of those that have to be copied."""
+    differing: list[Unit] = []
+    with ExitStack() as stack:
+        try:
+            source = stack.enter_context(place.source(batch).at(batch.source_dir))
+        except OSError as error:
+            path = place.source_path(batch)
+            outcome.failures.append(failure_of(path, error, "cannot open the directory"))
+            return replace(batch, units=())
+        try:
+            dest = stack.enter_context(place.dest.at(batch.dest_dir))
+        except OSError:
+            return replace(batch, kind=Kind.COPY)  # gone meanwhile: the copy makes it, or says what is wrong
+        for unit in batch.units:
+            try:
+                if not _same(place, batch, unit, source, dest, outcome):
+                    differing.append(unit)
+            except OSError as error:
+                outcome.failures.append(failure_of(place.source_path(batch, unit.name), error))
+    return replace(batch, kind=Kind.COPY, units=tuple(differing))
+
+
+def _same(place: Workplace, batch: Batch, unit: Unit, source: int, dest: int, outcome: Outcome) -> bool:
+    """Tell whether an entry needs no copy, having written its metadata if that is all that differs."""
+    wanted, found = lstat(unit.name, source), lstat(unit.target, dest)
+    if wanted is None:
+        outcome.failures.append(Failure(place.source_path(batch, unit.name), VANISHED, True))
+        return True
+    if found is None or not maybe_identical(wanted, found, place.job.window_ns):
+        return False
+    if not _same_content(place, unit, source, dest, wanted):
+        return False
+    xattrs = metadata.xattrs_of(source, unit.name), metadata.xattrs_of(dest, unit.target)
+    window = place.job.window_ns
+    changes = metadata_changes(wanted, found, window, place.rights, metadata.xattr_letters(*xattrs))
+    if not changes:
+        outcome.skipped = outcome.skipped.plus(unit.tally)
+        return True
+    if found.st_nlink > 1 and not stat.S_ISDIR(found.st_mode):
+        # Its other names may be elsewhere, put there by somebody else: a copy of its own takes the name instead.
+        return False
+    if place.options.itemize:
+        line = itemize(".", wanted.st_mode, changes)
+        outcome.items.append(item(line, join(batch.dest_dir, unit.target), source, unit.name, wanted.st_mode))
+    if not place.options.dry_run:
+        write_metadata(place, wanted, (dest, unit.target), found, xattrs)
+    outcome.updated = outcome.updated.plus(unit.tally)
+    return True
+
+
+def write_metadata(
+    place: Workplace,
+    wanted: os.stat_result,
+    entry: tuple[int, bytes],
+    found: os.stat_result,
+    xattrs: tuple[metadata.Xattrs, metadata.Xattrs],
+) -> None:
+    """Give entry (directory, name) the metadata of a source with the lstat wanted. Raises OSError."""
+    metadata.write(
+        *entry,
+        found,
+        place.rights.owner(wanted, found),
+        place.rights.mode(wanted, found),
+        xattrs,
+        (wanted.st_atime_ns, wanted.st_mtime_ns),
+    )
+
+
+def _same_content(place: Workplace, unit: Unit, source: int, dest: int, wanted: os.stat_result) -> bool:
+    if stat.S_ISLNK(wanted.st_mode):
+        return os.readlink(unit.name, dir_fd=source) == os.readlink(unit.target, dir_fd=dest)
+    if not stat.S_ISREG(wanted.st_mode):
+        return True
+    options = place.options
+    if not options.full_hash and options.hash_size == 0:
+        return True
+    mine = _digest(place, unit.name, source, wanted.st_size)
+    try:
+        return mine == _digest(place, unit.target, dest, wanted.st_size)
+    except OSError:
+        return False  # a copy that cannot be read is no copy; a new one takes its place
+
+
+def _digest(place: Workplace, name: bytes, directory: int, size: int) -> int:
+    fd = os.open(name, _READ, dir_fd=directory)
+    try:
+        tail = None if place.options.full_hash else place.options.hash_size
+        return digest(fd, size, tail, lambda: place.commands.stopped)
+    except InterruptedError:
+        raise Stopped from None
+    finally:
+        os.close(fd)
+
+
+def settle(place: Workplace, batch: Batch, outcome: Outcome) -> None:
+    """Give directories the metadata of their sources: nothing in them changes any more.
+
+    A unit with a tally is a directory that this run made.
+    """
+    for unit in batch.units:
+        try:
+            _settle(place, batch, unit, outcome)
+        except OSError as error:
+            path = place.source_path(batch, unit.name)
+            reason = f"cannot give its copy the directory's metadata: {reason_of(error)}"
+            outcome.failures.append(Failure(path, reason))
+
+
+def _settle(place: Workplace, batch: Batch, unit: Unit, outcome: Outcome) -> None:
+    options = place.options
+    with ExitStack() as stack:
+        source = stack.enter_context(place.source(batch).at(unit.name))
+        wanted = os.fstat(source)
+        changes = NEW
+        if not options.dry_run:
+            if options.directory_sync:
+                dest = stack.enter_context(place.dest.made(unit.target))
+                changes = _settle_one(place, source, dest, wanted)
+        elif not unit.tally:
+            dest = stack.enter_context(place.dest.at(unit.target))
+            changes = _directory_changes(place, source, dest, wanted)[0]
+        if unit.tally:
+            outcome.copied = outcome.copied.plus(unit.tally)
+        elif changes and changes != NEW:
+            outcome.updated = outcome.updated.plus(ONE_DIRECTORY)
+        if options.itemize and changes:
+            line = itemize("c", wanted.st_mode, NEW) if unit.tally else itemize(".", wanted.st_mode, changes)
+            outcome.items.append((line, unit.target + b"/", b""))
+
+
+def _directory_changes(
+    place: Workplace, source: int, dest: int, wanted: os.stat_result
+) -> tuple[str, os.stat_result, tuple[metadata.Xattrs, metadata.Xattrs]]:
+    found = os.fstat(dest)
+    xattrs = metadata.xattrs_of(source, b"."), metadata.xattrs_of(dest, b".")
+    letters = metadata.xattr_letters(*xattrs)
+    return metadata_changes(wanted, found, place.job.window_ns, place.rights, letters), found, xattrs
+
+
+def _settle_one(place: Workplace, source: int, dest: int, wanted: os.stat_result) -> str:
+    changes, found, xattrs = _directory_changes(place, source, dest, wanted)
+    if changes:
+        write_metadata(place, wanted, (dest, b"."), found, xattrs)
+    return changes
+
+
+def make(place: Workplace, batch: Batch, outcome: Outcome) -> None:
+    """Make directories that nothing is copied to."""
+    if place.options.dry_run:
+        return
+    for unit in batch.units:
+        try:
+            with place.dest.made(unit.target, place.new_mode, batch.over):
+                pass
+        except OSError as error:
+            path = place.source_path(batch, unit.name)
+            outcome.failures.append(Failure(path, f"its copy cannot be made: {reason_of(error)}"))

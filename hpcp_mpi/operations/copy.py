@@ -1,0 +1,180 @@
+"""The verb: copy. Rank 0 leads it, every worker has a workshop for it."""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from hpcp_mpi.cluster.run import Given, Lead, StoppedEarly
+from hpcp_mpi.cluster.signals import StopRequest
+from hpcp_mpi.cluster.wire import Wire
+from hpcp_mpi.host.commands import Commands, Stopped
+from hpcp_mpi.host.system import allow_open_files, cpus, slots
+from hpcp_mpi.operations.preparing import Prepared, prepare
+from hpcp_mpi.operations.scanning import Scan
+from hpcp_mpi.operations.working import work
+from hpcp_mpi.operations.workplace import Workplace
+from hpcp_mpi.plan.backlog import Backlog
+from hpcp_mpi.stealing.planner import Planner
+from hpcp_mpi.vocab.errors import Failure
+from hpcp_mpi.vocab.job import CopyJob
+from hpcp_mpi.vocab.options import CopyOptions
+from hpcp_mpi.vocab.report import Outcome, Report
+from hpcp_mpi.vocab.tally import Tally
+from hpcp_mpi.vocab.units import Batch
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How far a run is."""
+
+    phase: str  # copying, linking, settling
+    scanned: Tally
+    scan_done: bool
+    outcome: Outcome
+    active: int  # ranks that have work
+    ranks: int  # that work
+    seconds: float
+
+
+class Watcher(Protocol):
+    """Who shows how far a run is."""
+
+    def due(self) -> bool:
+        """Tell whether show() is to be called now. Called very often."""
+
+    def show(self, status: Status) -> None: ...
+
+
+class Unwatched:
+    """Nobody is told."""
+
+    def due(self) -> bool:
+        return False
+
+    def show(self, status: Status) -> None:
+        """Nothing to show."""
+
+
+class CopyWorkshop:
+    """A worker's: does bites of a copy."""
+
+    def __init__(self, job: CopyJob, wire: Wire) -> None:
+        allow_open_files()
+        self._commands = Commands()
+        self._place = Workplace(job, self._commands, wire.rank)
+        self._place.verify_roots(wire.rank, wire.node)
+        self.slots = 1 if job.options.single else slots(job.options.slots, cpus(), wire.mates)
+        self.bite_weight = job.options.bite_weight
+
+    def work(self, batches: list[Batch]) -> Outcome | None:
+        try:
+            return work(self._place, batches)
+        except Stopped:
+            return None
+
+    def release(self) -> None:
+        self._place.release()
+
+    def stop(self) -> None:
+        self._commands.stop()
+
+
+class _Run:
+    """Rank 0's: one copy from scan to report."""
+
+    def __init__(self, wire: Wire, prepared: Prepared, stop: StopRequest, watcher: Watcher) -> None:
+        allow_open_files()
+        options = prepared.job.options
+        self._prepared = prepared
+        self._watcher = watcher
+        self._workers = wire.size - 1
+        self._backlog = Backlog()
+        self._planner = Planner(self._backlog, options.chunk_size, options.single)
+        self._lead = Lead(wire, self._planner, lambda: self._backlog.units, stop, self._watch)
+        self._scan = Scan(
+            Workplace(prepared.job, Commands(), wire.rank), prepared.landings, prepared.merged, prepared.made_root, wire.wake
+        )
+        self._phase = "copying"
+        self._began = time.monotonic()
+        self.report = Report()
+
+    def run(self) -> None:
+        """Do everything. Raises StoppedEarly, FatalError."""
+        self._lead.begin(self._prepared.job)
+        self._scan.start()
+        try:
+            self._lead.drive(self._scan)
+            self._phase = "linking"
+            self._lead.drive(Given(self._scan.gather.link_batches()))
+            self._phase = "settling"
+            self._lead.drive(Given(self._scan.gather.settle_batches(self._touched())))
+        finally:
+            self._scan.end()
+
+    def end(self, stopped: int = 0) -> Report:
+        """Return the report. stopped: the exit code of an early end."""
+        report, planner, outcome = self.report, self._planner, self._planner.outcome
+        outcome.add(self._scan.outcome)
+        outcome.failures = list(_first_of_each(outcome.failures))
+        report.sources = [landing.argument for landing in self._prepared.landings]
+        report.destination = self._prepared.job.destination
+        report.dry_run = self._prepared.job.options.dry_run
+        report.scanned = self._scan.gather.scanned
+        report.outcome = outcome
+        report.ranks = planner.shares
+        report.chunks, report.steals, report.messages = planner.chunks, planner.steals, self._lead.messages
+        report.scan_seconds = self._scan.seconds
+        report.seconds = time.monotonic() - self._began
+        report.stopped = stopped
+        return report
+
+    def _touched(self) -> set[tuple[int, bytes, bytes]]:
+        """Return the existing directories that were written to and have a counterpart in the source."""
+        if not self._prepared.job.options.directory_sync:
+            return set()
+        landings = self._prepared.landings
+        return {each for each in self._planner.outcome.touched if landings[each[0]].name is None}
+
+    def _watch(self) -> None:
+        if self._watcher.due():
+            self._watcher.show(
+                Status(
+                    self._phase,
+                    self._scan.gather.scanned,
+                    self._scan.exhausted,
+                    self._planner.outcome,
+                    self._planner.active,
+                    self._workers,
+                    time.monotonic() - self._began,
+                )
+            )
+
+
+def _first_of_each(failures: Iterable[Failure]) -> Iterable[Failure]:
+    """Yield the first failure of each path: what follows from it is no news."""
+    seen: set[bytes] = set()
+    for failure in failures:
+        if failure.path not in seen:
+            seen.add(failure.path)
+            yield failure
+
+
+def lead_copy(
+    wire: Wire,
+    sources: Iterable[bytes],
+    destination: bytes,
+    options: CopyOptions,
+    stop: StopRequest,
+    watcher: Watcher,
+) -> Report:
+    """Copy sources to destination with all workers of the wire; rank 0 calls it, the others follow.
+
+    Raises FatalError. A signal ends it early: the report's exit code says so.
+    """
+    run = _Run(wire, prepare(sources, destination, options), stop, watcher)
+    try:
+        run.run()
+    except StoppedEarly as early:
+        return run.end(early.code)
+    return run.end()

@@ -1,0 +1,77 @@
+"""What would be done, or was: one line an entry, in the words of `rsync --itemize-changes`."""
+
+import os
+import stat
+from contextlib import ExitStack
+
+from hpcp_mpi.host.listing import lstat, names_in
+from hpcp_mpi.host.metadata import xattr_letters, xattrs_of
+from hpcp_mpi.operations.workplace import Workplace
+from hpcp_mpi.plan.compare import NEW, itemize, metadata_changes, same_time
+from hpcp_mpi.vocab.names import join
+from hpcp_mpi.vocab.report import Outcome
+from hpcp_mpi.vocab.units import Batch, Unit
+
+Item = tuple[str, bytes, bytes]  # (change, path below the destination root, link target or b"")
+
+
+def item(change: str, path: bytes, directory: int, name: bytes, mode: int) -> Item:
+    """Return one line; directories end in `/`, symlinks show their target."""
+    if stat.S_ISDIR(mode):
+        return change, path + b"/", b""
+    if stat.S_ISLNK(mode):
+        return change, path, os.readlink(name, dir_fd=directory)
+    return change, path, b""
+
+
+def itemize_copies(place: Workplace, batch: Batch, outcome: Outcome) -> None:
+    """Add what copying a batch's units changes, subtrees entry by entry. Raises OSError."""
+    tree = place.source(batch)
+    with tree.at(batch.source_dir) as source, ExitStack() as stack:
+        try:
+            dest = stack.enter_context(place.dest.at(batch.dest_dir))
+        except OSError:
+            dest = None  # nothing there: all is new
+        for unit in batch.units:
+            status = lstat(unit.name, source)
+            if status is None:
+                continue
+            path = join(batch.dest_dir, unit.target)
+            change = _change(place, source, unit, status, dest)
+            outcome.items.append(item(change, path, source, unit.name, status.st_mode))
+            if stat.S_ISDIR(status.st_mode):
+                _subtree(place, batch, unit.name, path, outcome)
+
+
+def _change(place: Workplace, source: int, unit: Unit, status: os.stat_result, dest: int | None) -> str:
+    update = ">" if stat.S_ISREG(status.st_mode) else "c"
+    there = lstat(unit.target, dest) if dest is not None else None
+    if dest is None or there is None or stat.S_IFMT(there.st_mode) != stat.S_IFMT(status.st_mode):
+        return itemize(update, status.st_mode, NEW)
+    letters = xattr_letters(xattrs_of(source, unit.name), xattrs_of(dest, unit.target))
+    changes = metadata_changes(status, there, place.job.window_ns, place.rights, letters)
+    if stat.S_ISREG(status.st_mode):
+        # "c" is rsync's for: the checksum told, nothing else did.
+        changes += "s" if status.st_size != there.st_size else ""
+        if not changes.strip("pogax") and same_time(status.st_mtime_ns, there.st_mtime_ns, place.job.window_ns):
+            changes += "c"
+    else:
+        changes += "c"
+    return itemize(update, status.st_mode, changes)
+
+
+def _subtree(place: Workplace, batch: Batch, name: bytes, path: bytes, outcome: Outcome) -> None:
+    tree = place.source(batch)
+    waiting = [(join(batch.source_dir, name), path)]
+    while waiting:
+        directory, shown_as = waiting.pop()
+        with tree.at(directory) as fd:
+            for child in sorted(names_in(fd)):
+                status = lstat(child, fd)
+                if status is None:
+                    continue
+                update = ">" if stat.S_ISREG(status.st_mode) else "c"
+                change = itemize(update, status.st_mode, NEW)
+                outcome.items.append(item(change, join(shown_as, child), fd, child, status.st_mode))
+                if stat.S_ISDIR(status.st_mode):
+                    waiting.append((join(directory, child), join(shown_as, child)))

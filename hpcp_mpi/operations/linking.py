@@ -1,0 +1,106 @@
+"""Hard links across units: when all first names are copied, the other names are linked to them."""
+
+import errno
+import os
+from contextlib import ExitStack
+
+from hpcp_mpi.host.listing import lstat
+from hpcp_mpi.host.stage import staged
+from hpcp_mpi.operations.accounting import VANISHED
+from hpcp_mpi.operations.copying import copy, land
+from hpcp_mpi.operations.workplace import Workplace
+from hpcp_mpi.plan.compare import itemize, maybe_identical
+from hpcp_mpi.vocab.errors import Failure, reason_of
+from hpcp_mpi.vocab.names import shown
+from hpcp_mpi.vocab.report import Outcome
+from hpcp_mpi.vocab.units import Batch, Kind, Unit
+
+# No link can be made, but a file can: too many links, other quota or file system, no links at all.
+_COPY_INSTEAD = (errno.EMLINK, errno.EXDEV, errno.EPERM, errno.ENOTSUP)
+
+
+def link(place: Workplace, batch: Batch, outcome: Outcome) -> None:
+    """Make each unit of a LINK batch a name of the batch's leader.
+
+    A leader that is not there, or not whole, was not copied: then the first unit is copied and leads the others.
+    """
+    leader = batch.leader
+    for unit in batch.units:
+        try:
+            linked = _link(place, batch, unit, leader, outcome)
+        except OSError as error:
+            reason = f"cannot be linked at {shown(place.dest_path(unit.target))}: {reason_of(error)}"
+            outcome.failures.append(Failure(place.source_path(batch, unit.name), reason))
+            continue
+        if not linked:
+            leader = unit.target
+            _copy_instead(place, batch, unit, outcome)
+
+
+def _link(place: Workplace, batch: Batch, unit: Unit, leader: bytes, outcome: Outcome) -> bool:
+    """Make one link; return False where the entry has to be copied instead."""
+    source_dir, _, source_name = unit.name.rpartition(b"/")
+    dest_dir, _, dest_name = unit.target.rpartition(b"/")
+    leader_dir, _, leader_name = leader.rpartition(b"/")
+    with place.source(batch).at(source_dir) as source:
+        wanted = lstat(source_name, source)
+    if wanted is None:
+        outcome.failures.append(Failure(place.source_path(batch, unit.name), VANISHED, True))
+        return True
+    if place.options.dry_run:
+        return _pretend(place, unit, leader, wanted, outcome)
+    with ExitStack() as stack:
+        try:
+            leaders = stack.enter_context(place.dest.at(leader_dir))
+            found = lstat(leader_name, leaders)
+        except OSError:
+            return False
+        if found is None or not maybe_identical(wanted, found, place.job.window_ns):
+            return False
+        dest = stack.enter_context(place.dest.made(dest_dir, place.new_mode, batch.over))
+        there = lstat(dest_name, dest)
+        if there is not None and (there.st_dev, there.st_ino) == (found.st_dev, found.st_ino):
+            outcome.skipped = outcome.skipped.plus(unit.tally)
+            return True
+        outcome.touched.add((batch.source, source_dir, dest_dir))
+        stage = stack.enter_context(staged(dest, place.token, outcome.remark))
+        try:
+            os.link(leader_name, dest_name, src_dir_fd=leaders, dst_dir_fd=stage, follow_symlinks=False)
+        except OSError as error:
+            if error.errno in _COPY_INSTEAD:
+                outcome.remark(place.source_path(batch, unit.name), f"copied, not linked: {reason_of(error)}")
+                return False
+            raise
+        if place.options.itemize:
+            outcome.items.append((itemize("h", wanted.st_mode, "+++++++++"), unit.target, leader))
+        land(stage, dest_name, dest, dest_name)
+    outcome.copied = outcome.copied.plus(unit.tally)
+    outcome.linked += 1
+    return True
+
+
+def _pretend(place: Workplace, unit: Unit, leader: bytes, wanted: os.stat_result, outcome: Outcome) -> bool:
+    """Say what a link would change."""
+    try:
+        inodes = set()
+        for path in (unit.target, leader):
+            directory, _, name = path.rpartition(b"/")
+            with place.dest.at(directory) as fd:
+                found = lstat(name, fd)
+            inodes.add(None if found is None else (found.st_dev, found.st_ino))
+        if len(inodes) == 1 and None not in inodes:
+            outcome.skipped = outcome.skipped.plus(unit.tally)
+            return True
+    except OSError:
+        pass  # not there yet
+    outcome.items.append((itemize("h", wanted.st_mode, "+++++++++"), unit.target, leader))
+    outcome.copied = outcome.copied.plus(unit.tally)
+    outcome.linked += 1
+    return True
+
+
+def _copy_instead(place: Workplace, batch: Batch, unit: Unit, outcome: Outcome) -> None:
+    source_dir, _, source_name = unit.name.rpartition(b"/")
+    dest_dir, _, dest_name = unit.target.rpartition(b"/")
+    alone = Unit(source_name, unit.weight, unit.tally, dest_name)
+    copy(place, [Batch(Kind.COPY, batch.source, source_dir, dest_dir, (alone,), over=batch.over)], outcome)

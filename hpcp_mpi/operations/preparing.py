@@ -1,0 +1,203 @@
+"""Before anything starts: what was meant, and is it safe? Everything is refused here that would be wrong later."""
+
+import glob
+import os
+import stat
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from hpcp_mpi.host.system import find, time_step
+from hpcp_mpi.operations.workplace import root_of
+from hpcp_mpi.plan import excludes
+from hpcp_mpi.plan.landing import Landing, Type, land
+from hpcp_mpi.vocab.errors import FatalError, UsageError, reason_of
+from hpcp_mpi.vocab.job import CopyJob
+from hpcp_mpi.vocab.names import below, join, shown
+from hpcp_mpi.vocab.options import CopyOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A copy that may start."""
+
+    job: CopyJob
+    landings: list[Landing]
+    merged: frozenset[bytes]  # directories, relative to the destination root, that several sources have
+    made_root: bool  # the destination root was made just now
+
+
+def prepare(sources: Iterable[bytes], destination: bytes, options: CopyOptions) -> Prepared:
+    """Check and place the sources; make the destination. Raises FatalError, and nothing was done then."""
+    if find("cp") is None:
+        raise FatalError("there is no cp on this machine", "Install GNU coreutils.")
+    arguments = [name for pattern in sources for name in _expanded(pattern)]
+    if not arguments:
+        raise UsageError("no source was given")
+    root, landings = land([(name, _type(name)) for name in arguments], destination, os.path.isdir(destination))
+    root = _absolute(root)
+    if os.path.lexists(root) and not os.path.isdir(root):
+        raise FatalError(f"the destination {shown(root)} is not a directory")
+    source_roots = [_absolute(landing.source_root) for landing in landings]
+    for landing, source in zip(landings, source_roots, strict=True):
+        _refuse_nesting(landing, source, below(root, landing.target), options)
+    merged = _merged(landings, source_roots)
+    made = not options.dry_run and _make(root)
+    token = os.urandom(4).hex()
+    exists = os.path.isdir(root)
+    job = CopyJob(
+        options=options,
+        sources=tuple(root_of(path) for path in source_roots),
+        destination=root,
+        destination_root=root_of(root) if exists else None,
+        window_ns=_window_ns(root, options, token) if exists else 0,
+        token=token,
+    )
+    return Prepared(job, landings, merged, made)
+
+
+def _expanded(pattern: bytes) -> list[bytes]:
+    """Return what a source argument stands for: itself, or the matches of a pattern that is nobody's name."""
+    if os.path.lexists(pattern) or not glob.has_magic(pattern):
+        return [pattern]
+    found = sorted(glob.glob(pattern, recursive=True))
+    if not found:
+        raise FatalError(f"no source matches {shown(pattern)}")
+    return found
+
+
+def _type(argument: bytes) -> Type:
+    try:
+        own = os.lstat(argument)
+    except OSError as error:
+        raise FatalError(
+            f"cannot use the source {shown(argument)}: {reason_of(error)}", "Nothing was copied."
+        ) from None
+    if stat.S_ISDIR(own.st_mode):
+        return Type.DIRECTORY
+    return Type.DIRECTORY_LINK if stat.S_ISLNK(own.st_mode) and os.path.isdir(argument) else Type.OTHER
+
+
+def _absolute(path: bytes) -> bytes:
+    """Return an absolute path without `.` and doubled slashes; `..` is resolved as the kernel would."""
+    if b".." in path.split(b"/"):
+        return os.path.realpath(path)
+    return os.path.normpath(os.path.join(os.getcwdb(), path)).replace(b"//", b"/")
+
+
+def _refuse_nesting(landing: Landing, source_root: bytes, target: bytes, options: CopyOptions) -> None:
+    """Refuse a copy of something into itself or over what it lies in."""
+    source = source_root if landing.name is None else below(source_root, landing.name)
+    if landing.name is not None:
+        same_parent = _inode(source_root) == _inode(os.path.dirname(target))
+        if same_parent and os.path.basename(source) == os.path.basename(target):
+            raise UsageError(f"{shown(source)} is the source and the destination")
+        return
+    own = _inode(source)
+    if own == _inode(target):
+        raise UsageError(f"{shown(source)} is the source and the destination")
+    if own in _ancestors(target) and not _is_excluded(target, options):
+        raise UsageError(
+            f"the destination {shown(target)} lies inside the source {shown(source)}: a copy would copy itself",
+            f"Exclude it with -e {shown(target)}, or copy to another place.",
+        )
+    if _inode(target) in _ancestors(source):
+        raise UsageError(
+            f"the source {shown(source)} lies inside the destination {shown(target)}: it could be overwritten",
+            "Copy to another place.",
+        )
+
+
+def _inode(path: bytes) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _ancestors(path: bytes) -> set[tuple[int, int] | None]:
+    """Return the inodes of the directories that path lies in, as far as they exist. Symlinks are resolved."""
+    at = os.path.realpath(path)
+    found = set()
+    while at != b"/":
+        at = os.path.dirname(at)
+        found.add(_inode(at))
+    return found - {None}
+
+
+def _is_excluded(path: bytes, options: CopyOptions) -> bool:
+    excluded = excludes.matcher(options.excludes)
+    while excluded is not None and path != b"/":
+        if excluded(path):
+            return True
+        path = os.path.dirname(path)
+    return False
+
+
+def _merged(landings: list[Landing], source_roots: list[bytes]) -> frozenset[bytes]:
+    """Return the directories that several sources have. Raises UsageError where they have the same file."""
+    contents = [root for landing, root in zip(landings, source_roots, strict=True) if not landing.target]
+    named = {landing.target: landing.argument for landing in landings if landing.target}
+    merged: set[bytes] = set()
+    waiting = [(b"", contents)] if len(landings) > 1 else []
+    while waiting:
+        directory, sources = waiting.pop()
+        merged.add(directory)
+        places: dict[bytes, list[bytes]] = {}
+        for source in sources:
+            for name in _names(source):
+                places.setdefault(name, []).append(below(source, name))
+        for name, paths in places.items():
+            if not directory and name in named:
+                paths = [*paths, named[name]]
+            if len(paths) == 1:
+                continue
+            if named.get(name) in paths or not all(_is_directory(path) for path in paths):
+                raise UsageError(
+                    f"{shown(paths[0])} and {shown(paths[1])} would both land on {shown(join(directory, name))} "
+                    "in the destination",
+                    "Copy them one after the other, or into different directories.",
+                )
+            waiting.append((join(directory, name), paths))
+    return frozenset(merged)
+
+
+def _names(directory: bytes) -> list[bytes]:
+    with suppress(OSError):  # the scan will say why
+        return os.listdir(directory)
+    return []
+
+
+def _is_directory(path: bytes) -> bool:
+    with suppress(OSError):
+        return stat.S_ISDIR(os.lstat(path).st_mode)
+    return False
+
+
+def _make(root: bytes) -> bool:
+    """Make the destination root and what is missing above it; tell whether it was missing."""
+    if os.path.isdir(root):
+        return False
+    try:
+        os.makedirs(root, exist_ok=True)
+    except OSError as error:
+        raise FatalError(f"cannot make the destination {shown(root)}: {reason_of(error)}") from None
+    return True
+
+
+def _window_ns(root: bytes, options: CopyOptions, token: str) -> int:
+    """Return how far mtimes may be apart: what was asked for, or what the destination cannot store (FAT: 2 s)."""
+    asked = round(options.modify_window * 1e9)
+    if options.dry_run:
+        return asked
+    fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        before = os.fstat(fd)
+        step = time_step(fd, token)
+        os.utime(fd, ns=(before.st_atime_ns, before.st_mtime_ns))
+    except OSError:
+        return asked  # not writable at its root; if that matters, the copy says so
+    finally:
+        os.close(fd)
+    return max(asked, step - 1)

@@ -1,0 +1,122 @@
+"""A run on whatever there is: MPI when a launcher started us, threads otherwise. Same code, same results.
+
+Rank 0 leads, the others follow until it lets them go; it always does, also when it fails. A rank that breaks down shows
+its traceback and tells rank 0; should nobody answer, it ends the job by force.
+"""
+
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from hpcp_mpi.cluster import launcher
+from hpcp_mpi.cluster.run import follow
+from hpcp_mpi.cluster.signals import StopRequest
+from hpcp_mpi.cluster.threads import thread_cluster
+from hpcp_mpi.cluster.wire import Wire
+from hpcp_mpi.operations.copy import CopyWorkshop, Unwatched, lead_copy
+from hpcp_mpi.stealing.messages import Broken, Leave
+from hpcp_mpi.vocab.errors import EXIT_FATAL, FatalError
+from hpcp_mpi.vocab.options import CopyOptions
+from hpcp_mpi.vocab.report import Report
+
+_LEAVING = 10.0  # seconds that others have to end well after one broke down
+
+T = TypeVar("T")
+
+
+def connect(environment: Mapping[str, str]) -> Wire | None:
+    """Return this process's end of the job's MPI world; None where it is alone. Raises FatalError.
+
+    MPI is not even loaded when no launcher is there: that costs a second with some libraries.
+    """
+    if not launcher.launched(environment):
+        return None
+    try:
+        from hpcp_mpi.cluster.mpi import MpiWire
+    except (ImportError, RuntimeError) as error:
+        refusal = launcher.no_mpi(environment, error)
+        if refusal is not None:
+            raise refusal from None
+        return None
+    wire = MpiWire()
+    launcher.refuse_lonely_tasks(environment, wire.size)
+    return wire if wire.size > 1 else None
+
+
+def lead(wire: Wire | None, work: Callable[[Wire], T], stop: StopRequest) -> T:
+    """Have work done with all ranks, by rank 0; return what it returns. Without a wire, threads are the ranks.
+
+    Raises what work raises, when the other ranks are let go.
+    """
+    if wire is not None:
+        try:
+            return _lead(wire, work, stop)
+        finally:
+            wire.close()
+    own, other = thread_cluster(2)
+    worker = threading.Thread(target=serve, args=(other, StopRequest()), name="worker")
+    worker.start()
+    try:
+        return _lead(own, work, stop)
+    finally:
+        worker.join()
+
+
+def _lead(wire: Wire, work: Callable[[Wire], T], stop: StopRequest) -> T:
+    stop.notify(wire.wake)
+    result: Any = None
+    early = True
+    try:
+        result = work(wire)
+        early = isinstance(result, Report) and bool(result.stopped)
+        return result  # type: ignore[no-any-return]
+    except FatalError as error:
+        result = error
+        raise
+    finally:
+        for rank in range(1, wire.size):
+            wire.send(rank, Leave(result, stop=early))
+
+
+def serve(wire: Wire, stop: StopRequest) -> Any:
+    """Be a worker until rank 0 lets go; return what it sends then: a Report, a FatalError, or None."""
+    stop.notify(wire.wake)
+    try:
+        return follow(wire, CopyWorkshop, stop)
+    except BaseException as error:
+        traceback.print_exc()
+        what = "".join(traceback.format_exception_only(type(error), error)).strip()
+        wire.send(0, Broken(f"rank {wire.rank} on {wire.node} broke down: {what}", EXIT_FATAL))
+        _await_leave(wire)
+        return FatalError(what)
+
+
+def _await_leave(wire: Wire) -> None:
+    """Wait for rank 0 to let go; end the job by force if it does not."""
+    deadline = time.monotonic() + _LEAVING
+    while time.monotonic() < deadline:
+        received = wire.receive()
+        if received is not None and isinstance(received[1], Leave):
+            return
+        if received is None:
+            wire.wait(0.01)
+    wire.abort(EXIT_FATAL)
+
+
+def run_copy(
+    sources: list[bytes], destination: bytes, options: dict[str, Any], environment: Mapping[str, str]
+) -> Report:
+    """The Python API's copy: the report, on every rank. Raises FatalError, on every rank."""
+    asked = CopyOptions(**options)
+    wire, stop = connect(environment), StopRequest()
+    if wire is not None and wire.rank > 0:
+        try:
+            result = serve(wire, stop)
+        finally:
+            wire.close()
+        if isinstance(result, Report):
+            return result
+        raise result if isinstance(result, FatalError) else FatalError("rank 0 broke down")
+    return lead(wire, lambda ends: lead_copy(ends, sources, destination, asked, stop, Unwatched()), stop)

@@ -1,0 +1,89 @@
+"""What a rank needs to work on a job: the trees, opened anew by each slot, and the programs it runs."""
+
+import os
+import threading
+
+from hpcp_mpi.host.commands import Commands
+from hpcp_mpi.host.dirs import Tree
+from hpcp_mpi.plan.compare import Rights
+from hpcp_mpi.vocab.errors import FatalError, reason_of
+from hpcp_mpi.vocab.job import CopyJob, Root
+from hpcp_mpi.vocab.names import below, join, shown
+from hpcp_mpi.vocab.units import Batch
+
+
+class Workplace:
+    """A job on this rank. Its trees belong to the thread that asks for them."""
+
+    def __init__(self, job: CopyJob, commands: Commands, rank: int) -> None:
+        self.job = job
+        self.options = job.options
+        self.commands = commands
+        self.token = f"{job.token}.{rank}"  # of this rank's stages: two ranks never choose one name
+        self.rights = Rights(os.geteuid(), frozenset({os.getegid(), *os.getgroups()}))
+        # Until they are settled our directories are for nobody else; without settling they are as mkdir makes them.
+        self.new_mode = 0o700 if job.options.directory_sync else 0o777
+        self._local = threading.local()
+
+    def source(self, batch: Batch) -> Tree:
+        """Return the tree that a batch is read from."""
+        return self.source_tree(batch.source)
+
+    def source_tree(self, index: int) -> Tree:
+        """Return the tree of a source root."""
+        return self._tree(self.job.sources[index])
+
+    @property
+    def dest(self) -> Tree:
+        """The destination. Raises FileNotFoundError where a dry run has none."""
+        root = self.job.destination_root
+        if root is None:
+            raise FileNotFoundError
+        return self._tree(root)
+
+    def source_path(self, batch: Batch, name: bytes = b"") -> bytes:
+        """Return the absolute path of what a batch calls name; of its directory without one."""
+        return below(self.job.sources[batch.source].path, join(batch.source_dir, name))
+
+    def dest_path(self, path: bytes) -> bytes:
+        """Return the absolute path of what lies at path below the destination root."""
+        return below(self.job.destination, path)
+
+    def _tree(self, root: Root) -> Tree:
+        trees: dict[bytes, Tree] = self._local.__dict__.setdefault("trees", {})
+        tree = trees.get(root.path)
+        if tree is None:
+            tree = trees[root.path] = Tree(root.path)
+        return tree
+
+    def release(self) -> None:
+        """Close the calling thread's trees."""
+        trees: dict[bytes, Tree] = self._local.__dict__.pop("trees", {})
+        for tree in trees.values():
+            tree.close()
+
+    def verify_roots(self, rank: int, node: str) -> None:
+        """Refuse to work where this node sees other directories than rank 0 does: one that is not mounted here.
+
+        Device numbers differ between nodes, inode numbers do not; where a file system invents those, the mtime tells.
+        """
+        roots = [*self.job.sources, *([self.job.destination_root] if self.job.destination_root else [])]
+        for root in roots:
+            try:
+                status = os.stat(root.path)
+            except OSError as error:
+                problem = reason_of(error)
+            else:
+                if status.st_ino == root.inode or status.st_mtime_ns == root.mtime_ns:
+                    continue
+                problem = "it is another directory than the one rank 0 sees"
+            raise FatalError(
+                f"rank {rank} on {node} cannot use {shown(root.path)}: {problem}",
+                "Is the file system mounted on that node, at the same place?",
+            )
+
+
+def root_of(path: bytes) -> Root:
+    """Return path as ranks will know it. Raises OSError."""
+    status = os.stat(path)
+    return Root(path, status.st_ino, status.st_mtime_ns)

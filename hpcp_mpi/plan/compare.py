@@ -1,0 +1,96 @@
+"""What differs between an entry and its copy, and how a difference is written down.
+
+`itemize` speaks the language of `rsync --itemize-changes`, because everyone reads it already.
+"""
+
+import os
+import stat
+
+NEW = "+++++++++"
+_LETTERS = {
+    stat.S_IFREG: "f",
+    stat.S_IFDIR: "d",
+    stat.S_IFLNK: "L",
+    stat.S_IFCHR: "D",
+    stat.S_IFBLK: "D",
+    stat.S_IFIFO: "S",
+    stat.S_IFSOCK: "S",
+}
+SPECIAL_BITS = stat.S_ISUID | stat.S_ISGID | stat.S_ISVTX
+
+
+def same_time(a_ns: int, b_ns: int, window_ns: int) -> bool:
+    """Tell whether two mtimes (ns) are equal, or no further apart than the window."""
+    return a_ns == b_ns or abs(a_ns - b_ns) <= window_ns
+
+
+def maybe_identical(source: os.stat_result, dest: os.stat_result, window_ns: int) -> bool:
+    """Tell whether dest may be a true copy of source, as far as `lstat` shows: content is not looked at.
+
+    What is False needs a copy. Links are compared by target elsewhere; their times are metadata.
+    """
+    kind = stat.S_IFMT(source.st_mode)
+    if kind != stat.S_IFMT(dest.st_mode):
+        return False
+    if kind == stat.S_IFREG:
+        return source.st_size == dest.st_size and same_time(source.st_mtime_ns, dest.st_mtime_ns, window_ns)
+    if kind in (stat.S_IFCHR, stat.S_IFBLK):
+        return source.st_rdev == dest.st_rdev
+    return True
+
+
+class Rights:
+    """What this user may set, so what of an owner and a mode can be equal at all.
+
+    `cp -a` drops setuid, setgid and sticky bits where it cannot give a file away: they would mean another user.
+    """
+
+    def __init__(self, uid: int, groups: frozenset[int]) -> None:
+        self.uid = uid
+        self.groups = groups
+
+    def owner(self, source: os.stat_result, dest: os.stat_result) -> tuple[int, int]:
+        """Return the (uid, gid) that dest is to have."""
+        if self.uid == 0:
+            return source.st_uid, source.st_gid
+        may_set = source.st_gid in self.groups and dest.st_uid == self.uid
+        return dest.st_uid, source.st_gid if may_set else dest.st_gid
+
+    def mode(self, source: os.stat_result, dest: os.stat_result) -> int:
+        """Return the permission bits that dest is to have."""
+        mode = stat.S_IMODE(source.st_mode)
+        if self.owner(source, dest) != (source.st_uid, source.st_gid):
+            mode &= ~SPECIAL_BITS
+        return mode
+
+
+def metadata_changes(
+    source: os.stat_result, dest: os.stat_result, window_ns: int, rights: Rights, xattrs: str = ""
+) -> str:
+    """Return the attributes in which dest differs from source, in rsync's letters `tpogax`; "" when equal.
+
+    xattrs: the letters `a` (ACL) and `x` (other attributes) when the caller found those to differ.
+    """
+    changes = ""
+    if not same_time(source.st_mtime_ns, dest.st_mtime_ns, window_ns):
+        changes += "t"
+    if not stat.S_ISLNK(source.st_mode) and rights.mode(source, dest) != stat.S_IMODE(dest.st_mode):
+        changes += "p"
+    uid, gid = rights.owner(source, dest)
+    if uid != dest.st_uid:
+        changes += "o"
+    if gid != dest.st_gid:
+        changes += "g"
+    return changes + xattrs
+
+
+def letter(mode: int) -> str:
+    """Return rsync's letter for a type of entry."""
+    return _LETTERS[stat.S_IFMT(mode)]
+
+
+def itemize(update: str, mode: int, changes: str) -> str:
+    """Return rsync's eleven characters: update (`>`, `c`, `h`, `.`), type, then `cstpoguax` or `+++++++++`."""
+    if changes != NEW:
+        changes = "".join(which if which in changes else "." for which in "cstpoguax")
+    return update + letter(mode) + changes

@@ -1,0 +1,346 @@
+"""From listings to units: which subtrees are copied whole, and what is done entry by entry.
+
+A directory that is missing at the destination is *closed* while it is light: all below it collapses into one unit that
+one `cp` copies at its own speed. It is *opened* (made by us, filled by several units, settled at the end) when it grows
+heavier than a bite, or holds what `cp` must not copy or may not: an excluded entry, a socket, an unreadable directory,
+a path too long for it. Opening a directory opens its parents.
+
+Hard links: the first name seen of an inode is its leader and is copied like any file. Later names are followers. `cp`
+keeps links inside one unit, so a follower whose leader is in the same unit needs nothing; any other becomes a LINK,
+made when all leaders are there. A closed directory with a follower of an outside leader is opened before it is emitted.
+
+Pure: listings in, batches out. Not thread-safe; the scan holds a lock around each call.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from hpcp_mpi.vocab.names import join
+from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, Tally, one_file
+from hpcp_mpi.vocab.units import Batch, Kind, Unit
+
+MAX_INNER_PATH = 3000  # bytes below a unit's directory; cp works with path strings and fails at PATH_MAX, 4096
+
+Inode = tuple[int, int]  # (st_dev, st_ino)
+
+
+class Existing(NamedTuple):
+    """An entry that may be identical at the destination."""
+
+    name: bytes
+    tally: Tally
+    inode: Inode
+    dest_inode: Inode | None  # given where the destination's file has several names
+
+
+class Linked(NamedTuple):
+    """An entry whose inode has several names."""
+
+    name: bytes
+    tally: Tally
+    inode: Inode
+    names: int  # st_nlink
+    existing: bool  # may be identical at the destination
+    dest_inode: Inode | None
+
+
+@dataclass(slots=True)
+class Listing:
+    """Some entries of one directory, in the order the system gave them."""
+
+    plain: list[tuple[bytes, int]] = field(default_factory=list)  # (name, size) of files to copy
+    others: list[tuple[bytes, Tally]] = field(default_factory=list)  # links and specials to copy
+    existing: list[Existing] = field(default_factory=list)
+    linked: list[Linked] = field(default_factory=list)
+    folders: list[tuple[bytes, bool, bool]] = field(default_factory=list)  # (name, missing at dest, over a non-dir)
+    sweeps: list[bytes] = field(default_factory=list)  # stages of killed runs at the destination
+    open: bool = False  # cp must not copy this directory whole
+
+
+class Folder:
+    """A directory of the source on its way to being one unit or many."""
+
+    __slots__ = (
+        "bytes", "checks", "children", "dest_dir", "directories", "emitted", "files", "followers", "inner", "links", "listed",
+        "name", "new", "opened", "over", "parent", "plain", "settle", "source", "source_dir", "specials",
+        "tentative", "units", "unresolved", "weight",
+    )  # fmt: skip
+
+    def __init__(self, parent: "Folder | None", source: int, source_dir: bytes, dest_dir: bytes, name: bytes) -> None:
+        self.parent = parent
+        self.source = source
+        self.source_dir = source_dir
+        self.dest_dir = dest_dir
+        self.name = name
+        self.new = True  # missing at the destination
+        self.over = False  # something on the way there is a non-directory that is to be replaced
+        self.opened = False
+        self.settle = False  # its metadata is to be written at the end
+        self.emitted = False  # a batch that goes into it was emitted
+        self.listed = False
+        self.children = 0  # directories below that are not finished
+        self.inner = 0  # bytes in the longest path below
+        self.weight = 0  # of what is held here
+        self.files = self.links = self.specials = self.bytes = 0
+        self.directories = 1
+        self.plain: list[tuple[bytes, int]] = []
+        self.units: list[Unit] = []
+        self.checks: list[Unit] = []
+        self.followers: list[tuple[Unit, bytes]] = []  # (unit, its leader's path)
+        self.tentative: list[Folder] = []  # finished and closed, with followers of outside leaders
+        self.unresolved: list[bytes] = []  # the leaders of those
+
+    @property
+    def tally(self) -> Tally:
+        return Tally(self.files, self.directories, self.links, self.specials, self.bytes)
+
+    def count(self, tally: Tally) -> None:
+        self.files += tally.files
+        self.directories += tally.directories
+        self.links += tally.links
+        self.specials += tally.specials
+        self.bytes += tally.bytes
+
+
+class Gather:
+    """Collects listings into batches. Read and empty `out` after each call.
+
+    limit:      the weight of a bite: closed directories grow no heavier, batches hardly
+    file_cost:  what an entry weighs beside its bytes
+    check_size: bytes of a file that a check reads at each side; None: all of them
+    collapse:   False where no directory may be copied whole (-nds, -do)
+    """
+
+    def __init__(self, limit: int, file_cost: int, check_size: int | None, collapse: bool = True) -> None:
+        self.limit = limit
+        self.file_cost = file_cost
+        self.check_size = check_size
+        self.collapse = collapse
+        self.out: list[Batch] = []
+        self.settle: list[Folder] = []
+        self.scanned = NOTHING
+        self._leaders: dict[Inode, list[object]] = {}  # inode: [leader's path, names still to come]
+        self._owner: dict[Inode, Inode] = {}  # destination inode: the source inode it is a copy of
+        self._links: dict[tuple[bytes, int], list[Unit]] = {}  # (leader, source): its followers
+
+    def root(self, source: int, dest_dir: bytes, new: bool, settle: bool, over: bool = False) -> Folder:
+        """Return the folder of a source root, opened: roots are never one unit."""
+        folder = Folder(None, source, b"", dest_dir, b"")
+        folder.opened, folder.new, folder.settle, folder.over = True, new, settle, over
+        self.scanned = self.scanned.plus(ONE_DIRECTORY)
+        return folder
+
+    def add(self, folder: Folder, listing: Listing) -> list[Folder]:
+        """Take some of folder's entries; return its directories, which are to be listed and closed too."""
+        for name, size in listing.plain:
+            folder.bytes += size
+            folder.weight += size
+            if len(name) > folder.inner:
+                folder.inner = len(name)
+        folder.plain += listing.plain
+        folder.files += len(listing.plain)
+        folder.weight += len(listing.plain) * self.file_cost
+        self.scanned = self.scanned.plus(Tally(len(listing.plain), 0, 0, 0, sum(size for _, size in listing.plain)))
+        for name, tally in listing.others:
+            self._take(folder, name, tally, False)
+        for entry in listing.existing:
+            self._take(folder, entry.name, entry.tally, self._keeps(entry.inode, entry.dest_inode))
+        for linked in listing.linked:
+            self._take_linked(folder, linked)
+        if listing.sweeps:
+            units = tuple(Unit(name, self.file_cost) for name in listing.sweeps)
+            self.out.append(Batch(Kind.SWEEP, folder.source, folder.source_dir, folder.dest_dir, units))
+        children = [self._child(folder, *each) for each in listing.folders]
+        if listing.open:
+            self._open(folder)
+        self._relieve(folder)
+        return children
+
+    def close(self, folder: Folder) -> None:
+        """Note that all of folder's entries were added."""
+        folder.listed = True
+        at: Folder | None = folder
+        while at is not None and at.listed and at.children == 0:
+            if at.opened:
+                self._finish(at)
+            else:
+                self._collapse(at)
+            at = at.parent
+            if at is not None:
+                at.children -= 1
+
+    def refuse(self, folder: Folder) -> None:
+        """Note that folder could not be listed: it is made, not copied."""
+        self._open(folder)
+        self.close(folder)
+
+    def settle_batches(self, touched: Iterable[tuple[int, bytes, bytes]]) -> list[Batch]:
+        """Return the settling of all directories whose metadata is to be written.
+
+        touched: (source, source_dir, dest_dir) of existing ones that were written to.
+        Where several sources merge in one directory, the last source's metadata is what it gets.
+        """
+        wanted = sorted({*touched, *((each.source, each.source_dir, each.dest_dir) for each in self.settle)})
+        last = {dest_dir: (source, source_dir) for source, source_dir, dest_dir in wanted}
+        new = {each.dest_dir for each in self.settle if each.new}
+        by_source: dict[int, list[Unit]] = {}
+        for dest_dir, (source, source_dir) in last.items():
+            made = ONE_DIRECTORY if dest_dir in new else NOTHING
+            by_source.setdefault(source, []).append(Unit(source_dir, self.file_cost, made, dest_dir))
+        return [
+            Batch(Kind.SETTLE, source, b"", b"", bite)
+            for source, units in by_source.items()
+            for bite in self._bites(units)
+        ]
+
+    def link_batches(self) -> list[Batch]:
+        """Return the links that are to be made when everything else is copied."""
+        return [
+            Batch(Kind.LINK, source, b"", b"", tuple(units), leader) for (leader, source), units in self._links.items()
+        ]
+
+    # --- entries
+
+    def _take(self, folder: Folder, name: bytes, tally: Tally, check: bool) -> None:
+        self.scanned = self.scanned.plus(tally)
+        folder.count(tally)
+        folder.inner = max(folder.inner, len(name))
+        if check:
+            read = tally.bytes if self.check_size is None else min(tally.bytes, self.check_size)
+            unit = Unit(name, self.file_cost + 2 * read, tally)
+            folder.checks.append(unit)
+        else:
+            unit = Unit(name, self.file_cost + tally.bytes, tally)
+            folder.units.append(unit)
+        folder.weight += unit.weight
+
+    def _take_linked(self, folder: Folder, entry: Linked) -> None:
+        path = join(folder.dest_dir, entry.name)
+        known = self._leaders.get(entry.inode)
+        if known is None:
+            self._leaders[entry.inode] = [path, entry.names - 1]
+            self._take(folder, entry.name, entry.tally, entry.existing and self._keeps(entry.inode, entry.dest_inode))
+            return
+        leader = known[0]
+        known[1] -= 1  # type: ignore[operator]
+        if known[1] == 0:
+            del self._leaders[entry.inode]
+        unit = Unit(entry.name, self.file_cost, entry.tally._replace(bytes=0))
+        assert isinstance(leader, bytes)
+        self.scanned = self.scanned.plus(unit.tally)
+        folder.inner = max(folder.inner, len(entry.name))
+        if folder.opened:
+            self._link(folder, unit, leader)
+        else:
+            folder.count(unit.tally)
+            folder.weight += unit.weight
+            folder.followers.append((unit, leader))
+
+    def _keeps(self, inode: Inode, dest_inode: Inode | None) -> bool:
+        """Tell whether the destination's inode may stay: not if another source file has it already."""
+        return dest_inode is None or self._owner.setdefault(dest_inode, inode) == inode
+
+    def _link(self, folder: Folder, unit: Unit, leader: bytes) -> None:
+        link = unit._replace(name=join(folder.source_dir, unit.name), dest_name=join(folder.dest_dir, unit.name))
+        self._links.setdefault((leader, folder.source), []).append(link)
+
+    def _child(self, folder: Folder, name: bytes, new: bool, over: bool) -> Folder:
+        child = Folder(folder, folder.source, join(folder.source_dir, name), join(folder.dest_dir, name), name)
+        child.new, child.over = new, over or folder.over
+        child.opened = not (new and self.collapse)
+        child.settle = child.opened and new
+        child.weight = self.file_cost
+        folder.children += 1
+        self.scanned = self.scanned.plus(ONE_DIRECTORY)
+        return child
+
+    # --- directories
+
+    def _relieve(self, folder: Folder) -> None:
+        """Keep folder within the limits: emit what an opened one holds, open one that is too heavy."""
+        if folder.weight >= self.limit or folder.inner > MAX_INNER_PATH:
+            if folder.opened:
+                self._flush(folder)
+            else:
+                self._open(folder)
+
+    def _collapse(self, folder: Folder) -> None:
+        """Hand a finished, closed folder to its parent."""
+        parent = folder.parent
+        assert parent is not None
+        inside = folder.dest_dir + b"/"
+        leaders = [leader for _, leader in folder.followers]
+        for child in folder.tentative:
+            leaders += child.unresolved
+        folder.unresolved = [leader for leader in leaders if not leader.startswith(inside)]
+        if folder.unresolved and parent.opened:
+            self._open(folder)
+            self._finish(folder)
+            return
+        if folder.unresolved:
+            parent.tentative.append(folder)
+        else:
+            parent.units.append(Unit(folder.name, folder.weight, folder.tally))
+        parent.count(folder.tally)
+        parent.weight += folder.weight
+        parent.inner = max(parent.inner, len(folder.name) + 1 + folder.inner)
+        self._relieve(parent)
+
+    def _open(self, folder: Folder) -> None:
+        """Open folder and its parents, outermost first, and what in them waits for that."""
+        chain: list[Folder] = []
+        at: Folder | None = folder
+        while at is not None and not at.opened:
+            chain.append(at)
+            at = at.parent
+        waiting: list[Folder] = []
+        for each in reversed(chain):
+            waiting += self._open_one(each)
+            self._flush(each)
+        while waiting:  # finished before; a loop, as a tree may be deeper than the interpreter's stack
+            each = waiting.pop()
+            waiting += self._open_one(each)
+            self._finish(each)
+
+    def _open_one(self, folder: Folder) -> list[Folder]:
+        folder.opened = folder.settle = True
+        for unit, leader in folder.followers:
+            self._link(folder, unit, leader)
+        folder.followers = []
+        tentative, folder.tentative = folder.tentative, []
+        return tentative
+
+    def _finish(self, folder: Folder) -> None:
+        self._flush(folder)
+        if folder.settle:
+            self.settle.append(folder)
+        if folder.new and not folder.emitted:
+            self._make(folder)
+
+    def _make(self, folder: Folder) -> None:
+        unit = Unit(folder.source_dir, self.file_cost, NOTHING, folder.dest_dir)
+        self.out.append(Batch(Kind.MAKE, folder.source, b"", b"", (unit,), over=folder.over))
+
+    def _flush(self, folder: Folder) -> None:
+        """Emit what folder holds as batches of about a bite each."""
+        copies = [Unit(name, size + self.file_cost, one_file(size)) for name, size in folder.plain]
+        copies += folder.units
+        folder.emitted = folder.emitted or bool(copies)
+        for kind, units in ((Kind.COPY, copies), (Kind.CHECK, folder.checks)):
+            for bite in self._bites(units):
+                self.out.append(Batch(kind, folder.source, folder.source_dir, folder.dest_dir, bite, over=folder.over))
+        folder.plain, folder.units, folder.checks = [], [], []
+        folder.weight = folder.inner = 0
+
+    def _bites(self, units: Iterable[Unit]) -> Iterator[tuple[Unit, ...]]:
+        bite: list[Unit] = []
+        weight = 0
+        for unit in units:
+            bite.append(unit)
+            weight += unit.weight
+            if weight >= self.limit:
+                yield tuple(bite)
+                bite, weight = [], 0
+        if bite:
+            yield tuple(bite)

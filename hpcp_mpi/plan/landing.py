@@ -1,0 +1,82 @@
+"""Where things land: hpcp's rules.
+
+With one source that is a directory, and no `/` at the end of either side, the directory's *contents* land in the
+destination. With several sources, or a destination that ends in `/` or is a directory for a file, a source lands below
+the destination under its own name. A source that ends in `/` has no name: its contents land.
+"""
+
+import os
+from dataclasses import dataclass
+from enum import Enum
+
+from hpcp_mpi.vocab.errors import UsageError
+from hpcp_mpi.vocab.names import shown
+
+
+class Type(Enum):
+    """What a source argument is."""
+
+    DIRECTORY = "directory"
+    DIRECTORY_LINK = "symlink to a directory"
+    OTHER = "file"
+
+
+@dataclass(frozen=True, slots=True)
+class Landing:
+    """One source and its place below the destination root."""
+
+    argument: bytes  # as it was given
+    source_root: bytes  # the directory that is opened
+    name: bytes | None  # the entry of source_root that is copied; None: its contents
+    dest_dir: bytes  # relative to the destination root
+    dest_name: bytes | None = None  # where it differs from name
+
+    @property
+    def target(self) -> bytes:
+        """The path that is written, relative to the destination root; b"" is that root itself."""
+        name = self.dest_name or self.name
+        return self.dest_dir if name is None else (self.dest_dir + b"/" + name if self.dest_dir else name)
+
+
+def own_name(argument: bytes) -> bytes:
+    """Return the last component of a source argument, b"" where it has none: `dir/`, `.`, `..`, `/`."""
+    name = os.path.basename(argument)
+    return b"" if name in (b".", b"..") else name
+
+
+def land(
+    sources: list[tuple[bytes, Type]], destination: bytes, destination_is_directory: bool
+) -> tuple[bytes, list[Landing]]:
+    """Return the destination root and where each source lands in it.
+
+    sources: arguments as typed, with what they are. Raises UsageError when two sources land on one path.
+    """
+    below = len(sources) > 1 or destination.endswith(b"/") or (destination_is_directory and sources[0][1] is Type.OTHER)
+    if not below and sources[0][1] is Type.OTHER:
+        argument = sources[0][0]
+        root, name = os.path.dirname(destination) or b".", os.path.basename(destination)
+        return root, [Landing(argument, os.path.dirname(argument) or b".", own_name(argument), b"", name)]
+    landings = [_land_below(argument, kind, below) for argument, kind in sources]
+    _refuse_collisions(landings)
+    return destination, landings
+
+
+def _land_below(argument: bytes, kind: Type, below: bool) -> Landing:
+    name = own_name(argument) if below else b""
+    if kind is Type.OTHER or (kind is Type.DIRECTORY_LINK and name):
+        return Landing(argument, os.path.dirname(argument) or b".", own_name(argument), b"")
+    return Landing(argument, argument, None, name)
+
+
+def _refuse_collisions(landings: list[Landing]) -> None:
+    seen: dict[bytes, Landing] = {}
+    for landing in landings:
+        if not landing.target:
+            continue  # contents of several sources merge in the destination
+        other = seen.setdefault(landing.target, landing)
+        if other is not landing:
+            raise UsageError(
+                f"{shown(other.argument)} and {shown(landing.argument)} would both land on "
+                f"{shown(landing.target)} in the destination",
+                "Copy them one after the other, or into different directories.",
+            )

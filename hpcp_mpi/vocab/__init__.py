@@ -1,0 +1,1 @@
+"""Words every room shares: errors, options, units of work, counts, reports. Imports no other room."""

@@ -1,0 +1,69 @@
+"""What can go wrong, and the exit code each ending has.
+
+A `FatalError` ends the run. What goes wrong with one entry is a `Failure`: data in a result, never an
+exception that crosses a room, so that one bad file does not stop the others.
+"""
+
+import errno
+import os
+from typing import NamedTuple
+
+EXIT_OK = 0
+EXIT_FATAL = 1
+EXIT_USAGE = 2
+EXIT_DIFFERENT = 3
+EXIT_PARTIAL = 23
+EXIT_VANISHED = 24
+EXIT_RESUMABLE = 75
+EXIT_INTERRUPTED = 130
+
+EXIT_CODES = {
+    EXIT_OK: "everything asked for was done",
+    EXIT_FATAL: "fatal: nothing was started, or the run could not go on",
+    EXIT_USAGE: "the command line is wrong",
+    EXIT_DIFFERENT: "a compare found differences",
+    EXIT_PARTIAL: "some entries failed; each is named with its reason",
+    EXIT_VANISHED: "only vanished sources: they were listed and then gone",
+    EXIT_RESUMABLE: "stopped early by a signal; the same command goes on from there",
+    EXIT_INTERRUPTED: "interrupted from the keyboard",
+}
+
+
+class FatalError(Exception):
+    """Ends the run. `remedy` says what the reader can do about it."""
+
+    exit_code = EXIT_FATAL
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(message, remedy)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  {self.remedy}" if self.remedy else self.message
+
+
+class UsageError(FatalError):
+    """The command line asks for something that has no meaning, or that is never safe."""
+
+    exit_code = EXIT_USAGE
+
+
+class Failure(NamedTuple):
+    """One entry that was not done."""
+
+    path: bytes  # absolute path, of the source where there is one
+    reason: str  # errno text or the words of the command that failed
+    vanished: bool = False  # it was listed, and gone when its turn came
+    attempted: int = 0  # bytes that were to be copied
+
+
+def reason_of(error: OSError) -> str:
+    """Return what error says, without Python's decoration: the errno text, or a text of our own."""
+    return error.strerror or (os.strerror(error.errno) if error.errno else str(error))
+
+
+def failure_of(path: bytes, error: OSError, doing: str = "", attempted: int = 0) -> Failure:
+    """Return the Failure that error means for path. doing: what was tried, as "cannot list"."""
+    reason = f"{doing}: {reason_of(error)}" if doing else reason_of(error)
+    return Failure(path, reason, error.errno in (errno.ENOENT, errno.ESTALE), attempted)

@@ -1,0 +1,26 @@
+"""The job that every rank is given."""
+
+from dataclasses import dataclass
+
+from hpcp_mpi.vocab.options import CopyOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """A directory that every rank opens by path, and how a rank can tell that it is the same one."""
+
+    path: bytes  # absolute
+    inode: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class CopyJob:
+    """What to copy where, and how. The same on all ranks."""
+
+    options: CopyOptions
+    sources: tuple[Root, ...]
+    destination: bytes  # absolute
+    destination_root: Root | None  # None: a dry run to a place that does not exist
+    window_ns: int  # mtimes no further apart are equal
+    token: str  # unique to the run; part of the names of its stages

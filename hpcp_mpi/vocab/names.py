@@ -1,0 +1,54 @@
+r"""File names are bytes. This is how they are shown to people, and read back.
+
+The form is that of a file list: `\\`, `\n`, `\t` and `\xNN` for whatever is not printable text, so a shown name is
+always one line of valid UTF-8 and always means exactly one name.
+"""
+
+import re
+
+STAGE_PREFIX = b".hpcp-mpi."  # of the private directories that copies are made in; nobody's data
+
+_PLAIN = re.compile(rb"[ -\[\]-~]*")  # printable ASCII without the backslash
+_NAMED = {"\\": "\\\\", "\n": "\\n", "\t": "\\t"}
+_ESCAPE = re.compile(r"\\(\\|n|t|:|x[0-9a-fA-F]{2})")
+_MEANING = {"\\": b"\\", "n": b"\n", "t": b"\t", ":": b":"}
+
+
+def shown(name: bytes) -> str:
+    """Return name as one line of printable text. Invalid UTF-8 becomes `\\xNN`, byte by byte."""
+    if _PLAIN.fullmatch(name):
+        return name.decode("ascii")
+    parts = []
+    for character in name.decode("utf-8", "surrogateescape"):
+        if character in _NAMED:
+            parts.append(_NAMED[character])
+        elif character.isprintable():
+            parts.append(character)
+        else:
+            parts.append("".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", "surrogateescape")))
+    return "".join(parts)
+
+
+def parsed(text: str) -> bytes:
+    """Return the name that `shown` printed as text. Raises ValueError for an unknown escape."""
+    parts, at = [], 0
+    while (backslash := text.find("\\", at)) >= 0:
+        parts.append(text[at:backslash].encode("utf-8", "surrogateescape"))
+        escape = _ESCAPE.match(text, backslash)
+        if escape is None:
+            raise ValueError(f"unknown escape at column {backslash + 1}: {text[backslash : backslash + 4]!r}")
+        word = escape.group(1)
+        parts.append(bytes([int(word[1:], 16)]) if word[0] == "x" else _MEANING[word])
+        at = escape.end()
+    parts.append(text[at:].encode("utf-8", "surrogateescape"))
+    return b"".join(parts)
+
+
+def join(*parts: bytes) -> bytes:
+    """Return the parts that are not empty, joined by `/`. A relative root is the empty path."""
+    return b"/".join(part for part in parts if part)
+
+
+def below(directory: bytes, name: bytes) -> bytes:
+    """Return the absolute path of name in an absolute directory, which may be `/`."""
+    return directory.rstrip(b"/") + b"/" + name if name else directory

@@ -1,0 +1,43 @@
+"""What was asked for. Rank 0 makes one frozen object and every rank gets it."""
+
+from dataclasses import dataclass
+
+KIB = 1024
+MIB = 1024 * KIB
+
+DEFAULT_HASH_SIZE = 64 * KIB  # bytes; hpcp's
+DEFAULT_CHUNK_SIZE = 512 * MIB  # bytes of weight
+DEFAULT_CHUNK_FILES = 2000  # so many files weigh a chunk, however small they are
+
+
+@dataclass(frozen=True, slots=True)
+class CopyOptions:
+    """How to copy. Defaults are the command line's."""
+
+    hash_size: int = DEFAULT_HASH_SIZE  # bytes compared at a file's end; 0: none
+    full_hash: bool = False  # compare whole files; wins over hash_size
+    modify_window: float = 0.0  # seconds; mtimes nearer than this are equal
+    excludes: tuple[bytes, ...] = ()  # hpcp's patterns, as given
+    directory_only: bool = False
+    directory_sync: bool = True  # give directories their metadata
+    sparse: str = "auto"  # cp's: auto, always, never
+    reflink: str = "auto"  # cp's
+    slots: int | None = None  # per rank; None: from the CPUs, 0 half of them, -n n times as many
+    single: bool = False  # one slot of one rank works
+    chunk_size: int = DEFAULT_CHUNK_SIZE  # bytes of weight
+    chunk_files: int = DEFAULT_CHUNK_FILES
+    dry_run: bool = False
+    itemize: bool = False  # say of every entry what was done
+
+    @property
+    def file_cost(self) -> int:
+        """What a file weighs beside its bytes: chunk_files empty files are one chunk."""
+        return max(1, self.chunk_size // max(1, self.chunk_files))
+
+    @property
+    def bite_weight(self) -> int:
+        """The most that one `cp` is given to do, and the heaviest subtree that is one unit.
+
+        A quarter of a chunk: what a thief can still take of a chunk that is being worked on.
+        """
+        return max(1, self.chunk_size // 4)

@@ -1,0 +1,126 @@
+"""What came out: of a bite of work, and of a whole run."""
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from hpcp_mpi.vocab.errors import (
+    EXIT_OK,
+    EXIT_PARTIAL,
+    EXIT_VANISHED,
+    Failure,
+)
+from hpcp_mpi.vocab.names import shown
+from hpcp_mpi.vocab.tally import NOTHING, Tally
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of some units. Outcomes add up; a worker sends one per finished chunk."""
+
+    copied: Tally = NOTHING  # content written
+    updated: Tally = NOTHING  # content identical, metadata written
+    skipped: Tally = NOTHING  # identical
+    linked: int = 0  # names made as further hard links of a copied inode
+    failures: list[Failure] = field(default_factory=list)
+    notes: list[tuple[bytes, str]] = field(default_factory=list)  # (path, what a reader should know)
+    items: list[tuple[str, bytes, bytes]] = field(default_factory=list)  # (change, path, link target or b"")
+    touched: set[tuple[int, bytes, bytes]] = field(default_factory=set)  # (source, source_dir, dest_dir) written to
+    seconds: float = 0.0  # that slots were busy
+
+    def add(self, other: "Outcome") -> None:
+        """Add other to this one, in place."""
+        self.copied = self.copied.plus(other.copied)
+        self.updated = self.updated.plus(other.updated)
+        self.skipped = self.skipped.plus(other.skipped)
+        self.linked += other.linked
+        self.failures.extend(other.failures)
+        self.notes.extend(other.notes)
+        self.items.extend(other.items)
+        self.touched |= other.touched
+        self.seconds += other.seconds
+
+    def remark(self, path: bytes, note: str) -> None:
+        """Note what is not a failure, but what a reader should know."""
+        self.notes.append((path, note))
+
+
+@dataclass(slots=True)
+class RankShare:
+    """What one rank did."""
+
+    rank: int
+    node: str
+    slots: int
+    copied: Tally = NOTHING
+    chunks: int = 0
+    stolen: int = 0  # chunks that were first granted to another rank
+    seconds: float = 0.0  # that its slots were busy
+
+
+@dataclass(slots=True)
+class Report:
+    """A run, for people and machines."""
+
+    sources: list[bytes] = field(default_factory=list)
+    destination: bytes = b""
+    dry_run: bool = False
+    scanned: Tally = NOTHING  # what the sources hold, without what is excluded
+    outcome: Outcome = field(default_factory=Outcome)
+    ranks: list[RankShare] = field(default_factory=list)
+    chunks: int = 0
+    steals: int = 0  # times that a rank gave work back
+    messages: int = 0
+    started: float = field(default_factory=time.time)  # seconds since 1970-01-01 UTC
+    scan_seconds: float = 0.0
+    seconds: float = 0.0
+    stopped: int = EXIT_OK  # the exit code of an early stop
+
+    @property
+    def failures(self) -> list[Failure]:
+        return self.outcome.failures
+
+    @property
+    def exit_code(self) -> int:
+        if self.stopped:
+            return self.stopped
+        if not self.failures:
+            return EXIT_OK
+        return EXIT_VANISHED if all(failure.vanished for failure in self.failures) else EXIT_PARTIAL
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the report as JSON can hold it. Names are escaped as in file lists."""
+        outcome = self.outcome
+        return {
+            "sources": [shown(path) for path in self.sources],
+            "destination": shown(self.destination),
+            "dry_run": self.dry_run,
+            "exit_code": self.exit_code,
+            "started": self.started,
+            "seconds": round(self.seconds, 3),
+            "scan_seconds": round(self.scan_seconds, 3),
+            "scanned": self.scanned._asdict(),
+            "copied": outcome.copied._asdict(),
+            "metadata_updated": outcome.updated._asdict(),
+            "skipped": outcome.skipped._asdict(),
+            "hard_links": outcome.linked,
+            "failed": len(outcome.failures),
+            "failed_bytes": sum(failure.attempted for failure in outcome.failures),
+            "failures": [{"path": shown(f.path), "reason": f.reason, "vanished": f.vanished} for f in outcome.failures],
+            "notes": [{"path": shown(path), "note": note} for path, note in outcome.notes],
+            "ranks": [
+                {
+                    "rank": share.rank,
+                    "node": share.node,
+                    "slots": share.slots,
+                    "copied": share.copied._asdict(),
+                    "chunks": share.chunks,
+                    "stolen_chunks": share.stolen,
+                    "busy_seconds": round(share.seconds, 3),
+                }
+                for share in self.ranks
+            ],
+            "chunks": self.chunks,
+            "steals": self.steals,
+            "messages": self.messages,
+        }

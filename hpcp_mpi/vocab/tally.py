@@ -1,0 +1,34 @@
+"""Counts that add up: of a unit, a chunk, a rank, a run."""
+
+from typing import NamedTuple
+
+
+class Tally(NamedTuple):
+    """How much: entries by type, and the bytes of the regular files among them (apparent sizes)."""
+
+    files: int = 0
+    directories: int = 0
+    links: int = 0
+    specials: int = 0
+    bytes: int = 0
+
+    def plus(self, other: "Tally") -> "Tally":
+        return Tally(*(a + b for a, b in zip(self, other, strict=True)))
+
+    def minus(self, other: "Tally") -> "Tally":
+        return Tally(*(a - b for a, b in zip(self, other, strict=True)))
+
+    @property
+    def entries(self) -> int:
+        return self.files + self.directories + self.links + self.specials
+
+
+NOTHING = Tally()
+ONE_DIRECTORY = Tally(directories=1)
+ONE_LINK = Tally(links=1)
+ONE_SPECIAL = Tally(specials=1)
+
+
+def one_file(size: int) -> Tally:
+    """Return the tally of one regular file of size bytes."""
+    return Tally(1, 0, 0, 0, size)

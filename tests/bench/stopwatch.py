@@ -1,0 +1,77 @@
+"""Run one command and time it: the process, nothing else."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from typing import IO
+
+from tests.bench.contestants import Command
+from tests.support import processes
+
+TAIL_LINES, TAIL_CHARACTERS = 12, 2000
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """seconds: wall time. cpu: user and system seconds, of its children too. stderr: the end of it."""
+
+    seconds: float
+    cpu: float
+    failure: str | None
+    stderr: str
+
+
+def timed(command: Command, timeout: float) -> Outcome:
+    """Run it to its end. After timeout seconds it is killed; nothing it started is alive afterwards."""
+    tag = processes.new_tag()
+    env = {**command.env, processes.TAG: tag}
+    with tempfile.TemporaryFile() as err:
+        began = time.perf_counter()
+        process = subprocess.Popen(
+            command.argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=err,
+            env=env,
+            start_new_session=True,
+        )
+        try:
+            in_time = _wait_for_end(process.pid, timeout)
+            seconds = time.perf_counter() - began
+            if not in_time:
+                return Outcome(seconds, 0.0, f"not done after {timeout:g} s", _tail(err))
+            return _ended(process, seconds, err)
+        finally:
+            process.kill()  # no-op once reaped
+            process.wait()
+            processes.kill_all(tag)
+
+
+def _wait_for_end(pid: int, timeout: float) -> bool:
+    # Popen.wait(timeout) sleeps up to 50 ms between its looks: an age for `cp` of one file.
+    fd = os.pidfd_open(pid)
+    try:
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        return bool(poll.poll(timeout * 1000))
+    finally:
+        os.close(fd)
+
+
+def _ended(process: subprocess.Popen[bytes], seconds: float, err: IO[bytes]) -> Outcome:
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    failure = f"exit status {process.returncode}" if process.returncode else None
+    return Outcome(seconds, usage.ru_utime + usage.ru_stime, failure, _tail(err))
+
+
+def _tail(file: IO[bytes]) -> str:
+    size = os.fstat(file.fileno()).st_size
+    start = max(0, size - TAIL_CHARACTERS)
+    text = os.pread(file.fileno(), size - start, start).decode("utf-8", "backslashreplace")
+    return "\n".join(text.rstrip().splitlines()[-TAIL_LINES:])

@@ -1,0 +1,5 @@
+"""What tests and benchmarks share: trees to copy, an oracle that judges copies, launchers, and a faulty file
+system.
+
+Nothing in here imports hpcp_mpi: a judge must not share the defendant's code.
+"""

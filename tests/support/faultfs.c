@@ -1,0 +1,342 @@
+/*
+ * faultfs: a FUSE file system that shows another directory, slowly and badly.
+ *
+ *     faultfs BACKING MOUNTPOINT [-f] [-o OPTION,...]
+ *
+ *     meta_us=N       every metadata operation first sleeps N microseconds, as a busy metadata server lets wait
+ *     data_us=N       so does every read and write
+ *     eio_read=TEXT   reading a file whose path contains TEXT fails with EIO
+ *     eio_write=TEXT  so does writing it
+ *     eio_list=TEXT   so does listing a directory whose path contains TEXT
+ *     vanish=TEXT     entries whose path contains TEXT are listed and have attributes, but opening one finds it gone:
+ *                     a file is really removed from BACKING at that moment
+ *     enospc_after=N  after N bytes written in all, writing fails with ENOSPC
+ *     entry_timeout=N seconds for which the kernel may remember names and attributes (default 0: it always asks)
+ *
+ * Everything else goes through: names, modes, owners, times, links, xattrs, holes. ACLs do not: like many parallel
+ * file systems without them, it answers EOPNOTSUPP. Waiting costs no CPU, so a two-core machine can show what
+ * parallel requests are worth on a slow file system.
+ */
+#define FUSE_USE_VERSION 35
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <fuse.h>
+#include <limits.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/xattr.h>
+#include <time.h>
+#include <unistd.h>
+
+static struct {
+    char *backing;
+    long meta_us, data_us;
+    char *eio_read, *eio_write, *eio_list, *vanish;
+    long long enospc_after;
+    double entry_timeout;
+} faults = {.enospc_after = -1};
+
+static long long bytes_written;
+
+#define OPTION(pattern, member) {pattern, offsetof(__typeof__(faults), member), 0}
+static const struct fuse_opt options[] = {
+    OPTION("meta_us=%ld", meta_us),          OPTION("data_us=%ld", data_us),
+    OPTION("eio_read=%s", eio_read),         OPTION("eio_write=%s", eio_write),
+    OPTION("eio_list=%s", eio_list),         OPTION("vanish=%s", vanish),
+    OPTION("enospc_after=%lld", enospc_after), OPTION("entry_timeout=%lf", entry_timeout),
+    FUSE_OPT_END,
+};
+
+/* ---- helpers ---- */
+
+struct real { char path[2 * PATH_MAX]; };
+
+static struct real real_path(const char *path)
+{
+    struct real real;
+    snprintf(real.path, sizeof real.path, "%s%s", faults.backing, path);
+    return real;
+}
+
+static void nap(long microseconds)
+{
+    struct timespec pause = {microseconds / 1000000, (microseconds % 1000000) * 1000};
+    if (microseconds > 0)
+        nanosleep(&pause, NULL);
+}
+
+static int is_named(const char *path, const char *text) { return text && strstr(path, text); }
+
+static int result(long answer) { return answer < 0 ? -errno : (int)answer; }
+
+/* The daemon may be root, the caller someone else: what the caller makes is the caller's. */
+static int owned_by_caller(const char *real, int answer)
+{
+    const struct fuse_context *caller = fuse_get_context();
+    if (answer < 0)
+        return -errno;
+    if (caller->uid != geteuid() && lchown(real, caller->uid, caller->gid) < 0)
+        return -errno;
+    return answer;
+}
+
+/* Metadata operations all begin alike: wait, and find the real path in `p`. */
+#define META                                                                                                           \
+    struct real real_ = real_path(path);                                                                               \
+    const char *p = real_.path;                                                                                        \
+    nap(faults.meta_us)
+
+/* ---- names and attributes ---- */
+
+static int fs_getattr(const char *path, struct stat *st, struct fuse_file_info *file)
+{
+    META;
+    (void)file;
+    return result(lstat(p, st));
+}
+
+static int fs_readlink(const char *path, char *buffer, size_t size)
+{
+    META;
+    ssize_t length = readlink(p, buffer, size - 1);
+    if (length < 0)
+        return -errno;
+    buffer[length] = 0;
+    return 0;
+}
+
+static int fs_mkdir(const char *path, mode_t mode) { META; return owned_by_caller(p, mkdir(p, mode)); }
+static int fs_mknod(const char *path, mode_t mode, dev_t dev) { META; return owned_by_caller(p, mknod(p, mode, dev)); }
+static int fs_symlink(const char *to, const char *path) { META; return owned_by_caller(p, symlink(to, p)); }
+static int fs_unlink(const char *path) { META; return result(unlink(p)); }
+static int fs_rmdir(const char *path) { META; return result(rmdir(p)); }
+
+static int fs_link(const char *old, const char *path)
+{
+    META;
+    struct real from = real_path(old);
+    return result(link(from.path, p));
+}
+
+static int fs_rename(const char *old, const char *path, unsigned flags)
+{
+    META;
+    struct real from = real_path(old);
+    return result(renameat2(AT_FDCWD, from.path, AT_FDCWD, p, flags));
+}
+
+static int fs_chmod(const char *path, mode_t mode, struct fuse_file_info *file)
+{
+    META;
+    (void)file;
+    return result(chmod(p, mode));
+}
+
+static int fs_chown(const char *path, uid_t uid, gid_t gid, struct fuse_file_info *file)
+{
+    META;
+    (void)file;
+    return result(lchown(p, uid, gid));
+}
+
+static int fs_utimens(const char *path, const struct timespec times[2], struct fuse_file_info *file)
+{
+    META;
+    (void)file;
+    return result(utimensat(AT_FDCWD, p, times, AT_SYMLINK_NOFOLLOW));
+}
+
+static int fs_statfs(const char *path, struct statvfs *info) { META; return result(statvfs(p, info)); }
+
+/* ---- xattrs ---- */
+
+static int is_acl(const char *key) { return strncmp(key, "system.", 7) == 0; }
+
+static int fs_setxattr(const char *path, const char *key, const char *value, size_t size, int flags)
+{
+    META;
+    return is_acl(key) ? -EOPNOTSUPP : result(lsetxattr(p, key, value, size, flags));
+}
+
+static int fs_getxattr(const char *path, const char *key, char *value, size_t size)
+{
+    META;
+    return is_acl(key) ? -EOPNOTSUPP : result(lgetxattr(p, key, value, size));
+}
+
+static int fs_listxattr(const char *path, char *list, size_t size) { META; return result(llistxattr(p, list, size)); }
+static int fs_removexattr(const char *path, const char *key) { META; return result(lremovexattr(p, key)); }
+
+/* ---- directories ---- */
+
+static DIR *dir_of(struct fuse_file_info *file) { return (DIR *)(uintptr_t)file->fh; }
+
+static int fs_opendir(const char *path, struct fuse_file_info *file)
+{
+    META;
+    if (is_named(path, faults.vanish))
+        return -ENOENT;
+    if (is_named(path, faults.eio_list))
+        return -EIO;
+    DIR *dir = opendir(p);
+    if (!dir)
+        return -errno;
+    file->fh = (uintptr_t)dir;
+    return 0;
+}
+
+static int fs_readdir(const char *path, void *buffer, fuse_fill_dir_t fill, off_t offset, struct fuse_file_info *file,
+                      enum fuse_readdir_flags flags)
+{
+    struct dirent *entry;
+    (void)path, (void)offset, (void)flags;
+    nap(faults.meta_us);
+    rewinddir(dir_of(file));
+    while ((entry = readdir(dir_of(file)))) {
+        struct stat st = {.st_ino = entry->d_ino, .st_mode = DTTOIF(entry->d_type)};
+        if (fill(buffer, entry->d_name, &st, 0, 0))
+            break;
+    }
+    return 0;
+}
+
+static int fs_releasedir(const char *path, struct fuse_file_info *file)
+{
+    (void)path;
+    closedir(dir_of(file));
+    return 0;
+}
+
+/* ---- files ---- */
+
+static int fs_open(const char *path, struct fuse_file_info *file)
+{
+    META;
+    if (is_named(path, faults.vanish)) {
+        unlink(p);
+        return -ENOENT;
+    }
+    /* The kernel has resolved links already: what is one now was swapped in behind our back. */
+    int fd = open(p, (file->flags & ~O_CREAT) | O_NOFOLLOW);
+    if (fd < 0)
+        return -errno;
+    file->fh = fd;
+    return 0;
+}
+
+static int fs_create(const char *path, mode_t mode, struct fuse_file_info *file)
+{
+    META;
+    int fd = owned_by_caller(p, open(p, file->flags | O_CREAT | O_NOFOLLOW, mode));
+    if (fd < 0)
+        return fd;
+    file->fh = fd;
+    return 0;
+}
+
+static int fs_read(const char *path, char *buffer, size_t size, off_t offset, struct fuse_file_info *file)
+{
+    nap(faults.data_us);
+    if (is_named(path, faults.eio_read))
+        return -EIO;
+    return result(pread(file->fh, buffer, size, offset));
+}
+
+static int fs_write(const char *path, const char *buffer, size_t size, off_t offset, struct fuse_file_info *file)
+{
+    nap(faults.data_us);
+    if (is_named(path, faults.eio_write))
+        return -EIO;
+    if (faults.enospc_after >= 0 && __sync_add_and_fetch(&bytes_written, size) > faults.enospc_after)
+        return -ENOSPC;
+    return result(pwrite(file->fh, buffer, size, offset));
+}
+
+static int fs_truncate(const char *path, off_t size, struct fuse_file_info *file)
+{
+    META;
+    return result(file ? ftruncate(file->fh, size) : truncate(p, size));
+}
+
+/* The real offset of data and holes; without this the kernel says that a file has no holes. */
+static off_t fs_lseek(const char *path, off_t offset, int whence, struct fuse_file_info *file)
+{
+    (void)path;
+    off_t found = lseek(file->fh, offset, whence);
+    return found < 0 ? -errno : found;
+}
+
+static int fs_fallocate(const char *path, int mode, off_t offset, off_t length, struct fuse_file_info *file)
+{
+    (void)path;
+    return result(fallocate(file->fh, mode, offset, length));
+}
+
+static int fs_fsync(const char *path, int only_data, struct fuse_file_info *file)
+{
+    (void)path;
+    nap(faults.meta_us);
+    return result(only_data ? fdatasync(file->fh) : fsync(file->fh));
+}
+
+static int fs_release(const char *path, struct fuse_file_info *file)
+{
+    (void)path;
+    close(file->fh);
+    return 0;
+}
+
+/* ---- life ---- */
+
+static void *fs_init(struct fuse_conn_info *connection, struct fuse_config *config)
+{
+    connection->max_background = 64;
+    config->use_ino = 1; /* hard links keep their inode number */
+    config->attr_timeout = config->entry_timeout = faults.entry_timeout;
+    config->negative_timeout = 0;
+    return NULL;
+}
+
+static const struct fuse_operations operations = {
+    .init = fs_init,           .getattr = fs_getattr,     .readlink = fs_readlink,   .mkdir = fs_mkdir,
+    .mknod = fs_mknod,         .symlink = fs_symlink,     .unlink = fs_unlink,       .rmdir = fs_rmdir,
+    .link = fs_link,           .rename = fs_rename,       .chmod = fs_chmod,         .chown = fs_chown,
+    .utimens = fs_utimens,     .statfs = fs_statfs,       .setxattr = fs_setxattr,   .getxattr = fs_getxattr,
+    .listxattr = fs_listxattr, .removexattr = fs_removexattr, .opendir = fs_opendir, .readdir = fs_readdir,
+    .releasedir = fs_releasedir, .open = fs_open,         .create = fs_create,       .read = fs_read,
+    .write = fs_write,         .truncate = fs_truncate,   .lseek = fs_lseek,         .fallocate = fs_fallocate,
+    .fsync = fs_fsync,         .release = fs_release,
+};
+
+/* The first word that is no option is BACKING; the rest is for FUSE. */
+static int take_backing(void *data, const char *word, int key, struct fuse_args *rest)
+{
+    (void)data, (void)rest;
+    if (key != FUSE_OPT_KEY_NONOPT || faults.backing)
+        return 1;
+    faults.backing = realpath(word, NULL);
+    if (faults.backing)
+        return 0;
+    perror(word);
+    return -1;
+}
+
+int main(int argc, char **argv)
+{
+    struct fuse_args args = FUSE_ARGS_INIT(argc, argv);
+    if (fuse_opt_parse(&args, &faults, options, take_backing) < 0)
+        return 2;
+    umask(0);
+    /* When the tests are killed, unmount: FUSE's own handler for SIGTERM does. */
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    return fuse_main(args.argc, args.argv, &operations, NULL);
+}
