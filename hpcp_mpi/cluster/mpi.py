@@ -5,7 +5,6 @@ polls, with sleeps between. Only the rank's main thread calls MPI.
 """
 
 import os
-import socket
 import sys
 import threading
 import time
@@ -30,7 +29,7 @@ class MpiWire:
         self._comm = MPI.COMM_WORLD.Dup()  # a world of our own, also inside somebody's MPI program
         self.rank: int = self._comm.Get_rank()
         self.size: int = self._comm.Get_size()
-        self.node = socket.gethostname()
+        self.node = os.uname().nodename
         self.mates = self._count_mates() if self.size > 1 else 1
         self._sending: list[MPI.Request] = []
         self._woken = threading.Event()

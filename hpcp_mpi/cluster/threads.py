@@ -1,7 +1,6 @@
 """A cluster inside one process: ranks are threads. What a run without MPI uses, and tests."""
 
 import os
-import socket
 import threading
 from collections import deque
 
@@ -13,7 +12,7 @@ class ThreadWire:
 
     def __init__(self, rank: int, peers: "list[ThreadWire]") -> None:
         self.rank = rank
-        self.node = socket.gethostname()
+        self.node = os.uname().nodename
         self.mates = 1
         self._peers = peers
         self._inbox: deque[tuple[int, Message]] = deque()

@@ -2,9 +2,7 @@
 
 import os
 import resource
-import shutil
 from contextlib import suppress
-from pathlib import Path
 
 from hpcp_mpi.host.commands import ENVIRONMENT
 from hpcp_mpi.host.stage import staged
@@ -24,13 +22,17 @@ def cpus() -> int:
 def _quota() -> float | None:
     """Return the CPU quota of this control group in CPUs, None without one."""
     with suppress(OSError, ValueError):
-        limit, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        limit, period = _words("/sys/fs/cgroup/cpu.max")
         return None if limit == "max" else int(limit) / int(period)
     with suppress(OSError, ValueError):
-        v1 = Path("/sys/fs/cgroup/cpu")
-        limit_us = int((v1 / "cpu.cfs_quota_us").read_text())
-        return None if limit_us <= 0 else limit_us / int((v1 / "cpu.cfs_period_us").read_text())
+        (limit_us,), (period_us,) = (_words(f"/sys/fs/cgroup/cpu/cpu.cfs_{name}_us") for name in ("quota", "period"))
+        return None if int(limit_us) <= 0 else int(limit_us) / int(period_us)
     return None
+
+
+def _words(path: str) -> list[str]:
+    with open(path) as file:
+        return file.read().split()
 
 
 def slots(asked: int | None, available: int, mates: int) -> int:
@@ -56,7 +58,8 @@ def allow_open_files() -> None:
 
 def find(program: str) -> str | None:
     """Return the path of a program that commands would run."""
-    return shutil.which(program, path=ENVIRONMENT["PATH"])
+    places = (f"{directory}/{program}" for directory in ENVIRONMENT["PATH"].split(":"))
+    return next((place for place in places if os.access(place, os.X_OK)), None)
 
 
 def time_step(directory: int, token: str) -> int:

@@ -3,15 +3,13 @@
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from hpcp_mpi.cluster.run import Given, Lead, StoppedEarly
 from hpcp_mpi.cluster.signals import StopRequest
 from hpcp_mpi.cluster.wire import Wire
 from hpcp_mpi.host.commands import Commands, Stopped
 from hpcp_mpi.host.system import allow_open_files, cpus, slots
-from hpcp_mpi.operations.preparing import Prepared, prepare
-from hpcp_mpi.operations.scanning import Scan
 from hpcp_mpi.operations.working import work
 from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan.backlog import Backlog
@@ -22,6 +20,9 @@ from hpcp_mpi.vocab.options import CopyOptions
 from hpcp_mpi.vocab.report import Outcome, Report
 from hpcp_mpi.vocab.tally import Tally
 from hpcp_mpi.vocab.units import Batch
+
+if TYPE_CHECKING:
+    from hpcp_mpi.operations.preparing import Prepared
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,9 @@ class CopyWorkshop:
 class _Run:
     """Rank 0's: one copy from scan to report."""
 
-    def __init__(self, wire: Wire, prepared: Prepared, stop: StopRequest, watcher: Watcher) -> None:
+    def __init__(self, wire: Wire, prepared: "Prepared", stop: StopRequest, watcher: Watcher) -> None:
+        from hpcp_mpi.operations.scanning import Scan
+
         allow_open_files()
         options = prepared.job.options
         self._prepared = prepared
@@ -172,6 +175,9 @@ def lead_copy(
 
     Raises FatalError. A signal ends it early: the report's exit code says so.
     """
+    # Only rank 0 needs these: what a thousand workers import is a load for the file system.
+    from hpcp_mpi.operations.preparing import prepare
+
     run = _Run(wire, prepare(sources, destination, options), stop, watcher)
     try:
         run.run()

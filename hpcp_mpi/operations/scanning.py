@@ -29,7 +29,7 @@ def gather_for(options: CopyOptions) -> Gather:
     """Return the collector that options ask for."""
     check_size = None if options.full_hash else options.hash_size
     collapse = options.directory_sync and not options.directory_only
-    return Gather(options.bite_weight, options.file_cost, check_size, collapse)
+    return Gather(options.unit_weight, options.file_cost, check_size, collapse)
 
 
 class Scan:

@@ -4,9 +4,9 @@ Rank 0 leads, the others follow until it lets them go; it always does, also when
 its traceback and tells rank 0; should nobody answer, it ends the job by force.
 """
 
+import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -86,8 +86,8 @@ def serve(wire: Wire, stop: StopRequest) -> Any:
     try:
         return follow(wire, CopyWorkshop, stop)
     except BaseException as error:
-        traceback.print_exc()
-        what = "".join(traceback.format_exception_only(type(error), error)).strip()
+        sys.excepthook(type(error), error, error.__traceback__)
+        what = f"{type(error).__name__}: {error}"
         wire.send(0, Broken(f"rank {wire.rank} on {wire.node} broke down: {what}", EXIT_FATAL))
         _await_leave(wire)
         return FatalError(what)

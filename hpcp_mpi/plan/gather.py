@@ -22,6 +22,8 @@ from hpcp_mpi.vocab.units import Batch, Kind, Unit
 
 MAX_INNER_PATH = 3000  # bytes below a unit's directory; cp works with path strings and fails at PATH_MAX, 4096
 
+_FIRST = 32  # the first batches are so much lighter than later ones: idle workers wait for them
+
 Inode = tuple[int, int]  # (st_dev, st_ino)
 
 
@@ -106,7 +108,7 @@ class Folder:
 class Gather:
     """Collects listings into batches. Read and empty `out` after each call.
 
-    limit:      the weight of a bite: closed directories grow no heavier, batches hardly
+    limit:      the weight of a unit: closed directories grow no heavier, batches hardly
     file_cost:  what an entry weighs beside its bytes
     check_size: bytes of a file that a check reads at each side; None: all of them
     collapse:   False where no directory may be copied whole (-nds, -do)
@@ -114,6 +116,7 @@ class Gather:
 
     def __init__(self, limit: int, file_cost: int, check_size: int | None, collapse: bool = True) -> None:
         self.limit = limit
+        self._enough = max(1, limit // _FIRST)  # weight at which an opened directory emits what it holds
         self.file_cost = file_cost
         self.check_size = check_size
         self.collapse = collapse
@@ -259,11 +262,12 @@ class Gather:
 
     def _relieve(self, folder: Folder) -> None:
         """Keep folder within the limits: emit what an opened one holds, open one that is too heavy."""
-        if folder.weight >= self.limit or folder.inner > MAX_INNER_PATH:
-            if folder.opened:
+        if folder.opened:
+            if folder.weight >= self._enough:
+                self._enough = min(self.limit, 2 * self._enough)
                 self._flush(folder)
-            else:
-                self._open(folder)
+        elif folder.weight >= self.limit or folder.inner > MAX_INNER_PATH:
+            self._open(folder)
 
     def _collapse(self, folder: Folder) -> None:
         """Hand a finished, closed folder to its parent."""

@@ -12,6 +12,9 @@ from hpcp_mpi.stealing.messages import Done, GaveBack, GiveBack, Grant, Hello, M
 from hpcp_mpi.vocab.report import Outcome, RankShare
 from hpcp_mpi.vocab.units import Batch, Chunk
 
+CHUNK_SECONDS = 1.0  # of one slot, that a chunk may take
+SHORTEST_SECONDS = 0.02  # that a chunk has to take, so that starting it is not the work
+FIRST = 512  # the first chunks are so much lighter than the heaviest
 QUEUE_DEPTH = 2  # chunks per slot: one to do, and one so that no slot waits for a round trip
 
 
@@ -53,6 +56,7 @@ class Planner:
         self._chunk_weight = chunk_weight
         self._single = single
         self._ranks: dict[int, _Rank] = {}
+        self._pace = 0.0  # seconds of a slot for a byte of weight, as far as is known
         self._stolen = 0  # weight at the front of the backlog that was given back
         self.outbox: list[tuple[int, Message]] = []
         self.outcome = Outcome()
@@ -94,7 +98,7 @@ class Planner:
 
     def _done(self, rank: _Rank, message: Done) -> None:
         for number, outcome in message.results:
-            del rank.granted[number]
+            self._learn(rank.granted.pop(number).weight, outcome.seconds)
             self.chunks += 1
             rank.share.chunks += 1
             rank.share.seconds += outcome.seconds
@@ -128,9 +132,21 @@ class Planner:
             self._ask(ranks)
 
     def _target(self, slots: int) -> int:
-        """Return how heavy the next chunk is to be: lighter towards the end, so that all ranks end together."""
+        """Return how heavy the next chunk is to be: lighter towards the end, so that all ranks end together.
+
+        How long a chunk takes is learnt from those that are done; the first ones are small.
+        """
         fair = self._backlog.weight // (QUEUE_DEPTH * slots)
-        return max(min(self._chunk_weight, fair), self._chunk_weight // 16)
+        if not self._pace:
+            return max(min(self._chunk_weight, fair), self._chunk_weight // FIRST)
+        longest, shortest = int(CHUNK_SECONDS / self._pace), int(SHORTEST_SECONDS / self._pace)
+        return max(min(self._chunk_weight, longest, fair), min(self._chunk_weight, shortest), 1)
+
+    def _learn(self, weight: int, seconds: float) -> None:
+        """Take note of how long a finished chunk took."""
+        if weight > 0 and seconds > 0:
+            pace = seconds / weight
+            self._pace = pace if not self._pace else 0.8 * self._pace + 0.2 * pace
 
     def _grant(self, rank: _Rank, target: int) -> None:
         chunk = self._backlog.cut(target)

@@ -7,7 +7,7 @@ MIB = 1024 * KIB
 
 DEFAULT_HASH_SIZE = 64 * KIB  # bytes; hpcp's
 DEFAULT_CHUNK_SIZE = 512 * MIB  # bytes of weight
-DEFAULT_CHUNK_FILES = 2000  # so many files weigh a chunk, however small they are
+DEFAULT_CHUNK_FILES = 8000  # so many files weigh a chunk, however small they are
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +36,10 @@ class CopyOptions:
 
     @property
     def bite_weight(self) -> int:
-        """The most that one `cp` is given to do, and the heaviest subtree that is one unit.
-
-        A quarter of a chunk: what a thief can still take of a chunk that is being worked on.
-        """
+        """The most that one `cp` is given to do: a quarter of a chunk, so that a thief can take the rest of one."""
         return max(1, self.chunk_size // 4)
+
+    @property
+    def unit_weight(self) -> int:
+        """The heaviest subtree that is one unit, which cannot be divided any more."""
+        return max(1, self.chunk_size // 16)

@@ -9,6 +9,6 @@ results   what was measured, medians and ratios           (pure)
 targets   what must be reached                            (pure)
 races     the trees and who takes part                    (pure)
 contestants, hpcp_venv   the commands, and where they come from
-stopwatch, verify, arena, idle   the measuring
+stopwatch, procs, verify, arena, idle   the measuring
 machine, tables, cli             the report
 """

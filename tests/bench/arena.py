@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -146,8 +145,3 @@ def _tell(race: Race, entrant: _Entrant, number: int, setting: Setting) -> None:
     said = f"FAILED, {entrant.failure}" if entrant.failure else f"{entrant.seconds[-1]:.3f} s"
     words = f"bench: {race.name}, round {number + 1}/{setting.rounds}: {entrant.who.label}: {said}"
     print(words, file=sys.stderr, flush=True)
-
-
-def free_cpus() -> int:
-    """CPUs that this process may use."""
-    return len(os.sched_getaffinity(0))

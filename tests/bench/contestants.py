@@ -51,8 +51,9 @@ def _tool(name: str, label: str, package: str, argv: Callable[[Path, Path], list
 def _hpcp() -> Contestant:
     def command(src: Path, dst: Path) -> Command:
         # Without slashes at the ends: the contents of SRC become those of DST.
-        argv = (hpcp_venv.program(), src, b"-d", dst)
-        return Command(tuple(map(os.fsencode, argv)), os.environ)
+        argv = (str(hpcp_venv.program()), str(src), "-d", str(dst))
+        env = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+        return Command(tuple(map(os.fsencode, argv)), env)
 
     return Contestant("hpcp", "hpcp (PyPI)", command, hpcp_venv.missing, slow=True)
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import IO
 
+from tests.bench import procs
 from tests.bench.contestants import Command
 from tests.support import processes
 
@@ -47,6 +50,8 @@ def timed(command: Command, timeout: float) -> Outcome:
                 return Outcome(seconds, 0.0, f"not done after {timeout:g} s", _tail(err))
             return _ended(process, seconds, err)
         finally:
+            if process.returncode is None:
+                _kill(procs.descendants(process.pid))
             process.kill()  # no-op once reaped
             process.wait()
             processes.kill_all(tag)
@@ -61,6 +66,14 @@ def _wait_for_end(pid: int, timeout: float) -> bool:
         return bool(poll.poll(timeout * 1000))
     finally:
         os.close(fd)
+
+
+def _kill(pids: Iterable[int]) -> None:
+    for pid in pids:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
 
 
 def _ended(process: subprocess.Popen[bytes], seconds: float, err: IO[bytes]) -> Outcome:

@@ -10,7 +10,7 @@ from tests.bench.results import Report
 
 @dataclass(frozen=True)
 class Target:
-    """The median of `contestant` in `benchmark` is at most `at_most`: times that of `of`, or in the benchmark's unit."""
+    """The median of `contestant` is at most `at_most`: times that of `of`, or else in the benchmark's unit."""
 
     benchmark: str
     contestant: str

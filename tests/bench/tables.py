@@ -1,0 +1,133 @@
+"""The report: tables for people, JSON for machines."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TextIO
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from tests.bench.results import Report, Result
+from tests.bench.targets import Verdict
+
+WIDTH = 140  # where there is no terminal to ask
+
+
+def console(file: TextIO | None = None) -> Console:
+    out = file or sys.stdout
+    return Console(file=out, width=None if out.isatty() else WIDTH)
+
+
+def show(report: Report, to: Console) -> None:
+    size = "" if report.full_size else " (not full size: an indication only)"
+    to.print(f"{escape(report.benchmark)}: {escape(report.what)}{size}", style="bold", highlight=False)
+    to.print(_table(report))
+    for result in report.results:
+        if result.state == "failed" and result.detail:
+            to.print(f"{escape(result.label)} said last:", style="red")
+            to.print(escape(result.detail), highlight=False)
+    to.print()
+
+
+def _table(report: Report) -> Table:
+    base = next((r.label for r in report.results if r.contestant == report.baseline), report.baseline)
+    unit = report.unit
+    table = Table()
+    table.add_column("contestant", no_wrap=True)
+    for heading in ("runs", f"median {unit}", f"min - max {unit}", "CPU s"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column(f"ratio to {base}" if base else "", justify="right")
+    table.add_column("remark", overflow="fold")
+    for result in report.results:
+        table.add_row(*map(escape, _row(result, report)))
+    return table
+
+
+def _row(result: Result, report: Report) -> tuple[str, ...]:
+    if result.state != "ok" or result.median is None:
+        said = result.state.upper()
+        return result.label, str(len(result.samples)), said, "", "", "", result.remark
+    ratio = report.ratio(result.contestant, report.baseline) if report.baseline else None
+    return (
+        result.label,
+        str(len(result.samples)),
+        number(result.median),
+        f"{number(min(result.samples))} - {number(max(result.samples))}",
+        number(sorted(result.cpu)[len(result.cpu) // 2]) if result.cpu else "",
+        "" if ratio is None else f"{ratio:.2f}",
+        result.remark,
+    )
+
+
+def number(value: float) -> str:
+    """Three digits that mean something."""
+    return f"{value:.1f}" if value >= 100 else f"{value:.2f}" if value >= 1 else f"{value:.3f}"
+
+
+def show_targets(verdicts: Sequence[Verdict], to: Console) -> None:
+    if not verdicts:
+        return
+    to.print("targets", style="bold")
+    table = Table()
+    for heading in ("benchmark", "contestant", "target", "measured", "verdict", "remark"):
+        table.add_column(heading)
+    colours = {True: "green", False: "red", None: "yellow"}
+    for verdict in verdicts:
+        target = verdict.target
+        measured = "" if verdict.measured is None else f"{verdict.measured:.3g}"
+        cells = (target.benchmark, target.contestant, verdict.limit, measured, verdict.word, verdict.remark)
+        table.add_row(*map(escape, cells), style=colours[verdict.reached])
+    to.print(table)
+
+
+def as_json(machine: str, reports: Sequence[Report], verdicts: Sequence[Verdict]) -> dict[str, object]:
+    return {
+        "machine": machine,
+        "benchmarks": {
+            report.benchmark: {
+                "what": report.what,
+                "unit": report.unit,
+                "baseline": report.baseline,
+                "full_size": report.full_size,
+                "contestants": {r.contestant: _json_of(r, report) for r in report.results},
+            }
+            for report in reports
+        },
+        "targets": [
+            {
+                "benchmark": verdict.target.benchmark,
+                "contestant": verdict.target.contestant,
+                "target": verdict.limit,
+                "measured": verdict.measured,
+                "reached": verdict.reached,
+                "remark": verdict.remark,
+            }
+            for verdict in verdicts
+        ],
+    }
+
+
+def _json_of(result: Result, report: Report) -> dict[str, object]:
+    return {
+        "label": result.label,
+        "state": result.state,
+        "median": result.median,
+        "ratio": report.ratio(result.contestant, report.baseline) if report.baseline else None,
+        "samples": list(result.samples),
+        "cpu_seconds": list(result.cpu),
+        "remark": result.remark,
+        "stderr": result.detail,
+    }
+
+
+def write_json(path: Path, content: dict[str, object]) -> None:
+    """Whole or not at all."""
+    staged = path.with_name(f".{path.name}.{os.getpid()}")
+    staged.write_text(json.dumps(content, indent=2) + "\n")
+    staged.replace(path)

@@ -1,0 +1,57 @@
+"""Counts add up, and how a run ended follows from what is in its report."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from hpcp_mpi.vocab.errors import Failure, FatalError, UsageError, failure_of
+from hpcp_mpi.vocab.report import Outcome, RankShare, Report
+from hpcp_mpi.vocab.tally import Tally, one_file
+
+GONE = Failure(b"/s/gone", "No such file or directory", vanished=True)
+DENIED = Failure(b"/s/denied", "Permission denied", attempted=9)
+
+
+@pytest.mark.parametrize(
+    "failures, stopped, code",
+    [([], 0, 0), ([GONE], 0, 24), ([DENIED], 0, 23), ([GONE, DENIED], 0, 23), ([], 75, 75), ([DENIED], 130, 130)],
+)
+def test_the_exit_code_follows_from_the_failures_unless_the_run_was_stopped(
+    failures: list[Failure], stopped: int, code: int
+) -> None:
+    assert Report(outcome=Outcome(failures=failures), stopped=stopped).exit_code == code
+
+
+def test_outcomes_add_up() -> None:
+    total = Outcome(copied=one_file(3), seconds=1.0, touched={(0, b"a", b"b")})
+    total.add(Outcome(copied=one_file(4), updated=one_file(1), skipped=one_file(2), linked=2, failures=[GONE],
+                      notes=[(b"/s/n", "why")], items=[(">f", b"x", b"")], touched={(1, b"", b"")}, seconds=0.5))  # fmt: skip
+    assert total == Outcome(
+        copied=Tally(files=2, bytes=7), updated=one_file(1), skipped=one_file(2), linked=2, failures=[GONE],
+        notes=[(b"/s/n", "why")], items=[(">f", b"x", b"")], touched={(0, b"a", b"b"), (1, b"", b"")}, seconds=1.5,
+    )  # fmt: skip
+
+
+def test_a_report_is_json_with_every_name_escaped() -> None:
+    report = Report(
+        sources=[b"/s\n"], destination=b"/d\xff", outcome=Outcome(failures=[DENIED, GONE]), ranks=[RankShare(1, "n", 4)]
+    )
+    read = json.loads(json.dumps(report.as_dict()))
+    assert read["sources"] == [r"/s\n"] and read["destination"] == r"/d\xff"
+    assert read["exit_code"] == 23 and read["failed"] == 2 and read["failed_bytes"] == 9
+    assert read["failures"][1] == {"path": "/s/gone", "reason": "No such file or directory", "vanished": True}
+    assert read["ranks"][0]["rank"] == 1 and read["ranks"][0]["slots"] == 4
+
+
+@pytest.mark.parametrize("number, vanished", [(2, True), (116, True), (13, False), (5, False)])
+def test_what_is_gone_is_told_from_what_failed(number: int, vanished: bool) -> None:
+    failure = failure_of(b"/s/x", OSError(number, "words"), "cannot list")
+    assert failure == Failure(b"/s/x", "cannot list: words", vanished)
+
+
+def test_a_fatal_error_says_what_and_then_what_to_do() -> None:
+    assert str(FatalError("it broke", "mend it")) == "it broke\n  mend it"
+    assert str(FatalError("it broke")) == "it broke"
+    assert (FatalError("").exit_code, UsageError("").exit_code) == (1, 2)
