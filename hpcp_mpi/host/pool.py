@@ -1,17 +1,12 @@
-"""A pool of threads that walks a tree depth first, and grows only while waiting is what takes the time.
-
-On a fast file system one thread lists as much as the interpreter can, and more of them only fight for its lock. On a
-slow one every call waits, and sixty threads wait for sixty calls at once. The process's own CPU time tells which it is.
-"""
+"""A pool of threads that walks a tree depth first, and grows only while waiting is what takes the time."""
 
 import threading
-import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from hpcp_mpi.host.gate import CpuWatch
+
 _ENOUGH = 64  # threads
-_BUSY = 0.75  # of a core: beyond that another thread gains nothing
-_LOOK = 0.02  # seconds between looks at the CPU time
 
 T = TypeVar("T")
 
@@ -34,7 +29,7 @@ class Pool(Generic[T]):
         self._threads = 0
         self._held = False
         self._ended = False
-        self._looked = (time.monotonic(), time.process_time())
+        self._watch = CpuWatch()
 
     @property
     def exhausted(self) -> bool:
@@ -45,7 +40,7 @@ class Pool(Generic[T]):
     def start(self, tasks: list[T]) -> None:
         """Begin with tasks."""
         self._tasks += tasks
-        self._looked = (time.monotonic(), time.process_time())
+        self._watch.restart()
         self._grow()
 
     def hold(self, held: bool) -> None:
@@ -53,7 +48,7 @@ class Pool(Generic[T]):
         if held != self._held:
             with self._changed:
                 self._held = held
-                self._looked = (time.monotonic(), time.process_time())
+                self._watch.restart()
                 self._changed.notify_all()
 
     def end(self) -> None:
@@ -90,11 +85,7 @@ class Pool(Generic[T]):
 
     def _consider(self) -> None:
         """Add a thread if there is work for it and the CPU waits."""
-        now, cpu = time.monotonic(), time.process_time()
-        if now - self._looked[0] < _LOOK or self._held:
-            return
-        waiting = (cpu - self._looked[1]) / (now - self._looked[0]) < _BUSY
-        self._looked = (now, cpu)
+        waiting = not self._held and self._watch.waiting()
         # As many again as there are: sixty are reached within a few looks.
         for _ in range(self._threads if waiting else 0):
             if self._threads < self._most and len(self._tasks) > 1:

@@ -117,9 +117,8 @@ class Scan:
         """Return the folder of a landing, or nothing when it is a single entry, which is taken at once."""
         if landing.name is None:
             new, over = self._state(landing.dest_dir)
-            return [self.gather.root(index, landing.dest_dir, new, new, over)]
-        folder = self.gather.root(index, landing.dest_dir, False, False)
-        self.gather.scanned = self.gather.scanned._replace(directories=self.gather.scanned.directories - 1)
+            return [self.gather.root(index, landing.dest_dir, new, over)]
+        folder = self.gather.place(index, landing.dest_dir)
         name = landing.name
         directory = self._place.job.sources[index].path
         status = os.stat(below(directory, name), follow_symlinks=False)

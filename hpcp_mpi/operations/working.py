@@ -20,7 +20,10 @@ def work(place: Workplace, batches: list[Batch]) -> Outcome:
     began = time.monotonic()
     kind = batches[0].kind
     if kind is Kind.CHECK:
-        differing = [check(place, batch, outcome) for batch in batches]
+        differing = []
+        for batch in batches:
+            with place.gate:
+                differing.append(check(place, batch, outcome))
         copy(place, [batch for batch in differing if batch.units], outcome)
     elif kind is Kind.COPY:
         copy(place, batches, outcome)

@@ -122,16 +122,27 @@ class Gather:
         self.collapse = collapse
         self.out: list[Batch] = []
         self.settle: list[Folder] = []
-        self.scanned = NOTHING
+        self._scanned = [0, 0, 0, 0, 0]  # a Tally that is counted up
         self._leaders: dict[Inode, list[object]] = {}  # inode: [leader's path, names still to come]
         self._owner: dict[Inode, Inode] = {}  # destination inode: the source inode it is a copy of
         self._links: dict[tuple[bytes, int], list[Unit]] = {}  # (leader, source): its followers
 
-    def root(self, source: int, dest_dir: bytes, new: bool, settle: bool, over: bool = False) -> Folder:
+    @property
+    def scanned(self) -> Tally:
+        """Return what was found so far."""
+        return Tally(*self._scanned)
+
+    def root(self, source: int, dest_dir: bytes, new: bool, over: bool = False) -> Folder:
         """Return the folder of a source root, opened: roots are never one unit."""
+        folder = self.place(source, dest_dir)
+        folder.new, folder.settle, folder.over = new, new, over
+        self._count(ONE_DIRECTORY)
+        return folder
+
+    def place(self, source: int, dest_dir: bytes) -> Folder:
+        """Return a folder for single entries: not a directory that is copied itself."""
         folder = Folder(None, source, b"", dest_dir, b"")
-        folder.opened, folder.new, folder.settle, folder.over = True, new, settle, over
-        self.scanned = self.scanned.plus(ONE_DIRECTORY)
+        folder.opened, folder.new = True, False
         return folder
 
     def add(self, folder: Folder, listing: Listing) -> list[Folder]:
@@ -144,7 +155,7 @@ class Gather:
         folder.plain += listing.plain
         folder.files += len(listing.plain)
         folder.weight += len(listing.plain) * self.file_cost
-        self.scanned = self.scanned.plus(Tally(len(listing.plain), 0, 0, 0, sum(size for _, size in listing.plain)))
+        self._count(Tally(len(listing.plain), 0, 0, 0, sum(size for _, size in listing.plain)))
         for name, tally in listing.others:
             self._take(folder, name, tally, False)
         for entry in listing.existing:
@@ -206,7 +217,7 @@ class Gather:
     # --- entries
 
     def _take(self, folder: Folder, name: bytes, tally: Tally, check: bool) -> None:
-        self.scanned = self.scanned.plus(tally)
+        self._count(tally)
         folder.count(tally)
         folder.inner = max(folder.inner, len(name))
         if check:
@@ -231,7 +242,7 @@ class Gather:
             del self._leaders[entry.inode]
         unit = Unit(entry.name, self.file_cost, entry.tally._replace(bytes=0))
         assert isinstance(leader, bytes)
-        self.scanned = self.scanned.plus(unit.tally)
+        self._count(unit.tally)
         folder.inner = max(folder.inner, len(entry.name))
         if folder.opened:
             self._link(folder, unit, leader)
@@ -255,8 +266,12 @@ class Gather:
         child.settle = child.opened and new
         child.weight = self.file_cost
         folder.children += 1
-        self.scanned = self.scanned.plus(ONE_DIRECTORY)
+        self._count(ONE_DIRECTORY)
         return child
+
+    def _count(self, tally: Tally) -> None:
+        for index, count in enumerate(tally):
+            self._scanned[index] += count
 
     # --- directories
 

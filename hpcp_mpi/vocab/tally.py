@@ -13,10 +13,16 @@ class Tally(NamedTuple):
     bytes: int = 0
 
     def plus(self, other: "Tally") -> "Tally":
-        return Tally(*(a + b for a, b in zip(self, other, strict=True)))
+        return Tally(
+            self.files + other.files,
+            self.directories + other.directories,
+            self.links + other.links,
+            self.specials + other.specials,
+            self.bytes + other.bytes,
+        )
 
     def minus(self, other: "Tally") -> "Tally":
-        return Tally(*(a - b for a, b in zip(self, other, strict=True)))
+        return self.plus(Tally(*(-count for count in other)))
 
     @property
     def entries(self) -> int:
