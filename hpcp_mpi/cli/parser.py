@@ -96,15 +96,33 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
         help="files and directories; a pattern is expanded if nothing has its name",
     )
     add("-d", "-C", "--dest_path", "--dest-path", metavar="DST", help="the destination (default: the last SRC)")
-    add("-e", "--exclude", action="append", default=[], metavar="PATTERN",
-        help="leave out what matches; * matches / too, and without a leading / a pattern matches at any depth")  # fmt: skip
-    add("-x", "--exclude_file", "--exclude-file", action="append", default=[], metavar="FILE",
-        help="read patterns from FILE, one a line; # begins a comment")  # fmt: skip
+    add(
+        "-e",
+        "--exclude",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="leave out what matches; * matches / too, and without a leading / a pattern matches at any depth",
+    )
+    add(
+        "-x",
+        "--exclude_file",
+        "--exclude-file",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="read patterns from FILE, one a line; # begins a comment",
+    )
     add(
         "-do", "--directory_only", "--directory-only", action="store_true", help="only directories, with their metadata"
     )
-    add("-nds", "--no_directory_sync", "--no-directory-sync", action="store_true",
-        help="do not set the metadata of directories")  # fmt: skip
+    add(
+        "-nds",
+        "--no_directory_sync",
+        "--no-directory-sync",
+        action="store_true",
+        help="do not set the metadata of directories",
+    )
     add(
         "-b", "--batch", action="store_true", help="one plan over all sources: always so here, accepted for hpcp's sake"
     )
@@ -120,24 +138,58 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
 def _add_identical(parser: argparse.ArgumentParser) -> None:
     identical = parser.add_argument_group("what counts as identical, and is not copied again")
     add = identical.add_argument
-    add("-hs", "--hash_size", "--hash-size", type=_amount(parse_size), default=DEFAULT_HASH_SIZE, metavar="SIZE",
-        help="besides path, size and mtime, compare the last SIZE bytes (default 64K; 0: none)")  # fmt: skip
+    add(
+        "-hs",
+        "--hash_size",
+        "--hash-size",
+        type=_amount(parse_size),
+        default=DEFAULT_HASH_SIZE,
+        metavar="SIZE",
+        help="besides path, size and mtime, compare the last SIZE bytes (default 64K; 0: none)",
+    )
     add("-fh", "--full_hash", "--full-hash", action="store_true", help="compare whole files; wins over -hs")
-    add("--modify-window", "--modify_window", type=_at_least(0), default=0.0, metavar="SECONDS",
-        help="mtimes this near are equal (default 0: exact, or as exact as the destination can store)")  # fmt: skip
+    add(
+        "--modify-window",
+        "--modify_window",
+        type=_at_least(0),
+        default=0.0,
+        metavar="SECONDS",
+        help="mtimes this near are equal (default 0: exact, or as exact as the destination can store)",
+    )
 
 
 def _add_work(parser: argparse.ArgumentParser) -> None:
     work = parser.add_argument_group("how it works")
     add = work.add_argument
-    add("-j", "-m", "-t", "--max_workers", "--max-workers", type=int, metavar="N",
+    add(
+        "-j",
+        "-m",
+        "-t",
+        "--max_workers",
+        "--max-workers",
+        type=int,
+        metavar="N",
         help="cp jobs at once on each rank. 0: half its CPUs, -N: N per CPU, default: 4 per CPU; "
-             "CPUs are shared out among the ranks on them")  # fmt: skip
+        "CPUs are shared out among the ranks on them",
+    )
     add("-s", "--single_thread", "--single-thread", action="store_true", help="one job at a time, on one rank")
-    add("-f", "--files_per_job", "--files-per-job", type=_at_least(1, int), default=DEFAULT_CHUNK_FILES, metavar="N",
-        help=f"so many files make a chunk, however small they are (default {DEFAULT_CHUNK_FILES})")  # fmt: skip
-    add("--chunk-size", "--chunk_size", type=_amount(parse_size), default=DEFAULT_CHUNK_SIZE, metavar="SIZE",
-        help=f"so many bytes make a chunk (default {DEFAULT_CHUNK_SIZE // MIB}M)")  # fmt: skip
+    add(
+        "-f",
+        "--files_per_job",
+        "--files-per-job",
+        type=_at_least(1, int),
+        default=DEFAULT_CHUNK_FILES,
+        metavar="N",
+        help=f"so many files make a chunk, however small they are (default {DEFAULT_CHUNK_FILES})",
+    )
+    add(
+        "--chunk-size",
+        "--chunk_size",
+        type=_amount(parse_size),
+        default=DEFAULT_CHUNK_SIZE,
+        metavar="SIZE",
+        help=f"so many bytes make a chunk (default {DEFAULT_CHUNK_SIZE // MIB}M)",
+    )
     add(
         "--sparse",
         choices=("auto", "always", "never"),
@@ -153,8 +205,14 @@ def _add_shown(parser: argparse.ArgumentParser) -> None:
     shown = parser.add_argument_group("what is shown")
     add = shown.add_argument
     add("-v", "--verbose", action="store_true", help="list every entry that is changed, as rsync -i")
-    add("--progress-interval", "--progress_interval", type=_at_least(0), default=DEFAULT_INTERVAL, metavar="SECONDS",
-        help="between lines of progress where there is no terminal (default 10; 0: none)")  # fmt: skip
+    add(
+        "--progress-interval",
+        "--progress_interval",
+        type=_at_least(0),
+        default=DEFAULT_INTERVAL,
+        metavar="SECONDS",
+        help="between lines of progress where there is no terminal (default 10; 0: none)",
+    )
     add("--json", metavar="FILE", help="write the report to FILE")
     add("-V", "--version", action="store_true", help="name the versions of this program and of what it uses")
     add("-h", "--help", action="help", help="show this text")

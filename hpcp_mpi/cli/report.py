@@ -53,8 +53,10 @@ def table(report: Report) -> str:
         ("identical", *_row(outcome.skipped)),
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(6)]
-    lines = ["  ".join(_cell(text, width, at) for at, (text, width) in enumerate(zip(row, widths, strict=True))).rstrip()
-             for row in rows]  # fmt: skip
+    lines = [
+        "  ".join(_cell(text, width, at) for at, (text, width) in enumerate(zip(row, widths, strict=True))).rstrip()
+        for row in rows
+    ]
     failed = f"failed: {len(outcome.failures):,}"
     lines.append(f"hard links made: {outcome.linked:,}   {failed}   notes: {len(outcome.notes):,}")
     lines.append(

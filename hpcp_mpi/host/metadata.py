@@ -1,7 +1,7 @@
 """Metadata of an entry: owner, mode, ACLs, extended attributes and times, read and written.
 
-Writing goes through a descriptor that pins the entry. Its path in /proc means the pinned inode itself, also when that is
-a symlink, so whatever is swapped in under the name meanwhile is not what gets written to.
+Writing goes through a descriptor that pins the entry. Its path in /proc means the pinned inode itself, also when that
+is a symlink, so whatever is swapped in under the name meanwhile is not what gets written to.
 """
 
 import errno
@@ -12,8 +12,20 @@ from hpcp_mpi.host.dirs import path_of, pinned
 
 ACL = b"system.posix_acl_"
 # Labels and layouts that belong to a place, not to a file: `cp -a` leaves them too or sets them anew.
-_OF_THE_PLACE = (b"security.selinux", b"security.ima", b"security.evm", b"lustre.", b"trusted.lov", b"trusted.lma",
-                 b"trusted.link", b"trusted.fid", b"trusted.overlay.", b"btrfs.", b"ceph.", b"system.nfs4")  # fmt: skip
+_OF_THE_PLACE = (
+    b"security.selinux",
+    b"security.ima",
+    b"security.evm",
+    b"lustre.",
+    b"trusted.lov",
+    b"trusted.lma",
+    b"trusted.link",
+    b"trusted.fid",
+    b"trusted.overlay.",
+    b"btrfs.",
+    b"ceph.",
+    b"system.nfs4",
+)
 _NONE = (errno.ENOTSUP, errno.ENODATA)
 
 Xattrs = dict[bytes, bytes]

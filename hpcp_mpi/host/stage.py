@@ -10,6 +10,7 @@ import errno
 import fcntl
 import itertools
 import os
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -66,9 +67,12 @@ def _make_private(stage: int) -> None:
             f"a directory that was just made here belongs to uid {status.st_uid}: another user replaced it, "
             "or the file system changes owners (NFS with root_squash: run as the owner of the files)",
         )
-    if status.st_mode & 0o077:
-        os.fchmod(stage, 0o700)
-        if os.listdir(stage):
+    inherited = status.st_mode & stat.S_ISGID
+    if status.st_mode & 0o077 or (inherited and not os.geteuid()):
+        # A setgid bit would be passed on to directories that do not have it. Whoever is not root needs it, for files
+        # of groups that they cannot give files to.
+        os.fchmod(stage, 0o700 if not os.geteuid() else 0o700 | inherited)
+        if status.st_mode & 0o077 and os.listdir(stage):
             raise PermissionError(errno.EPERM, "another user put a directory of theirs in place of ours")
 
 

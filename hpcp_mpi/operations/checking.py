@@ -150,7 +150,7 @@ def _settle(place: Workplace, batch: Batch, unit: Unit, outcome: Outcome) -> Non
             outcome.updated = outcome.updated.plus(ONE_DIRECTORY)
         if options.itemize and changes:
             line = itemize("c", wanted.st_mode, NEW) if unit.tally else itemize(".", wanted.st_mode, changes)
-            outcome.items.append((line, unit.target + b"/", b""))
+            outcome.items.append((line, (unit.target or b".") + b"/", b""))
 
 
 def _directory_changes(

@@ -95,9 +95,8 @@ class _Run:
         self._backlog = Backlog()
         self._planner = Planner(self._backlog, options.chunk_size, options.single)
         self._lead = Lead(wire, self._planner, lambda: self._backlog.units, stop, self._watch)
-        self._scan = Scan(
-            Workplace(prepared.job, Commands(), wire.rank), prepared.landings, prepared.merged, prepared.made_root, wire.wake
-        )
+        place = Workplace(prepared.job, Commands(), wire.rank)
+        self._scan = Scan(place, prepared.landings, prepared.merged, prepared.made_root, wire.wake)
         self._phase = "copying"
         self._began = time.monotonic()
         self.report = Report()

@@ -61,6 +61,9 @@ class Rights:
         mode = stat.S_IMODE(source.st_mode)
         if self.owner(source, dest) != (source.st_uid, source.st_gid):
             mode &= ~SPECIAL_BITS
+        if self.uid and stat.S_ISDIR(dest.st_mode):
+            # Inherited from its parent: what keeps a project's files in the project's group.
+            mode |= dest.st_mode & stat.S_ISGID
         return mode
 
 

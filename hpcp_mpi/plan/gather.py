@@ -64,10 +64,32 @@ class Folder:
     """A directory of the source on its way to being one unit or many."""
 
     __slots__ = (
-        "bytes", "checks", "children", "dest_dir", "directories", "emitted", "files", "followers", "inner", "links", "listed",
-        "name", "new", "opened", "over", "parent", "plain", "settle", "source", "source_dir", "specials",
-        "tentative", "units", "unresolved", "weight",
-    )  # fmt: skip
+        "bytes",
+        "checks",
+        "children",
+        "dest_dir",
+        "directories",
+        "emitted",
+        "files",
+        "followers",
+        "inner",
+        "links",
+        "listed",
+        "name",
+        "new",
+        "opened",
+        "over",
+        "parent",
+        "plain",
+        "settle",
+        "source",
+        "source_dir",
+        "specials",
+        "tentative",
+        "units",
+        "unresolved",
+        "weight",
+    )
 
     def __init__(self, parent: "Folder | None", source: int, source_dir: bytes, dest_dir: bytes, name: bytes) -> None:
         self.parent = parent

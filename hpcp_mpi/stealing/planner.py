@@ -138,7 +138,7 @@ class Planner:
         """
         fair = self._backlog.weight // (QUEUE_DEPTH * slots)
         if not self._pace:
-            return max(min(self._chunk_weight, fair), self._chunk_weight // FIRST)
+            return max(min(self._chunk_weight, fair), self._chunk_weight // FIRST, 1)
         longest, shortest = int(CHUNK_SECONDS / self._pace), int(SHORTEST_SECONDS / self._pace)
         return max(min(self._chunk_weight, longest, fair), min(self._chunk_weight, shortest), 1)
 

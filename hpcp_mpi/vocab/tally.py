@@ -24,6 +24,10 @@ class Tally(NamedTuple):
     def minus(self, other: "Tally") -> "Tally":
         return self.plus(Tally(*(-count for count in other)))
 
+    def __bool__(self) -> bool:
+        """Tell whether anything is counted. (A tuple of zeros would be true.)"""
+        return any(count != 0 for count in self)
+
     @property
     def entries(self) -> int:
         return self.files + self.directories + self.links + self.specials
