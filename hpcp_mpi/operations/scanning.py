@@ -16,8 +16,9 @@ from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan import excludes
 from hpcp_mpi.plan.classify import Classifier
 from hpcp_mpi.plan.compare import metadata_changes
-from hpcp_mpi.plan.gather import Folder, Gather
+from hpcp_mpi.plan.gather import Gather
 from hpcp_mpi.plan.landing import Landing
+from hpcp_mpi.plan.listed import Folder
 from hpcp_mpi.vocab.errors import Failure, failure_of
 from hpcp_mpi.vocab.names import STAGE_PREFIX, below
 from hpcp_mpi.vocab.options import CopyOptions
@@ -179,7 +180,10 @@ class Scan:
     def _refuse(self, folder: Folder, failure: Failure) -> None:
         with self._lock:
             self.outcome.failures.append(failure)
-            self.gather.refuse(folder)
+            if failure.vanished and folder.empty:
+                self.gather.forget(folder)
+            else:
+                self.gather.refuse(folder)
             self._emit()
 
     def _take(

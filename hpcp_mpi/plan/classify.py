@@ -5,7 +5,7 @@ import stat
 from collections.abc import Callable, Iterable
 
 from hpcp_mpi.plan.compare import maybe_identical
-from hpcp_mpi.plan.gather import Existing, Linked, Listing
+from hpcp_mpi.plan.listed import Existing, Linked, Listing
 from hpcp_mpi.vocab.names import STAGE_PREFIX, below
 from hpcp_mpi.vocab.tally import ONE_LINK, ONE_SPECIAL, one_file
 

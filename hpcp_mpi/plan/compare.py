@@ -42,7 +42,7 @@ def maybe_identical(source: os.stat_result, dest: os.stat_result, window_ns: int
 class Rights:
     """What this user may set, so what of an owner and a mode can be equal at all.
 
-    `cp -a` drops setuid, setgid and sticky bits where it cannot give a file away: they would mean another user.
+    `cp -a` drops setuid, setgid and a file's sticky bits where it cannot give it away: they would mean another user.
     """
 
     def __init__(self, uid: int, groups: frozenset[int]) -> None:
@@ -60,7 +60,8 @@ class Rights:
         """Return the permission bits that dest is to have."""
         mode = stat.S_IMODE(source.st_mode)
         if self.owner(source, dest) != (source.st_uid, source.st_gid):
-            mode &= ~SPECIAL_BITS
+            # A directory stays sticky, as with cp: without the bit everyone could remove everyone's files there.
+            mode &= ~SPECIAL_BITS | (stat.S_ISVTX if stat.S_ISDIR(dest.st_mode) else 0)
         if self.uid and stat.S_ISDIR(dest.st_mode):
             # Inherited from its parent: what keeps a project's files in the project's group.
             mode |= dest.st_mode & stat.S_ISGID

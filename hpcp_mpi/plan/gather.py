@@ -13,9 +13,8 @@ Pure: listings in, batches out. Not thread-safe; the scan holds a lock around ea
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import NamedTuple
 
+from hpcp_mpi.plan.listed import Folder, Inode, Linked, Listing
 from hpcp_mpi.vocab.names import join
 from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, Tally, one_file
 from hpcp_mpi.vocab.units import Batch, Kind, Unit
@@ -23,108 +22,6 @@ from hpcp_mpi.vocab.units import Batch, Kind, Unit
 MAX_INNER_PATH = 3000  # bytes below a unit's directory; cp works with path strings and fails at PATH_MAX, 4096
 
 _FIRST = 32  # the first batches are so much lighter than later ones: idle workers wait for them
-
-Inode = tuple[int, int]  # (st_dev, st_ino)
-
-
-class Existing(NamedTuple):
-    """An entry that may be identical at the destination."""
-
-    name: bytes
-    tally: Tally
-    inode: Inode
-    dest_inode: Inode | None  # given where the destination's file has several names
-
-
-class Linked(NamedTuple):
-    """An entry whose inode has several names."""
-
-    name: bytes
-    tally: Tally
-    inode: Inode
-    names: int  # st_nlink
-    existing: bool  # may be identical at the destination
-    dest_inode: Inode | None
-
-
-@dataclass(slots=True)
-class Listing:
-    """Some entries of one directory, in the order the system gave them."""
-
-    plain: list[tuple[bytes, int]] = field(default_factory=list)  # (name, size) of files to copy
-    others: list[tuple[bytes, Tally]] = field(default_factory=list)  # links and specials to copy
-    existing: list[Existing] = field(default_factory=list)
-    linked: list[Linked] = field(default_factory=list)
-    folders: list[tuple[bytes, bool, bool]] = field(default_factory=list)  # (name, missing at dest, over a non-dir)
-    sweeps: list[bytes] = field(default_factory=list)  # stages of killed runs at the destination
-    open: bool = False  # cp must not copy this directory whole
-
-
-class Folder:
-    """A directory of the source on its way to being one unit or many."""
-
-    __slots__ = (
-        "bytes",
-        "checks",
-        "children",
-        "dest_dir",
-        "directories",
-        "emitted",
-        "files",
-        "followers",
-        "inner",
-        "links",
-        "listed",
-        "name",
-        "new",
-        "opened",
-        "over",
-        "parent",
-        "plain",
-        "settle",
-        "source",
-        "source_dir",
-        "specials",
-        "tentative",
-        "units",
-        "unresolved",
-        "weight",
-    )
-
-    def __init__(self, parent: "Folder | None", source: int, source_dir: bytes, dest_dir: bytes, name: bytes) -> None:
-        self.parent = parent
-        self.source = source
-        self.source_dir = source_dir
-        self.dest_dir = dest_dir
-        self.name = name
-        self.new = True  # missing at the destination
-        self.over = False  # something on the way there is a non-directory that is to be replaced
-        self.opened = False
-        self.settle = False  # its metadata is to be written at the end
-        self.emitted = False  # a batch that goes into it was emitted
-        self.listed = False
-        self.children = 0  # directories below that are not finished
-        self.inner = 0  # bytes in the longest path below
-        self.weight = 0  # of what is held here
-        self.files = self.links = self.specials = self.bytes = 0
-        self.directories = 1
-        self.plain: list[tuple[bytes, int]] = []
-        self.units: list[Unit] = []
-        self.checks: list[Unit] = []
-        self.followers: list[tuple[Unit, bytes]] = []  # (unit, its leader's path)
-        self.tentative: list[Folder] = []  # finished and closed, with followers of outside leaders
-        self.unresolved: list[bytes] = []  # the leaders of those
-
-    @property
-    def tally(self) -> Tally:
-        return Tally(self.files, self.directories, self.links, self.specials, self.bytes)
-
-    def count(self, tally: Tally) -> None:
-        self.files += tally.files
-        self.directories += tally.directories
-        self.links += tally.links
-        self.specials += tally.specials
-        self.bytes += tally.bytes
 
 
 class Gather:
@@ -196,7 +93,17 @@ class Gather:
     def close(self, folder: Folder) -> None:
         """Note that all of folder's entries were added."""
         folder.listed = True
-        at: Folder | None = folder
+        self._ascend(folder)
+
+    def forget(self, folder: Folder) -> None:
+        """Note that folder is gone: nothing of it was added, and nothing is made in its place."""
+        self._count(Tally(directories=-1))
+        if folder.parent is not None:
+            folder.parent.children -= 1
+            self._ascend(folder.parent)
+
+    def _ascend(self, at: Folder | None) -> None:
+        """Finish a folder if all in it is done, then its parent if that was the last one in there, and so on."""
         while at is not None and at.listed and at.children == 0:
             if at.opened:
                 self._finish(at)
