@@ -72,12 +72,19 @@ class MpiWire:
         """
         barrier = self._comm.Ibarrier()
         deadline = time.monotonic() + _CLOSING
-        while not (barrier.Test() and all(request.Test() for request in self._sending)):
+        # Both, not one after the other: a rank's last messages may arrive when all have come to the barrier.
+        while self._drain() or not (barrier.Test() and all(request.Test() for request in self._sending)):
             if time.monotonic() > deadline:
                 print(f"hpcp-mpi: rank {self.rank} on {self.node}: other ranks do not end", file=sys.stderr)
                 self.abort(1)
             self._woken.wait(0.002)
+        while self._drain():
+            pass
         self._comm.Free()
+
+    def _drain(self) -> bool:
+        """Drop a message that nobody reads any more, as after an early stop; tell whether there was one."""
+        return self.receive() is not None
 
 
 def library_version() -> str:

@@ -184,7 +184,7 @@ class Follower:
         self._wire = wire
         self._open_workshop = open_workshop
         self._workshop: Workshop | None = None
-        self._machine = Worker(1)
+        self._machine = Worker(1, 1)
         self._changed = threading.Condition()
         self._errors: deque[BaseException] = deque()
         self._ended = False
@@ -210,7 +210,7 @@ class Follower:
             self._wire.send(0, Broken(str(error), EXIT_FATAL))
             return
         self._workshop = workshop
-        self._machine = Worker(workshop.bite_weight)
+        self._machine = Worker(workshop.bite_weight, workshop.slots)
         for number in range(workshop.slots):
             slot = threading.Thread(target=self._slot, args=(workshop,), name=f"slot-{number}", daemon=True)
             self._slots.append(slot)

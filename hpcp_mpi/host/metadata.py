@@ -82,14 +82,27 @@ def write(
         path = path_of(fd)
         if owner != (now.st_uid, now.st_gid):
             os.chown(path, *owner)
-        _write_xattrs(path, *xattrs)
+        if xattrs[0] != xattrs[1]:
+            _write_xattrs(path, now.st_mode, *xattrs)
         if not stat.S_ISLNK(now.st_mode):
             # After the owner, as chown drops setuid bits; after the ACL, whose mask is the group's bits.
             os.chmod(path, mode)
         os.utime(path, ns=times_ns)
 
 
-def _write_xattrs(path: bytes, wanted: Xattrs, found: Xattrs) -> None:
+def _write_xattrs(path: bytes, mode: int, wanted: Xattrs, found: Xattrs) -> None:
+    if os.geteuid() and not mode & stat.S_IWUSR and not stat.S_ISLNK(mode):
+        os.chmod(path, stat.S_IMODE(mode) | stat.S_IWUSR)  # an owner needs it to write attributes, not to get it
+        try:
+            _write_each_xattr(path, wanted, found)
+        except OSError:
+            os.chmod(path, stat.S_IMODE(mode))
+            raise
+    else:
+        _write_each_xattr(path, wanted, found)
+
+
+def _write_each_xattr(path: bytes, wanted: Xattrs, found: Xattrs) -> None:
     for key in found.keys() - wanted.keys():
         try:
             os.removexattr(path, key)

@@ -7,6 +7,7 @@ everything else is good and lands.
 import os
 import stat
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from hpcp_mpi.host.cp import complaints
@@ -38,6 +39,13 @@ def tally_of(status: os.stat_result) -> Tally:
     if stat.S_ISDIR(status.st_mode):
         return ONE_DIRECTORY
     return ONE_LINK if stat.S_ISLNK(status.st_mode) else ONE_SPECIAL
+
+
+def _remove(stage: int, name: bytes) -> None:
+    """Remove an entry of a directory in the stage, which keeps the times that cp gave it."""
+    before = os.fstat(stage)
+    remove_tree(stage, name)
+    os.utime(stage, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
 class Account:
@@ -88,7 +96,7 @@ class Account:
                 wanted = None
             if wanted is None:
                 if got is None or words:
-                    remove_tree(stage, name)
+                    _remove(stage, name)
                     self._fail(path, VANISHED, one_file(0) if got is None else tally_of(got), vanished=True)
                 return False
             if got is not None and self._complete(wanted, got):
@@ -96,7 +104,7 @@ class Account:
                     self.damage.failures.append(Failure(self._path(path), words))
                 return stat.S_ISDIR(wanted.st_mode)
             if got is not None:
-                remove_tree(stage, name)
+                _remove(stage, name)
         self._fail(path, words or self._common_words(), self._below(path, wanted))
         return False
 
@@ -139,6 +147,15 @@ class Account:
 
     def _leftovers(self, units: Sequence[Unit]) -> None:
         """Report words that belong to no entry: nothing that cp says is swallowed."""
+        ours = {unit.name for unit in units}
+        for path in [path for path in self._words if path.partition(b"/")[0] in ours]:
+            directory, _, name = path.rpartition(b"/")
+            with suppress(OSError):  # no longer listed: mostly it vanished meanwhile
+                words = self._words[path]
+                self._entry(directory, name)
+                words = ""
+            if words:
+                self._words[path] = words
         for path, words in self._words.items():
             self.damage.failures.append(Failure(self._path(path), words))
         if not self.damage.failures:

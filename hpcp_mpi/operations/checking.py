@@ -144,6 +144,8 @@ def _settle(place: Workplace, batch: Batch, unit: Unit, outcome: Outcome) -> Non
         elif not unit.tally:
             dest = stack.enter_context(place.dest.at(unit.target))
             changes = _directory_changes(place, source, dest, wanted)[0]
+        if batch.restore:
+            return  # only what the run itself did to it was undone
         if unit.tally:
             outcome.copied = outcome.copied.plus(unit.tally)
         elif changes and changes != NEW:

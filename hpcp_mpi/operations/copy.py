@@ -136,7 +136,8 @@ class _Run:
         if not self._prepared.job.options.directory_sync:
             return set()
         landings = self._prepared.landings
-        return {each for each in self._planner.outcome.touched if landings[each[0]].name is None}
+        touched = self._planner.outcome.touched | self._scan.gather.made_in
+        return {each for each in touched if landings[each[0]].name is None}
 
     def _watch(self) -> None:
         if self._watcher.due():

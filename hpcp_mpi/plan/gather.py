@@ -41,6 +41,7 @@ class Gather:
         self.collapse = collapse
         self.out: list[Batch] = []
         self.settle: list[Folder] = []
+        self.made_in: set[tuple[int, bytes, bytes]] = set()  # existing directories in which new ones were made
         self._scanned = [0, 0, 0, 0, 0]  # a Tally that is counted up
         self._leaders: dict[Inode, list[object]] = {}  # inode: [leader's path, names still to come]
         self._owner: dict[Inode, Inode] = {}  # destination inode: the source inode it is a copy of
@@ -127,13 +128,15 @@ class Gather:
         wanted = sorted({*touched, *((each.source, each.source_dir, each.dest_dir) for each in self.settle)})
         last = {dest_dir: (source, source_dir) for source, source_dir, dest_dir in wanted}
         new = {each.dest_dir for each in self.settle if each.new}
-        by_source: dict[int, list[Unit]] = {}
+        differed = {each.dest_dir for each in self.settle}
+        groups: dict[tuple[int, bool], list[Unit]] = {}
         for dest_dir, (source, source_dir) in last.items():
             made = ONE_DIRECTORY if dest_dir in new else NOTHING
-            by_source.setdefault(source, []).append(Unit(source_dir, self.file_cost, made, dest_dir))
+            group = groups.setdefault((source, dest_dir not in differed), [])
+            group.append(Unit(source_dir, self.file_cost, made, dest_dir))
         return [
-            Batch(Kind.SETTLE, source, b"", b"", bite)
-            for source, units in by_source.items()
+            Batch(Kind.SETTLE, source, b"", b"", bite, restore=restore)
+            for (source, restore), units in groups.items()
             for bite in self._bites(units)
         ]
 
@@ -263,6 +266,9 @@ class Gather:
         self._flush(folder)
         if folder.settle:
             self.settle.append(folder)
+        parent = folder.parent
+        if folder.new and parent is not None and not parent.new:
+            self.made_in.add((parent.source, parent.source_dir, parent.dest_dir))
         if folder.new and not folder.emitted:
             self._make(folder)
 

@@ -35,10 +35,12 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """Chunks that are finished, each with its outcome, and the weight that no slot has started yet."""
+    """Chunks that are finished, each with its outcome; none when all there is to say is that a slot has nothing to do."""
 
     results: tuple[tuple[int, Outcome], ...]
-    unstarted: int
+    unstarted: int  # the weight that no slot has started yet
+    latest: int  # the number of the last chunk that had come: a later one is on its way, and not in unstarted
+    hungry: bool  # a slot has nothing to do
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,8 @@ class GaveBack:
 
     parts: tuple[tuple[int, tuple[Batch, ...]], ...]
     unstarted: int
+    latest: int  # as in Done
+    hungry: bool
 
 
 @dataclass(frozen=True, slots=True)

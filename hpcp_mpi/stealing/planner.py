@@ -35,6 +35,7 @@ class _Rank:
     share: RankShare
     granted: dict[int, Chunk] = field(default_factory=dict)
     unstarted: int = 0  # bytes of weight, as of its last message and what was granted since
+    hungry: bool = False  # a slot has nothing to do, and nothing is on its way to it
     asked: bool = False  # a GiveBack is on its way
 
     @property
@@ -44,8 +45,14 @@ class _Rank:
 
     @property
     def idle(self) -> bool:
-        """Tell whether a slot has nothing to do, as far as is known: nothing unstarted, fewer chunks than slots."""
-        return not self.granted or (not self.unstarted and self.hunger < 1)
+        """Tell whether a slot has nothing to do. Chunks do not tell: one may keep all slots busy, or just one of them."""
+        return not self.granted or self.hungry
+
+    def hear(self, message: Done | GaveBack) -> None:
+        """Take note of what it has not started, and add what was granted while its message was on the way."""
+        coming = sum(chunk.weight for number, chunk in self.granted.items() if number > message.latest)
+        self.unstarted = message.unstarted + coming
+        self.hungry = message.hungry and not coming
 
 
 class Planner:
@@ -104,11 +111,11 @@ class Planner:
             rank.share.seconds += outcome.seconds
             rank.share.copied = rank.share.copied.plus(outcome.copied)
             self.outcome.add(outcome)
-        rank.unstarted = message.unstarted
+        rank.hear(message)
 
     def _gave_back(self, rank: _Rank, message: GaveBack) -> None:
         rank.asked = False
-        rank.unstarted = message.unstarted
+        rank.hear(message)
         batches: list[Batch] = []
         for number, part in message.parts:
             if number in rank.granted:
@@ -124,7 +131,8 @@ class Planner:
         ranks = list(self._ranks.values())
         slots = sum(rank.share.slots for rank in ranks)
         while ranks and self._backlog:
-            rank = min(ranks, key=lambda each: each.hunger)
+            # The idle first: else a victim with many slots could get back what it gave, and be asked again, for ever.
+            rank = min(ranks, key=lambda each: (not each.idle, each.hunger))
             if rank.hunger >= QUEUE_DEPTH:
                 return
             self._grant(rank, self._target(slots))
@@ -153,6 +161,7 @@ class Planner:
         weight = chunk.weight
         rank.granted[chunk.number] = chunk
         rank.unstarted += weight
+        rank.hungry = False
         if self._stolen > 0:
             self._stolen -= weight
             rank.share.stolen += 1

@@ -1,7 +1,9 @@
 """A worker rank's state: a queue of granted chunks that its slots bite pieces off. Pure.
 
 Slots share the queue: an idle slot takes the next bite of a chunk that another slot works on, so stealing inside a
-rank needs no messages. What no slot has started can be given back, the tail of a running chunk included.
+rank needs no messages. What no slot has started can be given back, the tail of a running chunk included. A free slot's
+next bite is set aside for it at once and counts as started: else a rank could be asked to give it back before the slot
+woke up, the next rank likewise, and the same work would be passed around.
 """
 
 from collections import deque
@@ -29,8 +31,12 @@ class _Work:
 class Worker:
     """take() and finish() are called by slots, the others by the rank's message loop; one lock guards all."""
 
-    def __init__(self, bite_weight: int) -> None:
+    def __init__(self, bite_weight: int, slots: int) -> None:
         self._bite_weight = bite_weight
+        self._free = slots  # that nothing is set aside for
+        self._ready: deque[tuple[int, list[Batch]]] = deque()  # set aside for slots
+        self._latest = 0  # the number of the last chunk that came
+        self._told = True  # rank 0 knows whether a slot is free; that all are, Hello has told
         self._chunks: dict[int, _Work] = {}  # in the order they were granted
         self._finished: list[tuple[int, Outcome]] = []
 
@@ -43,15 +49,22 @@ class Worker:
         """Queue chunks."""
         for chunk in chunks:
             self._chunks[chunk.number] = _Work(chunk.number, deque(chunk.batches))
+            self._latest, self._told = chunk.number, False
             self._settle(chunk.number)  # an empty chunk is done at once
+        self._set_aside()
 
     def take(self) -> tuple[int, list[Batch]] | None:
-        """Return the next bite: a chunk's number and batches of about a bite's weight; None when all is started."""
+        """Return a slot's next bite: a chunk's number and batches of about a bite's weight; None when there is none."""
+        return self._ready.popleft() if self._ready else None
+
+    def _set_aside(self) -> None:
         for work in self._chunks.values():
-            if work.rest:
+            while work.rest and self._free:
+                self._free -= 1
                 work.running += 1
-                return work.number, self._bite(work)
-        return None
+                self._ready.append((work.number, self._bite(work)))
+            if not self._free:
+                return
 
     def _bite(self, work: _Work) -> list[Batch]:
         kind, target, bite = work.rest[0].kind, self._bite_weight, []
@@ -71,6 +84,8 @@ class Worker:
         work.running -= 1
         work.outcome.add(outcome)
         self._settle(number)
+        self._free += 1
+        self._set_aside()
 
     def _settle(self, number: int) -> None:
         work = self._chunks[number]
@@ -96,11 +111,13 @@ class Worker:
             if given:
                 parts.append((number, tuple(reversed(given))))
                 self._settle(number)
-        return GaveBack(tuple(parts), self.unstarted)
+        return GaveBack(tuple(parts), self.unstarted, self._latest, self._free > 0)
 
     def results(self) -> Done | None:
-        """Return what was finished since the last call; None when nothing was."""
-        if not self._finished:
+        """Return what was finished since the last call, or that a slot got free; None when there is no news."""
+        hungry = self._free > 0
+        if not self._finished and (self._told or not hungry):
             return None
         finished, self._finished = self._finished, []
-        return Done(tuple(finished), self.unstarted)
+        self._told = hungry
+        return Done(tuple(finished), self.unstarted, self._latest, hungry)

@@ -46,6 +46,7 @@ class Batch:
     units: tuple[Unit, ...]
     leader: bytes = b""  # LINK: the name to link to, relative to the destination root
     over: bool = False  # a non-directory on the way of dest_dir is to be replaced: the scan saw it there
+    restore: bool = False  # SETTLE: the directories were equal; what this run wrote in them changed their times
 
     @property
     def weight(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -47,6 +48,7 @@ class _Entrant:
     missing: str | None
     seconds: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
+    foreign: list[float] = field(default_factory=list)
     failure: str = ""
     remark: str = ""
     detail: str = ""
@@ -101,7 +103,13 @@ def run(race: Race, contestants: Sequence[Contestant], setting: Setting) -> Repo
         race.baseline,
         race.files_at(setting.scale) == race.files,
         tuple(entrant.result() for entrant in entrants),
+        _disturbance(entrants),
     )
+
+
+def _disturbance(entrants: Sequence[_Entrant]) -> float:
+    available = sum(sum(entrant.seconds) for entrant in entrants) * (os.cpu_count() or 1)
+    return sum(sum(entrant.foreign) for entrant in entrants) / available if available else 0.0
 
 
 def _check_room(race: Race, setting: Setting) -> None:
@@ -137,6 +145,7 @@ def _one_run(race: Race, entrant: _Entrant, place: Path, setting: Setting) -> No
             entrant.detail = outcome.stderr if judgement.error else ""
         entrant.seconds.append(outcome.seconds)
         entrant.cpu.append(outcome.cpu)
+        entrant.foreign.append(outcome.foreign)
     finally:
         remove(dst)
 

@@ -28,16 +28,23 @@ MAX_ROUNDS = 3
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds: until a rank surely polls at its slowest; of the measurement; for the launcher to begin and to end."""
+    """All in seconds.
+
+    settle:   until a rank surely polls at its slowest
+    window:   of the measurement
+    spare:    how much longer the copy lasts, so that it cannot end in the window on a busy machine
+    patience: for the launcher to begin, and to end
+    """
 
     settle: float = 1.0
     window: float = 4.0
+    spare: float = 3.0
     patience: float = 30.0
 
     @property
     def read_us(self) -> int:
-        """How long the copy must last, with a second to spare, so that it cannot end in the window."""
-        return round((self.settle + self.window + 1.0) * 1e6)
+        """How long the one read of the copy lasts."""
+        return round((self.settle + self.window + self.spare) * 1e6)
 
 
 class NotMeasured(Exception):

@@ -14,15 +14,28 @@ def descendants(pid: int) -> list[int]:
     found: list[int] = []
     waiting = [pid]
     while waiting:
-        parent = waiting.pop()
-        try:
-            lists = [Path(task.path, "children").read_text() for task in os.scandir(f"/proc/{parent}/task")]
-        except OSError:  # it, or one of its threads, has ended
-            continue
-        children = [int(word) for text in lists for word in text.split()]
+        children = _children(waiting.pop())
         found += children
         waiting += children
     return found
+
+
+def _children(pid: int) -> list[int]:
+    """Of all its threads. One that ends meanwhile must not hide the children of the others."""
+    found: list[int] = []
+    for lists in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            found += map(int, lists.read_text().split())
+        except OSError:
+            continue
+    return found
+
+
+def machine_busy_seconds() -> float:
+    """CPU time that all processes, the kernel and interrupts have used since boot."""
+    ticks = [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    user, nice, system, _idle, _iowait, irq, softirq, steal = ticks
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
 
 
 def rank(pid: int) -> int | None:

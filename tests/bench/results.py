@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 Item = TypeVar("Item")
+# A fifth of one of two cores is enough to turn a ratio around.
+MAX_DISTURBANCE = 0.10
 State = Literal["ok", "failed", "missing"]
 
 
@@ -37,7 +39,10 @@ class Result:
 
 @dataclass(frozen=True)
 class Report:
-    """One benchmark. Ratios are to the contestant `baseline`; None where there is nothing to compare."""
+    """One benchmark. Ratios are to the contestant `baseline`; None where there is nothing to compare.
+
+    disturbance: the share of the machine's CPU time that others have used during the timed parts, from 0 to 1
+    """
 
     benchmark: str
     what: str
@@ -45,6 +50,12 @@ class Report:
     baseline: str | None
     full_size: bool
     results: tuple[Result, ...]
+    disturbance: float = 0.0
+
+    @property
+    def disturbed(self) -> bool:
+        """So much that figures are not to be trusted."""
+        return self.disturbance > MAX_DISTURBANCE
 
     def median(self, contestant: str) -> float | None:
         return next((r.median for r in self.results if r.contestant == contestant), None)

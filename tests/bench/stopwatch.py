@@ -21,10 +21,17 @@ TAIL_LINES, TAIL_CHARACTERS = 12, 2000
 
 @dataclass(frozen=True)
 class Outcome:
-    """seconds: wall time. cpu: user and system seconds, of its children too. stderr: the end of it."""
+    """
+    seconds: wall time
+    cpu:     user and system seconds, of its children too
+    foreign: CPU seconds that the rest of the machine has used meanwhile
+    failure: None if it ended with 0
+    stderr:  the end of it
+    """
 
     seconds: float
     cpu: float
+    foreign: float
     failure: str | None
     stderr: str
 
@@ -34,6 +41,7 @@ def timed(command: Command, timeout: float) -> Outcome:
     tag = processes.new_tag()
     env = {**command.env, processes.TAG: tag}
     with tempfile.TemporaryFile() as err:
+        busy = procs.machine_busy_seconds()
         began = time.perf_counter()
         process = subprocess.Popen(
             command.argv,
@@ -46,9 +54,10 @@ def timed(command: Command, timeout: float) -> Outcome:
         try:
             in_time = _wait_for_end(process.pid, timeout)
             seconds = time.perf_counter() - began
+            busy = procs.machine_busy_seconds() - busy
             if not in_time:
-                return Outcome(seconds, 0.0, f"not done after {timeout:g} s", _tail(err))
-            return _ended(process, seconds, err)
+                return Outcome(seconds, 0.0, 0.0, f"not done after {timeout:g} s", _tail(err))
+            return _ended(process, seconds, busy, err)
         finally:
             if process.returncode is None:
                 _kill(procs.descendants(process.pid))
@@ -76,11 +85,13 @@ def _kill(pids: Iterable[int]) -> None:
             pass
 
 
-def _ended(process: subprocess.Popen[bytes], seconds: float, err: IO[bytes]) -> Outcome:
+def _ended(process: subprocess.Popen[bytes], seconds: float, busy: float, err: IO[bytes]) -> Outcome:
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     failure = f"exit status {process.returncode}" if process.returncode else None
-    return Outcome(seconds, usage.ru_utime + usage.ru_stime, failure, _tail(err))
+    cpu = usage.ru_utime + usage.ru_stime
+    # Ticks are coarse: over a short run the sum may seem less than its part.
+    return Outcome(seconds, cpu, max(0.0, busy - cpu), failure, _tail(err))
 
 
 def _tail(file: IO[bytes]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +29,9 @@ def show(report: Report, to: Console) -> None:
     size = "" if report.full_size else " (not full size: an indication only)"
     to.print(f"{escape(report.benchmark)}: {escape(report.what)}{size}", style="bold", highlight=False)
     to.print(_table(report))
+    if report.disturbed:
+        share = f"{100 * report.disturbance:.0f} %"
+        to.print(f"Busy machine: others used {share} of its CPU time meanwhile. Do not trust these.", style="red")
     for result in report.results:
         if result.state == "failed" and result.detail:
             to.print(f"{escape(result.label)} said last:", style="red")
@@ -36,33 +40,39 @@ def show(report: Report, to: Console) -> None:
 
 
 def _table(report: Report) -> Table:
-    base = next((r.label for r in report.results if r.contestant == report.baseline), report.baseline)
-    unit = report.unit
+    """Columns that would be empty are left out."""
+    base = next((r.label for r in report.results if r.contestant == report.baseline), None)
     table = Table()
     table.add_column("contestant", no_wrap=True)
-    for heading in ("runs", f"median {unit}", f"min - max {unit}", "CPU s"):
+    table.add_column("runs", justify="right")
+    for heading in (f"median {report.unit}", f"min - max {report.unit}"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column(f"ratio to {base}" if base else "", justify="right")
+    if any(r.cpu for r in report.results):
+        table.add_column("CPU s", justify="right", no_wrap=True)
+    if base:
+        table.add_column(f"ratio to {base}", justify="right", no_wrap=True)
     table.add_column("remark", overflow="fold")
     for result in report.results:
-        table.add_row(*map(escape, _row(result, report)))
+        cpu = [_cpu(result)] if any(r.cpu for r in report.results) else []
+        ratio = [_ratio(result, report)] if base else []
+        cells = (result.label, str(len(result.samples)), *_timings(result), *cpu, *ratio, result.remark)
+        table.add_row(*map(escape, cells))
     return table
 
 
-def _row(result: Result, report: Report) -> tuple[str, ...]:
-    if result.state != "ok" or result.median is None:
-        said = result.state.upper()
-        return result.label, str(len(result.samples)), said, "", "", "", result.remark
+def _timings(result: Result) -> tuple[str, str]:
+    if result.median is None:
+        return result.state.upper(), ""
+    return number(result.median), f"{number(min(result.samples))} - {number(max(result.samples))}"
+
+
+def _cpu(result: Result) -> str:
+    return number(statistics.median(result.cpu)) if result.state == "ok" and result.cpu else ""
+
+
+def _ratio(result: Result, report: Report) -> str:
     ratio = report.ratio(result.contestant, report.baseline) if report.baseline else None
-    return (
-        result.label,
-        str(len(result.samples)),
-        number(result.median),
-        f"{number(min(result.samples))} - {number(max(result.samples))}",
-        number(sorted(result.cpu)[len(result.cpu) // 2]) if result.cpu else "",
-        "" if ratio is None else f"{ratio:.2f}",
-        result.remark,
-    )
+    return "" if ratio is None else number(ratio)
 
 
 def number(value: float) -> str:
@@ -95,6 +105,7 @@ def as_json(machine: str, reports: Sequence[Report], verdicts: Sequence[Verdict]
                 "unit": report.unit,
                 "baseline": report.baseline,
                 "full_size": report.full_size,
+                "disturbance": report.disturbance,
                 "contestants": {r.contestant: _json_of(r, report) for r in report.results},
             }
             for report in reports

@@ -60,7 +60,8 @@ def _judge(target: Target, report: Report) -> Verdict:
         needed = [target.contestant, *([target.of] if target.of else [])]
         lacking = [name for name in needed if report.median(name) is None]
         return Verdict(target, limit, None, None, "; ".join(report.remark(name) for name in lacking))
-    remark = "" if report.full_size else "not at full size: an indication only"
+    doubts = ([] if report.full_size else ["not at full size"]) + (["the machine was busy"] if report.disturbed else [])
+    remark = f"{', '.join(doubts)}: an indication only" if doubts else ""
     return Verdict(target, limit, measured, measured <= target.at_most, remark)
 
 

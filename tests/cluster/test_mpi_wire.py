@@ -1,0 +1,23 @@
+"""The wire over real MPI: messages come in order, whatever their size, and all ranks leave together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.launch import World
+from tests.support.marks import each_world
+
+SCRIPT = str(Path(__file__).with_name("pingpong.py"))
+
+
+@each_world(launchers=("mpich", "openmpi"))
+@pytest.mark.parametrize("when", ["together", "late"])
+def test_ranks_answer_each_other_in_order_and_end_together(world: World, when: str) -> None:
+    done = world.run([when], python_args=(SCRIPT,)).check()
+    answered = 20 * (world.n - 1)
+    assert sorted(done.stdout.splitlines()) == [
+        f"rank {rank} of {world.n} answered {answered}, True" for rank in range(world.n)
+    ]
+    assert done.left_behind == ()

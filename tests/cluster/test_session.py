@@ -1,0 +1,79 @@
+"""What breaks a run breaks it for all: over threads, as a run without MPI has it."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+import hpcp_mpi
+from hpcp_mpi.cluster.signals import StopRequest
+from hpcp_mpi.cluster.threads import thread_cluster
+from hpcp_mpi.cluster.wire import Wire
+from hpcp_mpi.operations import copy as copying
+from hpcp_mpi.operations import session
+from hpcp_mpi.stealing.messages import Broken, Leave
+from hpcp_mpi.vocab.errors import FatalError
+from tests.support.trees import Dir, File, build
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    build(tmp_path / "src", {"a": File(b"a"), "d": Dir({"b": File(b"b")})})
+    return tmp_path / "src"
+
+
+def test_a_slot_that_raises_ends_the_run_with_its_traceback_and_its_words(
+    source: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def broken(place: object, batches: object) -> None:
+        raise ValueError("injected")
+
+    monkeypatch.setattr(copying, "work", broken)
+    with pytest.raises(FatalError, match=r"rank 1 on .* broke down: ValueError: injected"):
+        hpcp_mpi.copy(source, source.parent / "dst")
+    assert "in broken" in capfd.readouterr().err
+
+
+def test_what_rank_0s_scan_raises_comes_out_of_the_call(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*anything: object) -> None:
+        raise ZeroDivisionError("injected")
+
+    monkeypatch.setattr("hpcp_mpi.operations.scanning.Scan._take", broken)
+    with pytest.raises(ZeroDivisionError, match="injected"):
+        hpcp_mpi.copy(source, source.parent / "dst")
+
+
+def test_workers_are_let_go_whatever_rank_0s_work_raises() -> None:
+    def work(wire: Wire) -> None:
+        raise KeyError("injected")
+
+    before = threading.active_count()
+    with pytest.raises(KeyError):
+        session.lead(None, work, StopRequest())
+    assert threading.active_count() == before
+
+
+def test_workers_get_the_fatal_error_that_ended_rank_0() -> None:
+    zero, one = thread_cluster(2)
+    error = FatalError("no")
+
+    def work(wire: Wire) -> None:
+        raise error
+
+    with pytest.raises(FatalError):
+        session._lead(zero, work, StopRequest())
+    assert one.receive() == (0, Leave(error, stop=True))
+
+
+def test_a_worker_that_breaks_down_says_so_and_waits_to_be_let_go() -> None:
+    zero, one = thread_cluster(2)
+    zero.send(1, "no message")  # type: ignore[arg-type]
+    zero.send(1, Leave())
+    result = session.serve(one, StopRequest())
+    assert isinstance(result, FatalError)
+    received = zero.receive()
+    assert received is not None and isinstance(received[1], Broken)
+    assert received[1].message.startswith("rank 1 on ") and "TypeError: not a message" in received[1].message
+    assert received[1].code == 1

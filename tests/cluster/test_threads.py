@@ -1,0 +1,227 @@
+"""Rank 0's loop and the workers', over threads, with a workshop that only counts."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from hpcp_mpi.cluster.run import Given, Lead, StoppedEarly, follow
+from hpcp_mpi.cluster.signals import StopRequest
+from hpcp_mpi.cluster.threads import ThreadWire, thread_cluster
+from hpcp_mpi.cluster.wire import Wire
+from hpcp_mpi.plan.backlog import Backlog
+from hpcp_mpi.stealing.messages import Leave
+from hpcp_mpi.stealing.planner import Planner
+from hpcp_mpi.vocab.errors import FatalError
+from hpcp_mpi.vocab.report import Outcome
+from hpcp_mpi.vocab.tally import Tally
+from hpcp_mpi.vocab.units import Batch, Kind, Unit
+
+SOON = 30.0  # seconds; nothing here takes one
+
+
+def batches(count: int, each: int = 10) -> list[Batch]:
+    return [
+        Batch(Kind.COPY, 0, b"", b"", tuple(Unit(b"%d.%d" % (at, unit), 10, Tally(1)) for unit in range(each)))
+        for at in range(count)
+    ]
+
+
+class Shop:
+    """A workshop of two slots. do: what a bite does."""
+
+    slots = 2
+    bite_weight = 30
+
+    def __init__(self, do: Callable[[list[Batch]], None]) -> None:
+        self._do = do
+        self.did: Counter[bytes] = Counter()
+        self.released = 0
+        self.stopped = threading.Event()
+        self._lock = threading.Lock()
+
+    def work(self, given: list[Batch]) -> Outcome | None:
+        self._do(given)
+        if self.stopped.is_set():
+            return None
+        with self._lock:
+            self.did.update(unit.name for batch in given for unit in batch.units)
+        return Outcome(copied=Tally(sum(len(batch.units) for batch in given)), seconds=0.001)
+
+    def release(self) -> None:
+        with self._lock:
+            self.released += 1
+
+    def stop(self) -> None:
+        self.stopped.set()
+
+
+@dataclass
+class Cluster:
+    """Rank 0 in the test's thread, and workers in threads of their own."""
+
+    workers: int
+    do: Callable[[list[Batch]], None] = lambda given: None
+    open_workshop: Callable[[Any, Wire], Shop] | None = None
+    stop: StopRequest = field(default_factory=StopRequest)
+    shops: list[Shop] = field(default_factory=list)
+    ends: list[Any] = field(default_factory=list)  # what each worker's life returned or raised
+    jobs: list[Any] = field(default_factory=list)
+    stopped_early: list[int] = field(default_factory=list)  # exit codes
+
+    def __post_init__(self) -> None:
+        self.wires = thread_cluster(self.workers + 1)
+        self.planner = Planner(Backlog(), 100)
+        self.stops = [StopRequest() for _ in self.wires]
+        self.lead = Lead(self.wires[0], self.planner, lambda: 0, self.stop, lambda: None)
+        self._threads = [threading.Thread(target=self._worker, args=(wire,)) for wire in self.wires[1:]]
+        for thread in self._threads:
+            thread.start()
+
+    def _open(self, job: Any, wire: Wire) -> Shop:
+        self.jobs.append(job)
+        self.shops.append(Shop(self.do))
+        return self.shops[-1]
+
+    def _worker(self, wire: ThreadWire) -> None:
+        self.stops[wire.rank].notify(wire.wake)
+        try:
+            self.ends.append(follow(wire, self.open_workshop or self._open, self.stops[wire.rank]))
+        except BaseException as error:
+            self.ends.append(error)
+
+    def driven_until_stopped(self) -> threading.Thread:
+        """Lead in another thread; stopped_early tells the end of it."""
+
+        def drive() -> None:
+            try:
+                self.lead.drive(Given(batches(9)))
+            except StoppedEarly as early:
+                self.stopped_early.append(early.code)
+
+        driver = threading.Thread(target=drive)
+        driver.start()
+        return driver
+
+    def dismiss(self, leave: Leave) -> None:
+        for wire in self.wires[1:]:
+            self.wires[0].send(wire.rank, leave)
+        for thread in self._threads:
+            thread.join(SOON)
+            assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_all_units_are_done_once_and_the_workers_get_rank_0s_last_word(workers: int) -> None:
+    cluster = Cluster(workers)
+    cluster.lead.begin("the job")
+    cluster.lead.drive(Given(batches(50)))
+    cluster.lead.drive(Given(batches(3, each=1)))  # another phase, with the same workers
+    cluster.dismiss(Leave("the report"))
+    did = sum((shop.did for shop in cluster.shops), Counter[bytes]())
+    expected = Counter(unit.name for batch in [*batches(50), *batches(3, each=1)] for unit in batch.units)
+    assert did == expected
+    assert cluster.planner.outcome.copied.files == 503
+    assert cluster.jobs == ["the job"] * workers
+    assert cluster.ends == ["the report"] * workers
+    assert [(shop.released, shop.stopped.is_set()) for shop in cluster.shops] == [(2, False)] * workers
+
+
+def test_nothing_to_do_is_done_when_all_workers_have_said_hello() -> None:
+    cluster = Cluster(2)
+    cluster.lead.begin(None)
+    cluster.lead.drive(Given([]))
+    assert [share.rank for share in cluster.planner.shares] == [1, 2]
+    cluster.dismiss(Leave())
+
+
+def test_leaving_at_once_stops_what_runs_and_frees_every_slot() -> None:
+    busy = threading.Barrier(3)
+    release = threading.Event()
+
+    def do(given: list[Batch]) -> None:
+        busy.wait(SOON)
+        release.wait(SOON)
+
+    cluster = Cluster(1, do)
+    cluster.lead.begin(None)
+    driver = cluster.driven_until_stopped()
+    busy.wait(SOON)  # both slots are at work
+    cluster.stop.ask(signal.SIGTERM)
+    driver.join(SOON)
+    assert cluster.stopped_early == [75]
+    cluster.wires[0].send(1, Leave(stop=True))
+    assert cluster.shops[0].stopped.wait(SOON)
+    release.set()
+    cluster.dismiss(Leave())
+    (shop,) = cluster.shops
+    assert (shop.released, sum(shop.did.values())) == (2, 0)
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGUSR1, 75)])
+def test_a_signal_to_rank_0_ends_the_run_early_with_its_code(number: int, code: int) -> None:
+    cluster = Cluster(2)
+    cluster.stop.ask(number)
+    cluster.lead.begin(None)
+    with pytest.raises(StoppedEarly) as early:
+        cluster.lead.drive(Given(batches(9)))
+    assert (early.value.code, early.value.name) == (code, signal.Signals(number).name)
+    cluster.dismiss(Leave(stop=True))
+
+
+def test_a_signal_to_a_worker_ends_the_run_early_too() -> None:
+    cluster = Cluster(2)
+    cluster.do = lambda given: cluster.stops[2].ask(signal.SIGTERM)
+    cluster.lead.begin(None)
+    with pytest.raises(StoppedEarly) as early:
+        cluster.lead.drive(Given(batches(500)))
+    assert early.value.code == 75
+    cluster.dismiss(Leave(stop=True))
+
+
+def test_a_workshop_that_cannot_be_opened_ends_the_run_with_what_it_says() -> None:
+    def refuse(job: Any, wire: Wire) -> Shop:
+        raise FatalError(f"rank {wire.rank} has no /scratch", "Mount it.")
+
+    cluster = Cluster(1, open_workshop=refuse)
+    cluster.lead.begin(None)
+    with pytest.raises(FatalError, match=r"rank 1 has no /scratch\n  Mount it\."):
+        cluster.lead.drive(Given(batches(1)))
+    cluster.dismiss(Leave(stop=True))
+
+
+def test_what_a_slot_raises_ends_its_workers_life_with_it() -> None:
+    def do(given: list[Batch]) -> None:
+        raise ValueError("in a slot")
+
+    cluster = Cluster(1, do)
+    cluster.lead.begin(None)
+    driver = cluster.driven_until_stopped()
+    cluster._threads[0].join(SOON)
+    cluster.stop.ask(signal.SIGTERM)
+    driver.join(SOON)
+    assert cluster.stopped_early == [75]
+    (error,) = cluster.ends
+    assert isinstance(error, ValueError) and str(error) == "in a slot"
+    assert cluster.shops[0].stopped.is_set()
+
+
+def test_messages_between_two_ranks_keep_their_order() -> None:
+    one, other = thread_cluster(2)
+    for number in range(5):
+        one.send(1, Leave(number))
+    assert [other.receive() for _ in range(6)] == [*((0, Leave(number)) for number in range(5)), None]
+
+
+def test_a_wait_is_ended_by_a_message_and_by_a_wake() -> None:
+    one, other = thread_cluster(2)
+    one.send(1, Leave())
+    other.wait(10**6)
+    other.wake()
+    other.wait(10**6)

@@ -1,0 +1,124 @@
+"""A run that is ended in the middle ends soon, clears away what is half done, and says so; the next run goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.operations.copies import PLAIN, copy, cps, partial_files, stages
+from tests.support import oracle
+from tests.support.faultfs import mounted
+from tests.support.launch import Finished, Running, World
+from tests.support.marks import needs_commands, needs_fuse, worlds
+from tests.support.trees import Dir, File, Name, Node, build
+
+pytestmark = [needs_fuse, needs_commands("rsync", "cmp")]
+MIB = 1 << 20
+SLOW_US = 20_000  # for each read and write: a copy of the tree takes many times what the tests wait
+WORLDS = [*worlds(launchers=("plain",)), *worlds((4,), launchers=("mpich",)), *worlds((3,), launchers=("openmpi",))]
+SIGNALS = {"ctrl-c": (signal.SIGINT, 130), "sigterm": (signal.SIGTERM, 75)}
+
+
+@pytest.fixture
+def slow(on_tmpfs: Path) -> Iterator[tuple[Path, Path, Path]]:
+    """A source, a slow destination, and where that is kept."""
+    small: dict[Name, Node] = {f"small{i:03}": File(b"%03d" % i * 1000, mtime_ns=5) for i in range(100)}
+    tree = {
+        "new": Dir({"big": File(os.urandom(MIB) * 12, mtime_ns=6), **small}, mode=0o750, mtime_ns=7),
+        "old": Dir({**small, "big": File(os.urandom(MIB) * 12, mtime_ns=6)}, mtime_ns=8),
+        "also": Dir(small, mtime_ns=9),
+    }
+    src, backing = on_tmpfs / "src", on_tmpfs / "backing"
+    build(src, tree)
+    build(backing, {"dst": Dir({"old": Dir({"big": File(b"the old one")})})})
+    with mounted(backing, data_us=SLOW_US, meta_us=1000) as mount:
+        yield src, mount / "dst", backing / "dst"
+
+
+@contextmanager
+def in_the_middle(world: World, src: Path, dst: Path, backing: Path) -> Iterator[Running]:
+    """A run of which a cp is writing, and something is in a stage."""
+    with world.start([src, dst, "-j", "2"]) as running:
+        deadline = time.monotonic() + 30
+        while not (cps(src) and any(path.is_file() for path in backing.glob("**/.hpcp-mpi.*/**/*"))):
+            assert time.monotonic() < deadline, running.output()
+            time.sleep(0.01)
+        yield running
+
+
+def nothing_half_done(src: Path, backing: Path) -> None:
+    broken = [path for path in partial_files(src, backing) if path != b"old/big"]
+    assert broken == []
+    assert (backing / "old/big").read_bytes() in (b"the old one", (src / "old/big").read_bytes())
+
+
+def completed(src: Path, dst: Path, backing: Path) -> None:
+    """The next run, no longer slowed down, ends what was begun."""
+    copy(src, backing)
+    oracle.assert_equal_trees(src, backing)
+    assert copy(src, backing).copied_entries == 0
+
+
+@pytest.mark.parametrize("how", SIGNALS)
+@pytest.mark.parametrize("world", WORLDS)
+def test_a_signal_ends_the_run_soon_and_cleanly(how: str, world: World, slow: tuple[Path, Path, Path]) -> None:
+    src, dst, backing = slow
+    number, code = SIGNALS[how]
+    with in_the_middle(world, src, dst, backing) as running:
+        began = time.monotonic()
+        if how == "ctrl-c":
+            running.signal_group(number)  # as a terminal does
+        else:
+            running.signal(number)
+        done = running.finish(timeout=20)
+        assert time.monotonic() - began < 10
+    check_end(world, done, number, code)
+    assert cps(src) == []
+    nothing_half_done(src, backing)
+    assert stages(backing) == []
+    completed(src, dst, backing)
+
+
+def check_end(world: World, done: Finished, number: int, code: int) -> None:
+    assert done.left_behind == (), str(done)
+    assert "Traceback" not in done.stderr, str(done)
+    print(world, number, done.returncode, done.stderr[-2000:])
+    assert done.returncode == code, str(done)
+    words = {130: "interrupted", 75: "stopped early"}[code]
+    assert words in done.stderr.strip().splitlines()[-1], str(done)
+
+
+@pytest.mark.parametrize("world", WORLDS[:2])
+def test_a_killed_job_is_cleared_away_by_the_next_run(world: World, slow: tuple[Path, Path, Path]) -> None:
+    src, dst, backing = slow
+    with in_the_middle(world, src, dst, backing) as running:
+        # All at once, as when a node loses power.
+        for pid in [running.pid, *(process.pid for process in running.processes()), *cps(src)]:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        running.finish(timeout=20)
+    for pid in cps(src):
+        os.kill(pid, signal.SIGKILL)
+    nothing_half_done(src, backing)
+    assert stages(backing) != []
+    completed(src, dst, backing)
+    assert stages(backing) == []
+
+
+def test_a_second_run_leaves_the_stage_of_a_living_one_alone(slow: tuple[Path, Path, Path]) -> None:
+    src, dst, backing = slow
+    with in_the_middle(PLAIN, src, dst, backing) as running:
+        before = set(stages(backing))
+        again = copy(src / "also", backing / "old")
+        assert before & set(stages(backing)), "the run was over too soon to tell"
+        assert any("another run" in note for note in again.notes.values())
+        running.signal(signal.SIGTERM)
+        assert running.finish().returncode == 75

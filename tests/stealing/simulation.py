@@ -1,0 +1,168 @@
+"""A whole run of planner and workers without threads: every step is somebody's choice, and everything is counted.
+
+Messages between two ranks keep their order; nothing else is in order.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from hpcp_mpi.plan.backlog import Backlog
+from hpcp_mpi.stealing.messages import GaveBack, GiveBack, Grant, Hello, Message
+from hpcp_mpi.stealing.planner import Planner
+from hpcp_mpi.stealing.worker import Worker
+from hpcp_mpi.vocab.report import Outcome
+from hpcp_mpi.vocab.tally import Tally, one_file
+from hpcp_mpi.vocab.units import Batch, Kind, Unit
+
+Action = Callable[[], None]
+
+
+def batch_of(names: list[int], weights: list[int], kind: Kind = Kind.COPY) -> Batch:
+    units = tuple(Unit(b"%d" % name, weight, one_file(weight)) for name, weight in zip(names, weights, strict=True))
+    return Batch(kind, 0, b"", b"", units)
+
+
+@dataclass
+class Rank:
+    """A worker, and its two wires."""
+
+    number: int
+    slots: int
+    machine: Worker
+    inbox: deque[Message] = field(default_factory=deque)
+    outbox: deque[Message] = field(default_factory=deque)
+    running: list[tuple[int, list[Batch]]] = field(default_factory=list)
+    did: list[Unit] = field(default_factory=list)
+    stirred: bool = False  # something happened since the loop last asked the machine for news
+    waiting: bool = False  # something happened since a slot last asked the machine for work in vain
+
+    def stir(self) -> None:
+        self.stirred = self.waiting = True
+
+
+class Cluster:
+    """Rank 0's planner and workers. arrivals: what the scan will find, one list of batches after the other."""
+
+    def __init__(
+        self, slots: list[int], arrivals: list[list[Batch]], chunk_weight: int, bite_weight: int, single: bool = False
+    ) -> None:
+        self.planner = Planner(Backlog(), chunk_weight, single)
+        self.arrivals = deque(arrivals)
+        self.ranks = [Rank(number, count, Worker(bite_weight, count)) for number, count in enumerate(slots, 1)]
+        self.seconds = 1.0  # that a bite takes
+        self.asked = 0
+        self.empty = 0
+        for rank in self.ranks:
+            rank.outbox.append(Hello(f"node{rank.number}", rank.slots))
+
+    # --- what can happen next
+
+    def messages(self) -> list[Action]:
+        """Deliveries, and workers that report."""
+        actions: list[Action] = []
+        for rank in self.ranks:
+            if rank.inbox:
+                actions.append(lambda rank=rank: self._to_worker(rank))  # type: ignore[misc]
+            if rank.outbox:
+                actions.append(lambda rank=rank: self._to_planner(rank))  # type: ignore[misc]
+            if rank.stirred:
+                actions.append(lambda rank=rank: self._report(rank))  # type: ignore[misc]
+        return actions
+
+    def starts(self) -> list[Action]:
+        """Slots that ask for their next bite."""
+        return [
+            lambda rank=rank: self._start(rank)  # type: ignore[misc]
+            for rank in self.ranks
+            if len(rank.running) < rank.slots and rank.waiting
+        ]
+
+    def ends(self) -> list[Action]:
+        """Slots that are done with a bite."""
+        return [
+            lambda rank=rank, at=at: self._finish(rank, at)  # type: ignore[misc]
+            for rank in self.ranks
+            for at in range(len(rank.running))
+        ]
+
+    def scans(self) -> list[Action]:
+        """The scan finds more."""
+        return [self._arrive] if self.arrivals else []
+
+    # --- it happens
+
+    def _arrive(self) -> None:
+        self.planner.add(self.arrivals.popleft())
+        self._post()
+
+    def _post(self) -> None:
+        for number, message in self.planner.outbox:
+            self.asked += isinstance(message, GiveBack)
+            self.ranks[number - 1].inbox.append(message)
+        self.planner.outbox.clear()
+
+    def _to_planner(self, rank: Rank) -> None:
+        self.planner.receive(rank.number, rank.outbox.popleft())
+        self._post()
+
+    def _to_worker(self, rank: Rank) -> None:
+        message = rank.inbox.popleft()
+        if isinstance(message, Grant):
+            rank.machine.grant(message.chunks)
+            rank.stir()
+        else:
+            assert isinstance(message, GiveBack)
+            gave = rank.machine.give_back()
+            assert isinstance(gave, GaveBack)
+            self.empty += not gave.parts
+            rank.outbox.append(gave)
+            rank.stir()
+
+    def _report(self, rank: Rank) -> None:
+        rank.stirred = False
+        done = rank.machine.results()
+        if done is not None:
+            rank.outbox.append(done)
+
+    def _start(self, rank: Rank) -> None:
+        bite = rank.machine.take()
+        if bite is None:
+            rank.waiting = False
+        else:
+            rank.running.append(bite)
+
+    def _finish(self, rank: Rank, at: int) -> None:
+        number, batches = rank.running.pop(at)
+        units = [unit for batch in batches for unit in batch.units]
+        rank.did += units
+        total = Tally()
+        for unit in units:
+            total = total.plus(unit.tally)
+        rank.machine.finish(number, Outcome(copied=total, seconds=self.seconds))
+        rank.stir()
+
+    # --- what is true of it
+
+    def settle(self, choose: Callable[[int], int]) -> int:
+        """Deliver everything that is under way and start what can start; return how many steps that took.
+
+        choose: picks one of so many events.
+        """
+        steps = 0
+        while actions := [*self.messages(), *self.starts()]:
+            actions[choose(len(actions))]()
+            steps += 1
+            assert steps < 20_000, "messages without end"
+        return steps
+
+    @property
+    def ended(self) -> bool:
+        """As rank 0 knows it."""
+        return not self.arrivals and self.planner.idle and len(self.planner.shares) > 0
+
+    def executed(self) -> Counter[bytes]:
+        return Counter(unit.name for rank in self.ranks for unit in rank.did)
+
