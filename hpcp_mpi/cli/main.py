@@ -1,5 +1,6 @@
 """The program: rank 0 reads the command line, leads and prints; the other ranks follow."""
 
+import gc
 import os
 import sys
 import time
@@ -15,6 +16,9 @@ from hpcp_mpi.vocab.errors import EXIT_OK, FatalError
 
 def console() -> NoReturn:
     """The console script."""
+    # A scan makes millions of small objects and no cycles: looking for those takes a tenth of its time.
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
     code = main(sys.argv[1:], os.environ)
     sys.stdout.flush()
     sys.exit(code)

@@ -224,7 +224,11 @@ def parse(arguments: Sequence[str], exclude_lines: Callable[[bytes], list[bytes]
     exclude_lines: reads the patterns of an exclude file's content.
     """
     parser = build_parser()
-    given = parser.parse_intermixed_args(list(arguments))
+    words = list(arguments)
+    # argparse loses a `--` when positionals are intermixed, and takes what follows it for options.
+    end = words.index("--") if "--" in words else len(words)
+    given = parser.parse_intermixed_args(words[:end])
+    given.src_path += words[end + 1 :]
     options = CopyOptions(
         hash_size=given.hash_size,
         full_hash=given.full_hash,

@@ -9,13 +9,19 @@ def parse_size(text: str) -> int:
     unit = word[-1:] if word[-1:].isalpha() else ""
     if unit not in _FACTORS:
         raise ValueError(f"not a size: {text!r}; write it as 65536, 64K, 512M or 2G")
+    digits = word.removesuffix(unit)
     try:
-        size = float(word.removesuffix(unit)) * _FACTORS[unit]
-    except ValueError:
+        # A float holds no more than 53 bits of a whole number.
+        size = (int(digits) if digits.isdecimal() else float(digits)) * _FACTORS[unit]
+        if size < 0:
+            raise ValueError(f"a size cannot be negative: {text!r}")
+        return int(size)
+    except OverflowError:
+        raise ValueError(f"not a size: {text!r}; it is infinite") from None
+    except ValueError as error:
+        if "negative" in str(error):
+            raise
         raise ValueError(f"not a size: {text!r}; write it as 65536, 64K, 512M or 2G") from None
-    if size < 0:
-        raise ValueError(f"a size cannot be negative: {text!r}")
-    return int(size)
 
 
 def size(count: float) -> str:
@@ -29,7 +35,7 @@ def size(count: float) -> str:
 
 def duration(seconds: float) -> str:
     """Return seconds as `1h02m03s`, `2m03s`, `4.2s`."""
-    if seconds < 60:
+    if seconds < 59.95:
         return f"{seconds:.1f}s"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

@@ -38,6 +38,11 @@ def launched(environment: Mapping[str, str]) -> bool:
     return any(name in environment for name, _ in _SIZES) or any(name in environment for name in _OTHERS)
 
 
+def speaks_pmix(environment: Mapping[str, str]) -> bool:
+    """Tell whether the launcher speaks PMIx to its tasks, and nothing else."""
+    return "PMIX_RANK" in environment and not any(name in environment for name in ("PMI_FD", "PMI_PORT"))
+
+
 def first_task(environment: Mapping[str, str]) -> bool:
     """Tell whether this is the task that speaks for all when MPI cannot say who it is."""
     ranks = [environment[name] for name in _RANKS if name in environment]
@@ -63,5 +68,5 @@ def no_mpi(environment: Mapping[str, str], error: ImportError | RuntimeError) ->
     return FatalError(
         f"{who} started {count} tasks, but MPI cannot be loaded: {error}",
         "Install mpi4py and an MPI library (python -m pip install 'hpcp-mpi[mpich]'), or load the site's MPI module. "
-        + _SLURM,
+        + _REMEDY,
     )

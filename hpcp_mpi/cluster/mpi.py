@@ -11,7 +11,9 @@ import time
 
 import mpi4py
 
-mpi4py.rc.thread_level = "funneled"  # set before MPI is initialised, that is: before the next import
+# Set before the next import. initialise() starts MPI, in a way that survives a launcher of the wrong flavour.
+mpi4py.rc.initialize = False
+mpi4py.rc.finalize = True
 mpi4py.rc.recv_mprobe = False
 
 from mpi4py import MPI  # noqa: E402
@@ -20,6 +22,27 @@ from hpcp_mpi.stealing.messages import Message  # noqa: E402
 
 _TAG = 7
 _CLOSING = 60.0  # seconds
+
+
+def initialise(pmix: bool) -> None:
+    """Start MPI, unless somebody has. pmix: the launcher speaks PMIx. Raises RuntimeError if the library does not.
+
+    MPICH without PMIx ends the process when it is started under it; a session's error handler has it say so instead.
+    """
+    if MPI.Is_initialized():
+        return
+    session = None
+    if pmix and MPI.get_vendor()[0] != "Open MPI":
+        try:
+            session = MPI.Session.Init(MPI.INFO_NULL, MPI.ERRORS_RETURN)
+        except MPI.Exception as error:
+            words = str(error).strip().splitlines()[-1].strip()
+            raise RuntimeError(f"{MPI.get_vendor()[0]} cannot be used with this launcher ({words})") from None
+        except (AttributeError, NotImplementedError):
+            pass  # too old for sessions
+    MPI.Init_thread(MPI.THREAD_FUNNELED)
+    if session is not None:
+        session.Finalize()
 
 
 class MpiWire:

@@ -1,23 +1,20 @@
 """Listing a directory and its counterpart side by side."""
 
 import os
+import sys
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 _SLICE = 4096  # entries that are handed on together
+_CODING = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()  # os.fsencode looks them up for every name
 
-
-class Pair(NamedTuple):
-    """An entry of the source and what has its name at the destination."""
-
-    name: bytes
-    source: os.stat_result
-    dest: os.stat_result | None
+# An entry of the source: its name, its lstat, and that of what has its name at the destination.
+# A plain tuple: a named one takes as long to make as the lstat.
+Pair = tuple[bytes, os.stat_result, os.stat_result | None]
 
 
 def names_in(directory: int) -> set[bytes]:
     """Return the names in a directory. Raises OSError."""
-    return {os.fsencode(name) for name in os.listdir(directory)}
+    return {name.encode(*_CODING) for name in os.listdir(directory)}
 
 
 def pairs(
@@ -30,14 +27,14 @@ def pairs(
     some: list[Pair] = []
     with os.scandir(source) as entries:
         for entry in entries:
-            name = os.fsencode(entry.name)
+            name = entry.name.encode(*_CODING)
             try:
                 status = entry.stat(follow_symlinks=False)
                 there = lstat(name, dest) if dest is not None and name in dest_names else None
             except OSError as error:
                 failed(name, error)
                 continue
-            some.append(Pair(name, status, there))
+            some.append((name, status, there))
             if len(some) == _SLICE:
                 yield some
                 some = []

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from hpcp_mpi.host.dirs import FLAGS
+from hpcp_mpi.host.listing import names_in
 from hpcp_mpi.host.removal import remove_tree
 from hpcp_mpi.vocab.names import STAGE_PREFIX
 
@@ -44,18 +45,22 @@ def staged(directory: int, token: str, remark: Callable[[bytes, str], None]) -> 
             fcntl.flock(stage, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield stage
     finally:
-        os.close(stage)
         try:
-            _drop(directory, name)
+            _drop(directory, name, stage)
         except OSError as error:
             remark(name, f"a private directory of this run could not be removed: {error.strerror}")
+        finally:
+            os.close(stage)
 
 
-def _drop(directory: int, name: bytes) -> None:
+def _drop(directory: int, name: bytes, stage: int) -> None:
+    """Remove a stage. It is emptied by its descriptor: under its name, another user may have put something else."""
     try:
         os.rmdir(name, dir_fd=directory)
     except OSError:
-        remove_tree(directory, name)
+        for left in names_in(stage):
+            remove_tree(stage, left)
+        os.rmdir(name, dir_fd=directory)
 
 
 def _make_private(stage: int) -> None:
@@ -77,12 +82,14 @@ def _make_private(stage: int) -> None:
 
 
 def sweep(directory: int, name: bytes) -> bool:
-    """Remove a stage that another run left in directory. Return False when that run may be alive."""
+    """Remove a stage that another run left in directory. Return False when that run may be alive, or was not ours."""
     try:
         stage = os.open(name, FLAGS, dir_fd=directory)
     except OSError:
         return True  # gone, or not a stage
     try:
+        if os.fstat(stage).st_uid != os.geteuid():
+            return False  # what is in there may be anybody's
         try:
             fcntl.flock(stage, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -92,7 +99,7 @@ def sweep(directory: int, name: bytes) -> bool:
                 raise
             if time.time() - os.fstat(stage).st_mtime < _OLD_SECONDS:
                 return False
-        remove_tree(directory, name)
+        _drop(directory, name, stage)
     finally:
         os.close(stage)
     return True

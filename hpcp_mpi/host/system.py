@@ -62,29 +62,36 @@ def find(program: str) -> str | None:
     return next((place for place in places if os.access(place, os.X_OK)), None)
 
 
-def time_step(directory: int, token: str) -> int:
+def time_step(directory: int, token: str | None) -> int:
     """Return the step (ns) in which the file system of a directory stores mtimes: 1, or 2 s on FAT. Raises OSError.
 
-    The kernel's own time stamp on the directory tells mostly; only if that is round, a file is made to find out.
+    The kernel's own time stamp on the directory tells mostly; only if that is round, a file is made to find out: one
+    without a name, or else, unless token is None, one in a stage of that name.
     """
     before = os.fstat(directory)
     if before.st_ctime_ns % 1000:
         return 1
     try:
-        return _tried_step(directory, token)
+        fd = os.open(b".", os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=directory)
+    except OSError:
+        if token is None:
+            raise
+    else:
+        return _stored_step(fd)
+    try:
+        with staged(directory, token, lambda path, note: None) as stage:
+            fd = os.open(b"time", os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=stage)
+            return _stored_step(fd)
     finally:
         os.utime(directory, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
-def _tried_step(directory: int, token: str) -> int:
-    with staged(directory, token, lambda path, note: None) as stage:
-        fd = os.open(b"time", os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=stage)
-        try:
-            second = 1_000_000_001  # odd: two-second steps show
-            os.utime(fd, ns=(0, second * 10**9 + _FINEST))
-            stored = os.stat(b"time", dir_fd=stage).st_mtime_ns
-        finally:
-            os.close(fd)
-            os.unlink(b"time", dir_fd=stage)
-    lost = abs(second * 10**9 + _FINEST - stored)
+def _stored_step(fd: int) -> int:
+    """Return what a file's time stamp lost when it was set. Closes fd."""
+    wanted = 1_000_000_001 * 10**9 + _FINEST  # an odd second: two-second steps show
+    try:
+        os.utime(fd, ns=(0, wanted))
+        lost = abs(wanted - os.fstat(fd).st_mtime_ns)
+    finally:
+        os.close(fd)
     return next((step for step in _STEPS_NS if lost < step), _STEPS_NS[-1])

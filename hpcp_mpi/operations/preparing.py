@@ -189,13 +189,11 @@ def _make(root: bytes) -> bool:
 def _window_ns(root: bytes, options: CopyOptions, token: str) -> int:
     """Return how far mtimes may be apart: what was asked for, or what the destination cannot store (FAT: 2 s)."""
     asked = round(options.modify_window * 1e9)
-    if options.dry_run:
-        return asked
     fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        step = time_step(fd, token)
+        step = time_step(fd, None if options.dry_run else token)
     except OSError:
-        return asked  # not writable at its root; if that matters, the copy says so
+        return asked  # not writable at its root, or not to be written to; if that matters, the copy says so
     finally:
         os.close(fd)
     return max(asked, step - 1)

@@ -34,7 +34,9 @@ def connect(environment: Mapping[str, str]) -> Wire | None:
     if not launcher.launched(environment):
         return None
     try:
-        from hpcp_mpi.cluster.mpi import MpiWire
+        from hpcp_mpi.cluster.mpi import MpiWire, initialise
+
+        initialise(launcher.speaks_pmix(environment))
     except (ImportError, RuntimeError) as error:
         refusal = launcher.no_mpi(environment, error)
         if refusal is not None:

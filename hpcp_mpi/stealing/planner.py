@@ -13,8 +13,8 @@ from hpcp_mpi.vocab.report import Outcome, RankShare
 from hpcp_mpi.vocab.units import Batch, Chunk
 
 CHUNK_SECONDS = 1.0  # of one slot, that a chunk may take
-SHORTEST_SECONDS = 0.02  # that a chunk has to take, so that starting it is not the work
-FIRST = 512  # the first chunks are so much lighter than the heaviest
+SHORTEST_SECONDS = 0.1  # that a chunk has to take, so that starting it is not the work
+FIRST = 64  # the first chunks are so much lighter than the heaviest
 QUEUE_DEPTH = 2  # chunks per slot: one to do, and one so that no slot waits for a round trip
 
 
