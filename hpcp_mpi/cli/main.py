@@ -70,6 +70,7 @@ def _lead(arguments: Sequence[str], wire: Wire, stop: StopRequest) -> int:
     from hpcp_mpi.cli import report as reporting
     from hpcp_mpi.cli.progress import watcher_for
 
+    print(_now(), reporting.first_line(request.sources, request.destination, wire.size), file=sys.stderr, flush=True)
     watcher = watcher_for(request.progress_interval)
     try:
         report = lead_copy(wire, request.sources, request.destination, request.options, stop, watcher)
@@ -82,5 +83,9 @@ def _lead(arguments: Sequence[str], wire: Wire, stop: StopRequest) -> int:
     print(reporting.table(report), flush=True)
     if request.json:
         reporting.write_json(report, request.json)
-    print(time.strftime("%Y-%m-%d %H:%M:%S"), reporting.last_line(report), file=sys.stderr, flush=True)
+    print(_now(), reporting.last_line(report), file=sys.stderr, flush=True)
     return report.exit_code
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S")

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from hpcp_mpi import __version__
 from hpcp_mpi.cli.sizes import duration, size
 from hpcp_mpi.vocab.errors import EXIT_CODES, FatalError
 from hpcp_mpi.vocab.names import shown
@@ -92,6 +93,13 @@ def _ranks(report: Report) -> Iterable[str]:
         )
     if len(report.ranks) > len(shares):
         yield f"… and {len(report.ranks) - len(shares)} more ranks, less busy than these (--json lists all)"
+
+
+def first_line(sources: list[bytes], destination: bytes, ranks: int) -> str:
+    """Return what is about to be done, for whoever reads the log."""
+    more = f" and {len(sources) - _IN_FULL} more" if len(sources) > _IN_FULL else ""
+    names = " ".join(map(shown, sources[:_IN_FULL])) + more
+    return f"hpcp-mpi {__version__}: {names} -> {shown(destination)}, working ranks: {ranks - 1}"
 
 
 def last_line(report: Report) -> str:

@@ -15,7 +15,7 @@ from hpcp_mpi.host.dirs import Tree, path_of
 from hpcp_mpi.host.listing import lstat, names_in
 from hpcp_mpi.host.removal import remove_tree
 from hpcp_mpi.operations.workplace import Workplace
-from hpcp_mpi.plan.compare import same_time
+from hpcp_mpi.plan.compare import metadata_changes, same_time
 from hpcp_mpi.vocab.errors import Failure, reason_of
 from hpcp_mpi.vocab.names import join
 from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, ONE_LINK, ONE_SPECIAL, Tally, one_file
@@ -100,6 +100,8 @@ class Account:
                     self._fail(path, VANISHED, one_file(0) if got is None else tally_of(got), vanished=True)
                 return False
             if got is not None and self._complete(wanted, got):
+                if not words and self._code < 0 and self._undressed(wanted, got):
+                    words = self._common_words()
                 if words:  # it is there, but not all of its metadata
                     self.damage.failures.append(Failure(self._path(path), words))
                 return stat.S_ISDIR(wanted.st_mode)
@@ -116,6 +118,10 @@ class Account:
             return True
         window = self._place.job.window_ns
         return wanted.st_size == got.st_size and same_time(wanted.st_mtime_ns, got.st_mtime_ns, window)
+
+    def _undressed(self, wanted: os.stat_result, got: os.stat_result) -> bool:
+        """Tell whether a cp that was killed did not come to all of an entry's metadata: it writes that last."""
+        return bool(metadata_changes(wanted, got, self._place.job.window_ns, self._place.rights))
 
     def _below(self, path: bytes, status: os.stat_result) -> Tally:
         """Return the tally of an entry and all below it, as far as it can be read."""

@@ -166,7 +166,11 @@ class Scan:
                 return []
             try:
                 source = stack.enter_context(self._place.source_tree(folder.source).at(folder.source_dir))
-                if dest is not None and self._place.options.directory_sync and self._differs(source, dest):
+                if (
+                    dest is not None
+                    and self._place.options.directory_sync
+                    and (folder.dest_dir in self._merged or self._differs(source, dest))
+                ):
                     folder.settle = True
                 self._take(folder, path, (source, dest, names), children)
             except OSError as error:

@@ -69,17 +69,16 @@ def lead(wire: Wire | None, work: Callable[[Wire], T], stop: StopRequest) -> T:
 def _lead(wire: Wire, work: Callable[[Wire], T], stop: StopRequest) -> T:
     stop.notify(wire.wake)
     result: Any = None
-    early = True
     try:
         result = work(wire)
-        early = isinstance(result, Report) and bool(result.stopped)
         return result  # type: ignore[no-any-return]
     except FatalError as error:
         result = error
         raise
     finally:
         for rank in range(1, wire.size):
-            wire.send(rank, Leave(result, stop=early))
+            # After a run that was completed nothing is left to stop.
+            wire.send(rank, Leave(result, stop=True))
 
 
 def serve(wire: Wire, stop: StopRequest) -> Any:

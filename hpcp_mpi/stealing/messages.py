@@ -35,7 +35,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """Chunks that are finished, each with its outcome; none when all there is to say is that a slot has nothing to do."""
+    """Chunks that are finished, each with its outcome. None when all the news is that a slot has nothing to do."""
 
     results: tuple[tuple[int, Outcome], ...]
     unstarted: int  # the weight that no slot has started yet

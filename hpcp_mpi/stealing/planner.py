@@ -45,7 +45,7 @@ class _Rank:
 
     @property
     def idle(self) -> bool:
-        """Tell whether a slot has nothing to do. Chunks do not tell: one may keep all slots busy, or just one of them."""
+        """Tell whether a slot has nothing to do. Chunks do not tell: one may keep all slots busy, or just one."""
         return not self.granted or self.hungry
 
     def hear(self, message: Done | GaveBack) -> None:

@@ -3,12 +3,13 @@
 import sys
 import time
 
-from hpcp_mpi.cluster.mpi import MpiWire
+from hpcp_mpi.cluster.mpi import MpiWire, initialise
 from hpcp_mpi.stealing.messages import Begin, Leave
 
 ROUNDS = 20
 SIZES = (0, 10, 100_000)  # bytes: eager and rendezvous
 
+initialise(pmix=False)
 wire = MpiWire()
 others = [rank for rank in range(wire.size) if rank != wire.rank]
 for rank in others:

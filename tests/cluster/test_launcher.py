@@ -33,7 +33,9 @@ TABLE = [
 ]
 
 
-@pytest.mark.parametrize("environment, count, by_launcher, first", [row[1:] for row in TABLE], ids=[r[0] for r in TABLE])
+@pytest.mark.parametrize(
+    "environment, count, by_launcher, first", [row[1:] for row in TABLE], ids=[r[0] for r in TABLE]
+)
 def test_the_environment_tells_who_started_how_many(
     environment: dict[str, str], count: int, by_launcher: bool, first: bool
 ) -> None:

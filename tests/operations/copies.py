@@ -61,7 +61,9 @@ def copy(*args: Argument, world: World = PLAIN, code: int = 0, **setting: Any) -
         return Copied(done, report)
 
 
-def refused(*args: Argument, world: World = PLAIN, says: str = "", code: Iterable[int] = (1, 2), **setting: Any) -> None:
+def refused(
+    *args: Argument, world: World = PLAIN, says: str = "", code: Iterable[int] = (1, 2), **setting: Any
+) -> None:
     """Run the tool and expect that it refuses to start."""
     done = world.run(args, **setting)
     assert done.returncode in code, str(done)
@@ -108,9 +110,10 @@ def partial_files(src: Path, dst: Path) -> list[bytes]:
     sources = oracle.lstats(src)
     for path, info in oracle.lstats(dst).items():
         mine, theirs = dst / os.fsdecode(path), src / os.fsdecode(path)
-        if path in sources and theirs.is_file() and mine.is_file() and not mine.is_symlink():
-            if info.st_size != sources[path].st_size or _differ(theirs, mine):
-                found.append(path)
+        if path not in sources or mine.is_symlink() or not (theirs.is_file() and mine.is_file()):
+            continue
+        if info.st_size != sources[path].st_size or _differ(theirs, mine):
+            found.append(path)
     return found
 
 

@@ -65,6 +65,11 @@ def touch(path: Path) -> None:
     os.utime(path, ns=(T, T + 10**9), follow_symlinks=False)
 
 
+def setuid_of_another_group(path: Path) -> None:
+    os.chown(path, -1, 4321)
+    path.chmod(0o6755)
+
+
 CHANGES: Mapping[str, tuple[str, Callable[[Path], None]]] = {
     "content-of-one-size": ("dir/one", content),
     "content-of-one-size-and-time": ("dir/one", lambda path: keep_time(path, content)),
@@ -85,7 +90,7 @@ CHANGES: Mapping[str, tuple[str, Callable[[Path], None]]] = {
 }
 OF_ROOT: Mapping[str, tuple[str, Callable[[Path], None]]] = {
     "owner": ("dir/one", lambda path: os.chown(path, 1234, -1)),
-    "group-of-setuid": ("dir/one", lambda path: (os.chown(path, -1, 4321), path.chmod(0o6755)) and None),
+    "group-of-setuid": ("dir/one", setuid_of_another_group),
     "link-owner": ("other/link", lambda path: os.chown(path, 1234, 4321, follow_symlinks=False)),
     "directory-owner": ("dir/sub", lambda path: os.chown(path, 1234, 4321)),
 }
@@ -122,7 +127,9 @@ def test_one_change_changes_one_entry(name: str, pair: tuple[Path, Path]) -> Non
 
 @pytest.mark.parametrize("world", worlds((3,), launchers=("mpich", "openmpi")))
 @pytest.mark.parametrize("chunks", [(), TINY_CHUNKS], ids=["chunks", "tiny-chunks"])
-def test_many_changes_at_once_change_those_entries(world: World, chunks: tuple[str, ...], pair: tuple[Path, Path]) -> None:
+def test_many_changes_at_once_change_those_entries(
+    world: World, chunks: tuple[str, ...], pair: tuple[Path, Path]
+) -> None:
     names = ("content-of-one-size-and-time", "size", "mtime", "link-target", "fifo-mode", "directory-xattr")
     for name in names:
         path, change = CHANGES[name]

@@ -77,21 +77,49 @@ def test_a_signal_ends_the_run_soon_and_cleanly(how: str, world: World, slow: tu
         else:
             running.signal(number)
         done = running.finish(timeout=20)
-        assert time.monotonic() - began < 10
-    check_end(world, done, number, code)
+        assert time.monotonic() - began < 5
+    check_end(world, done, code)
     assert cps(src) == []
     nothing_half_done(src, backing)
-    assert stages(backing) == []
+    # Open MPI's kills the ranks before they have cleared everything away; the next run does.
+    assert world.flavour == "openmpi" or stages(backing) == []
     completed(src, dst, backing)
+    assert stages(backing) == []
 
 
-def check_end(world: World, done: Finished, number: int, code: int) -> None:
+def check_end(world: World, done: Finished, code: int) -> None:
     assert done.left_behind == (), str(done)
     assert "Traceback" not in done.stderr, str(done)
-    print(world, number, done.returncode, done.stderr[-2000:])
+    if world.flavour == "openmpi":
+        # Its mpiexec ends the ranks itself, drops what they say then, and has an exit code of its own.
+        assert done.returncode != 0, str(done)
+        return
     assert done.returncode == code, str(done)
     words = {130: "interrupted", 75: "stopped early"}[code]
     assert words in done.stderr.strip().splitlines()[-1], str(done)
+
+
+@pytest.mark.parametrize("rank", [0, 1, 3])
+@pytest.mark.parametrize("world", worlds((4,), launchers=("mpich",)))
+def test_a_signal_to_one_rank_ends_all_of_them(world: World, rank: int, slow: tuple[Path, Path, Path]) -> None:
+    src, dst, backing = slow
+    with in_the_middle(world, src, dst, backing) as running:
+        os.kill(pid_of(rank, running), signal.SIGTERM)
+        began = time.monotonic()
+        done = running.finish(timeout=20)
+        assert time.monotonic() - began < 5
+    check_end(world, done, 75)
+    assert cps(src) == [] and stages(backing) == []
+    nothing_half_done(src, backing)
+    completed(src, dst, backing)
+
+
+def pid_of(rank: int, running: Running) -> int:
+    for process in running.processes():
+        words = Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0")
+        if process.is_python and b"PMI_RANK=%d" % rank in words:
+            return process.pid
+    raise AssertionError(f"no rank {rank}: {running.processes()}")
 
 
 @pytest.mark.parametrize("world", WORLDS[:2])
@@ -116,9 +144,9 @@ def test_a_killed_job_is_cleared_away_by_the_next_run(world: World, slow: tuple[
 def test_a_second_run_leaves_the_stage_of_a_living_one_alone(slow: tuple[Path, Path, Path]) -> None:
     src, dst, backing = slow
     with in_the_middle(PLAIN, src, dst, backing) as running:
-        before = set(stages(backing))
-        again = copy(src / "also", backing / "old")
-        assert before & set(stages(backing)), "the run was over too soon to tell"
-        assert any("another run" in note for note in again.notes.values())
+        stage = os.fsdecode(stages(backing)[0])
+        again = copy(src / "also", dst / os.path.dirname(stage), "-f", "1")
+        assert cps(src), "the run was over too soon to tell"
+        assert any(path.endswith(stage) and "another run" in note for path, note in again.notes.items()), again.notes
         running.signal(signal.SIGTERM)
         assert running.finish().returncode == 75

@@ -12,7 +12,8 @@ from typing import TypeVar
 
 from hypothesis import strategies as st
 
-from hpcp_mpi.plan.gather import Existing, Folder, Gather, Inode, Linked, Listing
+from hpcp_mpi.plan.gather import Gather
+from hpcp_mpi.plan.listed import Existing, Folder, Inode, Linked, Listing
 from hpcp_mpi.vocab.tally import NOTHING, ONE_LINK, ONE_SPECIAL, Tally, one_file
 from hpcp_mpi.vocab.units import Batch
 

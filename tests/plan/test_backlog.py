@@ -23,7 +23,9 @@ def units_in(batches: list[Batch]) -> list[tuple[bytes, Unit]]:
 
 
 @given(WEIGHTS, st.data())
-def test_every_unit_is_cut_once_and_in_order_whatever_the_targets(weights: list[list[int]], data: st.DataObject) -> None:
+def test_every_unit_is_cut_once_and_in_order_whatever_the_targets(
+    weights: list[list[int]], data: st.DataObject
+) -> None:
     backlog = Backlog()
     batches = batches_of(weights)
     backlog.add(batches)
@@ -46,7 +48,9 @@ def test_every_unit_is_cut_once_and_in_order_whatever_the_targets(weights: list[
 
 
 @given(WEIGHTS, WEIGHTS)
-def test_what_was_given_back_comes_before_everything_else(weights: list[list[int]], given_back: list[list[int]]) -> None:
+def test_what_was_given_back_comes_before_everything_else(
+    weights: list[list[int]], given_back: list[list[int]]
+) -> None:
     backlog = Backlog()
     later, first = batches_of(weights), batches_of(given_back, b"again ")
     backlog.add(later)

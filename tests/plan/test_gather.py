@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from hpcp_mpi.plan import gather as gathering
 from hpcp_mpi.plan.gather import Gather
+from hpcp_mpi.plan.listed import Existing, Linked, Listing
 from hpcp_mpi.vocab.tally import Tally
 from hpcp_mpi.vocab.units import Batch, Kind
 from tests.plan.forest import Dir, Forest, Item, Path, deliver, forests, joined, total_of
@@ -55,9 +56,7 @@ class Gathered:
         assert kind is Kind.COPY
         for path, directory in self.dirs[top].walk(top[1]):
             self.opened.remove((top[0], path))  # not twice
-            self.how += [
-                ((top[0], joined(path, item.name)), kind, self.forest.dest(top)) for item in directory.items
-            ]
+            self.how += [((top[0], joined(path, item.name)), kind, self.forest.dest(top)) for item in directory.items]
 
 
 def gathered(data: st.DataObject) -> Gathered:
@@ -143,7 +142,9 @@ def test_opened_new_directories_are_settled_and_made_if_nothing_is_copied_into_t
     found = gathered(data)
     new = {path for path in found.opened if found.dirs[path].new}
     assert Counter((each.source, each.source_dir) for each in found.gather.settle) == Counter(new)
-    settled = [(batch.source, unit.name, unit.target) for batch in found.gather.settle_batches([]) for unit in batch.units]
+    settled = [
+        (batch.source, unit.name, unit.target) for batch in found.gather.settle_batches([]) for unit in batch.units
+    ]
     assert Counter(settled) == Counter((*path, found.forest.dest(path)) for path in new)
     filled = {batch.dest_dir for batch in found.streamed if batch.kind is Kind.COPY}
     made = [
@@ -153,7 +154,9 @@ def test_opened_new_directories_are_settled_and_made_if_nothing_is_copied_into_t
         for unit in batch.units
     ]
     assert Counter(made) == Counter(
-        (*path, found.forest.dest(path), replaces(found.forest, path)) for path in new if found.forest.dest(path) not in filled
+        (*path, found.forest.dest(path), replaces(found.forest, path))
+        for path in new
+        if found.forest.dest(path) not in filled
     )
 
 
@@ -189,9 +192,7 @@ def test_no_unit_and_no_batch_is_heavier_than_a_bite_and_no_path_in_a_unit_too_l
 
 
 def inner_paths(directory: Dir) -> list[bytes]:
-    return [
-        joined(path, item.name) for path, each in directory.walk() for item in [*each.items, *each.dirs]
-    ]
+    return [joined(path, item.name) for path, each in directory.walk() for item in [*each.items, *each.dirs]]
 
 
 @settings(max_examples=30)
@@ -213,13 +214,13 @@ def test_a_tree_deeper_than_the_interpreters_stack_is_gathered(follower_below: i
     gather = Gather(10**9, 1, None)
     root = gather.root(0, b"", new=False)
     with mock.patch.object(gathering, "MAX_INNER_PATH", 10**6):
-        listing = gathering.Listing(linked=[gathering.Linked(b"leader", Tally(1), item.inode, 2, False, None)])
+        listing = Listing(linked=[Linked(b"leader", Tally(1), item.inode, 2, False, None)])
         listing.folders = [(b"d", True, False)]
         folders = gather.add(root, listing)
         for _ in range(2999):
-            folders += gather.add(folders[-1], gathering.Listing(folders=[(b"d", True, False)]))
+            folders += gather.add(folders[-1], Listing(folders=[(b"d", True, False)]))
         if follower_below:
-            listing = gathering.Listing(linked=[gathering.Linked(b"n", Tally(1), item.inode, 2, False, None)])
+            listing = Listing(linked=[Linked(b"n", Tally(1), item.inode, 2, False, None)])
             gather.add(folders[-1], listing)
         for folder in [root, *folders]:
             gather.close(folder)
@@ -231,7 +232,7 @@ def test_a_tree_deeper_than_the_interpreters_stack_is_gathered(follower_below: i
 def test_stages_of_killed_runs_are_swept_where_they_were_found() -> None:
     gather = Gather(100, 1, None)
     root = gather.root(0, b"in", new=False)
-    gather.add(root, gathering.Listing(sweeps=[b".hpcp-mpi.a", b".hpcp-mpi.b"]))
+    gather.add(root, Listing(sweeps=[b".hpcp-mpi.a", b".hpcp-mpi.b"]))
     gather.close(root)
     (batch,) = gather.out
     assert (batch.kind, batch.dest_dir, [unit.name for unit in batch.units]) == (
@@ -252,6 +253,19 @@ def test_a_check_weighs_what_is_read_on_both_sides() -> None:
     for check_size, weight in ((None, 2 * 50 + 1), (10, 2 * 10 + 1), (0, 1), (1000, 2 * 50 + 1)):
         gather = Gather(10**6, 1, check_size)
         root = gather.root(0, b"", new=False)
-        gather.add(root, gathering.Listing(existing=[gathering.Existing(b"f", Tally(1, 0, 0, 0, 50), (1, 1), None)]))
+        gather.add(root, Listing(existing=[Existing(b"f", Tally(1, 0, 0, 0, 50), (1, 1), None)]))
         gather.close(root)
         assert [(batch.kind, batch.weight) for batch in gather.out] == [(Kind.CHECK, weight)]
+
+
+def test_a_leader_in_a_directory_whose_name_only_begins_alike_is_outside() -> None:
+    gather = Gather(10**6, 1, None)
+    root = gather.root(0, b"", new=False)
+    longer, shorter = gather.add(root, Listing(folders=[(b"data2", True, False), (b"data", True, False)]))
+    gather.add(longer, Listing(linked=[Linked(b"leader", Tally(1), (1, 1), 2, False, None)]))
+    gather.add(shorter, Listing(linked=[Linked(b"follower", Tally(1), (1, 1), 2, False, None)]))
+    for folder in (longer, shorter, root):
+        gather.close(folder)
+    assert [(batch.leader, batch.units[0].target) for batch in gather.link_batches()] == [
+        (b"data2/leader", b"data/follower")
+    ]

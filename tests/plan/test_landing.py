@@ -10,7 +10,7 @@ from hpcp_mpi.vocab.errors import UsageError
 DIR, LINK, FILE = Type.DIRECTORY, Type.DIRECTORY_LINK, Type.OTHER
 IS_DIR, IS_NOT = True, False
 
-# (sources, destination, is it a directory) -> (destination root, [(directory opened, entry of it, path below the root)])
+# (sources, destination, is it a directory) -> (its root, [(directory opened, entry of it, path below that root)])
 TABLE = [
     # one directory: its contents, unless the destination ends in a slash
     ([(b"src", DIR)], b"dst", IS_NOT, b"dst", [(b"src", None, b"")]),
@@ -86,7 +86,16 @@ def test_sources_that_would_land_on_one_path_are_refused_by_name(sources: list[t
 
 @pytest.mark.parametrize(
     "argument, name",
-    [(b"a", b"a"), (b"x/a", b"a"), (b"x/a/", b""), (b".", b""), (b"..", b""), (b"x/..", b""), (b"/", b""), (b".a", b".a")],
+    [
+        (b"a", b"a"),
+        (b"x/a", b"a"),
+        (b"x/a/", b""),
+        (b".", b""),
+        (b"..", b""),
+        (b"x/..", b""),
+        (b"/", b""),
+        (b".a", b".a"),
+    ],
 )
 def test_the_name_of_a_source_is_its_last_component_if_that_is_a_name(argument: bytes, name: bytes) -> None:
     assert own_name(argument) == name

@@ -165,4 +165,3 @@ class Cluster:
 
     def executed(self) -> Counter[bytes]:
         return Counter(unit.name for rank in self.ranks for unit in rank.did)
-

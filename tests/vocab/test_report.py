@@ -26,8 +26,11 @@ def test_the_exit_code_follows_from_the_failures_unless_the_run_was_stopped(
 
 def test_outcomes_add_up() -> None:
     total = Outcome(copied=one_file(3), seconds=1.0, touched={(0, b"a", b"b")})
-    total.add(Outcome(copied=one_file(4), updated=one_file(1), skipped=one_file(2), linked=2, failures=[GONE],
-                      notes=[(b"/s/n", "why")], items=[(">f", b"x", b"")], touched={(1, b"", b"")}, seconds=0.5))  # fmt: skip
+    more = Outcome(
+        copied=one_file(4), updated=one_file(1), skipped=one_file(2), linked=2, failures=[GONE],
+        notes=[(b"/s/n", "why")], items=[(">f", b"x", b"")], touched={(1, b"", b"")}, seconds=0.5,
+    )  # fmt: skip
+    total.add(more)
     assert total == Outcome(
         copied=Tally(files=2, bytes=7), updated=one_file(1), skipped=one_file(2), linked=2, failures=[GONE],
         notes=[(b"/s/n", "why")], items=[(">f", b"x", b"")], touched={(0, b"a", b"b"), (1, b"", b"")}, seconds=1.5,

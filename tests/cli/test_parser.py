@@ -1,0 +1,156 @@
+"""The command line: hpcp's spellings, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hpcp_mpi.cli.parser import Request, parse
+from hpcp_mpi.plan.excludes import from_lines
+from hpcp_mpi.vocab.errors import FatalError, UsageError
+from hpcp_mpi.vocab.options import CopyOptions
+
+
+def parsed(*words: str) -> Request:
+    return parse(words, from_lines)
+
+
+OPTIONS: list[tuple[str, dict[str, Any]]] = [
+    ("", {}),
+    ("-j 3", {"slots": 3}),
+    ("-m 3", {"slots": 3}),
+    ("-t 3", {"slots": 3}),
+    ("-j -2", {"slots": -2}),
+    ("-j=-2", {"slots": -2}),
+    ("-j 0", {"slots": 0}),
+    ("--max_workers -1", {"slots": -1}),
+    ("--max-workers=7", {"slots": 7}),
+    ("-s", {"single": True}),
+    ("--single_thread", {"single": True}),
+    ("-f 5", {"chunk_files": 5}),
+    ("--files_per_job 5", {"chunk_files": 5}),
+    ("-b", {}),
+    ("--batch", {}),
+    ("-do", {"directory_only": True}),
+    ("-nds", {"directory_sync": False}),
+    ("--no_directory_sync", {"directory_sync": False}),
+    ("-fh", {"full_hash": True}),
+    ("-hs 0", {"hash_size": 0}),
+    ("-hs 1M", {"hash_size": 1 << 20}),
+    ("--hash_size=1.5k", {"hash_size": 1536}),
+    ("-e a -e b", {"excludes": (b"a", b"b")}),
+    ("--exclude=*.log", {"excludes": (b"*.log",)}),
+    ("-n", {"dry_run": True, "itemize": True}),
+    ("-v", {"itemize": True}),
+    ("--chunk-size 2G", {"chunk_size": 2 << 30}),
+    ("--chunk_size 0", {"chunk_size": 1}),
+    ("--modify-window 2", {"modify_window": 2.0}),
+    ("--sparse always --reflink never", {"sparse": "always", "reflink": "never"}),
+]
+
+
+@pytest.mark.parametrize("words, expected", OPTIONS, ids=[words or "none" for words, _ in OPTIONS])
+def test_each_option_says_what_it_says_in_hpcp(words: str, expected: dict[str, Any]) -> None:
+    assert parsed("src", *words.split(), "dst").options == CopyOptions(**expected)
+
+
+@pytest.mark.parametrize(
+    "words, sources, destination",
+    [
+        ("a b", [b"a"], b"b"),
+        ("a b c", [b"a", b"b"], b"c"),
+        ("a -d c", [b"a"], b"c"),
+        ("a b -d c", [b"a", b"b"], b"c"),
+        ("-d c a", [b"a"], b"c"),
+        ("a -d c b", [b"a", b"b"], b"c"),
+        ("a -C c/", [b"a"], b"c/"),
+        ("a --dest_path=c", [b"a"], b"c"),
+        ("a -v b -j 2 c", [b"a", b"b"], b"c"),
+        ("-n -- -a -b", [b"-a"], b"-b"),
+    ],
+)
+def test_the_last_of_several_is_the_destination_unless_one_is_named(
+    words: str, sources: list[bytes], destination: bytes
+) -> None:
+    request = parsed(*words.split())
+    assert (request.sources, request.destination) == (sources, destination)
+
+
+def test_names_are_kept_byte_by_byte() -> None:
+    assert parsed("src\udcff", "d \n").sources == [b"src\xff"]
+    assert parsed("src", "-e", "\udcfe", "d").options.excludes == (b"\xfe",)
+
+
+@pytest.mark.parametrize(
+    "words, says",
+    [
+        ([], "a source and a destination"),
+        (["src"], "a destination must be given"),
+        (["-d", "dst"], "no source"),
+        (["src", "-d", ""], "is empty"),
+        (["", "dst"], "is empty"),
+        (["-do", "-nds", "a", "b"], "Give one of them"),
+    ],
+)
+def test_what_has_no_meaning_is_a_usage_error(words: list[str], says: str) -> None:
+    with pytest.raises(UsageError) as error:
+        parsed(*words)
+    assert says in str(error.value) and error.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "words, says",
+    [
+        ("-j many a b", "-j"),
+        ("-hs 1X a b", "not a size"),
+        ("-hs -1 a b", "argument -hs"),
+        ("-f 0 a b", "must be 1 or more"),
+        ("-f 1.5 a b", "not a number"),
+        ("--modify-window -1 a b", "must be 0 or more"),
+        ("--modify-window nan a b", "must be 0 or more"),
+        ("--sparse sometimes a b", "invalid choice"),
+        ("--max_work 3 a b", "unrecognized"),
+        ("--no-such-option a b", "unrecognized"),
+    ],
+)
+def test_a_wrong_command_line_exits_2_and_says_why(words: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parsed(*words.split())
+    assert ended.value.code == 2
+    assert says in capsys.readouterr().err
+
+
+def test_exclude_files_add_to_the_patterns_without_comments_and_blank_lines(tmp_path: Path) -> None:
+    (tmp_path / "one").write_bytes(b"# build\n*.o\n\n cache\n")
+    (tmp_path / "two").write_bytes(b"\xff")
+    request = parsed("a", "b", "-x", str(tmp_path / "one"), "-e", "tmp", "-x", str(tmp_path / "two"))
+    assert request.options.excludes == (b"tmp", b"*.o", b" cache", b"\xff")
+
+
+def test_a_missing_exclude_file_is_fatal_and_named(tmp_path: Path) -> None:
+    with pytest.raises(FatalError, match=r"exclude file .*gone: No such file or directory") as error:
+        parsed("a", "b", "-x", str(tmp_path / "gone"))
+    assert error.value.exit_code == 1
+
+
+def test_version_needs_no_paths() -> None:
+    assert parsed("-V").version and parsed("--version", "a").version
+
+
+def test_where_the_report_and_the_progress_go() -> None:
+    request = parsed("a", "b", "--json", "r.json", "--progress-interval", "0.5", "-v")
+    assert (request.json, request.progress_interval, request.verbose) == (Path("r.json"), 0.5, True)
+    assert parsed("a", "b").json is None
+
+
+def test_help_groups_options_by_task_and_ends_with_examples_and_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parsed("-h")
+    text = capsys.readouterr().out
+    assert ended.value.code == 0
+    headings = ["what to copy", "what counts as identical", "how it works", "what is shown", "examples:", "exit codes:"]
+    assert sorted(headings, key=text.index) == headings
+    for code in (0, 1, 2, 23, 24, 75, 130):
+        assert f"\n  {code} " in text

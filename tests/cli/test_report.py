@@ -1,0 +1,102 @@
+"""What is printed at the end, and what machines get."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hpcp_mpi.cli.report import item_lines, last_line, problem_lines, table, write_json
+from hpcp_mpi.vocab.errors import Failure, FatalError
+from hpcp_mpi.vocab.report import Outcome, RankShare, Report
+from hpcp_mpi.vocab.tally import Tally
+
+
+def failing(counts: dict[str, int]) -> list[Failure]:
+    return [Failure(b"/s/%s%d" % (why.encode(), at), why) for why, count in counts.items() for at in range(count)]
+
+
+def test_five_failures_of_a_kind_are_printed_in_full_and_the_rest_counted() -> None:
+    lines = list(problem_lines(Report(outcome=Outcome(failures=failing({"EIO": 5, "EACCES": 1206})))))
+    assert lines[:5] == [f"failed: /s/EIO{at}: EIO" for at in range(5)]
+    assert lines[5:10] == [f"failed: /s/EACCES{at}: EACCES" for at in range(5)]
+    assert lines[10:] == ["failed: … and 1,201 more: EACCES (--json lists all)"]
+
+
+def test_notes_are_grouped_likewise_after_the_failures_and_names_are_escaped() -> None:
+    notes = [(b"/s/so\nck%d" % at, "a socket") for at in range(6)]
+    lines = list(problem_lines(Report(outcome=Outcome(failures=failing({"EIO": 1}), notes=notes))))
+    assert lines[0] == "failed: /s/EIO0: EIO"
+    assert lines[1] == r"note: /s/so\nck0: a socket"
+    assert lines[-1] == "note: … and 1 more: a socket (--json lists all)"
+
+
+def test_changes_are_listed_by_path_with_link_targets() -> None:
+    items = [
+        (">f+++++++++", b"b\n", b""),
+        ("cL+++++++++", b"a", b"to\t"),
+        ("hf+++++++++", b"c", b"b"),
+        ("cd+++++++++", b"./", b""),
+    ]
+    assert list(item_lines(Report(outcome=Outcome(items=items)))) == [
+        "cd+++++++++ ./", r"cL+++++++++ a -> to\t", r">f+++++++++ b\n", "hf+++++++++ c => b",
+    ]  # fmt: skip
+
+
+def test_the_table_shows_what_was_found_copied_and_who_did_it() -> None:
+    report = Report(
+        scanned=Tally(12_345, 6, 7, 8, 3 << 30),
+        outcome=Outcome(copied=Tally(1_000, 5, 4, 3, 1 << 30), skipped=Tally(files=11_345), linked=2),
+        ranks=[RankShare(1, "node1", 4, Tally(1_000, bytes=1 << 30), chunks=9, stolen=2, seconds=20.0)],
+        chunks=9, steals=2, messages=30, seconds=10.0, scan_seconds=1.0,
+    )  # fmt: skip
+    lines = table(report).splitlines()
+    assert lines[0].split() == ["files", "directories", "links", "other", "bytes"]
+    assert lines[1].split() == ["found", "12,345", "6", "7", "8", "3.00", "GiB"]
+    assert lines[2].split() == ["copied", "1,000", "5", "4", "3", "1.00", "GiB"]
+    assert [line.index(" 1,000") + 6 for line in lines[2:3]] == [lines[1].index("12,345") + 6], "columns line up"
+    assert "hard links made: 2   failed: 0   notes: 0" in lines
+    assert "time: 10.0s (scan 1.0s)   rate: 102.40 MiB/s, 100 files/s" in lines
+    assert "chunks: 9   steals: 2   messages: 30" in lines
+    assert lines[-1] == "rank 1 on node1: 1,000 files, 1.00 GiB, 9 chunks (2 stolen), 4 slots, busy 50 %"
+
+
+def test_a_dry_run_says_would() -> None:
+    assert table(Report(dry_run=True)).splitlines()[2].startswith("would copy ")
+
+
+def test_of_many_ranks_the_busiest_sixteen_are_shown() -> None:
+    report = Report(ranks=[RankShare(rank, "n", 1, seconds=rank) for rank in range(1, 41)], seconds=40.0)
+    lines = [line for line in table(report).splitlines() if line.startswith("rank ")]
+    assert [line.split()[1] for line in lines] == [str(rank) for rank in range(40, 24, -1)]
+    assert table(report).endswith("… and 24 more ranks, less busy than these (--json lists all)")
+
+
+@pytest.mark.parametrize(
+    "report, line",
+    [
+        (Report(), "hpcp-mpi: everything asked for was done"),
+        (Report(outcome=Outcome(failures=failing({"EIO": 1234}))), "hpcp-mpi: 1,234 entries failed (exit code 23)"),
+        (Report(outcome=Outcome(failures=[Failure(b"/g", "", True)])), "hpcp-mpi: 1 entries failed (exit code 24)"),
+        (Report(stopped=130), "hpcp-mpi: interrupted from the keyboard (exit code 130)"),
+        (Report(stopped=75), "hpcp-mpi: stopped early by a signal; the same command goes on from there (exit code 75)"),
+    ],
+)
+def test_the_last_line_says_how_it_ended(report: Report, line: str) -> None:
+    assert last_line(report) == line
+
+
+def test_the_json_report_replaces_an_old_one_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    path.write_text("old")
+    report = Report(destination=b"/d\xff", outcome=Outcome(failures=failing({"EIO": 7})))
+    write_json(report, path)
+    assert json.loads(path.read_text()) == report.as_dict()
+    assert len(json.loads(path.read_text())["failures"]) == 7, "all of them, not five"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_report_that_cannot_be_written_is_fatal_and_named(tmp_path: Path) -> None:
+    with pytest.raises(FatalError, match=r"cannot write the report to .*r\.json: No such file or directory"):
+        write_json(Report(), tmp_path / "gone" / "r.json")
