@@ -25,6 +25,7 @@ test: packages .venv/.ready-test .venv-openmpi/.ready-test
 
 check: .venv/.ready-test
 	.venv/bin/python -m ruff check .
+	.venv/bin/python -m ruff format --check .
 	.venv/bin/python -m mypy
 
 bench: .venv/.ready-test

@@ -25,9 +25,7 @@ def _fresh(parent: str) -> Iterator[Path]:
     yield made
     # chmod for ordinary users, who cannot remove from a read-only directory; rm knows paths beyond PATH_MAX.
     if os.geteuid() != 0:
-        subprocess.run(
-            ["find", made, "-type", "d", "!", "-perm", "-u=rwx", "-exec", "chmod", "u+rwx", "{}", ";"]
-        )
+        subprocess.run(["find", made, "-type", "d", "!", "-perm", "-u=rwx", "-exec", "chmod", "u+rwx", "{}", ";"])
     subprocess.run(["rm", "-rf", "--", made], check=True)
 
 

@@ -94,9 +94,7 @@ def test_permissions_and_owners_of_other_users_are_real(on_tmpfs: Path) -> None:
     with mounted(on_tmpfs / "b") as mountpoint:
 
         def as_nobody(*command: str) -> int:
-            done = subprocess.run(
-                command, user="nobody", group="nogroup", extra_groups=[], capture_output=True
-            )
+            done = subprocess.run(command, user="nobody", group="nogroup", extra_groups=[], capture_output=True)
             return done.returncode
 
         assert as_nobody("cat", f"{mountpoint}/secret") != 0

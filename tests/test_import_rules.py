@@ -99,9 +99,7 @@ def violations(package: Path) -> list[str]:
         if lines > MAX_LINES:
             found.append(f"{where}: {lines} lines, more than {MAX_LINES}")
         for each in imports(name, path, known):
-            found += [
-                f"{where}:{each.line}: {problem}" for problem in _problems(room, where, each, package.name)
-            ]
+            found += [f"{where}:{each.line}: {problem}" for problem in _problems(room, where, each, package.name)]
             # The API's lazy imports are its purpose: it stands above the rooms, whatever they take from it.
             if each.module in known and each.module != name and not (name == package.name and each.lazy):
                 graph[name].add(each.module)

@@ -92,8 +92,11 @@ class Bar:
         # Imported here: rank 0 alone needs it, and only when there is somebody to look at it.
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+        from rich.table import Column
 
-        columns = (BarColumn(20), TaskProgressColumn(), TextColumn("{task.fields[words]}", markup=False))
+        one_line = Column(no_wrap=True, overflow="ellipsis")
+        words = TextColumn("{task.fields[words]}", markup=False, table_column=one_line)
+        columns = (BarColumn(20), TaskProgressColumn(), words)
         self._progress = Progress(*columns, console=Console(stderr=True), auto_refresh=False, transient=True)
         self._progress.start()
         self._task = self._progress.add_task("", total=None, words="")

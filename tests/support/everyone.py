@@ -19,9 +19,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 # Not needed to run the tool, and most of an environment's bytes.
-_NOT_COPIED = shutil.ignore_patterns(
-    "mypy*", "ruff*", "pip*", "setuptools*", "hypothesis*", "pytest*", "__pycache__"
-)
+_NOT_COPIED = shutil.ignore_patterns("mypy*", "ruff*", "pip*", "setuptools*", "hypothesis*", "pytest*", "__pycache__")
 
 
 class Unusable(AssertionError):
@@ -50,9 +48,7 @@ def home(user: str) -> str:
 def source() -> Path:
     """The directory for PYTHONPATH. A copy, so that it does not matter where the clone is."""
     target = place() / "source"
-    shutil.copytree(
-        REPOSITORY / "hpcp_mpi", target / "hpcp_mpi", ignore=shutil.ignore_patterns("__pycache__")
-    )
+    shutil.copytree(REPOSITORY / "hpcp_mpi", target / "hpcp_mpi", ignore=shutil.ignore_patterns("__pycache__"))
     # Others cannot write there, and would compile anew in every rank of every run.
     compileall.compile_dir(target, quiet=2)
     _open_to_all(target)

@@ -36,9 +36,7 @@ def program() -> Path:
     """Build it, once per session. In a directory of its own: nobody else can plant a program there."""
     place = Path(tempfile.mkdtemp(prefix="hpcp-mpi-faultfs-"))
     atexit.register(shutil.rmtree, place, ignore_errors=True)
-    flags = subprocess.run(
-        ["pkg-config", "--cflags", "--libs", "fuse3"], check=True, capture_output=True, text=True
-    )
+    flags = subprocess.run(["pkg-config", "--cflags", "--libs", "fuse3"], check=True, capture_output=True, text=True)
     target = place / "faultfs"
     command = ["gcc", "-O2", "-Wall", "-Wextra", "-o", str(target), str(SOURCE), *flags.stdout.split()]
     done = subprocess.run(command, capture_output=True, text=True)

@@ -41,8 +41,6 @@ def worlds(sizes: Iterable[int] = (1, 2, 4), launchers: Iterable[str] = launch.L
     return found
 
 
-def each_world(
-    sizes: Iterable[int] = (1, 2, 4), launchers: Iterable[str] = launch.LAUNCHERS
-) -> pytest.MarkDecorator:
+def each_world(sizes: Iterable[int] = (1, 2, 4), launchers: Iterable[str] = launch.LAUNCHERS) -> pytest.MarkDecorator:
     """Run the test, which takes `world`, under each launcher with each number of ranks."""
     return pytest.mark.parametrize("world", worlds(sizes, launchers))

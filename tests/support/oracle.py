@@ -94,10 +94,7 @@ def differences(
             env={**os.environ, "LC_ALL": "C"},  # escapes all that is not ASCII: one line, one entry
             timeout=300,
         )
-    lines = (
-        done.stdout.decode("ascii").splitlines()
-        + done.stderr.decode("ascii", "backslashreplace").splitlines()
-    )
+    lines = done.stdout.decode("ascii").splitlines() + done.stderr.decode("ascii", "backslashreplace").splitlines()
     if done.returncode and not lines:
         lines = [f"exit status {done.returncode}"]
     if not top:
@@ -172,9 +169,7 @@ def exact_times(src: Root, dst: Root, *, exclude: Iterable[Name] = (), top: bool
 
 
 def _records(root: Root, exclude: list[Name], top: bool, owners: bool) -> dict[bytes, dict[str, object]]:
-    found = {
-        path: _record(fd, name, len(path) > RSYNC_MAX_PATH, owners) for path, fd, name in _walk(root, exclude)
-    }
+    found = {path: _record(fd, name, len(path) > RSYNC_MAX_PATH, owners) for path, fd, name in _walk(root, exclude)}
     if top:
         fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -198,9 +193,7 @@ def _record(fd: int, name: bytes, beyond_rsync: bool, owners: bool) -> dict[str,
         record["device"] = (os.major(info.st_rdev), os.minor(info.st_rdev))
     if beyond_rsync:
         keys = os.listxattr(at(fd, name), follow_symlinks=False)
-        record["xattrs"] = {
-            key: os.getxattr(at(fd, name), key, follow_symlinks=False) for key in sorted(keys)
-        }
+        record["xattrs"] = {key: os.getxattr(at(fd, name), key, follow_symlinks=False) for key in sorted(keys)}
         if kind == stat.S_IFREG:
             record["sha256"] = hashlib.sha256(Path(os.fsdecode(at(fd, name))).read_bytes()).hexdigest()
     return record
@@ -222,9 +215,7 @@ def hard_link_differences(src: Root, dst: Root, *, exclude: Iterable[Name] = ())
     return sorted(lost) + sorted(f"hard links: only in the copy: {sorted(group)}" for group in theirs - ours)
 
 
-def sparse_differences(
-    src: Root, dst: Root, *, exclude: Iterable[Name] = (), dense: bool = True
-) -> list[str]:
+def sparse_differences(src: Root, dst: Root, *, exclude: Iterable[Name] = (), dense: bool = True) -> list[str]:
     """Files whose holes were filled, and, if dense, files whose zeros became holes."""
     exclude = list(exclude)
     ours, theirs = lstats(src, exclude), lstats(dst, exclude)

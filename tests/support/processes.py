@@ -32,9 +32,7 @@ class Process:
             pass
 
     def __str__(self) -> str:
-        return (
-            f"{self.pid} {os.fsdecode(b' '.join(self.command)).encode('ascii', 'backslashreplace').decode()}"
-        )
+        return f"{self.pid} {os.fsdecode(b' '.join(self.command)).encode('ascii', 'backslashreplace').decode()}"
 
 
 def new_tag() -> str:

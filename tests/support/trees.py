@@ -165,9 +165,7 @@ def _hard_link(root: int, fd: int, entries: Entries) -> None:
     """After all entries exist, since a link may name an entry of a later directory."""
     for name, node in entries.items():
         if isinstance(node, HardLink):
-            os.link(
-                os.fsencode(node.to), os.fsencode(name), src_dir_fd=root, dst_dir_fd=fd, follow_symlinks=False
-            )
+            os.link(os.fsencode(node.to), os.fsencode(name), src_dir_fd=root, dst_dir_fd=fd, follow_symlinks=False)
         elif isinstance(node, Dir):
             with _opened(at(fd, name)) as inside:
                 _hard_link(root, inside, node.entries)

@@ -1,0 +1,85 @@
+"""host.gate: as many threads at once as gain by it."""
+
+import threading
+
+from hpcp_mpi.host.gate import Gate
+
+
+class Watch:
+    """A CpuWatch that says what it was told to."""
+
+    def __init__(self, answer: bool) -> None:
+        self.answer = answer
+
+    def restart(self) -> None:
+        pass
+
+    def waiting(self) -> bool:
+        return self.answer
+
+
+class Crowd:
+    """Threads that enter a gate and stay until they are let out."""
+
+    def __init__(self, gate: Gate, count: int) -> None:
+        self.inside = 0
+        self.most = 0
+        self.changed = threading.Condition()
+        self.out = threading.Event()
+        self._gate = gate
+        self.threads = [threading.Thread(target=self._visit, daemon=True) for _ in range(count)]
+        for thread in self.threads:
+            thread.start()
+
+    def _visit(self) -> None:
+        with self._gate:
+            with self.changed:
+                self.inside += 1
+                self.most = max(self.most, self.inside)
+                self.changed.notify_all()
+            self.out.wait(30)
+            with self.changed:
+                self.inside -= 1
+
+    def join(self) -> None:
+        self.out.set()
+        for thread in self.threads:
+            thread.join(30)
+            assert not thread.is_alive()
+
+
+def test_while_the_process_waits_all_who_want_to_come_in_get_in() -> None:
+    crowd = Crowd(Gate(8), 8)  # asleep on an event: the real watch sees a process that waits
+    with crowd.changed:
+        assert crowd.changed.wait_for(lambda: crowd.inside == 8, 30)
+    crowd.join()
+
+
+def test_never_more_than_the_most_are_inside_and_everyone_gets_in_at_last() -> None:
+    crowd = Crowd(Gate(3), 9)
+    with crowd.changed:
+        assert crowd.changed.wait_for(lambda: crowd.inside == 3, 30)
+    crowd.join()
+    assert crowd.most == 3
+
+
+def test_while_the_process_computes_one_at_a_time_is_inside() -> None:
+    gate = Gate(8)
+    gate._watch = Watch(False)  # type: ignore[assignment]
+    crowd = Crowd(gate, 6)
+    with crowd.changed:
+        assert crowd.changed.wait_for(lambda: crowd.inside == 1, 30)
+    crowd.join()
+    assert crowd.most == 1
+
+
+def test_a_thread_that_raises_inside_makes_room_for_the_next() -> None:
+    gate = Gate(1)
+    for _ in range(3):
+        try:
+            with gate:
+                raise ValueError
+        except ValueError:
+            pass
+    with gate:
+        pass
