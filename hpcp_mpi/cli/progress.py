@@ -68,6 +68,23 @@ def line(status: Status) -> str:
     return ", ".join(parts)
 
 
+def words(status: Status) -> str:
+    """Return status in so few words that a bar fits beside them."""
+    copied, seconds = status.outcome.copied, max(status.seconds, 0.001)
+    left = remaining(status)
+    parts = [
+        f"{done_entries(status):,}/{status.scanned.entries:,}{'' if status.scan_done else '+'}",
+        size(copied.bytes),
+        f"{size(copied.bytes / seconds)}/s",
+        f"{copied.files / seconds:,.0f} files/s",
+        f"{status.active}/{status.ranks} ranks",
+        f"{duration(left)} left" if left is not None else "scanning",
+    ]
+    if status.outcome.failures:
+        parts.insert(0, f"{len(status.outcome.failures):,} failed")
+    return "  ".join(parts)
+
+
 class Bar:
     """For terminals: a bar that is redrawn in place."""
 
@@ -85,7 +102,7 @@ class Bar:
             self._open()
         assert self._progress is not None and self._task is not None
         total = status.scanned.entries if status.scan_done else None
-        self._progress.update(self._task, total=total, completed=done_entries(status), words=line(status))
+        self._progress.update(self._task, total=total, completed=done_entries(status), words=words(status))
         self._progress.refresh()
 
     def _open(self) -> None:
@@ -95,8 +112,8 @@ class Bar:
         from rich.table import Column
 
         one_line = Column(no_wrap=True, overflow="ellipsis")
-        words = TextColumn("{task.fields[words]}", markup=False, table_column=one_line)
-        columns = (BarColumn(20), TaskProgressColumn(), words)
+        text = TextColumn("{task.fields[words]}", markup=False, table_column=one_line)
+        columns = (BarColumn(20), TaskProgressColumn(), text)
         self._progress = Progress(*columns, console=Console(stderr=True), auto_refresh=False, transient=True)
         self._progress.start()
         self._task = self._progress.add_task("", total=None, words="")

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from hpcp_mpi.cli import progress
-from hpcp_mpi.cli.progress import Lines, done_entries, line, remaining
+from hpcp_mpi.cli.progress import Lines, done_entries, line, remaining, words
 from hpcp_mpi.operations.copy import Status
 from hpcp_mpi.vocab.errors import Failure
 from hpcp_mpi.vocab.report import Outcome
@@ -67,3 +67,11 @@ def test_an_interval_of_zero_is_silence(monkeypatch: pytest.MonkeyPatch) -> None
     lines = Lines(0)
     monkeypatch.setattr(progress.time, "monotonic", lambda: 1e12)
     assert not lines.due()
+
+
+def test_the_words_beside_a_bar_fit_on_a_line_of_a_hundred_characters() -> None:
+    huge = Tally(10**9, 10**7, 10**6, 0, 10**15)
+    done = Outcome(copied=Tally(10**8, 10**6, 0, 0, 10**14))
+    status = Status("copying", huge, True, done, 1023, 1023, 360_000.0)
+    assert "101,000,000/1,011,000,000" in words(status)
+    assert len(words(status)) <= 100
