@@ -24,22 +24,20 @@ def item_lines(report: Report) -> Iterable[str]:
 
 def problem_lines(report: Report) -> Iterable[str]:
     """Yield failures and notes, five of a kind in full and then counted."""
-    kinds: dict[str, list[bytes]] = {}
-    for failure in report.failures:
-        kinds.setdefault(failure.reason, []).append(failure.path)
-    yield from _grouped("failed", kinds)
-    notes: dict[str, list[bytes]] = {}
-    for path, note in report.outcome.notes:
-        notes.setdefault(note, []).append(path)
-    yield from _grouped("note", notes)
+    yield from _grouped("failed", ((failure.path, failure.reason) for failure in report.failures))
+    yield from _grouped("note", report.outcome.notes)
 
 
-def _grouped(word: str, kinds: dict[str, list[bytes]]) -> Iterable[str]:
-    for reason, paths in kinds.items():
-        for path in paths[:_IN_FULL]:
+def _grouped(word: str, problems: Iterable[tuple[bytes, str]]) -> Iterable[str]:
+    """Yield lines for (path, reason) pairs. A kind is how the reason ends: before that it may name a directory."""
+    kinds: dict[str, list[tuple[bytes, str]]] = {}
+    for path, reason in problems:
+        kinds.setdefault(reason.rpartition(": ")[2], []).append((path, reason))
+    for kind, members in kinds.items():
+        for path, reason in members[:_IN_FULL]:
             yield f"{word}: {shown(path)}: {reason}"
-        if len(paths) > _IN_FULL:
-            yield f"{word}: … and {len(paths) - _IN_FULL:,} more: {reason} (--json lists all)"
+        if len(members) > _IN_FULL:
+            yield f"{word}: … and {len(members) - _IN_FULL:,} more: {kind} (--json lists all)"
 
 
 def table(report: Report) -> str:

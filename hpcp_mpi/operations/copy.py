@@ -116,8 +116,8 @@ class _Run:
 
     def end(self, stopped: int = 0) -> Report:
         """Return the report. stopped: the exit code of an early end."""
-        report, planner, outcome = self.report, self._planner, self._planner.outcome
-        outcome.add(self._scan.outcome)
+        report, planner, outcome = self.report, self._planner, self._scan.outcome
+        outcome.add(planner.outcome)  # in this order: what the scan could not read explains what failed later
         outcome.failures = list(_first_of_each(outcome.failures))
         report.sources = [landing.argument for landing in self._prepared.landings]
         report.destination = self._prepared.job.destination

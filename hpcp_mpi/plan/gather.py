@@ -43,7 +43,7 @@ class Gather:
         self.settle: list[Folder] = []
         self.made_in: set[tuple[int, bytes, bytes]] = set()  # existing directories in which new ones were made
         self._scanned = [0, 0, 0, 0, 0]  # a Tally that is counted up
-        self._leaders: dict[Inode, list[object]] = {}  # inode: [leader's path, names still to come]
+        self._leaders: dict[Inode, tuple[bytes, int]] = {}  # inode: (leader's path, names to come)
         self._owner: dict[Inode, Inode] = {}  # destination inode: the source inode it is a copy of
         self._links: dict[tuple[bytes, int], list[Unit]] = {}  # (leader, source): its followers
 
@@ -165,15 +165,15 @@ class Gather:
         path = join(folder.dest_dir, entry.name)
         known = self._leaders.get(entry.inode)
         if known is None:
-            self._leaders[entry.inode] = [path, entry.names - 1]
+            self._leaders[entry.inode] = path, entry.names - 1
             self._take(folder, entry.name, entry.tally, entry.existing and self._keeps(entry.inode, entry.dest_inode))
             return
-        leader = known[0]
-        known[1] -= 1  # type: ignore[operator]
-        if known[1] == 0:
+        leader, to_come = known
+        if to_come == 1:
             del self._leaders[entry.inode]
+        else:
+            self._leaders[entry.inode] = leader, to_come - 1
         unit = Unit(entry.name, self.file_cost, entry.tally._replace(bytes=0))
-        assert isinstance(leader, bytes)
         self._count(unit.tally)
         folder.inner = max(folder.inner, len(entry.name))
         if folder.opened:

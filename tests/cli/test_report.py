@@ -100,3 +100,12 @@ def test_the_json_report_replaces_an_old_one_and_leaves_nothing_beside_it(tmp_pa
 def test_a_report_that_cannot_be_written_is_fatal_and_named(tmp_path: Path) -> None:
     with pytest.raises(FatalError, match=r"cannot write the report to .*r\.json: No such file or directory"):
         write_json(Report(), tmp_path / "gone" / "r.json")
+
+
+def test_failures_in_many_directories_are_one_kind_if_they_end_alike() -> None:
+    reason = "cannot write to /dst/d{}: No space left on device"
+    report = Report(outcome=Outcome(failures=[Failure(b"/src/d%d/f" % n, reason.format(n)) for n in range(300)]))
+    lines = list(problem_lines(report))
+    assert len(lines) == 6
+    assert lines[0] == "failed: /src/d0/f: cannot write to /dst/d0: No space left on device"
+    assert lines[-1] == "failed: … and 295 more: No space left on device (--json lists all)"
