@@ -35,6 +35,11 @@ def command(options: CopyOptions, stage: int, names: list[bytes], follow: bool =
     ]
 
 
+def attributes_command(source: int, stage: int, name: bytes) -> list[bytes]:
+    """Return the call that gives name in the stage all of an open file's metadata, and none of its data."""
+    return [b"cp", b"-aHT", b"--attributes-only", b"--", path_of(source), path_of(stage, name)]
+
+
 def complaints(stderr: bytes) -> tuple[dict[bytes, str], list[str]]:
     """Return cp's words by the path they are about, and those that name no path.
 

@@ -4,6 +4,8 @@ A stage lies in the directory that its content is for, so that the rename stays 
 inheritance. It belongs to this user and nobody else may enter it, so nothing in it can be swapped while `cp` writes; an
 entry appears under its final name in one step, complete. A killed run leaves its stages behind; the next run removes
 those that no living process holds locked.
+
+Most stages belong to the one thread that made them. Those of big files are shared: many ranks write into one.
 """
 
 import errno
@@ -11,7 +13,9 @@ import fcntl
 import itertools
 import os
 import stat
+import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
@@ -23,6 +27,8 @@ from hpcp_mpi.vocab.names import STAGE_PREFIX
 _OLD_SECONDS = 24 * 3600  # without locks, only this tells a dead run's stage
 _NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL, errno.EBADF)
 _numbers = itertools.count()
+# Shared stages that a process keeps locked: the ones it used last. More are only begun and wait for their ranges.
+_HELD = 256
 
 
 @contextmanager
@@ -32,25 +38,34 @@ def staged(directory: int, token: str, remark: Callable[[bytes, str], None]) -> 
     remark: told when it cannot be removed, which harms nothing: the next run does it.
     Raises OSError, PermissionError with an explanation when the stage is not ours alone.
     """
-    name = STAGE_PREFIX + b"%s.%d" % (token.encode(), next(_numbers))
-    os.mkdir(name, 0o700, dir_fd=directory)
-    try:
-        stage = os.open(name, FLAGS, dir_fd=directory)
-    except OSError:
-        os.rmdir(name, dir_fd=directory)
-        raise
+    name, stage = _new(directory, token)
     try:
         _make_private(stage)
         with suppress(OSError):  # a file system without locks: the next run goes by age
             fcntl.flock(stage, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield stage
     finally:
-        try:
-            _drop(directory, name, stage)
-        except OSError as error:
-            remark(name, f"a private directory of this run could not be removed: {error.strerror}")
-        finally:
-            os.close(stage)
+        _discard(directory, name, stage, remark)
+
+
+def _new(directory: int, token: str) -> tuple[bytes, int]:
+    name = STAGE_PREFIX + b"%s.%d" % (token.encode(), next(_numbers))
+    os.mkdir(name, 0o700, dir_fd=directory)
+    try:
+        return name, os.open(name, FLAGS, dir_fd=directory)
+    except OSError:
+        os.rmdir(name, dir_fd=directory)
+        raise
+
+
+def _discard(directory: int, name: bytes, stage: int, remark: Callable[[bytes, str], None]) -> None:
+    """Remove a stage and close it."""
+    try:
+        _drop(directory, name, stage)
+    except OSError as error:
+        remark(name, f"a private directory of this run could not be removed: {error.strerror}")
+    finally:
+        os.close(stage)
 
 
 def _drop(directory: int, name: bytes, stage: int) -> None:
@@ -103,3 +118,91 @@ def sweep(directory: int, name: bytes) -> bool:
     finally:
         os.close(stage)
     return True
+
+
+class SharedStages:
+    """Stages that outlive the function that made them, and that all ranks write into. Thread-safe.
+
+    A process keeps a shared lock on those that it used last, so that no other run takes them for dead.
+    """
+
+    def __init__(self, token: str) -> None:
+        """token: unique to this process, as for `staged`."""
+        self._token = token
+        self._guard = threading.Lock()
+        self._held: OrderedDict[bytes, int] = OrderedDict()
+        self._made: dict[bytes, bytes] = {}
+
+    def make(self, directory: int, where: bytes) -> tuple[bytes, int]:
+        """Make a stage in directory; return its name and a descriptor. where: how made() is to call directory.
+
+        Raises OSError, PermissionError with an explanation when the stage is not ours alone.
+        """
+        name, stage = _new(directory, self._token)
+        try:
+            _make_private(stage)
+            self._hold(name, stage)
+        except BaseException:
+            with suppress(OSError):
+                _drop(directory, name, stage)
+            os.close(stage)
+            raise
+        with self._guard:
+            self._made[name] = where
+        return name, stage
+
+    def enter(self, directory: int, name: bytes) -> int:
+        """Return a descriptor of a stage that a rank of this run made. Raises OSError when it is gone, or not ours."""
+        stage = os.open(name, FLAGS, dir_fd=directory)
+        try:
+            status = os.fstat(stage)
+            if status.st_uid != os.geteuid() or status.st_mode & 0o777 != 0o700:
+                raise PermissionError(errno.EPERM, "another user put a directory of theirs in its place")
+            self._hold(name, stage)
+        except BaseException:
+            os.close(stage)
+            raise
+        return stage
+
+    def remove(self, directory: int, name: bytes, stage: int, remark: Callable[[bytes, str], None]) -> None:
+        """Remove a stage that was made or entered, and close its descriptor. remark: as for `staged`."""
+        with self._guard:
+            self._made.pop(name, None)
+            held = self._held.pop(name, None)
+        if held is not None:
+            os.close(held)
+        _discard(directory, name, stage, remark)
+
+    def made(self) -> list[tuple[bytes, bytes]]:
+        """Return (where, name) of what was made here and not removed here."""
+        with self._guard:
+            return [(where, name) for name, where in self._made.items()]
+
+    def close(self) -> None:
+        """Give up all locks."""
+        with self._guard:
+            while self._held:
+                os.close(self._held.popitem()[1])
+
+    __del__ = close
+
+    def _hold(self, name: bytes, stage: int) -> None:
+        with self._guard:
+            if name in self._held:
+                self._held.move_to_end(name)
+                return
+        try:
+            fcntl.flock(stage, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OSError(errno.EBUSY, "another run takes it for dead and removes it") from None
+        except OSError:
+            os.utime(stage)  # no locks here: the next run goes by age
+            return
+        kept = os.dup(stage)  # one lock with stage, which lasts until both are closed
+        with self._guard:
+            other = self._held.pop(name, None)
+            self._held[name] = kept
+            oldest = self._held.popitem(last=False)[1] if len(self._held) > _HELD else None
+        for unneeded in (other, oldest):
+            if unneeded is not None:
+                os.close(unneeded)

@@ -83,7 +83,7 @@ def _copy_batch(place: Workplace, batch: Batch, outcome: Outcome) -> None:
                 outcome.failures += damage.failures
                 lost = damage.lost
             for unit in units:
-                _land_unit(place, batch, unit, (stage, unit.name, dest), lost.get(unit.name, NOTHING), outcome)
+                land_unit(place, batch, unit, (stage, unit.name, dest), lost.get(unit.name, NOTHING), outcome)
 
 
 def _refuse(place: Workplace, batch: Batch, units: Iterable[Unit], reason: str, outcome: Outcome) -> None:
@@ -104,7 +104,7 @@ def _calls(units: Sequence[Unit]) -> Iterator[list[Unit]]:
         yield group
 
 
-def _land_unit(
+def land_unit(
     place: Workplace, batch: Batch, unit: Unit, staged_as: tuple[int, bytes, int], lost: Tally, outcome: Outcome
 ) -> None:
     """Rename what is in the stage for unit to its name, and count it. staged_as: (stage, name in it, destination)."""
@@ -206,7 +206,7 @@ def _copy_together(place: Workplace, batches: list[Batch], outcome: Outcome) -> 
             for batch in batches:
                 itemize_copies(place, batch, outcome)
         for fd, (index, unit) in files.items():
-            _land_unit(place, batches[index], unit, (stage, b"%d" % fd, dests[index]), NOTHING, outcome)
+            land_unit(place, batches[index], unit, (stage, b"%d" % fd, dests[index]), NOTHING, outcome)
     return True
 
 

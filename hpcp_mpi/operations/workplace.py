@@ -6,6 +6,7 @@ import threading
 from hpcp_mpi.host.commands import Commands
 from hpcp_mpi.host.dirs import Tree
 from hpcp_mpi.host.gate import Gate
+from hpcp_mpi.host.stage import SharedStages
 from hpcp_mpi.plan.compare import Rights
 from hpcp_mpi.vocab.errors import FatalError, reason_of
 from hpcp_mpi.vocab.job import CopyJob, Root
@@ -26,6 +27,7 @@ class Workplace:
         self.rights = Rights(os.geteuid(), frozenset({os.getegid(), *os.getgroups()}))
         # Until they are settled our directories are for nobody else; without settling they are as mkdir makes them.
         self.new_mode = 0o700 if job.options.directory_sync else 0o777
+        self.stages = SharedStages(self.token)
         self.gate = Gate(_MOST_CHECKS)
         self._local = threading.local()
 

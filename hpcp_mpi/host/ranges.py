@@ -1,0 +1,194 @@
+"""A range of a file is copied to where it belongs in the copy: what is data by the kernel, what is a hole not at all.
+
+Measured on tmpfs, 1 GiB, 2 CPUs, medians of five in GiB/s with one thread and with two:
+
+    copy_file_range, 64 MiB a call        2.55   2.83
+    sendfile, 64 MiB a call               2.59   2.80
+    preadv and pwritev, 256 KiB           2.66   2.87
+    preadv and pwritev, 1 MiB             2.66   3.19
+    preadv and pwritev, 4 MiB             2.59   3.18
+    preadv and pwritev, 16 MiB            2.37   2.73
+
+The memory is the limit in all of them. copy_file_range goes first nevertheless, as for `cp`: where a file system can
+share blocks or have its server copy them (XFS, Btrfs, NFS 4.2), nothing passes through this machine at all.
+"""
+
+import errno
+import fcntl
+import mmap
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+from hpcp_mpi.host.commands import Stopped
+from hpcp_mpi.vocab.errors import reason_of
+from hpcp_mpi.vocab.options import MIB, CopyOptions
+
+SHRANK = "it shrank while it was copied"
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_FICLONE = 0x40049409  # _IOW(0x94, 9, int)
+_CALL = 64 * MIB  # bytes the kernel copies before it is asked whether to go on
+_IO_SIZE = 4 * MIB
+_ZEROS = bytes(64 * 1024)
+
+
+@contextmanager
+def opened(directory: int, name: bytes) -> Iterator[tuple[int, os.stat_result]]:
+    """Yield a descriptor for reading a regular file, and its fstat. Raises OSError for whatever else has the name."""
+    fd = os.open(name, _READ, dir_fd=directory)
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file any more")
+        yield fd, status
+    finally:
+        os.close(fd)
+
+
+def identity(status: os.stat_result) -> tuple[int, ...]:
+    """Return what tells a file from another one and from what it becomes when it is written to."""
+    return status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns
+
+
+def changed(before: tuple[int, ...], status: os.stat_result) -> bool:
+    """Tell whether a file is not what it was, on this node or another.
+
+    Both inode number and ctime differ if another file took the name. One of them alone says nothing: some file systems
+    invent inode numbers on each node anew (CIFS, FUSE), and a chmod or a new hard link changes the ctime.
+    """
+    size, mtime_ns, inode, ctime_ns = identity(status)
+    if before[:2] != (size, mtime_ns):
+        return True
+    return before[2] != inode and before[3] != ctime_ns
+
+
+def share_blocks(source: int, dest: int, options: CopyOptions) -> bool:
+    """Make dest a copy of source by sharing all its blocks; tell if that was done. Raises OSError if it must be."""
+    if options.reflink == "never" or options.sparse != "auto":
+        return False
+    try:
+        fcntl.ioctl(dest, _FICLONE, source)
+    except OSError:
+        if options.reflink == "always":
+            raise
+        return False
+    return True
+
+
+class RangeCopier:
+    """Copies ranges from an open file to another one, which is empty there. For one thread."""
+
+    def __init__(self, source: int, dest: int, options: CopyOptions, stopped: Callable[[], bool]) -> None:
+        """stopped: asked between blocks whether to leave off."""
+        here, there = os.fstat(source), os.fstat(dest)
+        self._source = source
+        self._dest = dest
+        self._stopped = stopped
+        self._drop_cache = options.drop_cache
+        # Only cp's rules for this: blocks are not shared against the user's will, and zeros have to be looked for.
+        self._by_kernel = options.sparse == "auto" and options.reflink != "never"
+        self._skip_zeros = options.sparse == "always"
+        # As cp does: a file that has all its blocks is not asked for holes.
+        self._holes = options.sparse != "never" and here.st_blocks * 512 < here.st_size
+        self._io_size = options.io_size or min(_CALL, max(_IO_SIZE, here.st_blksize, there.st_blksize))
+        self._granule = min(max(there.st_blksize, 512), len(_ZEROS), self._io_size)
+        self._memory: mmap.mmap | None = None
+        with suppress(OSError):
+            os.posix_fadvise(source, 0, 0, os.POSIX_FADV_SEQUENTIAL)
+
+    def copy(self, start: int, length: int) -> None:
+        """Copy one range. Raises OSError, host.commands.Stopped."""
+        end = start + length
+        for begin, stop in self._data(start, end):
+            if self._by_kernel:
+                begin = self._copy_by_kernel(begin, stop)
+            self._copy_through_memory(begin, stop)
+        if os.fstat(self._source).st_size < end:  # what is cut off looks like a hole
+            raise OSError(errno.ENODATA, SHRANK)
+        if self._drop_cache:
+            # Pages that others need go too, if nobody has them mapped: the kernel does not tell whose they are. Those
+            # of the copy stay, as they would have to be written first.
+            with suppress(OSError):
+                os.posix_fadvise(self._source, start, length, os.POSIX_FADV_DONTNEED)
+
+    def _data(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """Yield where there is data between start and end."""
+        at = start
+        while at < end:
+            begin, stop = at, end
+            if self._holes:
+                try:
+                    begin = os.lseek(self._source, at, os.SEEK_DATA)
+                    stop = min(end, os.lseek(self._source, begin, os.SEEK_HOLE))
+                except OSError as error:
+                    if error.errno == errno.ENXIO:
+                        return  # a hole up to the end of the file
+                    self._holes = False  # the file system cannot tell
+            if begin >= end:
+                return
+            yield begin, stop
+            at = stop
+
+    def _copy_by_kernel(self, begin: int, end: int) -> int:
+        """Copy as much as the kernel does; return how far it came."""
+        at = begin
+        while at < end:
+            self._go_on()
+            try:
+                count = os.copy_file_range(self._source, self._dest, min(_CALL, end - at), at, at)
+            except OSError:
+                # It cannot, or it met an error. Which one, and on which side, shows when the bytes are moved by hand.
+                self._by_kernel = False
+                break
+            if count == 0:
+                break  # the file shrank, or the file system only says so
+            at += count
+        return at
+
+    def _copy_through_memory(self, begin: int, end: int) -> None:
+        at = begin
+        while at < end:
+            self._go_on()
+            memory = self._buffer()
+            try:
+                count = os.preadv(self._source, [memoryview(memory)[: min(self._io_size, end - at)]], at)
+            except OSError as error:
+                raise OSError(error.errno, f"cannot be read: {reason_of(error)}") from None
+            if count == 0:
+                raise OSError(errno.ENODATA, SHRANK)
+            for first, last in self._nonzero(memory, count) if self._skip_zeros else ((0, count),):
+                self._write(memory, first, last, at)
+            at += count
+
+    def _buffer(self) -> mmap.mmap:
+        if self._memory is None:  # pages, aligned, and taken only by those who need them
+            self._memory = mmap.mmap(-1, self._io_size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        return self._memory
+
+    def _nonzero(self, memory: mmap.mmap, count: int) -> Iterator[tuple[int, int]]:
+        """Yield the parts of a buffer that are not blocks of zeros."""
+        first = None
+        for at in range(0, count, self._granule):
+            block = memory[at : min(at + self._granule, count)]
+            if block == _ZEROS[: len(block)]:
+                if first is not None:
+                    yield first, at
+                first = None
+            elif first is None:
+                first = at
+        if first is not None:
+            yield first, count
+
+    def _write(self, memory: mmap.mmap, first: int, last: int, at: int) -> None:
+        """Write a part of the buffer, whose beginning belongs at offset at."""
+        view = memoryview(memory)
+        while first < last:
+            try:
+                first += os.pwrite(self._dest, view[first:last], at + first)
+            except OSError as error:
+                raise OSError(error.errno, f"its copy cannot be written: {reason_of(error)}") from None
+
+    def _go_on(self) -> None:
+        if self._stopped():
+            raise Stopped

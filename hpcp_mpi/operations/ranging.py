@@ -1,0 +1,262 @@
+"""Big files are copied in ranges by all who are free, and appear under their names complete, or not at all.
+
+BEGIN makes a stage that outlives it, with an empty copy of the full size in it; RANGE fills in a part, on any rank;
+FINISH gives the copy its metadata and its name. Only FINISH counts the file, or tells why there is no copy of it.
+
+Each of them looks the source up anew: if it is another file, or one that was written to, the copy is spoilt.
+"""
+
+import errno
+import os
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+
+from hpcp_mpi.host.cp import attributes_command, complaints
+from hpcp_mpi.host.listing import lstat
+from hpcp_mpi.host.ranges import RangeCopier, changed, identity, opened, share_blocks
+from hpcp_mpi.operations.accounting import VANISHED
+from hpcp_mpi.operations.copying import copy, land_unit
+from hpcp_mpi.operations.itemizing import itemize_copies
+from hpcp_mpi.operations.workplace import Workplace
+from hpcp_mpi.plan.compare import same_time
+from hpcp_mpi.plan.ranges import Begun, RangeDone, RangeFailed
+from hpcp_mpi.vocab.errors import Failure, reason_of
+from hpcp_mpi.vocab.names import shown
+from hpcp_mpi.vocab.report import Outcome
+from hpcp_mpi.vocab.tally import NOTHING
+from hpcp_mpi.vocab.units import Batch, BigFile, Kind, Unit, Units
+
+CHANGED = "it changed while it was copied"
+_NEW = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+_OLD = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # never O_CREAT: what is gone stays gone
+
+
+class _Spoilt(Exception):
+    """There will be no copy of a big file. reason: "" where others say why."""
+
+    def __init__(self, reason: str, vanished: bool = False) -> None:
+        super().__init__(reason, vanished)
+        self.reason = reason
+        self.vanished = vanished
+
+
+def begin(place: Workplace, batch: Batch, outcome: Outcome) -> None:
+    """Begin the files of a BEGIN batch; those whose blocks can be shared are finished at once.
+
+    What cannot be begun is left to `cp`, which copies whatever is there now, or says what is wrong in its own words.
+    """
+    if place.options.dry_run:
+        copy(place, [replace(batch, kind=Kind.COPY)], outcome)
+        return
+    left: list[Unit] = []
+    with ExitStack() as stack:
+        try:
+            source = stack.enter_context(place.source(batch).at(batch.source_dir))
+            dest = stack.enter_context(place.dest.made(batch.dest_dir, place.new_mode, batch.over))
+        except OSError:
+            left = list(batch.units)
+        else:
+            outcome.touched.add((batch.source, batch.source_dir, batch.dest_dir))
+            left = [unit for unit in batch.units if not _begin(place, batch, unit, source, dest, outcome)]
+    if left:
+        copy(place, [replace(batch, kind=Kind.COPY, units=Units.of(left))], outcome)
+
+
+def _begin(place: Workplace, batch: Batch, unit: Unit, source: int, dest: int, outcome: Outcome) -> bool:
+    """Make the stage of a file and an empty copy in it; return False when that is not possible."""
+    try:
+        name, stage = place.stages.make(dest, batch.dest_dir)
+    except OSError:
+        return False
+    with ExitStack() as stack:
+        removal = stack.enter_context(ExitStack())
+        removal.callback(place.stages.remove, dest, name, stage, outcome.remark)
+        try:
+            file, status = stack.enter_context(opened(source, unit.name))
+            copied = os.open(name, _NEW, 0o600, dir_fd=stage)
+            stack.callback(os.close, copied)
+            big = BigFile(unit.name, unit.target, status.st_size, name, identity(status), status.st_atime_ns)
+            shared = share_blocks(file, copied, place.options)
+            if not shared:
+                os.ftruncate(copied, status.st_size)
+        except OSError:
+            return False
+        alone = replace(batch, units=Units.of([unit]), big=big)
+        if shared:
+            _finish(place, alone, big, unit, (source, stage, dest), outcome)
+        else:
+            outcome.news.append(Begun(alone, os.fstat(copied).st_blksize))
+            removal.pop_all()
+            os.close(stage)
+    return True
+
+
+def copy_range(place: Workplace, batch: Batch, outcome: Outcome) -> None:
+    """Copy the ranges of a RANGE batch. Raises host.commands.Stopped."""
+    big = _of(batch)
+    key = batch.dest_dir, big.stage
+    with ExitStack() as stack:
+        try:
+            _copy_range(place, batch, big, stack)
+        except _Spoilt as spoilt:
+            outcome.news.append(RangeFailed(key, len(batch.units), spoilt.reason, spoilt.vanished))
+        else:
+            outcome.news.append(RangeDone(key, len(batch.units), batch.amount))
+
+
+def _copy_range(place: Workplace, batch: Batch, big: BigFile, stack: ExitStack) -> None:
+    try:
+        # made, not at: some network file systems remember for a while that another rank's new directory is not there.
+        dest = stack.enter_context(place.dest.made(batch.dest_dir, place.new_mode))
+        stage = place.stages.enter(dest, big.stage)
+    except OSError as error:
+        raise _Spoilt(_lost(error)) from None
+    stack.callback(os.close, stage)
+    try:
+        copied = os.open(big.stage, _OLD, dir_fd=stage)
+    except OSError as error:
+        raise _Spoilt(
+            "" if error.errno == errno.ENOENT else f"its copy cannot be written: {reason_of(error)}"
+        ) from None
+    try:
+        try:
+            _fill(place, batch, big, copied)
+        finally:
+            _close(copied)
+    except _Spoilt:
+        # So the other ranges fail at once, and the room is free again that was perhaps too little.
+        with suppress(OSError):
+            os.unlink(big.stage, dir_fd=stage)
+        raise
+
+
+def _fill(place: Workplace, batch: Batch, big: BigFile, copied: int) -> None:
+    """Copy a batch's ranges into the open copy."""
+    with ExitStack() as stack:
+        try:
+            source = stack.enter_context(place.source(batch).at(batch.source_dir))
+            file, status = stack.enter_context(opened(source, big.name))
+        except FileNotFoundError:
+            raise _Spoilt(VANISHED, vanished=True) from None
+        except OSError as error:
+            raise _Spoilt(f"cannot be opened for reading: {reason_of(error)}") from None
+        if changed(big.identity, status):
+            raise _Spoilt(CHANGED)
+        copier = RangeCopier(file, copied, place.options, lambda: place.commands.stopped)
+        try:
+            for unit in batch.units:
+                copier.copy(int(unit.name), unit.amount)
+        except OSError as error:
+            raise _Spoilt(reason_of(error)) from None
+
+
+def _close(copied: int) -> None:
+    """Close a copy. Network file systems write, and fail to, only now."""
+    try:
+        os.close(copied)
+    except OSError as error:
+        raise _Spoilt(f"its copy cannot be written: {reason_of(error)}") from None
+
+
+def _lost(error: OSError) -> str:
+    return f"the private directory that it was copied in is lost: {reason_of(error)}"
+
+
+def finish(place: Workplace, batch: Batch, outcome: Outcome) -> None:
+    """Give a file whose ranges are all copied its metadata and its name; remove its stage in any case."""
+    big = _of(batch)
+    (unit,) = batch.units
+    with ExitStack() as stack:
+        try:
+            dest = stack.enter_context(place.dest.made(batch.dest_dir, place.new_mode))
+            stage = place.stages.enter(dest, big.stage)
+        except OSError as error:
+            _fail(place, batch, unit, big.spoilt or _lost(error), outcome, big.vanished)
+            return
+        stack.callback(place.stages.remove, dest, big.stage, stage, outcome.remark)
+        if big.spoilt:
+            _fail(place, batch, unit, big.spoilt, outcome, big.vanished)
+            return
+        try:
+            source = stack.enter_context(place.source(batch).at(batch.source_dir))
+        except OSError as error:
+            _fail(place, batch, unit, f"cannot open its directory: {reason_of(error)}", outcome)
+            return
+        _finish(place, batch, big, unit, (source, stage, dest), outcome)
+
+
+def _finish(
+    place: Workplace, batch: Batch, big: BigFile, unit: Unit, directories: tuple[int, int, int], outcome: Outcome
+) -> None:
+    """directories: of the source, the stage, the destination."""
+    source, stage, dest = directories
+    try:
+        words = _dress(place, big, source, stage)
+        if place.options.itemize:
+            itemize_copies(place, batch, outcome)
+    except _Spoilt as spoilt:
+        _fail(place, batch, unit, spoilt.reason, outcome, spoilt.vanished)
+        return
+    except OSError as error:
+        to = shown(place.dest_path(batch.dest_dir))
+        _fail(place, batch, unit, f"cannot write to {to}: {reason_of(error)}", outcome)
+        return
+    if words:  # it lands, but not with all of its metadata
+        outcome.failures.append(Failure(place.source_path(batch, unit.name), words))
+    land_unit(place, batch, unit, (stage, big.stage, dest), NOTHING, outcome)
+
+
+def _dress(place: Workplace, big: BigFile, source: int, stage: int) -> str:
+    """Give the copy in the stage the source's metadata; return what could not be set. Raises OSError."""
+    with ExitStack() as stack:
+        try:
+            file, status = stack.enter_context(opened(source, big.name))
+        except FileNotFoundError:
+            raise _Spoilt(VANISHED, vanished=True) from None
+        except OSError as error:
+            raise _Spoilt(f"cannot be opened for reading: {reason_of(error)}") from None
+        if changed(big.identity, status):
+            raise _Spoilt(CHANGED)
+        command = attributes_command(file, stage, big.stage)
+        code, stderr = place.commands.run(command, b"/", (file, stage))
+        got = lstat(big.stage, stage)
+        words = _words(code, stderr) if code else ""
+        if got is None:
+            raise _Spoilt("the private directory that it was copied in was emptied meanwhile")
+        if got.st_size != big.size or not same_time(got.st_mtime_ns, big.identity[1], place.job.window_ns):
+            # cp writes the mtime it finds: another one than that at first, or none.
+            raise _Spoilt(words or CHANGED)
+        if got.st_atime_ns != big.read_ns:  # cp -a would have kept it from before it read the file
+            with suppress(OSError):
+                os.utime(big.stage, ns=(big.read_ns, got.st_mtime_ns), dir_fd=stage, follow_symlinks=False)
+    return words
+
+
+def _words(code: int, stderr: bytes) -> str:
+    """Return what a cp that failed said."""
+    if code < 0:
+        return f"cp was ended by signal {-code}"
+    by_path, others = complaints(stderr)
+    said = [*by_path.values(), *others]
+    return said[0] if said else f"cp did not set its metadata, and did not say why (exit code {code})"
+
+
+def _fail(place: Workplace, batch: Batch, unit: Unit, reason: str, outcome: Outcome, vanished: bool = False) -> None:
+    path = place.source_path(batch, unit.name)
+    outcome.failures.append(Failure(path, reason, vanished, unit.tally.bytes))
+
+
+def _of(batch: Batch) -> BigFile:
+    if batch.big is None:
+        raise ValueError(f"a {batch.kind.name} batch without its file")
+    return batch.big
+
+
+def abandon(place: Workplace, outcome: Outcome) -> None:
+    """Remove the stages that this rank made and nobody finished: the run ends early. Nobody may be copying any more."""
+    for where, name in place.stages.made():
+        with suppress(OSError):  # finished by another rank, or the next run's to remove
+            with place.dest.at(where) as dest:
+                stage = place.stages.enter(dest, name)
+                place.stages.remove(dest, name, stage, outcome.remark)
+    place.stages.close()

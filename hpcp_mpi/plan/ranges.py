@@ -1,0 +1,124 @@
+"""A big file is finished once, when all its ranges are accounted for.
+
+Rank 0 hears what became of each file's beginning and of its ranges, and answers with the work that follows. Ranges are
+copied by whoever gets them, in any order.
+"""
+
+from dataclasses import dataclass, replace
+
+from hpcp_mpi.vocab.options import MIB
+from hpcp_mpi.vocab.tally import NOTHING, one_file
+from hpcp_mpi.vocab.units import Batch, BigFile, Kind, Unit, Units
+
+# What no two ranks may write to at once: a page or a block of NFS, a stripe of most parallel file systems. Each would
+# read, lock or send the whole of it for the other's half.
+ALIGNMENT = 4 * MIB
+
+Key = tuple[bytes, bytes]  # (dest_dir, stage)
+
+_EMPTIED = "the private directory that it was copied in was emptied meanwhile"
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A big file has its stage, and no data yet."""
+
+    batch: Batch  # of this file alone, with its BigFile
+    block: int = 0  # bytes that the destination likes to be written at once (st_blksize)
+
+
+@dataclass(frozen=True, slots=True)
+class RangeDone:
+    """Some ranges of a file were copied."""
+
+    key: Key
+    ranges: int
+    bytes: int  # that they span
+
+
+@dataclass(frozen=True, slots=True)
+class RangeFailed:
+    """Some ranges of a file were not copied, so there will be no copy of it."""
+
+    key: Key
+    ranges: int
+    reason: str  # "": others failed before, and say why
+    vanished: bool = False  # the source is gone
+
+
+News = Begun | RangeDone | RangeFailed
+
+
+@dataclass(slots=True)
+class _File:
+    batch: Batch
+    big: BigFile
+    waiting: int  # ranges that nobody has told of
+
+
+class Ranges:
+    """The big files under way."""
+
+    def __init__(self, split_size: int, alignment: int = ALIGNMENT) -> None:
+        """split_size: bytes of a range, rounded up to a multiple of alignment."""
+        self._split_size = max(1, split_size)
+        self._alignment = alignment
+        self._files: dict[Key, _File] = {}
+
+    @property
+    def active(self) -> int:
+        """How many files have ranges that are not accounted for."""
+        return len(self._files)
+
+    @property
+    def idle(self) -> bool:
+        return not self._files
+
+    def hear(self, news: object) -> list[Batch]:
+        """Return the work that follows from news. What is none of ours is ignored."""
+        if isinstance(news, Begun):
+            return self._begun(news)
+        if isinstance(news, RangeDone):
+            return self._told(news.key, news.ranges, None)
+        if isinstance(news, RangeFailed):
+            return self._told(news.key, news.ranges, news)
+        return []
+
+    def _begun(self, news: Begun) -> list[Batch]:
+        big = news.batch.big
+        if big is None:
+            raise ValueError("a file was begun that is not described")
+        units = ranges(big.size, self._length(news.block))
+        if not len(units):
+            return [_finish(news.batch, big)]
+        self._files[news.batch.dest_dir, big.stage] = _File(news.batch, big, len(units))
+        return [replace(news.batch, kind=Kind.RANGE, units=units)]
+
+    def _length(self, block: int) -> int:
+        step = max(self._alignment, block)
+        return -(-self._split_size // step) * step
+
+    def _told(self, key: Key, count: int, failed: RangeFailed | None) -> list[Batch]:
+        file = self._files.get(key)
+        if file is None:
+            return []
+        file.waiting -= count
+        if failed is not None and file.big.spoilt in ("", _EMPTIED):  # the first that says why
+            vanished = failed.vanished and bool(failed.reason)
+            file.big = replace(file.big, spoilt=failed.reason or _EMPTIED, vanished=vanished)
+        if file.waiting > 0:
+            return []
+        del self._files[key]
+        return [_finish(file.batch, file.big)]
+
+
+def ranges(size: int, length: int) -> Units:
+    """Return the units that cover a file of size bytes: each is called by where it begins."""
+    starts = range(0, size, length)
+    amounts = [min(length, size - start) for start in starts]
+    return Units([b"%d" % start for start in starts], amounts, [(NOTHING, None)] * len(starts))
+
+
+def _finish(batch: Batch, big: BigFile) -> Batch:
+    unit = Unit(big.name, one_file(big.size), 0, None if big.target == big.name else big.target)
+    return replace(batch, kind=Kind.FINISH, units=Units.of([unit]), big=big)

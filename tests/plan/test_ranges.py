@@ -1,0 +1,143 @@
+"""Ranges cover a file exactly once, and whatever order they are told of in, the file is finished once."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hpcp_mpi.plan.ranges import ALIGNMENT, Begun, RangeDone, RangeFailed, Ranges
+from hpcp_mpi.vocab.options import MIB
+from hpcp_mpi.vocab.tally import NOTHING, one_file
+from hpcp_mpi.vocab.units import Batch, BigFile, Kind, Unit, Units
+
+
+def begun(size: int, number: int = 0, block: int = 0, target: bytes = b"f") -> Begun:
+    big = BigFile(b"f", target, size, b"stage%d" % number, (size, 1, 2, 3))
+    unit = Unit(b"f", one_file(size), size, None if target == b"f" else target)
+    return Begun(Batch(Kind.BEGIN, 0, b"s", b"d", Units.of([unit]), over=True, big=big), block)
+
+
+def pieces(batch: Batch, cuts: list[int]) -> list[Batch]:
+    """A batch as it may look after it was granted, split and stolen."""
+    found = []
+    for cut in cuts:
+        if 0 < cut < len(batch.units):
+            first, batch = batch.split(cut)
+            found.append(first)
+    return [*found, batch]
+
+
+def done(batch: Batch) -> RangeDone:
+    assert batch.big is not None
+    return RangeDone((batch.dest_dir, batch.big.stage), len(batch.units), batch.amount)
+
+
+def failed(batch: Batch, reason: str, vanished: bool = False) -> RangeFailed:
+    assert batch.big is not None
+    return RangeFailed((batch.dest_dir, batch.big.stage), len(batch.units), reason, vanished)
+
+
+@given(size=st.integers(0, 10**5), split=st.integers(0, 2000), alignment=st.sampled_from([1, 16, 512]))
+def test_ranges_cover_a_file_exactly_once_and_begin_where_blocks_do(size: int, split: int, alignment: int) -> None:
+    work = Ranges(split, alignment).hear(begun(size))
+    assert len(work) == 1
+    if size == 0:
+        assert work[0].kind is Kind.FINISH
+        return
+    (batch,) = work
+    assert batch.kind is Kind.RANGE and batch.over
+    at = 0
+    for unit in batch.units:
+        assert int(unit.name) == at and at % alignment == 0
+        assert unit.tally == NOTHING and unit.amount > 0
+        at += unit.amount
+    assert at == size == batch.amount
+    assert len({unit.amount for unit in list(batch.units)[:-1]}) <= 1
+
+
+@pytest.mark.parametrize(
+    "split, block, length",
+    [
+        (1, 0, ALIGNMENT),
+        (256 * MIB, 4096, 256 * MIB),
+        (256 * MIB + 1, 4096, 260 * MIB),
+        (20 * MIB, 16 * MIB, 32 * MIB),
+        (1, 6 * MIB, 6 * MIB),
+    ],
+)
+def test_a_range_is_a_multiple_of_4_MiB_or_of_larger_blocks(split: int, block: int, length: int) -> None:
+    (batch,) = Ranges(split).hear(begun(1000 * MIB, block=block))
+    assert next(iter(batch.units)).amount == length
+
+
+@given(st.data())
+def test_any_order_of_news_leads_to_exactly_one_finish_of_each_file(data: st.DataObject) -> None:
+    planner = Ranges(10, alignment=1)
+    sizes = data.draw(st.lists(st.integers(0, 200), min_size=1, max_size=5))
+    waiting: list[object] = [begun(size, number) for number, size in enumerate(sizes)]
+    spoilt: dict[bytes, list[str]] = {}
+    finished: list[Batch] = []
+    while waiting:
+        news = waiting.pop(data.draw(st.integers(0, len(waiting) - 1)))
+        for batch in planner.hear(pickle.loads(pickle.dumps(news))):
+            if batch.kind is Kind.FINISH:
+                finished.append(batch)
+                continue
+            for piece in pieces(batch, data.draw(st.lists(st.integers(1, 4), max_size=8))):
+                assert piece.big is not None
+                if data.draw(st.integers(0, 9)):
+                    waiting.append(done(piece))
+                else:
+                    reason = data.draw(st.sampled_from(["", "no space", "it changed"]))
+                    spoilt.setdefault(piece.big.stage, []).append(reason)
+                    waiting.append(failed(piece, reason))
+        assert planner.idle == (planner.active == 0)
+    assert planner.idle
+    found = {batch.big.stage: batch for batch in finished if batch.big is not None}
+    assert len(finished) == len(found) == len(sizes)
+    for number, size in enumerate(sizes):
+        stage = b"stage%d" % number
+        big, (unit,) = found[stage].big, found[stage].units
+        assert big is not None and unit.tally == one_file(size)
+        reasons = spoilt.get(stage, [])
+        assert bool(big.spoilt) == bool(reasons)
+        if any(reasons):
+            assert big.spoilt in reasons
+
+
+def test_who_says_why_wins_over_who_only_found_nothing() -> None:
+    planner = Ranges(1, alignment=1)
+    (batch,) = planner.hear(begun(3))
+    first, second, third = (batch.split(1)[0], batch.split(1)[1].split(1)[0], batch.split(2)[1])
+    assert planner.hear(failed(first, "")) == []
+    assert planner.hear(failed(second, "gone", vanished=True)) == []
+    (finish,) = planner.hear(failed(third, "another"))
+    assert finish.big is not None
+    assert (finish.big.spoilt, finish.big.vanished) == ("gone", True)
+
+
+def test_a_file_whose_copy_is_gone_for_no_reason_is_not_finished() -> None:
+    planner = Ranges(1, alignment=1)
+    (batch,) = planner.hear(begun(1))
+    (finish,) = planner.hear(failed(batch, "", vanished=True))
+    assert finish.big is not None
+    assert "emptied" in finish.big.spoilt and not finish.big.vanished
+
+
+def test_a_file_keeps_its_other_name() -> None:
+    planner = Ranges(1, alignment=1)
+    (batch,) = planner.hear(begun(1, target=b"g"))
+    (finish,) = planner.hear(done(batch))
+    assert [unit.target for unit in finish.units] == [b"g"]
+
+
+def test_news_of_others_and_of_finished_files_is_ignored() -> None:
+    planner = Ranges(1, alignment=1)
+    (batch,) = planner.hear(begun(1))
+    assert planner.hear("something else") == []
+    assert len(planner.hear(done(batch))) == 1
+    assert planner.hear(done(batch)) == [] and planner.idle
+
