@@ -20,7 +20,7 @@ from hpcp_mpi.vocab.units import Batch
 
 _FIRST_PAUSE = 0.0002  # seconds
 _LAST_PAUSE = 0.005
-_FULL = 100_000  # units in the backlog at which the feed is held
+_FULL = 64 << 20  # bytes of memory that the backlog takes at which the feed is held; it goes on at half of them
 _LEAVING = 10.0  # seconds a slot has to end after its programs were killed
 
 
@@ -30,6 +30,7 @@ class Feed(Protocol):
     @property
     def exhausted(self) -> bool: ...
     def take(self) -> list[Batch]: ...
+    def hear(self, news: list[Any]) -> None: ...
     def hold(self, held: bool) -> None: ...
 
 
@@ -47,6 +48,9 @@ class Given:
         taken, self._batches = self._batches, []
         return taken
 
+    def hear(self, news: list[Any]) -> None:
+        """Nobody asks."""
+
     def hold(self, held: bool) -> None:
         """Nothing to hold."""
 
@@ -56,6 +60,7 @@ class Workshop(Protocol):
 
     slots: int
     bite_weight: int
+    file_cost: int
 
     def work(self, batches: list[Batch]) -> Outcome | None:
         """Do one bite; None when stop() came between."""
@@ -83,14 +88,14 @@ class Lead:
         self,
         wire: Wire,
         planner: Planner,
-        backlog_units: Callable[[], int],
+        backlog_memory: Callable[[], int],
         stop: StopRequest,
         watch: Callable[[], None],
     ) -> None:
-        """watch: called often, to show progress."""
+        """backlog_memory: tells how many bytes of memory it takes. watch: called often, to show progress."""
         self._wire = wire
         self._planner = planner
-        self._backlog_units = backlog_units
+        self._backlog_memory = backlog_memory
         self._stop = stop
         self._watch = watch
         self._ready = 0
@@ -107,12 +112,14 @@ class Lead:
         held = False
         while True:
             moved = self._receive_all()
+            if self._planner.news:
+                feed.hear(self._planner.news)
+                self._planner.news = []
             batches = feed.take()
             if batches:
                 self._planner.add(batches)
             self._send_all()
-            units = self._backlog_units()
-            held = units > (_FULL // 2 if held else _FULL)
+            held = self._backlog_memory() > (_FULL // 2 if held else _FULL)
             feed.hold(held)
             if self._stop.code:
                 raise StoppedEarly(self._stop.code, self._stop.name)
@@ -184,7 +191,7 @@ class Follower:
         self._wire = wire
         self._open_workshop = open_workshop
         self._workshop: Workshop | None = None
-        self._machine = Worker(1, 1)
+        self._machine = Worker(1, 1, 1)
         self._changed = threading.Condition()
         self._errors: deque[BaseException] = deque()
         self._ended = False
@@ -196,7 +203,7 @@ class Follower:
             if isinstance(message, Begin):
                 self._begin(message.job)
             elif isinstance(message, Grant):
-                self._machine.grant(message.chunks)
+                self._machine.grant(message.chunks, message.seconds)
                 self._changed.notify_all()
             elif isinstance(message, GiveBack):
                 self._wire.send(0, self._machine.give_back())
@@ -210,7 +217,7 @@ class Follower:
             self._wire.send(0, Broken(str(error), EXIT_FATAL))
             return
         self._workshop = workshop
-        self._machine = Worker(workshop.bite_weight, workshop.slots)
+        self._machine = Worker(workshop.bite_weight, workshop.file_cost, workshop.slots)
         for number in range(workshop.slots):
             slot = threading.Thread(target=self._slot, args=(workshop,), name=f"slot-{number}", daemon=True)
             self._slots.append(slot)

@@ -31,16 +31,22 @@ class Grant:
     """Chunks for a worker's queue."""
 
     chunks: tuple[Chunk, ...]
+    seconds: tuple[float, ...]  # of a slot, that each of them will take on this rank, as far as rank 0 knows
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """Chunks that are finished, each with its outcome. None when all the news is that a slot has nothing to do."""
+    """Chunks that are finished, each with its outcome.
+
+    None when all the news is that a slot has nothing to do, or what a bite of an unfinished chunk found.
+    """
 
     results: tuple[tuple[int, Outcome], ...]
-    unstarted: int  # the weight that no slot has started yet
+    unstarted: float  # seconds of a slot that nobody has started yet, as rank 0 said
     latest: int  # the number of the last chunk that had come: a later one is on its way, and not in unstarted
     hungry: bool  # a slot has nothing to do
+    more: tuple[Batch, ...] = ()  # work that was found, for anyone to do
+    news: tuple[Any, ...] = ()  # for rank 0's side of the operation
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +59,7 @@ class GaveBack:
     """What a worker returns: by chunk number, the batches it will not do. Empty when all is started."""
 
     parts: tuple[tuple[int, tuple[Batch, ...]], ...]
-    unstarted: int
+    unstarted: float
     latest: int  # as in Done
     hungry: bool
 

@@ -4,58 +4,77 @@ Slots share the queue: an idle slot takes the next bite of a chunk that another 
 rank needs no messages. What no slot has started can be given back, the tail of a running chunk included. A free slot's
 next bite is set aside for it at once and counts as started: else a rank could be asked to give it back before the slot
 woke up, the next rank likewise, and the same work would be passed around.
+
+A bite is a quarter of its chunk, so that a thief can take the rest of one. Rank 0 makes chunks that last about as long
+on a slow rank as on a fast one, so that holds on both: a bite of fixed weight would keep the slots of a rank that is
+ten times slower busy for ten times as long, and nothing of it could be stolen.
 """
 
 from collections import deque
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from hpcp_mpi.stealing.messages import Done, GaveBack
 from hpcp_mpi.vocab.report import Outcome
 from hpcp_mpi.vocab.units import Batch, Chunk
 
+BITES = 4  # in a chunk
+SHORTEST_BITE = 0.05  # seconds; starting a `cp` takes some milliseconds, and a bite may need several
+
 
 @dataclass(slots=True)
 class _Work:
-    """A granted chunk."""
+    """A granted chunk. Loads are in bytes: an entry counts as file_cost bytes."""
 
     number: int
     rest: deque[Batch]  # not started
+    load: int  # of rest
+    bite: float  # the load of a bite
+    pace: float  # seconds of a unit of load, as rank 0 said
     running: int = 0  # bites that slots are at
     outcome: Outcome = field(default_factory=Outcome)
-
-    @property
-    def weight(self) -> int:
-        return sum(batch.weight for batch in self.rest)
 
 
 class Worker:
     """take() and finish() are called by slots, the others by the rank's message loop; one lock guards all."""
 
-    def __init__(self, bite_weight: int, slots: int) -> None:
+    def __init__(self, bite_weight: int, file_cost: int, slots: int) -> None:
+        """bite_weight: the heaviest bite, bytes; file_cost: what an entry counts beside its bytes, bytes."""
         self._bite_weight = bite_weight
+        self._file_cost = file_cost
         self._free = slots  # that nothing is set aside for
         self._ready: deque[tuple[int, list[Batch]]] = deque()  # set aside for slots
         self._latest = 0  # the number of the last chunk that came
         self._told = True  # rank 0 knows whether a slot is free; that all are, Hello has told
         self._chunks: dict[int, _Work] = {}  # in the order they were granted
         self._finished: list[tuple[int, Outcome]] = []
+        self._more: list[Batch] = []  # found, and not told yet
+        self._news: list[Any] = []
 
     @property
-    def unstarted(self) -> int:
-        """The weight that no slot has started."""
-        return sum(work.weight for work in self._chunks.values())
+    def unstarted(self) -> float:
+        """The seconds of a slot that none has started, as rank 0 said."""
+        return sum(work.load * work.pace for work in self._chunks.values())
 
-    def grant(self, chunks: tuple[Chunk, ...]) -> None:
-        """Queue chunks."""
-        for chunk in chunks:
-            self._chunks[chunk.number] = _Work(chunk.number, deque(chunk.batches))
+    def grant(self, chunks: tuple[Chunk, ...], seconds: tuple[float, ...]) -> None:
+        """Queue chunks, which are to take so many seconds each."""
+        for chunk, duration in zip(chunks, seconds, strict=True):
+            load = sum(map(self._load, chunk.batches))
+            bite = load * max(1 / BITES, min(1.0, SHORTEST_BITE / max(duration, SHORTEST_BITE)))
+            pace = duration / max(load, 1)
+            work = _Work(chunk.number, deque(chunk.batches), load, min(bite, self._bite_weight), pace)
+            self._chunks[chunk.number] = work
             self._latest, self._told = chunk.number, False
             self._settle(chunk.number)  # an empty chunk is done at once
         self._set_aside()
 
     def take(self) -> tuple[int, list[Batch]] | None:
-        """Return a slot's next bite: a chunk's number and batches of about a bite's weight; None when there is none."""
+        """Return a slot's next bite: a chunk's number and batches of one kind; None when there is none."""
         return self._ready.popleft() if self._ready else None
+
+    def _load(self, batch: Batch) -> int:
+        return batch.units.entries * self._file_cost + batch.units.amount
 
     def _set_aside(self) -> None:
         for work in self._chunks.values():
@@ -67,19 +86,40 @@ class Worker:
                 return
 
     def _bite(self, work: _Work) -> list[Batch]:
-        kind, target, bite = work.rest[0].kind, self._bite_weight, []
+        """Take a bite off the front: whole batches, in order, so that neighbours stay neighbours."""
+        kind, target = work.rest[0].kind, work.bite
+        bite: list[Batch] = []
         while work.rest and target > 0 and work.rest[0].kind is kind:
             batch = work.rest.popleft()
-            if batch.weight > target and len(batch.units) > 1:
-                # Batches are cut to bites when they are made; this one is heavier only if its sizes were guessed.
-                batch, rest = batch.split(max(1, len(batch.units) * target // batch.weight))
-                work.rest.appendleft(rest)
-            target -= batch.weight
+            load = self._load(batch)
+            if load > target and len(batch.units) > 1:
+                if bite and 2 * target < work.bite:
+                    work.rest.appendleft(batch)
+                    break
+                # In bites at once: to cut one bite off again and again would copy the rest as often.
+                batch, *rest = self._parts(batch, work.bite)
+                work.rest.extendleft(reversed(rest))
+                load = self._load(batch)
+            target -= load
+            work.load -= load
             bite.append(batch)
         return bite
 
+    def _parts(self, batch: Batch, target: float) -> Iterator[Batch]:
+        """Yield batch in parts that reach the target load, but for the last one."""
+        start, load = 0, 0
+        for end, (entries, amount) in enumerate(batch.units.loads(), 1):
+            load += entries * self._file_cost + amount
+            if load >= target or end == len(batch.units):
+                yield replace(batch, units=batch.units[start:end])
+                start, load = end, 0
+
     def finish(self, number: int, outcome: Outcome) -> None:
         """Note that a bite of chunk number is done."""
+        # What was found is told at once: others may be waiting for it, and the rest of the chunk may last.
+        self._more += outcome.more
+        self._news += outcome.news
+        outcome.more, outcome.news = [], []
         work = self._chunks[number]
         work.running -= 1
         work.outcome.add(outcome)
@@ -94,30 +134,46 @@ class Worker:
             self._finished.append((number, work.outcome))
 
     def give_back(self) -> GaveBack:
-        """Return about half of the unstarted weight, the latest first, and forget it."""
-        target = (self.unstarted + 1) // 2
+        """Return about half of the unstarted seconds, the latest first, and forget it."""
+        target = self.unstarted / 2
         parts: list[tuple[int, tuple[Batch, ...]]] = []
         for number in reversed(list(self._chunks)):
             work = self._chunks[number]
             given: list[Batch] = []
             while work.rest and target > 0:
                 batch = work.rest.pop()
-                if batch.weight > target and len(batch.units) > 1:
-                    kept, batch = batch.split(len(batch.units) - max(1, len(batch.units) * target // batch.weight))
+                load = self._load(batch)
+                if load * work.pace > target and len(batch.units) > 1:
+                    kept, batch = self._tail(batch, target / work.pace)
                     if kept.units:
                         work.rest.append(kept)
-                target -= batch.weight
+                    load = self._load(batch)
+                target -= load * work.pace
+                work.load -= load
                 given.append(batch)
             if given:
                 parts.append((number, tuple(reversed(given))))
                 self._settle(number)
         return GaveBack(tuple(parts), self.unstarted, self._latest, self._free > 0)
 
+    def _tail(self, batch: Batch, target: float) -> tuple[Batch, Batch]:
+        """Return batch without its tail, and the tail: as few units as reach the target load."""
+        count = len(batch.units)
+        for entries, amount in reversed(list(batch.units.loads())):
+            count -= 1
+            target -= entries * self._file_cost + amount
+            if target <= 0:
+                break
+        return batch.split(count)
+
     def results(self) -> Done | None:
-        """Return what was finished since the last call, or that a slot got free; None when there is no news."""
+        """Return what was finished or found since the last call, or that a slot got free; None when nothing is new."""
         hungry = self._free > 0
-        if not self._finished and (self._told or not hungry):
+        found = self._more or self._news
+        if not self._finished and not found and (self._told or not hungry):
             return None
         finished, self._finished = self._finished, []
+        more, self._more = self._more, []
+        news, self._news = self._news, []
         self._told = hungry
-        return Done(tuple(finished), self.unstarted, self._latest, hungry)
+        return Done(tuple(finished), self.unstarted, self._latest, hungry, tuple(more), tuple(news))

@@ -10,19 +10,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from hpcp_mpi.plan.backlog import Backlog
+from hpcp_mpi.plan.weights import Weights
 from hpcp_mpi.stealing.messages import GaveBack, GiveBack, Grant, Hello, Message
 from hpcp_mpi.stealing.planner import Planner
 from hpcp_mpi.stealing.worker import Worker
 from hpcp_mpi.vocab.report import Outcome
 from hpcp_mpi.vocab.tally import Tally, one_file
-from hpcp_mpi.vocab.units import Batch, Kind, Unit
+from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 
 Action = Callable[[], None]
 
 
-def batch_of(names: list[int], weights: list[int], kind: Kind = Kind.COPY) -> Batch:
-    units = tuple(Unit(b"%d" % name, weight, one_file(weight)) for name, weight in zip(names, weights, strict=True))
-    return Batch(kind, 0, b"", b"", units)
+def batch_of(names: list[int], sizes: list[int], kind: Kind = Kind.COPY) -> Batch:
+    units = (Unit(b"%d" % name, one_file(size), size) for name, size in zip(names, sizes, strict=True))
+    return Batch(kind, 0, b"", b"", Units.of(units))
 
 
 @dataclass
@@ -44,14 +45,19 @@ class Rank:
 
 
 class Cluster:
-    """Rank 0's planner and workers. arrivals: what the scan will find, one list of batches after the other."""
+    """Rank 0's planner and workers. arrivals: what the scan will find, one list of batches after the other.
+
+    chunk_size: bytes that a chunk is guessed to hold at first
+    """
 
     def __init__(
-        self, slots: list[int], arrivals: list[list[Batch]], chunk_weight: int, bite_weight: int, single: bool = False
+        self, slots: list[int], arrivals: list[list[Batch]], chunk_size: int, bite_size: int, single: bool = False
     ) -> None:
-        self.planner = Planner(Backlog(), chunk_weight, single)
+        weights = Weights(1.0, 10**6, chunk_size)
+        self.planner = Planner(Backlog(weights), weights, 1.0, single)
         self.arrivals = deque(arrivals)
-        self.ranks = [Rank(number, count, Worker(bite_weight, count)) for number, count in enumerate(slots, 1)]
+        self.ranks = [Rank(number, count, Worker(bite_size, 1, count)) for number, count in enumerate(slots, 1)]
+        self.finds: Callable[[list[Unit]], list[Batch]] = lambda units: []  # what a bite finds for others to do
         self.seconds = 1.0  # that a bite takes
         self.asked = 0
         self.empty = 0
@@ -111,7 +117,7 @@ class Cluster:
     def _to_worker(self, rank: Rank) -> None:
         message = rank.inbox.popleft()
         if isinstance(message, Grant):
-            rank.machine.grant(message.chunks)
+            rank.machine.grant(message.chunks, message.seconds)
             rank.stir()
         else:
             assert isinstance(message, GiveBack)
@@ -141,7 +147,7 @@ class Cluster:
         total = Tally()
         for unit in units:
             total = total.plus(unit.tally)
-        rank.machine.finish(number, Outcome(copied=total, seconds=self.seconds))
+        rank.machine.finish(number, Outcome(copied=total, seconds=self.seconds, more=self.finds(units)))
         rank.stir()
 
     # --- what is true of it

@@ -41,8 +41,8 @@ def work(draw: st.DrawFn) -> list[list[Batch]]:
 def clusters(draw: st.DrawFn, single: bool = False) -> Setting:
     arrivals = draw(work())
     slots = draw(st.lists(st.just(1) if single else st.integers(1, 4), min_size=1, max_size=4))
-    chunk_weight = draw(st.sampled_from([1, 20, 100, 1000]))
-    cluster = Cluster(slots, arrivals, chunk_weight, max(1, chunk_weight // 4), single)
+    chunk_size = draw(st.sampled_from([1, 20, 100, 1000]))
+    cluster = Cluster(slots, arrivals, chunk_size, max(1, chunk_size // 4), single)
     cluster.seconds = draw(st.sampled_from([0.0, 0.001, 1.0, 100.0]))
     return cluster, arrivals
 
@@ -98,7 +98,7 @@ def test_shares_add_up_to_what_the_ranks_did(setting: Setting, chance: Random) -
     shares = {share.rank: share for share in cluster.planner.shares}
     for rank in cluster.ranks:
         share = shares[rank.number]
-        assert (share.copied.files, share.copied.bytes) == (len(rank.did), sum(unit.weight for unit in rank.did))
+        assert (share.copied.files, share.copied.bytes) == (len(rank.did), sum(unit.amount for unit in rank.did))
         assert (share.node, share.slots) == (f"node{rank.number}", rank.slots)
         assert share.stolen <= share.chunks
     assert sum(share.chunks for share in shares.values()) == cluster.planner.chunks
@@ -142,12 +142,11 @@ def test_the_number_of_questions_is_bounded_by_the_work(setting: Setting, chance
 
 @MANY
 @given(clusters(single=True), CHANCE)
-def test_single_has_one_slot_of_one_rank_do_everything_in_order(setting: Setting, chance: Random) -> None:
+def test_single_has_one_slot_of_one_rank_do_everything(setting: Setting, chance: Random) -> None:
     cluster, arrivals = setting
     play(cluster, chance)
     assert cluster.ended
-    did = [unit for rank in cluster.ranks for unit in rank.did]
-    assert did == [unit for batches in arrivals for batch in batches for unit in batch.units]
+    assert cluster.executed() == units_of(arrivals)
     assert sum(bool(rank.did) for rank in cluster.ranks) <= 1
     assert [share.slots for share in cluster.planner.shares] == [1]
 
@@ -161,7 +160,7 @@ def test_a_rank_that_comes_last_steals_from_those_that_have_it_all(slots: list[i
         cluster.scans()[0]()
         cluster.settle(lambda count: 0)
     before = sum(rank.machine.unstarted for rank in cluster.ranks)
-    assert before > 32
+    assert before > 32 * 2e-6, "seconds: a unit of one byte is thought to take 2 us"
     late.outbox.append(hello)
     cluster.settle(lambda count: 0)
     assert len(late.running) == late.slots

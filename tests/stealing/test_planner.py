@@ -5,16 +5,18 @@ from __future__ import annotations
 import pytest
 
 from hpcp_mpi.plan.backlog import Backlog
+from hpcp_mpi.plan.weights import FIRST, Weights
 from hpcp_mpi.stealing.messages import Done, GaveBack, GiveBack, Grant, Hello, Leave, Message
-from hpcp_mpi.stealing.planner import FIRST, Planner
+from hpcp_mpi.stealing.planner import Planner
 from hpcp_mpi.vocab.report import Outcome
 from tests.stealing.simulation import batch_of
 
-ALL = 64 * FIRST  # a chunk weight at which 64 units of weight 1 are one chunk
+ALL = 64 * FIRST  # a chunk size at which 64 units of one byte are one of the first chunks
 
 
 def planner_with(*slots: int) -> Planner:
-    planner = Planner(Backlog(), ALL)
+    weights = Weights(1.0, 10**9, ALL)
+    planner = Planner(Backlog(weights), weights, 1.0)
     for rank, count in enumerate(slots, 1):
         planner.receive(rank, Hello(f"node{rank}", count))
     return planner
@@ -30,7 +32,7 @@ def test_a_rank_that_comes_when_all_is_granted_has_the_others_give_back() -> Non
     planner = planner_with(8)
     planner.add([batch_of(list(range(64)), [1] * 64)])
     ((rank, grant),) = sent(planner)
-    assert rank == 1 and isinstance(grant, Grant) and grant.chunks[0].weight == 64
+    assert rank == 1 and isinstance(grant, Grant) and grant.chunks[0].amount == 64
     planner.receive(2, Hello("late", 2))
     assert sent(planner) == [(1, GiveBack())]
 

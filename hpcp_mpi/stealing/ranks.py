@@ -1,0 +1,142 @@
+"""Rule: who is the emptiest and who the fullest is found without looking at all ranks.
+
+With 4,096 ranks a look at each of them takes 0.5 ms, and it was made for every chunk. Ranks are kept in heaps instead.
+A heap is not told when a rank changes: the rank gets a new entry, and old ones are dropped when they come to the top.
+"""
+
+from dataclasses import dataclass, field
+from heapq import heapify, heappop, heappush
+
+from hpcp_mpi.stealing.messages import Done, GaveBack
+from hpcp_mpi.vocab.report import RankShare
+from hpcp_mpi.vocab.units import Kind
+
+QUEUE_DEPTH = 2  # chunks per slot: one to do, and one so that no slot waits for a round trip
+
+_Place = tuple[bool, float, int]  # (not idle, chunks per slot, rank number)
+
+
+@dataclass(slots=True)
+class Out:
+    """A chunk that is granted. What is in it is the worker's: a thousand ranks' chunks would fill rank 0's memory."""
+
+    kind: Kind
+    entries: int
+    amount: int  # bytes
+    seconds: float  # of a slot, that it will take on its rank
+
+
+@dataclass(slots=True)
+class Rank:
+    """A worker as rank 0 knows it."""
+
+    share: RankShare
+    granted: dict[int, Out] = field(default_factory=dict)  # in the order of their numbers
+    unstarted: float = 0.0  # seconds of a slot, as of its last message and what was granted since
+    hungry: bool = False  # a slot has nothing to do, and nothing is on its way to it
+    asked: bool = False  # a GiveBack is on its way
+    slowness: float = 1.0  # seconds that it takes for what takes a second elsewhere
+    known: bool = False  # slowness was measured
+    active: bool = False  # as counted by Ranks
+    place: _Place | None = None  # its entry among those with room
+    stake: float = 0.0  # its entry among the victims
+
+    @property
+    def hunger(self) -> float:
+        """How empty its queue is: chunks per slot. Below 1 a slot may be idle."""
+        return len(self.granted) / self.share.slots
+
+    @property
+    def idle(self) -> bool:
+        """Tell whether a slot has nothing to do. Chunks do not tell: one may keep all slots busy, or just one."""
+        return self.hungry or not self.granted
+
+    def hear(self, message: Done | GaveBack) -> None:
+        """Take note of what it has not started, and add what was granted while its message was on the way."""
+        coming = 0.0
+        for number in reversed(self.granted):
+            if number <= message.latest:
+                break
+            coming += self.granted[number].seconds
+        self.unstarted = message.unstarted + coming
+        self.hungry = message.hungry and not coming
+
+
+class Ranks:
+    """All workers. changed() is called after each change of a rank.
+
+    slots:  of all of them
+    active: ranks that have work
+    asked:  ranks that were asked to give back and have not answered
+    idle:   ranks with a slot that has nothing to do
+    """
+
+    def __init__(self) -> None:
+        self._ranks: dict[int, Rank] = {}
+        self._room: list[_Place] = []
+        self._victims: list[tuple[float, int]] = []  # (-seconds per slot, rank number)
+        self._stale: set[int] = set()  # ranks whose stake may be out of date: heaped only when somebody is asked
+        self.slots = 0
+        self.active = 0
+        self.asked = 0
+        self.idle: set[int] = set()
+
+    def __getitem__(self, number: int) -> Rank:
+        return self._ranks[number]
+
+    def __len__(self) -> int:
+        return len(self._ranks)
+
+    def add(self, share: RankShare) -> None:
+        """Take a new worker."""
+        self._ranks[share.rank] = rank = Rank(share)
+        self.slots += share.slots
+        self.changed(rank)
+
+    def shares(self) -> list[RankShare]:
+        return [self._ranks[number].share for number in sorted(self._ranks)]
+
+    def changed(self, rank: Rank) -> None:
+        """Take note of a rank's change."""
+        number, active, idle, hunger = rank.share.rank, bool(rank.granted), rank.idle, rank.hunger
+        if active is not rank.active:
+            rank.active = active
+            self.active += 1 if active else -1
+        if idle:
+            self.idle.add(number)
+        else:
+            self.idle.discard(number)
+        self._stale.add(number)
+        # The idle first: else a victim with many slots could get back what it gave, and be asked again, for ever.
+        place = (not idle, hunger, number) if hunger < QUEUE_DEPTH else None
+        if place != rank.place:
+            rank.place = place
+            if place is not None:
+                heappush(self._room, place)
+                if len(self._room) > 64 + 4 * len(self._ranks):
+                    self._room = [each.place for each in self._ranks.values() if each.place is not None]
+                    heapify(self._room)
+
+    def emptiest(self) -> Rank | None:
+        """Return who is to get the next chunk; None when all queues are full."""
+        while self._room:
+            rank = self._ranks[self._room[0][2]]
+            if rank.place == self._room[0]:
+                return rank
+            heappop(self._room)
+        return None
+
+    def fullest(self) -> Rank | None:
+        """Return who has most to give back for each of its slots; None when nobody has."""
+        for number in self._stale:
+            rank = self._ranks[number]
+            rank.stake = 0.0 if rank.asked or rank.idle else -rank.unstarted / rank.share.slots
+            if rank.stake:
+                heappush(self._victims, (rank.stake, number))
+        self._stale.clear()
+        while self._victims:
+            stake, number = self._victims[0]
+            if self._ranks[number].stake == stake:
+                return self._ranks[number]
+            heappop(self._victims)
+        return None
