@@ -6,7 +6,8 @@ gets free waits for nobody.
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import Any, Protocol
 
 from hpcp_mpi.cluster.signals import StopRequest
@@ -21,6 +22,7 @@ from hpcp_mpi.vocab.units import Batch
 _FIRST_PAUSE = 0.0002  # seconds
 _LAST_PAUSE = 0.005
 _FULL = 64 << 20  # bytes of memory that the backlog takes at which the feed is held; it goes on at half of them
+_TAKEN = 100  # batches that are taken at once of those that are known
 _LEAVING = 10.0  # seconds a slot has to end after its programs were killed
 
 
@@ -34,25 +36,26 @@ class Feed(Protocol):
     def hold(self, held: bool) -> None: ...
 
 
-class Given:
-    """A feed of work that is known already."""
+class Stream:
+    """A feed of work that is known already; it is taken as it is needed."""
 
-    def __init__(self, batches: list[Batch]) -> None:
-        self._batches = batches
-
-    @property
-    def exhausted(self) -> bool:
-        return not self._batches
+    def __init__(self, batches: Iterable[Batch]) -> None:
+        self._batches = iter(batches)
+        self._held = False
+        self.exhausted = False
 
     def take(self) -> list[Batch]:
-        taken, self._batches = self._batches, []
+        if self._held or self.exhausted:
+            return []
+        taken = list(islice(self._batches, _TAKEN))
+        self.exhausted = not taken
         return taken
 
     def hear(self, news: list[Any]) -> None:
         """Nobody asks."""
 
     def hold(self, held: bool) -> None:
-        """Nothing to hold."""
+        self._held = held
 
 
 class Workshop(Protocol):

@@ -10,9 +10,10 @@ A chunk of one kind can be learnt from, and one `cp` may do much of it.
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import fields
 from heapq import heappop, heappush
 from itertools import compress
+from operator import attrgetter
 from typing import Protocol
 
 from hpcp_mpi.vocab.units import Batch, Chunk, Kind, Units
@@ -24,6 +25,9 @@ BATCH_MEMORY = 400  # bytes of memory that a batch takes beside its units
 
 _BLOCK = 64  # units that are weighed at once, at first
 _NEAR = 0.001  # of a target: nearer to it is reached
+_FIELDS = [each.name for each in fields(Batch)]
+_BEFORE = attrgetter(*_FIELDS[: _FIELDS.index("units")])  # the fields before units, and those after it
+_AFTER = attrgetter(*_FIELDS[_FIELDS.index("units") + 1 :])
 
 
 class Weights(Protocol):
@@ -31,24 +35,28 @@ class Weights(Protocol):
 
     @property
     def chunk_seconds(self) -> float: ...
-    def entry_cost(self, kind: Kind) -> float: ...
-    def byte_cost(self, kind: Kind) -> float: ...
-    def seconds(self, kind: Kind, entries: int, amount: int) -> float: ...
+    def costs(self, kind: Kind) -> tuple[float, float]: ...
     def longest(self, kind: Kind) -> float: ...
 
 
 class _Piece:
     """What is left of a batch: all from unit `at` on. So a batch that is cut a thousand times is copied once."""
 
-    __slots__ = ("amount", "at", "batch", "entries", "memory", "order")
+    __slots__ = ("amount", "at", "batch", "entries", "load", "memory", "order")
 
-    def __init__(self, batch: Batch, memory: int, order: int) -> None:
+    def __init__(self, batch: Batch, memory: int, order: int, load: list[int]) -> None:
         self.batch = batch
         self.at = 0
         self.entries = batch.units.entries
         self.amount = batch.units.amount
         self.memory = memory  # bytes
         self.order = order
+        self.load = load  # of all pieces of its kind: entries, bytes
+
+    def first(self, costs: tuple[float, float]) -> float:
+        """Return the seconds of the next unit."""
+        one = self.batch.units[self.at : self.at + 1]
+        return one.entries * costs[0] + one.amount * costs[1]
 
 
 class Backlog:
@@ -62,8 +70,10 @@ class Backlog:
         self._weights = weights
         self._returned: deque[_Piece] = deque()
         self._lanes: dict[Kind, deque[_Piece]] = {kind: deque() for kind in Kind}
+        self._begin = self._lanes.pop(Kind.BEGIN)
+        self._listing = self._lanes.pop(Kind.LIST)
         self._heavy: list[tuple[float, int, _Piece]] = []  # a heap by -seconds, then by order
-        self._loads: dict[Kind, list[int]] = {}  # entries and bytes
+        self._loads: dict[Kind, list[int]] = {}  # entries, bytes
         self._order = 0
         self._number = 0
         self.units = 0
@@ -74,54 +84,63 @@ class Backlog:
 
     @property
     def weight(self) -> float:
-        """Seconds of a slot that all of it takes."""
-        return sum(self._weights.seconds(kind, *load) for kind, load in self._loads.items() if load[0])
+        """Seconds of a slot that all of it takes, as far as is known by now."""
+        seconds = 0.0
+        for kind, (entries, amount) in self._loads.items():
+            if entries:
+                entry, byte = self._weights.costs(kind)
+                seconds += entries * entry + amount * byte
+        return seconds
 
     def add(self, batches: Iterable[Batch], first: bool = False) -> None:
         """Put batches in. first: what a rank gave back, the oldest work."""
         pieces = []
         for batch in batches:
-            units = batch.units
-            if not len(units):
+            if not len(batch.units):
                 continue
-            self.units += len(units)
-            load = self._loads.setdefault(batch.kind, [0, 0])
-            load[0] += units.entries
-            load[1] += units.amount
             if first:
                 pieces.append(self._piece(batch))
+            elif batch.kind is Kind.BEGIN:
+                self._begin.append(self._piece(batch))
+            elif batch.kind is Kind.LIST:
+                self._listing.append(self._piece(batch))
             else:
                 self._place(batch)
         self._returned.extendleft(reversed(pieces))
 
     def _piece(self, batch: Batch) -> _Piece:
-        names = batch.units.names
-        memory = BATCH_MEMORY + UNIT_MEMORY * len(names) + sum(map(len, names))
+        units = batch.units
+        memory = BATCH_MEMORY + UNIT_MEMORY * len(units.names) + sum(map(len, units.names))
         self.memory += memory
+        self.units += len(units.names)
         self._order += 1
-        return _Piece(batch, memory, self._order)
+        load = self._loads.setdefault(batch.kind, [0, 0])
+        load[0] += units.entries
+        load[1] += units.amount
+        return _Piece(batch, memory, self._order, load)
 
     def _place(self, batch: Batch) -> None:
         """Put a batch where it belongs; heavy units become batches of their own."""
-        weights, kind, units = self._weights, batch.kind, batch.units
-        heavy = weights.chunk_seconds / HEAVY
-        seconds = weights.seconds(kind, units.entries, units.amount)
+        kind, units = batch.kind, batch.units
+        entry, byte = self._weights.costs(kind)
+        heavy = self._weights.chunk_seconds / HEAVY
+        seconds = units.entries * entry + units.amount * byte
         if kind is Kind.RANGE or (len(units) == 1 and seconds > heavy):
             self._push(batch, seconds)
             return
-        if seconds > heavy and len(units) > 1 and kind not in (Kind.LIST, Kind.BEGIN):
-            entry, byte = weights.entry_cost(kind), weights.byte_cost(kind)
-            if units.more is not None or entry + max(units.amounts) * byte > heavy:
-                seconds_of = (entries * entry + amount * byte for entries, amount in units.loads())
-                alone = [at for at, seconds in enumerate(seconds_of) if seconds > heavy]
-                for at in alone:
-                    one = units[at : at + 1]
-                    self._push(replace(batch, units=one), one.entries * entry + one.amount * byte)
-                if len(alone) == len(units):
-                    return
-                if alone:
-                    batch = replace(batch, units=_without(units, alone))
-        self._lanes[kind].append(self._piece(batch))
+        alone: list[int] = []
+        if seconds <= heavy or len(units) == 1:
+            pass
+        elif units.more is not None:
+            alone = [at for at, (count, size) in enumerate(units.loads()) if count * entry + size * byte > heavy]
+        elif entry + max(units.amounts) * byte > heavy:
+            enough = (heavy - entry) / byte
+            alone = [at for at, size in enumerate(units.amounts) if size > enough]
+        for at in alone:
+            one = units[at : at + 1]
+            self._push(_of(batch, one), one.entries * entry + one.amount * byte)
+        if len(alone) < len(units):
+            self._lanes[kind].append(self._piece(_of(batch, _without(units, alone)) if alone else batch))
 
     def _push(self, batch: Batch, seconds: float) -> None:
         piece = self._piece(batch)
@@ -130,20 +149,20 @@ class Backlog:
     def cut(self, target: float) -> Chunk:
         """Return a chunk of about target seconds: at least one unit; of light ones no more than reach the target."""
         taken: list[Batch] = []
-        kind: Kind | None = None
-        left = target
+        kind, costs, left = None, (0.0, 0.0), target
         while self.units:
             piece, remove = self._head()
             if kind is None:
                 kind = piece.batch.kind
+                costs = self._weights.costs(kind)
                 left = target = min(target, self._weights.longest(kind))
-            elif piece.batch.kind is not kind or (remove == self._pop_heavy and self._first(piece) > left):
+            elif piece.batch.kind is not kind or (remove == self._pop_heavy and piece.first(costs) > left):
                 break
-            batch = self._take(piece, left)
+            batch = self._take(piece, left, costs)
             if piece.at == len(piece.batch.units):
                 remove()
             taken.append(batch)
-            left -= self._weights.seconds(kind, batch.units.entries, batch.units.amount)
+            left -= batch.units.entries * costs[0] + batch.units.amount * costs[1]
             if left < target * _NEAR:
                 break
         self._number += 1
@@ -153,48 +172,47 @@ class Backlog:
         """Return the next piece, and what removes it."""
         if self._returned:
             return self._returned[0], self._returned.popleft
-        lanes = self._lanes
-        begin, listing = lanes[Kind.BEGIN], lanes[Kind.LIST]
-        if begin:
-            return begin[0], begin.popleft
-        if listing and self.memory < ROOM:
-            return listing[0], listing.popleft
+        if self._begin:
+            return self._begin[0], self._begin.popleft
+        if self._listing and self.memory < ROOM:
+            return self._listing[0], self._listing.popleft
         if self._heavy:
             return self._heavy[0][2], self._pop_heavy
-        others = [lane for kind, lane in lanes.items() if lane and kind is not Kind.LIST]
-        if others:
-            oldest = min(others, key=lambda lane: lane[0].order)
+        oldest = None
+        for lane in self._lanes.values():
+            if lane and (oldest is None or lane[0].order < oldest[0].order):
+                oldest = lane
+        if oldest is not None:
             return oldest[0], oldest.popleft
-        return listing[-1], listing.pop  # depth first: fewest directories wait at the same time
+        return self._listing[-1], self._listing.pop  # depth first: fewest directories wait at the same time
 
     def _pop_heavy(self) -> None:
         heappop(self._heavy)
 
-    def _first(self, piece: _Piece) -> float:
-        """Return the seconds of the piece's next unit."""
-        one = piece.batch.units[piece.at : piece.at + 1]
-        return self._weights.seconds(piece.batch.kind, one.entries, one.amount)
-
-    def _take(self, piece: _Piece, target: float) -> Batch:
+    def _take(self, piece: _Piece, target: float, costs: tuple[float, float]) -> Batch:
         """Return a batch of the piece's next units: as few as reach target seconds."""
         batch, at = piece.batch, piece.at
-        units, kind = batch.units, batch.kind
-        end = len(units)
-        if self._weights.seconds(kind, piece.entries, piece.amount) > target:
-            end = _reach(units, at, target, self._weights.entry_cost(kind), self._weights.byte_cost(kind))
-        if at or end < len(units):
-            batch = replace(batch, units=units[at:end])
-        memory = piece.memory * (end - at) // (len(units) - at)
+        end = count = len(batch.units)
+        if piece.entries * costs[0] + piece.amount * costs[1] > target:
+            end = _reach(batch.units, at, target, *costs)
+        if at or end < count:
+            batch = _of(batch, batch.units[at:end])
+        memory = piece.memory * (end - at) // (count - at)
+        entries, amount = batch.units.entries, batch.units.amount
         piece.at = end
-        piece.entries -= batch.units.entries
-        piece.amount -= batch.units.amount
+        piece.entries -= entries
+        piece.amount -= amount
         piece.memory -= memory
+        piece.load[0] -= entries
+        piece.load[1] -= amount
         self.memory -= memory
         self.units -= end - at
-        load = self._loads[kind]
-        load[0] -= batch.units.entries
-        load[1] -= batch.units.amount
         return batch
+
+
+def _of(batch: Batch, units: Units) -> Batch:
+    """Return a batch like batch, of other units. dataclasses.replace takes twice as long."""
+    return Batch(*_BEFORE(batch), units, *_AFTER(batch))
 
 
 def _reach(units: Units, at: int, target: float, entry: float, byte: float) -> int:

@@ -16,7 +16,7 @@ FIRST = 64  # the first chunks of a kind are so much lighter than the heaviest
 GROWTH = 8  # a chunk is so many times as long as the longest that was done, at most
 WINDOW = 256  # results of a kind that are remembered
 ENOUGH = 32  # results that are enough for a fit
-REFIT = 128  # results between fits; a fit takes 0.4 ms
+SELDOM = 256  # results between fits at last, at first so many as for the first one; a fit takes 0.4 ms
 TOLERANCE = 0.3  # a result counts the less, the more it is further than this part from what was expected
 PASSES = 5  # of a fit; each knows better than the one before what is odd
 TRUST = 2.0  # what was believed before a fit counts as much as so many results
@@ -29,7 +29,7 @@ Result = tuple[int, int, float]  # entries, bytes, seconds
 class _Fit:
     """What is known of one kind."""
 
-    __slots__ = ("byte", "entry", "fitted", "fresh", "longest", "predicted", "seconds", "window")
+    __slots__ = ("byte", "enough", "entry", "fitted", "fresh", "longest", "predicted", "seconds", "window")
 
     def __init__(self, entry: float, byte: float) -> None:
         self.entry = entry  # seconds for one
@@ -37,6 +37,7 @@ class _Fit:
         self.window: deque[Result] = deque(maxlen=WINDOW)
         self.fitted = False
         self.fresh = 0  # results since the last fit
+        self.enough = ENOUGH  # of them for the next one
         self.seconds = self.predicted = 0.0  # of all results until the first fit; as guessed at first
         self.longest = 0.0  # seconds that a chunk took
 
@@ -60,6 +61,11 @@ class Weights:
     def byte_cost(self, kind: Kind) -> float:
         """Return the seconds that a byte takes."""
         return self._fits[kind].byte
+
+    def costs(self, kind: Kind) -> tuple[float, float]:
+        """Return both, for those who ask often."""
+        fit = self._fits[kind]
+        return fit.entry, fit.byte
 
     def seconds(self, kind: Kind, entries: int, amount: int) -> float:
         """Return the seconds that so many entries with so many bytes take."""
@@ -86,8 +92,8 @@ class Weights:
             fit.longest = seconds
         if not fit.fitted:
             self._scale(fit, entries, amount, seconds)
-        if fit.fresh >= (REFIT if fit.fitted else ENOUGH) and 4 * fit.longest >= self.chunk_seconds:
-            fit.fresh, fit.fitted = 0, True
+        if fit.fresh >= fit.enough and 4 * fit.longest >= self.chunk_seconds:
+            fit.fresh, fit.fitted, fit.enough = 0, True, min(SELDOM, 2 * fit.enough)
             fit.entry, fit.byte = fitted(fit.window, (fit.entry, fit.byte), (LEAST_ENTRY, LEAST_BYTE))
 
     def _scale(self, fit: _Fit, entries: int, amount: int, seconds: float) -> None:

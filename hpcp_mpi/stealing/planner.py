@@ -14,6 +14,7 @@ from hpcp_mpi.vocab.report import Outcome, RankShare
 from hpcp_mpi.vocab.units import Batch, Chunk, Kind
 
 SHORTEST_SECONDS = 0.1  # that a chunk has to take, so that starting it is not the work
+SERVED_SECONDS = 0.0001  # that rank 0 has for each chunk; it needs half of them
 
 
 class Backlog(Protocol):
@@ -155,9 +156,10 @@ class Planner:
 
         Towards the end less and less, so that all ranks end together. A slow rank gets less for the same time.
         """
-        fair = self._backlog.weight / (QUEUE_DEPTH * self._ranks.slots)
-        longest = self._chunk_seconds
-        return max(min(longest, fair), min(longest, SHORTEST_SECONDS)) / rank.slowness
+        slots = self._ranks.slots
+        fair = self._backlog.weight / (QUEUE_DEPTH * slots)
+        shortest = max(SHORTEST_SECONDS, SERVED_SECONDS * slots)
+        return min(self._chunk_seconds, max(shortest, fair)) / rank.slowness
 
     def _grant(self, rank: Rank) -> None:
         chunk = self._backlog.cut(self._target(rank))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import fields
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -188,3 +190,13 @@ def test_a_batch_that_is_cut_many_times_is_not_copied_as_often() -> None:
         chunks += 1
     assert chunks > 4000
     assert copied < 20 * count
+
+
+def test_what_is_cut_is_like_the_batch_in_all_but_its_units() -> None:
+    others: dict[str, Any] = {each.name: each.name for each in fields(Batch) if each.name not in ("kind", "units")}
+    backlog = Backlog(weights())
+    backlog.add([Batch(kind=Kind.COPY, units=Units([b"a", b"b", b"c"], [100, 900, 100]), **others)])
+    for unit in (b"b", b"a", b"c"):
+        (cut,) = backlog.cut(0.01).batches
+        assert cut.units.names == [unit]
+        assert {name: getattr(cut, name) for name in others} == others
