@@ -86,11 +86,11 @@ class RangeCopier:
         self._dest = dest
         self._stopped = stopped
         self._drop_cache = options.drop_cache
-        # Only cp's rules for this: blocks are not shared against the user's will, and zeros have to be looked for.
-        self._by_kernel = options.sparse == "auto" and options.reflink != "never"
-        self._skip_zeros = options.sparse == "always"
-        # As cp does: a file that has all its blocks is not asked for holes.
+        # All as cp does. A file that has all its blocks is not asked for holes; in one that has not, zeros are looked
+        # for too, as many network file systems cannot tell where holes are.
         self._holes = options.sparse != "never" and here.st_blocks * 512 < here.st_size
+        self._skip_zeros = options.sparse == "always" or self._holes
+        self._by_kernel = options.sparse == "auto" and not self._holes and options.reflink != "never"
         self._io_size = options.io_size or min(_CALL, max(_IO_SIZE, here.st_blksize, there.st_blksize))
         self._granule = min(max(there.st_blksize, 512), len(_ZEROS), self._io_size)
         self._memory: mmap.mmap | None = None
@@ -170,8 +170,8 @@ class RangeCopier:
         """Yield the parts of a buffer that are not blocks of zeros."""
         first = None
         for at in range(0, count, self._granule):
-            block = memory[at : min(at + self._granule, count)]
-            if block == _ZEROS[: len(block)]:
+            end = min(at + self._granule, count)
+            if not memory[at] and memory[at:end] == _ZEROS[: end - at]:
                 if first is not None:
                     yield first, at
                 first = None

@@ -8,6 +8,7 @@ Each of them looks the source up anew: if it is another file, or one that was wr
 
 import errno
 import os
+import stat
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 
@@ -19,7 +20,7 @@ from hpcp_mpi.operations.copying import copy, land_unit
 from hpcp_mpi.operations.itemizing import itemize_copies
 from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan.compare import same_time
-from hpcp_mpi.plan.ranges import Begun, RangeDone, RangeFailed
+from hpcp_mpi.plan.ranges import EMPTIED, Begun, RangeDone, RangeFailed
 from hpcp_mpi.vocab.errors import Failure, reason_of
 from hpcp_mpi.vocab.names import shown
 from hpcp_mpi.vocab.report import Outcome
@@ -217,12 +218,15 @@ def _dress(place: Workplace, big: BigFile, source: int, stage: int) -> str:
             raise _Spoilt(f"cannot be opened for reading: {reason_of(error)}") from None
         if changed(big.identity, status):
             raise _Spoilt(CHANGED)
+        there = lstat(big.stage, stage)
+        if there is None or not stat.S_ISREG(there.st_mode):  # cp would make one, empty
+            raise _Spoilt(EMPTIED)
         command = attributes_command(file, stage, big.stage)
         code, stderr = place.commands.run(command, b"/", (file, stage))
         got = lstat(big.stage, stage)
         words = _words(code, stderr) if code else ""
         if got is None:
-            raise _Spoilt("the private directory that it was copied in was emptied meanwhile")
+            raise _Spoilt(EMPTIED)
         if got.st_size != big.size or not same_time(got.st_mtime_ns, big.identity[1], place.job.window_ns):
             # cp writes the mtime it finds: another one than that at first, or none.
             raise _Spoilt(words or CHANGED)

@@ -16,7 +16,7 @@ ALIGNMENT = 4 * MIB
 
 Key = tuple[bytes, bytes]  # (dest_dir, stage)
 
-_EMPTIED = "the private directory that it was copied in was emptied meanwhile"
+EMPTIED = "the private directory that it was copied in was emptied meanwhile"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +103,9 @@ class Ranges:
         if file is None:
             return []
         file.waiting -= count
-        if failed is not None and file.big.spoilt in ("", _EMPTIED):  # the first that says why
+        if failed is not None and file.big.spoilt in ("", EMPTIED):  # the first that says why
             vanished = failed.vanished and bool(failed.reason)
-            file.big = replace(file.big, spoilt=failed.reason or _EMPTIED, vanished=vanished)
+            file.big = replace(file.big, spoilt=failed.reason or EMPTIED, vanished=vanished)
         if file.waiting > 0:
             return []
         del self._files[key]

@@ -140,4 +140,3 @@ def test_news_of_others_and_of_finished_files_is_ignored() -> None:
     assert planner.hear("something else") == []
     assert len(planner.hear(done(batch))) == 1
     assert planner.hear(done(batch)) == [] and planner.idle
-
