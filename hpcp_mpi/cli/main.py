@@ -59,6 +59,7 @@ def _lead(arguments: Sequence[str], wire: Wire, stop: StopRequest) -> int:
     # Imported here, as only rank 0 needs them: a thousand ranks that import are a load for the file system.
     from hpcp_mpi.cli.parser import Request, parse
     from hpcp_mpi.operations.copy import lead_copy
+    from hpcp_mpi.operations.itemizing import SortedItems
     from hpcp_mpi.operations.tools import exclude_lines
 
     request: Request = parse(arguments, exclude_lines)
@@ -72,11 +73,12 @@ def _lead(arguments: Sequence[str], wire: Wire, stop: StopRequest) -> int:
 
     print(_now(), reporting.first_line(request.sources, request.destination, wire.size), file=sys.stderr, flush=True)
     watcher = watcher_for(request.progress_interval)
+    items = SortedItems()
     try:
-        report = lead_copy(wire, request.sources, request.destination, request.options, stop, watcher)
+        report = lead_copy(wire, request.sources, request.destination, request.options, stop, watcher, items)
     finally:
         watcher.close()
-    for line in reporting.item_lines(report):
+    for line in reporting.item_lines(items):
         print(line)
     for line in reporting.problem_lines(report):
         print(line, file=sys.stderr)

@@ -8,7 +8,15 @@ from pathlib import Path
 
 from hpcp_mpi.cli.sizes import parse_size
 from hpcp_mpi.vocab.errors import EXIT_CODES, FatalError, UsageError
-from hpcp_mpi.vocab.options import DEFAULT_CHUNK_FILES, DEFAULT_CHUNK_SIZE, DEFAULT_HASH_SIZE, MIB, CopyOptions
+from hpcp_mpi.vocab.options import (
+    DEFAULT_CHUNK_FILES,
+    DEFAULT_CHUNK_SECONDS,
+    DEFAULT_CHUNK_SIZE,
+    DEFAULT_HASH_SIZE,
+    DEFAULT_SPLIT_SIZE,
+    MIB,
+    CopyOptions,
+)
 
 DEFAULT_INTERVAL = 10.0  # seconds
 
@@ -191,6 +199,44 @@ def _add_work(parser: argparse.ArgumentParser) -> None:
         help=f"so many bytes make a chunk (default {DEFAULT_CHUNK_SIZE // MIB}M)",
     )
     add(
+        "--chunk-seconds",
+        "--chunk_seconds",
+        type=_at_least(0.01),
+        default=DEFAULT_CHUNK_SECONDS,
+        metavar="SECONDS",
+        help="how long a chunk is to keep a job busy, once it is known how long things take (default 2)",
+    )
+    add(
+        "--split-size",
+        "--split_size",
+        type=_amount(parse_size),
+        default=DEFAULT_SPLIT_SIZE,
+        metavar="SIZE",
+        help="copy files of this size and more in ranges of this size, on several ranks at once "
+        f"(default {DEFAULT_SPLIT_SIZE // MIB}M; 0: never)",
+    )
+    add(
+        "--io-size",
+        "--io_size",
+        type=_amount(parse_size),
+        default=0,
+        metavar="SIZE",
+        help="bytes read and written at once of such a range (default: the file system's block size, 4M at least)",
+    )
+    add(
+        "--drop-cache",
+        "--drop_cache",
+        action="store_true",
+        help="forget the pages of such files again, so that the copy does not push out what others use",
+    )
+    add(
+        "-pfl",
+        "--parallel_file_listing",
+        "--parallel-file-listing",
+        action="store_true",
+        help="all ranks list and compare directories, instead of rank 0 alone",
+    )
+    add(
         "--sparse",
         choices=("auto", "always", "never"),
         default="auto",
@@ -242,6 +288,11 @@ def parse(arguments: Sequence[str], exclude_lines: Callable[[bytes], list[bytes]
         single=given.single_thread,
         chunk_size=max(1, given.chunk_size),
         chunk_files=int(given.files_per_job),
+        chunk_seconds=given.chunk_seconds,
+        parallel_listing=given.parallel_file_listing,
+        split_size=given.split_size,
+        io_size=given.io_size,
+        drop_cache=given.drop_cache,
         dry_run=given.dry_run,
         itemize=given.dry_run or given.verbose,
     )

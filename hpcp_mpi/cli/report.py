@@ -15,9 +15,9 @@ from hpcp_mpi.vocab.tally import Tally
 _IN_FULL = 5  # of a kind
 
 
-def item_lines(report: Report) -> Iterable[str]:
-    """Yield what was or would be changed, as rsync -i does, sorted by path."""
-    for change, path, target in sorted(report.outcome.items, key=lambda item: item[1]):
+def item_lines(items: Iterable[tuple[str, bytes, bytes]]) -> Iterable[str]:
+    """Yield what was or would be changed, as rsync -i does. items: (change, path, link target)."""
+    for change, path, target in items:
         arrow = " => " if change.startswith("h") else " -> "
         yield f"{change} {shown(path)}{arrow + shown(target) if target else ''}"
 

@@ -1,5 +1,6 @@
 """Is the content the same? Hashes of files, or of their tails."""
 
+import errno
 import os
 from collections.abc import Callable
 
@@ -7,6 +8,7 @@ import xxhash
 
 from hpcp_mpi.vocab.options import MIB
 
+READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _BLOCK = 4 * MIB
 
 
@@ -27,3 +29,27 @@ def digest(fd: int, size: int, tail: int | None, stopped: Callable[[], bool] = l
         state.update(block)
         at += len(block)
     return state.intdigest()
+
+
+def same_tails(name: bytes, directory: int, other: int, size: int, tail: int) -> bool:
+    """Tell whether a file of size bytes is in two directories the same in its last bytes, and without attributes.
+
+    False also when it cannot be read, or is something else: then a closer look is due.
+    """
+    wanted = min(size, tail)
+    try:
+        mine = os.open(name, READ, dir_fd=directory)
+        try:
+            theirs = os.open(name, READ, dir_fd=other)
+            try:
+                if wanted:
+                    end = os.pread(mine, wanted, size - wanted)
+                    if len(end) != wanted or end != os.pread(theirs, wanted, size - wanted):
+                        return False
+                return not os.listxattr(mine) and not os.listxattr(theirs)
+            finally:
+                os.close(theirs)
+        finally:
+            os.close(mine)
+    except OSError as error:
+        return error.errno == errno.ENOTSUP  # only attributes can be that, and they are looked at last

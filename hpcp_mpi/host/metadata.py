@@ -8,7 +8,7 @@ import errno
 import os
 import stat
 
-from hpcp_mpi.host.dirs import path_of, pinned
+from hpcp_mpi.host.dirs import entered, path_of, pinned
 
 ACL = b"system.posix_acl_"
 # Labels and layouts that belong to a place, not to a file: `cp -a` leaves them too or sets them anew.
@@ -50,6 +50,21 @@ def xattrs_of(parent: int, name: bytes) -> Xattrs:
         except OSError as error:
             if error.errno not in _NONE:
                 raise
+    return found
+
+
+def carriers(directory: int, names: list[bytes]) -> list[bytes]:
+    """Return those names in a directory that have extended attributes, or cannot be asked for them."""
+    found: list[bytes] = []
+    with entered(directory) as path:
+        for name in names:
+            try:
+                if os.listxattr(path + name, follow_symlinks=False):
+                    found.append(name)
+            except OSError as error:
+                if error.errno == errno.ENOTSUP:
+                    return []  # a file system without attributes
+                found.append(name)
     return found
 
 

@@ -26,7 +26,8 @@ class Pool(Generic[T]):
         self._changed = threading.Condition()
         self._tasks: list[T] = []
         self._busy = 0
-        self._threads = 0
+        self._threads = 0  # that were ever started
+        self._alive = 0
         self._held = False
         self._ended = False
         self._watch = CpuWatch()
@@ -37,11 +38,15 @@ class Pool(Generic[T]):
         with self._changed:
             return not self._tasks and not self._busy
 
-    def start(self, tasks: list[T]) -> None:
-        """Begin with tasks."""
-        self._tasks += tasks
-        self._watch.restart()
-        self._grow()
+    def add(self, tasks: list[T]) -> None:
+        """Have tasks done."""
+        if tasks:
+            with self._changed:
+                self._tasks += reversed(tasks)
+                self._changed.notify_all()
+                if not self._alive:
+                    self._watch.restart()
+                    self._grow()
 
     def hold(self, held: bool) -> None:
         """Pause, or go on: what was found already is to be worked on first."""
@@ -59,6 +64,7 @@ class Pool(Generic[T]):
 
     def _grow(self) -> None:
         self._threads += 1
+        self._alive += 1
         threading.Thread(target=self._run, name=f"scan-{self._threads}", daemon=True).start()
 
     def _run(self) -> None:
@@ -68,9 +74,11 @@ class Pool(Generic[T]):
                 with self._changed:
                     self._tasks.extend(reversed(found))
                     self._busy -= 1
-                    self._changed.notify(len(found) if self._tasks else self._threads)
+                    self._changed.notify(len(found) if self._tasks else self._alive)
                     self._consider()
         except BaseException as error:
+            with self._changed:
+                self._alive -= 1
             self.end()
             self._failed(error)
 
@@ -79,6 +87,7 @@ class Pool(Generic[T]):
             while not self._ended and (self._held or not self._tasks) and not self.exhausted:
                 self._changed.wait()
             if self._ended or not self._tasks:
+                self._alive -= 1
                 return None
             self._busy += 1
             return (self._tasks.pop(),)
@@ -87,6 +96,6 @@ class Pool(Generic[T]):
         """Add a thread if there is work for it and the CPU waits."""
         waiting = not self._held and self._watch.waiting()
         # As many again as there are: sixty are reached within a few looks.
-        for _ in range(self._threads if waiting else 0):
-            if self._threads < self._most and len(self._tasks) > 1:
+        for _ in range(self._alive if waiting else 0):
+            if self._alive < self._most and len(self._tasks) > 1:
                 self._grow()

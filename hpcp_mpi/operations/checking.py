@@ -2,12 +2,13 @@
 
 import os
 import stat
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 
 from hpcp_mpi.host import metadata
 from hpcp_mpi.host.commands import Stopped
-from hpcp_mpi.host.hashing import digest
+from hpcp_mpi.host.hashing import READ, digest, same_tails
 from hpcp_mpi.host.listing import lstat
 from hpcp_mpi.operations.accounting import VANISHED
 from hpcp_mpi.operations.itemizing import item
@@ -15,11 +16,12 @@ from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan.compare import NEW, itemize, maybe_identical, metadata_changes
 from hpcp_mpi.vocab.errors import Failure, failure_of, reason_of
 from hpcp_mpi.vocab.names import join
+from hpcp_mpi.vocab.options import MIB
 from hpcp_mpi.vocab.report import Outcome
-from hpcp_mpi.vocab.tally import ONE_DIRECTORY
-from hpcp_mpi.vocab.units import Batch, Kind, Unit
+from hpcp_mpi.vocab.tally import ONE_DIRECTORY, Tally
+from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_LONG = MIB  # tails of this size are hashed, not held
 
 
 def check(place: Workplace, batch: Batch, outcome: Outcome) -> Batch:
@@ -31,18 +33,43 @@ def check(place: Workplace, batch: Batch, outcome: Outcome) -> Batch:
         except OSError as error:
             path = place.source_path(batch)
             outcome.failures.append(failure_of(path, error, "cannot open the directory"))
-            return replace(batch, units=())
+            return replace(batch, units=Units([], []))
         try:
             dest = stack.enter_context(place.dest.at(batch.dest_dir))
         except OSError:
-            return replace(batch, kind=Kind.COPY)  # gone meanwhile: the copy makes it, or says what is wrong
-        for unit in batch.units:
+            return replace(batch, kind=Kind.COPY, equal=False)  # gone: the copy makes it, or tells why not
+        if batch.equal:
+            units: Iterable[Unit] = _doubtful(place, batch, source, dest, outcome)
+        else:
+            units = batch.units
+        for unit in units:
             try:
                 if not _same(place, batch, unit, source, dest, outcome):
                     differing.append(unit)
             except OSError as error:
                 outcome.failures.append(failure_of(place.source_path(batch, unit.name), error))
-    return replace(batch, kind=Kind.COPY, units=tuple(differing))
+    return replace(batch, kind=Kind.COPY, equal=False, units=Units.of(differing))
+
+
+def _doubtful(place: Workplace, batch: Batch, source: int, dest: int, outcome: Outcome) -> Iterator[Unit]:
+    """Yield the units of files that lstat shows as equal and that are not, or need a closer look; count the others."""
+    options, units = place.options, batch.units
+    tail = _LONG if options.full_hash else options.hash_size
+    if tail == 0:
+        doubtful = {*metadata.carriers(source, units.names), *metadata.carriers(dest, units.names)}
+    else:
+        doubtful = set()
+        for name, size in zip(units.names, units.amounts, strict=True):
+            if place.commands.stopped:
+                raise Stopped
+            if min(size, tail) >= _LONG or not same_tails(name, source, dest, size, tail):
+                doubtful.add(name)
+    count, size = len(units), sum(units.amounts)
+    for unit in units if doubtful else ():
+        if unit.name in doubtful:
+            count, size = count - 1, size - unit.tally.bytes
+            yield unit
+    outcome.skipped = outcome.skipped.plus(Tally(files=count, bytes=size))
 
 
 def _same(place: Workplace, batch: Batch, unit: Unit, source: int, dest: int, outcome: Outcome) -> bool:
@@ -107,7 +134,7 @@ def _same_content(place: Workplace, unit: Unit, source: int, dest: int, wanted: 
 
 
 def _digest(place: Workplace, name: bytes, directory: int, size: int) -> int:
-    fd = os.open(name, _READ, dir_fd=directory)
+    fd = os.open(name, READ, dir_fd=directory)
     try:
         tail = None if place.options.full_hash else place.options.hash_size
         return digest(fd, size, tail, lambda: place.commands.stopped)

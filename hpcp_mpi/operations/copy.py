@@ -1,18 +1,26 @@
 """The verb: copy. Rank 0 leads it, every worker has a workshop for it."""
 
+import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Protocol
 
-from hpcp_mpi.cluster.run import Given, Lead, StoppedEarly
+from hpcp_mpi.cluster.run import Feed, Lead, StoppedEarly, Stream
 from hpcp_mpi.cluster.signals import StopRequest
 from hpcp_mpi.cluster.wire import Wire
 from hpcp_mpi.host.commands import Commands, Stopped
 from hpcp_mpi.host.system import allow_open_files, cpus, slots
+from hpcp_mpi.operations.itemizing import SortedItems
+from hpcp_mpi.operations.ranging import abandon
 from hpcp_mpi.operations.working import work
 from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan.backlog import Backlog
+from hpcp_mpi.plan.ending import link_batches, parting_batches, settle_batches
+from hpcp_mpi.plan.listed import TOUCHED, LinkedName, Listed, Settling, SharedName, settling
+from hpcp_mpi.plan.ranges import Ranges
+from hpcp_mpi.plan.weights import Weights
 from hpcp_mpi.stealing.planner import Planner
 from hpcp_mpi.vocab.errors import Failure
 from hpcp_mpi.vocab.job import CopyJob
@@ -23,6 +31,8 @@ from hpcp_mpi.vocab.units import Batch
 
 if TYPE_CHECKING:
     from hpcp_mpi.operations.preparing import Prepared
+
+_MOST_TOUCHED = 10_000  # directories that are remembered before they are put aside
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +77,7 @@ class CopyWorkshop:
         self._place.verify_roots(wire.rank, wire.node)
         self.slots = 1 if job.options.single else slots(job.options.slots, cpus(), wire.mates)
         self.bite_weight = job.options.bite_weight
+        self.file_cost = job.options.file_cost
 
     def work(self, batches: list[Batch]) -> Outcome | None:
         try:
@@ -80,42 +91,95 @@ class CopyWorkshop:
     def stop(self) -> None:
         self._commands.stop()
 
+    def close(self) -> None:
+        """Leave nothing behind."""
+        abandon(self._place, Outcome())
+
+
+class _WithRanges:
+    """A feed, and what follows from its big files: their ranges, and their end."""
+
+    def __init__(self, feed: Feed, split_size: int) -> None:
+        self._feed = feed
+        self._ranges = Ranges(split_size)
+        self._ready: list[Batch] = []
+
+    @property
+    def exhausted(self) -> bool:
+        return self._feed.exhausted and self._ranges.idle and not self._ready
+
+    def take(self) -> list[Batch]:
+        ready, self._ready = self._ready, []
+        return ready + self._feed.take()
+
+    def hear(self, news: list[Any]) -> None:
+        for each in news:
+            if isinstance(each, Listed):
+                self._feed.hear([each])
+            else:
+                self._ready += self._ranges.hear(each)
+
+    def hold(self, held: bool) -> None:
+        self._feed.hold(held)
+
 
 class _Run:
     """Rank 0's: one copy from scan to report."""
 
-    def __init__(self, wire: Wire, prepared: "Prepared", stop: StopRequest, watcher: Watcher) -> None:
+    def __init__(
+        self, wire: Wire, prepared: "Prepared", stop: StopRequest, watcher: Watcher, items: SortedItems | None
+    ) -> None:
         from hpcp_mpi.operations.scanning import Scan
 
         allow_open_files()
         options = prepared.job.options
         self._prepared = prepared
         self._watcher = watcher
+        self._items = items
         self._workers = wire.size - 1
-        self._backlog = Backlog()
-        self._planner = Planner(self._backlog, options.chunk_size, options.single)
-        self._lead = Lead(wire, self._planner, lambda: self._backlog.units, stop, self._watch)
+        weights = Weights(options.chunk_seconds, options.chunk_files, options.chunk_size)
+        self._backlog = Backlog(weights)
+        self._planner = Planner(self._backlog, weights, options.chunk_seconds, options.single)
+        self._lead = Lead(wire, self._planner, lambda: self._backlog.memory, stop, self._watch)
         place = Workplace(prepared.job, Commands(), wire.rank)
-        self._scan = Scan(place, prepared.landings, prepared.merged, prepared.made_root, wire.wake)
+        self._scan = Scan(place, prepared.landings, prepared.made_root, wire.wake, lambda: self._planner.slots)
         self._phase = "copying"
         self._began = time.monotonic()
         self.report = Report()
 
     def run(self) -> None:
         """Do everything. Raises StoppedEarly, FatalError."""
+        options = self._prepared.job.options
         self._lead.begin(self._prepared.job)
         self._scan.start()
         try:
-            self._lead.drive(self._scan)
+            self._drive(self._scan)
+            waiting = self._scan.waiting
+            shared = map(SharedName._make, waiting.shared)
+            self._drive(Stream(parting_batches(shared, options.split_size)))
             self._phase = "linking"
-            self._lead.drive(Given(self._scan.gather.link_batches()))
+            self._drive(Stream(link_batches(map(LinkedName._make, waiting.linked))))
             self._phase = "settling"
-            self._lead.drive(Given(self._scan.gather.settle_batches(self._touched())))
+            self._note_touched()
+            self._settle(map(Settling._make, waiting.settled))
         finally:
             self._scan.end()
 
+    def _drive(self, feed: Feed) -> None:
+        self._lead.drive(_WithRanges(feed, self._prepared.job.options.split_size))
+
+    def _settle(self, records: Iterator[Settling]) -> None:
+        """Settle directories, deepest first."""
+        if os.geteuid() == 0:
+            self._drive(Stream(settle_batches(records)))
+            return
+        # Whoever is not root may lock themselves out of what lies below: level by level.
+        for _, level in groupby(records, key=lambda record: record.height):
+            self._drive(Stream(settle_batches(level)))
+
     def end(self, stopped: int = 0) -> Report:
         """Return the report. stopped: the exit code of an early end."""
+        self._watch()
         report, planner, outcome = self.report, self._planner, self._scan.outcome
         outcome.add(planner.outcome)  # in this order: what the scan could not read explains what failed later
         outcome.failures = list(_first_of_each(outcome.failures))
@@ -131,15 +195,21 @@ class _Run:
         report.stopped = stopped
         return report
 
-    def _touched(self) -> set[tuple[int, bytes, bytes]]:
-        """Return the existing directories that were written to and have a counterpart in the source."""
-        if not self._prepared.job.options.directory_sync:
-            return set()
-        landings = self._prepared.landings
-        touched = self._planner.outcome.touched | self._scan.gather.made_in
-        return {each for each in touched if landings[each[0]].name is None}
+    def _note_touched(self) -> None:
+        """Note the existing directories that were written to and have a counterpart in the source."""
+        touched, self._planner.outcome.touched = self._planner.outcome.touched, set()
+        if self._prepared.job.options.directory_sync:
+            landings = self._prepared.landings
+            self._scan.waiting.settled.add(
+                settling(*each, TOUCHED) for each in touched if landings[each[0]].name is None
+            )
 
     def _watch(self) -> None:
+        if len(self._planner.outcome.touched) > _MOST_TOUCHED:
+            self._note_touched()
+        if self._items is not None and self._planner.outcome.items:
+            self._items.add(self._planner.outcome.items)
+            self._planner.outcome.items = []
         if self._watcher.due():
             self._watcher.show(
                 Status(
@@ -170,15 +240,17 @@ def lead_copy(
     options: CopyOptions,
     stop: StopRequest,
     watcher: Watcher,
+    items: SortedItems | None = None,
 ) -> Report:
     """Copy sources to destination with all workers of the wire; rank 0 calls it, the others follow.
 
+    items: takes what was or would be changed; without it that is in the report.
     Raises FatalError. A signal ends it early: the report's exit code says so.
     """
     # Only rank 0 needs these: what a thousand workers import is a load for the file system.
     from hpcp_mpi.operations.preparing import prepare
 
-    run = _Run(wire, prepare(sources, destination, options), stop, watcher)
+    run = _Run(wire, prepare(sources, destination, options), stop, watcher, items)
     try:
         run.run()
     except StoppedEarly as early:

@@ -3,7 +3,7 @@
 import errno
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
 
 from hpcp_mpi.host import cp
@@ -29,7 +29,9 @@ def copy(place: Workplace, batches: list[Batch], outcome: Outcome) -> None:
         for batch in batches:
             _pretend(place, batch, outcome)
         return
-    few = [batch for batch in batches if len(batch.units) < FEW and all(map(_is_file, batch.units))]
+    few = [
+        batch for batch in batches if len(batch.units) < FEW and (batch.units.plain or all(map(_is_file, batch.units)))
+    ]
     groups = _together(few) if len(few) > 1 else []
     grouped = {id(batch) for group in groups for batch in group}
     alone = [batch for batch in batches if id(batch) not in grouped]
@@ -90,7 +92,7 @@ def _refuse(place: Workplace, batch: Batch, units: Iterable[Unit], reason: str, 
     outcome.failures += [Failure(place.source_path(batch, u.name), reason, attempted=u.tally.bytes) for u in units]
 
 
-def _calls(units: Sequence[Unit]) -> Iterator[list[Unit]]:
+def _calls(units: Iterable[Unit]) -> Iterator[list[Unit]]:
     """Yield units in groups whose names fit in a command line."""
     group: list[Unit] = []
     size = 0

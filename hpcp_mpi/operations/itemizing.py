@@ -2,10 +2,13 @@
 
 import os
 import stat
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from typing import cast
 
 from hpcp_mpi.host.listing import lstat, names_in
 from hpcp_mpi.host.metadata import xattr_letters, xattrs_of
+from hpcp_mpi.host.spill import Spill
 from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan.compare import NEW, itemize, metadata_changes, same_time
 from hpcp_mpi.vocab.names import join
@@ -13,6 +16,20 @@ from hpcp_mpi.vocab.report import Outcome
 from hpcp_mpi.vocab.units import Batch, Unit
 
 Item = tuple[str, bytes, bytes]  # (change, path below the destination root, link target or b"")
+
+
+class SortedItems:
+    """Items, sorted by path; they take little memory, however many they are."""
+
+    def __init__(self) -> None:
+        self._sorted = Spill()
+
+    def add(self, items: Iterable[Item]) -> None:
+        self._sorted.add((path, change, target) for change, path, target in items)
+
+    def __iter__(self) -> Iterator[Item]:
+        for path, change, target in self._sorted:
+            yield cast(Item, (change, path, target))
 
 
 def item(change: str, path: bytes, directory: int, name: bytes, mode: int) -> Item:

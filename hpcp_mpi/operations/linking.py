@@ -13,7 +13,7 @@ from hpcp_mpi.plan.compare import itemize, maybe_identical
 from hpcp_mpi.vocab.errors import Failure, reason_of
 from hpcp_mpi.vocab.names import shown
 from hpcp_mpi.vocab.report import Outcome
-from hpcp_mpi.vocab.units import Batch, Kind, Unit
+from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 
 # No link can be made, but a file can: too many links, other quota or file system, no links at all.
 _COPY_INSTEAD = (errno.EMLINK, errno.EXDEV, errno.EPERM, errno.ENOTSUP)
@@ -102,5 +102,5 @@ def _pretend(place: Workplace, unit: Unit, leader: bytes, wanted: os.stat_result
 def _copy_instead(place: Workplace, batch: Batch, unit: Unit, outcome: Outcome) -> None:
     source_dir, _, source_name = unit.name.rpartition(b"/")
     dest_dir, _, dest_name = unit.target.rpartition(b"/")
-    alone = Unit(source_name, unit.weight, unit.tally, dest_name)
-    copy(place, [Batch(Kind.COPY, batch.source, source_dir, dest_dir, (alone,), over=batch.over)], outcome)
+    alone = Units.of([Unit(source_name, unit.tally, unit.amount, dest_name)])
+    copy(place, [Batch(Kind.COPY, batch.source, source_dir, dest_dir, alone, over=batch.over)], outcome)

@@ -23,7 +23,6 @@ class Prepared:
 
     job: CopyJob
     landings: list[Landing]
-    merged: frozenset[bytes]  # directories, relative to the destination root, that several sources have
     made_root: bool  # the destination root was made just now
 
 
@@ -50,10 +49,11 @@ def prepare(sources: Iterable[bytes], destination: bytes, options: CopyOptions) 
         sources=tuple(root_of(path) for path in source_roots),
         destination=root,
         destination_root=root_of(root) if exists else None,
+        merged=merged,
         window_ns=_window_ns(root, options, token) if exists else 0,
         token=token,
     )
-    return Prepared(job, landings, merged, made)
+    return Prepared(job, landings, made)
 
 
 def _expanded(pattern: bytes) -> list[bytes]:

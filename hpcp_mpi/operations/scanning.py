@@ -1,4 +1,8 @@
-"""Rank 0 lists source and destination side by side; what it finds becomes units as it goes."""
+"""Rank 0 lists source and destination side by side; what it finds becomes units as it goes.
+
+With `parallel_listing` the directories are handed out instead, and only what others leave is listed here: directories
+too big to be held in memory, whose entries come in slices.
+"""
 
 import os
 import stat
@@ -6,31 +10,50 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import replace
 
-from hpcp_mpi.host import metadata
-from hpcp_mpi.host.listing import lstat, names_in, pairs
+from hpcp_mpi.host.listing import Slice, lstat
 from hpcp_mpi.host.pool import Pool
+from hpcp_mpi.host.spill import Spill
+from hpcp_mpi.operations.lister import Lister, Unlisted, gather_for
 from hpcp_mpi.operations.workplace import Workplace
-from hpcp_mpi.plan import excludes
-from hpcp_mpi.plan.classify import Classifier
-from hpcp_mpi.plan.compare import metadata_changes
 from hpcp_mpi.plan.gather import Gather
 from hpcp_mpi.plan.landing import Landing
-from hpcp_mpi.plan.listed import Folder
-from hpcp_mpi.vocab.errors import Failure, failure_of
-from hpcp_mpi.vocab.names import STAGE_PREFIX, below
-from hpcp_mpi.vocab.options import CopyOptions
+from hpcp_mpi.plan.listed import Folder, Listed
+from hpcp_mpi.vocab.errors import Failure
+from hpcp_mpi.vocab.names import below
 from hpcp_mpi.vocab.report import Outcome
-from hpcp_mpi.vocab.units import Batch
+from hpcp_mpi.vocab.tally import Tally
+from hpcp_mpi.vocab.units import Batch, Kind, Units
+
+_AT_ONCE = 4  # directories per slot that others are asked to list
 
 
-def gather_for(options: CopyOptions) -> Gather:
-    """Return the collector that options ask for."""
-    check_size = None if options.full_hash else options.hash_size
-    collapse = options.directory_sync and not options.directory_only
-    return Gather(options.unit_weight, options.file_cost, check_size, collapse)
+class Waiting:
+    """What waits for the end of the run."""
+
+    def __init__(self) -> None:
+        self.settled = Spill()
+        self.linked = Spill()
+        self.shared = Spill()
+
+    def take(self, found: Gather | Listed) -> None:
+        """Take what was found."""
+        for mine, theirs in ((self.settled, found.settled), (self.linked, found.linked), (self.shared, found.shared)):
+            if theirs:
+                mine.add(theirs)
+                theirs.clear()
+
+
+class _Task:
+    """A directory on its way through the pool. Its slices take turns with what they contain."""
+
+    __slots__ = ("failures", "folder", "listings")
+
+    def __init__(self, folder: Folder, lister: Lister) -> None:
+        self.folder = folder
+        self.failures: list[Failure] = []
+        self.listings = lister.listings(folder, self.failures)
 
 
 class Scan:
@@ -43,45 +66,48 @@ class Scan:
         self,
         place: Workplace,
         landings: list[Landing],
-        merged: frozenset[bytes],
         made_root: bool,
         wake: Callable[[], None],
+        slots: Callable[[], int],
     ) -> None:
-        """merged: directories that several sources have. made_root: the destination root was made by this run."""
+        """made_root: the destination root was made by this run. slots: how many there are on all ranks."""
         self.outcome = Outcome()
         self.gather = gather_for(place.options)
+        self.waiting = Waiting()
         self.seconds = 0.0
         self._place = place
         self._landings = landings
-        self._merged = merged  # each is copied entry by entry
         self._made_root = made_root
         self._wake = wake
+        self._slots = slots
         self._lock = threading.Lock()
         self._ready: deque[Batch] = deque()
         self._error: BaseException | None = None
         self._began = time.monotonic()
-        root = place.job.destination_root
-        forbidden: frozenset[tuple[int, int]] = frozenset()
-        if root is not None:
-            status = os.stat(root.path)
-            forbidden = frozenset({(status.st_dev, status.st_ino)})
-        self._classifier = Classifier(
-            place.job.window_ns,
-            place.options.directory_only,
-            excludes.matcher(place.options.excludes),
-            forbidden,
-            self.outcome.remark,
-        )
-        self._pool: Pool[Folder] = Pool(self._list, self._fail, 1 if place.options.single else 64)
+        self._parallel = place.options.parallel_listing
+        self.gather.hand_on = self._parallel
+        self._lister = Lister(place, self.outcome.remark)
+        self._lists: list[Batch] = []  # directories for others to list; the last found go first, as in any walk
+        self._asked = 0  # directories that others were asked to list
+        self._held = False
+        self._pool: Pool[_Task] = Pool(self._step, self._fail, 1 if place.options.single else 64)
 
     def start(self) -> None:
         """Begin to list."""
-        self._pool.start([root for index, landing in enumerate(self._landings) for root in self._root(index, landing)])
+        with self._lock:
+            roots = [root for index, landing in enumerate(self._landings) for root in self._root(index, landing)]
+            if self._parallel:
+                self.gather.hand_over(roots)
+                self.gather.count(Tally(directories=-len(roots)))  # whoever lists them counts them
+                roots = []
+            self._emit()
+        self._pool.add([_Task(root, self._lister) for root in roots])
 
     @property
     def exhausted(self) -> bool:
         # In this order: what the last listing found is ready before the pool is exhausted.
-        done = self._pool.exhausted and not self._ready and self._error is None
+        waiting = self._asked or not self._pool.exhausted or self._lists or self._ready
+        done = not waiting and self._error is None
         if done and not self.seconds:
             self.seconds = time.monotonic() - self._began
         return done
@@ -93,9 +119,30 @@ class Scan:
         taken = []
         while self._ready:
             taken.append(self._ready.popleft())
+        most = _AT_ONCE * max(1, self._slots())
+        while self._lists and self._asked < most and not self._held:
+            batch = self._lists.pop()
+            if len(batch.units) > most - self._asked:
+                rest, batch = batch.split(len(batch.units) - (most - self._asked))
+                self._lists.append(rest)
+            self._asked += len(batch.units)
+            taken.append(batch)
         return taken
 
+    def hear(self, news: list[Listed]) -> None:
+        """Take what others found in directories that they were asked to list."""
+        with self._lock:
+            for found in news:
+                self._asked -= found.done
+                self.gather.count(found.scanned)
+                self.waiting.take(found)
+                self._lists += found.lists
+                for batch in found.huge:
+                    folders = self._lister.folders(self.gather, batch)
+                    self._pool.add([_Task(folder, self._lister) for folder in folders])
+
     def hold(self, held: bool) -> None:
+        self._held = held
         self._pool.hold(held)
 
     def end(self) -> None:
@@ -107,8 +154,13 @@ class Scan:
 
     def _emit(self) -> None:
         """Hand on what gather has; the lock is held."""
+        self.waiting.take(self.gather)
         if self.gather.out:
-            self._ready.extend(self.gather.out)
+            for batch in self.gather.out:
+                if batch.kind is Kind.LIST:
+                    self._lists.append(batch)
+                else:
+                    self._ready.append(batch)
             self.gather.out.clear()
             self._wake()
 
@@ -119,7 +171,7 @@ class Scan:
         if landing.name is None:
             new, over = self._state(landing.dest_dir)
             return [self.gather.root(index, landing.dest_dir, new, over)]
-        folder = self.gather.place(index, landing.dest_dir)
+        folder = self.gather.place(index, b"", landing.dest_dir)
         name = landing.name
         directory = self._place.job.sources[index].path
         status = os.stat(below(directory, name), follow_symlinks=False)
@@ -127,13 +179,11 @@ class Scan:
         if self._place.job.destination_root is not None:
             with self._place.dest.at(b"") as dest:
                 there = lstat(landing.dest_name or name, dest)
-        listing = self._classifier.classify(directory, [(name, status, there)])
-        self.gather.add(folder, listing)
+        self.gather.add(folder, self._lister.listing(directory, Slice(rest=[(name, status, there)])))
         self.gather.close(folder)
         dest_name = landing.dest_name
         if dest_name is not None:
             self.gather.out[:] = [_renamed(batch, dest_name) for batch in self.gather.out]
-        self._emit()
         return []
 
     def _state(self, dest_dir: bytes) -> tuple[bool, bool]:
@@ -141,45 +191,32 @@ class Scan:
         if self._place.job.destination_root is None:
             return True, False
         if not dest_dir:
-            return self._made_root and not self._merged, False
+            return self._made_root and not self._place.job.merged, False
         with self._place.dest.at(b"") as root:
             status = lstat(dest_dir, root)
         directory = status is not None and stat.S_ISDIR(status.st_mode)
         return not directory, status is not None and not directory
 
-    # --- one directory, in a thread of the pool
+    # --- some of a directory, in a thread of the pool
 
-    def _list(self, folder: Folder) -> list[Folder]:
-        """List one directory; return the directories in it."""
-        path = below(self._place.job.sources[folder.source].path, folder.source_dir)
-        children: list[Folder] = []
-        with ExitStack() as stack:
-            names: set[bytes] = set()
-            dest = None
-            try:
-                if not folder.new:
-                    dest = stack.enter_context(self._place.dest.at(folder.dest_dir))
-                    names = names_in(dest)
-            except OSError as error:
-                # What is there is not known, so nothing below is written.
-                self._refuse(folder, Failure(path, f"cannot list its counterpart at the destination: {error.strerror}"))
-                return []
-            try:
-                source = stack.enter_context(self._place.source_tree(folder.source).at(folder.source_dir))
-                if (
-                    dest is not None
-                    and self._place.options.directory_sync
-                    and (folder.dest_dir in self._merged or self._differs(source, dest))
-                ):
-                    folder.settle = True
-                self._take(folder, path, (source, dest, names), children)
-            except OSError as error:
-                self._refuse(folder, failure_of(path, error, "cannot list"))
-                return children
+    def _step(self, task: _Task) -> list[_Task]:
+        """List some of a directory; return the directories found, and last itself if there may be more of it."""
+        folder = task.folder
+        try:
+            listing = next(task.listings, None)
+        except Unlisted as problem:
+            self._refuse(folder, problem.failure)
+            return []
         with self._lock:
-            self.gather.close(folder)
+            self.outcome.failures += task.failures
+            task.failures.clear()
+            if listing is None:
+                self.gather.close(folder)
+                self._emit()
+                return []
+            children = self.gather.add(folder, listing)
             self._emit()
-        return children
+        return [*(_Task(child, self._lister) for child in children), task]
 
     def _refuse(self, folder: Folder, failure: Failure) -> None:
         with self._lock:
@@ -190,31 +227,6 @@ class Scan:
                 self.gather.refuse(folder)
             self._emit()
 
-    def _take(
-        self, folder: Folder, path: bytes, listed: tuple[int, int | None, set[bytes]], children: list[Folder]
-    ) -> None:
-        """Give gather what is in a directory. listed: (source, destination, names there). Raises OSError."""
-        failures: list[Failure] = []
-
-        def failed(name: bytes, error: OSError) -> None:
-            failures.append(failure_of(below(path, name), error))
-
-        sweeps = [name for name in listed[2] if name.startswith(STAGE_PREFIX)]
-        for some in pairs(*listed, failed):
-            listing = self._classifier.classify(path, some)
-            listing.sweeps, sweeps = sweeps, []
-            listing.open = listing.open or bool(failures) or folder.dest_dir in self._merged
-            with self._lock:
-                self.outcome.failures += failures
-                failures.clear()
-                children += self.gather.add(folder, listing)
-                self._emit()
-
-    def _differs(self, source: int, dest: int) -> bool:
-        letters = metadata.xattr_letters(metadata.xattrs_of(source, b"."), metadata.xattrs_of(dest, b"."))
-        place = self._place
-        return bool(metadata_changes(os.fstat(source), os.fstat(dest), place.job.window_ns, place.rights, letters))
-
 
 def _renamed(batch: Batch, dest_name: bytes) -> Batch:
-    return replace(batch, units=tuple(unit._replace(dest_name=dest_name) for unit in batch.units))
+    return replace(batch, units=Units.of(unit._replace(dest_name=dest_name) for unit in batch.units))

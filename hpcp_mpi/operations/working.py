@@ -2,16 +2,19 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from hpcp_mpi.host.stage import sweep
 from hpcp_mpi.operations.checking import check, make, settle
 from hpcp_mpi.operations.copying import copy
+from hpcp_mpi.operations.exploring import explore
 from hpcp_mpi.operations.linking import link
+from hpcp_mpi.operations.ranging import begin, copy_range, finish
 from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.vocab.errors import reason_of
 from hpcp_mpi.vocab.names import join
 from hpcp_mpi.vocab.report import Outcome
-from hpcp_mpi.vocab.units import Batch, Kind
+from hpcp_mpi.vocab.units import Batch, Kind, Units
 
 
 def work(place: Workplace, batches: list[Batch]) -> Outcome:
@@ -20,18 +23,45 @@ def work(place: Workplace, batches: list[Batch]) -> Outcome:
     began = time.monotonic()
     kind = batches[0].kind
     if kind is Kind.CHECK:
-        differing = []
-        for batch in batches:
-            with place.gate:
-                differing.append(check(place, batch, outcome))
-        copy(place, [batch for batch in differing if batch.units], outcome)
+        _check(place, batches, outcome)
     elif kind is Kind.COPY:
         copy(place, batches, outcome)
     else:
         for batch in batches:
             _ONE_BY_ONE[kind](place, batch, outcome)
+    outcome.more = [each for batch in outcome.more for each in _divided(place, batch)]
     outcome.seconds = time.monotonic() - began
     return outcome
+
+
+def _check(place: Workplace, batches: list[Batch], outcome: Outcome) -> None:
+    """Check what may be identical; copy what is not, unless it is so much that others should help."""
+    differing = []
+    for batch in batches:
+        with place.gate:
+            differing.append(check(place, batch, outcome))
+    differing = [batch for batch in differing if len(batch.units)]
+    if sum(batch.amount for batch in differing) > place.options.bite_weight:
+        outcome.more += differing
+    else:
+        copy(place, differing, outcome)
+
+
+def _divided(place: Workplace, batch: Batch) -> list[Batch]:
+    """Return the files of a COPY batch that are copied in ranges as a batch of their own."""
+    size = place.options.split_size
+    if batch.kind is not Kind.COPY or not size or batch.amount < size:
+        return [batch]
+    units = list(batch.units)
+    big = [unit for unit in units if unit.tally.files == 1 == unit.tally.entries and unit.tally.bytes >= size]
+    small = [unit for unit in units if unit not in big]
+    found = replace(batch, kind=Kind.BEGIN, units=Units.of(unit._replace(amount=0) for unit in big))
+    return [each for each in (found, replace(batch, units=Units.of(small))) if len(each.units)]
+
+
+def _list(place: Workplace, batch: Batch, outcome: Outcome) -> None:
+    with place.gate:
+        explore(place, batch, outcome)
 
 
 def _sweep(place: Workplace, batch: Batch, outcome: Outcome) -> None:
@@ -50,6 +80,10 @@ def _sweep(place: Workplace, batch: Batch, outcome: Outcome) -> None:
 
 
 _ONE_BY_ONE: dict[Kind, Callable[[Workplace, Batch, Outcome], None]] = {
+    Kind.LIST: _list,
+    Kind.BEGIN: begin,
+    Kind.RANGE: copy_range,
+    Kind.FINISH: finish,
     Kind.LINK: link,
     Kind.MAKE: make,
     Kind.SETTLE: settle,

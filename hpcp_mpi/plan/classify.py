@@ -16,7 +16,8 @@ class Classifier:
     """Sorts entries into a Listing.
 
     excluded:  tells of an absolute source path; None where nothing is
-    forbidden: inodes (st_dev, st_ino) of directories that are never entered: the destination itself
+    forbidden: tells of (absolute path, inode) whether it is a directory that is never entered: the destination itself
+    device:    what stands for a device number: those differ between the nodes that see one file system
     note:      takes (absolute path, what a reader should know)
     """
 
@@ -25,49 +26,59 @@ class Classifier:
         window_ns: int,
         directory_only: bool,
         excluded: Callable[[bytes], bool] | None,
-        forbidden: frozenset[tuple[int, int]],
+        forbidden: Callable[[bytes, int], bool],
+        device: Callable[[int], int],
         note: Callable[[bytes, str], None],
     ) -> None:
         self._window_ns = window_ns
         self._directory_only = directory_only
         self._excluded = excluded
         self._forbidden = forbidden
+        self._device = device
         self._note = note
 
-    def classify(self, directory: bytes, entries: Iterable[Entry]) -> Listing:
-        """Return entries as a Listing. directory: their absolute path, for excludes and notes."""
-        listing = Listing()
-        plain, excluded = listing.plain, self._excluded
-        for entry in entries:
-            name, status, dest = entry
-            if excluded is not None and excluded(below(directory, name)):
+    @property
+    def plain(self) -> bool:
+        """Tell whether plain files need no rule but their two lstats."""
+        return self._excluded is None and not self._directory_only
+
+    def folders(self, listing: Listing, directory: bytes, found: Iterable[tuple[bytes, int, bool | None]]) -> None:
+        """Add directories to a listing. directory: their parent's absolute path.
+
+        found: (name, inode, what is at the destination: None nothing, False a non-directory)
+        """
+        for name, inode, there in found:
+            path = below(directory, name)
+            if self._excluded is not None and self._excluded(path):
+                listing.open = True
+            elif name.startswith(STAGE_PREFIX):
+                self._skip(listing, path, "left behind by a killed run; not copied")
+            elif self._forbidden(path, inode):
+                self._skip(listing, path, "the destination itself; not copied")
+            else:
+                listing.folders.append((name, not there, there is False))
+
+    def entries(self, listing: Listing, directory: bytes, found: Iterable[Entry]) -> None:
+        """Add what is not a directory to a listing. directory: their absolute path, for excludes and notes."""
+        names, sizes = listing.plain
+        for name, status, dest in found:
+            if self._excluded is not None and self._excluded(below(directory, name)):
                 listing.open = True
             elif name.startswith(STAGE_PREFIX):
                 self._skip(listing, below(directory, name), "left behind by a killed run; not copied")
-            elif stat.S_ISDIR(status.st_mode):
-                self._directory(listing, directory, name, status, dest)
             elif self._directory_only:
                 listing.open = True
             elif stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and dest is None:
-                plain.append((name, status.st_size))
+                names.append(name)
+                sizes.append(status.st_size)
             elif stat.S_ISSOCK(status.st_mode):
                 self._skip(listing, below(directory, name), "a socket; not copied")
             else:
                 self._entry(listing, name, status, dest)
-        return listing
 
     def _skip(self, listing: Listing, path: bytes, why: str) -> None:
         listing.open = True
         self._note(path, why)
-
-    def _directory(
-        self, listing: Listing, directory: bytes, name: bytes, status: os.stat_result, dest: os.stat_result | None
-    ) -> None:
-        if (status.st_dev, status.st_ino) in self._forbidden:
-            self._skip(listing, below(directory, name), "the destination itself; not copied")
-            return
-        new = dest is None or not stat.S_ISDIR(dest.st_mode)
-        listing.folders.append((name, new, new and dest is not None))
 
     def _entry(self, listing: Listing, name: bytes, status: os.stat_result, dest: os.stat_result | None) -> None:
         tally = (
@@ -76,8 +87,8 @@ class Classifier:
             else ONE_LINK if stat.S_ISLNK(status.st_mode) else ONE_SPECIAL
         )  # fmt: skip
         existing = dest is not None and maybe_identical(status, dest, self._window_ns)
-        inode = (status.st_dev, status.st_ino)
-        dest_inode = (dest.st_dev, dest.st_ino) if dest is not None and dest.st_nlink > 1 else None
+        inode = (self._device(status.st_dev), status.st_ino)
+        dest_inode = (self._device(dest.st_dev), dest.st_ino) if dest is not None and dest.st_nlink > 1 else None
         if status.st_nlink > 1:
             listing.linked.append(Linked(name, tally, inode, status.st_nlink, existing, dest_inode))
         elif existing:

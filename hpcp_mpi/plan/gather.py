@@ -3,93 +3,154 @@
 A directory that is missing at the destination is *closed* while it is light: all below it collapses into one unit that
 one `cp` copies at its own speed. It is *opened* (made by us, filled by several units, settled at the end) when it grows
 heavier than a bite, or holds what `cp` must not copy or may not: an excluded entry, a socket, an unreadable directory,
-a path too long for it. Opening a directory opens its parents.
+a path too long for it, a file that is copied in ranges. Opening a directory opens its parents.
 
 Hard links: the first name seen of an inode is its leader and is copied like any file. Later names are followers. `cp`
-keeps links inside one unit, so a follower whose leader is in the same unit needs nothing; any other becomes a LINK,
-made when all leaders are there. A closed directory with a follower of an outside leader is opened before it is emitted.
+keeps links inside one unit, so a follower whose leader is in the same unit needs nothing; any other is recorded, and
+linked when all leaders are there. A closed directory with a follower of an outside leader is opened before it is
+emitted. Whoever sees only a part of a file's names records all of them: `plan.ending` puts the parts together.
 
-Pure: listings in, batches out. Not thread-safe; the scan holds a lock around each call.
+What has to wait for the end of the run is handed out too (`settled`, `linked`, `shared`), so that nothing here grows
+with the tree. Pure: listings in, batches out. Not thread-safe; the scan holds a lock around each call.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
-from hpcp_mpi.plan.listed import Folder, Inode, Linked, Listing
+from hpcp_mpi.plan.bites import bites
+from hpcp_mpi.plan.listed import (
+    DIFFERED,
+    MADE,
+    TOUCHED,
+    Folder,
+    Inode,
+    Leader,
+    Linked,
+    LinkedName,
+    Listing,
+    Settling,
+    SharedName,
+    settling,
+)
 from hpcp_mpi.vocab.names import join
 from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, Tally, one_file
-from hpcp_mpi.vocab.units import Batch, Kind, Unit
+from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 
 MAX_INNER_PATH = 3000  # bytes below a unit's directory; cp works with path strings and fails at PATH_MAX, 4096
 
 _FIRST = 32  # the first batches are so much lighter than later ones: idle workers wait for them
+_MOST_LEADERS = 50_000  # files of which not all names were seen yet; of more, the oldest are given up
+_FEW = 500  # files for which a cp of their own is a waste
+_LIST_ENTRIES = 64  # what a directory is taken for that nobody has listed yet
 
 
 class Gather:
-    """Collects listings into batches. Read and empty `out` after each call.
+    """Collects listings into batches. Read and empty `out`, `settled`, `linked` and `shared` after each call.
 
     limit:      the weight of a unit: closed directories grow no heavier, batches hardly
     file_cost:  what an entry weighs beside its bytes
     check_size: bytes of a file that a check reads at each side; None: all of them
     collapse:   False where no directory may be copied whole (-nds, -do)
+    split_size: files of this size and more are copied in ranges; 0: none
+    hand_on:    directories found are LIST units for anyone, instead of folders of this Gather's
     """
 
-    def __init__(self, limit: int, file_cost: int, check_size: int | None, collapse: bool = True) -> None:
+    def __init__(
+        self, limit: int, file_cost: int, check_size: int | None, collapse: bool = True, split_size: int = 0
+    ) -> None:
         self.limit = limit
         self._enough = max(1, limit // _FIRST)  # weight at which an opened directory emits what it holds
         self.file_cost = file_cost
         self.check_size = check_size
         self.collapse = collapse
+        self.split_size = split_size
+        self.hand_on = False
         self.out: list[Batch] = []
-        self.settle: list[Folder] = []
-        self.made_in: set[tuple[int, bytes, bytes]] = set()  # existing directories in which new ones were made
+        self.settled: list[Settling] = []
+        self.linked: list[LinkedName] = []
+        self.shared: list[SharedName] = []
         self._scanned = [0, 0, 0, 0, 0]  # a Tally that is counted up
-        self._leaders: dict[Inode, tuple[bytes, int]] = {}  # inode: (leader's path, names to come)
-        self._owner: dict[Inode, Inode] = {}  # destination inode: the source inode it is a copy of
-        self._links: dict[tuple[bytes, int], list[Unit]] = {}  # (leader, source): its followers
+        self._leaders: dict[Inode, _Names] = {}
 
     @property
     def scanned(self) -> Tally:
         """Return what was found so far."""
         return Tally(*self._scanned)
 
+    def count(self, tally: Tally) -> None:
+        """Count what was found elsewhere."""
+        for index, number in enumerate(tally):
+            if number:
+                self._scanned[index] += number
+
     def root(self, source: int, dest_dir: bytes, new: bool, over: bool = False) -> Folder:
         """Return the folder of a source root, opened: roots are never one unit."""
-        folder = self.place(source, dest_dir)
+        folder = self.place(source, b"", dest_dir)
         folder.new, folder.settle, folder.over = new, new, over
-        self._count(ONE_DIRECTORY)
+        self.count(ONE_DIRECTORY)
         return folder
 
-    def place(self, source: int, dest_dir: bytes) -> Folder:
+    def place(self, source: int, source_dir: bytes, dest_dir: bytes) -> Folder:
         """Return a folder for single entries: not a directory that is copied itself."""
-        folder = Folder(None, source, b"", dest_dir, b"")
+        folder = Folder(None, source, source_dir, dest_dir, b"")
         folder.opened, folder.new = True, False
         return folder
 
+    def child(self, parent: Folder, name: bytes, new: bool, over: bool) -> Folder:
+        """Return the folder of a directory in parent; it is to be listed and closed."""
+        child = Folder(parent, parent.source, join(parent.source_dir, name), join(parent.dest_dir, name), name)
+        child.new, child.over = new, over or parent.over
+        child.opened = not (new and self.collapse)
+        child.settle = child.opened and new
+        child.weight = self.file_cost
+        parent.children += 1
+        return child
+
     def add(self, folder: Folder, listing: Listing) -> list[Folder]:
         """Take some of folder's entries; return its directories, which are to be listed and closed too."""
-        for name, size in listing.plain:
-            folder.bytes += size
-            folder.weight += size
-            if len(name) > folder.inner:
-                folder.inner = len(name)
-        folder.plain += listing.plain
-        folder.files += len(listing.plain)
-        folder.weight += len(listing.plain) * self.file_cost
-        self._count(Tally(len(listing.plain), 0, 0, 0, sum(size for _, size in listing.plain)))
+        self._take_plain(folder, *listing.plain)
+        if listing.equal[0]:
+            self._take_equal(folder, *listing.equal)
         for name, tally in listing.others:
             self._take(folder, name, tally, False)
         for entry in listing.existing:
-            self._take(folder, entry.name, entry.tally, self._keeps(entry.inode, entry.dest_inode))
+            self._take(folder, entry.name, entry.tally, True)
+            if entry.dest_inode is not None:
+                self._share(folder, entry.name, entry.tally, entry.inode, entry.dest_inode)
         for linked in listing.linked:
             self._take_linked(folder, linked)
         if listing.sweeps:
-            units = tuple(Unit(name, self.file_cost) for name in listing.sweeps)
+            units = Units.of(Unit(name) for name in listing.sweeps)
             self.out.append(Batch(Kind.SWEEP, folder.source, folder.source_dir, folder.dest_dir, units))
-        children = [self._child(folder, *each) for each in listing.folders]
+        self.count(Tally(directories=len(listing.folders)))
+        children = [self.child(folder, *each) for each in listing.folders]
         if listing.open:
             self._open(folder)
         self._relieve(folder)
+        if self.hand_on and children:
+            self.hand_over(children)
+            return []
         return children
+
+    def hand_over(self, folders: Iterable[Folder]) -> None:
+        """Have somebody else list folders that nothing was added to; what they lie in is opened."""
+        groups: dict[tuple[int, bool, bool], list[Unit]] = {}
+        parents: dict[int, Folder] = {}
+        for folder in folders:
+            unit = Unit(folder.source_dir, NOTHING, _LIST_ENTRIES * self.file_cost, folder.dest_dir)
+            groups.setdefault((folder.source, folder.new, folder.over), []).append(unit)
+            if folder.parent is not None:
+                self._open(folder.parent)
+                folder.parent.children -= 1
+                parents[id(folder.parent)] = folder.parent
+        for (source, new, over), units in groups.items():
+            self.out.append(Batch(Kind.LIST, source, b"", b"", Units.of(units), over=over, new=new))
+        for parent in parents.values():
+            self._ascend(parent)
+
+    def give_up(self) -> None:
+        """Record the names of all files of which not all names were seen: somebody else may see the others."""
+        for inode in list(self._leaders):
+            self._record(inode)
 
     def close(self, folder: Folder) -> None:
         """Note that all of folder's entries were added."""
@@ -98,7 +159,7 @@ class Gather:
 
     def forget(self, folder: Folder) -> None:
         """Note that folder is gone: nothing of it was added, and nothing is made in its place."""
-        self._count(Tally(directories=-1))
+        self.count(Tally(directories=-1))
         if folder.parent is not None:
             folder.parent.children -= 1
             self._ascend(folder.parent)
@@ -119,91 +180,105 @@ class Gather:
         self._open(folder)
         self.close(folder)
 
-    def settle_batches(self, touched: Iterable[tuple[int, bytes, bytes]]) -> list[Batch]:
-        """Return the settling of all directories whose metadata is to be written.
-
-        touched: (source, source_dir, dest_dir) of existing ones that were written to.
-        Where several sources merge in one directory, the last source's metadata is what it gets.
-        """
-        wanted = sorted({*touched, *((each.source, each.source_dir, each.dest_dir) for each in self.settle)})
-        last = {dest_dir: (source, source_dir) for source, source_dir, dest_dir in wanted}
-        new = {each.dest_dir for each in self.settle if each.new}
-        differed = {each.dest_dir for each in self.settle}
-        groups: dict[tuple[int, bool], list[Unit]] = {}
-        for dest_dir, (source, source_dir) in last.items():
-            made = ONE_DIRECTORY if dest_dir in new else NOTHING
-            group = groups.setdefault((source, dest_dir not in differed), [])
-            group.append(Unit(source_dir, self.file_cost, made, dest_dir))
-        return [
-            Batch(Kind.SETTLE, source, b"", b"", bite, restore=restore)
-            for (source, restore), units in groups.items()
-            for bite in self._bites(units)
-        ]
-
-    def link_batches(self) -> list[Batch]:
-        """Return the links that are to be made when everything else is copied."""
-        return [
-            Batch(Kind.LINK, source, b"", b"", tuple(units), leader) for (leader, source), units in self._links.items()
-        ]
-
     # --- entries
 
+    def _take_plain(self, folder: Folder, names: list[bytes], sizes: list[int]) -> None:
+        if not names:
+            return
+        total = sum(sizes)
+        self.count(Tally(len(names), 0, 0, 0, total))
+        if self.split_size and max(sizes) >= self.split_size:
+            names, sizes = self._take_out_big(folder, names, sizes)
+            total = sum(sizes)
+        folder.names += names
+        folder.sizes += sizes
+        folder.files += len(names)
+        folder.bytes += total
+        folder.weight += total + len(names) * self.file_cost
+        if names:
+            folder.inner = max(folder.inner, max(map(len, names)))
+
+    def _take_out_big(self, folder: Folder, names: list[bytes], sizes: list[int]) -> tuple[list[bytes], list[int]]:
+        big = [Unit(name, one_file(size)) for name, size in zip(names, sizes) if size >= self.split_size]
+        for unit in big:
+            self._begin(folder, unit)
+        small = [(name, size) for name, size in zip(names, sizes) if size < self.split_size]
+        return [name for name, _ in small], [size for _, size in small]
+
+    def _begin(self, folder: Folder, unit: Unit) -> None:
+        """Have a big file copied in ranges."""
+        self._open(folder)
+        folder.count(unit.tally)
+        folder.emitted = True
+        units = Units.of([unit])
+        self.out.append(Batch(Kind.BEGIN, folder.source, folder.source_dir, folder.dest_dir, units, over=folder.over))
+
+    def _take_equal(self, folder: Folder, names: list[bytes], sizes: list[int]) -> None:
+        self.count(Tally(len(names), 0, 0, 0, sum(sizes)))
+        folder.equal[0].extend(names)
+        folder.equal[1].extend(sizes)
+        most = self.check_size
+        folder.weight += len(names) * self.file_cost
+        folder.weight += 2 * sum(sizes if most is None else (size if size < most else most for size in sizes))
+
     def _take(self, folder: Folder, name: bytes, tally: Tally, check: bool) -> None:
-        self._count(tally)
+        self.count(tally)
+        if check:
+            unit = Unit(name, tally, 2 * self._read(tally.bytes))
+            folder.checks.append(unit)
+        elif self.split_size and tally.bytes >= self.split_size:
+            self._begin(folder, Unit(name, tally))
+            return
+        else:
+            unit = Unit(name, tally, tally.bytes)
+            folder.units.append(unit)
         folder.count(tally)
         folder.inner = max(folder.inner, len(name))
-        if check:
-            read = tally.bytes if self.check_size is None else min(tally.bytes, self.check_size)
-            unit = Unit(name, self.file_cost + 2 * read, tally)
-            folder.checks.append(unit)
-        else:
-            unit = Unit(name, self.file_cost + tally.bytes, tally)
-            folder.units.append(unit)
-        folder.weight += unit.weight
+        folder.weight += unit.amount + self.file_cost
+
+    def _read(self, size: int) -> int:
+        return size if self.check_size is None else min(size, self.check_size)
 
     def _take_linked(self, folder: Folder, entry: Linked) -> None:
-        path = join(folder.dest_dir, entry.name)
+        source_path, path = join(folder.source_dir, entry.name), join(folder.dest_dir, entry.name)
         known = self._leaders.get(entry.inode)
         if known is None:
-            self._leaders[entry.inode] = path, entry.names - 1
-            self._take(folder, entry.name, entry.tally, entry.existing and self._keeps(entry.inode, entry.dest_inode))
+            if len(self._leaders) >= _MOST_LEADERS:
+                self._record(next(iter(self._leaders)))
+            leader = Leader(folder.source, source_path, path)
+            self._leaders[entry.inode] = _Names(leader, entry.names - 1)
+            self._take(folder, entry.name, entry.tally, entry.existing)
+            if entry.existing and entry.dest_inode is not None:
+                self._share(folder, entry.name, entry.tally, entry.inode, entry.dest_inode)
             return
-        leader, to_come = known
-        if to_come == 1:
+        known.followers.append((folder.source, source_path, path))
+        known.to_come -= 1
+        if not known.to_come:
             del self._leaders[entry.inode]
-        else:
-            self._leaders[entry.inode] = leader, to_come - 1
-        unit = Unit(entry.name, self.file_cost, entry.tally._replace(bytes=0))
-        self._count(unit.tally)
+        unit = Unit(entry.name, entry.tally._replace(bytes=0))
+        self.count(unit.tally)
         folder.inner = max(folder.inner, len(entry.name))
         if folder.opened:
-            self._link(folder, unit, leader)
+            self._link(folder, unit, entry.inode, known.leader)
         else:
             folder.count(unit.tally)
-            folder.weight += unit.weight
-            folder.followers.append((unit, leader))
+            folder.weight += self.file_cost
+            folder.followers.append((unit, entry.inode, known.leader))
 
-    def _keeps(self, inode: Inode, dest_inode: Inode | None) -> bool:
-        """Tell whether the destination's inode may stay: not if another source file has it already."""
-        return dest_inode is None or self._owner.setdefault(dest_inode, inode) == inode
+    def _share(self, folder: Folder, name: bytes, tally: Tally, inode: Inode, dest_inode: Inode) -> None:
+        paths = join(folder.source_dir, name), join(folder.dest_dir, name)
+        size = tally.bytes if tally.files else -1
+        self.shared.append(SharedName(dest_inode, inode, folder.source, *paths, size))
 
-    def _link(self, folder: Folder, unit: Unit, leader: bytes) -> None:
-        link = unit._replace(name=join(folder.source_dir, unit.name), dest_name=join(folder.dest_dir, unit.name))
-        self._links.setdefault((leader, folder.source), []).append(link)
+    def _link(self, folder: Folder, unit: Unit, inode: Inode, leader: Leader) -> None:
+        paths = join(folder.source_dir, unit.name), join(folder.dest_dir, unit.name)
+        self.linked.append(LinkedName(inode, folder.source, *paths, leader.target))
 
-    def _child(self, folder: Folder, name: bytes, new: bool, over: bool) -> Folder:
-        child = Folder(folder, folder.source, join(folder.source_dir, name), join(folder.dest_dir, name), name)
-        child.new, child.over = new, over or folder.over
-        child.opened = not (new and self.collapse)
-        child.settle = child.opened and new
-        child.weight = self.file_cost
-        folder.children += 1
-        self._count(ONE_DIRECTORY)
-        return child
-
-    def _count(self, tally: Tally) -> None:
-        for index, count in enumerate(tally):
-            self._scanned[index] += count
+    def _record(self, inode: Inode) -> None:
+        """Record all names seen of a file, and forget it."""
+        names = self._leaders.pop(inode)
+        for source, path, target in ((*names.leader,), *names.followers):
+            self.linked.append(LinkedName(inode, source, path, target, names.leader.target))
 
     # --- directories
 
@@ -221,7 +296,7 @@ class Gather:
         parent = folder.parent
         assert parent is not None
         inside = folder.dest_dir + b"/"
-        leaders = [leader for _, leader in folder.followers]
+        leaders = [leader.target for _, _, leader in folder.followers]
         for child in folder.tentative:
             leaders += child.unresolved
         folder.unresolved = [leader for leader in leaders if not leader.startswith(inside)]
@@ -232,7 +307,7 @@ class Gather:
         if folder.unresolved:
             parent.tentative.append(folder)
         else:
-            parent.units.append(Unit(folder.name, folder.weight, folder.tally))
+            parent.units.append(Unit(folder.name, folder.tally, folder.bytes))
         parent.count(folder.tally)
         parent.weight += folder.weight
         parent.inner = max(parent.inner, len(folder.name) + 1 + folder.inner)
@@ -256,8 +331,8 @@ class Gather:
 
     def _open_one(self, folder: Folder) -> list[Folder]:
         folder.opened = folder.settle = True
-        for unit, leader in folder.followers:
-            self._link(folder, unit, leader)
+        for unit, inode, leader in folder.followers:
+            self._link(folder, unit, inode, leader)
         folder.followers = []
         tentative, folder.tentative = folder.tentative, []
         return tentative
@@ -265,36 +340,46 @@ class Gather:
     def _finish(self, folder: Folder) -> None:
         self._flush(folder)
         if folder.settle:
-            self.settle.append(folder)
+            why = MADE if folder.new else DIFFERED
+            self.settled.append(settling(folder.source, folder.source_dir, folder.dest_dir, why))
         parent = folder.parent
         if folder.new and parent is not None and not parent.new:
-            self.made_in.add((parent.source, parent.source_dir, parent.dest_dir))
+            self.settled.append(settling(parent.source, parent.source_dir, parent.dest_dir, TOUCHED))
         if folder.new and not folder.emitted:
             self._make(folder)
 
     def _make(self, folder: Folder) -> None:
-        unit = Unit(folder.source_dir, self.file_cost, NOTHING, folder.dest_dir)
-        self.out.append(Batch(Kind.MAKE, folder.source, b"", b"", (unit,), over=folder.over))
+        unit = Unit(folder.source_dir, NOTHING, 0, folder.dest_dir)
+        self.out.append(Batch(Kind.MAKE, folder.source, b"", b"", Units.of([unit]), over=folder.over))
 
     def _flush(self, folder: Folder) -> None:
         """Emit what folder holds as batches of about a bite each."""
-        copies = [Unit(name, size + self.file_cost, one_file(size)) for name, size in folder.plain]
-        copies += folder.units
-        folder.emitted = folder.emitted or bool(copies)
-        for kind, units in ((Kind.COPY, copies), (Kind.CHECK, folder.checks)):
-            for bite in self._bites(units):
-                self.out.append(Batch(kind, folder.source, folder.source_dir, folder.dest_dir, bite, over=folder.over))
-        folder.plain, folder.units, folder.checks = [], [], []
+        emitted = len(self.out)
+        copies = Units(folder.names, folder.sizes)
+        if folder.units and len(copies) < _FEW:
+            copies, folder.units = Units.of([*copies, *folder.units]), []  # one cp instead of two
+        self._emit(Kind.COPY, folder, copies)
+        self._emit(Kind.COPY, folder, Units.of(folder.units))
+        folder.emitted = folder.emitted or len(self.out) > emitted
+        names, sizes = folder.equal
+        self._emit(Kind.CHECK, folder, Units(names, sizes, most=self.check_size), equal=True)
+        self._emit(Kind.CHECK, folder, Units.of(folder.checks))
+        folder.names, folder.sizes, folder.units, folder.equal, folder.checks = [], [], [], ([], []), []
         folder.weight = folder.inner = 0
 
-    def _bites(self, units: Iterable[Unit]) -> Iterator[tuple[Unit, ...]]:
-        bite: list[Unit] = []
-        weight = 0
-        for unit in units:
-            bite.append(unit)
-            weight += unit.weight
-            if weight >= self.limit:
-                yield tuple(bite)
-                bite, weight = [], 0
-        if bite:
-            yield tuple(bite)
+    def _emit(self, kind: Kind, folder: Folder, units: Units, equal: bool = False) -> None:
+        for bite in bites(units, self.limit, self.file_cost):
+            self.out.append(
+                Batch(kind, folder.source, folder.source_dir, folder.dest_dir, bite, over=folder.over, equal=equal)
+            )
+
+
+class _Names:
+    """The names seen of a file with several."""
+
+    __slots__ = ("followers", "leader", "to_come")
+
+    def __init__(self, leader: Leader, to_come: int) -> None:
+        self.leader = leader
+        self.to_come = to_come
+        self.followers: list[tuple[int, bytes, bytes]] = []  # (source, path, target)

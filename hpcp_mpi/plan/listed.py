@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from hpcp_mpi.vocab.tally import ONE_DIRECTORY, Tally
-from hpcp_mpi.vocab.units import Unit
+from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, Tally
+from hpcp_mpi.vocab.units import Batch, Unit
 
 Inode = tuple[int, int]  # (st_dev, st_ino)
 
@@ -33,13 +33,58 @@ class Linked(NamedTuple):
 class Listing:
     """Some entries of one directory, in the order the system gave them."""
 
-    plain: list[tuple[bytes, int]] = field(default_factory=list)  # (name, size) of files to copy
+    plain: tuple[list[bytes], list[int]] = field(default_factory=lambda: ([], []))  # (names, sizes) of files to copy
+    equal: tuple[list[bytes], list[int]] = field(default_factory=lambda: ([], []))  # of files equal in all of lstat
     others: list[tuple[bytes, Tally]] = field(default_factory=list)  # links and specials to copy
     existing: list[Existing] = field(default_factory=list)
     linked: list[Linked] = field(default_factory=list)
     folders: list[tuple[bytes, bool, bool]] = field(default_factory=list)  # (name, missing at dest, over a non-dir)
     sweeps: list[bytes] = field(default_factory=list)  # stages of killed runs at the destination
     open: bool = False  # cp must not copy this directory whole
+
+    @property
+    def entries(self) -> int:
+        plain = len(self.plain[0]) + len(self.equal[0])
+        return plain + len(self.others) + len(self.existing) + len(self.linked) + len(self.folders)
+
+
+class Settling(NamedTuple):
+    """A directory whose metadata is to be written when all in it is done. They sort deepest first."""
+
+    height: int  # the negative of how deep it lies
+    dest_dir: bytes
+    source: int
+    source_dir: bytes
+    why: int  # TOUCHED, DIFFERED or MADE
+
+
+TOUCHED, DIFFERED, MADE = range(3)  # its content was changed; its metadata was not equal; it was missing
+
+
+def settling(source: int, source_dir: bytes, dest_dir: bytes, why: int) -> Settling:
+    """Return the record of a directory."""
+    return Settling(-dest_dir.count(b"/") - bool(dest_dir), dest_dir, source, source_dir, why)
+
+
+class LinkedName(NamedTuple):
+    """A name of a file with several. They sort by inode."""
+
+    inode: Inode  # of the source
+    source: int
+    path: bytes  # below the source root
+    target: bytes  # below the destination root
+    leader: bytes  # the name that is copied, or was by whoever found this one; may be target itself
+
+
+class SharedName(NamedTuple):
+    """A name whose file at the destination has several, and that may stay as it is. They sort by that file's inode."""
+
+    dest_inode: Inode
+    inode: Inode  # of the source
+    source: int
+    path: bytes  # below the source root
+    target: bytes
+    size: int  # bytes; -1: not a regular file
 
 
 class Folder:
@@ -52,18 +97,20 @@ class Folder:
         "dest_dir",
         "directories",
         "emitted",
+        "equal",
         "files",
         "followers",
         "inner",
         "links",
         "listed",
         "name",
+        "names",
         "new",
         "opened",
         "over",
         "parent",
-        "plain",
         "settle",
+        "sizes",
         "source",
         "source_dir",
         "specials",
@@ -90,10 +137,12 @@ class Folder:
         self.weight = 0  # of what is held here
         self.files = self.links = self.specials = self.bytes = 0
         self.directories = 1
-        self.plain: list[tuple[bytes, int]] = []
+        self.names: list[bytes] = []  # of plain files to copy
+        self.sizes: list[int] = []  # theirs
+        self.equal: tuple[list[bytes], list[int]] = ([], [])  # files that are equal in all that lstat shows
         self.units: list[Unit] = []
         self.checks: list[Unit] = []
-        self.followers: list[tuple[Unit, bytes]] = []  # (unit, its leader's path)
+        self.followers: list[tuple[Unit, Inode, Leader]] = []
         self.tentative: list[Folder] = []  # finished and closed, with followers of outside leaders
         self.unresolved: list[bytes] = []  # the leaders of those
 
@@ -112,3 +161,24 @@ class Folder:
         self.links += tally.links
         self.specials += tally.specials
         self.bytes += tally.bytes
+
+
+class Leader(NamedTuple):
+    """The first name seen of a file with several."""
+
+    source: int
+    path: bytes  # below the source root
+    target: bytes  # below the destination root
+
+
+@dataclass(slots=True)
+class Listed:
+    """What a rank found in directories that it was asked to list."""
+
+    done: int = 0  # directories that it was asked for
+    scanned: Tally = NOTHING
+    lists: list[Batch] = field(default_factory=list)  # directories that it had no time for
+    huge: list[Batch] = field(default_factory=list)  # those that it cannot hold
+    settled: list[Settling] = field(default_factory=list)
+    linked: list[LinkedName] = field(default_factory=list)
+    shared: list[SharedName] = field(default_factory=list)

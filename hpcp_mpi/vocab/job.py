@@ -22,5 +22,6 @@ class CopyJob:
     sources: tuple[Root, ...]
     destination: bytes  # absolute
     destination_root: Root | None  # None: a dry run to a place that does not exist
+    merged: frozenset[bytes]  # directories, relative to the destination root, that several sources have
     window_ns: int  # mtimes no further apart are equal
     token: str  # unique to the run; part of the names of its stages

@@ -8,6 +8,8 @@ MIB = 1024 * KIB
 DEFAULT_HASH_SIZE = 64 * KIB  # bytes; hpcp's
 DEFAULT_CHUNK_SIZE = 512 * MIB  # bytes of weight
 DEFAULT_CHUNK_FILES = 8000  # so many files weigh a chunk, however small they are
+DEFAULT_CHUNK_SECONDS = 2.0  # of one slot
+DEFAULT_SPLIT_SIZE = 256 * MIB  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,11 @@ class CopyOptions:
     single: bool = False  # one slot of one rank works
     chunk_size: int = DEFAULT_CHUNK_SIZE  # bytes of weight
     chunk_files: int = DEFAULT_CHUNK_FILES
+    chunk_seconds: float = DEFAULT_CHUNK_SECONDS  # that a chunk is to last
+    parallel_listing: bool = False  # all ranks list and compare, not rank 0 alone
+    split_size: int = DEFAULT_SPLIT_SIZE  # bytes; heavier files are copied in ranges of this size. 0: never
+    io_size: int = 0  # bytes read at once of a range; 0: the file system's block size, 4 MiB at least
+    drop_cache: bool = False  # forget the pages of sources that were read for the copy
     dry_run: bool = False
     itemize: bool = False  # say of every entry what was done
 

@@ -12,6 +12,7 @@ from hpcp_mpi.vocab.errors import (
 )
 from hpcp_mpi.vocab.names import shown
 from hpcp_mpi.vocab.tally import NOTHING, Tally
+from hpcp_mpi.vocab.units import Batch
 
 
 @dataclass(slots=True)
@@ -27,6 +28,8 @@ class Outcome:
     items: list[tuple[str, bytes, bytes]] = field(default_factory=list)  # (change, path, link target or b"")
     touched: set[tuple[int, bytes, bytes]] = field(default_factory=set)  # (source, source_dir, dest_dir) written to
     seconds: float = 0.0  # that slots were busy
+    more: list[Batch] = field(default_factory=list)  # work that was found, for anyone to do
+    news: list[Any] = field(default_factory=list)  # for rank 0's side of the operation
 
     def add(self, other: "Outcome") -> None:
         """Add other to this one, in place."""
@@ -39,6 +42,8 @@ class Outcome:
         self.items.extend(other.items)
         self.touched |= other.touched
         self.seconds += other.seconds
+        self.more.extend(other.more)
+        self.news.extend(other.news)
 
     def remark(self, path: bytes, note: str) -> None:
         """Note what is not a failure, but what a reader should know."""

@@ -2,11 +2,16 @@
 
 A unit is what one `cp` argument stands for. A batch holds units of one kind that share a source directory and a
 destination directory. A chunk is what a worker is granted, and its tail what a thief gets.
+
+There may be millions of units on the way, so a batch holds them in columns, and they travel as packed bytes.
 """
 
+from array import array
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import NamedTuple
+from itertools import repeat
+from typing import Any, NamedTuple
 
 from hpcp_mpi.vocab.tally import NOTHING, Tally
 
@@ -15,7 +20,11 @@ class Kind(Enum):
     """What is to be done with a unit."""
 
     COPY = "copy"  # new or known to differ: stage a copy, rename it into place
-    CHECK = "check"  # same type, size and mtime: compare content, then copy or write metadata
+    CHECK = "check"  # may be identical: compare what lstat does not show, then copy or write metadata
+    LIST = "list"  # a directory of the source: list it beside its counterpart, tell rank 0 what was found
+    BEGIN = "begin"  # a big file: make its stage, or share all its blocks at once
+    RANGE = "range"  # a part of a big file; the unit's name is where it begins, in decimal
+    FINISH = "finish"  # a big file whose ranges are all copied: give it its metadata and its name
     LINK = "link"  # another name of an inode that was copied under Batch.leader
     MAKE = "make"  # a directory that nothing is copied to
     SETTLE = "settle"  # a directory's metadata, when all in it is done
@@ -26,13 +35,127 @@ class Unit(NamedTuple):
     """One argument of `cp`: a file, a link, a special file, or a whole new subtree."""
 
     name: bytes  # in Batch.source_dir; what a sweep removes is in Batch.dest_dir
-    weight: int  # bytes, plus what its files cost
-    tally: Tally = NOTHING
+    tally: Tally = NOTHING  # what it holds
+    amount: int = 0  # bytes that have to be read
     dest_name: bytes | None = None  # where it differs from name
 
     @property
     def target(self) -> bytes:
         return self.name if self.dest_name is None else self.dest_name
+
+    @property
+    def entries(self) -> int:
+        """How many entries have to be handled."""
+        return self.tally.entries or 1
+
+
+class Units:
+    """Units in columns. Immutable by convention; iterating makes a Unit of each.
+
+    names:   one per unit
+    amounts: bytes that have to be read of each
+    more:    (tally, dest_name) of each; None where all are plain files, and amounts are their sizes
+    most:    no more bytes than this are read of each; None: all
+    """
+
+    __slots__ = ("amount", "amounts", "entries", "more", "most", "names")
+
+    def __init__(
+        self,
+        names: list[bytes],
+        amounts: list[int],
+        more: "list[tuple[Tally, bytes | None]] | None" = None,
+        most: int | None = None,
+    ) -> None:
+        self.names = names
+        self.amounts = amounts
+        self.more = more
+        self.most = most
+        self.amount = sum(amounts if most is None else (min(amount, most) for amount in amounts))
+        self.entries = len(names) if more is None else sum(tally.entries or 1 for tally, _ in more)
+
+    @classmethod
+    def of(cls, units: Iterable[Unit]) -> "Units":
+        units = list(units)
+        return cls([u.name for u in units], [u.amount for u in units], [(u.tally, u.dest_name) for u in units])
+
+    @property
+    def plain(self) -> bool:
+        """Tell whether all are plain files under their own names."""
+        return self.more is None
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __iter__(self) -> Iterator[Unit]:
+        if self.more is None:
+            return (Unit(name, Tally(1, 0, 0, 0, size), size) for name, size in zip(self.names, self.amounts))
+        return (
+            Unit(name, tally, amount, dest_name)
+            for name, amount, (tally, dest_name) in zip(self.names, self.amounts, self.more)
+        )
+
+    def loads(self) -> Iterator[tuple[int, int]]:
+        """Yield (entries, amount) of each unit."""
+        if self.more is None:
+            most = self.most
+            return zip(repeat(1), self.amounts if most is None else (min(each, most) for each in self.amounts))
+        return ((tally.entries or 1, amount) for amount, (tally, _) in zip(self.amounts, self.more))
+
+    def __getitem__(self, part: slice) -> "Units":
+        return Units(self.names[part], self.amounts[part], self.more and self.more[part], self.most)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Units) and list(self) == list(other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.names))
+
+    def __repr__(self) -> str:
+        return f"Units.of({list(self)!r})"
+
+    def __reduce__(self) -> Any:
+        columns = b"\0".join(self.names), array("q", self.amounts).tobytes(), self._packed_more()
+        return _unpacked, (len(self), *columns, self.most)
+
+    def _packed_more(self) -> tuple[bytes, list[bytes | None] | None] | None:
+        if self.more is None:
+            return None
+        counts = array("q", (count for tally, _ in self.more for count in tally)).tobytes()
+        dest_names = [dest_name for _, dest_name in self.more]
+        return counts, dest_names if any(name is not None for name in dest_names) else None
+
+
+def _unpacked(
+    count: int, names: bytes, amounts: bytes, more: tuple[bytes, list[bytes | None] | None] | None, most: int | None
+) -> Units:
+    """Undo Units.__reduce__. A name holds no NUL."""
+    columns = names.split(b"\0") if count else [], list(_ints(amounts))
+    if more is None:
+        return Units(*columns, most=most)
+    counts = iter(_ints(more[0]))
+    tallies = [Tally(*five) for five in zip(*[counts] * len(Tally._fields))]
+    return Units(*columns, list(zip(tallies, more[1] or repeat(None))), most)
+
+
+def _ints(packed: bytes) -> "array[int]":
+    numbers = array("q")
+    numbers.frombytes(packed)
+    return numbers
+
+
+@dataclass(frozen=True, slots=True)
+class BigFile:
+    """A file that is copied in ranges."""
+
+    name: bytes  # in the batch's source_dir
+    target: bytes  # in its dest_dir
+    size: int  # bytes
+    stage: bytes  # the directory in dest_dir that it is copied in; unique in a run, and the copy's name in there
+    identity: tuple[int, ...]  # what the source's fstat said at first: host.ranges.identity
+    read_ns: int = 0  # the source's atime before it was read
+    spoilt: str = ""  # why it is not to be finished
+    vanished: bool = False  # spoilt: the source was gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,20 +164,36 @@ class Batch:
 
     kind: Kind
     source: int  # which source root, an index
-    source_dir: bytes  # relative to the source root; b"" is the root itself. LINK, MAKE, SETTLE: b"", and the
-    dest_dir: bytes  # relative to the destination root.                    names of units are paths below roots
-    units: tuple[Unit, ...]
+    source_dir: bytes  # relative to the source root; b"" is the root itself. LINK, MAKE, SETTLE, LIST: b"", and
+    dest_dir: bytes  # relative to the destination root.                     the names of units are paths below roots
+    units: Units
     leader: bytes = b""  # LINK: the name to link to, relative to the destination root
     over: bool = False  # a non-directory on the way of dest_dir is to be replaced: the scan saw it there
     restore: bool = False  # SETTLE: the directories were equal; what this run wrote in them changed their times
+    new: bool = False  # LIST: missing at the destination
+    equal: bool = False  # CHECK: files that are equal in all that lstat shows
+    big: BigFile | None = None  # RANGE, FINISH
 
     @property
-    def weight(self) -> int:
-        return sum(unit.weight for unit in self.units)
+    def entries(self) -> int:
+        return self.units.entries
+
+    @property
+    def amount(self) -> int:
+        return self.units.amount
 
     def split(self, count: int) -> tuple["Batch", "Batch"]:
         """Return the batches of the first count units and of the rest."""
         return replace(self, units=self.units[:count]), replace(self, units=self.units[count:])
+
+    def __reduce__(self) -> Any:
+        # Half the bytes and a third of the time of what pickle makes of a dataclass.
+        rest = (self.leader, self.over, self.restore, self.new, self.equal, self.big)
+        return _batch, (self.kind.value, self.source, self.source_dir, self.dest_dir, self.units, *rest)
+
+
+def _batch(kind: str, *rest: Any) -> Batch:
+    return Batch(Kind(kind), *rest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +204,12 @@ class Chunk:
     batches: tuple[Batch, ...]
 
     @property
-    def weight(self) -> int:
-        return sum(batch.weight for batch in self.batches)
+    def entries(self) -> int:
+        return sum(batch.entries for batch in self.batches)
 
     @property
-    def tally(self) -> Tally:
-        total = NOTHING
-        for batch in self.batches:
-            for unit in batch.units:
-                total = total.plus(unit.tally)
-        return total
+    def amount(self) -> int:
+        return sum(batch.amount for batch in self.batches)
 
     def without_tail(self, count: int) -> "Chunk":
         """Return the chunk without its last count units."""

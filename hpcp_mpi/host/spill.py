@@ -1,0 +1,81 @@
+"""Records that wait for the end of a run: held in memory while they are few, else sorted and written to a file.
+
+The file has no name, so nothing is left behind. Records are tuples of what `marshal` can write (bytes, numbers and
+tuples of those), and come back sorted, each once.
+"""
+
+import heapq
+import marshal
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from typing import IO
+
+_MOST = 50_000  # records in memory, some ten megabytes
+_BLOCK = 500  # records that are read back together, for each part of the file that was sorted
+_MOST_RUNS = 64  # parts; with more, reading them together would take as much memory as was saved
+
+Record = tuple[object, ...]
+
+
+class Spill:
+    """A sorted set of records that takes little memory. Not thread-safe."""
+
+    def __init__(self, most: int = _MOST) -> None:
+        self._most = most
+        self._held: set[Record] = set()
+        self._file: IO[bytes] | None = None
+        self._runs: list[list[tuple[int, int]]] = []  # of each sorted part its blocks: (offset, length)
+        self._end = 0
+
+    def add(self, records: Iterable[Record]) -> None:
+        """Add records. Raises OSError when the file cannot be written."""
+        self._held.update(records)
+        if len(self._held) >= self._most:
+            self._write(sorted(self._held))
+            self._held.clear()
+            if len(self._runs) >= _MOST_RUNS:
+                runs, self._runs = self._runs, []
+                self._write(_unique(heapq.merge(*(self._read(run) for run in runs))))
+
+    def __iter__(self) -> Iterator[Record]:
+        """Yield all records, sorted, each once."""
+        held: Iterable[Record] = sorted(self._held)
+        return _unique(heapq.merge(held, *(self._read(run) for run in self._runs)))
+
+    def _write(self, records: Iterable[Record]) -> None:
+        if self._file is None:
+            self._file = tempfile.TemporaryFile(prefix="hpcp-mpi-", buffering=0)  # noqa: SIM115
+        run: list[tuple[int, int]] = []
+        block: list[Record] = []
+        for record in records:
+            block.append(record)
+            if len(block) == _BLOCK:
+                run.append(self._append(block))
+                block = []
+        if block:
+            run.append(self._append(block))
+        self._runs.append(run)
+
+    def _append(self, block: list[Record]) -> tuple[int, int]:
+        assert self._file is not None
+        data = memoryview(marshal.dumps([tuple(record) for record in block]))
+        begin, length = self._end, len(data)
+        while data:
+            written = os.pwrite(self._file.fileno(), data, self._end)
+            self._end += written
+            data = data[written:]
+        return begin, length
+
+    def _read(self, run: list[tuple[int, int]]) -> Iterator[Record]:
+        assert self._file is not None
+        for offset, length in run:
+            yield from marshal.loads(os.pread(self._file.fileno(), length, offset))
+
+
+def _unique(records: Iterable[Record]) -> Iterator[Record]:
+    last = None
+    for record in records:
+        if record != last:
+            yield record
+            last = record

@@ -1,0 +1,134 @@
+"""Listing one directory of the source beside its counterpart: what rank 0's scan and every other rank do alike."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+from hpcp_mpi.host import metadata
+from hpcp_mpi.host.listing import Names, Slice, slices, typed_names
+from hpcp_mpi.operations.workplace import Workplace
+from hpcp_mpi.plan import excludes
+from hpcp_mpi.plan.classify import Classifier
+from hpcp_mpi.plan.compare import metadata_changes
+from hpcp_mpi.plan.gather import Gather
+from hpcp_mpi.plan.listed import Folder, Listing
+from hpcp_mpi.vocab.errors import Failure, failure_of, reason_of
+from hpcp_mpi.vocab.names import below
+from hpcp_mpi.vocab.options import CopyOptions
+from hpcp_mpi.vocab.units import Batch
+
+
+def gather_for(options: CopyOptions) -> Gather:
+    """Return the collector that options ask for."""
+    check_size = None if options.full_hash else options.hash_size
+    collapse = options.directory_sync and not options.directory_only
+    return Gather(options.unit_weight, options.file_cost, check_size, collapse, options.split_size)
+
+
+class Unlisted(Exception):
+    """A directory could not be listed, or not to its end."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure)
+        self.failure = failure
+
+
+class Lister:
+    """Lists directories of a job. Thread-safe; each listing belongs to one thread at a time."""
+
+    def __init__(self, place: Workplace, note: Callable[[bytes, str], None]) -> None:
+        """note: takes (absolute path, what a reader should know)."""
+        self._place = place
+        root = place.job.destination_root
+        status = os.stat(root.path) if root is not None else None
+        self._never = (status.st_dev, status.st_ino) if status is not None else None
+        self._devices = [os.stat(source.path).st_dev for source in place.job.sources]
+        if status is not None:
+            self._devices.append(status.st_dev)
+        self._classifier = Classifier(
+            place.job.window_ns,
+            place.options.directory_only,
+            excludes.matcher(place.options.excludes),
+            self._forbidden,
+            self._device,
+            note,
+        )
+
+    def _forbidden(self, path: bytes, inode: int) -> bool:
+        if self._never is None or inode != self._never[1]:
+            return False
+        try:
+            return os.lstat(path).st_dev == self._never[0]
+        except OSError:
+            return False
+
+    def _device(self, number: int) -> int:
+        """Return what stands for a device on all nodes: which of the roots it is the first to be of."""
+        return self._devices.index(number) if number in self._devices else -number
+
+    def folders(self, gather: Gather, batch: Batch) -> list[Folder]:
+        """Return the folders of the directories in a LIST batch, ready to be listed into gather."""
+        found: list[Folder] = []
+        parents: dict[bytes, Folder] = {}
+        for unit in batch.units:
+            if not unit.name:
+                root = gather.root(batch.source, unit.target, batch.new, batch.over)
+                found.append(root)
+                continue
+            source_dir, _, name = unit.name.rpartition(b"/")
+            parent = parents.get(source_dir)
+            if parent is None:
+                parent = parents[source_dir] = gather.place(batch.source, source_dir, unit.target.rpartition(b"/")[0])
+                parent.over = batch.over
+            found.append(gather.child(parent, name, batch.new, batch.over))
+        for parent in parents.values():
+            parent.listed = True
+        return found
+
+    def listing(self, directory: bytes, some: Slice) -> Listing:
+        """Return entries of a directory, an absolute path, sorted by what is to be done."""
+        listing = Listing(plain=some.fresh, equal=some.equal)
+        self._classifier.folders(listing, directory, some.folders)
+        self._classifier.entries(listing, directory, some.rest)
+        return listing
+
+    def listings(self, folder: Folder, failures: list[Failure]) -> Iterator[Listing]:
+        """Yield the entries of a folder, some thousand at a time. failures gets what cannot be looked at.
+
+        Raises Unlisted.
+        """
+        place = self._place
+        path = below(place.job.sources[folder.source].path, folder.source_dir)
+        with ExitStack() as stack:
+            names: Names | None = {}
+            stages: list[bytes] = []
+            dest = None
+            try:
+                if not folder.new:
+                    dest = stack.enter_context(place.dest.at(folder.dest_dir))
+                    names, stages = typed_names(dest)
+            except OSError as error:
+                # What is there is not known, so nothing below is written.
+                reason = f"cannot list its counterpart at the destination: {reason_of(error)}"
+                raise Unlisted(Failure(path, reason)) from None
+            try:
+                source = stack.enter_context(place.source_tree(folder.source).at(folder.source_dir))
+                merged = folder.dest_dir in place.job.merged
+                if dest is not None and place.options.directory_sync and (merged or self._differs(source, dest)):
+                    folder.settle = True
+
+                def failed(name: bytes, error: OSError) -> None:
+                    failures.append(failure_of(below(path, name), error))
+
+                for some in slices(source, dest, names, self._classifier.plain, failed):
+                    listing = self.listing(path, some)
+                    listing.sweeps, stages = stages, []
+                    listing.open = listing.open or merged or bool(failures)
+                    yield listing
+            except OSError as error:
+                raise Unlisted(failure_of(path, error, "cannot list")) from None
+
+    def _differs(self, source: int, dest: int) -> bool:
+        letters = metadata.xattr_letters(metadata.xattrs_of(source, b"."), metadata.xattrs_of(dest, b"."))
+        place = self._place
+        return bool(metadata_changes(os.fstat(source), os.fstat(dest), place.job.window_ns, place.rights, letters))

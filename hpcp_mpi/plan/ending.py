@@ -1,0 +1,72 @@
+"""What waits for the end of a run, put together from what the scan recorded on its way.
+
+Records come sorted and are not held: a run may have as many as the tree has entries. Those of one directory, or of one
+file, are neighbours.
+"""
+
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+
+from hpcp_mpi.plan.listed import MADE, TOUCHED, LinkedName, Settling, SharedName
+from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, ONE_SPECIAL, one_file
+from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
+
+_TOGETHER = 1000  # units that are handed out as one batch
+
+
+def settle_batches(records: Iterable[Settling]) -> Iterator[Batch]:
+    """Yield the settling of directories, in the order of the records.
+
+    Where several sources merge in one directory, the last source's metadata is what it gets.
+    """
+    groups: dict[tuple[int, bool], list[Unit]] = {}
+    for dest_dir, same in groupby(records, key=lambda record: record.dest_dir):
+        some = list(same)
+        last = max(some, key=lambda record: record.source)
+        why = max(record.why for record in some)
+        group = groups.setdefault((last.source, why == TOUCHED), [])
+        group.append(Unit(last.source_dir, ONE_DIRECTORY if why == MADE else NOTHING, 0, dest_dir))
+        if len(group) == _TOGETHER:
+            yield _settle(last.source, why == TOUCHED, groups.pop((last.source, why == TOUCHED)))
+    for (source, restore), units in groups.items():
+        yield _settle(source, restore, units)
+
+
+def _settle(source: int, restore: bool, units: list[Unit]) -> Batch:
+    return Batch(Kind.SETTLE, source, b"", b"", Units.of(units), restore=restore)
+
+
+def link_batches(records: Iterable[LinkedName]) -> Iterator[Batch]:
+    """Yield the links to make when everything else is copied: one inode's names become names of its leader.
+
+    Whoever saw only some names of a file chose a leader among them: one of those leads all, the others follow.
+    """
+    for _, same in groupby(records, key=lambda record: record.inode):
+        names = {record.target: record for record in same}
+        leaders = {record.leader for record in names.values()}
+        # One that is not recorded itself was seen with all of its names, or last: it is the one to keep.
+        leader = min(leaders, key=lambda target: (target in names, target))
+        names.pop(leader, None)
+        by_source: dict[int, list[Unit]] = {}
+        for record in names.values():
+            # A leader that follows another was counted as a file already.
+            tally = NOTHING if record.target == record.leader else one_file(0)
+            by_source.setdefault(record.source, []).append(Unit(record.path, tally, 0, record.target))
+        for source, units in by_source.items():
+            yield Batch(Kind.LINK, source, b"", b"", Units.of(units), leader)
+
+
+def parting_batches(records: Iterable[SharedName], split_size: int) -> Iterator[Batch]:
+    """Yield the copying of files that are one file at the destination and several in the source."""
+    for _, same in groupby(records, key=lambda record: record.dest_inode):
+        keeps = None
+        for record in same:
+            keeps = keeps or record.inode
+            if record.inode == keeps:
+                continue
+            source_dir, _, name = record.path.rpartition(b"/")
+            dest_dir, _, target = record.target.rpartition(b"/")
+            tally = ONE_SPECIAL if record.size < 0 else one_file(record.size)
+            kind = Kind.BEGIN if 0 < split_size <= record.size else Kind.COPY
+            unit = Unit(name, tally, max(0, record.size) if kind is Kind.COPY else 0, target)
+            yield Batch(kind, record.source, source_dir, dest_dir, Units.of([unit]))
