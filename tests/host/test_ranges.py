@@ -10,9 +10,8 @@ import fcntl
 import json
 import os
 import shutil
-import stat
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +19,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hpcp_mpi.host import ranges, stage
+from hpcp_mpi.host import ranges
 from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.host.ranges import RangeCopier, changed, identity, opened, share_blocks
-from hpcp_mpi.host.stage import SharedStages, sweep
 from hpcp_mpi.vocab.options import CopyOptions
-from tests.support.marks import needs_commands, needs_root
+from tests.support.marks import needs_commands
 
 BLOCK = 4096
 SIZE = 40 * BLOCK + 77
@@ -280,116 +278,3 @@ def test_blocks_are_shared_only_as_the_user_wants(on_tmpfs: Path, monkeypatch: p
         assert asked == []
         assert share_blocks(*ends, CopyOptions())
         assert asked == [(ends[1], ranges._FICLONE, ends[0])]
-
-
-# --- shared stages
-
-notes: list[tuple[bytes, str]] = []
-
-
-def remark(path: bytes, note: str) -> None:
-    notes.append((path, note))
-
-
-@pytest.fixture
-def directory(tmp_path: Path) -> Iterator[int]:
-    notes.clear()
-    fd = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
-    yield fd
-    os.close(fd)
-
-
-def open_files() -> int:
-    return len(os.listdir("/proc/self/fd"))
-
-
-def test_a_shared_stage_is_private_and_lives_until_it_is_removed(directory: int, tmp_path: Path) -> None:
-    before = open_files()
-    mine, theirs = SharedStages("token.1"), SharedStages("token.2")
-    name, made = mine.make(directory, b"where")
-    (path,) = tmp_path.iterdir()
-    assert path.name == os.fsdecode(name) and stat.S_IMODE(path.stat().st_mode) == 0o700
-    assert mine.made() == [(b"where", name)]
-    os.close(made)
-    entered = theirs.enter(directory, name)
-    assert not sweep(directory, name)
-    mine.close()
-    assert not sweep(directory, name)
-    theirs.remove(directory, name, entered, remark)
-    assert list(tmp_path.iterdir()) == [] and notes == [] and open_files() == before
-
-
-def test_a_stage_that_nobody_holds_any_more_is_swept(directory: int, tmp_path: Path) -> None:
-    stages = SharedStages("token")
-    name, made = stages.make(directory, b"")
-    os.close(made)
-    assert not sweep(directory, name)
-    stages.close()
-    assert sweep(directory, name)
-    with pytest.raises(FileNotFoundError):
-        stages.enter(directory, name)
-
-
-def test_only_the_stages_used_last_are_held(directory: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage, "_HELD", 2)
-    before = open_files()
-    stages = SharedStages("token")
-    names = []
-    for _ in range(3):
-        name, made = stages.make(directory, b"")
-        os.close(made)
-        names.append(name)
-        os.close(stages.enter(directory, names[0]))
-    assert open_files() == before + 2
-    assert [sweep(directory, name) for name in names] == [False, True, False]
-    stages.close()
-    assert open_files() == before
-
-
-def test_a_stage_that_is_being_swept_is_not_entered(directory: int, tmp_path: Path) -> None:
-    stages = SharedStages("token")
-    name, made = stages.make(directory, b"")
-    os.close(made)
-    stages.close()
-    sweeper = os.open(tmp_path / os.fsdecode(name), os.O_RDONLY)
-    fcntl.flock(sweeper, fcntl.LOCK_EX)
-    with pytest.raises(OSError, match="another run"):
-        stages.enter(directory, name)
-    os.close(sweeper)
-
-
-def test_without_locks_a_stage_stays_young_while_it_is_used(
-    directory: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(fcntl, "flock", refusing(errno.ENOLCK))
-    stages = SharedStages("token")
-    name, made = stages.make(directory, b"")
-    os.close(made)
-    os.utime(tmp_path / os.fsdecode(name), (1, 1))
-    os.close(stages.enter(directory, name))
-    assert not sweep(directory, name)
-
-
-def test_a_directory_in_place_of_a_stage_is_not_entered(directory: int, tmp_path: Path) -> None:
-    stages = SharedStages("token")
-    name, made = stages.make(directory, b"")
-    os.close(made)
-    path = tmp_path / os.fsdecode(name)
-    path.rename(tmp_path / "aside")
-    path.mkdir(0o755)
-    with pytest.raises(PermissionError):
-        stages.enter(directory, name)
-    path.rmdir()
-    path.symlink_to("aside")
-    with pytest.raises(OSError):
-        stages.enter(directory, name)
-
-
-@needs_root
-def test_another_users_directory_in_place_of_a_stage_is_not_entered(directory: int, tmp_path: Path) -> None:
-    stages = SharedStages("token")
-    name, made = stages.make(directory, b"")
-    os.close(made)
-    os.chown(tmp_path / os.fsdecode(name), 65534, 65534)
-    with pytest.raises(PermissionError):
-        stages.enter(directory, name)
