@@ -5,6 +5,7 @@
 #   make test    style, types and all tests, under MPICH and Open MPI     (ARGS='-k steal' for some of them)
 #   make check   style and types only
 #   make bench   benchmarks                                               (ARGS=... goes to tests.bench)
+#   make simulate  planner and workers on up to 4,096 simulated ranks     (ARGS=... goes to tests.simulate)
 #   make clean   remove what the targets above made here
 
 RANKS ?= 4
@@ -13,7 +14,7 @@ DST ?=
 ARGS ?=
 export SRC DST RANKS KEEP
 
-.PHONY: demo test check bench clean packages
+.PHONY: demo test check bench simulate clean packages
 
 demo: .venv/.ready
 	@sh tests/demo.sh
@@ -30,6 +31,9 @@ check: .venv/.ready-test
 
 bench: .venv/.ready-test
 	.venv/bin/python -m tests.bench $(ARGS)
+
+simulate: .venv/.ready-test
+	.venv/bin/python -m tests.simulate $(ARGS)
 
 clean:
 	rm -rf .venv .venv-openmpi .venv-hpcp build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

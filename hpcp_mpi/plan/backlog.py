@@ -8,11 +8,13 @@ through limited memory.
 A chunk of one kind can be learnt from, and one `cp` may do much of it.
 """
 
+from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
+from functools import partial
 from heapq import heappop, heappush
-from itertools import compress
+from itertools import accumulate, compress
 from operator import attrgetter
 from typing import Protocol
 
@@ -23,7 +25,7 @@ ROOM = 32 << 20  # bytes of memory below which directories are listed before any
 UNIT_MEMORY = 100  # bytes of memory that a unit takes beside its name
 BATCH_MEMORY = 400  # bytes of memory that a batch takes beside its units
 
-_BLOCK = 64  # units that are weighed at once, at first
+_BLOCK = 16  # units that are weighed at once, at least
 _NEAR = 0.001  # of a target: nearer to it is reached
 _FIELDS = [each.name for each in fields(Batch)]
 _BEFORE = attrgetter(*_FIELDS[: _FIELDS.index("units")])  # the fields before units, and those after it
@@ -193,8 +195,9 @@ class Backlog:
         """Return a batch of the piece's next units: as few as reach target seconds."""
         batch, at = piece.batch, piece.at
         end = count = len(batch.units)
-        if piece.entries * costs[0] + piece.amount * costs[1] > target:
-            end = _reach(batch.units, at, target, *costs)
+        seconds = piece.entries * costs[0] + piece.amount * costs[1]
+        if seconds > target:
+            end = _reach(batch.units, at, target, costs, int(1.25 * (count - at) * target / seconds))
         if at or end < count:
             batch = _of(batch, batch.units[at:end])
         memory = piece.memory * (end - at) // (count - at)
@@ -212,30 +215,31 @@ class Backlog:
 
 def _of(batch: Batch, units: Units) -> Batch:
     """Return a batch like batch, of other units. dataclasses.replace takes twice as long."""
-    return Batch(*_BEFORE(batch), units, *_AFTER(batch))
+    make: Callable[..., Batch] = Batch
+    return make(*_BEFORE(batch), units, *_AFTER(batch))
 
 
-def _reach(units: Units, at: int, target: float, entry: float, byte: float) -> int:
-    """Return where the units from `at` on reach target seconds, when an entry and a byte cost so much.
-
-    Whole blocks are summed, 15 ns a unit; only in the one that reaches the target the units are looked at.
-    """
-    block, growth = _BLOCK, 2
+def _reach(units: Units, at: int, target: float, costs: tuple[float, float], likely: int) -> int:
+    """Return where the units from `at` on reach target seconds; likely: how many it may take."""
+    entry, byte = costs
+    block = max(_BLOCK, likely)
     while at < len(units):
-        part = units[at : at + block]
-        seconds = part.entries * entry + part.amount * byte
-        if seconds >= target and len(part) > _BLOCK:
-            block, growth = len(part) // 2, 1
-            continue
-        if seconds >= target:
-            for count, (entries, amount) in enumerate(part.loads(), 1):
-                target -= entries * entry + amount * byte
-                if target <= 0:
-                    return at + count
-        target -= seconds
-        at += len(part)
-        block *= growth
-    return len(units)
+        stop = min(at + block, len(units))
+        amounts = list(accumulate(units.amounts[at:stop]))
+        counts: Sequence[int] = range(1, stop - at + 1)
+        if units.more is not None:
+            counts = list(accumulate(tally.entries or 1 for tally, _ in units.more[at:stop]))
+        seconds = partial(_seconds, counts, amounts, entry, byte)
+        if seconds(stop - at - 1) >= target:
+            return at + 1 + bisect_left(range(stop - at), target, key=seconds)
+        target -= seconds(stop - at - 1)
+        at = stop
+        block *= 2
+    return at
+
+
+def _seconds(counts: Sequence[int], amounts: Sequence[int], entry: float, byte: float, at: int) -> float:
+    return counts[at] * entry + amounts[at] * byte
 
 
 def _without(units: Units, left_out: list[int]) -> Units:

@@ -66,6 +66,11 @@ class Planner:
         return self._ranks.shares()
 
     @property
+    def slots(self) -> int:
+        """How many slots all ranks have that have said so by now."""
+        return self._ranks.slots
+
+    @property
     def active(self) -> int:
         """How many ranks have work."""
         return self._ranks.active

@@ -1,0 +1,70 @@
+"""Small simulations: all is done once, ranks end together, and slow ranks do not hold up the others."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.simulate.__main__ import COLUMNS, chosen, line, targets
+from tests.simulate.engine import Result, Simulation
+from tests.simulate.scenarios import CHUNK_SECONDS, Scenario, equal, giant, pareto, scenarios
+
+
+def result_of(scenario: Scenario, feed_rate: float | None = None) -> Result:
+    return Simulation(scenario, feed_rate).run()
+
+
+@pytest.mark.parametrize("at", range(len(scenarios(4))), ids=[scenario.name for scenario in scenarios(4)])
+def test_ranks_end_together_soon_after_the_ideal(at: int) -> None:
+    result = result_of(scenarios(4)[at])
+    assert result.ratio < 1.05
+    assert result.spread < CHUNK_SECONDS
+    assert result.messages < 3 * result.chunks
+
+
+def test_a_run_is_the_same_each_time() -> None:
+    first, second = (result_of(scenarios(4)[0]) for _ in range(2))
+    assert replace(first, busy=0, elapsed=0) == replace(second, busy=0, elapsed=0)
+
+
+def test_a_giant_that_is_found_late_is_started_at_once() -> None:
+    """After a third of the work a unit is found that takes 60% of the ideal: started in turn, it would end too late."""
+    result = result_of(Scenario("giant", 8, 2, giant(0.6)))
+    assert result.ratio < 1.08
+
+
+@pytest.mark.parametrize("slowness", [2.0, 10.0, 40.0])
+def test_a_slow_rank_holds_nobody_up(slowness: float) -> None:
+    result = result_of(Scenario("slow", 8, 2, pareto(1.2), {3: slowness}))
+    assert result.ratio < 1.06
+    assert result.spread < CHUNK_SECONDS
+
+
+def test_half_the_fleet_may_be_slow() -> None:
+    result = result_of(Scenario("slow", 8, 2, pareto(1.2), {rank: 5.0 for rank in range(1, 5)}))
+    assert result.ratio < 1.06
+
+
+def test_noise_is_tolerated() -> None:
+    result = result_of(Scenario("noise", 8, 2, pareto(1.2), noise=0.8))
+    assert result.ratio < 1.08
+
+
+def test_a_feed_that_is_slower_than_the_ranks_decides_alone() -> None:
+    scenario = Scenario("slow feed", 4, 2, equal())
+    entries = sum(batch.entries for batch in scenario.batches())
+    result = result_of(scenario, feed_rate=entries / (2 * result_of(scenario).ideal))
+    assert result.makespan < 1.05 * 2 * result.ideal
+
+
+def test_a_table_and_targets_are_made_of_results() -> None:
+    slow = [scenario for scenario in scenarios(4) if "slower" in scenario.name]
+    result = replace(result_of(slow[0]), ranks=1024, busy=1.0)
+    assert len(line(result)) == len(COLUMNS)
+    assert [reached for _, reached, _ in targets([result])] == [True, True, False]
+
+
+def test_with_thousands_of_ranks_one_scenario_is_run_unless_others_are_asked_for() -> None:
+    assert len(chosen([4096], None)) == 1
+    assert len(chosen([4096], "")) == len(scenarios(4096))
