@@ -74,6 +74,9 @@ class Workshop(Protocol):
     def stop(self) -> None:
         """End what is running, at once."""
 
+    def close(self) -> None:
+        """Clear away what no slot works on any more. The slots have ended."""
+
 
 class StoppedEarly(Exception):
     """A signal ended the run. code: its exit code; name: the signal's."""
@@ -250,6 +253,8 @@ class Follower:
         self._end()
         for slot in self._slots:
             slot.join(_LEAVING)
+        if self._workshop is not None:
+            self._workshop.close()
 
     def _end(self) -> None:
         with self._changed:

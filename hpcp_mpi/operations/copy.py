@@ -5,21 +5,21 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from hpcp_mpi.cluster.run import Feed, Lead, StoppedEarly, Stream
 from hpcp_mpi.cluster.signals import StopRequest
 from hpcp_mpi.cluster.wire import Wire
 from hpcp_mpi.host.commands import Commands, Stopped
 from hpcp_mpi.host.system import allow_open_files, cpus, slots
+from hpcp_mpi.operations.big_files import WithRanges
 from hpcp_mpi.operations.itemizing import SortedItems
 from hpcp_mpi.operations.ranging import abandon
 from hpcp_mpi.operations.working import work
 from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan.backlog import Backlog
 from hpcp_mpi.plan.ending import link_batches, parting_batches, settle_batches
-from hpcp_mpi.plan.listed import TOUCHED, LinkedName, Listed, Settling, SharedName, settling
-from hpcp_mpi.plan.ranges import Ranges
+from hpcp_mpi.plan.listed import TOUCHED, LinkedName, Settling, SharedName, settling
 from hpcp_mpi.plan.weights import Weights
 from hpcp_mpi.stealing.planner import Planner
 from hpcp_mpi.vocab.errors import Failure
@@ -96,33 +96,6 @@ class CopyWorkshop:
         abandon(self._place, Outcome())
 
 
-class _WithRanges:
-    """A feed, and what follows from its big files: their ranges, and their end."""
-
-    def __init__(self, feed: Feed, split_size: int) -> None:
-        self._feed = feed
-        self._ranges = Ranges(split_size)
-        self._ready: list[Batch] = []
-
-    @property
-    def exhausted(self) -> bool:
-        return self._feed.exhausted and self._ranges.idle and not self._ready
-
-    def take(self) -> list[Batch]:
-        ready, self._ready = self._ready, []
-        return ready + self._feed.take()
-
-    def hear(self, news: list[Any]) -> None:
-        for each in news:
-            if isinstance(each, Listed):
-                self._feed.hear([each])
-            else:
-                self._ready += self._ranges.hear(each)
-
-    def hold(self, held: bool) -> None:
-        self._feed.hold(held)
-
-
 class _Run:
     """Rank 0's: one copy from scan to report."""
 
@@ -166,7 +139,7 @@ class _Run:
             self._scan.end()
 
     def _drive(self, feed: Feed) -> None:
-        self._lead.drive(_WithRanges(feed, self._prepared.job.options.split_size))
+        self._lead.drive(WithRanges(feed, self._prepared.job.options.split_size))
 
     def _settle(self, records: Iterator[Settling]) -> None:
         """Settle directories, deepest first."""

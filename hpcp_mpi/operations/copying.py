@@ -17,7 +17,7 @@ from hpcp_mpi.vocab.errors import Failure, failure_of, reason_of
 from hpcp_mpi.vocab.names import shown
 from hpcp_mpi.vocab.report import Outcome
 from hpcp_mpi.vocab.tally import NOTHING, Tally
-from hpcp_mpi.vocab.units import Batch, Unit
+from hpcp_mpi.vocab.units import Batch, Unit, Units
 
 _MAX_PINNED = 200  # files that one cp is given as descriptors
 FEW = 16  # files in a directory for which a cp of their own costs more than pinning each
@@ -29,9 +29,7 @@ def copy(place: Workplace, batches: list[Batch], outcome: Outcome) -> None:
         for batch in batches:
             _pretend(place, batch, outcome)
         return
-    few = [
-        batch for batch in batches if len(batch.units) < FEW and (batch.units.plain or all(map(_is_file, batch.units)))
-    ]
+    few = [batch for batch in batches if len(batch.units) < FEW and _are_files(batch.units)]
     groups = _together(few) if len(few) > 1 else []
     grouped = {id(batch) for group in groups for batch in group}
     alone = [batch for batch in batches if id(batch) not in grouped]
@@ -42,8 +40,8 @@ def copy(place: Workplace, batches: list[Batch], outcome: Outcome) -> None:
         _copy_batch(place, batch, outcome)
 
 
-def _is_file(unit: Unit) -> bool:
-    return unit.tally.files == 1 == unit.tally.entries
+def _are_files(units: Units) -> bool:
+    return units.plain or all(unit.tally.files == 1 == unit.tally.entries for unit in units)
 
 
 def _pretend(place: Workplace, batch: Batch, outcome: Outcome) -> None:

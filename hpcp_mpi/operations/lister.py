@@ -13,7 +13,7 @@ from hpcp_mpi.plan.compare import metadata_changes
 from hpcp_mpi.plan.gather import Gather
 from hpcp_mpi.plan.listed import Folder, Listing
 from hpcp_mpi.vocab.errors import Failure, failure_of, reason_of
-from hpcp_mpi.vocab.names import below
+from hpcp_mpi.vocab.names import STAGE_PREFIX, below
 from hpcp_mpi.vocab.options import CopyOptions
 from hpcp_mpi.vocab.units import Batch
 
@@ -39,6 +39,7 @@ class Lister:
     def __init__(self, place: Workplace, note: Callable[[bytes, str], None]) -> None:
         """note: takes (absolute path, what a reader should know)."""
         self._place = place
+        self._own = STAGE_PREFIX + place.job.token.encode()  # what begins so belongs to this run
         root = place.job.destination_root
         status = os.stat(root.path) if root is not None else None
         self._never = (status.st_dev, status.st_ino) if status is not None else None
@@ -107,6 +108,7 @@ class Lister:
                 if not folder.new:
                     dest = stack.enter_context(place.dest.at(folder.dest_dir))
                     names, stages = typed_names(dest)
+                    stages = [stage for stage in stages if not stage.startswith(self._own)]
             except OSError as error:
                 # What is there is not known, so nothing below is written.
                 reason = f"cannot list its counterpart at the destination: {reason_of(error)}"

@@ -11,6 +11,7 @@ from hpcp_mpi.operations.exploring import explore
 from hpcp_mpi.operations.linking import link
 from hpcp_mpi.operations.ranging import begin, copy_range, finish
 from hpcp_mpi.operations.workplace import Workplace
+from hpcp_mpi.plan.ranges import BeginsDone
 from hpcp_mpi.vocab.errors import reason_of
 from hpcp_mpi.vocab.names import join
 from hpcp_mpi.vocab.report import Outcome
@@ -59,6 +60,11 @@ def _divided(place: Workplace, batch: Batch) -> list[Batch]:
     return [each for each in (found, replace(batch, units=Units.of(small))) if len(each.units)]
 
 
+def _begin(place: Workplace, batch: Batch, outcome: Outcome) -> None:
+    begin(place, batch, outcome)
+    outcome.news.append(BeginsDone(len(batch.units)))
+
+
 def _list(place: Workplace, batch: Batch, outcome: Outcome) -> None:
     with place.gate:
         explore(place, batch, outcome)
@@ -81,7 +87,7 @@ def _sweep(place: Workplace, batch: Batch, outcome: Outcome) -> None:
 
 _ONE_BY_ONE: dict[Kind, Callable[[Workplace, Batch, Outcome], None]] = {
     Kind.LIST: _list,
-    Kind.BEGIN: begin,
+    Kind.BEGIN: _begin,
     Kind.RANGE: copy_range,
     Kind.FINISH: finish,
     Kind.LINK: link,

@@ -199,10 +199,10 @@ class Gather:
             folder.inner = max(folder.inner, max(map(len, names)))
 
     def _take_out_big(self, folder: Folder, names: list[bytes], sizes: list[int]) -> tuple[list[bytes], list[int]]:
-        big = [Unit(name, one_file(size)) for name, size in zip(names, sizes) if size >= self.split_size]
+        big = [Unit(name, one_file(size)) for name, size in zip(names, sizes, strict=True) if size >= self.split_size]
         for unit in big:
             self._begin(folder, unit)
-        small = [(name, size) for name, size in zip(names, sizes) if size < self.split_size]
+        small = [(name, size) for name, size in zip(names, sizes, strict=True) if size < self.split_size]
         return [name for name, _ in small], [size for _, size in small]
 
     def _begin(self, folder: Folder, unit: Unit) -> None:

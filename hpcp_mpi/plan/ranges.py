@@ -28,6 +28,13 @@ class Begun:
 
 
 @dataclass(frozen=True, slots=True)
+class BeginsDone:
+    """So many files were begun, or came to an end at once."""
+
+    files: int
+
+
+@dataclass(frozen=True, slots=True)
 class RangeDone:
     """Some ranges of a file were copied."""
 

@@ -89,10 +89,12 @@ class Units:
 
     def __iter__(self) -> Iterator[Unit]:
         if self.more is None:
-            return (Unit(name, Tally(1, 0, 0, 0, size), size) for name, size in zip(self.names, self.amounts))
+            return (
+                Unit(name, Tally(1, 0, 0, 0, size), size) for name, size in zip(self.names, self.amounts, strict=True)
+            )
         return (
             Unit(name, tally, amount, dest_name)
-            for name, amount, (tally, dest_name) in zip(self.names, self.amounts, self.more)
+            for name, amount, (tally, dest_name) in zip(self.names, self.amounts, self.more, strict=True)
         )
 
     def loads(self) -> Iterator[tuple[int, int]]:
@@ -100,7 +102,7 @@ class Units:
         if self.more is None:
             most = self.most
             return zip(repeat(1), self.amounts if most is None else (min(each, most) for each in self.amounts))
-        return ((tally.entries or 1, amount) for amount, (tally, _) in zip(self.amounts, self.more))
+        return ((tally.entries or 1, amount) for amount, (tally, _) in zip(self.amounts, self.more, strict=True))
 
     def __getitem__(self, part: slice) -> "Units":
         return Units(self.names[part], self.amounts[part], self.more and self.more[part], self.most)
@@ -134,8 +136,8 @@ def _unpacked(
     if more is None:
         return Units(*columns, most=most)
     counts = iter(_ints(more[0]))
-    tallies = [Tally(*five) for five in zip(*[counts] * len(Tally._fields))]
-    return Units(*columns, list(zip(tallies, more[1] or repeat(None))), most)
+    tallies = [Tally(*five) for five in zip(*[counts] * len(Tally._fields), strict=True)]
+    return Units(*columns, list(zip(tallies, more[1] or [None] * count, strict=True)), most)
 
 
 def _ints(packed: bytes) -> "array[int]":

@@ -16,7 +16,7 @@ from hpcp_mpi.vocab.options import CopyOptions
 
 def workplace(source: Path, destination: Path) -> Workplace:
     paths = os.fsencode(source), os.fsencode(destination)
-    job = CopyJob(CopyOptions(), (root_of(paths[0]),), paths[1], root_of(paths[1]), 0, "test")
+    job = CopyJob(CopyOptions(), (root_of(paths[0]),), paths[1], root_of(paths[1]), frozenset(), 0, "test")
     return Workplace(job, Commands(), 3)
 
 
