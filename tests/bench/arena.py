@@ -3,41 +3,37 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.bench import stopwatch, verify
-from tests.bench.contestants import Contestant
-from tests.bench.races import Race, describe
+from tests.bench import grounds, mounts, sources, stopwatch, verify
+from tests.bench.contestants import Contestant, Job
+from tests.bench.races import Race
 from tests.bench.results import Report, Result, rotated
-from tests.support.trees import build
-
-
-class NoRoom(Exception):
-    """The place for trees is too small."""
 
 
 @dataclass(frozen=True)
 class Setting:
     """
     place:       directory for trees, best on tmpfs
+    disk:        directory on disk, for images of file systems
     rounds:      runs of each contestant
-    hpcp_rounds: runs of slow ones
+    slow_rounds: runs of those that are slow in a race
     scale:       fraction of the files
     timeout:     seconds for one run
     """
 
     place: Path = Path("/dev/shm")
+    disk: Path = Path("/var/tmp")
     rounds: int = 5
-    hpcp_rounds: int = 1
+    slow_rounds: int = 1
     scale: float = 1.0
     timeout: float = 1800
+
+    def rounds_of(self, contestant: str, race: Race) -> int:
+        return min(self.rounds, self.slow_rounds) if contestant in race.slow else self.rounds
 
 
 @dataclass
@@ -45,6 +41,7 @@ class _Entrant:
     """A contestant while the race is on."""
 
     who: Contestant
+    rounds: int
     missing: str | None
     seconds: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
@@ -53,12 +50,14 @@ class _Entrant:
     remark: str = ""
     detail: str = ""
 
-    def runs_in(self, number: int, setting: Setting) -> bool:
-        rounds = min(setting.rounds, setting.hpcp_rounds) if self.who.slow else setting.rounds
-        return number < rounds and self.missing is None and not self.failure
+    def runs_in(self, number: int) -> bool:
+        return number < self.rounds and self.missing is None and not self.failure
+
+    def fail(self, why: str, detail: str = "") -> None:
+        self.failure, self.detail = why, detail
 
     def result(self) -> Result:
-        name, label = self.who.name, self.who.label
+        name, label = self.who.name, self.who.title
         if self.missing is not None:
             return Result(name, label, "missing", remark=self.missing)
         timings = tuple(self.seconds), tuple(self.cpu)
@@ -69,39 +68,24 @@ class _Entrant:
         return Result(name, label, "ok", *timings, remark=self.remark)
 
 
-@contextmanager
-def scratch(place: Path) -> Iterator[Path]:
-    """A fresh directory, removed on the way out with all that is in it."""
-    made = Path(tempfile.mkdtemp(prefix="hpcp-mpi-bench-", dir=place))
-    try:
-        yield made
-    finally:
-        remove(made)
-
-
-def remove(path: Path) -> None:
-    # rm is several times faster than shutil.rmtree.
-    subprocess.run(["rm", "-rf", "--", path], check=True)
-
-
-def run(race: Race, contestants: Sequence[Contestant], setting: Setting) -> Report:
-    """Raises NoRoom. A contestant that fails leaves the race and is reported as failed."""
-    _check_room(race, setting)
-    entrants = [_Entrant(who, who.missing()) for who in contestants]
-    with scratch(setting.place) as place:
-        build(place / "src", race.tree(setting.scale))
-        _warm_up(entrants, place, setting)
-        for number in range(setting.rounds):
-            for entrant in rotated(entrants, number):
-                if entrant.runs_in(number, setting):
-                    _one_run(race, entrant, place, setting)
-                    _tell(race, entrant, number, setting)
+def run(full: Race, contestants: Sequence[Contestant], setting: Setting) -> Report:
+    """Raises sources.NoRoom. A contestant that fails leaves the race and is reported as failed."""
+    race = full.at(setting.scale)
+    because = grounds.unavailable(race)
+    entrants = [
+        _Entrant(who, setting.rounds_of(who.name, race), because or who.missing())
+        for who in (one.given(race.options) for one in contestants)
+    ]
+    if because is None:
+        grounds.check_room(race, setting.place, setting.disk)
+        with grounds.scratch(setting.place) as place:
+            _hold(race, entrants, place, setting)
     return Report(
         race.name,
-        describe(race, setting.scale),
+        race.describe(),
         "s",
         race.baseline,
-        race.files_at(setting.scale) == race.files,
+        race == full,
         tuple(entrant.result() for entrant in entrants),
         _disturbance(entrants),
     )
@@ -112,45 +96,49 @@ def _disturbance(entrants: Sequence[_Entrant]) -> float:
     return sum(sum(entrant.foreign) for entrant in entrants) / available if available else 0.0
 
 
-def _check_room(race: Race, setting: Setting) -> None:
-    needed, free = race.bytes_needed(setting.scale), shutil.disk_usage(setting.place).free
-    if free < needed:
-        raise NoRoom(
-            f"{race.name} needs {needed >> 20:,} MiB and {setting.place} has {free >> 20:,} MiB free: "
-            "use another --place or a smaller --scale"
-        )
+def _hold(race: Race, entrants: Sequence[_Entrant], place: Path, setting: Setting) -> None:
+    grounds.home(place).parent.mkdir()
+    src = sources.make(race.source, grounds.home(place))
+    sources.read_all(src)
+    _warm_up(entrants, place, setting)
+    for number in range(setting.rounds):
+        for entrant in rotated(entrants, number):
+            if entrant.runs_in(number):
+                _one_run(race, entrant, place, src, setting)
+                _tell(race, entrant, number)
 
 
 def _warm_up(entrants: Sequence[_Entrant], place: Path, setting: Setting) -> None:
     """Load programs and libraries into memory, and let Python compile. A failure here will show in the race."""
-    build(place / "tiny", {})
+    (place / "tiny").mkdir()
     for entrant in entrants:
-        if entrant.runs_in(0, setting):
-            stopwatch.timed(entrant.who.command(place / "tiny", place / "warm"), setting.timeout)
-            remove(place / "warm")
+        if entrant.runs_in(0):
+            with grounds.scratch(place) as work:
+                stopwatch.timed(entrant.who.command(Job(place / "tiny", work / "warm", work)), setting.timeout)
 
 
-def _one_run(race: Race, entrant: _Entrant, place: Path, setting: Setting) -> None:
-    src, dst = place / "src", place / "dst"
-    if race.present:
-        subprocess.run(["cp", "-a", "-T", src, dst], check=True)
+def _one_run(race: Race, entrant: _Entrant, place: Path, src: Path, setting: Setting) -> None:
     try:
-        outcome = stopwatch.timed(entrant.who.command(src, dst), setting.timeout)
-        if outcome.failure:
-            entrant.failure, entrant.detail = outcome.failure, outcome.stderr
-            return
-        if not entrant.seconds:
-            judgement = verify.judge(src, dst)
-            entrant.failure, entrant.remark = judgement.error or "", judgement.remark
-            entrant.detail = outcome.stderr if judgement.error else ""
-        entrant.seconds.append(outcome.seconds)
-        entrant.cpu.append(outcome.cpu)
-        entrant.foreign.append(outcome.foreign)
-    finally:
-        remove(dst)
+        with grounds.scratch(place) as work, grounds.site(race, place, src, setting.disk) as site:
+            command = entrant.who.command(Job(site.src, site.dst, work))
+            outcome = stopwatch.timed(command, setting.timeout, servers=site.servers)
+            if outcome.failure:
+                entrant.fail(outcome.failure, outcome.stderr)
+                return
+            if not entrant.seconds:
+                judgement = verify.judge(site.true_src, site.true_dst)
+                entrant.remark = judgement.remark
+                if judgement.error is not None:
+                    entrant.fail(judgement.error, outcome.stderr)
+    except mounts.NotMounted as error:
+        entrant.fail(str(error))
+        return
+    entrant.seconds.append(outcome.seconds)
+    entrant.cpu.append(outcome.cpu)
+    entrant.foreign.append(outcome.foreign)
 
 
-def _tell(race: Race, entrant: _Entrant, number: int, setting: Setting) -> None:
+def _tell(race: Race, entrant: _Entrant, number: int) -> None:
     said = f"FAILED, {entrant.failure}" if entrant.failure else f"{entrant.seconds[-1]:.3f} s"
-    words = f"bench: {race.name}, round {number + 1}/{setting.rounds}: {entrant.who.label}: {said}"
+    words = f"bench: {race.name}, round {number + 1}/{entrant.rounds}: {entrant.who.title}: {said}"
     print(words, file=sys.stderr, flush=True)

@@ -9,11 +9,16 @@ import sys
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-from tests.bench import arena, idle, machine, races, tables, targets
+from rich.console import Console
+
+from tests.bench import estimate, machine, plot, tables, targets
+from tests.bench.arena import Setting
+from tests.bench.benchmarks import BENCHMARKS
 from tests.bench.contestants import CONTESTANTS
 from tests.bench.results import Report
+from tests.bench.sources import NoRoom
 
-BENCHMARKS = (*races.RACES, idle.NAME)
+DEFAULT_PLACE, DEFAULT_DISK = Path("/dev/shm"), Path("/var/tmp")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -22,35 +27,56 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.list:
         _list()
         return 0
-    setting = arena.Setting(options.place, options.rounds, options.hpcp_rounds, options.scale)
-    to = tables.console()
+    setting = Setting(options.place, options.disk, options.rounds, options.slow_rounds, options.scale)
     wanted = {name: _taking_part(name, options.contestants) for name in options.only}
+    to = tables.console()
     line = machine.describe({who for names in wanted.values() for who in names})
     to.print(line, highlight=False, markup=False)
     to.print(_method(setting), highlight=False)
-    reports = []
+    to.print(_duration(wanted, setting), highlight=False)
+    reports, short_of_room = _run_all(wanted, setting, to)
+    verdicts = targets.verdicts(reports)
+    tables.show_targets(verdicts, to)
+    if options.json is not None:
+        tables.write_json(options.json, tables.as_json(line, reports, verdicts))
+    if options.plot is not None and reports:
+        _plot(options.plot, reports, line)
+    failed = any(result.state == "failed" for report in reports for result in report.results)
+    return int(failed or short_of_room)
+
+
+def _run_all(wanted: dict[str, list[str]], setting: Setting, to: Console) -> tuple[list[Report], bool]:
+    """The reports, and whether some benchmark was left out for want of room."""
+    reports: list[Report] = []
+    short_of_room = False
     for name, names in wanted.items():
         if not names:
             to.print(f"{name}: none of its contestants was asked for")
             continue
         try:
-            reports.append(_run(name, names, setting))
-        except arena.NoRoom as error:
+            found = BENCHMARKS[name].run(names, setting)
+        except NoRoom as error:
             print(f"bench: {error}", file=sys.stderr)
-            return 1
-        tables.show(reports[-1], to)
-    verdicts = targets.verdicts(reports)
-    tables.show_targets(verdicts, to)
-    if options.json is not None:
-        tables.write_json(options.json, tables.as_json(line, reports, verdicts))
-    return int(any(result.state == "failed" for report in reports for result in report.results))
+            short_of_room = True
+            continue
+        for report in found:
+            tables.show(report, to)
+        reports += found
+    return reports, short_of_room
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="tests.bench", description="Who copies a tree faster? All contestants, interleaved in one run; medians."
     )
-    parser.add_argument("--only", type=_names(BENCHMARKS), default=list(BENCHMARKS), metavar="NAME[,NAME]")
+    by_default = [name for name, one in BENCHMARKS.items() if not one.on_demand]
+    parser.add_argument(
+        "--only",
+        type=_names(BENCHMARKS),
+        default=by_default,
+        metavar="NAME[,NAME]",
+        help="benchmarks, see --list",
+    )
     parser.add_argument(
         "--contestants",
         type=_names(CONTESTANTS),
@@ -60,15 +86,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--rounds", type=_at_least(1), default=5, metavar="N", help="default 5")
     parser.add_argument(
-        "--hpcp-rounds",
+        "--slow-rounds",
         type=_at_least(0),
         default=1,
         metavar="N",
-        help="hpcp takes minutes, so it runs in the first N rounds only (default 1)",
+        help="who takes a minute or more in a race runs in its first N rounds only (default 1)",
     )
     parser.add_argument("--scale", type=_fraction, default=1.0, help="fraction of the files, for a quick try")
-    parser.add_argument("--place", type=_directory, default=Path("/dev/shm"), help="for trees; default /dev/shm")
+    parser.add_argument("--place", type=_directory, default=DEFAULT_PLACE, help=f"for trees; default {DEFAULT_PLACE}")
+    parser.add_argument(
+        "--disk", type=_directory, default=DEFAULT_DISK, help=f"for file systems on disk; default {DEFAULT_DISK}"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything to FILE, too")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw everything into FILE, a PNG")
     parser.add_argument("--list", action="store_true", help="name benchmarks, contestants and targets")
     return parser
 
@@ -111,36 +141,45 @@ def _directory(text: str) -> Path:
     path = Path(text)
     if not path.is_dir() or not os.access(path, os.W_OK):
         raise argparse.ArgumentTypeError(f"{text} is no directory that can be written to")
-    return path
+    return path.absolute()
 
 
 def _taking_part(benchmark: str, asked_for: Sequence[str]) -> list[str]:
-    able = idle.CONTESTANTS_WITH_RANKS if benchmark == idle.NAME else races.RACES[benchmark].contestants
-    return [name for name in able if name in asked_for]
+    return [name for name in BENCHMARKS[benchmark].contestants if name in asked_for]
 
 
-def _run(benchmark: str, names: Sequence[str], setting: arena.Setting) -> Report:
-    if benchmark == idle.NAME:
-        return idle.run(names, setting)
-    return arena.run(races.RACES[benchmark], [CONTESTANTS[name] for name in names], setting)
-
-
-def _method(setting: arena.Setting) -> str:
+def _method(setting: Setting) -> str:
     return (
-        f"{setting.rounds} rounds, interleaved, on {setting.place}; hpcp in the first {setting.hpcp_rounds} only; "
+        f"{setting.rounds} rounds, interleaved, on {setting.place}; slow ones in the first {setting.slow_rounds} only; "
         "wall time with start-up, medians; each first copy verified"
     )
 
 
+def _duration(wanted: dict[str, list[str]], setting: Setting) -> str:
+    present = {
+        benchmark: [name for name in names if CONTESTANTS[name].missing() is None]
+        for benchmark, names in wanted.items()
+    }
+    left_out = [name for name, one in BENCHMARKS.items() if one.on_demand and name not in wanted]
+    more = f"; not without being named: {', '.join(left_out)}" if left_out else ""
+    return f"This takes {estimate.words(estimate.seconds(present, setting))}{more}."
+
+
+def _plot(path: Path, reports: Sequence[Report], line: str) -> None:
+    try:
+        plot.write(path, reports, line)
+    except plot.NoMatplotlib as error:
+        print(f"bench: {error}", file=sys.stderr)
+
+
 def _list() -> None:
     print("benchmarks:")
-    for name, race in races.RACES.items():
-        print(f"  {name:12} {races.describe(race)}")
-    print(f"  {idle.NAME:12} {idle.WHAT}")
+    for name, benchmark in BENCHMARKS.items():
+        print(f"  {name:13} {benchmark.what}")
+        print(f"  {'':13}   {', '.join(benchmark.contestants)}")
     print("contestants:")
     for name, contestant in CONTESTANTS.items():
-        print(f"  {name:12} {contestant.label}")
+        print(f"  {name:13} {contestant.title}")
     print("targets:")
     for target in targets.TARGETS:
-        unit = "% of a core" if target.benchmark == idle.NAME else "s"
-        print(f"  {target.benchmark:12} {target.contestant} {target.limit(unit)}")
+        print(f"  {target.benchmark:13} {target.contestant} {target.limit(targets.UNITS.get(target.benchmark, 's'))}")

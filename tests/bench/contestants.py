@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import re
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.bench import hpcp_venv
@@ -19,65 +21,171 @@ class Command:
 
 
 @dataclass(frozen=True)
+class Job:
+    """Copy src to dst. work: a directory in memory for what a program needs besides."""
+
+    src: Path
+    dst: Path
+    work: Path
+
+
+@dataclass(frozen=True)
 class Contestant:
     """
     name:    in options, JSON and targets
-    label:   in tables
-    command: (SRC, DST) -> what is timed
-    missing: what is not there, and how to get it; None if it can run. May take a while: hpcp is installed.
-    slow:    takes part in --hpcp-rounds rounds only
+    program: what races have options for
+    label:   in tables, before the options
+    where:   in tables, after them
+    build:   (job, options) -> what is timed
+    lacks:   (options) -> what is not there, and how to get it; None if it can run. May take a while: hpcp is installed.
     """
 
     name: str
+    program: str
     label: str
-    command: Callable[[Path, Path], Command]
-    missing: Callable[[], str | None]
-    slow: bool = False
+    build: Callable[[Job, Sequence[str]], Command]
+    lacks: Callable[[Sequence[str]], str | None]
+    where: str = ""
+    options: tuple[str, ...] = ()
+
+    def given(self, options: Mapping[str, tuple[str, ...]]) -> Contestant:
+        """With the options that a race has for its program."""
+        return replace(self, options=options.get(self.program, ()))
+
+    @property
+    def title(self) -> str:
+        where = f"({self.where})" if self.where else ""
+        return " ".join(word for word in (self.label, *self.options, where) if word)
+
+    def command(self, job: Job) -> Command:
+        return self.build(job, self.options)
+
+    def missing(self) -> str | None:
+        return self.lacks(self.options)
 
 
-def _tool(name: str, label: str, package: str, argv: Callable[[Path, Path], list[str]]) -> Contestant:
-    """A program on PATH; `package` is Debian's."""
+def _tool(
+    name: str, label: str, how_to_get: str, argv: Callable[[Job, Sequence[str]], list[str]], where: str = ""
+) -> Contestant:
+    """A program on PATH. In `argv` its name comes first, and may come after a launcher's."""
+    program = label.split()[0]
 
-    def command(src: Path, dst: Path) -> Command:
-        return Command(tuple(map(os.fsencode, argv(src, dst))), os.environ)
+    def build(job: Job, options: Sequence[str]) -> Command:
+        return Command(tuple(map(os.fsencode, argv(job, options))), _surroundings())
 
-    def missing() -> str | None:
-        program = argv(Path(), Path())[0]
-        return None if shutil.which(program) else f"{program} is not installed: apt-get install {package}"
+    def lacks(options: Sequence[str]) -> str | None:
+        needed = dict.fromkeys([program, argv(Job(Path(), Path(), Path()), options)[0]])
+        absent = [one for one in needed if shutil.which(one) is None]
+        return f"{' and '.join(absent)} not installed: {how_to_get}" if absent else None
 
-    return Contestant(name, label, command, missing)
+    return Contestant(name, program, label, build, lacks, where)
 
 
-def _hpcp() -> Contestant:
-    def command(src: Path, dst: Path) -> Command:
-        # Without slashes at the ends: the contents of SRC become those of DST.
-        argv = (str(hpcp_venv.program()), str(src), "-d", str(dst))
+def _surroundings() -> Mapping[str, str]:
+    """Open MPI's mpirun refuses root, and more ranks than cores, unless told; others do not look at these."""
+    allowed = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+    crowded = {"OMPI_MCA_rmaps_base_oversubscribe": "1", "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe"}
+    return {**os.environ, **allowed, **crowded}
+
+
+def _cp(name: str, label: str, *flags: str) -> Contestant:
+    def argv(job: Job, options: Sequence[str]) -> list[str]:
+        return ["cp", *flags, *options, "-T", str(job.src), str(job.dst)]
+
+    return _tool(name, label, "apt-get install coreutils", argv)
+
+
+def _rsync() -> Contestant:
+    def argv(job: Job, options: Sequence[str]) -> list[str]:
+        return ["rsync", "-a", *options, f"{job.src}/", f"{job.dst}/"]
+
+    return _tool("rsync", "rsync -a", "apt-get install rsync", argv)
+
+
+def _fpsync(jobs: int) -> Contestant:
+    def argv(job: Job, options: Sequence[str]) -> list[str]:
+        # It wants absolute paths, and remembers runs in a directory of its own.
+        places = [f"{job.src.absolute()}/", f"{job.dst.absolute()}/"]
+        return ["fpsync", "-n", str(jobs), "-t", str(job.work.absolute() / "fpsync"), *options, *places]
+
+    return _tool(f"fpsync-{jobs}", f"fpsync -n {jobs}", "apt-get install fpart", argv)
+
+
+def _rclone() -> Contestant:
+    def argv(job: Job, options: Sequence[str]) -> list[str]:
+        # Without --metadata owners and modes would be lost.
+        kept = ["--links", "--metadata", "--create-empty-src-dirs"]
+        return ["rclone", "sync", *kept, *options, str(job.src), str(job.dst)]
+
+    return _tool("rclone", "rclone sync", "apt-get install rclone", argv)
+
+
+def _mpifileutils(program: str, ranks: int, *flags: str) -> Contestant:
+    def argv(job: Job, options: Sequence[str]) -> list[str]:
+        return ["mpirun", "-n", str(ranks), program, "-q", *flags, *options, str(job.src), str(job.dst)]
+
+    how_to_get = "mpiFileUtils, from Spack or https://github.com/hpc/mpifileutils"
+    return _tool(f"{program}-{ranks}", program, how_to_get, argv, f"{ranks} ranks")
+
+
+def _hpcp(arguments: Callable[[Job], list[str]]) -> Contestant:
+    def build(job: Job, options: Sequence[str]) -> Command:
+        argv = [str(hpcp_venv.program()), *options, *arguments(job)]
         env = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
         return Command(tuple(map(os.fsencode, argv)), env)
 
-    return Contestant("hpcp", "hpcp (PyPI)", command, hpcp_venv.missing, slow=True)
+    return Contestant("hpcp", "hpcp", "hpcp", build, lambda options: hpcp_venv.missing(), "PyPI")
 
 
-def _ours(world: launch.World, label: str) -> Contestant:
-    def command(src: Path, dst: Path) -> Command:
-        argv, env = launch.command_line([src, dst], flavour=world.flavour, n=world.n)
+def _ours(world: launch.World, where: str) -> Contestant:
+    def build(job: Job, options: Sequence[str]) -> Command:
+        argv, env = launch.command_line([*options, job.src, job.dst], flavour=world.flavour, n=world.n)
         return Command(tuple(argv), env)
 
-    return Contestant(str(world), f"hpcp-mpi, {label}", command, world.missing)
+    def lacks(options: Sequence[str]) -> str | None:
+        unknown = (
+            [option for option in options if not _is_known(option, _our_help())] if world.missing() is None else []
+        )
+        return f"this hpcp-mpi does not know {' '.join(unknown)}" if unknown else world.missing()
 
+    return Contestant(str(world), "hpcp-mpi", "hpcp-mpi", build, lacks, where)
+
+
+@functools.cache
+def _our_help() -> str | None:
+    """None if it cannot be had. Then nothing is called unknown: the race will show what is wrong."""
+    done = launch.run(["-h"], flavour="plain")
+    return done.stdout if done.returncode == 0 else None
+
+
+def _is_known(option: str, text: str | None) -> bool:
+    """An option's value (16) is always known."""
+    return text is None or not option.startswith("-") or bool(re.search(rf"(?<!\S){option}(?![\w-])", text))
+
+
+# hpcp that writes a list of SRC to a file, instead of copying.
+HPCP_LIST = _hpcp(lambda job: [str(job.src), "-fl", str(job.work / "list"), "-nhfl"])
 
 # Those with ranks, by contestant's name.
-WORLDS = {str(world): world for world in (launch.World("mpich", 4), launch.World("openmpi", 4))}
+WORLDS = {
+    str(world): world
+    for world in (launch.World(flavour, n) for flavour in launch.WITH_MPIEXEC for n in (2, 4, 8))
+}  # fmt: skip
+_MPI = {"mpich": "MPICH", "openmpi": "Open MPI"}
 
 CONTESTANTS = {
     contestant.name: contestant
     for contestant in (
-        _tool("cp", "cp -a", "coreutils", lambda src, dst: ["cp", "-a", "-T", str(src), str(dst)]),
-        _tool("cp-u", "cp -au", "coreutils", lambda src, dst: ["cp", "-a", "-u", "-T", str(src), str(dst)]),
-        _tool("rsync", "rsync -a", "rsync", lambda src, dst: ["rsync", "-a", f"{src}/", f"{dst}/"]),
-        _hpcp(),
-        _ours(launch.World("plain"), "plain"),
-        _ours(WORLDS["mpich-4"], "mpiexec -n 4 (MPICH)"),
-        _ours(WORLDS["openmpi-4"], "mpiexec -n 4 (Open MPI)"),
+        _cp("cp", "cp -a", "-a"),
+        _cp("cp-u", "cp -au", "-a", "-u"),
+        _rsync(),
+        *(_fpsync(jobs) for jobs in (2, 16)),
+        _rclone(),
+        *(_mpifileutils("dcp", ranks, "-p") for ranks in (4, 16)),
+        *(_mpifileutils("dsync", ranks) for ranks in (4, 16)),
+        # Without slashes at the ends: the contents of SRC become those of DST.
+        _hpcp(lambda job: [str(job.src), "-d", str(job.dst)]),
+        _ours(launch.World("plain"), "no MPI"),
+        *(_ours(world, f"{_MPI[world.flavour]}, {world.n} ranks") for world in WORLDS.values()),
     )
 }

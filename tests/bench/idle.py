@@ -13,15 +13,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.bench import procs
-from tests.bench.arena import Setting, scratch
+from tests.bench.arena import Setting
 from tests.bench.contestants import CONTESTANTS, WORLDS
+from tests.bench.grounds import scratch
+from tests.bench.races import Cost
 from tests.bench.results import Report, Result
 from tests.support import faultfs, launch
 from tests.support.trees import File, build
 
 NAME = "idle"
 WHAT = "CPU share of a rank while another copies one slow file (the worst idle worker; below it rank 0)"
-CONTESTANTS_WITH_RANKS = tuple(WORLDS)
+CONTESTANTS_WITH_RANKS = ("mpich-4", "openmpi-4")
+COST = Cost(1, 12)
 # Each run is an average over the window already, so a few are enough.
 MAX_ROUNDS = 3
 
@@ -86,11 +89,11 @@ class _Tally:
         ]
 
 
-def run(names: Sequence[str], setting: Setting, timing: Timing | None = None) -> Report:
+def run(names: Sequence[str], setting: Setting, timing: Timing | None = None) -> list[Report]:
     timing = timing or Timing()
     no_fuse = faultfs.unavailable()
     because = None if no_fuse is None else f"the slow file system cannot be mounted ({no_fuse})"
-    tallies = [_Tally(name, CONTESTANTS[name].label, because or WORLDS[name].missing()) for name in names]
+    tallies = [_Tally(name, CONTESTANTS[name].title, because or WORLDS[name].missing()) for name in names]
     for number in range(min(setting.rounds, MAX_ROUNDS)):
         for tally in tallies:
             if tally.missing is None and not tally.failure:
@@ -98,7 +101,7 @@ def run(names: Sequence[str], setting: Setting, timing: Timing | None = None) ->
                 said = tally.failure or f"{tally.workers[-1]:.2f} %"
                 print(f"bench: idle, round {number + 1}: {tally.label}: {said}", file=sys.stderr, flush=True)
     results = tuple(result for tally in tallies for result in tally.results())
-    return Report(NAME, WHAT, "% of a core", None, True, results)
+    return [Report(NAME, WHAT, "% of a core", None, True, results)]
 
 
 def _one_run(tally: _Tally, setting: Setting, timing: Timing) -> None:

@@ -19,19 +19,26 @@ _VERSIONS = (
     "print('Python ' + platform.python_version(), *filter(None, map(v, {names})), sep=', ')"
 )
 
+# How contestants' names begin, and what says a version.
+_TOOLS = (
+    ("cp", ("cp", "--version")),
+    ("rsync", ("rsync", "--version")),
+    ("fpsync", ("fpsync", "-h")),
+    ("rclone", ("rclone", "version")),
+)
+
 
 def describe(contestants: set[str]) -> str:
     """One line: CPUs, memory, kernel, and the versions of what takes part."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30)
     cpus = f"{len(os.sched_getaffinity(0))} CPUs ({_cpu_model()})"
     facts = [cpus, f"{memory:.0f} GiB", f"Linux {platform.release()}"]
-    facts += [_first_line("cp", "--version")] if contestants & {"cp", "cp-u"} else []
-    facts += [_first_line("rsync", "--version")] if "rsync" in contestants else []
+    facts += [_first_line(*ask) for names, ask in _TOOLS if any(who.startswith(names) for who in contestants)]
     if "hpcp" in contestants and hpcp_venv.missing() is None:
         facts.append(_of_python(hpcp_venv.place() / "bin/python", ["hpcp"]))
-    if contestants & {"plain", "mpich-4"}:
+    if any(who.startswith(("plain", "mpich")) for who in contestants):
         facts.append(_of_flavour("plain", ["hpcp-mpi", "mpi4py", "mpich"]))
-    if "openmpi-4" in contestants:
+    if any(who.startswith("openmpi") for who in contestants):
         facts.append(_of_flavour("openmpi", ["openmpi"]))
     return "; ".join(fact for fact in facts if fact)
 
@@ -42,13 +49,13 @@ def _cpu_model() -> str:
 
 
 def _first_line(*command: str) -> str:
-    """rsync's, for example, is "rsync  version 3.2.7  protocol version 31"."""
+    """Without what is no version: rsync's goes on with "protocol version 31", fpsync's with " - " and what it does."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     except OSError:
         return ""
     line = " ".join((done.stdout.splitlines() or [""])[0].split())
-    return re.sub(r" protocol version.*", "", line)
+    return re.sub(r" (protocol version|-) .*", "", line)
 
 
 def _of_python(python: Path, names: list[str]) -> str:

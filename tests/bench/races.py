@@ -1,70 +1,213 @@
-"""The trees that are copied, and who takes part. Pure."""
+"""Who races over which tree, and where. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
 
-from tests.support.trees import Node, flat
+# memory: source and destination below --place, best a tmpfs
+# disk:   the destination is a fresh ext4 for each run
+# slow:   source and destination are below one mount on which every operation takes 2 ms
+Ground = Literal["memory", "disk", "slow"]
 
-EVERYONE = ("cp", "rsync", "hpcp", "plain", "mpich-4", "openmpi-4")
+LATENCY_US = 2000
+# Names stay known, as on parallel file systems with leases; attributes do not.
+ENTRY_TIMEOUT_S = 60
+
+
+@dataclass(frozen=True)
+class Flat:
+    """`files` files of `size` bytes in directories of `per_directory`. scales: --scale changes their number."""
+
+    files: int
+    size: int = 4096
+    per_directory: int = 100
+    scales: bool = True
+
+    @property
+    def directories(self) -> int:
+        return -(-self.files // self.per_directory)
+
+    def scaled(self, scale: float) -> Flat:
+        return replace(self, files=max(1, round(self.files * scale))) if self.scales else self
+
+    def __str__(self) -> str:
+        if self.files == 1:
+            return f"1 file of {_amount(self.size)}"
+        files = f"files of {_amount(self.size)}" if self.size else "empty files"
+        return f"{self.files:,} {files} in {self.directories:,} directories"
+
+
+@dataclass(frozen=True)
+class Big:
+    """One file of `size` bytes."""
+
+    size: int
+
+    def scaled(self, scale: float) -> Big:
+        return Big(max(1 << 20, round(self.size * scale)))
+
+    def __str__(self) -> str:
+        return f"one file of {_amount(self.size)}"
+
+
+@dataclass(frozen=True)
+class Existing:
+    """A tree that is there anyway; of it the `fraction` of the entries at depth two, with all below them."""
+
+    path: Path
+    fraction: float = 1.0
+
+    def scaled(self, scale: float) -> Existing:
+        return Existing(self.path, scale)
+
+    def __str__(self) -> str:
+        return str(self.path) if self.fraction == 1 else f"a part of {self.path}"
+
+
+Source = Flat | Big | Existing
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds at full size on 2 cores, for the estimate at the start: of the preparation, of one usual run with
+    what belongs to it (verifying, removing), and of one run of a slow contestant."""
+
+    prepare: float
+    run: float
+    slow: float = 0.0
 
 
 @dataclass(frozen=True)
 class Race:
-    """Make a destination equal to a tree of `files` small files, against the clock.
+    """Make a destination equal to `source`, against the clock.
 
+    what:        a sentence with {source}
     contestants: names in contestants.CONTESTANTS
     baseline:    the one that the others are compared with
     present:     the destination is a copy already, made by `cp -a` before each run
-    scales:      --scale changes the number of files
+    options:     for the contestants that are this program
+    slow:        contestants that run in --slow-rounds rounds only
     """
 
     name: str
     what: str
-    files: int
+    source: Source
     contestants: tuple[str, ...]
     baseline: str
+    cost: Cost
+    ground: Ground = "memory"
     present: bool = False
-    scales: bool = True
-    size: int = 4096  # bytes per file
-    per_directory: int = 100
+    options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    slow: frozenset[str] = frozenset({"hpcp"})
 
-    def files_at(self, scale: float) -> int:
-        return max(1, round(self.files * scale)) if self.scales else self.files
+    def at(self, scale: float) -> Race:
+        return replace(self, source=self.source.scaled(scale))
 
-    def tree(self, scale: float) -> Mapping[str, Node]:
-        return flat(self.files_at(scale), size=self.size, per_directory=self.per_directory)
+    def describe(self) -> str:
+        return self.what.format(source=self.source)
 
-    def bytes_needed(self, scale: float) -> int:
-        """For the source and one copy; a file takes whole pages, and about 1 KiB for inode and name."""
-        pages = -(-self.size // 4096) * 4096
-        return 2 * self.files_at(scale) * (pages + 1024) + (1 << 20)
 
+def _amount(size: int) -> str:
+    for unit, factor in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if size >= factor:
+            return f"{size / factor:.3g} {unit}"
+    return f"{size} bytes"
+
+
+OURS = ("plain", "mpich-4", "openmpi-4")
+_COPIERS = ("cp", "rsync", "fpsync-2", "rclone", "dcp-4", "hpcp", *OURS)
+_SYNCERS = ("rsync", "cp-u", "fpsync-2", "rclone", "dsync-4", "hpcp", *OURS)
+_ON_SLOW = ("mpich-2", "mpich-4", "mpich-8")
+# As many jobs as fpsync is to run at once: by default the first one would get all of so small a tree.
+_FPSYNC_IN_SMALL_JOBS = {"fpsync": ("-f", "100")}
+
+SMALL = Flat(200_000)
+_SLOW_TREE = Flat(2_000, per_directory=10)
 
 RACES = {
     race.name: race
     for race in (
+        Race("copy-small", "copy {source} to a missing destination", SMALL, _COPIERS, "cp", Cost(15, 9, 180)),
         Race(
-            "copy-small",
-            "copy {files:,} files of 4 KiB in {directories:,} directories to a missing destination",
-            50_000,
-            EVERYONE,
-            "cp",
+            "resync-fast",
+            "the same again, nothing changed, judged by size and time: {source}",
+            SMALL,
+            ("rsync", "fpsync-2", "rclone", "dsync-4", "hpcp", *OURS),
+            "rsync",
+            Cost(15, 10, 15),
+            present=True,
+            options={"hpcp-mpi": ("-hs", "0", "-pfl"), "hpcp": ("-hs", "0")},
         ),
         Race(
-            "resync",
-            "the same again, nothing changed: {files:,} files of 4 KiB in {directories:,} directories",
-            50_000,
-            ("rsync", "cp-u", *EVERYONE[2:]),
+            "resync-tail",
+            "the same again, nothing changed, default options: {source}",
+            SMALL,
+            _SYNCERS,
             "rsync",
+            Cost(15, 11, 15),
             present=True,
         ),
-        Race("startup", "copy a directory with one tiny file", 1, EVERYONE, "cp", scales=False, size=10),
+        Race(
+            "big-file",
+            "copy {source}",
+            Big(4 << 30),
+            _COPIERS,
+            "cp",
+            Cost(5, 6, 15),
+            slow=frozenset({"hpcp", "rsync", "fpsync-2", "rclone"}),
+        ),
+        Race("usr-tmpfs", "copy {source} to memory", Existing(Path("/usr")), _COPIERS, "cp", Cost(20, 15, 150)),
+        Race(
+            "usr-disk",
+            "copy {source} to an ext4 that was made for this run",
+            Existing(Path("/usr")),
+            _COPIERS,
+            "cp",
+            Cost(20, 40, 170),
+            ground="disk",
+        ),
+        Race(
+            "slow-copy",
+            "copy {source}, every operation takes 2 ms",
+            _SLOW_TREE,
+            ("cp", "rsync", "fpsync-16", "dcp-16", *_ON_SLOW),
+            "cp",
+            Cost(1, 8, 80),
+            ground="slow",
+            options={"hpcp-mpi": ("-j", "16"), **_FPSYNC_IN_SMALL_JOBS},
+            slow=frozenset({"cp", "rsync"}),
+        ),
+        Race(
+            "slow-resync",
+            "the same again, nothing changed, every operation takes 2 ms: {source}",
+            _SLOW_TREE,
+            ("rsync", "fpsync-16", "dsync-16", *_ON_SLOW),
+            "rsync",
+            Cost(1, 5, 30),
+            ground="slow",
+            present=True,
+            options={"hpcp-mpi": ("-hs", "0", "-j", "16", "-pfl"), **_FPSYNC_IN_SMALL_JOBS},
+            slow=frozenset({"rsync"}),
+        ),
+        Race(
+            "scale",
+            "ranks: copy {source}",
+            SMALL,
+            ("cp", "mpich-2", "mpich-4", "mpich-8", "openmpi-2", "openmpi-4", "openmpi-8"),
+            "cp",
+            Cost(15, 10),
+        ),
+        Race(
+            "startup",
+            "copy a directory with {source}",
+            Flat(1, size=10, scales=False),
+            _COPIERS,
+            "cp",
+            Cost(0, 0.7),
+            slow=frozenset(),
+        ),
     )
 }
-
-
-def describe(race: Race, scale: float = 1.0) -> str:
-    files = race.files_at(scale)
-    return race.what.format(files=files, directories=-(-files // race.per_directory))

@@ -8,8 +8,9 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO
 
 from tests.bench import procs
@@ -17,6 +18,10 @@ from tests.bench.contestants import Command
 from tests.support import processes
 
 TAIL_LINES, TAIL_CHARACTERS = 12, 2000
+# Seconds between two looks at what runs: few enough to cost a hundredth of a core.
+LOOK_EVERY = 0.02
+# Is given the process and the seconds since its start.
+Look = Callable[[int, float], None]
 
 
 @dataclass(frozen=True)
@@ -36,28 +41,40 @@ class Outcome:
     stderr: str
 
 
-def timed(command: Command, timeout: float) -> Outcome:
-    """Run it to its end. After timeout seconds it is killed; nothing it started is alive afterwards."""
+def timed(
+    command: Command,
+    timeout: float,
+    *,
+    stdout: Path | None = None,
+    look: Look | None = None,
+    servers: Sequence[int] = (),
+) -> Outcome:
+    """Run it to its end. After timeout seconds it is killed; nothing it started is alive afterwards.
+
+    stdout:  a file for its output, which is thrown away otherwise
+    look:    called again and again while it runs
+    servers: processes whose CPU time is not foreign
+    """
     tag = processes.new_tag()
     env = {**command.env, processes.TAG: tag}
-    with tempfile.TemporaryFile() as err:
-        busy = procs.machine_busy_seconds()
+    with tempfile.TemporaryFile() as err, open(stdout or os.devnull, "wb") as out:
+        others = procs.others_seconds(servers)
         began = time.perf_counter()
         process = subprocess.Popen(
             command.argv,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
+            stdout=out,
             stderr=err,
             env=env,
             start_new_session=True,
         )
         try:
-            in_time = _wait_for_end(process.pid, timeout)
+            in_time = _wait_for_end(process.pid, began, timeout, look)
             seconds = time.perf_counter() - began
-            busy = procs.machine_busy_seconds() - busy
+            others = procs.others_seconds(servers) - others
             if not in_time:
                 return Outcome(seconds, 0.0, 0.0, f"not done after {timeout:g} s", _tail(err))
-            return _ended(process, seconds, busy, err)
+            return _ended(process, seconds, others, err)
         finally:
             if process.returncode is None:
                 _kill(procs.descendants(process.pid))
@@ -66,13 +83,21 @@ def timed(command: Command, timeout: float) -> Outcome:
             processes.kill_all(tag)
 
 
-def _wait_for_end(pid: int, timeout: float) -> bool:
+def _wait_for_end(pid: int, began: float, timeout: float, look: Look | None) -> bool:
     # Popen.wait(timeout) sleeps up to 50 ms between its looks: an age for `cp` of one file.
     fd = os.pidfd_open(pid)
     try:
         poll = select.poll()
         poll.register(fd, select.POLLIN)
-        return bool(poll.poll(timeout * 1000))
+        while True:
+            passed = time.perf_counter() - began
+            if look is not None:
+                look(pid, passed)
+            left = max(0.0, timeout - passed)
+            if poll.poll(1000 * (left if look is None else min(left, LOOK_EVERY))):
+                return True
+            if left <= 0 or look is None:
+                return False
     finally:
         os.close(fd)
 
@@ -85,13 +110,13 @@ def _kill(pids: Iterable[int]) -> None:
             pass
 
 
-def _ended(process: subprocess.Popen[bytes], seconds: float, busy: float, err: IO[bytes]) -> Outcome:
+def _ended(process: subprocess.Popen[bytes], seconds: float, others: float, err: IO[bytes]) -> Outcome:
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     failure = f"exit status {process.returncode}" if process.returncode else None
     cpu = usage.ru_utime + usage.ru_stime
     # Ticks are coarse: over a short run the sum may seem less than its part.
-    return Outcome(seconds, cpu, max(0.0, busy - cpu), failure, _tail(err))
+    return Outcome(seconds, cpu, max(0.0, others - cpu), failure, _tail(err))
 
 
 def _tail(file: IO[bytes]) -> str:

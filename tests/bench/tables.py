@@ -77,6 +77,8 @@ def _ratio(result: Result, report: Report) -> str:
 
 def number(value: float) -> str:
     """Three digits that mean something."""
+    if value >= 1000:
+        return f"{value:,.0f}"
     return f"{value:.1f}" if value >= 100 else f"{value:.2f}" if value >= 1 else f"{value:.3f}"
 
 
@@ -90,7 +92,7 @@ def show_targets(verdicts: Sequence[Verdict], to: Console) -> None:
     colours = {True: "green", False: "red", None: "yellow"}
     for verdict in verdicts:
         target = verdict.target
-        measured = "" if verdict.measured is None else f"{verdict.measured:.3g}"
+        measured = "" if verdict.measured is None else number(verdict.measured)
         cells = (target.benchmark, target.contestant, verdict.limit, measured, verdict.word, verdict.remark)
         table.add_row(*map(escape, cells), style=colours[verdict.reached])
     to.print(table)

@@ -1,0 +1,90 @@
+"""Everything that can be run, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from tests.bench import arena, idle, listing, rank0
+from tests.bench.arena import Setting
+from tests.bench.contestants import CONTESTANTS
+from tests.bench.races import RACES, SMALL, Cost, Race
+from tests.bench.results import Report
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """
+    contestants: who can take part
+    run:         (their names, setting) -> reports. Raises sources.NoRoom.
+    reports:     names of the reports, which targets are for
+    slow:        contestants that run in --slow-rounds rounds only
+    max_rounds:  rounds are limited to these
+    on_demand:   runs only when asked for by name
+    """
+
+    name: str
+    what: str
+    contestants: tuple[str, ...]
+    run: Callable[[Sequence[str], Setting], list[Report]]
+    cost: Cost
+    reports: tuple[str, ...]
+    slow: frozenset[str] = frozenset()
+    max_rounds: int = 1000
+    on_demand: bool = False
+
+    def seconds(self, names: Iterable[str], setting: Setting) -> float:
+        """An estimate."""
+        rounds = min(setting.rounds, self.max_rounds)
+        runs = {True: min(rounds, setting.slow_rounds) * self.cost.slow, False: rounds * self.cost.run}
+        return setting.scale * (self.cost.prepare + sum(runs[name in self.slow] for name in names))
+
+
+def _race(race: Race) -> Benchmark:
+    def run(names: Sequence[str], setting: Setting) -> list[Report]:
+        return [arena.run(race, [CONTESTANTS[name] for name in names], setting)]
+
+    return Benchmark(race.name, race.describe(), race.contestants, run, race.cost, (race.name,), race.slow)
+
+
+_LIST = Benchmark(
+    listing.RACE.name,
+    f"{listing.RACE.describe()}: time and memory",
+    listing.RACE.contestants,
+    listing.run,
+    listing.RACE.cost,
+    (listing.RACE.name, listing.MEMORY),
+    listing.RACE.slow,
+)
+_RANK0 = Benchmark(
+    rank0.NAME,
+    f"rank 0, copying {SMALL}: CPU time, how fast it lists, when the first content is there",
+    (rank0.CONTESTANT,),
+    rank0.run,
+    rank0.COSTS[rank0.NAME],
+    (rank0.CPU, rank0.SCAN, rank0.FIRST),
+    max_rounds=rank0.MAX_ROUNDS,
+)
+_RANK0_MEMORY = Benchmark(
+    rank0.MEMORY,
+    f"rank 0, copying {rank0.MANY}: peak memory; takes minutes and 12 GB of memory, so only if named",
+    (rank0.CONTESTANT,),
+    rank0.run_memory,
+    rank0.COSTS[rank0.MEMORY],
+    (rank0.MEMORY,),
+    max_rounds=1,
+    on_demand=True,
+)
+_IDLE = Benchmark(
+    idle.NAME,
+    idle.WHAT,
+    idle.CONTESTANTS_WITH_RANKS,
+    idle.run,
+    idle.COST,
+    (idle.NAME,),
+    max_rounds=idle.MAX_ROUNDS,
+)
+
+BENCHMARKS: Mapping[str, Benchmark] = {
+    one.name: one for one in (*map(_race, RACES.values()), _LIST, _RANK0, _IDLE, _RANK0_MEMORY)
+}

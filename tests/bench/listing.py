@@ -1,0 +1,115 @@
+"""How fast is a tree listed, and with how much memory?
+
+This program says what it would copy to a place that is missing (-n -hs 0); hpcp writes its list to a file.
+One run of each is not timed: its lines are counted, and its memory is watched. In the timed runs the output of
+this program is thrown away.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.bench import grounds, procs, sources, stopwatch
+from tests.bench.arena import Setting
+from tests.bench.contestants import CONTESTANTS, HPCP_LIST, Contestant, Job
+from tests.bench.races import Cost, Flat, Race
+from tests.bench.results import Report, Result, rotated
+
+# 500,000 entries, of which 5,000 are directories.
+RACE = Race(
+    "list",
+    "list {source}",
+    Flat(495_000, size=0, per_directory=99),
+    ("hpcp", "plain", "mpich-4"),
+    "hpcp",
+    Cost(25, 7, 12),
+    options={"hpcp-mpi": ("-n", "-hs", "0")},
+)
+MEMORY = "list-memory"
+_ENTRY = re.compile(rb"dir\d{5}\b")
+
+
+@dataclass
+class _Lister:
+    who: Contestant
+    rounds: int
+    missing: str | None
+    seconds: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+    megabytes: float = 0.0
+    failure: str = ""
+    detail: str = ""
+
+    def result(self, samples: Sequence[float], cpu: Sequence[float] = ()) -> Result:
+        name, title = self.who.name, self.who.title
+        if self.missing is not None:
+            return Result(name, title, "missing", remark=self.missing)
+        if self.failure:
+            return Result(name, title, "failed", remark=self.failure, detail=self.detail)
+        if not self.rounds:
+            return Result(name, title, "missing", remark="no rounds asked for")
+        return Result(name, title, "ok", tuple(samples), tuple(cpu))
+
+
+def run(names: Sequence[str], setting: Setting) -> list[Report]:
+    """Seconds, and megabytes of the biggest process. Raises sources.NoRoom."""
+    race = RACE.at(setting.scale)
+    listers = [
+        _Lister(who, setting.rounds_of(who.name, race), who.missing())
+        for who in (_contestant(name).given(race.options) for name in names)
+    ]
+    grounds.check_room(race, setting.place, setting.disk)
+    with grounds.scratch(setting.place) as place:
+        src = sources.make(race.source, place / "src")
+        for lister in listers:
+            if lister.missing is None and lister.rounds:
+                _count(lister, race, place, src, setting)
+        for number in range(setting.rounds):
+            for lister in rotated(listers, number):
+                if number < lister.rounds and lister.missing is None and not lister.failure:
+                    _time(lister, place, src, setting)
+    what, full = race.describe(), race == RACE
+    timed = tuple(lister.result(lister.seconds, lister.cpu) for lister in listers)
+    weighed = tuple(lister.result([lister.megabytes]) for lister in listers)
+    return [
+        Report(RACE.name, what, "s", RACE.baseline, full, timed),
+        Report(MEMORY, f"{what}: the most that its biggest process takes", "MB", RACE.baseline, full, weighed),
+    ]
+
+
+def _contestant(name: str) -> Contestant:
+    return HPCP_LIST if name == HPCP_LIST.name else CONTESTANTS[name]
+
+
+def _count(lister: _Lister, race: Race, place: Path, src: Path, setting: Setting) -> None:
+    peak = procs.PeakOfBiggest()
+    with grounds.scratch(place) as work:
+        job = Job(src, work / "missing", work)
+        outcome = stopwatch.timed(lister.who.command(job), setting.timeout, stdout=work / "out", look=peak)
+        file = work / "list" if (work / "list").exists() else work / "out"
+        found = len(_entries(file))
+    wanted = sources.room(race.source).entries
+    if outcome.failure or found != wanted:
+        lister.failure = outcome.failure or f"wrong list: {found:,} entries of {wanted:,}"
+        lister.detail = outcome.stderr
+    lister.megabytes = peak.bytes / 1e6
+
+
+def _entries(file: Path) -> set[bytes]:
+    with open(file, "rb") as lines:
+        return {line.split()[-1].rstrip(b"/") for line in lines if _ENTRY.search(line)}
+
+
+def _time(lister: _Lister, place: Path, src: Path, setting: Setting) -> None:
+    with grounds.scratch(place) as work:
+        outcome = stopwatch.timed(lister.who.command(Job(src, work / "missing", work)), setting.timeout)
+    if outcome.failure:
+        lister.failure, lister.detail = outcome.failure, outcome.stderr
+        return
+    lister.seconds.append(outcome.seconds)
+    lister.cpu.append(outcome.cpu)
+    print(f"bench: {RACE.name}: {lister.who.title}: {outcome.seconds:.3f} s", file=sys.stderr, flush=True)

@@ -1,0 +1,151 @@
+"""File systems made for one run: one that is slow, an ext4 nobody has written to, a tmpfs without a limit on files."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support import faultfs
+
+SOURCE = Path(__file__).with_name("slowfs.c")
+# Where mkfs and losetup are, for users whose PATH does not say.
+_SBIN = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
+
+
+class NotMounted(Exception):
+    """A file system that should be there is not."""
+
+
+def slow_unavailable() -> str | None:
+    """Why there is no slow file system here; None if there is one. It needs what faultfs needs."""
+    return faultfs.unavailable()
+
+
+def ext4_unavailable() -> str | None:
+    """Why no ext4 can be made and mounted here; None if it can."""
+    if os.geteuid() != 0:
+        return "needs root, to mount a fresh ext4"
+    for tool, package in (("mkfs.ext4", "e2fsprogs"), ("losetup", "mount"), ("mount", "mount")):
+        if shutil.which(tool, path=_SBIN) is None:
+            return f"{tool} is not installed: apt-get install {package}"
+    found = subprocess.run(["losetup", "-f"], capture_output=True, text=True, env={**os.environ, "PATH": _SBIN})
+    return None if found.returncode == 0 else f"there is no loop device ({found.stderr.strip()})"
+
+
+@dataclass(frozen=True)
+class Slow:
+    """server: the process that serves it."""
+
+    mountpoint: Path
+    server: int
+
+
+@contextmanager
+def slow(backing: Path, *, meta_us: int, data_us: int, entry_timeout: float) -> Iterator[Slow]:
+    """Yield a directory that shows backing, where each operation first sleeps so many microseconds.
+
+    entry_timeout: seconds for which the kernel may remember names. It remembers no attributes.
+    """
+    options = [f"meta_us={meta_us}", f"data_us={data_us}", f"entry_timeout={entry_timeout}", "attr_timeout=0"]
+    options += ["max_threads=128", *(["allow_other"] if os.geteuid() == 0 else [])]
+    with _mountpoint() as mountpoint:
+        command = [str(_slowfs()), str(backing), str(mountpoint), "-f", "-o", ",".join(options)]
+        daemon = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            _wait_until_mounted(daemon, mountpoint)
+            yield Slow(mountpoint, daemon.pid)
+        finally:
+            _end(daemon, mountpoint)
+
+
+@functools.cache
+def _slowfs() -> Path:
+    """Build it, once per session. In a directory of its own: nobody else can plant a program there."""
+    place = Path(tempfile.mkdtemp(prefix="hpcp-mpi-slowfs-"))
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
+    flags = subprocess.run(["pkg-config", "--cflags", "--libs", "fuse3"], check=True, capture_output=True, text=True)
+    target = place / "slowfs"
+    command = ["gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", str(target), str(SOURCE), *flags.stdout.split()]
+    subprocess.run(command, check=True)
+    return target
+
+
+def _wait_until_mounted(daemon: subprocess.Popen[bytes], mountpoint: Path) -> None:
+    deadline = time.monotonic() + 10
+    while not os.path.ismount(mountpoint):
+        if daemon.poll() is not None or time.monotonic() > deadline:
+            raise NotMounted("slowfs did not mount")
+        time.sleep(0.002)
+
+
+def _end(daemon: subprocess.Popen[bytes], mountpoint: Path) -> None:
+    """Also when someone is still in there, or the daemon died and left a dead mount."""
+    if subprocess.run(["fusermount3", "-u", mountpoint], capture_output=True).returncode:
+        subprocess.run(["fusermount3", "-u", "-z", mountpoint], capture_output=True)
+    try:
+        daemon.wait(2)
+    except subprocess.TimeoutExpired:
+        daemon.kill()
+        daemon.wait()
+
+
+@contextmanager
+def fresh_ext4(disk: Path, *, content: int, entries: int) -> Iterator[Path]:
+    """Yield an empty ext4 with room for so many bytes and entries, made in a sparse file below disk.
+
+    Always a new one: where a tree was just deleted, ext4's search for a free inode steps over the deleted ones,
+    and the same copy takes ten times as long.
+    """
+    # One inode for 16 KiB is what mkfs makes by default; a file may take a block more than its bytes.
+    size = max(content + 4096 * entries, 16384 * entries) * 5 // 4 + (256 << 20)
+    with tempfile.NamedTemporaryFile(prefix="hpcp-mpi-bench-", suffix=".ext4", dir=disk) as image:
+        image.truncate(size)
+        initialised = "lazy_itable_init=0,lazy_journal_init=0"  # else the kernel goes on with that during the run
+        _run("mkfs.ext4", "-q", "-F", "-E", initialised, image.name)
+        with _mountpoint() as mountpoint, _mounted(mountpoint, "-o", "loop", image.name):
+            yield mountpoint
+
+
+@contextmanager
+def big_tmpfs(size: int) -> Iterator[Path]:
+    """Yield a tmpfs for `size` bytes and any number of files. Needs root."""
+    with _mountpoint() as mountpoint, _mounted(mountpoint, "-t", "tmpfs", "-o", f"size={size},nr_inodes=0", "none"):
+        yield mountpoint
+
+
+@contextmanager
+def _mountpoint() -> Iterator[Path]:
+    """Below a directory that is closed to others: a server that is root would do what they ask for."""
+    closed = Path(tempfile.mkdtemp(prefix="hpcp-mpi-bench-mount-"))
+    made = closed / "mnt"
+    made.mkdir()
+    try:
+        yield made
+    finally:
+        made.rmdir()
+        closed.rmdir()
+
+
+@contextmanager
+def _mounted(mountpoint: Path, *how: str) -> Iterator[None]:
+    _run("mount", *how, str(mountpoint))
+    try:
+        yield
+    finally:
+        if subprocess.run(["umount", mountpoint], capture_output=True).returncode:
+            subprocess.run(["umount", "-l", mountpoint], check=True)
+
+
+def _run(*command: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PATH": _SBIN})
+    if done.returncode:
+        raise NotMounted(f"{command[0]}: {done.stderr.strip() or f'exit status {done.returncode}'}")
