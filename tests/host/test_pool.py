@@ -66,7 +66,7 @@ def test_every_task_is_done_once_with_one_thread_or_many(busy: float, monkeypatc
     monkeypatch.setattr(gate, "time", Clock(busy))
     walk = Walk(binary, 1023)
     pool = Pool(walk.step, unexpected, most=8)
-    pool.start([1])
+    pool.add([1])
     assert walk.done.wait(SOON)
     assert walk.seen == Counter(range(1, 1024))
 
@@ -74,7 +74,7 @@ def test_every_task_is_done_once_with_one_thread_or_many(busy: float, monkeypatc
 def test_the_last_task_found_is_done_first() -> None:
     walk = Walk(lambda task: binary(task) if task < 8 else [], 15)
     pool = Pool(walk.step, unexpected, most=1)
-    pool.start([1])
+    pool.add([1])
     assert walk.done.wait(SOON)
     assert walk.order == [1, 2, 4, 8, 9, 5, 10, 11, 3, 6, 12, 13, 7, 14, 15]
 
@@ -92,7 +92,7 @@ def test_threads_are_added_while_steps_wait(monkeypatch: pytest.MonkeyPatch) -> 
         return list(range(1, 9))
 
     pool = Pool(step, unexpected, most=2)
-    pool.start([0])
+    pool.add([0])
     assert met.wait(SOON)
 
 
@@ -100,7 +100,7 @@ def test_no_thread_is_added_while_the_cpu_is_busy(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(gate, "time", Clock(busy=1.0))
     walk = Walk(binary, 1023)
     pool = Pool(walk.step, unexpected)
-    pool.start([1])
+    pool.add([1])
     assert walk.done.wait(SOON)
     assert len(walk.threads) == 1
 
@@ -109,7 +109,7 @@ def test_no_more_threads_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gate, "time", Clock(busy=0.0))
     walk = Walk(binary, 1023)
     pool = Pool(walk.step, unexpected, most=3)
-    pool.start([1])
+    pool.add([1])
     assert walk.done.wait(SOON)
     assert len(walk.threads) <= 3
 
@@ -127,7 +127,7 @@ def test_a_held_pool_starts_nothing_and_goes_on_when_it_is_let() -> None:
         return found
 
     pool = Pool(step, unexpected, most=4)
-    pool.start([1])
+    pool.add([1])
     assert held.wait(SOON)
     assert not pool.exhausted
     assert walk.seen == Counter([1])
@@ -152,7 +152,7 @@ def test_what_a_step_raises_is_told_and_nothing_more_is_started() -> None:
         return walk.step(task)
 
     pool = Pool(step, failed, most=1)
-    pool.start([1])
+    pool.add([1])
     assert ended.wait(SOON)
     assert [str(error) for error in told] == ["injected"]
     assert walk.order == [1, 2, 4]
@@ -170,7 +170,7 @@ def test_an_ended_pool_starts_nothing_any_more() -> None:
         return found
 
     pool = Pool(step, unexpected, most=1)
-    pool.start([1])
+    pool.add([1])
     assert first.wait(SOON)
     for thread in threading.enumerate():
         if thread.name.startswith("scan-"):
@@ -181,7 +181,7 @@ def test_an_ended_pool_starts_nothing_any_more() -> None:
 def test_an_exhausted_pool_says_so() -> None:
     walk = Walk(lambda task: [], 3)
     pool = Pool(walk.step, unexpected)
-    pool.start([1, 2, 3])
+    pool.add([1, 2, 3])
     assert walk.done.wait(SOON)
     for thread in threading.enumerate():
         if thread.name.startswith("scan-"):

@@ -1,16 +1,38 @@
-"""Units in batches in chunks: whatever is cut off, every unit stays once and in order."""
+"""Units in batches in chunks: whatever is cut off, packed or sent, every unit stays once and in order."""
 
 from __future__ import annotations
+
+import pickle
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcp_mpi.vocab.tally import NOTHING, Tally, one_file
-from hpcp_mpi.vocab.units import Batch, Chunk, Kind, Unit
+from hpcp_mpi.vocab.units import Batch, BigFile, Chunk, Kind, Unit, Units
+
+# As file systems have them: any bytes but NUL and `/`; a root has the empty name.
+NAMES = st.binary(max_size=6).map(lambda name: bytes(byte for byte in name if byte not in b"\0/"))
+COUNTS = st.integers(0, 2**62)
+TALLIES = st.builds(Tally, *[st.integers(0, 10)] * 4, COUNTS)
+
+
+@st.composite
+def some_units(draw: st.DrawFn) -> Units:
+    """Columns of plain files, or of anything."""
+    names = draw(st.lists(NAMES, max_size=8))
+    amounts = [draw(st.integers(0, 2**40)) for _ in names]
+    if draw(st.booleans()):
+        return Units(names, amounts, most=draw(st.none() | st.integers(0, 2**20)))
+    return Units(names, amounts, [(draw(TALLIES), draw(st.none() | NAMES)) for _ in names])
+
+
+def columns(units: Units) -> tuple[object, ...]:
+    return units.names, units.amounts, units.more, units.most, units.amount, units.entries
 
 
 def batch_of(names: list[bytes], kind: Kind = Kind.COPY) -> Batch:
-    return Batch(kind, 2, b"from", b"to", tuple(Unit(name, 3, one_file(5)) for name in names), b"leader", True)
+    units = Units.of(Unit(name, one_file(5), 3) for name in names)
+    return Batch(kind, 2, b"from", b"to", units, b"leader", True, True, True, True)
 
 
 def units_of(*batches: Batch) -> list[Unit]:
@@ -24,16 +46,61 @@ def chunks(draw: st.DrawFn) -> Chunk:
     return Chunk(7, tuple(batches))
 
 
+@given(some_units())
+def test_units_arrive_as_they_were_sent(units: Units) -> None:
+    arrived = pickle.loads(pickle.dumps(units))
+    assert arrived == units and hash(arrived) == hash(units)
+    assert columns(arrived) == columns(units)
+    assert list(arrived) == list(units) and arrived.plain == units.plain
+
+
+@given(some_units(), st.sampled_from(Kind), st.booleans(), st.booleans())
+def test_a_batch_arrives_as_it_was_sent(units: Units, kind: Kind, one: bool, other: bool) -> None:
+    big = BigFile(b"f", b"t", 2**60, b".stage", (1, -5, 2**63), -1, "why", one) if other else None
+    batch = Batch(kind, 3, b"\xff", b"d/e", units, b"leader", one, not one, other, not other, big)
+    arrived = pickle.loads(pickle.dumps(batch))
+    assert arrived == batch and arrived.big == big and columns(arrived.units) == columns(units)
+
+
+def test_a_million_names_travel_as_little_more_than_their_bytes() -> None:
+    units = Units([b"file%07d" % number for number in range(100_000)], list(range(100_000)))
+    assert len(pickle.dumps(units)) < 100_000 * (len(b"file0000000\0") + 8) + 1000
+
+
+@given(some_units(), st.integers(0, 9), st.integers(0, 9))
+def test_a_slice_is_what_a_slice_of_a_list_is(units: Units, begin: int, end: int) -> None:
+    part = units[begin:end]
+    assert list(part) == list(units)[begin:end] and len(part) == len(list(part))
+    assert list(part.loads()) == list(units.loads())[begin:end]
+    assert part.most == units.most and part.plain == units.plain
+
+
+@given(some_units())
+def test_loads_add_up_and_read_no_more_than_the_most(units: Units) -> None:
+    loads = list(units.loads())
+    assert (units.entries, units.amount) == (sum(entries for entries, _ in loads), sum(amount for _, amount in loads))
+    most = units.most
+    assert [amount for _, amount in loads] == [each if most is None else min(each, most) for each in units.amounts]
+    assert [entries for entries, _ in loads] == [unit.entries for unit in units]
+
+
+@given(some_units())
+def test_units_come_out_as_they_were_put_in(units: Units) -> None:
+    assert list(Units.of(units)) == list(units)
+    assert Units.of(units) == units
+    assert [unit.tally for unit in units if units.plain] == [one_file(size) for size in units.amounts if units.plain]
+
+
 @given(st.lists(st.binary(min_size=1, max_size=3), max_size=8), st.integers(0, 10))
 def test_splitting_a_batch_keeps_every_unit_once_and_all_else(names: list[bytes], count: int) -> None:
     batch = batch_of(names)
     head, rest = batch.split(count)
-    assert head.units + rest.units == batch.units
+    assert [*head.units, *rest.units] == list(batch.units)
     assert len(head.units) == min(count, len(names))
-    assert head.weight + rest.weight == batch.weight
+    assert (head.amount + rest.amount, head.entries + rest.entries) == (batch.amount, batch.entries)
     for part in (head, rest):
         assert (part.kind, part.source, part.source_dir, part.dest_dir) == (Kind.COPY, 2, b"from", b"to")
-        assert (part.leader, part.over) == (b"leader", True)
+        assert (part.leader, part.over, part.restore, part.new, part.equal) == (b"leader", True, True, True, True)
 
 
 @given(chunks(), st.integers(0, 40))
@@ -42,17 +109,17 @@ def test_a_chunk_without_its_tail_holds_the_units_before_it(chunk: Chunk, count:
     shorter = chunk.without_tail(count)
     assert units_of(*shorter.batches) == before[: max(0, len(before) - count)]
     assert shorter.number == chunk.number
-    assert all(batch.units for batch in shorter.batches)
+    assert all(len(batch.units) for batch in shorter.batches)
 
 
 @given(chunks())
-def test_a_chunk_weighs_and_counts_what_its_units_do(chunk: Chunk) -> None:
+def test_a_chunk_counts_what_its_units_do(chunk: Chunk) -> None:
     units = units_of(*chunk.batches)
-    assert chunk.weight == 3 * len(units)
-    assert chunk.tally == Tally(files=len(units), bytes=5 * len(units))
+    assert chunk.amount == 3 * len(units)
+    assert chunk.entries == len(units)
 
 
 def test_a_unit_lands_under_its_own_name_unless_it_has_another() -> None:
-    assert Unit(b"a", 1).target == b"a"
-    assert Unit(b"a", 1, NOTHING, b"b").target == b"b"
-    assert Unit(b"a", 1, NOTHING, b"").target == b""
+    assert Unit(b"a").target == b"a"
+    assert Unit(b"a", NOTHING, 1, b"b").target == b"b"
+    assert Unit(b"a", NOTHING, 1, b"").target == b""
