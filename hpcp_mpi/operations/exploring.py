@@ -32,7 +32,8 @@ class _Walk:
         self._place = place
         self._outcome = outcome
         self._gather: Gather = gather_for(place.options)
-        self._lister = Lister(place, outcome.remark)
+        self._notes: list[tuple[bytes, str]] = []  # of the directory at hand
+        self._lister = Lister(place, lambda *note: self._notes.append(note))
         self._found = Listed()
 
     def walk(self, batch: Batch) -> None:
@@ -55,6 +56,7 @@ class _Walk:
 
     def _list(self, folder: Folder) -> list[Folder]:
         """List one directory; return the directories in it."""
+        self._notes.clear()
         failures: list[Failure] = []
         listings: list[Listing] = []
         problem: Failure | None = None
@@ -68,6 +70,7 @@ class _Walk:
         except Unlisted as unlisted:
             problem = unlisted.failure
         self._outcome.failures += failures
+        self._outcome.notes += self._notes
         children = [child for listing in listings for child in self._gather.add(folder, listing)]
         if problem is None:
             self._gather.close(folder)

@@ -4,6 +4,7 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from itertools import groupby
 from typing import cast
 
 from hpcp_mpi.host.listing import lstat, names_in
@@ -28,7 +29,9 @@ class SortedItems:
         self._sorted.add((path, change, target) for change, path, target in items)
 
     def __iter__(self) -> Iterator[Item]:
-        for path, change, target in self._sorted:
+        """Yield the items, one a path: what was copied and then became a link is a link, the last of its items."""
+        for path, same in groupby(self._sorted, key=lambda record: record[0]):
+            *_, (_, change, target) = same
             yield cast(Item, (change, path, target))
 
 

@@ -23,7 +23,6 @@ from hpcp_mpi.plan.listed import Folder, Listed
 from hpcp_mpi.vocab.errors import Failure
 from hpcp_mpi.vocab.names import below
 from hpcp_mpi.vocab.report import Outcome
-from hpcp_mpi.vocab.tally import Tally
 from hpcp_mpi.vocab.units import Batch, Kind, Units
 
 _AT_ONCE = 4  # directories per slot that others are asked to list
@@ -98,7 +97,6 @@ class Scan:
             roots = [root for index, landing in enumerate(self._landings) for root in self._root(index, landing)]
             if self._parallel:
                 self.gather.hand_over(roots)
-                self.gather.count(Tally(directories=-len(roots)))  # whoever lists them counts them
                 roots = []
             self._emit()
         self._pool.add([_Task(root, self._lister) for root in roots])
@@ -110,7 +108,15 @@ class Scan:
         done = not waiting and self._error is None
         if done and not self.seconds:
             self.seconds = time.monotonic() - self._began
+            self._give_up()
         return done
+
+    def _give_up(self) -> None:
+        """Record what links to other ranks' files, or to those that were forgotten."""
+        with self._lock:
+            if self._parallel or self.gather.partial:
+                self.gather.give_up()
+                self.waiting.take(self.gather)
 
     def take(self) -> list[Batch]:
         """Return the work that was found since the last call. Raises what a listing thread raised."""

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 
 from hpcp_mpi.plan.listed import MADE, TOUCHED, LinkedName, Settling, SharedName
-from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, ONE_SPECIAL, one_file
+from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, ONE_LINK, ONE_SPECIAL, one_file
 from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 
 _TOGETHER = 1000  # units that are handed out as one batch
+_COUNTS = (NOTHING, one_file(0), ONE_LINK, ONE_SPECIAL)  # what LinkedName.counts means
 
 
 def settle_batches(records: Iterable[Settling]) -> Iterator[Batch]:
@@ -42,16 +43,15 @@ def link_batches(records: Iterable[LinkedName]) -> Iterator[Batch]:
     Whoever saw only some names of a file chose a leader among them: one of those leads all, the others follow.
     """
     for _, same in groupby(records, key=lambda record: record.inode):
-        names = {record.target: record for record in same}
+        names = {record.target: record for record in same}  # of two records the one that counts: it is the last
         leaders = {record.leader for record in names.values()}
         # One that is not recorded itself was seen with all of its names, or last: it is the one to keep.
         leader = min(leaders, key=lambda target: (target in names, target))
         names.pop(leader, None)
         by_source: dict[int, list[Unit]] = {}
         for record in names.values():
-            # A leader that follows another was counted as a file already.
-            tally = NOTHING if record.target == record.leader else one_file(0)
-            by_source.setdefault(record.source, []).append(Unit(record.path, tally, 0, record.target))
+            unit = Unit(record.path, _COUNTS[record.counts], 0, record.target)
+            by_source.setdefault(record.source, []).append(unit)
         for source, units in by_source.items():
             yield Batch(Kind.LINK, source, b"", b"", Units.of(units), leader)
 

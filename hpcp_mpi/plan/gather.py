@@ -64,6 +64,7 @@ class Gather:
         self.collapse = collapse
         self.split_size = split_size
         self.hand_on = False
+        self.partial = False  # names of a file may have been seen that are known no more: give_up() at the end
         self.out: list[Batch] = []
         self.settled: list[Settling] = []
         self.linked: list[LinkedName] = []
@@ -138,14 +139,16 @@ class Gather:
         for folder in folders:
             unit = Unit(folder.source_dir, NOTHING, _LIST_ENTRIES * self.file_cost, folder.dest_dir)
             groups.setdefault((folder.source, folder.new, folder.over), []).append(unit)
-            if folder.parent is not None:
+            if folder.parent is None:
+                self.count(Tally(directories=-1))  # a root: whoever lists it counts it
+            else:
                 self._open(folder.parent)
                 folder.parent.children -= 1
                 parents[id(folder.parent)] = folder.parent
-        for (source, new, over), units in groups.items():
-            self.out.append(Batch(Kind.LIST, source, b"", b"", Units.of(units), over=over, new=new))
         for parent in parents.values():
             self._ascend(parent)
+        for (source, new, over), units in groups.items():
+            self.out.append(Batch(Kind.LIST, source, b"", b"", Units.of(units), over=over, new=new))
 
     def give_up(self) -> None:
         """Record the names of all files of which not all names were seen: somebody else may see the others."""
@@ -244,6 +247,7 @@ class Gather:
         known = self._leaders.get(entry.inode)
         if known is None:
             if len(self._leaders) >= _MOST_LEADERS:
+                self.partial = True
                 self._record(next(iter(self._leaders)))
             leader = Leader(folder.source, source_path, path)
             self._leaders[entry.inode] = _Names(leader, entry.names - 1)
@@ -272,13 +276,14 @@ class Gather:
 
     def _link(self, folder: Folder, unit: Unit, inode: Inode, leader: Leader) -> None:
         paths = join(folder.source_dir, unit.name), join(folder.dest_dir, unit.name)
-        self.linked.append(LinkedName(inode, folder.source, *paths, leader.target))
+        counts = 1 if unit.tally.files else 2 if unit.tally.links else 3
+        self.linked.append(LinkedName(inode, folder.source, *paths, leader.target, counts))
 
     def _record(self, inode: Inode) -> None:
         """Record all names seen of a file, and forget it."""
         names = self._leaders.pop(inode)
         for source, path, target in ((*names.leader,), *names.followers):
-            self.linked.append(LinkedName(inode, source, path, target, names.leader.target))
+            self.linked.append(LinkedName(inode, source, path, target, names.leader.target, 0))
 
     # --- directories
 

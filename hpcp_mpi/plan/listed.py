@@ -74,6 +74,7 @@ class LinkedName(NamedTuple):
     path: bytes  # below the source root
     target: bytes  # below the destination root
     leader: bytes  # the name that is copied, or was by whoever found this one; may be target itself
+    counts: int  # as what it counts when it is linked: 0 nothing more, 1 a file, 2 a symlink, 3 a special file
 
 
 class SharedName(NamedTuple):
