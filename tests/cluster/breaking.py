@@ -29,7 +29,7 @@ if rank_of(os.environ) == rank:
     else:
         from hpcp_mpi.operations.scanning import Scan
 
-        Scan._take = injected_fault  # type: ignore[assignment,method-assign]
+        Scan._step = injected_fault  # type: ignore[assignment,method-assign]
 
 from hpcp_mpi.cli.main import main  # noqa: E402
 

@@ -40,7 +40,7 @@ def test_what_rank_0s_scan_raises_comes_out_of_the_call(source: Path, monkeypatc
     def broken(*anything: object) -> None:
         raise ZeroDivisionError("injected")
 
-    monkeypatch.setattr("hpcp_mpi.operations.scanning.Scan._take", broken)
+    monkeypatch.setattr("hpcp_mpi.operations.scanning.Scan._step", broken)
     with pytest.raises(ZeroDivisionError, match="injected"):
         hpcp_mpi.copy(source, source.parent / "dst")
 

@@ -11,24 +11,25 @@ from typing import Any
 
 import pytest
 
-from hpcp_mpi.cluster.run import Given, Lead, StoppedEarly, follow
+from hpcp_mpi.cluster.run import Lead, StoppedEarly, Stream, follow
 from hpcp_mpi.cluster.signals import StopRequest
 from hpcp_mpi.cluster.threads import ThreadWire, thread_cluster
 from hpcp_mpi.cluster.wire import Wire
 from hpcp_mpi.plan.backlog import Backlog
+from hpcp_mpi.plan.weights import Weights
 from hpcp_mpi.stealing.messages import Leave
 from hpcp_mpi.stealing.planner import Planner
 from hpcp_mpi.vocab.errors import FatalError
 from hpcp_mpi.vocab.report import Outcome
 from hpcp_mpi.vocab.tally import Tally
-from hpcp_mpi.vocab.units import Batch, Kind, Unit
+from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 
 SOON = 30.0  # seconds; nothing here takes one
 
 
 def batches(count: int, each: int = 10) -> list[Batch]:
     return [
-        Batch(Kind.COPY, 0, b"", b"", tuple(Unit(b"%d.%d" % (at, unit), 10, Tally(1)) for unit in range(each)))
+        Batch(Kind.COPY, 0, b"", b"", Units.of(Unit(b"%d.%d" % (at, unit), Tally(1), 10) for unit in range(each)))
         for at in range(count)
     ]
 
@@ -38,11 +39,13 @@ class Shop:
 
     slots = 2
     bite_weight = 30
+    file_cost = 1
 
     def __init__(self, do: Callable[[list[Batch]], None]) -> None:
         self._do = do
         self.did: Counter[bytes] = Counter()
         self.released = 0
+        self.closed_after: list[int] = []  # slots that had ended when it was closed
         self.stopped = threading.Event()
         self._lock = threading.Lock()
 
@@ -61,6 +64,9 @@ class Shop:
     def stop(self) -> None:
         self.stopped.set()
 
+    def close(self) -> None:
+        self.closed_after.append(self.released)
+
 
 @dataclass
 class Cluster:
@@ -77,7 +83,8 @@ class Cluster:
 
     def __post_init__(self) -> None:
         self.wires = thread_cluster(self.workers + 1)
-        self.planner = Planner(Backlog(), 100)
+        weights = Weights(0.1, 10, 100)
+        self.planner = Planner(Backlog(weights), weights, 0.1)
         self.stops = [StopRequest() for _ in self.wires]
         self.lead = Lead(self.wires[0], self.planner, lambda: 0, self.stop, lambda: None)
         self._threads = [threading.Thread(target=self._worker, args=(wire,)) for wire in self.wires[1:]]
@@ -101,7 +108,7 @@ class Cluster:
 
         def drive() -> None:
             try:
-                self.lead.drive(Given(batches(9)))
+                self.lead.drive(Stream(batches(9)))
             except StoppedEarly as early:
                 self.stopped_early.append(early.code)
 
@@ -121,8 +128,8 @@ class Cluster:
 def test_all_units_are_done_once_and_the_workers_get_rank_0s_last_word(workers: int) -> None:
     cluster = Cluster(workers)
     cluster.lead.begin("the job")
-    cluster.lead.drive(Given(batches(50)))
-    cluster.lead.drive(Given(batches(3, each=1)))  # another phase, with the same workers
+    cluster.lead.drive(Stream(batches(50)))
+    cluster.lead.drive(Stream(batches(3, each=1)))  # another phase, with the same workers
     cluster.dismiss(Leave("the report"))
     did = sum((shop.did for shop in cluster.shops), Counter[bytes]())
     expected = Counter(unit.name for batch in [*batches(50), *batches(3, each=1)] for unit in batch.units)
@@ -131,12 +138,13 @@ def test_all_units_are_done_once_and_the_workers_get_rank_0s_last_word(workers: 
     assert cluster.jobs == ["the job"] * workers
     assert cluster.ends == ["the report"] * workers
     assert [(shop.released, shop.stopped.is_set()) for shop in cluster.shops] == [(2, False)] * workers
+    assert [shop.closed_after for shop in cluster.shops] == [[2]] * workers, "once, when all slots had ended"
 
 
 def test_nothing_to_do_is_done_when_all_workers_have_said_hello() -> None:
     cluster = Cluster(2)
     cluster.lead.begin(None)
-    cluster.lead.drive(Given([]))
+    cluster.lead.drive(Stream([]))
     assert [share.rank for share in cluster.planner.shares] == [1, 2]
     cluster.dismiss(Leave())
 
@@ -161,7 +169,7 @@ def test_leaving_at_once_stops_what_runs_and_frees_every_slot() -> None:
     release.set()
     cluster.dismiss(Leave())
     (shop,) = cluster.shops
-    assert (shop.released, sum(shop.did.values())) == (2, 0)
+    assert (shop.released, sum(shop.did.values()), shop.closed_after) == (2, 0, [2])
 
 
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGUSR1, 75)])
@@ -170,7 +178,7 @@ def test_a_signal_to_rank_0_ends_the_run_early_with_its_code(number: int, code: 
     cluster.stop.ask(number)
     cluster.lead.begin(None)
     with pytest.raises(StoppedEarly) as early:
-        cluster.lead.drive(Given(batches(9)))
+        cluster.lead.drive(Stream(batches(9)))
     assert (early.value.code, early.value.name) == (code, signal.Signals(number).name)
     cluster.dismiss(Leave(stop=True))
 
@@ -180,7 +188,7 @@ def test_a_signal_to_a_worker_ends_the_run_early_too() -> None:
     cluster.do = lambda given: cluster.stops[2].ask(signal.SIGTERM)
     cluster.lead.begin(None)
     with pytest.raises(StoppedEarly) as early:
-        cluster.lead.drive(Given(batches(500)))
+        cluster.lead.drive(Stream(batches(500)))
     assert early.value.code == 75
     cluster.dismiss(Leave(stop=True))
 
@@ -192,7 +200,7 @@ def test_a_workshop_that_cannot_be_opened_ends_the_run_with_what_it_says() -> No
     cluster = Cluster(1, open_workshop=refuse)
     cluster.lead.begin(None)
     with pytest.raises(FatalError, match=r"rank 1 has no /scratch\n  Mount it\."):
-        cluster.lead.drive(Given(batches(1)))
+        cluster.lead.drive(Stream(batches(1)))
     cluster.dismiss(Leave(stop=True))
 
 
