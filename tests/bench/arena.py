@@ -6,12 +6,13 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 from tests.bench import grounds, mounts, sources, stopwatch, verify
 from tests.bench.contestants import Contestant, Job
 from tests.bench.races import Race
-from tests.bench.results import Report, Result, rotated
+from tests.bench.results import Report, Result, disturbance, rotated
 
 
 @dataclass(frozen=True)
@@ -87,13 +88,12 @@ def run(full: Race, contestants: Sequence[Contestant], setting: Setting) -> Repo
         race.baseline,
         race == full,
         tuple(entrant.result() for entrant in entrants),
-        _disturbance(entrants),
+        disturbance(
+            chain.from_iterable(each.foreign for each in entrants),
+            chain.from_iterable(each.seconds for each in entrants),
+            os.cpu_count() or 1,
+        ),
     )
-
-
-def _disturbance(entrants: Sequence[_Entrant]) -> float:
-    available = sum(sum(entrant.seconds) for entrant in entrants) * (os.cpu_count() or 1)
-    return sum(sum(entrant.foreign) for entrant in entrants) / available if available else 0.0
 
 
 def _hold(race: Race, entrants: Sequence[_Entrant], place: Path, setting: Setting) -> None:

@@ -7,17 +7,19 @@ this program is thrown away.
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 from tests.bench import grounds, procs, sources, stopwatch
 from tests.bench.arena import Setting
 from tests.bench.contestants import CONTESTANTS, HPCP_LIST, Contestant, Job
 from tests.bench.races import Cost, Flat, Race
-from tests.bench.results import Report, Result, rotated
+from tests.bench.results import Report, Result, disturbance, rotated
 
 # 500,000 entries, of which 5,000 are directories.
 RACE = Race(
@@ -40,6 +42,7 @@ class _Lister:
     missing: str | None
     seconds: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
+    foreign: list[float] = field(default_factory=list)
     megabytes: float = 0.0
     failure: str = ""
     detail: str = ""
@@ -75,8 +78,13 @@ def run(names: Sequence[str], setting: Setting) -> list[Report]:
     what, full = race.describe(), race == RACE
     timed = tuple(lister.result(lister.seconds, lister.cpu) for lister in listers)
     weighed = tuple(lister.result([lister.megabytes]) for lister in listers)
+    busy = disturbance(
+        chain.from_iterable(each.foreign for each in listers),
+        chain.from_iterable(each.seconds for each in listers),
+        os.cpu_count() or 1,
+    )
     return [
-        Report(RACE.name, what, "s", RACE.baseline, full, timed),
+        Report(RACE.name, what, "s", RACE.baseline, full, timed, busy),
         Report(MEMORY, f"{what}: the most that its biggest process takes", "MB", RACE.baseline, full, weighed),
     ]
 
@@ -112,4 +120,5 @@ def _time(lister: _Lister, place: Path, src: Path, setting: Setting) -> None:
         return
     lister.seconds.append(outcome.seconds)
     lister.cpu.append(outcome.cpu)
+    lister.foreign.append(outcome.foreign)
     print(f"bench: {RACE.name}: {lister.who.title}: {outcome.seconds:.3f} s", file=sys.stderr, flush=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -71,6 +71,12 @@ class Report:
             if result.contestant == contestant:
                 return f"{contestant} {'is missing' if result.state == 'missing' else result.state}"
         return f"{contestant} was not asked for"
+
+
+def disturbance(foreign: Iterable[float], seconds: Iterable[float], cores: int) -> float:
+    """As in Report, from CPU seconds of others and wall seconds of all timed parts."""
+    available = sum(seconds) * cores
+    return sum(foreign) / available if available else 0.0
 
 
 def rotated(items: Sequence[Item], by: int) -> list[Item]:

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from tests.support import oracle
 
-# A line of rsync -i for what exists: how it changes, what it is, and a letter for each attribute that differs.
-_ITEM = re.compile(r"rsync: ([.h])([fdLDS])(\S{9}) ")
+# A line of rsync -i for what exists: how it changes, what it is, and a letter for each attribute that differs;
+# blanks if none does.
+_ITEM = re.compile(r"rsync: ([.h])([fdLDS])(\S{9}| {9}) ")
 # What a copier may leave wrong and still take part, by the kind of entry: t times, x extended attributes, a ACLs.
 _FORGIVEN = {"d": "tax", "L": "tax", "f": "ax", "D": "ax", "S": "ax"}
 
@@ -71,7 +72,7 @@ def _shortcomings(line: str) -> list[str]:
     item = _ITEM.match(line)
     if item is None:
         return []
-    change, kind, letters = item[1], item[2], item[3].replace(".", "")
+    change, kind, letters = item[1], item[2], item[3].replace(".", "").strip()
     if letters.strip(_FORGIVEN[kind]):
         return []
     found = ["hard links"] if change == "h" else []
