@@ -69,7 +69,7 @@ def slow(backing: Path, *, meta_us: int, data_us: int, entry_timeout: float) -> 
 
 @functools.cache
 def _slowfs() -> Path:
-    """Build it, once per session. In a directory of its own: nobody else can plant a program there."""
+    """Build it, once. In a directory of its own: nobody else can plant a program there."""
     place = Path(tempfile.mkdtemp(prefix="hpcp-mpi-slowfs-"))
     atexit.register(shutil.rmtree, place, ignore_errors=True)
     flags = subprocess.run(["pkg-config", "--cflags", "--libs", "fuse3"], check=True, capture_output=True, text=True)
