@@ -80,7 +80,7 @@ class Lister:
             parent = parents.get(source_dir)
             if parent is None:
                 parent = parents[source_dir] = gather.place(batch.source, source_dir, unit.target.rpartition(b"/")[0])
-                parent.over = batch.over
+                parent.over = batch.above
             found.append(gather.child(parent, name, batch.new, batch.over))
         for parent in parents.values():
             parent.listed = True

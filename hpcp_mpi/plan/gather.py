@@ -134,11 +134,12 @@ class Gather:
 
     def hand_over(self, folders: Iterable[Folder]) -> None:
         """Have somebody else list folders that nothing was added to; what they lie in is opened."""
-        groups: dict[tuple[int, bool, bool], list[Unit]] = {}
+        groups: dict[tuple[int, bool, bool, bool], list[Unit]] = {}
         parents: dict[int, Folder] = {}
         for folder in folders:
             unit = Unit(folder.source_dir, NOTHING, _LIST_ENTRIES * self.file_cost, folder.dest_dir)
-            groups.setdefault((folder.source, folder.new, folder.over), []).append(unit)
+            above = folder.parent is not None and folder.parent.over
+            groups.setdefault((folder.source, folder.new, folder.over, above), []).append(unit)
             if folder.parent is None:
                 self.count(Tally(directories=-1))  # a root: whoever lists it counts it
             else:
@@ -147,8 +148,8 @@ class Gather:
                 parents[id(folder.parent)] = folder.parent
         for parent in parents.values():
             self._ascend(parent)
-        for (source, new, over), units in groups.items():
-            self.out.append(Batch(Kind.LIST, source, b"", b"", Units.of(units), over=over, new=new))
+        for (source, new, over, above), units in groups.items():
+            self.out.append(Batch(Kind.LIST, source, b"", b"", Units.of(units), over=over, new=new, above=above))
 
     def give_up(self) -> None:
         """Record the names of all files of which not all names were seen: somebody else may see the others."""
