@@ -1,4 +1,4 @@
-"""Random trees for the gathering tests, delivered to a Gather as a scan would, in any order that it may.
+"""Random trees for the gathering tests, and what is to become of them.
 
 Everything that is expected is told from the tree itself; nothing here knows how Gather works.
 """
@@ -8,16 +8,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from hypothesis import strategies as st
 
-from hpcp_mpi.plan.gather import Gather
-from hpcp_mpi.plan.listed import Existing, Folder, Inode, Linked, Listing
-from hpcp_mpi.vocab.tally import NOTHING, ONE_LINK, ONE_SPECIAL, Tally, one_file
-from hpcp_mpi.vocab.units import Batch
+from hpcp_mpi.plan.listed import Existing, Inode, Linked, Listing
+from hpcp_mpi.vocab.tally import ONE_LINK, ONE_SPECIAL, Tally, one_file
 
-T = TypeVar("T")
 Path = tuple[int, bytes]  # (source, path below its root)
 
 
@@ -34,15 +30,25 @@ class Item:
     linked: bool  # its inode has several names
     excluded: bool
 
+    @property
+    def equal(self) -> bool:
+        """Tell whether all that lstat shows is equal: here, of every second one."""
+        return self.existing and self.kind == "file" and not self.linked and not self.dest_inode and self.size % 2 == 0
+
 
 @dataclass
 class Dir:
-    """A directory. refused: it turns out that it cannot be listed to its end."""
+    """A directory.
+
+    refused: it turns out that it cannot be listed to its end
+    differs: it is at the destination, with other metadata
+    """
 
     name: bytes
     new: bool
     over: bool = False
     refused: bool = False
+    differs: bool = False
     items: list[Item] = field(default_factory=list)
     dirs: list[Dir] = field(default_factory=list)
 
@@ -109,26 +115,30 @@ def forests(draw: st.DrawFn) -> Forest:
     for number in range(count):
         new = draw(st.booleans())
         place = b"d%d" % number if count > 1 else draw(st.sampled_from([b"", b"d"]))
-        roots.append((place, Dir(b"", new, over=new and draw(st.booleans()))))
+        over, differs = new and draw(st.booleans()), not new and draw(st.booleans())
+        roots.append((place, Dir(b"", new, over, differs=differs)))
     places = [root for _, root in roots]
-    outside = {group: draw(st.integers(0, 1)) for group in range(3)}  # names in no source
+    outside = {group: draw(st.integers(0, 1)) for group in range(5)}  # names in no source
     items: list[Item] = []
     for number in range(draw(st.integers(0, 30))):
         parent = places[draw(st.integers(0, len(places) - 1))]
         name = b"%d" % number + b"x" * draw(st.sampled_from([0, 0, 0, 12]))
         kind = draw(st.sampled_from(["dir", "dir", "file", "file", "hard", "hard", "link", "special"]))
+        group = draw(st.integers(0, 4)) if kind == "hard" else None
         if kind == "dir":
             new = parent.new or draw(st.booleans())
             over = new and not parent.new and draw(st.booleans())
-            places.append(Dir(name, new, over, refused=draw(st.integers(0, 9)) == 9))
+            differs = not new and draw(st.booleans())
+            places.append(Dir(name, new, over, refused=draw(st.integers(0, 9)) == 9, differs=differs))
             parent.dirs.append(places[-1])
             continue
-        group = draw(st.integers(0, 2)) if kind == "hard" else None
+        if group is not None:
+            kind = ("file", "file", "file", "link", "special")[group]
         there = draw(_INODES) if not parent.new else None
         items.append(
             Item(
                 name,
-                "file" if kind == "hard" else kind,
+                kind,
                 0 if kind in ("link", "special") else 7 * group if group is not None else draw(st.integers(0, 60)),
                 existing=not parent.new and draw(st.booleans()),
                 inode=(1, group) if group is not None else (1, 100 + number),
@@ -165,52 +175,15 @@ def listing_of(entries: list[Item | Dir]) -> Listing:
         elif entry.excluded:
             listing.open = True
         elif entry.linked:
-            names = NAMES[entry.inode[1]]
+            count = NAMES[entry.inode[1]]
             tally = tally_of(entry)
-            listing.linked.append(Linked(entry.name, tally, entry.inode, names, entry.existing, entry.dest_inode))
-        elif entry.existing:
+            listing.linked.append(Linked(entry.name, tally, entry.inode, count, entry.existing, entry.dest_inode))
+        elif entry.existing and not entry.equal:
             listing.existing.append(Existing(entry.name, tally_of(entry), entry.inode, entry.dest_inode))
-        elif entry.kind == "file" and entry.dest_inode is None:
-            listing.plain.append((entry.name, entry.size))
+        elif entry.kind == "file" and (entry.equal or entry.dest_inode is None):
+            names, sizes = listing.equal if entry.equal else listing.plain
+            names.append(entry.name)
+            sizes.append(entry.size)
         else:
             listing.others.append((entry.name, tally_of(entry)))
     return listing
-
-
-def deliver(forest: Forest, gather: Gather, data: st.DataObject) -> tuple[list[Batch], dict[Path, Folder]]:
-    """Hand the forest to gather: directories interleaved, each in slices; return the batches and the folders."""
-    folders: dict[Path, Folder] = {}
-    waiting: list[tuple[Path, Dir, list[Item | Dir]]] = []
-
-    def arrive(path: Path, directory: Dir, folder: Folder) -> None:
-        folders[path] = folder
-        entries: list[Item | Dir] = [*directory.items, *directory.dirs]
-        waiting.append((path, directory, data.draw(st.permutations(entries)) if len(entries) > 1 else entries))
-
-    for source, (dest_dir, root) in enumerate(forest.roots):
-        arrive((source, b""), root, gather.root(source, dest_dir, root.new, root.over))
-    batches: list[Batch] = []
-    while waiting:
-        at = data.draw(st.integers(0, len(waiting) - 1), label="directory")
-        path, directory, entries = waiting[at]
-        if entries:
-            count = data.draw(st.integers(1, len(entries)), label="entries")
-            some, rest = entries[:count], entries[count:]
-            waiting[at] = (path, directory, rest)
-            children = gather.add(folders[path], listing_of(some))
-            for child, folder in zip([each for each in some if isinstance(each, Dir)], children, strict=True):
-                arrive((path[0], joined(path[1], child.name)), child, folder)
-        else:
-            del waiting[at]
-            (gather.refuse if directory.refused else gather.close)(folders[path])
-        batches += gather.out
-        gather.out.clear()
-    return batches, folders
-
-
-def total_of(batches: list[Batch]) -> Tally:
-    total = NOTHING
-    for batch in batches:
-        for unit in batch.units:
-            total = total.plus(unit.tally)
-    return total

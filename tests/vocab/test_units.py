@@ -32,7 +32,7 @@ def columns(units: Units) -> tuple[object, ...]:
 
 def batch_of(names: list[bytes], kind: Kind = Kind.COPY) -> Batch:
     units = Units.of(Unit(name, one_file(5), 3) for name in names)
-    return Batch(kind, 2, b"from", b"to", units, b"leader", True, True, True, True)
+    return Batch(kind, 2, b"from", b"to", units, b"leader", True, True, True, True, True)
 
 
 def units_of(*batches: Batch) -> list[Unit]:
@@ -57,7 +57,8 @@ def test_units_arrive_as_they_were_sent(units: Units) -> None:
 @given(some_units(), st.sampled_from(Kind), st.booleans(), st.booleans())
 def test_a_batch_arrives_as_it_was_sent(units: Units, kind: Kind, one: bool, other: bool) -> None:
     big = BigFile(b"f", b"t", 2**60, b".stage", (1, -5, 2**63), -1, "why", one) if other else None
-    batch = Batch(kind, 3, b"\xff", b"d/e", units, b"leader", one, not one, other, not other, big)
+    flags = one, not one, other, not other, one
+    batch = Batch(kind, 3, b"\xff", b"d/e", units, b"leader", *flags, big)
     arrived = pickle.loads(pickle.dumps(batch))
     assert arrived == batch and arrived.big == big and columns(arrived.units) == columns(units)
 
@@ -100,7 +101,8 @@ def test_splitting_a_batch_keeps_every_unit_once_and_all_else(names: list[bytes]
     assert (head.amount + rest.amount, head.entries + rest.entries) == (batch.amount, batch.entries)
     for part in (head, rest):
         assert (part.kind, part.source, part.source_dir, part.dest_dir) == (Kind.COPY, 2, b"from", b"to")
-        assert (part.leader, part.over, part.restore, part.new, part.equal) == (b"leader", True, True, True, True)
+        flags = part.over, part.restore, part.new, part.above, part.equal
+        assert (part.leader, *flags) == (b"leader", True, True, True, True, True)
 
 
 @given(chunks(), st.integers(0, 40))
