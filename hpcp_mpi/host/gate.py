@@ -9,6 +9,7 @@ import time
 from types import TracebackType
 
 _BUSY = 0.75  # of a core: beyond that another thread gains nothing
+_AT_FIRST = 8  # threads
 _LOOK = 0.02  # seconds between looks at the CPU time
 
 
@@ -34,11 +35,11 @@ class CpuWatch:
 
 
 class Gate:
-    """Lets as many threads in at once as gain by it: one, and twice as many for as long as the process waits."""
+    """Lets as many threads in at once as gain by it: twice as many while the process waits, half while it computes."""
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._limit = 1
+        self._limit = _AT_FIRST
         self._inside = 0
         self._outside = 0  # threads that want to come in
         self._changed = threading.Condition()

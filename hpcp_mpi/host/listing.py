@@ -7,21 +7,25 @@ Directories are known by the type that the listing itself gives; they are not lo
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
-from stat import S_IFMT, S_IFREG
+from itertools import islice
+from stat import S_IFDIR, S_IFREG, S_ISDIR
 
+from hpcp_mpi.host.crowd import Crowd
 from hpcp_mpi.vocab.names import STAGE_PREFIX
 
 _SLICE = 4096  # entries that are handed on together
 _MOST_NAMES = 100_000  # of a destination directory that are held; of a bigger one every name is looked up
+_TYPE = 0o170000  # the bits of a mode that tell the type
 _CODING = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()  # os.fsencode looks them up for every name
 
 # An entry of the source: its name, its lstat, and that of what has its name at the destination.
 # A plain tuple: a named one takes as long to make as the lstat.
 Pair = tuple[bytes, os.stat_result, os.stat_result | None]
 
-Names = dict[str, bool]  # of a directory's entries: is it a directory?
+Names = dict[str, "os.DirEntry[str]"]
 Failed = Callable[[bytes, OSError], None]
 
 
@@ -46,120 +50,185 @@ def names_in(directory: int) -> set[bytes]:
     return {encoded(name) for name in os.listdir(directory)}
 
 
+def types_in(directory: int) -> Iterator[tuple[bytes, int]]:
+    """Yield the entries of a directory with the type bits of their modes. Raises OSError."""
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.is_file(follow_symlinks=False):
+                yield encoded(entry.name), S_IFREG
+            elif entry.is_dir(follow_symlinks=False):
+                yield encoded(entry.name), S_IFDIR
+            else:
+                with suppress(FileNotFoundError):
+                    yield encoded(entry.name), entry.stat(follow_symlinks=False).st_mode
+
+
 def encoded(name: str) -> bytes:
     """Return a name as the bytes it is."""
     return name.encode(*_CODING)
 
 
-def typed_names(directory: int) -> tuple[Names | None, list[bytes]]:
-    """Return the names in a directory with their types, None if there are too many to hold, and our stages there.
-
-    Raises OSError.
-    """
+def entries_of(directory: int) -> tuple[Names | None, list[bytes]]:
+    """Return the entries of a directory, None if there are too many to hold, and our stages there. Raises OSError."""
     names: Names | None = {}
     stages: list[bytes] = []
     with os.scandir(directory) as entries:
-        for entry in entries:
-            name = entry.name
-            if name[0] == "." and name.encode(*_CODING).startswith(STAGE_PREFIX):
-                stages.append(name.encode(*_CODING))
-            if names is not None:
-                names[name] = entry.is_dir(follow_symlinks=False)
-                if len(names) > _MOST_NAMES:
-                    names = None
+        names = {entry.name: entry for entry in islice(entries, _MOST_NAMES)}
+        stages = _stages(names)
+        while more := [entry.name for entry in islice(entries, _MOST_NAMES)]:
+            names = None
+            stages += _stages(more)
     return names, stages
 
 
-def slices(source: int, dest: int | None, names: Names | None, plain: bool, failed: Failed) -> Iterator[Slice]:
+def _stages(names: Iterable[str]) -> list[bytes]:
+    hidden = (encoded(name) for name in names if name[0] == ".")
+    return [name for name in hidden if name.startswith(STAGE_PREFIX)]
+
+
+def slices(
+    source: int, dest: int | None, names: Names | None, plain: bool, failed: Failed, crowd: Crowd
+) -> Iterator[Slice]:
     """Yield the entries of source beside those of dest, some thousand at a time.
 
-    names: what dest holds, from typed_names. plain: False where nothing may be told apart here, as with excludes.
+    names: what dest holds, from entries_of. plain: False where nothing may be told apart here, as with excludes.
     What cannot be looked at is given to failed. Raises OSError when the directory itself cannot be read.
     """
     with os.scandir(source) as entries:
         while True:
-            if dest is None and plain:
-                some, more = _new(entries, failed)
+            some = Slice()
+            beside = _Beside(some, dest, names)
+            listed = list(islice(entries, _SLICE))
+            _look_ahead(listed, names, crowd)
+            # In one loop for each case: a call per entry would take as long as an lstat.
+            if plain and not names and names is not None:
+                _all_new(listed, some, failed)
+            elif plain and names is not None:
+                _mostly_equal(listed, some, beside, names, failed)
             else:
-                some, more = _pairs(entries, dest, names, plain, failed)
+                for entry in listed:
+                    _again(entry, some, beside, failed)
             yield some
-            if not more:
+            if len(listed) < _SLICE:
                 return
 
 
-def _new(entries: Iterator["os.DirEntry[str]"], failed: Failed) -> tuple[Slice, bool]:
-    """Return the next entries where there is no counterpart, and whether there are more."""
-    some = Slice()
-    (names, sizes), folders, rest = some.fresh, some.folders, some.rest
-    for count, entry in enumerate(entries, 1):
-        name = entry.name
-        coded = name.encode(*_CODING)
+def _look_ahead(listed: list["os.DirEntry[str]"], names: Names | None, crowd: Crowd) -> None:
+    """Where lstat takes long, call it for many entries at once. They keep the answers themselves."""
+
+    def look(entry: "os.DirEntry[str]") -> None:
+        with suppress(OSError):  # whoever asks again is told
+            entry.stat(follow_symlinks=False)
+
+    ours = [entry for entry in listed if not entry.is_dir(follow_symlinks=False)]
+    crowd.each(look, ours)
+    if names:
+        crowd.each(look, [names[entry.name] for entry in ours if entry.name in names])
+
+
+class _Beside:
+    """What is at the destination beside some entries."""
+
+    def __init__(self, some: Slice, dest: int | None, names: Names | None) -> None:
+        self._some = some
+        self._dest = dest
+        self._names = names
+
+    def lstat(self, name: str) -> os.stat_result | None:
+        if self._dest is None or (self._names is not None and name not in self._names):
+            return None
+        return lstat(encoded(name), self._dest)
+
+    def folder(self, entry: "os.DirEntry[str]") -> None:
+        """Take a directory of the source."""
+        there = None
+        if self._names is not None:
+            found = self._names.get(entry.name)
+            there = None if found is None else found.is_dir(follow_symlinks=False)
+        elif self._dest is not None:
+            status = lstat(encoded(entry.name), self._dest)
+            there = None if status is None else S_ISDIR(status.st_mode)
+        self._some.folders.append((encoded(entry.name), entry.inode(), there))
+
+
+def _all_new(entries: Iterable["os.DirEntry[str]"], some: Slice, failed: Failed) -> None:
+    """Take entries where the destination has nothing."""
+    names: list[str] = []
+    sizes = some.fresh[1]
+    for entry in entries:
         try:
             if entry.is_dir(follow_symlinks=False):
-                folders.append((coded, entry.inode(), None))
-            else:
-                status = entry.stat(follow_symlinks=False)
-                if S_IFMT(status[0]) == S_IFREG and status[3] == 1 and name[0] != ".":
-                    names.append(coded)
-                    sizes.append(status[6])
-                else:
-                    rest.append((coded, status, None))
+                some.folders.append((encoded(entry.name), entry.inode(), None))
+                continue
+            status = entry.stat(follow_symlinks=False)
         except OSError as error:
-            failed(coded, error)
-        if count == _SLICE:
-            return some, True
-    return some, False
+            failed(encoded(entry.name), error)
+            continue
+        if status[0] & _TYPE == S_IFREG and status[3] == 1 and entry.name[0] != ".":
+            names.append(entry.name)
+            sizes.append(status[6])
+        else:
+            some.rest.append((encoded(entry.name), status, None))
+    some.fresh[0].extend(_all_encoded(names))
 
 
-def _pairs(
-    entries: Iterator["os.DirEntry[str]"], dest: int | None, there: Names | None, plain: bool, failed: Failed
-) -> tuple[Slice, bool]:
-    """Return the next entries beside their counterparts, and whether there are more."""
-    some = Slice()
-    (names, sizes), (fresh_names, fresh_sizes), rest = some.equal, some.fresh, some.rest
-    stat_at = os.stat
-    for count, entry in enumerate(entries, 1):
+def _mostly_equal(
+    entries: Iterable["os.DirEntry[str]"], some: Slice, beside: _Beside, there: Names, failed: Failed
+) -> None:
+    """Take entries of which the destination has copies."""
+    equal: list[str] = []
+    fresh: list[str] = []
+    sizes = some.equal[1]
+    for entry in entries:
         name = entry.name
+        found = None
         try:
             if entry.is_dir(follow_symlinks=False):
-                some.folders.append((name.encode(*_CODING), entry.inode(), _kind(name, dest, there)))
-            else:
-                status = entry.stat(follow_symlinks=False)
-                found = None
-                if dest is not None and (there is None or name in there):
-                    try:
-                        found = stat_at(name, dir_fd=dest, follow_symlinks=False)
-                    except FileNotFoundError:
-                        pass
-                if not plain or name[0] == "." or S_IFMT(status[0]) != S_IFREG or status[3] != 1:
-                    rest.append((name.encode(*_CODING), status, found))
-                elif found is None:
-                    fresh_names.append(name.encode(*_CODING))
-                    fresh_sizes.append(status[6])
-                elif (
+                beside.folder(entry)
+                continue
+            status = entry.stat(follow_symlinks=False)
+            if name in there:
+                found = there[name].stat(follow_symlinks=False)
+                if (
                     status.st_mtime_ns == found.st_mtime_ns
                     and status[0] == found[0]
                     and status[3:7] == found[3:7]  # names, owner, group, size
+                    and status[3] == 1
+                    and status[0] & _TYPE == S_IFREG
+                    and name[0] != "."
                 ):
-                    names.append(name.encode(*_CODING))
+                    equal.append(name)
                     sizes.append(status[6])
-                else:
-                    rest.append((name.encode(*_CODING), status, found))
+                    continue
+        except FileNotFoundError:
+            # It went meanwhile, from one side or the other.
+            _again(entry, some, beside, failed)
+            continue
         except OSError as error:
-            failed(name.encode(*_CODING), error)
-        if count == _SLICE:
-            return some, True
-    return some, False
+            failed(encoded(name), error)
+            continue
+        if found is None and status[0] & _TYPE == S_IFREG and status[3] == 1 and name[0] != ".":
+            fresh.append(name)
+            some.fresh[1].append(status[6])
+        else:
+            some.rest.append((encoded(name), status, found))
+    some.equal[0].extend(_all_encoded(equal))
+    some.fresh[0].extend(_all_encoded(fresh))
 
 
-def _kind(name: str, dest: int | None, there: Names | None) -> bool | None:
-    """Return whether a directory has name at the destination; None where nothing has."""
-    if dest is None:
-        return None
-    if there is not None:
-        return there.get(name)
-    status = lstat(encoded(name), dest)
-    return None if status is None else S_IFMT(status.st_mode) == 0o040000
+def _again(entry: "os.DirEntry[str]", some: Slice, beside: _Beside, failed: Failed) -> None:
+    try:
+        if entry.is_dir(follow_symlinks=False):
+            beside.folder(entry)
+        else:
+            some.rest.append((encoded(entry.name), entry.stat(follow_symlinks=False), beside.lstat(entry.name)))
+    except OSError as error:
+        failed(encoded(entry.name), error)
+
+
+def _all_encoded(names: list[str]) -> list[bytes]:
+    """Return names as the bytes they are. No name holds a NUL; one call for each takes four times as long."""
+    return "\0".join(names).encode(*_CODING).split(b"\0") if names else []
 
 
 def lstat(name: bytes, directory: int) -> os.stat_result | None:

@@ -8,6 +8,7 @@ import errno
 import os
 import stat
 
+from hpcp_mpi.host.crowd import Crowd
 from hpcp_mpi.host.dirs import entered, path_of, pinned
 
 ACL = b"system.posix_acl_"
@@ -53,19 +54,31 @@ def xattrs_of(parent: int, name: bytes) -> Xattrs:
     return found
 
 
-def carriers(directory: int, names: list[bytes]) -> list[bytes]:
+def carriers(directory: int, names: list[bytes], crowd: Crowd) -> list[bytes]:
     """Return those names in a directory that have extended attributes, or cannot be asked for them."""
     found: list[bytes] = []
+
+    def ask(name: bytes) -> None:
+        if _may_carry(path_of(directory, name)):
+            found.append(name)
+
+    if crowd.each(ask, names):
+        return found
     with entered(directory) as path:
-        for name in names:
-            try:
-                if os.listxattr(path + name, follow_symlinks=False):
-                    found.append(name)
-            except OSError as error:
-                if error.errno == errno.ENOTSUP:
-                    return []  # a file system without attributes
-                found.append(name)
-    return found
+        paths = [path + name for name in names] if path else names
+        try:
+            return [name for name, at in zip(names, paths, strict=True) if os.listxattr(at, follow_symlinks=False)]
+        except OSError as error:
+            if error.errno == errno.ENOTSUP:
+                return []  # a file system without attributes
+        return [name for name, at in zip(names, paths, strict=True) if _may_carry(at)]
+
+
+def _may_carry(path: bytes) -> bool:
+    try:
+        return bool(os.listxattr(path, follow_symlinks=False))
+    except OSError:
+        return True  # whoever looks closer will say what is wrong
 
 
 def xattr_letters(wanted: Xattrs, found: Xattrs) -> str:

@@ -56,14 +56,24 @@ def _doubtful(place: Workplace, batch: Batch, source: int, dest: int, outcome: O
     options, units = place.options, batch.units
     tail = _LONG if options.full_hash else options.hash_size
     if tail == 0:
-        doubtful = {*metadata.carriers(source, units.names), *metadata.carriers(dest, units.names)}
+        doubtful = {
+            *metadata.carriers(source, units.names, place.crowd),
+            *metadata.carriers(dest, units.names, place.crowd),
+        }
     else:
         doubtful = set()
-        for name, size in zip(units.names, units.amounts, strict=True):
-            if place.commands.stopped:
-                raise Stopped
+
+        def compare(file: tuple[bytes, int]) -> None:
+            name, size = file
             if min(size, tail) >= _LONG or not same_tails(name, source, dest, size, tail):
                 doubtful.add(name)
+
+        files = list(zip(units.names, units.amounts, strict=True))
+        if not place.crowd.each(compare, files):
+            for file in files:
+                compare(file)
+                if place.commands.stopped:
+                    raise Stopped
     count, size = len(units), sum(units.amounts)
     for unit in units if doubtful else ():
         if unit.name in doubtful:

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from itertools import groupby
 from typing import cast
 
-from hpcp_mpi.host.listing import lstat, names_in
+from hpcp_mpi.host.listing import lstat, types_in
 from hpcp_mpi.host.metadata import xattr_letters, xattrs_of
 from hpcp_mpi.host.spill import Spill
 from hpcp_mpi.operations.workplace import Workplace
@@ -15,6 +15,8 @@ from hpcp_mpi.plan.compare import NEW, itemize, metadata_changes, same_time
 from hpcp_mpi.vocab.names import join
 from hpcp_mpi.vocab.report import Outcome
 from hpcp_mpi.vocab.units import Batch, Unit
+
+_NEW_FILE = itemize(">", stat.S_IFREG, NEW)
 
 Item = tuple[str, bytes, bytes]  # (change, path below the destination root, link target or b"")
 
@@ -86,12 +88,11 @@ def _subtree(place: Workplace, batch: Batch, name: bytes, path: bytes, outcome: 
     while waiting:
         directory, shown_as = waiting.pop()
         with tree.at(directory) as fd:
-            for child in sorted(names_in(fd)):
-                status = lstat(child, fd)
-                if status is None:
+            for child, mode in types_in(fd):
+                path = join(shown_as, child)
+                if stat.S_ISREG(mode):
+                    outcome.items.append((_NEW_FILE, path, b""))
                     continue
-                update = ">" if stat.S_ISREG(status.st_mode) else "c"
-                change = itemize(update, status.st_mode, NEW)
-                outcome.items.append(item(change, join(shown_as, child), fd, child, status.st_mode))
-                if stat.S_ISDIR(status.st_mode):
-                    waiting.append((join(directory, child), join(shown_as, child)))
+                outcome.items.append(item(itemize("c", mode, NEW), path, fd, child, mode))
+                if stat.S_ISDIR(mode):
+                    waiting.append((join(directory, child), path))

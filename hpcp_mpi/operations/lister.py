@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 from hpcp_mpi.host import metadata
-from hpcp_mpi.host.listing import Names, Slice, slices, typed_names
+from hpcp_mpi.host.listing import Names, Slice, entries_of, slices
 from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan import excludes
 from hpcp_mpi.plan.classify import Classifier
@@ -107,7 +107,7 @@ class Lister:
             try:
                 if not folder.new:
                     dest = stack.enter_context(place.dest.at(folder.dest_dir))
-                    names, stages = typed_names(dest)
+                    names, stages = entries_of(dest)
                     stages = [stage for stage in stages if not stage.startswith(self._own)]
             except OSError as error:
                 # What is there is not known, so nothing below is written.
@@ -122,7 +122,7 @@ class Lister:
                 def failed(name: bytes, error: OSError) -> None:
                     failures.append(failure_of(below(path, name), error))
 
-                for some in slices(source, dest, names, self._classifier.plain, failed):
+                for some in slices(source, dest, names, self._classifier.plain, failed, place.crowd):
                     listing = self.listing(path, some)
                     listing.sweeps, stages = stages, []
                     listing.open = listing.open or merged or bool(failures)

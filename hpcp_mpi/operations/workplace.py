@@ -4,6 +4,7 @@ import os
 import threading
 
 from hpcp_mpi.host.commands import Commands
+from hpcp_mpi.host.crowd import Crowd
 from hpcp_mpi.host.dirs import Tree
 from hpcp_mpi.host.gate import Gate
 from hpcp_mpi.host.stage import SharedStages
@@ -29,6 +30,7 @@ class Workplace:
         self.new_mode = 0o700 if job.options.directory_sync else 0o777
         self.stages = SharedStages(self.token)
         self.gate = Gate(_MOST_CHECKS)
+        self.crowd = Crowd()
         self._local = threading.local()
 
     def source(self, batch: Batch) -> Tree:

@@ -37,6 +37,7 @@ from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 
 MAX_INNER_PATH = 3000  # bytes below a unit's directory; cp works with path strings and fails at PATH_MAX, 4096
 
+BATCH = 4
 _FIRST = 32  # the first batches are so much lighter than later ones: idle workers wait for them
 _MOST_LEADERS = 50_000  # files of which not all names were seen yet; of more, the oldest are given up
 _FEW = 500  # files for which a cp of their own is a waste
@@ -46,7 +47,7 @@ _LIST_ENTRIES = 64  # what a directory is taken for that nobody has listed yet
 class Gather:
     """Collects listings into batches. Read and empty `out`, `settled`, `linked` and `shared` after each call.
 
-    limit:      the weight of a unit: closed directories grow no heavier, batches hardly
+    limit:      the weight of a unit: closed directories grow no heavier. Batches can be divided: BATCH times it
     file_cost:  what an entry weighs beside its bytes
     check_size: bytes of a file that a check reads at each side; None: all of them
     collapse:   False where no directory may be copied whole (-nds, -do)
@@ -221,9 +222,7 @@ class Gather:
         self.count(Tally(len(names), 0, 0, 0, sum(sizes)))
         folder.equal[0].extend(names)
         folder.equal[1].extend(sizes)
-        most = self.check_size
-        folder.weight += len(names) * self.file_cost
-        folder.weight += 2 * sum(sizes if most is None else (size if size < most else most for size in sizes))
+        folder.weight += len(names) * self.file_cost + 2 * Units(names, sizes, most=self.check_size).amount
 
     def _take(self, folder: Folder, name: bytes, tally: Tally, check: bool) -> None:
         self.count(tally)
@@ -292,7 +291,7 @@ class Gather:
         """Keep folder within the limits: emit what an opened one holds, open one that is too heavy."""
         if folder.opened:
             if folder.weight >= self._enough:
-                self._enough = min(self.limit, 2 * self._enough)
+                self._enough = min(BATCH * self.limit, 2 * self._enough)
                 self._flush(folder)
         elif folder.weight >= self.limit or folder.inner > MAX_INNER_PATH:
             self._open(folder)
@@ -374,7 +373,7 @@ class Gather:
         folder.weight = folder.inner = 0
 
     def _emit(self, kind: Kind, folder: Folder, units: Units, equal: bool = False) -> None:
-        for bite in bites(units, self.limit, self.file_cost):
+        for bite in bites(units, BATCH * self.limit, self.file_cost):
             self.out.append(
                 Batch(kind, folder.source, folder.source_dir, folder.dest_dir, bite, over=folder.over, equal=equal)
             )

@@ -12,7 +12,7 @@ from typing import Final
 
 from hpcp_mpi.vocab.units import Batch, Kind
 
-FIRST = 64  # the first chunks of a kind are so much lighter than the heaviest
+FIRST = 512  # the first chunks of a kind are so much lighter than the heaviest
 GROWTH = 8  # a chunk is so many times as long as the longest that was done, at most
 WINDOW = 256  # results of a kind that are remembered
 ENOUGH = 32  # results that are enough for a fit

@@ -71,7 +71,10 @@ class Units:
         self.amounts = amounts
         self.more = more
         self.most = most
-        self.amount = sum(amounts if most is None else (min(amount, most) for amount in amounts))
+        if most is None or (amounts and max(amounts) <= most):
+            self.amount = sum(amounts)
+        else:
+            self.amount = sum(min(amount, most) for amount in amounts)
         self.entries = len(names) if more is None else sum(tally.entries or 1 for tally, _ in more)
 
     @classmethod
