@@ -37,9 +37,9 @@ class CpuWatch:
 class Gate:
     """Lets as many threads in at once as gain by it: twice as many while the process waits, half while it computes."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, at_first: int = _AT_FIRST) -> None:
         self._most = most
-        self._limit = _AT_FIRST
+        self._limit = min(most, at_first)
         self._inside = 0
         self._outside = 0  # threads that want to come in
         self._changed = threading.Condition()

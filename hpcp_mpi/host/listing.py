@@ -18,6 +18,7 @@ from hpcp_mpi.vocab.names import STAGE_PREFIX
 
 _SLICE = 4096  # entries that are handed on together
 _MOST_NAMES = 100_000  # of a destination directory that are held; of a bigger one every name is looked up
+_CLOCKS_NS = 1_000_000_000  # by which the clocks of two file systems may differ
 _TYPE = 0o170000  # the bits of a mode that tell the type
 _CODING = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()  # os.fsencode looks them up for every name
 
@@ -37,12 +38,13 @@ class Slice:
     # with one name, and nothing at the destination
     equal: tuple[list[bytes], list[int]] = field(default_factory=lambda: ([], []))  # the same for plain files with one
     # name on both sides, equal in all that two lstats show
+    same: list[int] = field(default_factory=lambda: [0, 0])  # how many of those, and of how many bytes, need no more
     folders: list[tuple[bytes, int, bool | None]] = field(default_factory=list)  # (name, inode, what is at the
     # destination: None nothing, False a non-directory)
     rest: list[Pair] = field(default_factory=list)
 
     def __len__(self) -> int:
-        return len(self.fresh[0]) + len(self.equal[0]) + len(self.folders) + len(self.rest)
+        return self.same[0] + len(self.fresh[0]) + len(self.equal[0]) + len(self.folders) + len(self.rest)
 
 
 def names_in(directory: int) -> set[bytes]:
@@ -87,11 +89,13 @@ def _stages(names: Iterable[str]) -> list[bytes]:
 
 
 def slices(
-    source: int, dest: int | None, names: Names | None, plain: bool, failed: Failed, crowd: Crowd
+    source: int, dest: int | None, names: Names | None, plain: bool, by_lstat: bool, failed: Failed, crowd: Crowd
 ) -> Iterator[Slice]:
     """Yield the entries of source beside those of dest, some thousand at a time.
 
-    names: what dest holds, from entries_of. plain: False where nothing may be told apart here, as with excludes.
+    names:    what dest holds, from entries_of
+    plain:    False where nothing may be told apart here, as with excludes
+    by_lstat: what lstat shows as equal is equal, unless the source's inode was changed after the copy's
     What cannot be looked at is given to failed. Raises OSError when the directory itself cannot be read.
     """
     with os.scandir(source) as entries:
@@ -104,7 +108,7 @@ def slices(
             if plain and not names and names is not None:
                 _all_new(listed, some, failed)
             elif plain and names is not None:
-                _mostly_equal(listed, some, beside, names, failed)
+                _mostly_equal(listed, some, beside, names, by_lstat, failed)
             else:
                 for entry in listed:
                     _again(entry, some, beside, failed)
@@ -173,12 +177,13 @@ def _all_new(entries: Iterable["os.DirEntry[str]"], some: Slice, failed: Failed)
 
 
 def _mostly_equal(
-    entries: Iterable["os.DirEntry[str]"], some: Slice, beside: _Beside, there: Names, failed: Failed
+    entries: Iterable["os.DirEntry[str]"], some: Slice, beside: _Beside, there: Names, by_lstat: bool, failed: Failed
 ) -> None:
     """Take entries of which the destination has copies."""
     equal: list[str] = []
     fresh: list[str] = []
     sizes = some.equal[1]
+    count = total = 0
     for entry in entries:
         name = entry.name
         found = None
@@ -197,6 +202,10 @@ def _mostly_equal(
                     and status[0] & _TYPE == S_IFREG
                     and name[0] != "."
                 ):
+                    if by_lstat and status.st_ctime_ns < found.st_ctime_ns - _CLOCKS_NS:
+                        count += 1
+                        total += status[6]
+                        continue
                     equal.append(name)
                     sizes.append(status[6])
                     continue
@@ -212,6 +221,7 @@ def _mostly_equal(
             some.fresh[1].append(status[6])
         else:
             some.rest.append((encoded(name), status, found))
+    some.same = [count, total]
     some.equal[0].extend(_all_encoded(equal))
     some.fresh[0].extend(_all_encoded(fresh))
 

@@ -154,6 +154,7 @@ class _Run:
         """Return the report. stopped: the exit code of an early end."""
         self._watch()
         report, planner, outcome = self.report, self._planner, self._scan.outcome
+        outcome.skipped = outcome.skipped.plus(self._scan.gather.skipped)
         outcome.add(planner.outcome)  # in this order: what the scan could not read explains what failed later
         outcome.failures = list(_first_of_each(outcome.failures))
         report.sources = [landing.argument for landing in self._prepared.landings]

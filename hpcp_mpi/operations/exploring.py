@@ -17,6 +17,7 @@ from hpcp_mpi.vocab.report import Outcome
 from hpcp_mpi.vocab.units import Batch, Kind
 
 _SECONDS = 0.1  # after which no further directory is begun: others may be idle
+_EACH = 0.01  # the same for each directory that was asked for: at first there is one, and all others are idle
 _HUGE = 50_000  # entries of a directory that are not held here; rank 0 lists it in slices
 
 
@@ -39,7 +40,7 @@ class _Walk:
     def walk(self, batch: Batch) -> None:
         waiting = self._lister.folders(self._gather, batch)
         waiting.reverse()
-        deadline = time.monotonic() + _SECONDS
+        deadline = time.monotonic() + min(_SECONDS, _EACH * len(waiting))
         while waiting:
             if time.monotonic() > deadline and self._found.done:
                 self._gather.hand_over(waiting)
@@ -51,6 +52,7 @@ class _Walk:
         self._sort_out()
         found, gather = self._found, self._gather
         found.scanned = gather.scanned
+        self._outcome.skipped = self._outcome.skipped.plus(gather.skipped)
         found.settled, found.linked, found.shared = gather.settled, gather.linked, gather.shared
         self._outcome.news.append(found)
 

@@ -15,6 +15,7 @@ from hpcp_mpi.plan.listed import Folder, Listing
 from hpcp_mpi.vocab.errors import Failure, failure_of, reason_of
 from hpcp_mpi.vocab.names import STAGE_PREFIX, below
 from hpcp_mpi.vocab.options import CopyOptions
+from hpcp_mpi.vocab.tally import Tally
 from hpcp_mpi.vocab.units import Batch
 
 
@@ -88,7 +89,8 @@ class Lister:
 
     def listing(self, directory: bytes, some: Slice) -> Listing:
         """Return entries of a directory, an absolute path, sorted by what is to be done."""
-        listing = Listing(plain=some.fresh, equal=some.equal)
+        count, size = some.same
+        listing = Listing(plain=some.fresh, equal=some.equal, same=Tally(files=count, bytes=size))
         self._classifier.folders(listing, directory, some.folders)
         self._classifier.entries(listing, directory, some.rest)
         return listing
@@ -122,7 +124,8 @@ class Lister:
                 def failed(name: bytes, error: OSError) -> None:
                     failures.append(failure_of(below(path, name), error))
 
-                for some in slices(source, dest, names, self._classifier.plain, failed, place.crowd):
+                by_lstat = place.options.hash_size == 0 and not place.options.full_hash
+                for some in slices(source, dest, names, self._classifier.plain, by_lstat, failed, place.crowd):
                     listing = self.listing(path, some)
                     listing.sweeps, stages = stages, []
                     listing.open = listing.open or merged or bool(failures)

@@ -25,7 +25,8 @@ from hpcp_mpi.vocab.names import below
 from hpcp_mpi.vocab.report import Outcome
 from hpcp_mpi.vocab.units import Batch, Kind, Units
 
-_AT_ONCE = 4  # directories per slot that others are asked to list
+_AT_ONCE = 100  # directories per slot that others are asked to list; fewer, and slots wait for the next
+_ALL = 100_000  # of all slots, if that is more than one each
 
 
 class Waiting:
@@ -125,7 +126,8 @@ class Scan:
         taken = []
         while self._ready:
             taken.append(self._ready.popleft())
-        most = _AT_ONCE * max(1, self._slots())
+        slots = max(1, self._slots())
+        most = max(slots, min(_ALL, _AT_ONCE * slots))
         while self._lists and self._asked < most and not self._held:
             batch = self._lists.pop()
             if len(batch.units) > most - self._asked:

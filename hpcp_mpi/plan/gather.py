@@ -70,6 +70,7 @@ class Gather:
         self.settled: list[Settling] = []
         self.linked: list[LinkedName] = []
         self.shared: list[SharedName] = []
+        self.skipped = NOTHING  # what was found and needs nothing
         self._scanned = [0, 0, 0, 0, 0]  # a Tally that is counted up
         self._leaders: dict[Inode, _Names] = {}
 
@@ -110,6 +111,10 @@ class Gather:
     def add(self, folder: Folder, listing: Listing) -> list[Folder]:
         """Take some of folder's entries; return its directories, which are to be listed and closed too."""
         self._take_plain(folder, *listing.plain)
+        if listing.same:
+            self.skipped = self.skipped.plus(listing.same)
+            self.count(listing.same)
+            folder.count(listing.same)
         if listing.equal[0]:
             self._take_equal(folder, *listing.equal)
         for name, tally in listing.others:

@@ -40,11 +40,12 @@ class Listing:
     linked: list[Linked] = field(default_factory=list)
     folders: list[tuple[bytes, bool, bool]] = field(default_factory=list)  # (name, missing at dest, over a non-dir)
     sweeps: list[bytes] = field(default_factory=list)  # stages of killed runs at the destination
+    same: Tally = NOTHING  # of files that need nothing
     open: bool = False  # cp must not copy this directory whole
 
     @property
     def entries(self) -> int:
-        plain = len(self.plain[0]) + len(self.equal[0])
+        plain = self.same.files + len(self.plain[0]) + len(self.equal[0])
         return plain + len(self.others) + len(self.existing) + len(self.linked) + len(self.folders)
 
 

@@ -64,7 +64,7 @@ def test_never_more_than_the_most_are_inside_and_everyone_gets_in_at_last() -> N
 
 
 def test_while_the_process_computes_one_at_a_time_is_inside() -> None:
-    gate = Gate(8)
+    gate = Gate(8, at_first=1)
     gate._watch = Watch(False)  # type: ignore[assignment]
     crowd = Crowd(gate, 6)
     with crowd.changed:
