@@ -1,0 +1,70 @@
+"""Any small tree, any options: the copy is equal, whatever happened to an older one, and a run more changes nothing."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import hpcp_mpi
+from tests.operations.copies import changed, stages, state
+from tests.operations.small_trees import Tree, meddle, trees
+from tests.support import oracle
+from tests.support.marks import needs_commands
+from tests.support.trees import build
+
+pytestmark = needs_commands("rsync")
+
+OPTIONS = st.fixed_dictionaries({
+    "parallel_listing": st.booleans(),
+    "split_size": st.sampled_from([0, 4096, 1 << 30]),
+    "chunk_size": st.sampled_from([1, 4096, 512 << 20]),
+    "chunk_files": st.sampled_from([1, 3, 8000]),
+    "chunk_seconds": st.sampled_from([0.01, 2.0]),
+    "hash_size": st.sampled_from([0, 100, 64 << 10, 9 << 20]),
+    "full_hash": st.booleans(),
+    "slots": st.sampled_from([1, 2, 5]),
+    "single": st.sampled_from([False, False, False, True]),
+    "reflink": st.sampled_from(["auto", "never"]),
+    "sparse": st.sampled_from(["auto", "always", "never"]),
+    "excludes": st.sampled_from([(), (b"*.x",)]),
+    "itemize": st.booleans(),
+})  # fmt: skip
+
+
+def judge(src: Path, dst: Path, options: dict[str, Any]) -> None:
+    excluded = [path for path in oracle.entries(src) if options["excludes"] and path.endswith(b".x")]
+    oracle.assert_equal_trees(src, dst, exclude=excluded, sparse=options["sparse"] == "auto")
+    assert stages(dst) == []
+    assert not any(path.endswith(b".x") for path in oracle.entries(dst) if excluded)
+
+
+def settled(src: Path, dst: Path, options: dict[str, Any]) -> None:
+    """Copy and judge; copy again, and nothing is touched."""
+    report = hpcp_mpi.copy(src, dst, **options)
+    assert report.failures == []
+    judge(src, dst, options)
+    before = state(dst)
+    again = hpcp_mpi.copy(src, dst, **options)
+    assert again.failures == [] and changed(before, state(dst)) == set()
+    assert again.outcome.copied.entries == again.outcome.updated.entries == again.outcome.linked == 0
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(trees(), OPTIONS, OPTIONS, st.data())
+def test_a_copy_is_equal_and_becomes_equal_again(
+    tree: Tree, options: dict[str, Any], others: dict[str, Any], data: st.DataObject
+) -> None:
+    others["excludes"] = options["excludes"]
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as place:
+        src, dst = Path(place) / "src", Path(place) / "dst"
+        build(src, tree)
+        os.chmod(src, 0o750)
+        settled(src, dst, options)
+        meddle(data.draw, dst)
+        others["sparse"] = options["sparse"]
+        settled(src, dst, others)
