@@ -36,7 +36,10 @@ def each_run() -> pytest.MarkDecorator:
     named = {(): "chunks", TINY: "tiny", RANGES: "ranges", (*TINY, *RANGES): "tiny-ranges"}
     return pytest.mark.parametrize(
         "world, knobs",
-        [pytest.param(world.values[0], knobs, id=f"{world.id}-{named[knobs]}", marks=world.marks) for world, knobs in RUNS],  # type: ignore[attr-defined]
+        [
+            pytest.param(world.values[0], knobs, id=f"{world.id}-{named[knobs]}", marks=world.marks)
+            for world, knobs in RUNS
+        ],  # type: ignore[attr-defined]
     )
 
 
