@@ -17,7 +17,9 @@ from tests.support.trees import Dir, File, HardLink, Node, build
 
 pytestmark = needs_commands("rsync", "cmp")
 T = 1_600_000_000 * 10**9
-CHUNKS = pytest.mark.parametrize("chunks", [(), TINY_CHUNKS], ids=["chunks", "tiny-chunks"])
+CHUNKS = pytest.mark.parametrize(
+    "chunks", [(), TINY_CHUNKS, ("-pfl", *TINY_CHUNKS)], ids=["chunks", "tiny-chunks", "all-list"]
+)
 
 
 @CHUNKS
