@@ -5,8 +5,8 @@ from __future__ import annotations
 import signal
 import threading
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -218,6 +218,72 @@ def test_what_a_slot_raises_ends_its_workers_life_with_it() -> None:
     (error,) = cluster.ends
     assert isinstance(error, ValueError) and str(error) == "in a slot"
     assert cluster.shops[0].stopped.is_set()
+
+
+class Listening(Stream):
+    """Known work that is not at its end before enough was heard."""
+
+    def __init__(self, known: list[Batch], enough: int) -> None:
+        super().__init__(known)
+        self._known_taken = False
+        self._enough = enough
+        self.heard: list[Any] = []
+
+    @property
+    def exhausted(self) -> bool:
+        return self._known_taken and len(self.heard) >= self._enough
+
+    @exhausted.setter
+    def exhausted(self, taken: bool) -> None:
+        self._known_taken = taken
+
+    def hear(self, news: list[Any]) -> None:
+        self.heard += news
+
+
+def test_what_workers_find_is_done_and_what_they_tell_reaches_the_feed() -> None:
+    class Finding(Shop):
+        def work(self, given: list[Batch]) -> Outcome | None:
+            outcome = super().work(given)
+            assert outcome is not None
+            for batch in given:
+                if batch.dest_dir == b"":
+                    outcome.news.append(batch.units.names)
+                    outcome.more.append(replace(batch, dest_dir=b"found"))
+            return outcome
+
+    shops: list[Shop] = []
+
+    def open_workshop(job: Any, wire: Wire) -> Shop:
+        shops.append(Finding(lambda given: None))
+        return shops[-1]
+
+    cluster = Cluster(2, open_workshop=open_workshop)
+    cluster.lead.begin(None)
+    feed = Listening(batches(9, each=1), enough=9)
+    cluster.lead.drive(feed)
+    cluster.dismiss(Leave())
+    names = [b"%d.0" % number for number in range(9)]
+    assert sorted(feed.heard) == [[name] for name in names]
+    assert sum((shop.did for shop in shops), Counter[bytes]()) == Counter(names * 2)
+
+
+def test_a_stream_is_taken_as_it_is_needed_and_not_while_it_is_held() -> None:
+    made = 0
+
+    def endless() -> Iterator[Batch]:
+        nonlocal made
+        while True:
+            made += 1
+            yield from batches(1)
+
+    stream = Stream(endless())
+    taken = len(stream.take())
+    assert 0 < taken == made < 1000 and not stream.exhausted
+    stream.hold(True)
+    assert (stream.take(), made) == ([], taken)
+    stream.hold(False)
+    assert stream.take()
 
 
 def test_messages_between_two_ranks_keep_their_order() -> None:

@@ -1,9 +1,10 @@
-"""Files whose lstats are equal are looked at in a tight loop: what is not the same is found, copied, repaired or named."""
+"""Files whose lstats are equal are looked at in a tight loop: what is not the same is found, repaired or named."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,10 +39,10 @@ class Checked:
 
 
 @pytest.fixture
-def pair(on_tmpfs: Path) -> Iterator[tuple[Path, Path]]:
+def pair(on_tmpfs: Path) -> tuple[Path, Path]:
     for root in ("src", "dst"):
         build(on_tmpfs / root, {name: File(CONTENT, mtime_ns=T) for name in NAMES})
-    yield on_tmpfs / "src", on_tmpfs / "dst"
+    return on_tmpfs / "src", on_tmpfs / "dst"
 
 
 def checked(pair: tuple[Path, Path], **options: object) -> Checked:
@@ -176,8 +177,6 @@ def test_attributes_on_either_side_alone_are_repaired(
 
 def in_a_thread(do: Callable[[], Checked]) -> Checked:
     """Only threads can have working directories of their own."""
-    from concurrent.futures import ThreadPoolExecutor
-
     before = os.getcwd()
     with ThreadPoolExecutor(1) as pool:
         found = pool.submit(do).result()
