@@ -59,7 +59,7 @@ def _lead(arguments: Sequence[str], wire: Wire, stop: StopRequest) -> int:
     # Imported here, as only rank 0 needs them: a thousand ranks that import are a load for the file system.
     from hpcp_mpi.cli.parser import Request, parse
     from hpcp_mpi.operations.copy import lead_copy
-    from hpcp_mpi.operations.itemizing import SortedItems
+    from hpcp_mpi.operations.sorted_items import SortedItems
     from hpcp_mpi.operations.tools import exclude_lines
 
     request: Request = parse(arguments, exclude_lines)

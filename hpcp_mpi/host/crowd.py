@@ -26,20 +26,29 @@ class Crowd:
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
 
+    def gains(self, call: Callable[[T], object], probes: Sequence[T]) -> bool:
+        """Tell whether threads would gain: call takes long for at least one of the probes. It raises nothing."""
+        for probe in probes:
+            began = time.monotonic()
+            call(probe)
+            if time.monotonic() - began >= _SLOW:
+                return True
+        return False
+
     def each(self, call: Callable[[T], object], items: Sequence[T]) -> bool:
         """Call for each item, many at once and in any order, if that gains; return whether it did. call raises nothing.
 
         If it does not gain, call may have been called for the first item, and the caller goes its own way.
         """
-        if len(items) < _FEW:
+        if len(items) < _FEW or not self.gains(call, items[:1]):
             return False
-        began = time.monotonic()
-        call(items[0])
-        if time.monotonic() - began < _SLOW:
-            return False
-        for _ in self._threads().map(call, items[1:]):
-            pass
+        self.all(call, items[1:])
         return True
+
+    def all(self, call: Callable[[T], object], items: Sequence[T]) -> None:
+        """Call for each item, many at once and in any order. call raises nothing."""
+        for _ in self._threads().map(call, items):
+            pass
 
     def _threads(self) -> "ThreadPoolExecutor":
         from concurrent.futures import ThreadPoolExecutor  # most runs never need it

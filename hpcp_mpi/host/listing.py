@@ -16,6 +16,7 @@ from stat import S_IFDIR, S_IFREG, S_ISDIR
 from hpcp_mpi.host.crowd import Crowd
 from hpcp_mpi.vocab.names import STAGE_PREFIX
 
+_FEW = 3  # entries that are not worth many threads
 _SLICE = 4096  # entries that are handed on together
 _MOST_NAMES = 100_000  # of a destination directory that are held; of a bigger one every name is looked up
 _CLOCKS_NS = 1_000_000_000  # by which the clocks of two file systems may differ
@@ -124,10 +125,13 @@ def _look_ahead(listed: list["os.DirEntry[str]"], names: Names | None, crowd: Cr
         with suppress(OSError):  # whoever asks again is told
             entry.stat(follow_symlinks=False)
 
-    ours = [entry for entry in listed if not entry.is_dir(follow_symlinks=False)]
-    crowd.each(look, ours)
-    if names:
-        crowd.each(look, [names[entry.name] for entry in ours if entry.name in names])
+    probes = listed[:1]
+    if names and probes and probes[0].name in names:
+        probes.append(names[probes[0].name])
+    if len(listed) > _FEW and crowd.gains(look, probes):
+        ours = [entry for entry in listed if not entry.is_dir(follow_symlinks=False)]
+        theirs = [names[entry.name] for entry in ours if entry.name in names] if names else []
+        crowd.all(look, ours + theirs)
 
 
 class _Beside:

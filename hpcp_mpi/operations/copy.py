@@ -1,4 +1,4 @@
-"""The verb: copy. Rank 0 leads it, every worker has a workshop for it."""
+"""The verb: copy, as rank 0 leads it."""
 
 import os
 import time
@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING, Protocol
 from hpcp_mpi.cluster.run import Feed, Lead, StoppedEarly, Stream
 from hpcp_mpi.cluster.signals import StopRequest
 from hpcp_mpi.cluster.wire import Wire
-from hpcp_mpi.host.commands import Commands, Stopped
-from hpcp_mpi.host.system import allow_open_files, cpus, slots
+from hpcp_mpi.host.commands import Commands
+from hpcp_mpi.host.system import allow_open_files
 from hpcp_mpi.operations.big_files import WithRanges
-from hpcp_mpi.operations.itemizing import SortedItems
-from hpcp_mpi.operations.ranging import abandon
-from hpcp_mpi.operations.working import work
+from hpcp_mpi.operations.sorted_items import SortedItems
 from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan.backlog import Backlog
 from hpcp_mpi.plan.ending import link_batches, parting_batches, settle_batches
@@ -23,11 +21,9 @@ from hpcp_mpi.plan.listed import TOUCHED, LinkedName, Settling, SharedName, sett
 from hpcp_mpi.plan.weights import Weights
 from hpcp_mpi.stealing.planner import Planner
 from hpcp_mpi.vocab.errors import Failure
-from hpcp_mpi.vocab.job import CopyJob
 from hpcp_mpi.vocab.options import CopyOptions
 from hpcp_mpi.vocab.report import Outcome, Report
 from hpcp_mpi.vocab.tally import Tally
-from hpcp_mpi.vocab.units import Batch
 
 if TYPE_CHECKING:
     from hpcp_mpi.operations.preparing import Prepared
@@ -65,35 +61,6 @@ class Unwatched:
 
     def show(self, status: Status) -> None:
         """Nothing to show."""
-
-
-class CopyWorkshop:
-    """A worker's: does bites of a copy."""
-
-    def __init__(self, job: CopyJob, wire: Wire) -> None:
-        allow_open_files()
-        self._commands = Commands()
-        self._place = Workplace(job, self._commands, wire.rank)
-        self._place.verify_roots(wire.rank, wire.node)
-        self.slots = 1 if job.options.single else slots(job.options.slots, cpus(), wire.mates)
-        self.bite_weight = job.options.bite_weight
-        self.file_cost = job.options.file_cost
-
-    def work(self, batches: list[Batch]) -> Outcome | None:
-        try:
-            return work(self._place, batches)
-        except Stopped:
-            return None
-
-    def release(self) -> None:
-        self._place.release()
-
-    def stop(self) -> None:
-        self._commands.stop()
-
-    def close(self) -> None:
-        """Leave nothing behind."""
-        abandon(self._place, Outcome())
 
 
 class _Run:

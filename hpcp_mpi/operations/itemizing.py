@@ -2,14 +2,10 @@
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from itertools import groupby
-from typing import cast
 
 from hpcp_mpi.host.listing import lstat, types_in
 from hpcp_mpi.host.metadata import xattr_letters, xattrs_of
-from hpcp_mpi.host.spill import Spill
 from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan.compare import NEW, itemize, metadata_changes, same_time
 from hpcp_mpi.vocab.names import join
@@ -19,22 +15,6 @@ from hpcp_mpi.vocab.units import Batch, Unit
 _NEW_FILE = itemize(">", stat.S_IFREG, NEW)
 
 Item = tuple[str, bytes, bytes]  # (change, path below the destination root, link target or b"")
-
-
-class SortedItems:
-    """Items, sorted by path; they take little memory, however many they are."""
-
-    def __init__(self) -> None:
-        self._sorted = Spill()
-
-    def add(self, items: Iterable[Item]) -> None:
-        self._sorted.add((path, change, target) for change, path, target in items)
-
-    def __iter__(self) -> Iterator[Item]:
-        """Yield the items, one a path: what was copied and then became a link is a link, the last of its items."""
-        for path, same in groupby(self._sorted, key=lambda record: record[0]):
-            *_, (_, change, target) = same
-            yield cast(Item, (change, path, target))
 
 
 def item(change: str, path: bytes, directory: int, name: bytes, mode: int) -> Item:

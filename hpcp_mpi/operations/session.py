@@ -15,7 +15,7 @@ from hpcp_mpi.cluster.run import follow
 from hpcp_mpi.cluster.signals import StopRequest
 from hpcp_mpi.cluster.threads import thread_cluster
 from hpcp_mpi.cluster.wire import Wire
-from hpcp_mpi.operations.copy import CopyWorkshop, Unwatched, lead_copy
+from hpcp_mpi.operations.workshop import CopyWorkshop
 from hpcp_mpi.stealing.messages import Broken, Leave
 from hpcp_mpi.vocab.errors import EXIT_FATAL, FatalError
 from hpcp_mpi.vocab.options import CopyOptions
@@ -110,6 +110,8 @@ def run_copy(
     sources: list[bytes], destination: bytes, options: dict[str, Any], environment: Mapping[str, str]
 ) -> Report:
     """The Python API's copy: the report, on every rank. Raises FatalError, on every rank."""
+    from hpcp_mpi.operations.copy import Unwatched, lead_copy
+
     asked = CopyOptions(**options)
     wire, stop = connect(environment), StopRequest()
     if wire is not None and wire.rank > 0:

@@ -2,8 +2,7 @@
 
 At first there is only a guess. The first results of a kind scale it as a whole; when there are enough of them, least
 squares tell what is the entries' part and what the bytes'. numpy does that. It takes 80 ms to import, which a short run
-would feel, so it is loaded at the first fit, and that waits until a chunk has taken long: a sign, without a clock, that
-the run is not a short one.
+would feel, so it is loaded at the first fit, and that waits until much time was spent.
 """
 
 from collections import deque
@@ -13,6 +12,7 @@ from typing import Final
 from hpcp_mpi.vocab.units import Batch, Kind
 
 FIRST = 512  # the first chunks of a kind are so much lighter than the heaviest
+LONG = 16  # chunks' worth of seconds that were spent on a kind before the first fit
 GROWTH = 8  # a chunk is so many times as long as the longest that was done, at most
 WINDOW = 256  # results of a kind that are remembered
 ENOUGH = 32  # results that are enough for a fit
@@ -92,7 +92,7 @@ class Weights:
             fit.longest = seconds
         if not fit.fitted:
             self._scale(fit, entries, amount, seconds)
-        if fit.fresh >= fit.enough and 4 * fit.longest >= self.chunk_seconds:
+        if fit.fresh >= fit.enough and (fit.fitted or fit.seconds >= LONG * self.chunk_seconds):
             fit.fresh, fit.fitted, fit.enough = 0, True, min(SELDOM, 2 * fit.enough)
             fit.entry, fit.byte = fitted(fit.window, (fit.entry, fit.byte), (LEAST_ENTRY, LEAST_BYTE))
 

@@ -20,7 +20,7 @@ from hpcp_mpi.vocab.report import Outcome
 from hpcp_mpi.vocab.units import Batch, Chunk
 
 BITES = 4  # in a chunk
-SHORTEST_BITE = 0.05  # seconds; starting a `cp` takes some milliseconds, and a bite may need several
+SHORTEST_BITE = 0.15  # seconds; starting a `cp` takes some milliseconds, and a bite may need several
 
 
 @dataclass(slots=True)

@@ -6,11 +6,15 @@ import os
 import tempfile
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import hpcp_mpi
+from hpcp_mpi.host import listing
+from hpcp_mpi.operations import exploring
+from hpcp_mpi.plan import gather
 from tests.operations.copies import changed, stages, state
 from tests.operations.small_trees import Tree, meddle, trees
 from tests.support import oracle
@@ -36,6 +40,16 @@ OPTIONS = st.fixed_dictionaries({
 })  # fmt: skip
 
 
+# How soon whoever lists stops, and what is too much for it.
+LIMITS = st.fixed_dictionaries({
+    "seconds": st.sampled_from([0.1, 0.0]),
+    "huge": st.sampled_from([50_000, 4]),
+    "slice": st.sampled_from([4096, 2]),
+    "names": st.sampled_from([100_000, 2]),
+    "leaders": st.sampled_from([50_000, 1]),
+})  # fmt: skip
+
+
 def judge(src: Path, dst: Path, options: dict[str, Any]) -> None:
     excluded = [path for path in oracle.entries(src) if options["excludes"] and path.endswith(b".x")]
     oracle.assert_equal_trees(src, dst, exclude=excluded, sparse=options["sparse"] == "auto")
@@ -55,12 +69,19 @@ def settled(src: Path, dst: Path, options: dict[str, Any]) -> None:
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-@given(trees(), OPTIONS, OPTIONS, st.data())
+@given(trees(), OPTIONS, OPTIONS, LIMITS, st.data())
 def test_a_copy_is_equal_and_becomes_equal_again(
-    tree: Tree, options: dict[str, Any], others: dict[str, Any], data: st.DataObject
+    tree: Tree, options: dict[str, Any], others: dict[str, Any], limits: dict[str, Any], data: st.DataObject
 ) -> None:
     others["excludes"] = options["excludes"]
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as place:
+    with (
+        tempfile.TemporaryDirectory(dir="/dev/shm") as place,
+        mock.patch.object(exploring, "_SECONDS", limits["seconds"]),
+        mock.patch.object(exploring, "_HUGE", limits["huge"]),
+        mock.patch.object(listing, "_SLICE", limits["slice"]),
+        mock.patch.object(listing, "_MOST_NAMES", limits["names"]),
+        mock.patch.object(gather, "_MOST_LEADERS", limits["leaders"]),
+    ):
         src, dst = Path(place) / "src", Path(place) / "dst"
         build(src, tree)
         os.chmod(src, 0o750)

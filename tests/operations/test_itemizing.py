@@ -13,7 +13,7 @@ from hpcp_mpi.cluster.signals import StopRequest
 from hpcp_mpi.host.spill import Spill
 from hpcp_mpi.operations import itemizing, session
 from hpcp_mpi.operations.copy import Unwatched, lead_copy
-from hpcp_mpi.operations.itemizing import SortedItems
+from hpcp_mpi.operations.sorted_items import SortedItems
 from hpcp_mpi.vocab.options import CopyOptions
 from tests.support.trees import Dir, File, HardLink, build
 

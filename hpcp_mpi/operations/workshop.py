@@ -1,0 +1,40 @@
+"""A worker's side of a copy. What only rank 0 needs is not imported here: a thousand workers import this."""
+
+from hpcp_mpi.cluster.wire import Wire
+from hpcp_mpi.host.commands import Commands, Stopped
+from hpcp_mpi.host.system import allow_open_files, cpus, slots
+from hpcp_mpi.operations.ranging import abandon
+from hpcp_mpi.operations.working import work
+from hpcp_mpi.operations.workplace import Workplace
+from hpcp_mpi.vocab.job import CopyJob
+from hpcp_mpi.vocab.report import Outcome
+from hpcp_mpi.vocab.units import Batch
+
+
+class CopyWorkshop:
+    """A worker's: does bites of a copy."""
+
+    def __init__(self, job: CopyJob, wire: Wire) -> None:
+        allow_open_files()
+        self._commands = Commands()
+        self._place = Workplace(job, self._commands, wire.rank)
+        self._place.verify_roots(wire.rank, wire.node)
+        self.slots = 1 if job.options.single else slots(job.options.slots, cpus(), wire.mates)
+        self.bite_weight = job.options.bite_weight
+        self.file_cost = job.options.file_cost
+
+    def work(self, batches: list[Batch]) -> Outcome | None:
+        try:
+            return work(self._place, batches)
+        except Stopped:
+            return None
+
+    def release(self) -> None:
+        self._place.release()
+
+    def stop(self) -> None:
+        self._commands.stop()
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+        abandon(self._place, Outcome())
