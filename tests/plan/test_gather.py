@@ -245,7 +245,7 @@ def test_no_unit_and_no_batch_is_heavier_than_a_bite_and_no_path_in_a_unit_too_l
     found = Gathered(data)
     for batch in found.streamed:
         loads = [count * FILE_COST + amount for count, amount in batch.units.loads()]
-        assert sum(loads[:-1]) < found.limit * getattr(gathering, "BATCH", 1)
+        assert sum(loads[:-1]) < found.limit * gathering.BATCH
         for unit in batch.units:
             top = (batch.source, joined(batch.source_dir, unit.name))
             if batch.kind is Kind.COPY and top in found.collapsed:
