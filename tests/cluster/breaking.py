@@ -19,9 +19,9 @@ def injected_fault(*anything: object) -> None:
 where, rank = sys.argv[1], int(sys.argv[2])
 if rank_of(os.environ) == rank:
     if where == "slot":
-        from hpcp_mpi.operations import copy
+        from hpcp_mpi.operations import workshop
 
-        copy.work = injected_fault  # type: ignore[assignment]
+        workshop.work = injected_fault  # type: ignore[attr-defined]
     elif where == "loop":
         from hpcp_mpi.cluster.run import Follower
 

@@ -11,7 +11,6 @@ import hpcp_mpi
 from hpcp_mpi.cluster.signals import StopRequest
 from hpcp_mpi.cluster.threads import thread_cluster
 from hpcp_mpi.cluster.wire import Wire
-from hpcp_mpi.operations import copy as copying
 from hpcp_mpi.operations import session
 from hpcp_mpi.stealing.messages import Broken, Leave
 from hpcp_mpi.vocab.errors import FatalError
@@ -30,7 +29,7 @@ def test_a_slot_that_raises_ends_the_run_with_its_traceback_and_its_words(
     def broken(place: object, batches: object) -> None:
         raise ValueError("injected")
 
-    monkeypatch.setattr(copying, "work", broken)
+    monkeypatch.setattr("hpcp_mpi.operations.workshop.work", broken)
     with pytest.raises(FatalError, match=r"rank 1 on .* broke down: ValueError: injected"):
         hpcp_mpi.copy(source, source.parent / "dst")
     assert "in broken" in capfd.readouterr().err
