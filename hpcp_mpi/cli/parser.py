@@ -233,8 +233,10 @@ def _add_work(parser: argparse.ArgumentParser) -> None:
         "-pfl",
         "--parallel_file_listing",
         "--parallel-file-listing",
-        action="store_true",
-        help="all ranks list and compare directories, instead of rank 0 alone",
+        action="store_const",
+        const=True,
+        help="all ranks list and compare directories, instead of rank 0 alone; always so if the destination holds "
+        "something already",
     )
     add(
         "--sparse",

@@ -1,6 +1,6 @@
 """Many calls at once where each of them waits: a directory on a distant file system, asked for entry by entry.
 
-One call tells how long they take. On a local file system it is microseconds, and threads would only be in each other's
+Two calls tell how long they take. On a local file system it is microseconds, and threads would only be in each other's
 way; over a network it is milliseconds, and sixty calls wait as long as one.
 """
 
@@ -9,11 +9,13 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
+from hpcp_mpi.host.gate import SLOW
+
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
-_SLOW = 0.0003  # seconds of a call from which on threads gain
-_FEW = 4  # calls that are not worth it
+_PROBES = 2  # calls that tell; one alone may have waited for a CPU
+_FEW = 5  # calls that are not worth it
 _THREADS = 64
 
 T = TypeVar("T")
@@ -27,22 +29,22 @@ class Crowd:
         self._pool: ThreadPoolExecutor | None = None
 
     def gains(self, call: Callable[[T], object], probes: Sequence[T]) -> bool:
-        """Tell whether threads would gain: call takes long for at least one of the probes. It raises nothing."""
+        """Tell whether threads would gain: call takes long for each of the probes. It raises nothing."""
         for probe in probes:
-            began = time.monotonic()
+            began = time.perf_counter()
             call(probe)
-            if time.monotonic() - began >= _SLOW:
-                return True
-        return False
+            if time.perf_counter() - began < SLOW:
+                return False
+        return bool(probes)
 
     def each(self, call: Callable[[T], object], items: Sequence[T]) -> bool:
         """Call for each item, many at once and in any order, if that gains; return whether it did. call raises nothing.
 
-        If it does not gain, call may have been called for the first item, and the caller goes its own way.
+        If it does not gain, call may have been called for the first items, and the caller goes its own way.
         """
-        if len(items) < _FEW or not self.gains(call, items[:1]):
+        if len(items) < _FEW or not self.gains(call, items[:_PROBES]):
             return False
-        self.all(call, items[1:])
+        self.all(call, items[_PROBES:])
         return True
 
     def all(self, call: Callable[[T], object], items: Sequence[T]) -> None:

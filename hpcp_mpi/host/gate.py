@@ -1,72 +1,59 @@
 """How many threads of this process may make system calls at once, and gain by it?
 
 On a fast file system one thread does as much as the interpreter can, and more of them only fight for its lock. On a
-slow one every call waits, and sixty threads wait for sixty calls at once. The process's own CPU time tells which it is.
+slow one every call waits, and sixty threads wait for sixty calls at once. How long calls take tells which it is. CPU
+time does not: a process that shares its CPUs with other ranks looks as if it waited for a file system. (It was tried:
+on two cores with four busy ranks, rank 0 had 130 threads and listed half as fast.)
 """
 
 import threading
 import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
-_BUSY = 0.75  # of a core: beyond that another thread gains nothing
-_AT_FIRST = 8  # threads
-_LOOK = 0.02  # seconds between looks at the CPU time
+SLOW = 0.0003  # seconds of a call from which on threads gain
+_LAST = 4  # calls that are remembered
+_AGAIN = 0.02  # seconds after which whoever waits asks again
 
 
-class CpuWatch:
-    """Tells now and then whether this process waits or computes."""
+class Latency:
+    """Whether calls take long: the shortest of the last few, as any of them may have waited for a CPU."""
 
     def __init__(self) -> None:
-        self.restart()
+        self._last: deque[float] = deque(maxlen=_LAST)
 
-    def restart(self) -> None:
-        """Begin a new look."""
-        self._looked = (time.monotonic(), time.process_time())
+    @property
+    def slow(self) -> bool:
+        return len(self._last) == _LAST and min(self._last) >= SLOW
 
-    def waiting(self) -> bool | None:
-        """Return whether the process mostly waited since the last look; None when that is too short ago."""
-        now, cpu = time.monotonic(), time.process_time()
-        elapsed = now - self._looked[0]
-        if elapsed < _LOOK:
-            return None
-        waited = (cpu - self._looked[1]) / elapsed < _BUSY
-        self._looked = (now, cpu)
-        return waited
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """Take note of how long what is done meanwhile takes."""
+        began = time.perf_counter()
+        yield
+        self._last.append(time.perf_counter() - began)
 
 
 class Gate:
-    """Lets as many threads in at once as gain by it: twice as many while the process waits, half while it computes."""
+    """Lets one thread in at a time, and many where the file system is slow."""
 
-    def __init__(self, most: int, at_first: int = _AT_FIRST) -> None:
+    def __init__(self, most: int, slow: Callable[[], bool]) -> None:
+        """slow: tells whether calls take long."""
         self._most = most
-        self._limit = min(most, at_first)
+        self._slow = slow
         self._inside = 0
-        self._outside = 0  # threads that want to come in
         self._changed = threading.Condition()
-        self._watch = CpuWatch()
 
     def __enter__(self) -> None:
         with self._changed:
-            self._outside += 1
-            while self._inside >= self._limit:
-                # Not for ever: that the one inside waits can only be seen from out here.
-                self._changed.wait(_LOOK)
-                self._adapt()
-            self._outside -= 1
+            while self._inside >= (self._most if self._slow() else 1):
+                # Not for ever: that calls take long is found out inside.
+                self._changed.wait(_AGAIN)
             self._inside += 1
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         with self._changed:
             self._inside -= 1
-            self._adapt()
             self._changed.notify_all()
-
-    def _adapt(self) -> None:
-        if not self._outside:
-            self._watch.restart()
-            return
-        waiting = self._watch.waiting()
-        if waiting is None:
-            return
-        self._limit = min(self._most, 2 * self._limit) if waiting else max(1, self._limit // 2)
-        self._changed.notify_all()

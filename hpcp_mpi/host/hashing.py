@@ -36,7 +36,7 @@ def same_tails(name: bytes, directory: int, other: int, size: int, tail: int) ->
 
     False also when it cannot be read, or is something else: then a closer look is due.
     """
-    wanted = min(size, tail)
+    wanted = size if size < tail else tail
     try:
         mine = os.open(name, READ, dir_fd=directory)
         try:

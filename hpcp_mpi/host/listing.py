@@ -7,11 +7,12 @@ Directories are known by the type that the listing itself gives; they are not lo
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from stat import S_IFDIR, S_IFREG, S_ISDIR
+from typing import Protocol
 
 from hpcp_mpi.host.crowd import Crowd
 from hpcp_mpi.vocab.names import STAGE_PREFIX
@@ -28,6 +29,14 @@ _CODING = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()  # os.fse
 Pair = tuple[bytes, os.stat_result, os.stat_result | None]
 
 Names = dict[str, "os.DirEntry[str]"]
+
+
+class Stats(Protocol):
+    """What tells its lstat."""
+
+    def stat(self, *, follow_symlinks: bool) -> os.stat_result: ...
+
+
 Failed = Callable[[bytes, OSError], None]
 
 
@@ -106,10 +115,11 @@ def slices(
             listed = list(islice(entries, _SLICE))
             _look_ahead(listed, names, crowd)
             # In one loop for each case: a call per entry would take as long as an lstat.
-            if plain and not names and names is not None:
+            if plain and (dest is None or (names is not None and not names)):
                 _all_new(listed, some, failed)
-            elif plain and names is not None:
-                _mostly_equal(listed, some, beside, names, by_lstat, failed)
+            elif plain and dest is not None:
+                there = names if names is not None else {entry.name: _Unheld(entry.name, dest) for entry in listed}
+                _mostly_equal(listed, some, beside, there, by_lstat, failed)
             else:
                 for entry in listed:
                     _again(entry, some, beside, failed)
@@ -125,13 +135,25 @@ def _look_ahead(listed: list["os.DirEntry[str]"], names: Names | None, crowd: Cr
         with suppress(OSError):  # whoever asks again is told
             entry.stat(follow_symlinks=False)
 
-    probes = listed[:1]
-    if names and probes and probes[0].name in names:
-        probes.append(names[probes[0].name])
-    if len(listed) > _FEW and crowd.gains(look, probes):
+    ours, theirs = listed[:2], [names[entry.name] for entry in listed[:2] if entry.name in names] if names else []
+    # One of the two file systems may be slow, or both.
+    if len(listed) > _FEW and (crowd.gains(look, ours) or crowd.gains(look, theirs)):
         ours = [entry for entry in listed if not entry.is_dir(follow_symlinks=False)]
         theirs = [names[entry.name] for entry in ours if entry.name in names] if names else []
         crowd.all(look, ours + theirs)
+
+
+class _Unheld:
+    """What an entry of the destination says of itself, if it is there: its directory has too many to be held."""
+
+    __slots__ = ("_directory", "_name")
+
+    def __init__(self, name: str, directory: int) -> None:
+        self._name = name
+        self._directory = directory
+
+    def stat(self, *, follow_symlinks: bool) -> os.stat_result:
+        return os.stat(self._name, dir_fd=self._directory, follow_symlinks=follow_symlinks)
 
 
 class _Beside:
@@ -181,7 +203,12 @@ def _all_new(entries: Iterable["os.DirEntry[str]"], some: Slice, failed: Failed)
 
 
 def _mostly_equal(
-    entries: Iterable["os.DirEntry[str]"], some: Slice, beside: _Beside, there: Names, by_lstat: bool, failed: Failed
+    entries: Iterable["os.DirEntry[str]"],
+    some: Slice,
+    beside: _Beside,
+    there: Mapping[str, Stats],
+    by_lstat: bool,
+    failed: Failed,
 ) -> None:
     """Take entries of which the destination has copies."""
     equal: list[str] = []

@@ -1,10 +1,8 @@
-"""A pool of threads that walks a tree depth first, and grows only while waiting is what takes the time."""
+"""A pool of threads that walks a tree depth first, and grows only where waiting is what takes the time."""
 
 import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
-
-from hpcp_mpi.host.gate import CpuWatch
 
 _ENOUGH = 64  # threads
 
@@ -18,8 +16,14 @@ class Pool(Generic[T]):
     """
 
     def __init__(
-        self, step: Callable[[T], list[T]], failed: Callable[[BaseException], None], most: int = _ENOUGH
+        self,
+        step: Callable[[T], list[T]],
+        failed: Callable[[BaseException], None],
+        most: int = _ENOUGH,
+        slow: Callable[[], bool] = lambda: True,
     ) -> None:
+        """slow: tells whether steps wait for a slow file system, so that more threads gain."""
+        self._slow = slow
         self._step = step
         self._failed = failed
         self._most = most
@@ -30,7 +34,6 @@ class Pool(Generic[T]):
         self._alive = 0
         self._held = False
         self._ended = False
-        self._watch = CpuWatch()
 
     @property
     def exhausted(self) -> bool:
@@ -45,7 +48,6 @@ class Pool(Generic[T]):
                 self._tasks += reversed(tasks)
                 self._changed.notify_all()
                 if not self._alive:
-                    self._watch.restart()
                     self._grow()
 
     def hold(self, held: bool) -> None:
@@ -53,7 +55,6 @@ class Pool(Generic[T]):
         if held != self._held:
             with self._changed:
                 self._held = held
-                self._watch.restart()
                 self._changed.notify_all()
 
     def end(self) -> None:
@@ -93,9 +94,8 @@ class Pool(Generic[T]):
             return (self._tasks.pop(),)
 
     def _consider(self) -> None:
-        """Add a thread if there is work for it and the CPU waits."""
-        waiting = not self._held and self._watch.waiting()
-        # As many again as there are: sixty are reached within a few looks.
-        for _ in range(self._alive if waiting else 0):
+        """Add threads if there is work for them and they would gain."""
+        # As many again as there are: sixty are reached within a few steps.
+        for _ in range(self._alive if not self._held and self._slow() else 0):
             if self._alive < self._most and len(self._tasks) > 1:
                 self._grow()

@@ -29,7 +29,8 @@ def check(place: Workplace, batch: Batch, outcome: Outcome) -> Batch:
     differing: list[Unit] = []
     with ExitStack() as stack:
         try:
-            source = stack.enter_context(place.source(batch).at(batch.source_dir))
+            with place.latency.noted():
+                source = stack.enter_context(place.source(batch).at(batch.source_dir))
         except OSError as error:
             path = place.source_path(batch)
             outcome.failures.append(failure_of(path, error, "cannot open the directory"))
@@ -70,8 +71,9 @@ def _doubtful(place: Workplace, batch: Batch, source: int, dest: int, outcome: O
 
         files = list(zip(units.names, units.amounts, strict=True))
         if not place.crowd.each(compare, files):
-            for file in files:
-                compare(file)
+            for name, size in files:
+                if (size if size < tail else tail) >= _LONG or not same_tails(name, source, dest, size, tail):
+                    doubtful.add(name)
                 if place.commands.stopped:
                     raise Stopped
     count, size = len(units), sum(units.amounts)

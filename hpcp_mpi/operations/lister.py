@@ -116,7 +116,8 @@ class Lister:
                 reason = f"cannot list its counterpart at the destination: {reason_of(error)}"
                 raise Unlisted(Failure(path, reason)) from None
             try:
-                source = stack.enter_context(place.source_tree(folder.source).at(folder.source_dir))
+                with place.latency.noted():
+                    source = stack.enter_context(place.source_tree(folder.source).at(folder.source_dir))
                 merged = folder.dest_dir in place.job.merged
                 if dest is not None and place.options.directory_sync and (merged or self._differs(source, dest)):
                     folder.settle = True

@@ -84,13 +84,14 @@ class Scan:
         self._ready: deque[Batch] = deque()
         self._error: BaseException | None = None
         self._began = time.monotonic()
-        self._parallel = place.options.parallel_listing
+        self._parallel = self._many_should_list()
         self.gather.hand_on = self._parallel
         self._lister = Lister(place, self.outcome.remark)
         self._lists: list[Batch] = []  # directories for others to list; the last found go first, as in any walk
         self._asked = 0  # directories that others were asked to list
         self._held = False
-        self._pool: Pool[_Task] = Pool(self._step, self._fail, 1 if place.options.single else 64)
+        most = 1 if place.options.single else 64
+        self._pool: Pool[_Task] = Pool(self._step, self._fail, most, lambda: place.latency.slow)
 
     def start(self) -> None:
         """Begin to list."""
@@ -171,6 +172,17 @@ class Scan:
                     self._ready.append(batch)
             self.gather.out.clear()
             self._wake()
+
+    def _many_should_list(self) -> bool:
+        """Tell whether others should list: rank 0 lists faster than all can copy, not faster than all can compare."""
+        asked = self._place.options.parallel_listing
+        if asked is not None:
+            return asked
+        root = self._place.job.destination_root
+        if root is None or self._made_root:
+            return False
+        with os.scandir(root.path) as entries:
+            return next(entries, None) is not None
 
     # --- roots
 

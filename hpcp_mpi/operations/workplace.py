@@ -6,7 +6,7 @@ import threading
 from hpcp_mpi.host.commands import Commands
 from hpcp_mpi.host.crowd import Crowd
 from hpcp_mpi.host.dirs import Tree
-from hpcp_mpi.host.gate import Gate
+from hpcp_mpi.host.gate import Gate, Latency
 from hpcp_mpi.host.stage import SharedStages
 from hpcp_mpi.plan.compare import Rights
 from hpcp_mpi.vocab.errors import FatalError, reason_of
@@ -29,7 +29,8 @@ class Workplace:
         # Until they are settled our directories are for nobody else; without settling they are as mkdir makes them.
         self.new_mode = 0o700 if job.options.directory_sync else 0o777
         self.stages = SharedStages(self.token)
-        self.gate = Gate(_MOST_CHECKS)
+        self.latency = Latency()
+        self.gate = Gate(_MOST_CHECKS, lambda: self.latency.slow)
         self.crowd = Crowd()
         self._local = threading.local()
 

@@ -29,7 +29,7 @@ class CopyOptions:
     chunk_size: int = DEFAULT_CHUNK_SIZE  # bytes of weight
     chunk_files: int = DEFAULT_CHUNK_FILES
     chunk_seconds: float = DEFAULT_CHUNK_SECONDS  # that a chunk is to last
-    parallel_listing: bool = False  # all ranks list and compare, not rank 0 alone
+    parallel_listing: bool | None = None  # all ranks list, not rank 0 alone; None: if the destination holds something
     split_size: int = DEFAULT_SPLIT_SIZE  # bytes; heavier files are copied in ranges of this size. 0: never
     io_size: int = 0  # bytes read at once of a range; 0: the file system's block size, 4 MiB at least
     drop_cache: bool = False  # forget the pages of sources that were read for the copy

@@ -2,20 +2,7 @@
 
 import threading
 
-from hpcp_mpi.host.gate import Gate
-
-
-class Watch:
-    """A CpuWatch that says what it was told to."""
-
-    def __init__(self, answer: bool) -> None:
-        self.answer = answer
-
-    def restart(self) -> None:
-        pass
-
-    def waiting(self) -> bool:
-        return self.answer
+from hpcp_mpi.host.gate import SLOW, Gate, Latency
 
 
 class Crowd:
@@ -48,25 +35,31 @@ class Crowd:
             assert not thread.is_alive()
 
 
-def test_while_the_process_waits_all_who_want_to_come_in_get_in() -> None:
-    crowd = Crowd(Gate(8), 8)  # asleep on an event: the real watch sees a process that waits
+def slow() -> bool:
+    return True
+
+
+def fast() -> bool:
+    return False
+
+
+def test_where_calls_take_long_all_who_want_to_come_in_get_in() -> None:
+    crowd = Crowd(Gate(8, slow), 8)
     with crowd.changed:
         assert crowd.changed.wait_for(lambda: crowd.inside == 8, 30)
     crowd.join()
 
 
 def test_never_more_than_the_most_are_inside_and_everyone_gets_in_at_last() -> None:
-    crowd = Crowd(Gate(3), 9)
+    crowd = Crowd(Gate(3, slow), 9)
     with crowd.changed:
         assert crowd.changed.wait_for(lambda: crowd.inside == 3, 30)
     crowd.join()
     assert crowd.most == 3
 
 
-def test_while_the_process_computes_one_at_a_time_is_inside() -> None:
-    gate = Gate(8, at_first=1)
-    gate._watch = Watch(False)  # type: ignore[assignment]
-    crowd = Crowd(gate, 6)
+def test_where_calls_are_fast_one_at_a_time_is_inside() -> None:
+    crowd = Crowd(Gate(8, fast), 6)
     with crowd.changed:
         assert crowd.changed.wait_for(lambda: crowd.inside == 1, 30)
     crowd.join()
@@ -74,7 +67,7 @@ def test_while_the_process_computes_one_at_a_time_is_inside() -> None:
 
 
 def test_a_thread_that_raises_inside_makes_room_for_the_next() -> None:
-    gate = Gate(1)
+    gate = Gate(1, slow)
     for _ in range(3):
         try:
             with gate:
@@ -83,3 +76,15 @@ def test_a_thread_that_raises_inside_makes_room_for_the_next() -> None:
             pass
     with gate:
         pass
+
+
+def test_calls_are_slow_when_even_the_shortest_of_the_last_few_is() -> None:
+    latency = Latency()
+    for seconds in (9.0, 9.0, 9.0):
+        latency._last.append(seconds)
+    assert not latency.slow  # too few to tell
+    latency._last.append(SLOW)
+    assert latency.slow
+    with latency.noted():
+        pass
+    assert not latency.slow

@@ -1,4 +1,4 @@
-"""The pool does every task once, pauses when told, grows only while its steps wait, and ends on an error."""
+"""The pool does every task once, pauses when told, grows only where calls take long, and ends on an error."""
 
 from __future__ import annotations
 
@@ -8,26 +8,17 @@ from collections.abc import Callable
 
 import pytest
 
-from hpcp_mpi.host import gate
 from hpcp_mpi.host.pool import Pool
 
 SOON = 30.0  # seconds; nothing here takes one
 
 
-class Clock:
-    """Time as the pool sees it: each look is a second later, and busy seconds of CPU time further."""
+def slow() -> bool:
+    return True
 
-    def __init__(self, busy: float) -> None:
-        self._now = self._cpu = 0.0
-        self._busy = busy
 
-    def monotonic(self) -> float:
-        self._now += 1
-        return self._now
-
-    def process_time(self) -> float:
-        self._cpu += self._busy
-        return self._cpu
+def fast() -> bool:
+    return False
 
 
 class Walk:
@@ -61,11 +52,10 @@ def unexpected(error: BaseException) -> None:
     raise AssertionError("a step failed") from error
 
 
-@pytest.mark.parametrize("busy", [0.0, 1.0])
-def test_every_task_is_done_once_with_one_thread_or_many(busy: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate, "time", Clock(busy))
+@pytest.mark.parametrize("calls", [slow, fast])
+def test_every_task_is_done_once_with_one_thread_or_many(calls: Callable[[], bool]) -> None:
     walk = Walk(binary, 1023)
-    pool = Pool(walk.step, unexpected, most=8)
+    pool = Pool(walk.step, unexpected, most=8, slow=calls)
     pool.add([1])
     assert walk.done.wait(SOON)
     assert walk.seen == Counter(range(1, 1024))
@@ -79,8 +69,7 @@ def test_the_last_task_found_is_done_first() -> None:
     assert walk.order == [1, 2, 4, 8, 9, 5, 10, 11, 3, 6, 12, 13, 7, 14, 15]
 
 
-def test_threads_are_added_while_steps_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate, "time", Clock(busy=0.0))
+def test_threads_are_added_where_calls_take_long() -> None:
     together = threading.Barrier(2)
     met = threading.Event()
 
@@ -96,17 +85,15 @@ def test_threads_are_added_while_steps_wait(monkeypatch: pytest.MonkeyPatch) -> 
     assert met.wait(SOON)
 
 
-def test_no_thread_is_added_while_the_cpu_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate, "time", Clock(busy=1.0))
+def test_no_thread_is_added_where_calls_are_fast() -> None:
     walk = Walk(binary, 1023)
-    pool = Pool(walk.step, unexpected)
+    pool = Pool(walk.step, unexpected, slow=fast)
     pool.add([1])
     assert walk.done.wait(SOON)
     assert len(walk.threads) == 1
 
 
-def test_no_more_threads_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate, "time", Clock(busy=0.0))
+def test_no_more_threads_than_allowed() -> None:
     walk = Walk(binary, 1023)
     pool = Pool(walk.step, unexpected, most=3)
     pool.add([1])

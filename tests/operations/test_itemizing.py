@@ -11,7 +11,7 @@ import pytest
 import hpcp_mpi
 from hpcp_mpi.cluster.signals import StopRequest
 from hpcp_mpi.host.spill import Spill
-from hpcp_mpi.operations import itemizing, session
+from hpcp_mpi.operations import session, sorted_items
 from hpcp_mpi.operations.copy import Unwatched, lead_copy
 from hpcp_mpi.operations.sorted_items import SortedItems
 from hpcp_mpi.vocab.options import CopyOptions
@@ -22,7 +22,7 @@ from tests.support.trees import Dir, File, HardLink, build
 def test_lines_are_sorted_and_the_report_holds_none(
     parallel: bool, on_tmpfs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(itemizing, "Spill", lambda: Spill(10))
+    monkeypatch.setattr(sorted_items, "Spill", lambda: Spill(10))
     tree = {f"d{i}": Dir({f"f{j}": File(b"x") for j in range(20)}) for i in range(10)}
     build(on_tmpfs / "src", {**tree, "twin": HardLink("d1/f1"), "x": Dir({"twin": HardLink("d1/f1")})})
     items, stop = SortedItems(), StopRequest()

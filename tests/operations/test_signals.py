@@ -52,6 +52,16 @@ def in_the_middle(world: World, src: Path, dst: Path, backing: Path) -> Iterator
         yield running
 
 
+def stage_of_a_big_file(backing: Path) -> str:
+    """The path of a stage that will be there for a while, below backing."""
+    deadline = time.monotonic() + 30
+    while not (found := [path for path in backing.glob("**/.hpcp-mpi.*/**/big") if path.stat().st_size < 2 * MIB]):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    parts = found[0].relative_to(backing).parts
+    return os.path.join(*parts[: 1 + next(i for i, part in enumerate(parts) if part.startswith(".hpcp-mpi."))])
+
+
 def nothing_half_done(src: Path, backing: Path) -> None:
     broken = [path for path in partial_files(src, backing) if path != b"old/big"]
     assert broken == []
@@ -144,7 +154,7 @@ def test_a_killed_job_is_cleared_away_by_the_next_run(world: World, slow: tuple[
 def test_a_second_run_leaves_the_stage_of_a_living_one_alone(slow: tuple[Path, Path, Path]) -> None:
     src, dst, backing = slow
     with in_the_middle(PLAIN, src, dst, backing) as running:
-        stage = os.fsdecode(stages(backing)[0])
+        stage = stage_of_a_big_file(backing)
         again = copy(src / "also", dst / os.path.dirname(stage), "-f", "1")
         assert cps(src), "the run was over too soon to tell"
         assert any(path.endswith(stage) and "another run" in note for path, note in again.notes.items()), again.notes
