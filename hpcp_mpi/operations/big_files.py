@@ -29,8 +29,11 @@ class WithRanges:
         ready, self._ready = self._ready, []
         for batch in self._feed.take():
             (self._waiting if batch.kind is Kind.BEGIN else ready).append(batch)
-        while self._waiting and self._ranges.active + self._beginning < _UNDER_WAY:
+        while self._waiting and (room := _UNDER_WAY - self._ranges.active - self._beginning) > 0:
             batch = self._waiting.pop()
+            if len(batch.units) > room:
+                batch, rest = batch.split(room)
+                self._waiting.append(rest)
             self._beginning += len(batch.units)
             ready.append(batch)
         return ready
@@ -40,7 +43,9 @@ class WithRanges:
             if isinstance(each, Listed):
                 self._feed.hear([each])
             elif isinstance(each, BeginsDone):
-                self._beginning = max(0, self._beginning - each.files)  # a worker may have found one itself
+                self._beginning -= each.files
+            elif isinstance(each, Batch):
+                self._waiting.append(each)
             else:
                 self._ready += self._ranges.hear(each)
 

@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 from hpcp_mpi.host.listing import Slice, lstat
@@ -181,8 +182,9 @@ class Scan:
         root = self._place.job.destination_root
         if root is None or self._made_root:
             return False
-        with os.scandir(root.path) as entries:
+        with suppress(OSError), os.scandir(root.path) as entries:
             return next(entries, None) is not None
+        return False  # whoever lists it says what is wrong
 
     # --- roots
 

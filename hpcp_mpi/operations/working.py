@@ -30,7 +30,9 @@ def work(place: Workplace, batches: list[Batch]) -> Outcome:
     else:
         for batch in batches:
             _ONE_BY_ONE[kind](place, batch, outcome)
-    outcome.more = [each for batch in outcome.more for each in _divided(place, batch)]
+    found = [each for batch in outcome.more for each in _divided(place, batch)]
+    outcome.more = [batch for batch in found if batch.kind is not Kind.BEGIN]
+    outcome.news += [batch for batch in found if batch.kind is Kind.BEGIN]  # rank 0 has few begun at a time
     outcome.seconds = time.monotonic() - began
     return outcome
 

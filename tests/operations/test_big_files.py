@@ -1,0 +1,61 @@
+"""Big files are begun a few at a time, wherever they were found, and a feed is not exhausted before all have ended."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from hpcp_mpi.cluster.run import Stream
+from hpcp_mpi.operations.big_files import _UNDER_WAY, WithRanges
+from hpcp_mpi.plan.ranges import BeginsDone, Begun, RangeDone
+from hpcp_mpi.vocab.tally import one_file
+from hpcp_mpi.vocab.units import Batch, BigFile, Kind, Unit, Units
+
+SIZE = 4 << 20  # bytes: one range
+
+
+def files(count: int) -> Batch:
+    return Batch(Kind.BEGIN, 0, b"", b"", Units.of(Unit(b"%d" % number, one_file(SIZE)) for number in range(count)))
+
+
+def begun(batch: Batch) -> list[object]:
+    """What a worker says when it has begun the files of a batch."""
+    said: list[object] = []
+    for unit in batch.units:
+        big = BigFile(unit.name, unit.target, SIZE, b"stage of " + unit.name, (), 0)
+        said.append(Begun(replace(batch, units=Units.of([unit]), big=big)))
+    return [*said, BeginsDone(len(batch.units))]
+
+
+@pytest.mark.parametrize("found_by_a_worker", [False, True])
+def test_no_more_files_than_allowed_have_a_stage_and_all_are_finished(found_by_a_worker: bool) -> None:
+    count = 3 * _UNDER_WAY + 1
+    feed = WithRanges(Stream([] if found_by_a_worker else [files(count)]), SIZE)
+    if found_by_a_worker:
+        feed.hear([files(count)])
+    staged, finished = 0, 0
+    while not feed.exhausted:
+        for batch in feed.take():
+            if batch.kind is Kind.BEGIN:
+                staged += len(batch.units)
+                assert staged <= _UNDER_WAY
+                feed.hear(begun(batch))
+            elif batch.kind is Kind.RANGE:
+                assert batch.big is not None
+                feed.hear([RangeDone((batch.dest_dir, batch.big.stage), len(batch.units), batch.amount)])
+            else:
+                assert batch.kind is Kind.FINISH
+                staged -= 1
+                finished += 1
+    assert finished == count
+
+
+def test_files_that_came_to_an_end_at_once_make_room() -> None:
+    feed = WithRanges(Stream([files(2 * _UNDER_WAY)]), SIZE)
+    ended = 0
+    while not feed.exhausted:
+        for batch in feed.take():
+            ended += len(batch.units)
+            feed.hear([BeginsDone(len(batch.units))])
+    assert ended == 2 * _UNDER_WAY
