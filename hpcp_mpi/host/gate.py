@@ -26,7 +26,7 @@ class Latency:
 
     @property
     def slow(self) -> bool:
-        return len(self._last) == _LAST and min(self._last) >= SLOW
+        return bool(self._last) and min(self._last) >= SLOW
 
     @contextmanager
     def noted(self) -> Iterator[None]:

@@ -80,10 +80,9 @@ def test_a_thread_that_raises_inside_makes_room_for_the_next() -> None:
 
 def test_calls_are_slow_when_even_the_shortest_of_the_last_few_is() -> None:
     latency = Latency()
-    for seconds in (9.0, 9.0, 9.0):
+    assert not latency.slow  # nothing is known
+    for seconds in (9.0, 9.0, SLOW):
         latency._last.append(seconds)
-    assert not latency.slow  # too few to tell
-    latency._last.append(SLOW)
     assert latency.slow
     with latency.noted():
         pass
