@@ -79,8 +79,7 @@ def _lead(arguments: Sequence[str], wire: Wire, stop: StopRequest) -> int:
         report = lead_copy(wire, request.sources, request.destination, request.options, stop, watcher, items)
     finally:
         watcher.close()
-    for line in reporting.item_lines(items):
-        print(line)
+    sys.stdout.writelines(line + "\n" for line in reporting.item_lines(items))
     for line in reporting.problem_lines(report):
         print(line, file=sys.stderr)
     print(reporting.table(report), flush=True)
