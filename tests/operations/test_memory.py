@@ -1,0 +1,46 @@
+"""What rank 0 holds does not grow with the tree: listings go in, batches and records go out."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+from hpcp_mpi.operations.lister import gather_for
+from hpcp_mpi.operations.scanning import Waiting
+from hpcp_mpi.plan.backlog import Backlog
+from hpcp_mpi.plan.listed import Linked, Listing
+from hpcp_mpi.plan.weights import Weights
+from hpcp_mpi.vocab.options import CopyOptions
+from hpcp_mpi.vocab.tally import one_file
+
+FILES = 1000  # in each directory; heavy enough that it is opened, so that it has to be settled
+
+
+def peak(directories: int) -> float:
+    """Return the most bytes held while so many directories pass through the scan's interface."""
+    options = CopyOptions()
+    gather, waiting = gather_for(options), Waiting()
+    backlog = Backlog(Weights(options.chunk_seconds, options.chunk_files, options.chunk_size))
+    root = gather.root(0, b"", True)
+    names = [b"a file with a name of usual length %d" % number for number in range(FILES)]
+    tracemalloc.start()
+    for number in range(directories):
+        (folder,) = gather.add(root, Listing(folders=[(b"directory %d" % number, True, False)]))
+        linked = [Linked(b"one of two names", one_file(1), (0, number), 2, False, None)]
+        gather.add(folder, Listing(plain=(names, [4096] * FILES), linked=linked))
+        gather.close(folder)
+        waiting.take(gather)
+        backlog.add(gather.out)
+        gather.out.clear()
+        while backlog:  # what workers would be granted
+            backlog.cut(options.chunk_seconds)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert gather.scanned.files == directories * (FILES + 1)
+    assert sum(1 for _ in waiting.settled) >= directories
+    return most
+
+
+def test_a_tree_of_ten_times_as_many_entries_takes_no_more_than_its_records_of_directories_and_links() -> None:
+    """Those are some hundred bytes each, and beyond 50,000 of a kind they wait on disk (test_spill)."""
+    small, large = peak(100), peak(1000)
+    assert large - small < 900 * 2000  # bytes for 900,000 entries more
