@@ -19,7 +19,6 @@ def console() -> NoReturn:
     # A scan makes millions of small objects and no cycles: looking for those takes a tenth of its time.
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
-
     code = main(sys.argv[1:], os.environ)
     sys.stdout.flush()
     sys.exit(code)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC  # for files: a FIFO does not wait
 _CACHED = 48  # parents kept open by each thread's Tree
 _BLOCKED = (errno.ENOTDIR, errno.ELOOP)  # what O_DIRECTORY | O_NOFOLLOW says of a file or a symlink
 

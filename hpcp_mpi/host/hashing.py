@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import xxhash
 
+from hpcp_mpi.host.dirs import READ
 from hpcp_mpi.vocab.options import MIB
 
-READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _BLOCK = 4 * MIB
 
 

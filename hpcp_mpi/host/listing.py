@@ -82,11 +82,9 @@ def encoded(name: str) -> bytes:
 
 def entries_of(directory: int) -> tuple[Names | None, list[bytes]]:
     """Return the entries of a directory, None if there are too many to hold, and our stages there. Raises OSError."""
-    names: Names | None = {}
-    stages: list[bytes] = []
     with os.scandir(directory) as entries:
-        names = {entry.name: entry for entry in islice(entries, _MOST_NAMES)}
-        stages = _stages(names)
+        names: Names | None = {entry.name: entry for entry in islice(entries, _MOST_NAMES)}
+        stages = _stages(names or ())
         while more := [entry.name for entry in islice(entries, _MOST_NAMES)]:
             names = None
             stages += _stages(more)

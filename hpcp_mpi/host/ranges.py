@@ -22,11 +22,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from hpcp_mpi.host.commands import Stopped
+from hpcp_mpi.host.dirs import READ
 from hpcp_mpi.vocab.errors import reason_of
 from hpcp_mpi.vocab.options import MIB, CopyOptions
 
 SHRANK = "it shrank while it was copied"
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _FICLONE = 0x40049409  # _IOW(0x94, 9, int)
 _CALL = 64 * MIB  # bytes the kernel copies before it is asked whether to go on
 _IO_SIZE = 4 * MIB
@@ -36,7 +36,7 @@ _ZEROS = bytes(64 * 1024)
 @contextmanager
 def opened(directory: int, name: bytes) -> Iterator[tuple[int, os.stat_result]]:
     """Yield a descriptor for reading a regular file, and its fstat. Raises OSError for whatever else has the name."""
-    fd = os.open(name, _READ, dir_fd=directory)
+    fd = os.open(name, READ, dir_fd=directory)
     try:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from hpcp_mpi.host import metadata
 from hpcp_mpi.host.commands import Stopped
-from hpcp_mpi.host.hashing import READ, digest, same_tails
+from hpcp_mpi.host.dirs import READ
+from hpcp_mpi.host.hashing import digest, same_tails
 from hpcp_mpi.host.listing import lstat
 from hpcp_mpi.operations.accounting import VANISHED
 from hpcp_mpi.operations.itemizing import item
@@ -71,9 +72,8 @@ def _doubtful(place: Workplace, batch: Batch, source: int, dest: int, outcome: O
 
         files = list(zip(units.names, units.amounts, strict=True))
         if not place.crowd.each(compare, files):
-            for name, size in files:
-                if (size if size < tail else tail) >= _LONG or not same_tails(name, source, dest, size, tail):
-                    doubtful.add(name)
+            for file in files:
+                compare(file)
                 if place.commands.stopped:
                     raise Stopped
     count, size = len(units), sum(units.amounts)

@@ -76,12 +76,9 @@ class _Walk:
         children = [child for listing in listings for child in self._gather.add(folder, listing)]
         if problem is None:
             self._gather.close(folder)
-            return children
-        self._outcome.failures.append(problem)
-        if problem.vanished and folder.empty:
-            self._gather.forget(folder)
         else:
-            self._gather.refuse(folder)
+            self._outcome.failures.append(problem)
+            self._gather.unlisted(folder, problem.vanished)
         return children
 
     def _leave(self, folder: Folder) -> list[Folder]:

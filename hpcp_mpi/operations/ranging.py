@@ -9,7 +9,8 @@ Each of them looks the source up anew: if it is another file, or one that was wr
 import errno
 import os
 import stat
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 
 from hpcp_mpi.host.cp import attributes_command, complaints
@@ -134,13 +135,9 @@ def _copy_range(place: Workplace, batch: Batch, big: BigFile, stack: ExitStack) 
 def _fill(place: Workplace, batch: Batch, big: BigFile, copied: int) -> None:
     """Copy a batch's ranges into the open copy."""
     with ExitStack() as stack:
-        try:
+        with _reading():
             source = stack.enter_context(place.source(batch).at(batch.source_dir))
             file, status = stack.enter_context(opened(source, big.name))
-        except FileNotFoundError:
-            raise _Spoilt(VANISHED, vanished=True) from None
-        except OSError as error:
-            raise _Spoilt(f"cannot be opened for reading: {reason_of(error)}") from None
         if changed(big.identity, status):
             raise _Spoilt(CHANGED)
         copier = RangeCopier(file, copied, place.options, lambda: place.commands.stopped)
@@ -149,6 +146,17 @@ def _fill(place: Workplace, batch: Batch, big: BigFile, copied: int) -> None:
                 copier.copy(int(unit.name), unit.amount)
         except OSError as error:
             raise _Spoilt(reason_of(error)) from None
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    """A source that cannot be opened meanwhile spoils its copy."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise _Spoilt(VANISHED, vanished=True) from None
+    except OSError as error:
+        raise _Spoilt(f"cannot be opened for reading: {reason_of(error)}") from None
 
 
 def _close(copied: int) -> None:
@@ -210,12 +218,8 @@ def _finish(
 def _dress(place: Workplace, big: BigFile, source: int, stage: int) -> str:
     """Give the copy in the stage the source's metadata; return what could not be set. Raises OSError."""
     with ExitStack() as stack:
-        try:
+        with _reading():
             file, status = stack.enter_context(opened(source, big.name))
-        except FileNotFoundError:
-            raise _Spoilt(VANISHED, vanished=True) from None
-        except OSError as error:
-            raise _Spoilt(f"cannot be opened for reading: {reason_of(error)}") from None
         if changed(big.identity, status):
             raise _Spoilt(CHANGED)
         there = lstat(big.stage, stage)

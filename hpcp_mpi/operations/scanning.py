@@ -243,10 +243,7 @@ class Scan:
     def _refuse(self, folder: Folder, failure: Failure) -> None:
         with self._lock:
             self.outcome.failures.append(failure)
-            if failure.vanished and folder.empty:
-                self.gather.forget(folder)
-            else:
-                self.gather.refuse(folder)
+            self.gather.unlisted(folder, failure.vanished)
             self._emit()
 
 

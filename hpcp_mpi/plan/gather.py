@@ -27,6 +27,7 @@ from hpcp_mpi.plan.listed import (
     Linked,
     LinkedName,
     Listing,
+    NamesSeen,
     Settling,
     SharedName,
     settling,
@@ -72,7 +73,7 @@ class Gather:
         self.shared: list[SharedName] = []
         self.skipped = NOTHING  # what was found and needs nothing
         self._scanned = [0, 0, 0, 0, 0]  # a Tally that is counted up
-        self._leaders: dict[Inode, _Names] = {}
+        self._leaders: dict[Inode, NamesSeen] = {}
 
     @property
     def scanned(self) -> Tally:
@@ -167,6 +168,13 @@ class Gather:
         folder.listed = True
         self._ascend(folder)
 
+    def unlisted(self, folder: Folder, vanished: bool) -> None:
+        """Note that folder could not be listed, or not to its end."""
+        if vanished and folder.empty:
+            self.forget(folder)
+        else:
+            self.refuse(folder)
+
     def forget(self, folder: Folder) -> None:
         """Note that folder is gone: nothing of it was added, and nothing is made in its place."""
         self.count(Tally(directories=-1))
@@ -255,7 +263,7 @@ class Gather:
                 self.partial = True
                 self._record(next(iter(self._leaders)))
             leader = Leader(folder.source, source_path, path)
-            self._leaders[entry.inode] = _Names(leader, entry.names - 1)
+            self._leaders[entry.inode] = NamesSeen(leader, entry.names - 1)
             self._take(folder, entry.name, entry.tally, entry.existing)
             if entry.existing and entry.dest_inode is not None:
                 self._share(folder, entry.name, entry.tally, entry.inode, entry.dest_inode)
@@ -382,14 +390,3 @@ class Gather:
             self.out.append(
                 Batch(kind, folder.source, folder.source_dir, folder.dest_dir, bite, over=folder.over, equal=equal)
             )
-
-
-class _Names:
-    """The names seen of a file with several."""
-
-    __slots__ = ("followers", "leader", "to_come")
-
-    def __init__(self, leader: Leader, to_come: int) -> None:
-        self.leader = leader
-        self.to_come = to_come
-        self.followers: list[tuple[int, bytes, bytes]] = []  # (source, path, target)

@@ -173,6 +173,17 @@ class Leader(NamedTuple):
     target: bytes  # below the destination root
 
 
+class NamesSeen:
+    """The names seen of a file with several."""
+
+    __slots__ = ("followers", "leader", "to_come")
+
+    def __init__(self, leader: Leader, to_come: int) -> None:
+        self.leader = leader
+        self.to_come = to_come
+        self.followers: list[tuple[int, bytes, bytes]] = []  # (source, path, target)
+
+
 @dataclass(slots=True)
 class Listed:
     """What a rank found in directories that it was asked to list."""
