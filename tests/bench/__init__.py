@@ -7,7 +7,7 @@ Speed is never a test: the exit status tells only whether everything could be ru
 
 results, targets   what was measured, and what must be reached                  (pure)
 races              the trees, who takes part, with which options and where      (pure)
-sources, grounds, mounts, slowfs.c    make the trees, and the places where they are copied
+sources, grounds, mounts              make the trees, and the places where they are copied
 contestants, hpcp_venv                the commands, and where they come from
 stopwatch, procs, verify              measure and judge one run
 arena, listing, rank0, idle           the kinds of benchmarks; benchmarks names them all

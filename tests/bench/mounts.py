@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import atexit
-import functools
 import os
 import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support import faultfs
 
-SOURCE = Path(__file__).with_name("slowfs.c")
 # Where mkfs and losetup are, for users whose PATH does not say.
 _SBIN = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
 
@@ -57,45 +53,12 @@ def slow(backing: Path, *, meta_us: int, data_us: int, entry_timeout: float) -> 
     """
     options = [f"meta_us={meta_us}", f"data_us={data_us}", f"entry_timeout={entry_timeout}", "attr_timeout=0"]
     options += ["max_threads=128", *(["allow_other"] if os.geteuid() == 0 else [])]
-    with _mountpoint() as mountpoint:
-        command = [str(_slowfs()), str(backing), str(mountpoint), "-f", "-o", ",".join(options)]
-        daemon = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with _mountpoint() as mountpoint, ExitStack() as stack:
         try:
-            _wait_until_mounted(daemon, mountpoint)
-            yield Slow(mountpoint, daemon.pid)
-        finally:
-            _end(daemon, mountpoint)
-
-
-@functools.cache
-def _slowfs() -> Path:
-    """Build it, once. In a directory of its own: nobody else can plant a program there."""
-    place = Path(tempfile.mkdtemp(prefix="hpcp-mpi-slowfs-"))
-    atexit.register(shutil.rmtree, place, ignore_errors=True)
-    flags = subprocess.run(["pkg-config", "--cflags", "--libs", "fuse3"], check=True, capture_output=True, text=True)
-    target = place / "slowfs"
-    command = ["gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", str(target), str(SOURCE), *flags.stdout.split()]
-    subprocess.run(command, check=True)
-    return target
-
-
-def _wait_until_mounted(daemon: subprocess.Popen[bytes], mountpoint: Path) -> None:
-    deadline = time.monotonic() + 10
-    while not os.path.ismount(mountpoint):
-        if daemon.poll() is not None or time.monotonic() > deadline:
-            raise NotMounted("slowfs did not mount")
-        time.sleep(0.002)
-
-
-def _end(daemon: subprocess.Popen[bytes], mountpoint: Path) -> None:
-    """Also when someone is still in there, or the daemon died and left a dead mount."""
-    if subprocess.run(["fusermount3", "-u", mountpoint], capture_output=True).returncode:
-        subprocess.run(["fusermount3", "-u", "-z", mountpoint], capture_output=True)
-    try:
-        daemon.wait(2)
-    except subprocess.TimeoutExpired:
-        daemon.kill()
-        daemon.wait()
+            server = stack.enter_context(faultfs.served(backing, mountpoint, options))
+        except RuntimeError as error:
+            raise NotMounted(str(error)) from None
+        yield Slow(mountpoint, server)
 
 
 @contextmanager

@@ -12,6 +12,7 @@
  *                     a file is really removed from BACKING at that moment
  *     enospc_after=N  after N bytes written in all, writing fails with ENOSPC
  *     entry_timeout=N seconds for which the kernel may remember names and attributes (default 0: it always asks)
+ *     attr_timeout=N  another number of seconds for attributes
  *
  * Everything else goes through: names, modes, owners, times, links, xattrs, holes. ACLs do not: like many parallel
  * file systems without them, it answers EOPNOTSUPP. Waiting costs no CPU, so a two-core machine can show what
@@ -42,8 +43,8 @@ static struct {
     long meta_us, data_us;
     char *eio_read, *eio_write, *eio_list, *vanish;
     long long enospc_after;
-    double entry_timeout;
-} faults = {.enospc_after = -1};
+    double entry_timeout, attr_timeout;
+} faults = {.enospc_after = -1, .attr_timeout = -1};
 
 static long long bytes_written;
 
@@ -53,6 +54,7 @@ static const struct fuse_opt options[] = {
     OPTION("eio_read=%s", eio_read),         OPTION("eio_write=%s", eio_write),
     OPTION("eio_list=%s", eio_list),         OPTION("vanish=%s", vanish),
     OPTION("enospc_after=%lld", enospc_after), OPTION("entry_timeout=%lf", entry_timeout),
+    OPTION("attr_timeout=%lf", attr_timeout),
     FUSE_OPT_END,
 };
 
@@ -301,7 +303,8 @@ static void *fs_init(struct fuse_conn_info *connection, struct fuse_config *conf
 {
     connection->max_background = 64;
     config->use_ino = 1; /* hard links keep their inode number */
-    config->attr_timeout = config->entry_timeout = faults.entry_timeout;
+    config->entry_timeout = faults.entry_timeout;
+    config->attr_timeout = faults.attr_timeout < 0 ? faults.entry_timeout : faults.attr_timeout;
     config->negative_timeout = 0;
     return NULL;
 }
@@ -336,7 +339,7 @@ int main(int argc, char **argv)
     if (fuse_opt_parse(&args, &faults, options, take_backing) < 0)
         return 2;
     umask(0);
-    /* When the tests are killed, unmount: FUSE's own handler for SIGTERM does. */
+    /* When who mounted it is killed, unmount: FUSE's own handler for SIGTERM does. */
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     return fuse_main(args.argc, args.argv, &operations, NULL);
 }

@@ -71,22 +71,30 @@ def mounted(
         "vanish": vanish,
         "enospc_after": enospc_after,
         "entry_timeout": entry_timeout,
+        "max_threads": 64,
     }
     options = [f"{name}={value}" for name, value in faults.items() if value not in ("", None)]
     if os.geteuid() == 0:
         # The kernel checks permissions, because the daemon, as root, would let everyone do everything.
         options += ["allow_other", "default_permissions"]
-    options.append("max_threads=64")
-
     mountpoint = Path(tempfile.mkdtemp(prefix="hpcp-mpi-mount-"))
+    try:
+        with served(backing, mountpoint, options):
+            yield mountpoint
+    finally:
+        mountpoint.rmdir()
+
+
+@contextmanager
+def served(backing: Path, mountpoint: Path, options: list[str]) -> Iterator[int]:
+    """Yield the pid of the process that shows backing at mountpoint. Raises RuntimeError."""
     command = [str(program()), str(backing), str(mountpoint), "-f", "-o", ",".join(options)]
     daemon = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
     try:
         _wait_until_mounted(daemon, mountpoint)
-        yield mountpoint
+        yield daemon.pid
     finally:
         _unmount(daemon, mountpoint)
-        mountpoint.rmdir()
 
 
 def _wait_until_mounted(daemon: subprocess.Popen[bytes], mountpoint: Path) -> None:
