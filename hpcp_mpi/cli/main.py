@@ -13,6 +13,9 @@ from hpcp_mpi.cluster.wire import Wire
 from hpcp_mpi.operations.session import connect, lead, serve
 from hpcp_mpi.vocab.errors import EXIT_OK, FatalError
 
+# A launcher that sees a task fail kills the others, also the one that is about to say why: the first task goes first.
+_AFTER_THE_FIRST = 3.0  # seconds
+
 
 def console() -> NoReturn:
     """The console script."""
@@ -31,6 +34,8 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     except FatalError as error:
         if first_task(environment):  # once, not once per task
             _complain(error)
+        else:
+            time.sleep(_AFTER_THE_FIRST)
         return error.exit_code
     stop = StopRequest()
     with watched(stop):
