@@ -38,7 +38,7 @@ class Setting:
 
 
 @dataclass
-class _Entrant:
+class Entrant:
     """A contestant while the race is on."""
 
     who: Contestant
@@ -74,7 +74,7 @@ def run(full: Race, contestants: Sequence[Contestant], setting: Setting) -> Repo
     race = full.at(setting.scale)
     because = grounds.unavailable(race)
     entrants = [
-        _Entrant(who, setting.rounds_of(who.name, race), because or who.missing())
+        Entrant(who, setting.rounds_of(who.name, race), because or who.missing())
         for who in (one.given(race.options) for one in contestants)
     ]
     if because is None:
@@ -96,7 +96,7 @@ def run(full: Race, contestants: Sequence[Contestant], setting: Setting) -> Repo
     )
 
 
-def _hold(race: Race, entrants: Sequence[_Entrant], place: Path, setting: Setting) -> None:
+def _hold(race: Race, entrants: Sequence[Entrant], place: Path, setting: Setting) -> None:
     grounds.home(place).parent.mkdir()
     src = sources.make(race.source, grounds.home(place))
     sources.read_all(src)
@@ -108,7 +108,7 @@ def _hold(race: Race, entrants: Sequence[_Entrant], place: Path, setting: Settin
                 _tell(race, entrant, number)
 
 
-def _warm_up(entrants: Sequence[_Entrant], place: Path, setting: Setting) -> None:
+def _warm_up(entrants: Sequence[Entrant], place: Path, setting: Setting) -> None:
     """Load programs and libraries into memory, and let Python compile. A failure here will show in the race."""
     (place / "tiny").mkdir()
     for entrant in entrants:
@@ -117,7 +117,7 @@ def _warm_up(entrants: Sequence[_Entrant], place: Path, setting: Setting) -> Non
                 stopwatch.timed(entrant.who.command(Job(place / "tiny", work / "warm", work)), setting.timeout)
 
 
-def _one_run(race: Race, entrant: _Entrant, place: Path, src: Path, setting: Setting) -> None:
+def _one_run(race: Race, entrant: Entrant, place: Path, src: Path, setting: Setting) -> None:
     try:
         with grounds.scratch(place) as work, grounds.site(race, place, src, setting.disk) as site:
             command = entrant.who.command(Job(site.src, site.dst, work))
@@ -138,7 +138,7 @@ def _one_run(race: Race, entrant: _Entrant, place: Path, src: Path, setting: Set
     entrant.foreign.append(outcome.foreign)
 
 
-def _tell(race: Race, entrant: _Entrant, number: int) -> None:
+def _tell(race: Race, entrant: Entrant, number: int) -> None:
     said = f"FAILED, {entrant.failure}" if entrant.failure else f"{entrant.seconds[-1]:.3f} s"
     words = f"bench: {race.name}, round {number + 1}/{entrant.rounds}: {entrant.who.title}: {said}"
     print(words, file=sys.stderr, flush=True)

@@ -11,12 +11,12 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
 from tests.bench import grounds, procs, sources, stopwatch
-from tests.bench.arena import Setting
+from tests.bench.arena import Entrant, Setting
 from tests.bench.contestants import CONTESTANTS, HPCP_LIST, Contestant, Job
 from tests.bench.races import Cost, Flat, Race
 from tests.bench.results import Report, Result, disturbance, rotated
@@ -36,26 +36,13 @@ _ENTRY = re.compile(rb"dir\d{5}\b")
 
 
 @dataclass
-class _Lister:
-    who: Contestant
-    rounds: int
-    missing: str | None
-    seconds: list[float] = field(default_factory=list)
-    cpu: list[float] = field(default_factory=list)
-    foreign: list[float] = field(default_factory=list)
+class _Lister(Entrant):
     megabytes: float = 0.0
-    failure: str = ""
-    detail: str = ""
 
-    def result(self, samples: Sequence[float], cpu: Sequence[float] = ()) -> Result:
-        name, title = self.who.name, self.who.title
-        if self.missing is not None:
-            return Result(name, title, "missing", remark=self.missing)
-        if self.failure:
-            return Result(name, title, "failed", remark=self.failure, detail=self.detail)
-        if not self.rounds:
-            return Result(name, title, "missing", remark="no rounds asked for")
-        return Result(name, title, "ok", tuple(samples), tuple(cpu))
+    def weighed(self) -> Result:
+        """The result of the run that was not timed."""
+        result = self.result()
+        return replace(result, samples=(self.megabytes,) if result.state == "ok" else (), cpu=())
 
 
 def run(names: Sequence[str], setting: Setting) -> list[Report]:
@@ -69,15 +56,15 @@ def run(names: Sequence[str], setting: Setting) -> list[Report]:
     with grounds.scratch(setting.place) as place:
         src = sources.make(race.source, place / "src")
         for lister in listers:
-            if lister.missing is None and lister.rounds:
+            if lister.runs_in(0):
                 _count(lister, race, place, src, setting)
         for number in range(setting.rounds):
             for lister in rotated(listers, number):
-                if number < lister.rounds and lister.missing is None and not lister.failure:
+                if lister.runs_in(number):
                     _time(lister, place, src, setting)
     what, full = race.describe(), race == RACE
-    timed = tuple(lister.result(lister.seconds, lister.cpu) for lister in listers)
-    weighed = tuple(lister.result([lister.megabytes]) for lister in listers)
+    timed = tuple(lister.result() for lister in listers)
+    weighed = tuple(lister.weighed() for lister in listers)
     busy = disturbance(
         chain.from_iterable(each.foreign for each in listers),
         chain.from_iterable(each.seconds for each in listers),
@@ -102,8 +89,7 @@ def _count(lister: _Lister, race: Race, place: Path, src: Path, setting: Setting
         found = len(_entries(file))
     wanted = sources.room(race.source).entries
     if outcome.failure or found != wanted:
-        lister.failure = outcome.failure or f"wrong list: {found:,} entries of {wanted:,}"
-        lister.detail = outcome.stderr
+        lister.fail(outcome.failure or f"wrong list: {found:,} entries of {wanted:,}", outcome.stderr)
     lister.megabytes = peak.bytes / 1e6
 
 
@@ -116,7 +102,7 @@ def _time(lister: _Lister, place: Path, src: Path, setting: Setting) -> None:
     with grounds.scratch(place) as work:
         outcome = stopwatch.timed(lister.who.command(Job(src, work / "missing", work)), setting.timeout)
     if outcome.failure:
-        lister.failure, lister.detail = outcome.failure, outcome.stderr
+        lister.fail(outcome.failure, outcome.stderr)
         return
     lister.seconds.append(outcome.seconds)
     lister.cpu.append(outcome.cpu)

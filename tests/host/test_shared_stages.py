@@ -6,28 +6,15 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from hpcp_mpi.host import stage
 from hpcp_mpi.host.stage import SharedStages, sweep
+from tests.host.staging import notes, remark
 from tests.support.marks import needs_root
-
-notes: list[tuple[bytes, str]] = []
-
-
-def remark(path: bytes, note: str) -> None:
-    notes.append((path, note))
-
-
-@pytest.fixture
-def directory(tmp_path: Path) -> Iterator[int]:
-    notes.clear()
-    fd = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
-    yield fd
-    os.close(fd)
 
 
 def refusing(code: int) -> Callable[..., int]:

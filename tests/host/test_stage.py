@@ -6,27 +6,13 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from hpcp_mpi.host.stage import staged, sweep
+from tests.host.staging import notes, remark
 from tests.support.marks import needs_root
-
-notes: list[tuple[bytes, str]] = []
-
-
-def remark(path: bytes, note: str) -> None:
-    notes.append((path, note))
-
-
-@pytest.fixture
-def directory(tmp_path: Path) -> Iterator[int]:
-    notes.clear()
-    fd = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
-    yield fd
-    os.close(fd)
 
 
 def test_nobody_else_may_enter_a_stage_whatever_the_umask(directory: int, tmp_path: Path) -> None:
