@@ -29,8 +29,15 @@ def copy(sources: Path | Iterable[Path], destination: Path, **options: Any) -> "
     Collective under MPI: every rank of COMM_WORLD calls it. Without a launcher it uses threads of this process. It
     handles no signals and prints nothing.
     """
-    from hpcp_mpi.operations.session import run_copy
+    from hpcp_mpi.operations.session import run
+    from hpcp_mpi.vocab.asked import Asked, Verb
+    from hpcp_mpi.vocab.options import CopyOptions
 
-    if isinstance(sources, (str, bytes, os.PathLike)):
-        sources = [sources]
-    return run_copy([os.fsencode(each) for each in sources], os.fsencode(destination), options, os.environ)
+    asked = Asked(Verb.COPY, _paths(sources), (os.fsencode(destination),), CopyOptions(**options))
+    return run(asked, os.environ)
+
+
+def _paths(paths: Path | Iterable[Path]) -> tuple[bytes, ...]:
+    if isinstance(paths, (str, bytes, os.PathLike)):
+        paths = [paths]
+    return tuple(os.fsencode(each) for each in paths)

@@ -62,12 +62,13 @@ def _complain(error: FatalError) -> None:
 
 def _lead(arguments: Sequence[str], wire: Wire, stop: StopRequest) -> int:
     # Imported here, as only rank 0 needs them: a thousand ranks that import are a load for the file system.
-    from hpcp_mpi.cli.parser import Request, parse
-    from hpcp_mpi.operations.copy import lead_copy
+    from hpcp_mpi.cli.request import parse
+    from hpcp_mpi.operations.crew import Face
     from hpcp_mpi.operations.sorted_items import SortedItems
     from hpcp_mpi.operations.tools import exclude_lines
+    from hpcp_mpi.operations.verbs import lead_verb
 
-    request: Request = parse(arguments, exclude_lines)
+    request = parse(arguments, exclude_lines)
     if request.version:
         from hpcp_mpi.cli.versions import describe
 
@@ -75,12 +76,14 @@ def _lead(arguments: Sequence[str], wire: Wire, stop: StopRequest) -> int:
         return EXIT_OK
     from hpcp_mpi.cli import report as reporting
     from hpcp_mpi.cli.progress import watcher_for
+    from hpcp_mpi.cli.prompt import confirmation
 
-    print(_now(), reporting.first_line(request.sources, request.destination, wire.size), file=sys.stderr, flush=True)
+    asked = request.asked
+    print(_now(), reporting.first_line(asked, wire.size), file=sys.stderr, flush=True)
     watcher = watcher_for(request.progress_interval)
     items = SortedItems()
     try:
-        report = lead_copy(wire, request.sources, request.destination, request.options, stop, watcher, items)
+        report = lead_verb(wire, asked, Face(stop, watcher, items, confirmation(asked.force)))
     finally:
         watcher.close()
     sys.stdout.writelines(line + "\n" for line in reporting.item_lines(items))

@@ -5,7 +5,7 @@ import time
 from typing import TYPE_CHECKING, TextIO
 
 from hpcp_mpi.cli.sizes import duration, size
-from hpcp_mpi.operations.copy import Status
+from hpcp_mpi.operations.crew import Status
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

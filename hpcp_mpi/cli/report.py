@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hpcp_mpi import __version__
 from hpcp_mpi.cli.sizes import duration, size
+from hpcp_mpi.vocab.asked import Asked, Verb
 from hpcp_mpi.vocab.errors import EXIT_CODES, FatalError
 from hpcp_mpi.vocab.names import shown
 from hpcp_mpi.vocab.report import Report
@@ -93,11 +94,16 @@ def _ranks(report: Report) -> Iterable[str]:
         yield f"… and {len(report.ranks) - len(shares)} more ranks, less busy than these (--json lists all)"
 
 
-def first_line(sources: list[bytes], destination: bytes, ranks: int) -> str:
+def first_line(asked: Asked, ranks: int) -> str:
     """Return what is about to be done, for whoever reads the log."""
-    more = f" and {len(sources) - _IN_FULL} more" if len(sources) > _IN_FULL else ""
-    names = " ".join(map(shown, sources[:_IN_FULL])) + more
-    return f"hpcp-mpi {__version__}: {names} -> {shown(destination)}, working ranks: {ranks - 1}"
+    more = f" and {len(asked.sources) - _IN_FULL} more" if len(asked.sources) > _IN_FULL else ""
+    names = " ".join(map(shown, asked.sources[:_IN_FULL])) + more
+    if asked.source_list is not None:
+        names = f"what {shown(asked.source_list)} lists{' in ' if names else ''}{names}"
+    if asked.destinations:
+        names += " -> " + " ".join(map(shown, asked.destinations))
+    what = "" if asked.verb is Verb.COPY else f"{asked.verb.value} "
+    return f"hpcp-mpi {__version__}: {what}{names}, working ranks: {ranks - 1}"
 
 
 def last_line(report: Report) -> str:

@@ -1,5 +1,7 @@
 """Amounts as people write and read them."""
 
+from collections.abc import Callable
+
 _FACTORS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 
 
@@ -22,6 +24,21 @@ def parse_size(text: str) -> int:
         if "negative" in str(error):
             raise
         raise ValueError(f"not a size: {text!r}; write it as 65536, 64K, 512M or 2G") from None
+
+
+def at_least(lowest: float, convert: Callable[[str], float] = float) -> Callable[[str], float]:
+    """Return what reads a number that is not below lowest. It raises ValueError."""
+
+    def checked(text: str) -> float:
+        try:
+            value = convert(text)
+        except ValueError:
+            raise ValueError(f"not a number: {text!r}") from None
+        if not value >= lowest:
+            raise ValueError(f"must be {lowest:g} or more, not {text}")
+        return value
+
+    return checked
 
 
 def size(count: float) -> str:

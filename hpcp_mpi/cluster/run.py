@@ -104,11 +104,11 @@ class Lead:
         self._backlog_memory = backlog_memory
         self._stop = stop
         self._watch = watch
-        self._ready = 0
+        self._ready: set[int] = set()  # ranks that said Hello
         self.messages = 0
 
     def begin(self, job: Any) -> None:
-        """Give every worker the job."""
+        """Give every worker the job. Each Lead has one; there may be several, one after the other."""
         for rank in range(1, self._wire.size):
             self._wire.send(rank, Begin(job))
 
@@ -130,7 +130,7 @@ class Lead:
             if self._stop.code:
                 raise StoppedEarly(self._stop.code, self._stop.name)
             self._watch()
-            if self._ready == self._wire.size - 1 and feed.exhausted and self._planner.idle:
+            if len(self._ready) == self._wire.size - 1 and feed.exhausted and self._planner.idle:
                 return
             if moved or batches:
                 pause = _FIRST_PAUSE
@@ -148,8 +148,10 @@ class Lead:
                 if message.code == EXIT_FATAL:
                     raise FatalError(message.message)
                 raise StoppedEarly(message.code, message.message)
-            self._ready += isinstance(message, Hello)
-            self._planner.receive(sender, message)
+            if isinstance(message, Hello):
+                self._ready.add(sender)
+            if sender in self._ready:  # else it is the last word on the job before this one
+                self._planner.receive(sender, message)
         return moved
 
     def _send_all(self) -> None:
@@ -205,10 +207,11 @@ class Follower:
 
     def receive(self, message: Message) -> None:
         """Take a message of rank 0's."""
+        if isinstance(message, Begin):
+            self._begin(message.job)
+            return
         with self._changed:
-            if isinstance(message, Begin):
-                self._begin(message.job)
-            elif isinstance(message, Grant):
+            if isinstance(message, Grant):
                 self._machine.grant(message.chunks, message.seconds)
                 self._changed.notify_all()
             elif isinstance(message, GiveBack):
@@ -217,6 +220,8 @@ class Follower:
                 raise TypeError(f"not a message for a worker: {message!r}")
 
     def _begin(self, job: Any) -> None:
+        """Begin a job; the one before, if there was one, is done."""
+        self.leave(stop=False)
         try:
             workshop = self._open_workshop(job, self._wire)
         except FatalError as error:
@@ -224,6 +229,7 @@ class Follower:
             return
         self._workshop = workshop
         self._machine = Worker(workshop.bite_weight, workshop.file_cost, workshop.slots)
+        self._slots, self._ended = [], False
         for number in range(workshop.slots):
             slot = threading.Thread(target=self._slot, args=(workshop,), name=f"slot-{number}", daemon=True)
             self._slots.append(slot)

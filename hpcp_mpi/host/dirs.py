@@ -20,10 +20,14 @@ _BLOCKED = (errno.ENOTDIR, errno.ELOOP)  # what O_DIRECTORY | O_NOFOLLOW says of
 class Tree:
     """One root directory and what is below it. Not thread-safe: every thread has its own."""
 
-    def __init__(self, root: bytes) -> None:
-        """Open root, a path that the user named: symlinks in it are followed. Raises OSError."""
+    def __init__(self, root: bytes, pin: int | None = None) -> None:
+        """Open root, a path that the user named: symlinks in it are followed. Raises OSError.
+
+        pin: a descriptor of it, to open what it was then, and not what has its name by now.
+        """
         self.root = root
-        self._root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        path = root if pin is None else b"."
+        self._root_fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=pin)
         self._parents: OrderedDict[bytes, int] = OrderedDict()
 
     def close(self) -> None:

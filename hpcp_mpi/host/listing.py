@@ -53,6 +53,12 @@ class Slice:
     # destination: None nothing, False a non-directory)
     rest: list[Pair] = field(default_factory=list)
 
+    @property
+    def beside(self) -> int:
+        """How many of them are at the destination too, as anything."""
+        folders = sum(there is not None for _, _, there in self.folders)
+        return self.same[0] + len(self.equal[0]) + folders + sum(there is not None for _, _, there in self.rest)
+
     def __len__(self) -> int:
         return self.same[0] + len(self.fresh[0]) + len(self.equal[0]) + len(self.folders) + len(self.rest)
 
@@ -268,6 +274,24 @@ def _again(entry: "os.DirEntry[str]", some: Slice, beside: _Beside, failed: Fail
 def _all_encoded(names: list[str]) -> list[bytes]:
     """Return names as the bytes they are. No name holds a NUL; one call for each takes four times as long."""
     return "\0".join(names).encode(*_CODING).split(b"\0") if names else []
+
+
+def only_in(dest: int, source: int, names: Names | None, found: int) -> Iterator[list[tuple[bytes, bool]]]:
+    """Yield the entries of dest that have no counterpart in source, and whether they are directories.
+
+    names: as for slices. found: how many of them slices found in source. Raises OSError.
+    """
+    if names is not None:
+        if found == len(names):
+            return
+        there = set(os.listdir(source))
+        extra = [entry for name, entry in names.items() if name not in there]
+        yield [(encoded(entry.name), entry.is_dir(follow_symlinks=False)) for entry in extra]
+        return
+    with os.scandir(dest) as entries:
+        while listed := list(islice(entries, _SLICE)):
+            each = ((encoded(entry.name), entry.is_dir(follow_symlinks=False)) for entry in listed)
+            yield [(name, is_dir) for name, is_dir in each if lstat(name, source) is None]
 
 
 def lstat(name: bytes, directory: int) -> os.stat_result | None:

@@ -53,7 +53,8 @@ class _Walk:
         found, gather = self._found, self._gather
         found.scanned = gather.scanned
         self._outcome.skipped = self._outcome.skipped.plus(gather.skipped)
-        found.settled, found.linked, found.shared = gather.settled, gather.linked, gather.shared
+        found.settled, found.linked = gather.settled, gather.linked
+        found.shared, found.extras = gather.shared, gather.extras
         self._outcome.news.append(found)
 
     def _list(self, folder: Folder) -> list[Folder]:

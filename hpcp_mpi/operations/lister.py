@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 from hpcp_mpi.host import metadata
-from hpcp_mpi.host.listing import Names, Slice, entries_of, slices
+from hpcp_mpi.host.listing import Names, Slice, entries_of, lstat, only_in, slices
 from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan import excludes
 from hpcp_mpi.plan.classify import Classifier
@@ -13,7 +13,7 @@ from hpcp_mpi.plan.compare import metadata_changes
 from hpcp_mpi.plan.gather import Gather
 from hpcp_mpi.plan.listed import Folder, Listing
 from hpcp_mpi.vocab.errors import Failure, failure_of, reason_of
-from hpcp_mpi.vocab.names import STAGE_PREFIX, below
+from hpcp_mpi.vocab.names import STAGE_PREFIX, below, join
 from hpcp_mpi.vocab.options import CopyOptions
 from hpcp_mpi.vocab.tally import Tally
 from hpcp_mpi.vocab.units import Batch
@@ -125,14 +125,51 @@ class Lister:
                 def failed(name: bytes, error: OSError) -> None:
                     failures.append(failure_of(below(path, name), error))
 
+                alone = place.options.mirror and dest is not None
+                beside = 0  # entries that both sides have
                 by_lstat = place.options.hash_size == 0 and not place.options.full_hash
                 for some in slices(source, dest, names, self._classifier.plain, by_lstat, failed, place.crowd):
                     listing = self.listing(path, some)
                     listing.sweeps, stages = stages, []
                     listing.open = listing.open or merged or bool(failures)
+                    if alone:
+                        beside += some.beside
                     yield listing
+                if alone and dest is not None:
+                    for extras in only_in(dest, source, names, beside):
+                        yield Listing(extras=self._really_extra(folder, extras))
             except OSError as error:
                 raise Unlisted(failure_of(path, error, "cannot list")) from None
+
+    def _really_extra(self, folder: Folder, extras: list[tuple[bytes, bool]]) -> list[tuple[bytes, bool]]:
+        """Return those that are nobody's: not our stages, not excluded, not in another source that lands here too."""
+        place = self._place
+        path = below(place.job.sources[folder.source].path, folder.source_dir)
+        excluded = None if place.options.delete_excluded else self._classifier.excluded
+        merged = folder.dest_dir in place.job.merged
+        return [
+            (name, is_directory)
+            for name, is_directory in extras
+            if not name.startswith(STAGE_PREFIX)
+            and not (excluded is not None and excluded(below(path, name)))
+            and not (merged and self._elsewhere(folder, name))
+        ]
+
+    def _elsewhere(self, folder: Folder, name: bytes) -> bool:
+        """Tell whether another source has what lands as name in a folder that several sources have."""
+        place = self._place
+        for index in range(len(place.job.sources)):
+            source_dir = place.job.source_dir_of(index, join(folder.dest_dir, name))
+            if source_dir is None or index == folder.source:
+                continue
+            directory, _, last = source_dir.rpartition(b"/")
+            try:
+                with place.source_tree(index).at(directory) as fd:
+                    if lstat(last, fd) is not None:
+                        return True
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+        return False
 
     def _differs(self, source: int, dest: int) -> bool:
         letters = metadata.xattr_letters(metadata.xattrs_of(source, b"."), metadata.xattrs_of(dest, b"."))

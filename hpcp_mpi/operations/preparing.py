@@ -52,6 +52,7 @@ def prepare(sources: Iterable[bytes], destination: bytes, options: CopyOptions) 
         merged=merged,
         window_ns=_window_ns(root, options, token) if exists else 0,
         token=token,
+        landed=tuple(landing.dest_dir if landing.name is None else None for landing in landings),
     )
     return Prepared(job, landings, made)
 

@@ -37,10 +37,16 @@ class Waiting:
         self.settled = Spill()
         self.linked = Spill()
         self.shared = Spill()
+        self.extras = Spill()
 
     def take(self, found: Gather | Listed) -> None:
         """Take what was found."""
-        for mine, theirs in ((self.settled, found.settled), (self.linked, found.linked), (self.shared, found.shared)):
+        for mine, theirs in (
+            (self.settled, found.settled),
+            (self.linked, found.linked),
+            (self.shared, found.shared),
+            (self.extras, found.extras),
+        ):
             if theirs:
                 mine.add(theirs)
                 theirs.clear()

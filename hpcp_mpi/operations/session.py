@@ -17,8 +17,8 @@ from hpcp_mpi.cluster.threads import thread_cluster
 from hpcp_mpi.cluster.wire import Wire
 from hpcp_mpi.operations.workshop import CopyWorkshop
 from hpcp_mpi.stealing.messages import Broken, Leave
+from hpcp_mpi.vocab.asked import Asked
 from hpcp_mpi.vocab.errors import EXIT_FATAL, FatalError
-from hpcp_mpi.vocab.options import CopyOptions
 from hpcp_mpi.vocab.report import Report
 
 _LEAVING = 10.0  # seconds that others have to end well after one broke down
@@ -106,13 +106,11 @@ def _await_leave(wire: Wire) -> None:
     wire.abort(EXIT_FATAL)
 
 
-def run_copy(
-    sources: list[bytes], destination: bytes, options: dict[str, Any], environment: Mapping[str, str]
-) -> Report:
-    """The Python API's copy: the report, on every rank. Raises FatalError, on every rank."""
-    from hpcp_mpi.operations.copy import Unwatched, lead_copy
+def run(asked: Asked, environment: Mapping[str, str]) -> Report:
+    """The Python API's: do what is asked; the report, on every rank. Raises FatalError, on every rank."""
+    from hpcp_mpi.operations.crew import Face, nobody_to_ask
+    from hpcp_mpi.operations.verbs import lead_verb
 
-    asked = CopyOptions(**options)
     wire, stop = connect(environment), StopRequest()
     if wire is not None and wire.rank > 0:
         try:
@@ -122,4 +120,5 @@ def run_copy(
         if isinstance(result, Report):
             return result
         raise result if isinstance(result, FatalError) else FatalError("rank 0 broke down")
-    return lead(wire, lambda ends: lead_copy(ends, sources, destination, asked, stop, Unwatched()), stop)
+    face = Face(stop, confirm=(lambda question: True) if asked.force else nobody_to_ask)
+    return lead(wire, lambda ends: lead_verb(ends, asked, face), stop)

@@ -87,6 +87,39 @@ def _sweep(place: Workplace, batch: Batch, outcome: Outcome) -> None:
             outcome.remark(path, f"left behind by a killed run, and cannot be removed: {reason_of(error)}")
 
 
+def _remove(place: Workplace, batch: Batch, outcome: Outcome) -> None:
+    from hpcp_mpi.operations.removing import remove
+
+    with place.gate:
+        remove(place, batch, outcome)
+
+
+def _remove_emptied(place: Workplace, batch: Batch, outcome: Outcome) -> None:
+    from hpcp_mpi.operations.removing import remove_emptied
+
+    remove_emptied(place, batch, outcome)
+
+
+def _name(place: Workplace, batch: Batch, outcome: Outcome) -> None:
+    from hpcp_mpi.operations.naming import name_entries
+
+    with place.gate:
+        name_entries(place, batch, outcome)
+
+
+def _state(place: Workplace, batch: Batch, outcome: Outcome) -> None:
+    from hpcp_mpi.operations.stating import tell_states
+
+    tell_states(place, batch, outcome)
+
+
+def _verify(place: Workplace, batch: Batch, outcome: Outcome) -> None:
+    from hpcp_mpi.operations.verifying import verify
+
+    verify(place, batch, outcome)
+
+
+# What only some verbs need is imported when it is needed.
 _ONE_BY_ONE: dict[Kind, Callable[[Workplace, Batch, Outcome], None]] = {
     Kind.LIST: _list,
     Kind.BEGIN: _begin,
@@ -96,4 +129,11 @@ _ONE_BY_ONE: dict[Kind, Callable[[Workplace, Batch, Outcome], None]] = {
     Kind.MAKE: make,
     Kind.SETTLE: settle,
     Kind.SWEEP: _sweep,
+    Kind.REMOVE: _remove,
+    Kind.COUNT: _remove,
+    Kind.MOVED: _remove,
+    Kind.RMDIR: _remove_emptied,
+    Kind.NAMES: _name,
+    Kind.STATE: _state,
+    Kind.VERIFY: _verify,
 }

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import weakref
 
 from hpcp_mpi.host.commands import Commands
 from hpcp_mpi.host.crowd import Crowd
@@ -12,7 +13,7 @@ from hpcp_mpi.plan.compare import Rights
 from hpcp_mpi.vocab.errors import FatalError, reason_of
 from hpcp_mpi.vocab.job import CopyJob, Root
 from hpcp_mpi.vocab.names import below, join, shown
-from hpcp_mpi.vocab.units import Batch
+from hpcp_mpi.vocab.units import DEST, Batch
 
 _MOST_CHECKS = 64  # threads of this rank that compare files at once
 
@@ -33,14 +34,16 @@ class Workplace:
         self.gate = Gate(_MOST_CHECKS, lambda: self.latency.slow)
         self.crowd = Crowd()
         self._local = threading.local()
+        self._pins: dict[bytes, int] = {}
+        weakref.finalize(self, _close_all, self._pins)
 
     def source(self, batch: Batch) -> Tree:
         """Return the tree that a batch is read from."""
         return self.source_tree(batch.source)
 
     def source_tree(self, index: int) -> Tree:
-        """Return the tree of a source root."""
-        return self._tree(self.job.sources[index])
+        """Return the tree of a source root. DEST: the destination's."""
+        return self.dest if index == DEST else self._tree(self.job.sources[index])
 
     @property
     def dest(self) -> Tree:
@@ -62,7 +65,7 @@ class Workplace:
         trees: dict[bytes, Tree] = self._local.__dict__.setdefault("trees", {})
         tree = trees.get(root.path)
         if tree is None:
-            tree = trees[root.path] = Tree(root.path)
+            tree = trees[root.path] = Tree(root.path, self._pins.get(root.path))
         return tree
 
     def release(self) -> None:
@@ -71,15 +74,17 @@ class Workplace:
         for tree in trees.values():
             tree.close()
 
-    def verify_roots(self, rank: int, node: str) -> None:
-        """Refuse to work where this node sees other directories than rank 0 does: one that is not mounted here.
+    def pin_roots(self, rank: int, node: str) -> None:
+        """Open the roots: what is put under their names from now on is not looked at.
 
+        Refuse to work where this node sees other directories than rank 0 does: one that is not mounted here.
         Device numbers differ between nodes, inode numbers do not; where a file system invents those, the mtime tells.
         """
         roots = [*self.job.sources, *([self.job.destination_root] if self.job.destination_root else [])]
-        for root in roots:
+        for root in {root.path: root for root in roots}.values():
             try:
-                status = os.stat(root.path)
+                pin = self._pins[root.path] = os.open(root.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+                status = os.fstat(pin)
             except OSError as error:
                 problem = reason_of(error)
             else:
@@ -90,6 +95,11 @@ class Workplace:
                 f"rank {rank} on {node} cannot use {shown(root.path)}: {problem}",
                 "Is the file system mounted on that node, at the same place?",
             )
+
+
+def _close_all(pins: dict[bytes, int]) -> None:
+    for pin in pins.values():
+        os.close(pin)
 
 
 def root_of(path: bytes) -> Root:

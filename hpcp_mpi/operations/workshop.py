@@ -18,7 +18,7 @@ class CopyWorkshop:
         allow_open_files()
         self._commands = Commands()
         self._place = Workplace(job, self._commands, wire.rank)
-        self._place.verify_roots(wire.rank, wire.node)
+        self._place.pin_roots(wire.rank, wire.node)
         self.slots = 1 if job.options.single else slots(job.options.slots, cpus(), wire.mates)
         self.bite_weight = job.options.bite_weight
         self.file_cost = job.options.file_cost

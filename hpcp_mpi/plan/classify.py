@@ -32,7 +32,7 @@ class Classifier:
     ) -> None:
         self._window_ns = window_ns
         self._directory_only = directory_only
-        self._excluded = excluded
+        self.excluded = excluded
         self._forbidden = forbidden
         self._device = device
         self._note = note
@@ -40,7 +40,7 @@ class Classifier:
     @property
     def plain(self) -> bool:
         """Tell whether plain files need no rule but their two lstats."""
-        return self._excluded is None and not self._directory_only
+        return self.excluded is None and not self._directory_only
 
     def folders(self, listing: Listing, directory: bytes, found: Iterable[tuple[bytes, int, bool | None]]) -> None:
         """Add directories to a listing. directory: their parent's absolute path.
@@ -49,7 +49,7 @@ class Classifier:
         """
         for name, inode, there in found:
             path = below(directory, name)
-            if self._excluded is not None and self._excluded(path):
+            if self.excluded is not None and self.excluded(path):
                 listing.open = True
             elif name.startswith(STAGE_PREFIX):
                 self._skip(listing, path, "left behind by a killed run; not copied")
@@ -62,7 +62,7 @@ class Classifier:
         """Add what is not a directory to a listing. directory: their absolute path, for excludes and notes."""
         names, sizes = listing.plain
         for name, status, dest in found:
-            if self._excluded is not None and self._excluded(below(directory, name)):
+            if self.excluded is not None and self.excluded(below(directory, name)):
                 listing.open = True
             elif name.startswith(STAGE_PREFIX):
                 self._skip(listing, below(directory, name), "left behind by a killed run; not copied")

@@ -21,6 +21,7 @@ from hpcp_mpi.plan.listed import (
     DIFFERED,
     MADE,
     TOUCHED,
+    Extra,
     Folder,
     Inode,
     Leader,
@@ -71,6 +72,7 @@ class Gather:
         self.settled: list[Settling] = []
         self.linked: list[LinkedName] = []
         self.shared: list[SharedName] = []
+        self.extras: list[Extra] = []
         self.skipped = NOTHING  # what was found and needs nothing
         self._scanned = [0, 0, 0, 0, 0]  # a Tally that is counted up
         self._leaders: dict[Inode, NamesSeen] = {}
@@ -129,6 +131,8 @@ class Gather:
         if listing.sweeps:
             units = Units.of(Unit(name) for name in listing.sweeps)
             self.out.append(Batch(Kind.SWEEP, folder.source, folder.source_dir, folder.dest_dir, units))
+        for extra in listing.extras:
+            self.extras.append(Extra(folder.dest_dir, *extra, folder.source, folder.source_dir))
         self.count(Tally(directories=len(listing.folders)))
         children = [self.child(folder, *each) for each in listing.folders]
         if listing.open:

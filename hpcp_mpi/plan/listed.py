@@ -39,6 +39,7 @@ class Listing:
     existing: list[Existing] = field(default_factory=list)
     linked: list[Linked] = field(default_factory=list)
     folders: list[tuple[bytes, bool, bool]] = field(default_factory=list)  # (name, missing at dest, over a non-dir)
+    extras: list[tuple[bytes, bool]] = field(default_factory=list)  # only at the destination: (name, is a directory)
     sweeps: list[bytes] = field(default_factory=list)  # stages of killed runs at the destination
     same: Tally = NOTHING  # of files that need nothing
     open: bool = False  # cp must not copy this directory whole
@@ -87,6 +88,16 @@ class SharedName(NamedTuple):
     path: bytes  # below the source root
     target: bytes
     size: int  # bytes; -1: not a regular file
+
+
+class Extra(NamedTuple):
+    """An entry of the destination that its source does not have. They sort by directory."""
+
+    dest_dir: bytes
+    name: bytes
+    is_directory: bool
+    source: int  # of the directory that dest_dir is the counterpart of
+    source_dir: bytes
 
 
 class Folder:
@@ -195,3 +206,4 @@ class Listed:
     settled: list[Settling] = field(default_factory=list)
     linked: list[LinkedName] = field(default_factory=list)
     shared: list[SharedName] = field(default_factory=list)
+    extras: list[Extra] = field(default_factory=list)

@@ -14,6 +14,7 @@ EXIT_USAGE = 2
 EXIT_DIFFERENT = 3
 EXIT_PARTIAL = 23
 EXIT_VANISHED = 24
+EXIT_MAX_DELETE = 25
 EXIT_RESUMABLE = 75
 EXIT_INTERRUPTED = 130
 
@@ -24,6 +25,7 @@ EXIT_CODES = {
     EXIT_DIFFERENT: "a compare found differences",
     EXIT_PARTIAL: "some entries failed; each is named with its reason",
     EXIT_VANISHED: "only vanished sources: they were listed and then gone",
+    EXIT_MAX_DELETE: "more entries would be removed than --max-delete allows; none was",
     EXIT_RESUMABLE: "stopped early by a signal; the same command goes on from there",
     EXIT_INTERRUPTED: "interrupted from the keyboard",
 }

@@ -25,3 +25,14 @@ class CopyJob:
     merged: frozenset[bytes]  # directories, relative to the destination root, that several sources have
     window_ns: int  # mtimes no further apart are equal
     token: str  # unique to the run; part of the names of its stages
+    # Where the contents of each source land, relative to the destination root; None: only an entry of it is copied.
+    landed: tuple[bytes | None, ...] = ()
+
+    def source_dir_of(self, source: int, path: bytes) -> bytes | None:
+        """Return what of a source lands on path, relative to its root; None where nothing of it can."""
+        landed = self.landed[source] if source < len(self.landed) else None
+        if landed is None or not landed:
+            return None if landed is None else path
+        if path == landed:
+            return b""
+        return path[len(landed) + 1 :] if path.startswith(landed + b"/") else None

@@ -33,6 +33,21 @@ class CopyOptions:
     split_size: int = DEFAULT_SPLIT_SIZE  # bytes; heavier files are copied in ranges of this size. 0: never
     io_size: int = 0  # bytes read at once of a range; 0: the file system's block size, 4 MiB at least
     drop_cache: bool = False  # forget the pages of sources that were read for the copy
+    content_only: bool = False  # no metadata at all, as `cp -f`
+    links: str = "inside"  # what relative links point to is copied too: inside the destination, anywhere, never
+    mirror: bool = False  # remove what the sources do not have
+    delete_excluded: bool = False  # of the destination's entries that are excluded, too
+    max_delete: int | None = None  # remove nothing if it were more entries
+    backup_dir: bytes = b""  # what would be removed or replaced is moved here; relative: below the destination
+    move: bool = False  # remove from the sources what has a copy that is known good
+    verify: bool = False  # read every copy again, somewhere else
+    rate_bytes: int = 0  # per second, all ranks together; 0: no limit
+    rate_files: int = 0
+    command_timeout: float = 0.0  # seconds that one cp may take; 0: no limit
+    make_destination: bool = True
+    file_system: str = ""  # that the destination has to be; "": any
+    need_space: bool = False  # end if the destination has less room than is needed, instead of a warning
+    sequential: bool = False  # one source after the other
     dry_run: bool = False
     itemize: bool = False  # say of every entry what was done
 

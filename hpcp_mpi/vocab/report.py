@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hpcp_mpi.vocab.errors import (
+    EXIT_DIFFERENT,
     EXIT_OK,
     EXIT_PARTIAL,
     EXIT_VANISHED,
@@ -22,6 +23,8 @@ class Outcome:
     copied: Tally = NOTHING  # content written
     updated: Tally = NOTHING  # content identical, metadata written
     skipped: Tally = NOTHING  # identical
+    removed: Tally = NOTHING  # from the destination, or from the sources
+    verified: Tally = NOTHING  # read again and found equal
     linked: int = 0  # names made as further hard links of a copied inode
     failures: list[Failure] = field(default_factory=list)
     notes: list[tuple[bytes, str]] = field(default_factory=list)  # (path, what a reader should know)
@@ -36,6 +39,8 @@ class Outcome:
         self.copied = self.copied.plus(other.copied)
         self.updated = self.updated.plus(other.updated)
         self.skipped = self.skipped.plus(other.skipped)
+        self.removed = self.removed.plus(other.removed)
+        self.verified = self.verified.plus(other.verified)
         self.linked += other.linked
         self.failures.extend(other.failures)
         self.notes.extend(other.notes)
@@ -67,6 +72,7 @@ class RankShare:
 class Report:
     """A run, for people and machines."""
 
+    verb: str = "copy"  # Verb's value
     sources: list[bytes] = field(default_factory=list)
     destination: bytes = b""
     dry_run: bool = False
@@ -80,6 +86,7 @@ class Report:
     scan_seconds: float = 0.0
     seconds: float = 0.0
     stopped: int = EXIT_OK  # the exit code of an early stop
+    differences: dict[str, int] | None = None  # of a compare: how many entries are added, modified, deleted
 
     @property
     def failures(self) -> list[Failure]:
@@ -90,13 +97,14 @@ class Report:
         if self.stopped:
             return self.stopped
         if not self.failures:
-            return EXIT_OK
+            return EXIT_DIFFERENT if self.differences and any(self.differences.values()) else EXIT_OK
         return EXIT_VANISHED if all(failure.vanished for failure in self.failures) else EXIT_PARTIAL
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report as JSON can hold it. Names are escaped as in file lists."""
         outcome = self.outcome
         return {
+            "verb": self.verb,
             "sources": [shown(path) for path in self.sources],
             "destination": shown(self.destination),
             "dry_run": self.dry_run,
@@ -108,6 +116,9 @@ class Report:
             "copied": outcome.copied._asdict(),
             "metadata_updated": outcome.updated._asdict(),
             "skipped": outcome.skipped._asdict(),
+            "removed": outcome.removed._asdict(),
+            "verified": outcome.verified._asdict(),
+            "differences": self.differences,
             "hard_links": outcome.linked,
             "failed": len(outcome.failures),
             "failed_bytes": sum(failure.attempted for failure in outcome.failures),

@@ -29,6 +29,16 @@ class Kind(Enum):
     MAKE = "make"  # a directory that nothing is copied to
     SETTLE = "settle"  # a directory's metadata, when all in it is done
     SWEEP = "sweep"  # a stage that a killed run left behind
+    REMOVE = "remove"  # entries of a directory, each with all below it
+    COUNT = "count"  # the same, but they are only counted
+    MOVED = "moved"  # the same of a source, but only what has a copy that is known good
+    RMDIR = "rmdir"  # directories that others have emptied; the names of units are paths below the root
+    NAMES = "names"  # directories to list for a file list; the names of units are paths below the root
+    STATE = "state"  # entries to describe in a table of changes
+    VERIFY = "verify"  # copies to be read again
+
+
+DEST = -1  # Batch.source of what is done to the destination's own tree
 
 
 class Unit(NamedTuple):
@@ -168,7 +178,7 @@ class Batch:
     """Units of one kind between one pair of directories."""
 
     kind: Kind
-    source: int  # which source root, an index
+    source: int  # which source root, an index; DEST: the destination, where something is removed there
     source_dir: bytes  # relative to the source root; b"" is the root itself. LINK, MAKE, SETTLE, LIST: b"", and
     dest_dir: bytes  # relative to the destination root.                     the names of units are paths below roots
     units: Units

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hpcp_mpi.cli.parser import Request, parse
+from hpcp_mpi.cli.request import Request, parse
 from hpcp_mpi.plan.excludes import from_lines
 from hpcp_mpi.vocab.errors import FatalError, UsageError
 from hpcp_mpi.vocab.options import CopyOptions
@@ -53,7 +53,7 @@ OPTIONS: list[tuple[str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize("words, expected", OPTIONS, ids=[words or "none" for words, _ in OPTIONS])
 def test_each_option_says_what_it_says_in_hpcp(words: str, expected: dict[str, Any]) -> None:
-    assert parsed("src", *words.split(), "dst").options == CopyOptions(**expected)
+    assert parsed("src", *words.split(), "dst").asked.options == CopyOptions(**expected)
 
 
 @pytest.mark.parametrize(
@@ -75,12 +75,12 @@ def test_the_last_of_several_is_the_destination_unless_one_is_named(
     words: str, sources: list[bytes], destination: bytes
 ) -> None:
     request = parsed(*words.split())
-    assert (request.sources, request.destination) == (sources, destination)
+    assert (request.asked.sources, request.asked.destinations) == (tuple(sources), (destination,))
 
 
 def test_names_are_kept_byte_by_byte() -> None:
-    assert parsed("src\udcff", "d \n").sources == [b"src\xff"]
-    assert parsed("src", "-e", "\udcfe", "d").options.excludes == (b"\xfe",)
+    assert parsed("src\udcff", "d \n").asked.sources == (b"src\xff",)
+    assert parsed("src", "-e", "\udcfe", "d").asked.options.excludes == (b"\xfe",)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_exclude_files_add_to_the_patterns_without_comments_and_blank_lines(tmp_
     (tmp_path / "one").write_bytes(b"# build\n*.o\n\n cache\n")
     (tmp_path / "two").write_bytes(b"\xff")
     request = parsed("a", "b", "-x", str(tmp_path / "one"), "-e", "tmp", "-x", str(tmp_path / "two"))
-    assert request.options.excludes == (b"tmp", b"*.o", b" cache", b"\xff")
+    assert request.asked.options.excludes == (b"tmp", b"*.o", b" cache", b"\xff")
 
 
 def test_a_missing_exclude_file_is_fatal_and_named(tmp_path: Path) -> None:

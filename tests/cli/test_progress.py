@@ -9,7 +9,7 @@ import pytest
 
 from hpcp_mpi.cli import progress
 from hpcp_mpi.cli.progress import Lines, done_entries, line, remaining, words
-from hpcp_mpi.operations.copy import Status
+from hpcp_mpi.operations.crew import Status
 from hpcp_mpi.vocab.errors import Failure
 from hpcp_mpi.vocab.report import Outcome
 from hpcp_mpi.vocab.tally import Tally

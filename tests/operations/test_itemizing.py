@@ -12,8 +12,10 @@ import hpcp_mpi
 from hpcp_mpi.cluster.signals import StopRequest
 from hpcp_mpi.host.spill import Spill
 from hpcp_mpi.operations import session, sorted_items
-from hpcp_mpi.operations.copy import Unwatched, lead_copy
+from hpcp_mpi.operations.copy import lead_copy
+from hpcp_mpi.operations.crew import Face
 from hpcp_mpi.operations.sorted_items import SortedItems
+from hpcp_mpi.vocab.asked import Asked, Verb
 from hpcp_mpi.vocab.options import CopyOptions
 from tests.support.trees import Dir, File, HardLink, build
 
@@ -28,7 +30,8 @@ def test_lines_are_sorted_and_the_report_holds_none(
     items, stop = SortedItems(), StopRequest()
     options = CopyOptions(dry_run=True, itemize=True, parallel_listing=parallel, chunk_size=1, chunk_files=1)
     source, dest = (os.fsencode(on_tmpfs / name) for name in ("src", "dst"))
-    report = session.lead(None, lambda ends: lead_copy(ends, [source], dest, options, stop, Unwatched(), items), stop)
+    asked = Asked(Verb.COPY, (source,), (dest,), options)
+    report = session.lead(None, lambda ends: lead_copy(ends, asked, Face(stop, items=items)), stop)
     assert report.outcome.items == []
     paths = [path for _, path, _ in items]
     assert paths == sorted(paths) and len(set(paths)) == len(paths) == 10 * 21 + 4

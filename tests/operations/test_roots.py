@@ -29,7 +29,7 @@ def roots(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def test_the_same_directories_are_accepted(roots: tuple[Path, Path]) -> None:
-    workplace(*roots).verify_roots(3, "node7")
+    workplace(*roots).pin_roots(3, "node7")
 
 
 @pytest.mark.parametrize("which", [0, 1])
@@ -40,7 +40,7 @@ def test_another_directory_under_the_same_path_is_refused_with_rank_node_and_pat
     roots[which].rename(roots[which].with_name("kept"))  # so that its inode number is not used again
     roots[which].mkdir()
     with pytest.raises(FatalError) as refusal:
-        place.verify_roots(3, "node7")
+        place.pin_roots(3, "node7")
     assert "rank 3 on node7" in refusal.value.message and str(roots[which]) in refusal.value.message
     assert "mounted" in refusal.value.remedy
 
@@ -49,4 +49,4 @@ def test_a_directory_that_is_missing_is_refused_with_the_errno_text(roots: tuple
     place = workplace(*roots)
     roots[1].rmdir()
     with pytest.raises(FatalError, match="No such file or directory"):
-        place.verify_roots(3, "node7")
+        place.pin_roots(3, "node7")

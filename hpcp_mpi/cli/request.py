@@ -1,0 +1,163 @@
+"""What a command line asks for, in our own words."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpcp_mpi.cli.groups import DEFAULT_INTERVAL
+from hpcp_mpi.cli.parser import Given, build_parser
+from hpcp_mpi.vocab.asked import Asked, Verb
+from hpcp_mpi.vocab.errors import FatalError, UsageError
+from hpcp_mpi.vocab.options import CopyOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the command line asks for."""
+
+    asked: Asked
+    version: bool = False
+    verbose: bool = False
+    progress_interval: float = DEFAULT_INTERVAL
+    json: Path | None = None
+
+
+def parse(arguments: Sequence[str], exclude_lines: Callable[[bytes], list[bytes]]) -> Request:
+    """Return what arguments ask for. Raises SystemExit (help, usage errors), UsageError, FatalError.
+
+    exclude_lines: reads the patterns of an exclude file's content.
+    """
+    parser = build_parser()
+    words = list(arguments)
+    # argparse loses a `--` when positionals are intermixed, and takes what follows it for options.
+    end = words.index("--") if "--" in words else len(words)
+    # An option -0 would have argparse take every negative number for an option.
+    given = parser.parse_intermixed_args(["--null" if word == "-0" else word for word in words[:end]])
+    given.src_path += words[end + 1 :]
+    if given.version:
+        return Request(Asked(Verb.COPY, ()), version=True)
+    verb = _verb(given)
+    asked = _asked(verb, given, _options(verb, given, exclude_lines))
+    json = Path(given.json) if given.json else None
+    return Request(asked, False, given.verbose, given.progress_interval, json)
+
+
+def _verb(given: Given) -> Verb:
+    if given.compare_file_list or given.diff_file_list is not None or given.tar_diff_file_list:
+        return Verb.COMPARE
+    if given.file_list is not None:
+        return Verb.LIST
+    if given.dest_path or given.remove_extra:
+        return Verb.COPY
+    if given.remove:
+        return Verb.REMOVE
+    if given.remove_force and len(given.src_path) == 1:
+        return Verb.REMOVE
+    if given.remove_force:
+        raise UsageError(
+            "-rf with several paths: is the last one a destination?",
+            "To remove all of them, add -rm. To copy, name the destination with -d.",
+        )
+    return Verb.COPY
+
+
+def _options(verb: Verb, given: Given, exclude_lines: Callable[[bytes], list[bytes]]) -> CopyOptions:
+    if given.directory_only and given.no_directory_sync:
+        raise UsageError("-do copies directories with their metadata, and -nds forbids that", "Give one of them.")
+    return CopyOptions(
+        hash_size=given.hash_size,
+        full_hash=given.full_hash,
+        modify_window=given.modify_window,
+        excludes=(*map(os.fsencode, given.exclude), *_excludes(given.exclude_file, exclude_lines)),
+        directory_only=given.directory_only,
+        directory_sync=not given.no_directory_sync,
+        sparse=given.sparse,
+        reflink=given.reflink,
+        slots=given.max_workers,
+        single=given.single_thread,
+        chunk_size=max(1, given.chunk_size),
+        chunk_files=int(given.files_per_job),
+        chunk_seconds=given.chunk_seconds,
+        parallel_listing=given.parallel_file_listing,
+        split_size=given.split_size,
+        io_size=given.io_size,
+        drop_cache=given.drop_cache,
+        content_only=given.content_only,
+        links="anywhere" if given.link_tracking else "never" if given.no_link_tracking else "inside",
+        mirror=given.remove_extra,
+        delete_excluded=given.delete_excluded,
+        max_delete=given.max_delete,
+        backup_dir=os.fsencode(given.backup_dir),
+        move=verb is Verb.COPY and given.remove,
+        verify=given.verify,
+        rate_bytes=given.rate_limit,
+        rate_files=given.file_rate_limit,
+        command_timeout=given.command_timeout_limit,
+        make_destination=not given.no_create_dir,
+        file_system=given.target_file_system,
+        need_space=given.exit_not_enough_space,
+        sequential=given.no_batch,
+        dry_run=given.dry_run or verb is Verb.COMPARE,
+        itemize=given.dry_run or given.verbose or verb is Verb.COMPARE,
+    )
+
+
+def _asked(verb: Verb, given: Given, options: CopyOptions) -> Asked:
+    paths = [os.fsencode(path) for path in given.src_path]
+    if not all(paths):
+        raise UsageError("an argument is empty")
+    sources, destinations = _places(verb, given, paths)
+    return Asked(
+        verb=verb,
+        sources=tuple(sources),
+        destinations=tuple(destinations),
+        options=options,
+        source_list=None if given.source_list is None else os.fsencode(given.source_list),
+        file_list=None if given.file_list is None else os.fsencode(given.file_list),
+        hashes=not given.no_hash_file_list,
+        nul=given.null,
+        changes_file=_changes_file(given),
+        tar_list=given.tar_diff_file_list,
+        random_destinations=given.random_dest_selection,
+        force=given.remove_force,
+    )
+
+
+def _changes_file(given: Given) -> bytes | None:
+    if given.diff_file_list is not None:
+        return os.fsencode(given.diff_file_list)
+    return b"" if given.tar_diff_file_list else None
+
+
+def _places(verb: Verb, given: Given, paths: list[bytes]) -> tuple[list[bytes], list[bytes]]:
+    """Return sources and destinations."""
+    destinations = [os.fsencode(path) for path in given.dest_path or ()]
+    if not all(destinations):
+        raise UsageError("the destination given with -d is empty")
+    if verb is Verb.REMOVE or (verb is Verb.COMPARE and given.file_list is not None) or verb is Verb.LIST:
+        if destinations:
+            raise UsageError("with -fl there is no destination: a list is written or compared, nothing is copied")
+        if not paths and given.source_list is None:
+            raise UsageError("no path was given")
+        return paths, []
+    if destinations:
+        if not paths and given.source_list is None:
+            raise UsageError("no source was given", "hpcp-mpi SRC... -d DST")
+        return paths, destinations
+    if given.source_list is not None:
+        raise UsageError("with -sfl the destination is named with -d", "hpcp-mpi -sfl LIST [BASE] -d DST")
+    if len(paths) < 2:
+        missing = "a source and a destination" if not paths else "a destination"
+        raise UsageError(f"{missing} must be given", "hpcp-mpi SRC... DST, or hpcp-mpi SRC... -d DST; see hpcp-mpi -h")
+    return paths[:-1], paths[-1:]
+
+
+def _excludes(files: list[str], exclude_lines: Callable[[bytes], list[bytes]]) -> list[bytes]:
+    patterns: list[bytes] = []
+    for name in files:
+        try:
+            patterns += exclude_lines(Path(name).read_bytes())
+        except OSError as error:
+            raise FatalError(f"cannot read the exclude file {name}: {error.strerror}") from None
+    return patterns

@@ -1,0 +1,143 @@
+"""All ranks at one job: what every verb's rank 0 works with.
+
+crew = Crew(wire, job, face)
+crew.begin()
+crew.drive("removing", feed)      # as often as there are phases
+crew.fill(report)
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from hpcp_mpi.cluster.run import Feed, Lead
+from hpcp_mpi.cluster.signals import StopRequest
+from hpcp_mpi.cluster.wire import Wire
+from hpcp_mpi.host.commands import Commands
+from hpcp_mpi.host.system import allow_open_files
+from hpcp_mpi.operations.sorted_items import SortedItems
+from hpcp_mpi.operations.workplace import Workplace
+from hpcp_mpi.plan.backlog import Backlog
+from hpcp_mpi.plan.weights import Weights
+from hpcp_mpi.stealing.planner import Planner
+from hpcp_mpi.vocab.job import CopyJob
+from hpcp_mpi.vocab.report import Outcome, Report
+from hpcp_mpi.vocab.tally import NOTHING, Tally
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How far a run is."""
+
+    phase: str  # copying, linking, settling
+    scanned: Tally
+    scan_done: bool
+    outcome: Outcome
+    active: int  # ranks that have work
+    ranks: int  # that work
+    seconds: float
+
+
+class Watcher(Protocol):
+    """Who shows how far a run is."""
+
+    def due(self) -> bool:
+        """Tell whether show() is to be called now. Called very often."""
+
+    def show(self, status: Status) -> None: ...
+
+
+class Unwatched:
+    """Nobody is told."""
+
+    def due(self) -> bool:
+        return False
+
+    def show(self, status: Status) -> None:
+        """Nothing to show."""
+
+
+def nobody_to_ask(question: str) -> bool:
+    """Say no: there is nobody who could say yes."""
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """Who a run talks to, on rank 0."""
+
+    stop: StopRequest = field(default_factory=StopRequest)
+    watcher: Watcher = field(default_factory=Unwatched)
+    items: SortedItems | None = None  # takes what was or would be changed; without it that is in the report
+    # Asks before something is removed; False is no. Raises FatalError where nobody can answer.
+    confirm: Callable[[str], bool] = nobody_to_ask
+
+
+class Crew:
+    """Rank 0's: a planner, its backlog, and the loop that drives them."""
+
+    def __init__(self, wire: Wire, job: CopyJob, face: Face) -> None:
+        allow_open_files()
+        options = job.options
+        self.wire = wire
+        self.job = job
+        self.face = face
+        self.place = Workplace(job, Commands(), wire.rank)
+        self.place.pin_roots(wire.rank, wire.node)
+        weights = Weights(options.chunk_seconds, options.chunk_files, options.chunk_size)
+        self._backlog = Backlog(weights)
+        self.planner = Planner(self._backlog, weights, options.chunk_seconds, options.single)
+        self._lead = Lead(wire, self.planner, lambda: self._backlog.memory, face.stop, self.watch)
+        self._began = time.monotonic()
+        self._phase = ""
+        # What the operation knows better; called often.
+        self.scanned: Callable[[], Tally] = lambda: NOTHING
+        self.scan_done: Callable[[], bool] = lambda: True
+        self.tidy: Callable[[], None] = lambda: None
+
+    @property
+    def outcome(self) -> Outcome:
+        """What became of the work so far."""
+        return self.planner.outcome
+
+    @property
+    def slots(self) -> int:
+        """How many slots all ranks have that have said so by now."""
+        return self.planner.slots
+
+    def begin(self) -> None:
+        """Give all ranks the job."""
+        self._lead.begin(self.job)
+
+    def drive(self, phase: str, feed: Feed) -> None:
+        """Have all of feed's work done. phase: what it is called. Raises StoppedEarly, FatalError."""
+        self._phase = phase
+        self._lead.drive(feed)
+
+    def watch(self) -> None:
+        """Put items aside, and show how far it is."""
+        self.tidy()
+        outcome = self.planner.outcome
+        if self.face.items is not None and outcome.items:
+            self.face.items.add(outcome.items)
+            outcome.items = []
+        if self.face.watcher.due():
+            self.face.watcher.show(
+                Status(
+                    self._phase,
+                    self.scanned(),
+                    self.scan_done(),
+                    outcome,
+                    self.planner.active,
+                    self.wire.size - 1,
+                    time.monotonic() - self._began,
+                )
+            )
+
+    def fill(self, report: Report) -> None:
+        """Put into a report what is the same for all verbs. Its outcome is the caller's."""
+        self.watch()
+        report.ranks = self.planner.shares
+        report.chunks, report.steals, report.messages = self.planner.chunks, self.planner.steals, self._lead.messages
+        report.seconds = time.monotonic() - self._began

@@ -1,0 +1,53 @@
+"""A feed of directories to walk through, which are found while others are walked.
+
+The last found go first, so that what waits does not grow with the tree; only a hundred
+per slot are handed out at a time.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from hpcp_mpi.plan.walked import Walked
+from hpcp_mpi.vocab.units import Batch
+
+_AT_ONCE = 100  # units per slot that others are asked for; fewer, and slots wait for the next
+_ALL = 100_000  # of all slots, if that is more than one each
+
+
+class Frontier:
+    """The stack of what nobody was asked for yet. Workers answer with Walked."""
+
+    def __init__(self, first: Iterable[Batch], slots: Callable[[], int], told: Callable[[Any], None]) -> None:
+        """slots: how many there are on all ranks. told: takes each Walked.told that is not None."""
+        self._waiting = list(first)
+        self._slots = slots
+        self._told = told
+        self._asked = 0
+        self._held = False
+
+    @property
+    def exhausted(self) -> bool:
+        return not (self._waiting or self._asked)
+
+    def take(self) -> list[Batch]:
+        slots = max(1, self._slots())
+        most = max(slots, min(_ALL, _AT_ONCE * slots))
+        taken: list[Batch] = []
+        while self._waiting and self._asked < most and not self._held:
+            batch = self._waiting.pop()
+            if len(batch.units) > most - self._asked:
+                batch, rest = batch.split(most - self._asked)
+                self._waiting.append(rest)
+            self._asked += len(batch.units)
+            taken.append(batch)
+        return taken
+
+    def hear(self, news: list[Walked]) -> None:
+        for walked in news:
+            self._asked -= walked.done
+            self._waiting += walked.found
+            if walked.told is not None:
+                self._told(walked.told)
+
+    def hold(self, held: bool) -> None:
+        self._held = held

@@ -1,0 +1,33 @@
+"""What rank 0 does for each verb."""
+
+from collections.abc import Callable
+
+from hpcp_mpi.cluster.wire import Wire
+from hpcp_mpi.operations.crew import Face
+from hpcp_mpi.vocab.asked import Asked, Verb
+from hpcp_mpi.vocab.report import Report
+
+
+def lead_verb(wire: Wire, asked: Asked, face: Face) -> Report:
+    """Do what is asked with all ranks of the wire; rank 0 calls it, the others follow. Raises FatalError."""
+    report = _leader(asked.verb)(wire, asked, face)
+    report.verb = asked.verb.value
+    return report
+
+
+def _leader(verb: Verb) -> Callable[[Wire, Asked, Face], Report]:
+    if verb is Verb.REMOVE:
+        from hpcp_mpi.operations.remove import lead_remove
+
+        return lead_remove
+    if verb is Verb.LIST:
+        from hpcp_mpi.operations.list_files import lead_list
+
+        return lead_list
+    if verb is Verb.COMPARE:
+        from hpcp_mpi.operations.compare import lead_compare
+
+        return lead_compare
+    from hpcp_mpi.operations.copy import lead_copy
+
+    return lead_copy

@@ -1,0 +1,31 @@
+"""The whole of what a command line asks for. Rank 0 has it; the other ranks get the job that it becomes."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from hpcp_mpi.vocab.options import CopyOptions
+
+
+class Verb(Enum):
+    COPY = "copy"  # also mirrors and moves
+    REMOVE = "remove"
+    LIST = "list"
+    COMPARE = "compare"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is to be done. Paths are as they were given."""
+
+    verb: Verb
+    sources: tuple[bytes, ...]  # with source_list: none, or what its names are relative to
+    destinations: tuple[bytes, ...] = ()
+    options: CopyOptions = field(default_factory=CopyOptions)
+    source_list: bytes | None = None  # a file that names what to take; b"-": standard input
+    file_list: bytes | None = None  # the file list to write; of a compare: the one to compare with
+    hashes: bool = True  # in file lists
+    nul: bool = False  # lists are plain names, each ended by NUL
+    changes_file: bytes | None = None  # the table of changes to write; b"": named after sources and destination
+    tar_list: bool = False  # as names for `tar -T` instead
+    random_destinations: bool = False  # instead of the one with the most free space
+    force: bool = False  # no questions
