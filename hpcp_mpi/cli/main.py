@@ -76,14 +76,14 @@ def _lead(arguments: Sequence[str], wire: Wire, stop: StopRequest) -> int:
         return EXIT_OK
     from hpcp_mpi.cli import report as reporting
     from hpcp_mpi.cli.progress import watcher_for
-    from hpcp_mpi.cli.prompt import confirmation
+    from hpcp_mpi.cli.prompt import Asker
 
     asked = request.asked
     print(_now(), reporting.first_line(asked, wire.size), file=sys.stderr, flush=True)
     watcher = watcher_for(request.progress_interval)
-    items = SortedItems()
+    items, asker = SortedItems(), Asker(asked.force, stop, watcher.close)
     try:
-        report = lead_verb(wire, asked, Face(stop, watcher, items, confirmation(asked.force)))
+        report = lead_verb(wire, asked, Face(stop, watcher, items, asker.confirm, asker.expect))
     finally:
         watcher.close()
     sys.stdout.writelines(line + "\n" for line in reporting.item_lines(items))

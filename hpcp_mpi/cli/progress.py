@@ -119,9 +119,10 @@ class Bar:
         self._task = self._progress.add_task("", total=None, words="")
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Take the bar away; show() draws a new one."""
         if self._progress is not None:
             self._progress.stop()
+            self._progress = None
 
 
 def watcher_for(interval: float) -> Bar | Lines:

@@ -1,21 +1,57 @@
-"""Questions, asked before something is removed."""
+"""Questions, asked on rank 0's terminal before something is removed."""
 
+import os
+import select
 import sys
+import termios
 from collections.abc import Callable
 
+from hpcp_mpi.cluster.run import StoppedEarly
+from hpcp_mpi.cluster.signals import StopRequest
 from hpcp_mpi.vocab.errors import UsageError
 
-
-def confirmation(force: bool) -> Callable[[str], bool]:
-    """Return what asks a question and tells whether the answer is yes. force: it is, without asking.
-
-    Without a terminal nobody can answer: UsageError.
-    """
-    return (lambda question: True) if force else _ask
+_POLL = 0.1  # seconds between looks whether a signal has come
 
 
-def _ask(question: str) -> bool:
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise UsageError(f"{question} There is no terminal to answer at.", "Add -rf to go on without a question.")
-    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+class Asker:
+    """Who is asked: the person at the terminal, or nobody, if everything is allowed beforehand."""
+
+    def __init__(self, force: bool, stop: StopRequest, clear: Callable[[], None]) -> None:
+        """force: every answer is yes, and nothing is asked. clear: takes away what else is drawn on the terminal."""
+        self._force = force
+        self._stop = stop
+        self._clear = clear
+
+    def expect(self) -> None:
+        """Raise UsageError where nobody could answer a question; it names the flag that makes it unnecessary."""
+        # mpiexec and srun pass standard input on to rank 0, but through a pipe.
+        if not self._force and not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise UsageError(
+                "before something is removed a question is asked, and there is no terminal to answer it at",
+                "Add -rf to remove without a question; see first what would be removed with -n.",
+            )
+
+    def confirm(self, question: str) -> bool:
+        """Ask; tell whether the answer is yes. Empty and end of file mean no.
+
+        Raises UsageError where nobody can answer, StoppedEarly when a signal comes.
+        """
+        if self._force:
+            return True
+        self.expect()
+        self._clear()
+        termios.tcflush(sys.stdin, termios.TCIFLUSH)  # what was typed before the question is no answer to it
+        print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+        return self._line().strip().lower() in (b"y", b"yes")
+
+    def _line(self) -> bytes:
+        """Return the line that is typed; it is empty at the end of the file."""
+        # readline() would go on after a signal, until somebody presses Enter.
+        while not select.select([sys.stdin], [], [], _POLL)[0]:
+            if self._stop.code:
+                print(file=sys.stderr)
+                raise StoppedEarly(self._stop.code, self._stop.name)
+        line = os.read(sys.stdin.fileno(), 4096)
+        if not line.endswith(b"\n"):
+            print(file=sys.stderr)  # Ctrl-D: the cursor is still behind the question
+        return line

@@ -63,6 +63,10 @@ def nobody_to_ask(question: str) -> bool:
     return False
 
 
+def nothing_to_ask() -> None:
+    """No question will be asked, or somebody can answer it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Face:
     """Who a run talks to, on rank 0."""
@@ -70,8 +74,10 @@ class Face:
     stop: StopRequest = field(default_factory=StopRequest)
     watcher: Watcher = field(default_factory=Unwatched)
     items: SortedItems | None = None  # takes what was or would be changed; without it that is in the report
-    # Asks before something is removed; False is no. Raises FatalError where nobody can answer.
+    # Asks before something is removed; False is no. Raises UsageError where nobody can answer, StoppedEarly on Ctrl-C.
     confirm: Callable[[str], bool] = nobody_to_ask
+    # For who will ask late, after hours of copying: called before anything is changed, raises the same UsageError.
+    expect_answer: Callable[[], None] = nothing_to_ask
 
 
 class Crew:
