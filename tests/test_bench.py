@@ -23,6 +23,7 @@ from tests.bench.contestants import CONTESTANTS, Job
 from tests.bench.races import Big, Flat
 from tests.bench.results import Report, Result, rotated
 from tests.bench.targets import TARGETS, UNITS, Target, verdicts
+from tests.bench.tasks import TASKS
 from tests.support import launch
 
 JOB = Job(Path("/s/src"), Path("/d/dst"), Path("/w"))
@@ -130,10 +131,11 @@ def test_limits_read_as_they_were_agreed() -> None:
 def test_all_names_in_races_and_targets_exist() -> None:
     by_report = {report: benchmark for benchmark in BENCHMARKS.values() for report in benchmark.reports}
     for benchmark in BENCHMARKS.values():
-        assert set(benchmark.contestants) <= CONTESTANTS.keys() and benchmark.slow <= CONTESTANTS.keys()
+        known = TASKS[benchmark.task].contestants.keys()
+        assert set(benchmark.contestants) <= known and benchmark.slow <= known
     for one in races.RACES.values():
         assert one.baseline in one.contestants
-        assert one.options.keys() <= {contestant.program for contestant in CONTESTANTS.values()}
+        assert one.options.keys() <= {contestant.program for contestant in TASKS[one.task].contestants.values()}
     for target in TARGETS:
         able = by_report[target.benchmark].contestants
         assert {target.contestant, *([target.of] if target.of else [])} <= set(able)

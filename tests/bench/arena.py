@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
-from tests.bench import grounds, mounts, sources, stopwatch, verify
+from tests.bench import grounds, mounts, sources, stopwatch
 from tests.bench.contestants import Contestant, Job
 from tests.bench.races import Race
 from tests.bench.results import Report, Result, disturbance, rotated
+from tests.bench.tasks import TASKS
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,7 @@ def _warm_up(entrants: Sequence[Entrant], place: Path, setting: Setting) -> None
     for entrant in entrants:
         if entrant.runs_in(0):
             with grounds.scratch(place) as work:
+                (work / "warm").mkdir()
                 stopwatch.timed(entrant.who.command(Job(place / "tiny", work / "warm", work)), setting.timeout)
 
 
@@ -126,7 +128,7 @@ def _one_run(race: Race, entrant: Entrant, place: Path, src: Path, setting: Sett
                 entrant.fail(outcome.failure, outcome.stderr)
                 return
             if not entrant.seconds:
-                judgement = verify.judge(site.true_src, site.true_dst)
+                judgement = TASKS[race.task].judge(site.true_src, site.true_dst)
                 entrant.remark = judgement.remark
                 if judgement.error is not None:
                     entrant.fail(judgement.error, outcome.stderr)

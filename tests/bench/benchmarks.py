@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from tests.bench import arena, idle, listing, rank0
 from tests.bench.arena import Setting
-from tests.bench.contestants import CONTESTANTS
 from tests.bench.races import RACES, SMALL, Cost, Race
 from tests.bench.results import Report
+from tests.bench.tasks import TASKS
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class Benchmark:
     slow:        contestants that run in --slow-rounds rounds only
     max_rounds:  rounds are limited to these
     on_demand:   runs only when asked for by name
+    task:        its name in tasks.TASKS
     """
 
     name: str
@@ -32,6 +33,7 @@ class Benchmark:
     slow: frozenset[str] = frozenset()
     max_rounds: int = 1000
     on_demand: bool = False
+    task: str = "copy"
 
     def seconds(self, names: Iterable[str], setting: Setting) -> float:
         """An estimate."""
@@ -42,20 +44,29 @@ class Benchmark:
 
 def _race(race: Race) -> Benchmark:
     def run(names: Sequence[str], setting: Setting) -> list[Report]:
-        return [arena.run(race, [CONTESTANTS[name] for name in names], setting)]
+        return [arena.run(race, [TASKS[race.task].contestants[name] for name in names], setting)]
 
-    return Benchmark(race.name, race.describe(), race.contestants, run, race.cost, (race.name,), race.slow)
+    return Benchmark(
+        race.name, race.describe(), race.contestants, run, race.cost, (race.name,), race.slow, task=race.task
+    )
 
 
-_LIST = Benchmark(
-    listing.RACE.name,
-    f"{listing.RACE.describe()}: time and memory",
-    listing.RACE.contestants,
-    listing.run,
-    listing.RACE.cost,
-    (listing.RACE.name, listing.MEMORY),
-    listing.RACE.slow,
-)
+def _list(race: Race) -> Benchmark:
+    def run(names: Sequence[str], setting: Setting) -> list[Report]:
+        return listing.run(race, names, setting)
+
+    return Benchmark(
+        race.name,
+        f"{race.describe()}: time and memory",
+        race.contestants,
+        run,
+        race.cost,
+        (race.name, f"{race.name}{listing.MEMORY}"),
+        race.slow,
+        task=race.task,
+    )
+
+
 _RANK0 = Benchmark(
     rank0.NAME,
     f"rank 0, copying {SMALL}: CPU time, how fast it lists, when the first content is there",
@@ -86,5 +97,5 @@ _IDLE = Benchmark(
 )
 
 BENCHMARKS: Mapping[str, Benchmark] = {
-    one.name: one for one in (*map(_race, RACES.values()), _LIST, _RANK0, _IDLE, _RANK0_MEMORY)
+    one.name: one for one in (*map(_race, RACES.values()), *map(_list, listing.RACES), _RANK0, _IDLE, _RANK0_MEMORY)
 }

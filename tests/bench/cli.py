@@ -6,7 +6,7 @@ import argparse
 import math
 import os
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -14,9 +14,10 @@ from rich.console import Console
 from tests.bench import estimate, machine, plot, tables, targets
 from tests.bench.arena import Setting
 from tests.bench.benchmarks import BENCHMARKS
-from tests.bench.contestants import CONTESTANTS
+from tests.bench.contestants import Contestant
 from tests.bench.results import Report
 from tests.bench.sources import NoRoom
+from tests.bench.tasks import NAMES, TASKS
 
 DEFAULT_PLACE, DEFAULT_DISK = Path("/dev/shm"), Path("/var/tmp")
 
@@ -79,8 +80,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--contestants",
-        type=_names(CONTESTANTS),
-        default=list(CONTESTANTS),
+        type=_names(NAMES),
+        default=list(NAMES),
         metavar="NAME[,NAME]",
         help="what the others are compared with should be one of them",
     )
@@ -144,6 +145,10 @@ def _directory(text: str) -> Path:
     return path.absolute()
 
 
+def _contestants(benchmark: str) -> Mapping[str, Contestant]:
+    return TASKS[BENCHMARKS[benchmark].task].contestants
+
+
 def _taking_part(benchmark: str, asked_for: Sequence[str]) -> list[str]:
     return [name for name in BENCHMARKS[benchmark].contestants if name in asked_for]
 
@@ -157,7 +162,7 @@ def _method(setting: Setting) -> str:
 
 def _duration(wanted: dict[str, list[str]], setting: Setting) -> str:
     present = {
-        benchmark: [name for name in names if CONTESTANTS[name].missing() is None]
+        benchmark: [name for name in names if _contestants(benchmark)[name].missing() is None]
         for benchmark, names in wanted.items()
     }
     left_out = [name for name, one in BENCHMARKS.items() if one.on_demand and name not in wanted]
@@ -178,8 +183,9 @@ def _list() -> None:
         print(f"  {name:13} {benchmark.what}")
         print(f"  {'':13}   {', '.join(benchmark.contestants)}")
     print("contestants:")
-    for name, contestant in CONTESTANTS.items():
-        print(f"  {name:13} {contestant.title}")
+    for task in TASKS.values():
+        for name, contestant in task.contestants.items():
+            print(f"  {name:16} {contestant.title}")
     print("targets:")
     for target in targets.TARGETS:
         print(f"  {target.benchmark:13} {target.contestant} {target.limit(targets.UNITS.get(target.benchmark, 's'))}")

@@ -1,4 +1,5 @@
-"""Who copies. Each makes DST equal to the directory SRC, whether DST is missing or an earlier copy."""
+"""Who takes part. Copiers make DST equal to the directory SRC, whether DST is missing or an earlier copy; of the other
+tasks, tasks.py says what they are."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ class Command:
 
 @dataclass(frozen=True)
 class Job:
-    """Copy src to dst. work: a directory in memory for what a program needs besides."""
+    """Copy src to dst, or what the task is. work: a directory in memory for what a program needs besides."""
 
     src: Path
     dst: Path
@@ -64,7 +65,7 @@ class Contestant:
         return self.lacks(self.options)
 
 
-def _tool(
+def tool(
     name: str, label: str, how_to_get: str, argv: Callable[[Job, Sequence[str]], list[str]], where: str = ""
 ) -> Contestant:
     """A program on PATH. In `argv` its name comes first, and may come after a launcher's."""
@@ -92,14 +93,14 @@ def _cp(name: str, label: str, *flags: str) -> Contestant:
     def argv(job: Job, options: Sequence[str]) -> list[str]:
         return ["cp", *flags, *options, "-T", str(job.src), str(job.dst)]
 
-    return _tool(name, label, "apt-get install coreutils", argv)
+    return tool(name, label, "apt-get install coreutils", argv)
 
 
 def _rsync() -> Contestant:
     def argv(job: Job, options: Sequence[str]) -> list[str]:
         return ["rsync", "-a", *options, f"{job.src}/", f"{job.dst}/"]
 
-    return _tool("rsync", "rsync -a", "apt-get install rsync", argv)
+    return tool("rsync", "rsync -a", "apt-get install rsync", argv)
 
 
 def _fpsync(jobs: int) -> Contestant:
@@ -108,7 +109,7 @@ def _fpsync(jobs: int) -> Contestant:
         places = [f"{job.src.absolute()}/", f"{job.dst.absolute()}/"]
         return ["fpsync", "-n", str(jobs), "-t", str(job.work.absolute() / "fpsync"), *options, *places]
 
-    return _tool(f"fpsync-{jobs}", f"fpsync -n {jobs}", "apt-get install fpart", argv)
+    return tool(f"fpsync-{jobs}", f"fpsync -n {jobs}", "apt-get install fpart", argv)
 
 
 def _rclone() -> Contestant:
@@ -117,7 +118,7 @@ def _rclone() -> Contestant:
         kept = ["--links", "--metadata", "--create-empty-src-dirs"]
         return ["rclone", "sync", *kept, *options, str(job.src), str(job.dst)]
 
-    return _tool("rclone", "rclone sync", "apt-get install rclone", argv)
+    return tool("rclone", "rclone sync", "apt-get install rclone", argv)
 
 
 def _mpifileutils(program: str, ranks: int, *flags: str) -> Contestant:
@@ -125,10 +126,10 @@ def _mpifileutils(program: str, ranks: int, *flags: str) -> Contestant:
         return ["mpirun", "-n", str(ranks), program, "-q", *flags, *options, str(job.src), str(job.dst)]
 
     how_to_get = "mpiFileUtils, from Spack or https://github.com/hpc/mpifileutils"
-    return _tool(f"{program}-{ranks}", program, how_to_get, argv, f"{ranks} ranks")
+    return tool(f"{program}-{ranks}", program, how_to_get, argv, f"{ranks} ranks")
 
 
-def _hpcp(arguments: Callable[[Job], list[str]]) -> Contestant:
+def hpcp(arguments: Callable[[Job], list[str]]) -> Contestant:
     def build(job: Job, options: Sequence[str]) -> Command:
         argv = [str(hpcp_venv.program()), *options, *arguments(job)]
         env = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
@@ -137,9 +138,19 @@ def _hpcp(arguments: Callable[[Job], list[str]]) -> Contestant:
     return Contestant("hpcp", "hpcp", "hpcp", build, lambda options: hpcp_venv.missing(), "PyPI")
 
 
-def _ours(world: launch.World, where: str) -> Contestant:
+_MPI = {"mpich": "MPICH", "openmpi": "Open MPI"}
+
+
+def ours(
+    world: launch.World,
+    arguments: Callable[[Job], list[launch.Argument]] = lambda job: [job.src, job.dst],
+    extra: str = "",
+) -> Contestant:
+    """extra: an option that makes it another contestant than the one without."""
+
     def build(job: Job, options: Sequence[str]) -> Command:
-        argv, env = launch.command_line([*options, job.src, job.dst], flavour=world.flavour, n=world.n)
+        words = [*options, *([extra] if extra else []), *arguments(job)]
+        argv, env = launch.command_line(words, flavour=world.flavour, n=world.n)
         return Command(tuple(argv), env)
 
     def lacks(options: Sequence[str]) -> str | None:
@@ -148,7 +159,9 @@ def _ours(world: launch.World, where: str) -> Contestant:
         )
         return f"this hpcp-mpi does not know {' '.join(unknown)}" if unknown else world.missing()
 
-    return Contestant(str(world), "hpcp-mpi", "hpcp-mpi", build, lacks, where)
+    where = f"{_MPI[world.flavour]}, {world.n} ranks" if world.flavour in _MPI else "no MPI"
+    name = f"{world}-{extra.lstrip('-')}" if extra else str(world)
+    return Contestant(name, "hpcp-mpi", f"hpcp-mpi {extra}".strip(), build, lacks, where)
 
 
 @functools.cache
@@ -163,15 +176,11 @@ def _is_known(option: str, text: str | None) -> bool:
     return text is None or not option.startswith("-") or bool(re.search(rf"(?<!\S){option}(?![\w-])", text))
 
 
-# hpcp that writes a list of SRC to a file, instead of copying.
-HPCP_LIST = _hpcp(lambda job: [str(job.src), "-fl", str(job.work / "list"), "-nhfl"])
-
 # Those with ranks, by contestant's name.
 WORLDS = {
     str(world): world
     for world in (launch.World(flavour, n) for flavour in launch.WITH_MPIEXEC for n in (2, 4, 8))
 }  # fmt: skip
-_MPI = {"mpich": "MPICH", "openmpi": "Open MPI"}
 
 CONTESTANTS = {
     contestant.name: contestant
@@ -184,8 +193,8 @@ CONTESTANTS = {
         *(_mpifileutils("dcp", ranks, "-p") for ranks in (4, 16)),
         *(_mpifileutils("dsync", ranks) for ranks in (4, 16)),
         # Without slashes at the ends: the contents of SRC become those of DST.
-        _hpcp(lambda job: [str(job.src), "-d", str(job.dst)]),
-        _ours(launch.World("plain"), "no MPI"),
-        *(_ours(world, f"{_MPI[world.flavour]}, {world.n} ranks") for world in WORLDS.values()),
+        hpcp(lambda job: [str(job.src), "-d", str(job.dst)]),
+        ours(launch.World("plain")),
+        *map(ours, WORLDS.values()),
     )
 }

@@ -82,10 +82,11 @@ class Cost:
 
 @dataclass(frozen=True)
 class Race:
-    """Make a destination equal to `source`, against the clock.
+    """Make a destination equal to `source`, or whatever the task is, against the clock.
 
     what:        a sentence with {source}
-    contestants: names in contestants.CONTESTANTS
+    task:        its name in tasks.TASKS
+    contestants: names of the task's contestants
     baseline:    the one that the others are compared with
     present:     the destination is a copy already, made by `cp -a` before each run
     options:     for the contestants that are this program
@@ -98,6 +99,7 @@ class Race:
     contestants: tuple[str, ...]
     baseline: str
     cost: Cost
+    task: str = "copy"
     ground: Ground = "memory"
     present: bool = False
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -125,6 +127,7 @@ _ON_SLOW = ("mpich-2", "mpich-4", "mpich-8")
 _FPSYNC_IN_SMALL_JOBS = {"fpsync": ("-f", "100")}
 
 SMALL = Flat(200_000)
+_MANY = Flat(1_000_000)
 _SLOW_TREE = Flat(2_000, per_directory=10)
 
 RACES = {
@@ -191,6 +194,48 @@ RACES = {
             present=True,
             options={"hpcp-mpi": ("-hs", "0", "-j", "16", "-pfl"), **_FPSYNC_IN_SMALL_JOBS},
             slow=frozenset({"rsync"}),
+        ),
+        Race(
+            "verify",
+            "copy {source}, and read every copy again",
+            SMALL,
+            ("cp", "cp-diff", "mpich-4", "plain-verify", "mpich-4-verify", "openmpi-4-verify"),
+            "cp-diff",
+            Cost(15, 12),
+        ),
+        Race(
+            "remove",
+            "remove {source}",
+            _MANY,
+            ("rm", "find", "rsync", "drm-4", "hpcp", *OURS),
+            "rm",
+            Cost(30, 45, 60),
+            task="remove",
+            present=True,
+        ),
+        Race(
+            "slow-remove",
+            "remove {source}, every operation takes 2 ms",
+            _SLOW_TREE,
+            ("rm", "drm-4", *_ON_SLOW),
+            "rm",
+            Cost(1, 4, 20),
+            task="remove",
+            ground="slow",
+            present=True,
+            options={"hpcp-mpi": ("-j", "16")},
+            slow=frozenset({"rm"}),
+        ),
+        Race(
+            "compare",
+            "compare with a copy: {source}",
+            SMALL,
+            ("rsync", "diff", "hpcp", *OURS),
+            "rsync",
+            Cost(15, 10, 15),
+            task="compare",
+            present=True,
+            options={"hpcp-mpi": ("-hs", "0", "-pfl"), "hpcp": ("-hs", "0")},
         ),
         Race(
             "scale",

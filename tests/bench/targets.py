@@ -32,6 +32,7 @@ class Target:
 # Of benchmarks that do not measure seconds.
 UNITS = {
     "list-memory": "MB",
+    "list-hash-memory": "MB",
     "rank0-cpu": "us",
     "rank0-scan": "entries/s",
     "rank0-memory": "MB",
@@ -48,8 +49,13 @@ TARGETS = (
     Target("usr-disk", "mpich-4", 0.75, of="cp"),
     Target("slow-copy", "mpich-4", 1 / 20, of="cp"),
     Target("slow-resync", "mpich-4", 1 / 20, of="rsync"),
-    Target("list", "mpich-4", 1 / 8, of="hpcp"),
-    Target("list-memory", "mpich-4", 1 / 3, of="hpcp"),
+    Target("list", "plain", 1 / 8, of="hpcp"),
+    Target("list-memory", "plain", 1 / 3, of="hpcp"),
+    Target("list-hash", "mpich-4", 1 / 15, of="hpcp"),
+    Target("verify", "mpich-4-verify", 1.0, of="cp-diff"),
+    Target("remove", "mpich-4", 0.9, of="rm"),
+    Target("slow-remove", "mpich-4", 1 / 20, of="rm"),
+    Target("compare", "mpich-4", 1.2, of="rsync"),
     Target("rank0-cpu", "mpich-4", 12),
     Target("rank0-scan", "mpich-4", 100_000, at_least=True),
     Target("rank0-first", "mpich-4", 1.0),
