@@ -216,7 +216,7 @@ def make(place: Workplace, batch: Batch, outcome: Outcome) -> None:
         return
     for unit in batch.units:
         try:
-            with place.dest.made(unit.target, place.new_mode, batch.over):
+            with place.made(unit.target, batch.over):
                 pass
         except OSError as error:
             path = place.source_path(batch, unit.name)

@@ -66,7 +66,7 @@ def _copy_batch(place: Workplace, batch: Batch, outcome: Outcome) -> None:
                 outcome.failures.append(failure_of(path, error, "cannot open its directory", unit.tally.bytes))
             return
         try:
-            dest = stack.enter_context(place.dest.made(batch.dest_dir, place.new_mode, batch.over))
+            dest = stack.enter_context(place.made(batch.dest_dir, batch.over))
             outcome.touched.add((batch.source, batch.source_dir, batch.dest_dir))
             stage = stack.enter_context(staged(dest, place.token, outcome.remark))
             if place.options.itemize:
@@ -183,7 +183,7 @@ def _copy_together(place: Workplace, batches: list[Batch], outcome: Outcome) -> 
     """
     with ExitStack() as stack:
         try:
-            dests = [stack.enter_context(place.dest.made(b.dest_dir, place.new_mode, b.over)) for b in batches]
+            dests = [stack.enter_context(place.made(b.dest_dir, b.over)) for b in batches]
             files: dict[int, tuple[int, Unit]] = {}
             for index, batch in enumerate(batches):
                 outcome.touched.add((batch.source, batch.source_dir, batch.dest_dir))

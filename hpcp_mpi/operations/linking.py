@@ -57,7 +57,7 @@ def _link(place: Workplace, batch: Batch, unit: Unit, leader: bytes, outcome: Ou
             return False
         if found is None or not maybe_identical(wanted, found, place.job.window_ns):
             return False
-        dest = stack.enter_context(place.dest.made(dest_dir, place.new_mode, batch.over))
+        dest = stack.enter_context(place.made(dest_dir, batch.over))
         there = lstat(dest_name, dest)
         if there is not None and (there.st_dev, there.st_ino) == (found.st_dev, found.st_ino):
             outcome.skipped = outcome.skipped.plus(unit.tally)

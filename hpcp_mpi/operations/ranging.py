@@ -54,7 +54,7 @@ def begin(place: Workplace, batch: Batch, outcome: Outcome) -> None:
     with ExitStack() as stack:
         try:
             source = stack.enter_context(place.source(batch).at(batch.source_dir))
-            dest = stack.enter_context(place.dest.made(batch.dest_dir, place.new_mode, batch.over))
+            dest = stack.enter_context(place.made(batch.dest_dir, batch.over))
         except OSError:
             left = list(batch.units)
         else:

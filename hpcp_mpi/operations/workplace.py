@@ -3,6 +3,8 @@
 import os
 import threading
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from hpcp_mpi.host.commands import Commands
 from hpcp_mpi.host.crowd import Crowd
@@ -53,6 +55,26 @@ class Workplace:
             raise FileNotFoundError
         return self._tree(root)
 
+    @property
+    def backup(self) -> Tree:
+        """Where what is replaced or removed is put. Raises FileNotFoundError where that is nowhere."""
+        if self.job.backup is None:
+            raise FileNotFoundError
+        return self._tree(self.job.backup)
+
+    @contextmanager
+    def made(self, path: bytes, over: bool = False) -> Iterator[int]:
+        """Yield a descriptor of a directory of the destination, for writing; make what is missing of it.
+
+        over: a file or symlink in the way is replaced. Raises OSError.
+        """
+        if over and self.job.backup is not None:
+            from hpcp_mpi.operations.backing_up import save_way
+
+            save_way(self, path)
+        with self.dest.made(path, self.new_mode, over) as fd:
+            yield fd
+
     def source_path(self, batch: Batch, name: bytes = b"") -> bytes:
         """Return the absolute path of what a batch calls name; of its directory without one."""
         return below(self.job.sources[batch.source].path, join(batch.source_dir, name))
@@ -80,7 +102,8 @@ class Workplace:
         Refuse to work where this node sees other directories than rank 0 does: one that is not mounted here.
         Device numbers differ between nodes, inode numbers do not; where a file system invents those, the mtime tells.
         """
-        roots = [*self.job.sources, *([self.job.destination_root] if self.job.destination_root else [])]
+        job = self.job
+        roots = [*job.sources, *(root for root in (job.destination_root, job.backup) if root is not None)]
         for root in {root.path: root for root in roots}.values():
             try:
                 pin = self._pins[root.path] = os.open(root.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -27,6 +27,12 @@ class CopyJob:
     token: str  # unique to the run; part of the names of its stages
     # Where the contents of each source land, relative to the destination root; None: only an entry of it is copied.
     landed: tuple[bytes | None, ...] = ()
+    targets: frozenset[bytes] = frozenset()  # where sources land below the destination root, files among them
+    backup: Root | None = None  # where what is replaced or removed at the destination is put
+    backup_path: bytes = b""  # the same relative to the destination root; b"": it is not below it
+    # Of each source root, and last of the destination: what its clock (st_ctime_ns) said before anything was looked at.
+    began_ns: tuple[int, ...] = ()
+    left: frozenset[bytes] = frozenset()  # of a move: what stays with all below it, absolute paths in the sources
 
     def source_dir_of(self, source: int, path: bytes) -> bytes | None:
         """Return what of a source lands on path, relative to its root; None where nothing of it can."""

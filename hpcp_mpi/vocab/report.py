@@ -32,6 +32,7 @@ class Outcome:
     touched: set[tuple[int, bytes, bytes]] = field(default_factory=set)  # (source, source_dir, dest_dir) written to
     seconds: float = 0.0  # that slots were busy
     more: list[Batch] = field(default_factory=list)  # work that was found, for anyone to do
+    late: list[Batch] = field(default_factory=list)  # what can only land when the mirror has removed a directory
     news: list[Any] = field(default_factory=list)  # for rank 0's side of the operation
 
     def add(self, other: "Outcome") -> None:
@@ -48,6 +49,7 @@ class Outcome:
         self.touched |= other.touched
         self.seconds += other.seconds
         self.more.extend(other.more)
+        self.late.extend(other.late)
         self.news.extend(other.news)
 
     def remark(self, path: bytes, note: str) -> None:
