@@ -17,7 +17,9 @@ class Stopped(Exception):
 class Commands:
     """The programs this rank is running, so that they can be ended together."""
 
-    def __init__(self) -> None:
+    def __init__(self, timeout: float = 0.0) -> None:
+        """timeout: seconds that one program may take; 0: as long as it likes."""
+        self._timeout = timeout
         self._lock = threading.Lock()
         self._running: set[subprocess.Popen[bytes]] = set()
         self._stopped = False
@@ -29,7 +31,9 @@ class Commands:
     def run(self, arguments: list[bytes], directory: bytes, descriptors: tuple[int, ...] = ()) -> tuple[int, bytes]:
         """Run a program in a directory; return its exit code (negative: the signal that ended it) and its stderr.
 
-        descriptors: open files that the program inherits under their numbers. Raises Stopped after stop().
+        One that took too long was killed, and the last line of its stderr is ours. Raises Stopped after stop().
+
+        descriptors: open files that the program inherits under their numbers.
         """
         words = os.memfd_create("stderr", os.MFD_CLOEXEC)  # a pipe would need a reader for every slot
         try:
@@ -46,12 +50,20 @@ class Commands:
                     pass_fds=descriptors,
                 )
                 self._running.add(process)
-            code = process.wait()
+            late = b""
+            try:
+                code = process.wait(self._timeout or None)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                code = process.wait()
+                late = b"took longer than %g s (-ctl)\n" % self._timeout
             with self._lock:
                 self._running.discard(process)
                 if self._stopped:
                     raise Stopped
-            return code, os.pread(words, os.fstat(words).st_size, 0)
+            said = os.pread(words, os.fstat(words).st_size, 0)
+            # What it was in the middle of saying ends here: our line is one of its own.
+            return code, said + b"\n" * (late != b"" and not said.endswith(b"\n")) + late
         finally:
             os.close(words)
 

@@ -59,6 +59,15 @@ def complaints(stderr: bytes) -> tuple[dict[bytes, str], list[str]]:
     return by_path, others
 
 
+def ending(code: int, others: list[str]) -> str:
+    """Return why a cp failed that said nothing of an entry. others: its words that name no path."""
+    if others:
+        return others[0] if code >= 0 else others[-1]  # the last words of one that was killed are why
+    if code < 0:
+        return f"cp was ended by signal {-code}"
+    return f"cp failed and did not say why (exit code {code})"
+
+
 def _lines(stderr: bytes) -> list[bytes]:
     """Return cp's messages. A quoted name holds no newline: cp writes it as `\\n`."""
     return [line for line in stderr.split(b"\n") if line.strip()]

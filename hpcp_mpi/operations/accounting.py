@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from hpcp_mpi.host.cp import complaints
+from hpcp_mpi.host.cp import complaints, ending
 from hpcp_mpi.host.dirs import Tree, path_of
 from hpcp_mpi.host.listing import lstat, names_in
 from hpcp_mpi.host.removal import remove_tree
@@ -147,9 +147,7 @@ class Account:
         self.damage.lost[unit] = self.damage.lost.get(unit, NOTHING).plus(lost)
 
     def _common_words(self) -> str:
-        if self._code < 0:
-            return f"cp was ended by signal {-self._code}"
-        return self._others[0] if self._others else f"cp did not copy it, and did not say why (exit code {self._code})"
+        return ending(self._code, self._others)
 
     def _leftovers(self, units: Sequence[Unit]) -> None:
         """Report words that belong to no entry: nothing that cp says is swallowed."""

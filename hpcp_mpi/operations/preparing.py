@@ -7,10 +7,12 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
+from hpcp_mpi.host.filesystems import is_called, type_of
 from hpcp_mpi.host.system import find, time_step
 from hpcp_mpi.operations.workplace import root_of
 from hpcp_mpi.plan import excludes
 from hpcp_mpi.plan.landing import Landing, Type, land
+from hpcp_mpi.plan.tuning import tuned
 from hpcp_mpi.vocab.errors import FatalError, UsageError, reason_of
 from hpcp_mpi.vocab.job import CopyJob
 from hpcp_mpi.vocab.names import below, join, shown
@@ -26,8 +28,16 @@ class Prepared:
     made_root: bool  # the destination root was made just now
 
 
+class NoDestination(FatalError):
+    """The destination does not exist, and it was asked not to make it."""
+
+
 def prepare(sources: Iterable[bytes], destination: bytes, options: CopyOptions) -> Prepared:
-    """Check and place the sources; make the destination. Raises FatalError, and nothing was done then."""
+    """Check and place the sources; make the destination. Raises FatalError, and nothing was done then.
+
+    Where the destination does not exist and is not to be made: NoDestination.
+    """
+    options = tuned(options)
     if find("cp") is None:
         raise FatalError("there is no cp on this machine", "Install GNU coreutils.")
     arguments = [name for pattern in sources for name in _expanded(pattern)]
@@ -37,6 +47,9 @@ def prepare(sources: Iterable[bytes], destination: bytes, options: CopyOptions) 
     root = _absolute(root)
     if os.path.lexists(root) and not os.path.isdir(root):
         raise FatalError(f"the destination {shown(root)} is not a directory")
+    if not options.make_destination and not os.path.isdir(root):
+        raise NoDestination(f"the destination {shown(root)} does not exist", "Make it, or leave out -ncd.")
+    _refuse_other_file_systems(root, options.file_system)
     source_roots = [_absolute(landing.source_root) for landing in landings]
     for landing, source in zip(landings, source_roots, strict=True):
         _refuse_nesting(landing, source, below(root, landing.target), options)
@@ -162,6 +175,26 @@ def _merged(landings: list[Landing], source_roots: list[bytes]) -> frozenset[byt
                 )
             waiting.append((join(directory, name), paths))
     return frozenset(merged)
+
+
+def _refuse_other_file_systems(root: bytes, wanted: str) -> None:
+    """Refuse a destination that is not, or would not be, on the type of file system that was asked for."""
+    if not wanted:
+        return
+    there = root
+    while not os.path.lexists(there):
+        there = os.path.dirname(there)
+    try:
+        found = type_of(there)
+    except OSError as error:
+        raise FatalError(
+            f"cannot tell the file system of {shown(there)}: {reason_of(error)}", "Leave out -tfs."
+        ) from None
+    if not is_called(found, wanted):
+        raise FatalError(
+            f"the destination {shown(root)} is on {found}, not on {wanted} (-tfs)",
+            "Is the file system mounted that it is meant for?",
+        )
 
 
 def _names(directory: bytes) -> list[bytes]:

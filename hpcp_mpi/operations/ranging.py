@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 
-from hpcp_mpi.host.cp import attributes_command, complaints
+from hpcp_mpi.host.cp import attributes_command, complaints, ending
 from hpcp_mpi.host.listing import lstat
 from hpcp_mpi.host.ranges import RangeCopier, changed, identity, opened, share_blocks
 from hpcp_mpi.operations.accounting import VANISHED
@@ -242,11 +242,8 @@ def _dress(place: Workplace, big: BigFile, source: int, stage: int) -> str:
 
 def _words(code: int, stderr: bytes) -> str:
     """Return what a cp that failed said."""
-    if code < 0:
-        return f"cp was ended by signal {-code}"
     by_path, others = complaints(stderr)
-    said = [*by_path.values(), *others]
-    return said[0] if said else f"cp did not set its metadata, and did not say why (exit code {code})"
+    return next(iter(by_path.values())) if by_path and code >= 0 else ending(code, others)
 
 
 def _fail(place: Workplace, batch: Batch, unit: Unit, reason: str, outcome: Outcome, vanished: bool = False) -> None:

@@ -16,7 +16,7 @@ class CopyWorkshop:
 
     def __init__(self, job: CopyJob, wire: Wire) -> None:
         allow_open_files()
-        self._commands = Commands()
+        self._commands = Commands(job.options.command_timeout)
         self._place = Workplace(job, self._commands, wire.rank)
         self._place.pin_roots(wire.rank, wire.node)
         self.slots = 1 if job.options.single else slots(job.options.slots, cpus(), wire.mates)

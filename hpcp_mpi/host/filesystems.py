@@ -1,0 +1,54 @@
+"""Which type of file system a directory is on, in the kernel's words and in those that people use."""
+
+import os
+import re
+from collections.abc import Iterable
+
+_OCTAL = re.compile(rb"\\([0-7]{3})")
+# What people call it, and what /proc/self/mountinfo may call it.
+_SPELLINGS = {
+    "fat": ("vfat", "msdos"),
+    "fat12": ("vfat", "msdos"),
+    "fat16": ("vfat", "msdos"),
+    "fat32": ("vfat",),
+    "nfs": ("nfs", "nfs4"),
+    "ntfs": ("ntfs", "ntfs3", "fuseblk"),
+    "exfat": ("exfat", "fuseblk"),
+    "cifs": ("cifs", "smb3"),
+    "smb": ("cifs", "smb3"),
+}
+
+
+def type_of(path: bytes) -> str:
+    """Return the type of the file system that an existing path is on, as `ext4` or `fuse.sshfs`. Raises OSError."""
+    fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        # The mount is told by its id: two mounts may have one device number (btrfs), or one path (mounted over).
+        with open(b"/proc/self/fdinfo/%d" % fd, "rb") as file:
+            mount = _mount_id(file)
+    finally:
+        os.close(fd)
+    with open("/proc/self/mountinfo", "rb") as file:
+        return _type_of_mount(file, mount)
+
+
+def _mount_id(lines: Iterable[bytes]) -> bytes:
+    for line in lines:
+        if line.startswith(b"mnt_id:"):
+            return line.split()[1]
+    raise OSError("the kernel does not tell its mount")
+
+
+def _type_of_mount(lines: Iterable[bytes], mount: bytes) -> str:
+    """Find `36 35 98:0 /root /point options shared:1 - ext4 /dev/x options`; optional fields end with `-`."""
+    for line in lines:
+        words = line.split()
+        if words[0] == mount:
+            return _OCTAL.sub(lambda code: bytes([int(code[1], 8)]), words[words.index(b"-", 6) + 1]).decode()
+    raise OSError("its mount is not in /proc/self/mountinfo")
+
+
+def is_called(found: str, wanted: str) -> bool:
+    """Tell whether a file system of type found is what is called wanted, in hpcp's words too (fat32 is vfat)."""
+    found, wanted = found.lower(), wanted.lower()
+    return found == wanted or found.removeprefix("fuse.") == wanted or found in _SPELLINGS.get(wanted, ())
