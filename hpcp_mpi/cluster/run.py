@@ -5,6 +5,7 @@ gets free waits for nobody.
 """
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import islice
@@ -124,6 +125,7 @@ class Lead:
             batches = feed.take()
             if batches:
                 self._planner.add(batches)
+            self._planner.tick(time.monotonic())
             self._send_all()
             held = self._backlog_memory() > (_FULL // 2 if held else _FULL)
             feed.hold(held)

@@ -7,7 +7,7 @@ crew.fill(report)
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -16,12 +16,14 @@ from hpcp_mpi.cluster.signals import StopRequest
 from hpcp_mpi.cluster.wire import Wire
 from hpcp_mpi.host.commands import Commands
 from hpcp_mpi.host.system import allow_open_files
-from hpcp_mpi.operations.sorted_items import SortedItems
+from hpcp_mpi.operations.itemizing import Item
 from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan.backlog import Backlog
 from hpcp_mpi.plan.weights import Weights
+from hpcp_mpi.stealing.bucket import Bucket
 from hpcp_mpi.stealing.planner import Planner
 from hpcp_mpi.vocab.job import CopyJob
+from hpcp_mpi.vocab.options import CopyOptions
 from hpcp_mpi.vocab.report import Outcome, Report
 from hpcp_mpi.vocab.tally import NOTHING, Tally
 
@@ -58,6 +60,12 @@ class Unwatched:
         """Nothing to show."""
 
 
+class Items(Protocol):
+    """Who takes what was or would be changed."""
+
+    def add(self, items: Iterable[Item]) -> None: ...
+
+
 def nobody_to_ask(question: str) -> bool:
     """Say no: there is nobody who could say yes."""
     return False
@@ -73,11 +81,18 @@ class Face:
 
     stop: StopRequest = field(default_factory=StopRequest)
     watcher: Watcher = field(default_factory=Unwatched)
-    items: SortedItems | None = None  # takes what was or would be changed; without it that is in the report
+    items: Items | None = None  # takes what was or would be changed; without it that is in the report
     # Asks before something is removed; False is no. Raises UsageError where nobody can answer, StoppedEarly on Ctrl-C.
     confirm: Callable[[str], bool] = nobody_to_ask
     # For who will ask late, after hours of copying: called before anything is changed, raises the same UsageError.
     expect_answer: Callable[[], None] = nothing_to_ask
+
+
+def _bucket(options: CopyOptions) -> Bucket | None:
+    """Return what limits the rates that options name; None where they are free."""
+    if options.dry_run or not (options.rate_bytes or options.rate_files):
+        return None
+    return Bucket(options.rate_bytes, options.rate_files)
 
 
 class Crew:
@@ -93,7 +108,7 @@ class Crew:
         self.place.pin_roots(wire.rank, wire.node)
         weights = Weights(options.chunk_seconds, options.chunk_files, options.chunk_size)
         self._backlog = Backlog(weights)
-        self.planner = Planner(self._backlog, weights, options.chunk_seconds, options.single)
+        self.planner = Planner(self._backlog, weights, options.chunk_seconds, options.single, _bucket(options))
         self._lead = Lead(wire, self.planner, lambda: self._backlog.memory, face.stop, self.watch)
         self._began = time.monotonic()
         self._phase = ""

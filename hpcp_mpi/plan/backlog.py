@@ -10,7 +10,7 @@ A chunk of one kind can be learnt from, and one `cp` may do much of it.
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from functools import partial
 from heapq import heappop, heappush
@@ -28,6 +28,7 @@ UNIT_MEMORY = 100  # bytes of memory that a unit takes beside its name
 BATCH_MEMORY = 400  # bytes of memory that a batch takes beside its units
 
 _BLOCK = 16  # units that are weighed at once, at least
+_NO_LIMITS = (float("inf"), float("inf"))
 _NEAR = 0.001  # of a target: nearer to it is reached
 _FIELDS = [each.name for each in fields(Batch)]
 _BEFORE = attrgetter(*_FIELDS[: _FIELDS.index("units")])  # the fields before units, and those after it
@@ -152,14 +153,30 @@ class Backlog:
 
     def cut(self, target: float) -> Chunk:
         """Return a chunk of about target seconds: at least one unit; of light ones no more than reach the target."""
+        chunk = self.cut_open(target, frozenset(), {})
+        assert chunk is not None, "nothing is left to cut"
+        return chunk
+
+    def cut_open(
+        self, target: float, closed: frozenset[Kind], most: Mapping[Kind, tuple[float, float]]
+    ) -> Chunk | None:
+        """Return such a chunk of a kind that is not closed; None where there is no work of another kind.
+
+        most: (entries, bytes) that a chunk of a kind may hold, if it is more than one unit
+        """
         taken: list[Batch] = []
         kind, costs, left = None, (0.0, 0.0), target
         while self.units:
-            piece, remove = self._head()
+            head = self._head(closed)
+            if head is None:
+                break
+            piece, remove = head
             if kind is None:
                 kind = piece.batch.kind
                 costs = self._weights.costs(kind)
-                left = target = min(target, self._weights.longest(kind))
+                entries, amount = most.get(kind, _NO_LIMITS)
+                longest = min(self._weights.longest(kind), entries * costs[0], amount * costs[1])
+                left = target = min(target, longest)
             elif piece.batch.kind is not kind or (remove == self._pop_heavy and piece.first(costs) > left):
                 break
             batch = self._take(piece, left, costs)
@@ -169,26 +186,30 @@ class Backlog:
             left -= batch.units.entries * costs[0] + batch.units.amount * costs[1]
             if left < target * _NEAR:
                 break
+        if not taken:
+            return None
         self._number += 1
         return Chunk(self._number, tuple(taken))
 
-    def _head(self) -> tuple[_Piece, Callable[[], object]]:
-        """Return the next piece, and what removes it."""
-        if self._returned:
+    def _head(self, closed: frozenset[Kind]) -> tuple[_Piece, Callable[[], object]] | None:
+        """Return the next piece of a kind that is not closed, and what removes it; None where there is none."""
+        if self._returned and self._returned[0].batch.kind not in closed:
             return self._returned[0], self._returned.popleft
         if self._begin:
             return self._begin[0], self._begin.popleft
         if self._listing and self.memory < ROOM:
             return self._listing[0], self._listing.popleft
-        if self._heavy:
+        if self._heavy and self._heavy[0][2].batch.kind not in closed:
             return self._heavy[0][2], self._pop_heavy
         oldest = None
-        for lane in self._lanes.values():
-            if lane and (oldest is None or lane[0].order < oldest[0].order):
+        for kind, lane in self._lanes.items():
+            if lane and kind not in closed and (oldest is None or lane[0].order < oldest[0].order):
                 oldest = lane
         if oldest is not None:
             return oldest[0], oldest.popleft
-        return self._listing[-1], self._listing.pop  # depth first: fewest directories wait at the same time
+        if self._listing:
+            return self._listing[-1], self._listing.pop  # depth first: fewest directories wait at the same time
+        return None
 
     def _pop_heavy(self) -> None:
         heappop(self._heavy)

@@ -4,9 +4,10 @@ Rank 0 keeps in mind every granted chunk until its result is in, so it knows wha
 termination algorithm: nothing in the backlog, nothing granted, no more to come.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
+from hpcp_mpi.stealing.bucket import Bucket
 from hpcp_mpi.stealing.messages import Done, GaveBack, GiveBack, Grant, Hello, Message
 from hpcp_mpi.stealing.pace import Fleet
 from hpcp_mpi.stealing.ranks import QUEUE_DEPTH, Out, Rank, Ranks
@@ -25,6 +26,9 @@ class Backlog(Protocol):
     def __bool__(self) -> bool: ...
     def add(self, batches: Iterable[Batch], first: bool = False) -> None: ...
     def cut(self, target: float) -> Chunk: ...
+    def cut_open(
+        self, target: float, closed: frozenset[Kind], most: Mapping[Kind, tuple[float, float]]
+    ) -> Chunk | None: ...
 
 
 class Weights(Protocol):
@@ -41,8 +45,16 @@ class Planner:
     news:   what workers found out for rank 0's side of the operation
     """
 
-    def __init__(self, backlog: Backlog, weights: Weights, chunk_seconds: float, single: bool = False) -> None:
-        """chunk_seconds: how long a chunk keeps a slot busy."""
+    def __init__(
+        self,
+        backlog: Backlog,
+        weights: Weights,
+        chunk_seconds: float,
+        single: bool = False,
+        bucket: Bucket | None = None,
+    ) -> None:
+        """chunk_seconds: how long a chunk keeps a slot busy. bucket: limits what is copied; then tick() is needed."""
+        self._bucket = bucket
         self._backlog = backlog
         self._weights = weights
         self._chunk_seconds = chunk_seconds
@@ -80,6 +92,13 @@ class Planner:
         self._backlog.add(batches)
         self._deal()
 
+    def tick(self, now: float) -> None:
+        """Take note of the time, in seconds of any clock; grant what it allows."""
+        if self._bucket is not None:
+            self._bucket.advance(now)
+            if self._backlog:
+                self._deal()
+
     def receive(self, number: int, message: Message) -> None:
         """Take a worker's message."""
         if isinstance(message, Done):
@@ -96,7 +115,10 @@ class Planner:
 
     def _done(self, rank: Rank, message: Done) -> None:
         for number, outcome in message.results:
-            self._learn(rank, rank.granted.pop(number), outcome.seconds)
+            out = rank.granted.pop(number)
+            self._learn(rank, out, outcome.seconds)
+            if self._bucket is not None:
+                self._bucket.done(out.kind, out.entries, out.amount)
             self.chunks += 1
             rank.share.chunks += 1
             rank.share.seconds += outcome.seconds
@@ -134,6 +156,8 @@ class Planner:
         rank.hear(message)
         self._ranks.changed(rank)
         if batches:
+            if self._bucket is not None:
+                self._bucket.give_back(batches)
             self.steals += 1
             self._stolen += sum(len(batch.units) for batch in batches)
             self._backlog.add(batches, first=True)
@@ -143,9 +167,8 @@ class Planner:
         ranks = self._ranks
         while self._backlog:
             rank = ranks.emptiest()
-            if rank is None:
+            if rank is None or not self._grant(rank):
                 return
-            self._grant(rank)
         # As many as are idle, so that at the end all of a thousand ranks get something in one round trip.
         while ranks.asked < len(ranks.idle):
             victim = ranks.fullest()
@@ -166,13 +189,23 @@ class Planner:
         shortest = max(SHORTEST_SECONDS, SERVED_SECONDS * slots)
         return min(self._chunk_seconds, max(shortest, fair)) / rank.slowness
 
-    def _grant(self, rank: Rank) -> None:
-        chunk = self._backlog.cut(self._target(rank))
+    def _cut(self, target: float) -> Chunk | None:
+        if self._bucket is None:
+            return self._backlog.cut(target)
+        return self._backlog.cut_open(target, self._bucket.closed, self._bucket.most(self._ranks.slots))
+
+    def _grant(self, rank: Rank) -> bool:
+        """Give a rank the next chunk; tell whether there was one that may be granted."""
+        chunk = self._cut(self._target(rank))
+        if chunk is None:
+            return False
         kind, entries, amount, units = chunk.batches[0].kind, 0, 0, 0
         for batch in chunk.batches:
             entries += batch.units.entries
             amount += batch.units.amount
             units += len(batch.units)
+        if self._bucket is not None:
+            self._bucket.grant(kind, entries, amount)
         seconds = self._weights.seconds(kind, entries, amount) * rank.slowness
         rank.granted[chunk.number] = Out(kind, entries, amount, seconds)
         rank.unstarted += seconds
@@ -187,3 +220,4 @@ class Planner:
             self.outbox[-1] = (number, Grant((*last.chunks, chunk), (*last.seconds, seconds)))
         else:
             self.outbox.append((number, Grant((chunk,), (seconds,))))
+        return True

@@ -1,0 +1,94 @@
+"""Rule: no more is granted than the rate allows: a bucket that fills with time, and may be overdrawn once.
+
+Whoever asks while there is anything in it gets all they ask for; a file that is bigger than the bucket leaves a debt,
+and nothing more is granted until time has paid it. Little is kept of time in which nobody asked, and no more is out
+than a short while's worth: workers that were held up must not all catch up at once.
+
+Pure: time comes in as a number. What is given back unused is put back.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from hpcp_mpi.vocab.units import Batch, Kind
+
+SHARE = 0.25  # seconds: what is granted at once lasts no longer; so much is kept of idle time, too
+OUT = 2.0  # seconds: so much is granted and not done, at most
+
+# What writes content. Listing, comparing, and what is metadata, is free.
+COSTLY = frozenset({Kind.COPY, Kind.RANGE, Kind.FINISH})
+
+
+@dataclass(slots=True)
+class _Level:
+    """One thing that is limited."""
+
+    rate: float  # a second; 0: it is not limited
+    left: float = 0.0  # what may be granted now; negative: a debt
+    out: float = 0.0  # what is granted and not done
+
+    @property
+    def dry(self) -> bool:
+        # With nothing out something may always be granted, however big.
+        return self.rate > 0 and (self.left <= 0 or self.out > OUT * self.rate)
+
+    def fill(self, seconds: float) -> None:
+        self.left = min(self.left + seconds * self.rate, SHARE * self.rate)
+
+    def draw(self, amount: float) -> None:
+        self.left -= amount
+        self.out += amount
+
+
+class Bucket:
+    """Limits what is granted, to so many bytes and files a second; 0: no limit."""
+
+    def __init__(self, bytes_per_second: float, files_per_second: float) -> None:
+        self._bytes = _Level(bytes_per_second)
+        self._files = _Level(files_per_second)
+        self._now: float | None = None
+
+    def advance(self, now: float) -> None:
+        """Take note of the time, in seconds of any clock that does not go back."""
+        if self._now is not None and now > self._now:
+            self._bytes.fill(now - self._now)
+            self._files.fill(now - self._now)
+        self._now = now if self._now is None else max(now, self._now)
+
+    @property
+    def closed(self) -> frozenset[Kind]:
+        """Return the kinds of work that may not be granted now."""
+        return COSTLY if self._bytes.dry or self._files.dry else frozenset()
+
+    def most(self, slots: int) -> dict[Kind, tuple[float, float]]:
+        """Return (entries, bytes) that chunks may hold, by kind: infinity where there is no limit.
+
+        slots: how many there are; all of them are to have something while no more is out than may be.
+        """
+        seconds = min(SHARE, OUT / (2 * max(1, slots)))
+        files, amount = (level.rate * seconds or float("inf") for level in (self._files, self._bytes))
+        return {Kind.COPY: (files, amount), Kind.RANGE: (float("inf"), amount), Kind.FINISH: (files, float("inf"))}
+
+    def grant(self, kind: Kind, entries: int, amount: int) -> None:
+        """Take note that a chunk was granted."""
+        if kind in COSTLY:
+            self._files.draw(_files(kind, entries))
+            self._bytes.draw(amount)
+
+    def done(self, kind: Kind, entries: int, amount: int) -> None:
+        """Take note that what was granted is done."""
+        if kind in COSTLY:
+            self._files.out -= _files(kind, entries)
+            self._bytes.out -= amount
+
+    def give_back(self, batches: Iterable[Batch]) -> None:
+        """Take note that what was granted will not be done by whom it was granted to."""
+        for batch in batches:
+            if batch.kind in COSTLY:
+                self._files.draw(-_files(batch.kind, batch.units.entries))
+                self._bytes.draw(-batch.units.amount)
+
+
+def _files(kind: Kind, entries: int) -> int:
+    """Return how many files a chunk is: a file in ranges counts when it is finished."""
+    return 0 if kind is Kind.RANGE else entries
