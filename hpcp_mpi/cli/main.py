@@ -11,7 +11,7 @@ from hpcp_mpi.cluster.launcher import first_task
 from hpcp_mpi.cluster.signals import StopRequest, watched
 from hpcp_mpi.cluster.wire import Wire
 from hpcp_mpi.operations.session import connect, lead, serve
-from hpcp_mpi.vocab.errors import EXIT_OK, FatalError
+from hpcp_mpi.vocab.errors import EXIT_OK, EXIT_USAGE, FatalError
 
 # A launcher that sees a task fail kills the others, also the one that is about to say why: the first task goes first.
 _AFTER_THE_FIRST = 3.0  # seconds
@@ -64,15 +64,19 @@ def _lead(arguments: Sequence[str], wire: Wire, stop: StopRequest) -> int:
     # Imported here, as only rank 0 needs them: a thousand ranks that import are a load for the file system.
     from hpcp_mpi.cli.request import parse
     from hpcp_mpi.operations.crew import Face
-    from hpcp_mpi.operations.sorted_items import SortedItems
+    from hpcp_mpi.operations.sorted_items import items_of
     from hpcp_mpi.operations.tools import exclude_lines
     from hpcp_mpi.operations.verbs import lead_verb
 
-    request = parse(arguments, exclude_lines)
-    if request.version:
-        from hpcp_mpi.cli.versions import describe
+    if not arguments:
+        from hpcp_mpi.cli.help import short
 
-        print(describe())
+        # Not 0: a script whose variables are empty has done nothing.
+        print(short(), file=sys.stderr)
+        return EXIT_USAGE
+    request = parse(arguments, exclude_lines)
+    if request.show:
+        print(_text(request.show), end="")
         return EXIT_OK
     from hpcp_mpi.cli import report as reporting
     from hpcp_mpi.cli.progress import watcher_for
@@ -81,7 +85,7 @@ def _lead(arguments: Sequence[str], wire: Wire, stop: StopRequest) -> int:
     asked = request.asked
     print(_now(), reporting.first_line(asked, wire.size), file=sys.stderr, flush=True)
     watcher = watcher_for(request.progress_interval)
-    items, asker = SortedItems(), Asker(asked.force, stop, watcher.close)
+    items, asker = items_of(asked.verb), Asker(asked.force, stop, watcher.close)
     try:
         report = lead_verb(wire, asked, Face(stop, watcher, items, asker.confirm, asker.expect))
     finally:
@@ -94,6 +98,23 @@ def _lead(arguments: Sequence[str], wire: Wire, stop: StopRequest) -> int:
         reporting.write_json(report, request.json)
     print(_now(), reporting.last_line(report), file=sys.stderr, flush=True)
     return report.exit_code
+
+
+def _text(show: str) -> str:
+    """Return what is printed instead of doing anything."""
+    if show == "version":
+        from hpcp_mpi.cli.versions import describe
+
+        return describe() + "\n"
+    if show == "man":
+        from hpcp_mpi import __version__
+        from hpcp_mpi.cli.man import man_page
+        from hpcp_mpi.cli.parser import described
+
+        return man_page(described(), __version__, time.strftime("%Y-%m-%d"))
+    from hpcp_mpi.cli.completion import completion
+
+    return completion(show) + "\n"
 
 
 def _now() -> str:

@@ -1,34 +1,68 @@
 """The command line as argparse sees it: the only user of argparse."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from hpcp_mpi.cli import groups
-from hpcp_mpi.cli.help import DESCRIPTION, USAGE, epilog
+from hpcp_mpi.cli import groups, groups_how
+from hpcp_mpi.cli.help import DESCRIPTION, USAGE, Described, Section, epilog
 
 Given = argparse.Namespace  # the arguments as they were given
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of the command line."""
+    """Return the parser of the command line.
+
+    Its actions have two attributes more than argparse's: `names`, the spellings that are shown, and `completed`, what a
+    shell completes the value with.
+    """
     parser = argparse.ArgumentParser(
         prog="hpcp-mpi",
         usage=USAGE,
         description=DESCRIPTION,
         epilog=epilog(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Formatter,
         allow_abbrev=False,
         add_help=False,
     )
     with_groups = _Parser(parser)
-    groups.add_what(with_groups)
+    groups.add_places(with_groups)
+    groups.add_selection(with_groups)
     groups.add_removal(with_groups)
     groups.add_lists(with_groups)
-    groups.add_identical(with_groups)
-    groups.add_work(with_groups)
-    groups.add_shown(with_groups)
+    groups_how.add_identical(with_groups)
+    groups_how.add_work(with_groups)
+    groups_how.add_shown(with_groups)
     return parser
+
+
+def described() -> list[Section]:
+    """Return the options as whoever writes documentation needs them."""
+    groups = build_parser()._action_groups
+    return [Section(group.title or "", tuple(_described(group))) for group in groups if group._group_actions]
+
+
+def _described(group: Any) -> Iterator[Described]:
+    for action in group._group_actions:
+        yield Described(action.names, _value(action), action.nargs == "?", action.help)
+
+
+def _value(action: argparse.Action) -> str:
+    """Return what the option's value is called; empty if it has none."""
+    if not action.option_strings:
+        return ""
+    if action.choices and not action.metavar:
+        return ",".join(action.choices)
+    return action.metavar if isinstance(action.metavar, str) else ""
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Shows each option in the spellings that are documented, and its value once."""
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        value = _value(action)
+        names = ", ".join(action.names)  # type: ignore[attr-defined]
+        return names + (f" [{value}]" if action.nargs == "?" else f" {value}" if value else "")
 
 
 class _Parser:
@@ -43,14 +77,25 @@ class _Group:
     def __init__(self, group: Any) -> None:
         self._group = group
 
-    def add(self, *names: str, **settings: Any) -> None:
-        dashed = [name.replace("_", "-") for name in names if name.startswith("--") and "_" in name]
+    def add(self, *names: str, complete: str = "", **settings: Any) -> None:
         if "type" in settings:
             settings["type"] = _in_words(settings["type"])
-        self._group.add_argument(*names, *dashed, **settings)
+        action = self._group.add_argument(*_understood(names), **settings)
+        action.names = names if action.option_strings else (settings["metavar"],)
+        action.completed = complete
 
     def either(self) -> "_Group":
         return _Group(self._group.add_mutually_exclusive_group())
+
+
+def _understood(names: tuple[str, ...]) -> Iterator[str]:
+    """Yield the spellings that argparse is told of."""
+    for name in names:
+        if name == "-0":
+            continue  # argparse would take every negative number for an option
+        yield name
+        if name.startswith("--"):
+            yield from {"--" + name[2:].replace("_", "-"), "--" + name[2:].replace("-", "_")} - {name}
 
 
 def _in_words(convert: Callable[[str], Any]) -> Callable[[str], Any]:

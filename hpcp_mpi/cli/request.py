@@ -5,8 +5,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpcp_mpi.cli.groups import DEFAULT_INTERVAL
+from hpcp_mpi.cli.groups_how import DEFAULT_INTERVAL
 from hpcp_mpi.cli.parser import Given, build_parser
+from hpcp_mpi.cli.refusals import refuse
+from hpcp_mpi.cli.words import understood
 from hpcp_mpi.vocab.asked import Asked, Verb
 from hpcp_mpi.vocab.errors import FatalError, UsageError
 from hpcp_mpi.vocab.options import CopyOptions
@@ -17,7 +19,7 @@ class Request:
     """What the command line asks for."""
 
     asked: Asked
-    version: bool = False
+    show: str = ""  # what is printed instead of doing anything: version, man, or completion for this shell
     verbose: bool = False
     progress_interval: float = DEFAULT_INTERVAL
     json: Path | None = None
@@ -28,19 +30,25 @@ def parse(arguments: Sequence[str], exclude_lines: Callable[[bytes], list[bytes]
 
     exclude_lines: reads the patterns of an exclude file's content.
     """
-    parser = build_parser()
-    words = list(arguments)
-    # argparse loses a `--` when positionals are intermixed, and takes what follows it for options.
-    end = words.index("--") if "--" in words else len(words)
-    # An option -0 would have argparse take every negative number for an option.
-    given = parser.parse_intermixed_args(["--null" if word == "-0" else word for word in words[:end]])
-    given.src_path += words[end + 1 :]
-    if given.version:
-        return Request(Asked(Verb.COPY, ()), version=True)
+    given = _given(list(arguments))
+    show = "version" if given.version else "man" if given.print_man else given.print_completion
+    if show:
+        return Request(Asked(Verb.COPY, ()), show)
     verb = _verb(given)
+    refuse(verb, given)
     asked = _asked(verb, given, _options(verb, given, exclude_lines))
     json = Path(given.json) if given.json else None
-    return Request(asked, False, given.verbose, given.progress_interval, json)
+    return Request(asked, "", given.verbose, given.progress_interval, json)
+
+
+def _given(words: list[str]) -> Given:
+    parser = build_parser()
+    flags = {name for action in parser._actions if action.nargs == 0 for name in action.option_strings}
+    # argparse loses a `--` when positionals are intermixed, and takes what follows it for options.
+    end = words.index("--") if "--" in words else len(words)
+    given = parser.parse_intermixed_args(understood(words[:end], parser._option_string_actions.keys(), flags))
+    given.src_path += words[end + 1 :]
+    return given
 
 
 def _verb(given: Given) -> Verb:
@@ -63,8 +71,6 @@ def _verb(given: Given) -> Verb:
 
 
 def _options(verb: Verb, given: Given, exclude_lines: Callable[[bytes], list[bytes]]) -> CopyOptions:
-    if given.directory_only and given.no_directory_sync:
-        raise UsageError("-do copies directories with their metadata, and -nds forbids that", "Give one of them.")
     return CopyOptions(
         hash_size=given.hash_size,
         full_hash=given.full_hash,
@@ -135,21 +141,28 @@ def _places(verb: Verb, given: Given, paths: list[bytes]) -> tuple[list[bytes], 
     destinations = [os.fsencode(path) for path in given.dest_path or ()]
     if not all(destinations):
         raise UsageError("the destination given with -d is empty")
-    if verb is Verb.REMOVE or (verb is Verb.COMPARE and given.file_list is not None) or verb is Verb.LIST:
+    with_list = given.source_list is not None
+    if verb in (Verb.REMOVE, Verb.LIST) or (verb is Verb.COMPARE and given.file_list is not None):
         if destinations:
-            raise UsageError("with -fl there is no destination: a list is written or compared, nothing is copied")
-        if not paths and given.source_list is None:
-            raise UsageError("no path was given")
+            raise UsageError(
+                "with -fl there is no destination: a list is written or compared, nothing is copied",
+                "Compare with a directory: -cfl SRC -d DST; with a list: -cfl SRC -fl LIST; copy, then list: two runs.",
+            )
+        if not paths and not with_list:
+            raise UsageError("no path was given", "hpcp-mpi -rm PATH..., hpcp-mpi -fl LIST SRC...; see hpcp-mpi -h")
         return paths, []
     if destinations:
-        if not paths and given.source_list is None:
+        if not paths and not with_list:
             raise UsageError("no source was given", "hpcp-mpi SRC... -d DST")
         return paths, destinations
-    if given.source_list is not None:
+    if with_list:
         raise UsageError("with -sfl the destination is named with -d", "hpcp-mpi -sfl LIST [BASE] -d DST")
     if len(paths) < 2:
         missing = "a source and a destination" if not paths else "a destination"
-        raise UsageError(f"{missing} must be given", "hpcp-mpi SRC... DST, or hpcp-mpi SRC... -d DST; see hpcp-mpi -h")
+        swallowed = f"; -dfl took {given.diff_file_list} for its FILE: put -dfl last" if given.diff_file_list else ""
+        raise UsageError(
+            f"{missing} must be given{swallowed}", "hpcp-mpi SRC... DST, or hpcp-mpi SRC... -d DST; see hpcp-mpi -h"
+        )
     return paths[:-1], paths[-1:]
 
 

@@ -1,8 +1,10 @@
 """Amounts as people write and read them."""
 
+import re
 from collections.abc import Callable
 
 _FACTORS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
+_RATE = re.compile(r"(\d{1,15}(?:\.\d*)?)(?:([KMGT])(I?))?B?(?:/S)?")
 
 
 def parse_size(text: str) -> int:
@@ -24,6 +26,18 @@ def parse_size(text: str) -> int:
         if "negative" in str(error):
             raise
         raise ValueError(f"not a size: {text!r}; write it as 65536, 64K, 512M or 2G") from None
+
+
+def parse_rate(text: str) -> int:
+    """Return what is allowed per second for `500`, `10K` (10,000), `10Ki` (10,240): hpcp's units. Raises ValueError."""
+    match = _RATE.fullmatch(text.strip().upper())
+    if match is None:
+        raise ValueError(f"not a rate: {text!r}; write it as 500, 10K, 10M or 10Mi (per second)")
+    number, unit, binary = match.groups()
+    rate = float(number) * (1024 if binary else 1000) ** "_KMGT".index(unit or "_")
+    if 0 < rate < 1:
+        raise ValueError(f"a rate is 1 a second or more, or 0 for no limit, not {text!r}")
+    return int(rate)
 
 
 def at_least(lowest: float, convert: Callable[[str], float] = float) -> Callable[[str], float]:

@@ -136,7 +136,7 @@ def test_a_missing_exclude_file_is_fatal_and_named(tmp_path: Path) -> None:
 
 
 def test_version_needs_no_paths() -> None:
-    assert parsed("-V").version and parsed("--version", "a").version
+    assert parsed("-V").show == parsed("--version", "a").show == "version"
 
 
 def test_where_the_report_and_the_progress_go() -> None:
@@ -150,7 +150,15 @@ def test_help_groups_options_by_task_and_ends_with_examples_and_exit_codes(capsy
         parsed("-h")
     text = capsys.readouterr().out
     assert ended.value.code == 0
-    headings = ["what to copy", "what counts as identical", "how it works", "what is shown", "examples:", "exit codes:"]
+    headings = [
+        "sources and destinations",
+        "what is removed",
+        "what counts as identical",
+        "how the work is done",
+        "what is shown",
+        "examples:",
+        "exit codes:",
+    ]
     assert sorted(headings, key=text.index) == headings
     for code in (0, 1, 2, 23, 24, 75, 130):
         assert f"\n  {code} " in text

@@ -1,0 +1,168 @@
+"""The options that say how it is done and what is shown, group by group as `hpcp-mpi -h` shows them."""
+
+from hpcp_mpi.cli.groups import Parser
+from hpcp_mpi.cli.sizes import at_least, parse_rate, parse_size
+from hpcp_mpi.vocab.options import (
+    DEFAULT_CHUNK_FILES,
+    DEFAULT_CHUNK_SECONDS,
+    DEFAULT_CHUNK_SIZE,
+    DEFAULT_HASH_SIZE,
+    DEFAULT_SPLIT_SIZE,
+    MIB,
+)
+
+DEFAULT_INTERVAL = 10.0  # seconds
+SHELLS = ("bash", "zsh", "tcsh")
+
+
+def add_identical(parser: Parser) -> None:
+    identical = parser.group("what counts as identical, and is not copied again")
+    add = identical.add
+    add(
+        "-hs",
+        "--hash_size",
+        type=parse_size,
+        default=DEFAULT_HASH_SIZE,
+        metavar="SIZE",
+        help="besides path, size and mtime, compare the last SIZE bytes (default 64K; 0: none)",
+    )
+    add("-fh", "--full_hash", action="store_true", help="compare whole files; wins over -hs")
+    add(
+        "--modify-window",
+        type=at_least(0),
+        default=0.0,
+        metavar="SECONDS",
+        help="mtimes this near are equal (default 0: exact, or as exact as the destination can store)",
+    )
+
+
+def add_work(parser: Parser) -> None:
+    work = parser.group("how the work is done")
+    add = work.add
+    add(
+        "-j",
+        "-m",
+        "-t",
+        "--max_workers",
+        type=int,
+        metavar="N",
+        help="jobs at once on each rank. 0: half its CPUs, -N: N per CPU, default: 4 per CPU; "
+        "CPUs are shared out among the ranks on them",
+    )
+    add("-s", "--single_thread", action="store_true", help="one job at a time, on one rank")
+    add(
+        "-pfl",
+        "--parallel_file_listing",
+        action="store_const",
+        const=True,
+        help="all ranks list and compare directories, instead of rank 0 alone (default: only if the destination holds "
+        "something already)",
+    )
+    add(
+        "--verify",
+        action="store_true",
+        help="read every copy again, on another rank and node if there is one, and compare it with the source",
+    )
+    add(
+        "-L",
+        "-rl",
+        "--rate_limit",
+        type=parse_rate,
+        default=0,
+        metavar="RATE",
+        help="copy about RATE bytes a second at most, all ranks together (10M: 10 MB, 10Mi: 10 MiB; default 0: no "
+        "limit)",
+    )
+    add(
+        "-F",
+        "-frl",
+        "--file_rate_limit",
+        type=parse_rate,
+        default=0,
+        metavar="RATE",
+        help="copy about RATE files a second at most, all ranks together (10K: 10,000; default 0: no limit)",
+    )
+    add(
+        "-ctl",
+        "--command_timeout_limit",
+        type=at_least(0),
+        default=0.0,
+        metavar="SECONDS",
+        help="end a cp that takes longer, and name its files as failed (default 0: never)",
+    )
+    add(
+        "-f",
+        "-fpj",
+        "--files_per_job",
+        type=at_least(1, int),
+        default=DEFAULT_CHUNK_FILES,
+        metavar="N",
+        help=f"so many files make a chunk, however small they are (default {DEFAULT_CHUNK_FILES})",
+    )
+    add(
+        "--chunk-size",
+        type=parse_size,
+        default=DEFAULT_CHUNK_SIZE,
+        metavar="SIZE",
+        help=f"so many bytes make a chunk (default {DEFAULT_CHUNK_SIZE // MIB}M)",
+    )
+    add(
+        "--chunk-seconds",
+        type=at_least(0.01),
+        default=DEFAULT_CHUNK_SECONDS,
+        metavar="SECONDS",
+        help="how long a chunk is to keep a job busy, once it is known how long things take "
+        f"(default {DEFAULT_CHUNK_SECONDS:g})",
+    )
+    add(
+        "--split-size",
+        type=parse_size,
+        default=DEFAULT_SPLIT_SIZE,
+        metavar="SIZE",
+        help="copy files of this size and more in ranges of this size, on several ranks at once "
+        f"(default {DEFAULT_SPLIT_SIZE // MIB}M; 0: never)",
+    )
+    add(
+        "--io-size",
+        type=parse_size,
+        default=0,
+        metavar="SIZE",
+        help="bytes read and written at once of such a range (default 0: the file system's block size, 4M at least)",
+    )
+    add(
+        "--drop-cache",
+        action="store_true",
+        help="drop such files from the page cache again, so that the copy does not push out what others use",
+    )
+    add(
+        "--sparse",
+        choices=("auto", "always", "never"),
+        default="auto",
+        help="holes in files, as cp does (default auto)",
+    )
+    add(
+        "--reflink", choices=("auto", "always", "never"), default="auto", help="share blocks, as cp does (default auto)"
+    )
+
+
+def add_shown(parser: Parser) -> None:
+    shown = parser.group("what is shown")
+    add = shown.add
+    add("-v", "--verbose", action="store_true", help="list every entry that is changed, as rsync -i")
+    add(
+        "--progress-interval",
+        type=at_least(0),
+        default=DEFAULT_INTERVAL,
+        metavar="SECONDS",
+        help=f"between lines of progress where there is no terminal (default {DEFAULT_INTERVAL:g}; 0: none)",
+    )
+    add("--json", metavar="FILE", complete="file", help="write the report to FILE, for programs")
+    add("-h", "--help", action="help", help="show this text")
+    add("-V", "--version", action="store_true", help="name the versions of this program and of what it uses")
+    add(
+        "--print-completion",
+        choices=SHELLS,
+        metavar="SHELL",
+        help=f"print what makes SHELL ({', '.join(SHELLS)}) complete these options",
+    )
+    add("--print-man", action="store_true", help="print the man page")

@@ -1,0 +1,97 @@
+"""Combinations of options that have no meaning, or are never safe. Each is refused with what to do instead."""
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from hpcp_mpi.vocab.asked import Verb
+from hpcp_mpi.vocab.errors import UsageError
+
+_DOES = {
+    Verb.COPY: "this copies",
+    Verb.REMOVE: "-rm without -d removes",
+    Verb.LIST: "-fl writes a list",
+    Verb.COMPARE: "-cfl, -dfl and -tdfl compare",
+}
+_COPY, _REMOVE, _LIST, _COMPARE = Verb
+# Who understands an option that not all do. Options that say how fast, and what is shown, never harm.
+_MEANT_FOR = {
+    "random_dest_selection": ("-rds", _COPY),
+    "no_create_dir": ("-ncd", _COPY),
+    "target_file_system": ("-tfs", _COPY),
+    "exit_not_enough_space": ("-enes", _COPY),
+    "directory_only": ("-do", _COPY),
+    "no_directory_sync": ("-nds", _COPY, _COMPARE),
+    "content_only": ("-co", _COPY, _COMPARE),
+    "link_tracking": ("-lt", _COPY),
+    "remove_extra": ("-rme", _COPY),
+    "remove": ("-rm", _COPY, _REMOVE),
+    "backup_dir": ("--backup-dir", _COPY),
+    "verify": ("--verify", _COPY),
+    "rate_limit": ("-L", _COPY),
+    "source_list": ("-sfl", _COPY, _COMPARE),
+    "no_hash_file_list": ("-nhfl", _LIST, _COMPARE),
+    "dry_run": ("-n", _COPY, _REMOVE, _COMPARE),
+}
+
+
+def refuse(verb: Verb, given: Any) -> None:
+    """Raise UsageError if what is given makes no sense together. given: the parser's; its attributes are options."""
+    for says, remedy in (*_of_another_verb(verb, given), *_in_pairs(given), *_of_files(given)):
+        raise UsageError(says, remedy)
+
+
+def _of_another_verb(verb: Verb, given: Any) -> Iterator[tuple[str, str]]:
+    for attribute, (option, *verbs) in _MEANT_FOR.items():
+        if getattr(given, attribute) and verb not in verbs:
+            yield (
+                f"{option} has no meaning here: {_DOES[verb]}",
+                f"Leave out {option}, or the option that it contradicts.",
+            )
+
+
+def _in_pairs(given: Any) -> Iterator[tuple[str, str]]:
+    removes = given.remove or given.remove_extra or given.remove_force
+    destinations = given.dest_path or []
+    if given.directory_only and given.no_directory_sync:
+        yield "-do copies directories with their metadata, and -nds forbids that", "Give one of them."
+    if given.directory_only and given.remove:
+        yield "-do copies no files, so a move has nothing to remove", "Leave out -do or -rm."
+    if given.random_dest_selection and len(destinations) < 2:
+        yield "-rds spreads files over several destinations", "Give -d for each of them, or leave out -rds."
+    if given.max_delete is not None and not removes:
+        yield "--max-delete limits what is removed, and nothing is to be", "Add -rme to mirror, or leave it out."
+    if given.delete_excluded and not given.remove_extra:
+        yield "--delete-excluded has a meaning only when mirroring", "Add -rme, or leave it out."
+    if given.remove and given.remove_extra and not destinations:
+        yield "-rm with -rme: is the last path a destination, or to be removed too?", "Name the destination with -d."
+    if given.null and given.file_list is given.source_list is None and not given.tar_diff_file_list:
+        yield "-0 says what lists look like, and there is none", "Add -fl, -sfl or -tdfl, or leave it out."
+    if given.source_list is not None and given.remove_extra:
+        yield (
+            "-rme with -sfl would remove everything that the list does not name",
+            "Mirror without a list, or copy the list without -rme.",
+        )
+    if given.source_list is not None and len(given.src_path) > 1:
+        yield (
+            "the names in a list are relative to one directory, and there are several",
+            "hpcp-mpi -sfl LIST [BASE] -d DST",
+        )
+
+
+def _of_files(given: Any) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with files that are read and written."""
+    if given.file_list == given.source_list == "-":
+        yield "standard input and output are one list each", "Give one of -fl and -sfl a file."
+    if given.diff_file_list and os.path.isdir(given.diff_file_list):
+        yield (
+            f"-dfl would write its table to {given.diff_file_list}, which is a directory",
+            "The word after -dfl is its FILE: put -dfl last, or write -dfl=FILE.",
+        )
+    written = {"-fl": given.file_list, "-dfl": given.diff_file_list, "--json": given.json, "-sfl": given.source_list}
+    places: dict[str, str] = {}
+    for option, name in written.items():
+        if name and name != "-":
+            other = places.setdefault(os.path.realpath(name), option)
+            if other != option:
+                yield f"{other} and {option} name the same file: {name}", "Give each a file of its own."

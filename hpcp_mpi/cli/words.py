@@ -1,0 +1,45 @@
+"""The words of a command line before argparse sees them: it takes what is no option for a value of one.
+
+`-di IMAGE` would be `-d i` and a source IMAGE; `-dry` would be `-d ry`. Nobody means that, and hpcp has a -di.
+"""
+
+import re
+from collections.abc import Collection, Iterable
+
+from hpcp_mpi.vocab.errors import UsageError
+
+# hpcp's options that are not there yet. They are named in README.md.
+NOT_YET = {
+    "-si": "--src_image",
+    "-siff": "--load_diff_image",
+    "-di": "--dest_image",
+    "-dis": "--dest_image_size",
+    "-diff": "--get_diff_image",
+    "-fa": "--force_apply",
+    "-dd": "--disk_dump",
+    "-ddr": "--dd_resize",
+    "-nfp": "--no_fs_param_mirror",
+}
+_LONG = {name for each in NOT_YET.values() for name in (each, each.replace("_", "-"))}
+_LETTERS = re.compile(r"-[A-Za-z]{2,}")
+
+
+def understood(words: Iterable[str], options: Collection[str], flags: Collection[str]) -> list[str]:
+    """Return the words as argparse may have them. Raises UsageError for an option that there is not.
+
+    options: all spellings. flags: those of one letter that take no value, so that several may be put together
+    """
+    checked = []
+    for word in words:
+        name = word.partition("=")[0]
+        if name in NOT_YET or name in _LONG:
+            raise UsageError(f"{name} of hpcp is not there yet: images and disks cannot be copied so far")
+        if _LETTERS.match(name) and name not in options and not all(f"-{letter}" in flags for letter in name[1:]):
+            meant = f"; if {name[2:]!r} is the value of {name[:2]}, write it as {name[:2]} {name[2:]}"
+            raise UsageError(
+                f"there is no option {name}{meant if name[:2] in options and name[:2] not in flags else ''}",
+                "See hpcp-mpi -h.",
+            )
+        # argparse would take every negative number for an option if it knew of -0.
+        checked.append("--null" if word == "-0" else word)
+    return checked
