@@ -12,11 +12,12 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from typing import Protocol
 
 from hpcp_mpi.host.listing import Slice, lstat
 from hpcp_mpi.host.pool import Pool
 from hpcp_mpi.host.spill import Spill
-from hpcp_mpi.operations.lister import Lister, Unlisted, gather_for
+from hpcp_mpi.operations.lister import Choose, Lister, Unlisted, gather_for
 from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan.gather import Gather
 from hpcp_mpi.plan.landing import Landing
@@ -52,6 +53,19 @@ class Waiting:
                 theirs.clear()
 
 
+class ScanMaker(Protocol):
+    """What makes the scan of a copy."""
+
+    def __call__(
+        self,
+        place: Workplace,
+        landings: list[Landing],
+        made_root: bool,
+        wake: Callable[[], None],
+        slots: Callable[[], int],
+    ) -> "Scan": ...
+
+
 class _Task:
     """A directory on its way through the pool. Its slices take turns with what they contain."""
 
@@ -76,8 +90,16 @@ class Scan:
         made_root: bool,
         wake: Callable[[], None],
         slots: Callable[[], int],
+        only: int | None = None,
+        choose: Choose | None = None,
     ) -> None:
-        """made_root: the destination root was made by this run. slots: how many there are on all ranks."""
+        """made_root: the destination root was made by this run. slots: how many there are on all ranks.
+
+        only: the one landing that is scanned; the others are another scan's
+        choose: leaves out what is another destination's
+        """
+        self._choose = choose
+        self._only = only
         self.outcome = Outcome()
         self.gather = gather_for(place.options)
         self.waiting = Waiting()
@@ -93,7 +115,9 @@ class Scan:
         self._began = time.monotonic()
         self._parallel = self._many_should_list()
         self.gather.hand_on = self._parallel
-        self._lister = Lister(place, self.outcome.remark)
+        self._lister = Lister(place, self.outcome.remark, choose)
+        if choose is not None:
+            self.gather.collapse = False  # cp would copy all that is in a directory
         self._lists: list[Batch] = []  # directories for others to list; the last found go first, as in any walk
         self._asked = 0  # directories that others were asked to list
         self._held = False
@@ -103,7 +127,7 @@ class Scan:
     def start(self) -> None:
         """Begin to list."""
         with self._lock:
-            roots = [root for index, landing in enumerate(self._landings) for root in self._root(index, landing)]
+            roots = self._roots()
             if self._parallel:
                 self.gather.hand_over(roots)
                 roots = []
@@ -194,6 +218,11 @@ class Scan:
 
     # --- roots
 
+    def _roots(self) -> list[Folder]:
+        """Return the folders to begin with."""
+        chosen = [each for each in enumerate(self._landings) if self._only in (None, each[0])]
+        return [root for index, landing in chosen for root in self._root(index, landing)]
+
     def _root(self, index: int, landing: Landing) -> list[Folder]:
         """Return the folder of a landing, or nothing when it is a single entry, which is taken at once."""
         if landing.name is None:
@@ -207,7 +236,11 @@ class Scan:
         if self._place.job.destination_root is not None:
             with self._place.dest.at(b"") as dest:
                 there = lstat(landing.dest_name or name, dest)
-        self.gather.add(folder, self._lister.listing(directory, Slice(rest=[(name, status, there)])))
+        some = Slice(rest=[(name, status, there)])
+        if self._choose is not None:
+            with self._place.source_tree(index).at(b"") as source:
+                self._choose(folder, some, source)
+        self.gather.add(folder, self._lister.listing(directory, some))
         self.gather.close(folder)
         dest_name = landing.dest_name
         if dest_name is not None:

@@ -10,12 +10,13 @@ from hpcp_mpi.vocab.report import Report
 
 def lead_verb(wire: Wire, asked: Asked, face: Face) -> Report:
     """Do what is asked with all ranks of the wire; rank 0 calls it, the others follow. Raises FatalError."""
-    report = _leader(asked.verb)(wire, asked, face)
+    report = _leader(asked)(wire, asked, face)
     report.verb = asked.verb.value
     return report
 
 
-def _leader(verb: Verb) -> Callable[[Wire, Asked, Face], Report]:
+def _leader(asked: Asked) -> Callable[[Wire, Asked, Face], Report]:
+    verb = asked.verb
     if verb is Verb.REMOVE:
         from hpcp_mpi.operations.remove import lead_remove
 
@@ -28,6 +29,10 @@ def _leader(verb: Verb) -> Callable[[Wire, Asked, Face], Report]:
         from hpcp_mpi.operations.compare import lead_compare
 
         return lead_compare
+    if len(asked.destinations) > 1 or asked.options.sequential:
+        from hpcp_mpi.operations.spreading import lead_several
+
+        return lead_several
     from hpcp_mpi.operations.copy import lead_copy
 
     return lead_copy

@@ -69,6 +69,14 @@ class RankShare:
     stolen: int = 0  # chunks that were first granted to another rank
     seconds: float = 0.0  # that its slots were busy
 
+    def add(self, other: "RankShare") -> None:
+        """Add what the same rank did in another run."""
+        self.slots = max(self.slots, other.slots)
+        self.copied = self.copied.plus(other.copied)
+        self.chunks += other.chunks
+        self.stolen += other.stolen
+        self.seconds += other.seconds
+
 
 @dataclass(slots=True)
 class Report:
@@ -77,6 +85,7 @@ class Report:
     verb: str = "copy"  # Verb's value
     sources: list[bytes] = field(default_factory=list)
     destination: bytes = b""
+    destinations: list[bytes] = field(default_factory=list)  # all of them, where there are several
     dry_run: bool = False
     scanned: Tally = NOTHING  # what the sources hold, without what is excluded
     outcome: Outcome = field(default_factory=Outcome)
@@ -94,6 +103,26 @@ class Report:
     def failures(self) -> list[Failure]:
         return self.outcome.failures
 
+    def add(self, other: "Report") -> None:
+        """Add a later run of the same command. What failed or was noted before is not told again."""
+        known, noted = {failure.path for failure in self.failures}, set(self.outcome.notes)
+        other.outcome.failures = [failure for failure in other.failures if failure.path not in known]
+        other.outcome.notes = [note for note in other.outcome.notes if note not in noted]
+        self.outcome.add(other.outcome)
+        self.scanned = self.scanned.plus(other.scanned)
+        shares = {share.rank: share for share in self.ranks}
+        for share in other.ranks:
+            if share.rank in shares:
+                shares[share.rank].add(share)
+            else:
+                self.ranks.append(share)
+        self.chunks += other.chunks
+        self.steals += other.steals
+        self.messages += other.messages
+        self.scan_seconds += other.scan_seconds
+        self.seconds += other.seconds
+        self.stopped = self.stopped or other.stopped
+
     @property
     def exit_code(self) -> int:
         if self.stopped:
@@ -109,6 +138,7 @@ class Report:
             "verb": self.verb,
             "sources": [shown(path) for path in self.sources],
             "destination": shown(self.destination),
+            "destinations": [shown(path) for path in self.destinations or [self.destination]],
             "dry_run": self.dry_run,
             "exit_code": self.exit_code,
             "started": self.started,

@@ -1,0 +1,37 @@
+"""Where a relative symlink leads, seen from a directory: by its text alone, as if no component were a symlink itself.
+
+Paths are relative to a root that the link lies below. `..` may lead above it.
+"""
+
+from hpcp_mpi.vocab.names import join
+
+
+def leads(directory: bytes, target: bytes) -> tuple[int, bytes] | None:
+    """Return where a link in a directory leads: how many directories above the root, and the path from there.
+
+    None for an absolute target, which means the same from everywhere.
+    """
+    if target.startswith(b"/"):
+        return None
+    path = directory.split(b"/") if directory else []
+    up = 0
+    for name in target.split(b"/"):
+        if name == b"..":
+            if path:
+                path.pop()
+            else:
+                up += 1
+        elif name not in (b"", b"."):
+            path.append(name)
+    return up, b"/".join(path)
+
+
+def is_below(path: bytes, directory: bytes) -> bool:
+    """Tell whether path is directory, or lies below it. Both absolute, or both relative to one root."""
+    return path == directory or not directory or path.startswith(directory.rstrip(b"/") + b"/")
+
+
+def above(path: bytes, up: int) -> bytes:
+    """Return the directory so many above an absolute path; that above `/` is `/`."""
+    names = path.strip(b"/").split(b"/")
+    return b"/" + join(*names[: max(0, len(names) - up)])
