@@ -7,6 +7,8 @@ from pathlib import Path
 
 from hpcp_mpi import __version__
 from hpcp_mpi.cli.sizes import duration, size
+from hpcp_mpi.operations.differences import GROUPS, Differences
+from hpcp_mpi.operations.sorted_items import SortedItems
 from hpcp_mpi.vocab.asked import Asked, Verb
 from hpcp_mpi.vocab.errors import EXIT_CODES, FatalError
 from hpcp_mpi.vocab.names import shown
@@ -14,6 +16,26 @@ from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.tally import Tally
 
 _IN_FULL = 5  # of a kind
+_TITLES = {
+    "added": "Added (in the source, not in the destination)",
+    "modified": "Modified",
+    "deleted": "Deleted (in the destination, not in the source)",
+}
+
+
+def lines_of(items: SortedItems | Differences) -> Iterable[str]:
+    """Yield what was or would be changed, or what differs."""
+    return difference_lines(items) if isinstance(items, Differences) else item_lines(items)
+
+
+def difference_lines(differences: Differences) -> Iterable[str]:
+    """Yield the three groups of a compare, if it came to its end."""
+    for op, name in GROUPS.items():
+        if name not in differences.counts:
+            return
+        yield f"{_TITLES[name]}: {differences.counts[name]}"
+        for change, path, _ in differences.of(op):
+            yield f"{change} {shown(path)}" if name == "modified" else shown(path)
 
 
 def item_lines(items: Iterable[tuple[str, bytes, bytes]]) -> Iterable[str]:

@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import xxhash
 
@@ -53,3 +53,11 @@ def same_tails(name: bytes, directory: int, other: int, size: int, tail: int) ->
             os.close(mine)
     except OSError as error:
         return error.errno == errno.ENOTSUP  # only attributes can be that, and they are looked at last
+
+
+def attributes_digest(attributes: Mapping[bytes, bytes]) -> int:
+    """Return the xxh64 of extended attributes, ACLs among them, as hpcp's tables of changes have it."""
+    state = xxhash.xxh64()
+    for name, value in sorted(attributes.items()):
+        state.update(name + b"\0" + len(value).to_bytes(8, "big") + value)
+    return state.intdigest()

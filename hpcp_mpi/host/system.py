@@ -3,12 +3,14 @@
 import os
 import resource
 from contextlib import suppress
+from itertools import islice
 
 from hpcp_mpi.host.commands import ENVIRONMENT
 from hpcp_mpi.host.stage import staged
 
 _OPEN_FILES = 65536
 _FINEST = 123_456_789  # ns: what a file system makes of it shows what it can store
+_SEEN = 32  # entries whose time stamps tell what a file system stores
 _STEPS_NS = (1, 100, 1_000, 1_000_000, 10_000_000, 1_000_000_000, 2_000_000_000)
 
 
@@ -62,15 +64,17 @@ def find(program: str) -> str | None:
     return next((place for place in places if os.access(place, os.X_OK)), None)
 
 
-def time_step(directory: int, token: str | None) -> int:
+def time_step(directory: int, token: str | None, probe: bool = True) -> int:
     """Return the step (ns) in which the file system of a directory stores mtimes: 1, or 2 s on FAT. Raises OSError.
 
     The kernel's own time stamp on the directory tells mostly; only if that is round, a file is made to find out: one
-    without a name, or else, unless token is None, one in a stage of that name.
+    without a name, or else, unless token is None, one in a stage of that name. probe: False if nothing may be made.
     """
     before = os.fstat(directory)
     if before.st_ctime_ns % 1000:
         return 1
+    if not probe:
+        return _step_seen(directory)
     try:
         fd = os.open(b".", os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=directory)
     except OSError:
@@ -84,6 +88,14 @@ def time_step(directory: int, token: str | None) -> int:
             return _stored_step(fd)
     finally:
         os.utime(directory, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def _step_seen(directory: int) -> int:
+    """Return the longest step that the time stamps in a directory, which the kernel made, allow for."""
+    stamps = [os.fstat(directory).st_ctime_ns]
+    with os.scandir(directory) as entries:
+        stamps += [entry.stat(follow_symlinks=False).st_ctime_ns for entry in islice(entries, _SEEN)]
+    return next(step for step in reversed(_STEPS_NS) if not any(stamp % step for stamp in stamps))
 
 
 def _stored_step(fd: int) -> int:

@@ -12,7 +12,7 @@ from hpcp_mpi.host.dirs import READ
 from hpcp_mpi.host.hashing import digest, same_tails
 from hpcp_mpi.host.listing import lstat
 from hpcp_mpi.operations.accounting import VANISHED
-from hpcp_mpi.operations.itemizing import item
+from hpcp_mpi.operations.itemizing import item, tell_replaced
 from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan.compare import NEW, itemize, maybe_identical, metadata_changes
 from hpcp_mpi.vocab.errors import Failure, failure_of, reason_of
@@ -141,7 +141,9 @@ def _same_content(place: Workplace, unit: Unit, source: int, dest: int, wanted: 
     mine = _digest(place, unit.name, source, wanted.st_size)
     try:
         return mine == _digest(place, unit.target, dest, wanted.st_size)
-    except OSError:
+    except OSError as error:
+        if options.compare:
+            raise OSError(error.errno, f"its counterpart cannot be read: {reason_of(error)}") from None
         return False  # a copy that cannot be read is no copy; a new one takes its place
 
 
@@ -183,6 +185,8 @@ def _settle(place: Workplace, batch: Batch, unit: Unit, outcome: Outcome) -> Non
         elif not unit.tally:
             dest = stack.enter_context(place.dest.at(unit.target))
             changes = _directory_changes(place, source, dest, wanted)[0]
+        elif options.compare:
+            tell_replaced(place, unit.target, wanted.st_mode, outcome)
         if batch.restore:
             return  # only what the run itself did to it was undone
         if unit.tally:

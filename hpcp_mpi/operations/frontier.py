@@ -18,8 +18,12 @@ class Frontier:
     """The stack of what nobody was asked for yet. Workers answer with Walked."""
 
     def __init__(self, first: Iterable[Batch], slots: Callable[[], int], told: Callable[[Any], None]) -> None:
-        """slots: how many there are on all ranks. told: takes each Walked.told that is not None."""
-        self._waiting = list(first)
+        """first: taken as it is needed. slots: how many there are on all ranks. told: takes each Walked.told that is
+        not None.
+        """
+        self._first = iter(first)
+        self._next = next(self._first, None)
+        self._waiting: list[Batch] = []
         self._slots = slots
         self._told = told
         self._asked = 0
@@ -27,20 +31,27 @@ class Frontier:
 
     @property
     def exhausted(self) -> bool:
-        return not (self._waiting or self._asked)
+        return not (self._waiting or self._asked or self._next)
 
     def take(self) -> list[Batch]:
         slots = max(1, self._slots())
         most = max(slots, min(_ALL, _AT_ONCE * slots))
         taken: list[Batch] = []
-        while self._waiting and self._asked < most and not self._held:
-            batch = self._waiting.pop()
+        while (self._waiting or self._next) and self._asked < most and not self._held:
+            batch = self._pop()
             if len(batch.units) > most - self._asked:
                 batch, rest = batch.split(most - self._asked)
                 self._waiting.append(rest)
             self._asked += len(batch.units)
             taken.append(batch)
         return taken
+
+    def _pop(self) -> Batch:
+        if self._waiting:
+            return self._waiting.pop()
+        assert self._next is not None
+        batch, self._next = self._next, next(self._first, None)
+        return batch
 
     def hear(self, news: list[Walked]) -> None:
         for walked in news:

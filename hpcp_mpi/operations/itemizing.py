@@ -12,6 +12,7 @@ from hpcp_mpi.vocab.names import join
 from hpcp_mpi.vocab.report import Outcome
 from hpcp_mpi.vocab.units import Batch, Unit
 
+GONE = "*deleting  "  # rsync's word for what is removed from the destination
 _NEW_FILE = itemize(">", stat.S_IFREG, NEW)
 
 Item = tuple[str, bytes, bytes]  # (change, path below the destination root, link target or b"")
@@ -39,6 +40,8 @@ def itemize_copies(place: Workplace, batch: Batch, outcome: Outcome) -> None:
             if status is None:
                 continue
             path = join(batch.dest_dir, unit.target)
+            if place.options.compare:
+                tell_replaced(place, path, status.st_mode, outcome)
             change = _change(place, source, unit, status, dest)
             outcome.items.append(item(change, path, source, unit.name, status.st_mode))
             if stat.S_ISDIR(status.st_mode):
@@ -60,6 +63,18 @@ def _change(place: Workplace, source: int, unit: Unit, status: os.stat_result, d
     else:
         changes += "c"
     return itemize(update, status.st_mode, changes)
+
+
+def tell_replaced(place: Workplace, path: bytes, mode: int, outcome: Outcome) -> None:
+    """Tell of an entry of the destination that is of another type than mode: it goes, to make room."""
+    directory, _, name = path.rpartition(b"/")
+    try:
+        with place.dest.at(directory) as parent:
+            there = lstat(name, parent) if name else None
+    except OSError:
+        return  # what is above is replaced itself, or missing
+    if there is not None and stat.S_IFMT(there.st_mode) != stat.S_IFMT(mode):
+        outcome.items.append((GONE, path + (b"/" if stat.S_ISDIR(there.st_mode) else b""), b""))
 
 
 def _subtree(place: Workplace, batch: Batch, name: bytes, path: bytes, outcome: Outcome) -> None:

@@ -5,7 +5,14 @@ from itertools import groupby
 from typing import cast
 
 from hpcp_mpi.host.spill import Spill
+from hpcp_mpi.operations.differences import Differences
 from hpcp_mpi.operations.itemizing import Item
+from hpcp_mpi.vocab.asked import Verb
+
+
+def items_of(verb: Verb) -> "SortedItems | Differences":
+    """Return what takes the items of a verb's run, and has them sorted."""
+    return Differences() if verb is Verb.COMPARE else SortedItems()
 
 
 class SortedItems:

@@ -1,0 +1,45 @@
+"""What differs between two trees: three groups of paths, sorted, and in little memory."""
+
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+
+from hpcp_mpi.host.spill import Spill
+from hpcp_mpi.operations.itemizing import Item
+from hpcp_mpi.plan.changes import Op
+from hpcp_mpi.plan.compare import NEW
+
+GROUPS = {Op.ADDED: "added", Op.MODIFIED: "modified", Op.DELETED: "deleted"}  # in the order they are shown
+
+
+class Differences:
+    """The paths that were added, modified and deleted, as items of a dry run tell them."""
+
+    def __init__(self) -> None:
+        self._sorted = {op: Spill() for op in Op}
+        self.counts: dict[str, int] = {}  # by the names of GROUPS; when all is known
+
+    def add(self, items: Iterable[Item]) -> None:
+        """Take items; directories end in `/`."""
+        groups: dict[Op, list[tuple[bytes, str, bytes]]] = {}
+        for change, path, target in items:
+            groups.setdefault(_op(change), []).append((path, change, target))
+        for op, records in groups.items():
+            self._sorted[op].add(records)
+
+    def of(self, op: Op) -> Iterator[Item]:
+        """Yield the items of a group, sorted by path, one a path."""
+        for path, same in groupby(self._sorted[op], key=lambda record: record[0]):
+            *_, (_, change, target) = same
+            assert isinstance(path, bytes) and isinstance(change, str) and isinstance(target, bytes)
+            yield change, path, target
+
+    def count(self) -> dict[str, int]:
+        """Return how many paths are in each group."""
+        self.counts = {name: sum(1 for _ in self.of(op)) for op, name in GROUPS.items()}
+        return self.counts
+
+
+def _op(change: str) -> Op:
+    if change.startswith("*"):
+        return Op.DELETED
+    return Op.ADDED if change.endswith(NEW) else Op.MODIFIED
