@@ -72,7 +72,7 @@ def _in_pairs(given: Any) -> Iterator[tuple[str, str]]:
             "-rme with -sfl would remove everything that the list does not name",
             "Mirror without a list, or copy the list without -rme.",
         )
-    if given.source_list is not None and len(given.src_path) > 1:
+    if given.source_list is not None and destinations and len(given.src_path) > 1:
         yield (
             "the names in a list are relative to one directory, and there are several",
             "hpcp-mpi -sfl LIST [BASE] -d DST",

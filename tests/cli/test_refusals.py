@@ -1,0 +1,174 @@
+"""Combinations of options: each means one thing, or is refused in words with what to do instead."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hpcp_mpi.cli.request import Request, parse
+from hpcp_mpi.plan.excludes import from_lines
+from hpcp_mpi.vocab.asked import Asked, Verb
+from hpcp_mpi.vocab.errors import FatalError, UsageError
+
+
+def parsed(*words: str) -> Request:
+    return parse(words, from_lines)
+
+
+@pytest.mark.parametrize(
+    "words, verb",
+    [
+        ("a b", Verb.COPY),
+        ("a -d b", Verb.COPY),
+        ("-rme a b", Verb.COPY),
+        ("-rme -rf a b", Verb.COPY),
+        ("-rme -rm a -d b", Verb.COPY),
+        ("-rm a -d b", Verb.COPY),
+        ("-rf a -d b", Verb.COPY),
+        ("-rm a", Verb.REMOVE),
+        ("-rm a b c", Verb.REMOVE),
+        ("-rm -rf a b", Verb.REMOVE),
+        ("-rf a", Verb.REMOVE),
+        ("-n -rf a", Verb.REMOVE),
+        ("-fl l a", Verb.LIST),
+        ("-tfl l a b", Verb.LIST),
+        ("-cfl a b", Verb.COMPARE),
+        ("-cfl a -d b", Verb.COMPARE),
+        ("-cfl a -fl l", Verb.COMPARE),
+        ("-dfl a b c", Verb.COMPARE),
+        ("a b -dfl", Verb.COMPARE),
+        ("-tdfl a b", Verb.COMPARE),
+        ("-sfl l -d b", Verb.COPY),
+        ("-sfl l -cfl -d b", Verb.COMPARE),
+    ],
+)
+def test_what_a_command_line_does(words: str, verb: Verb) -> None:
+    assert parsed(*words.split()).asked.verb is verb
+
+
+def test_only_minus_rm_with_a_named_destination_moves() -> None:
+    assert parsed("-rm", "a", "-d", "b").asked.options.move
+    assert not parsed("-rf", "a", "-d", "b").asked.options.move
+    assert not parsed("-rme", "-rf", "a", "b").asked.options.move
+    assert parsed("-rm", "a", "b").asked.sources == (b"a", b"b"), "without -d they are all removed"
+
+
+REFUSED = [
+    ("-rf a b", "is the last one a destination", "add -rm"),
+    ("-rm -rme a b", "a destination, or to be removed", "with -d"),
+    ("-rm", "no path", "-rm PATH"),
+    ("-rm -fl l a", "-rm has no meaning", "Leave out"),
+    ("-rm -cfl a b", "-rm has no meaning", "Leave out"),
+    ("-rme -cfl a b", "-rme has no meaning", "Leave out"),
+    ("-rme -fl l a", "-rme has no meaning", "Leave out"),
+    ("-rme -sfl l a -d b", "everything that the list does not name", "Mirror without a list"),
+    ("-fl l a -d b", "there is no destination", "Compare with a directory"),
+    ("-fl l", "no path", "-fl LIST"),
+    ("-fl l -n a", "-n has no meaning", "Leave out"),
+    ("-rds a b", "several destinations", "Give -d for each"),
+    ("-rds a -d b", "several destinations", "Give -d for each"),
+    ("-ncd -rm a", "-ncd has no meaning", "Leave out"),
+    ("-do -rm a -d b", "copies no files", "Leave out -do or -rm"),
+    ("-do -nds a b", "-nds forbids", "Give one"),
+    ("-do -cfl a b", "-do has no meaning", "Leave out"),
+    ("--verify -rm a", "--verify has no meaning", "Leave out"),
+    ("--verify -cfl a b", "--verify has no meaning", "Leave out"),
+    ("--max-delete 3 a b", "nothing is to be", "Add -rme"),
+    ("--max-delete 0 -fl l a", "nothing is to be", "Add -rme"),
+    ("--delete-excluded a b", "only when mirroring", "Add -rme"),
+    ("--delete-excluded -rm a", "only when mirroring", "Add -rme"),
+    ("--backup-dir b -rm a", "--backup-dir has no meaning", "Leave out"),
+    ("-0 a b", "there is none", "Add -fl"),
+    ("-nhfl a b", "-nhfl has no meaning", "Leave out"),
+    ("-sfl l a b", "named with -d", "-sfl LIST [BASE] -d DST"),
+    ("-sfl l a b -d c", "relative to one directory", "-sfl LIST [BASE] -d DST"),
+    ("-fl l -dfl l a", "name the same file", "file of its own"),
+    ("-fl l --json l a", "name the same file", "file of its own"),
+    ("-sfl l --json ./l a -d b", "name the same file", "file of its own"),
+    ("-dfl a b", "-dfl took a", "hpcp-mpi SRC"),
+    ("-di i a", "not there yet", ""),
+    ("--dest-image i a", "not there yet", ""),
+    ("-dry a b", "no option -dry; if 'ry' is the value of -d", "hpcp-mpi -h"),
+    ("-nq a b", "no option -nq", "hpcp-mpi -h"),
+    ("-rfm a", "no option -rfm", "hpcp-mpi -h"),
+]
+
+
+@pytest.mark.parametrize("words, says, remedy", REFUSED, ids=[words for words, *_ in REFUSED])
+def test_what_has_no_meaning_is_refused_with_a_remedy(words: str, says: str, remedy: str) -> None:
+    with pytest.raises(UsageError) as error:
+        parsed(*words.split())
+    assert says in error.value.message and remedy in error.value.remedy
+    assert error.value.exit_code == 2
+
+
+def test_a_table_is_not_written_to_what_was_meant_as_a_source(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="which is a directory"):
+        parsed("-dfl", str(tmp_path), "b", "c")
+
+
+def test_one_letter_flags_may_be_put_together_and_numbers_to_their_letter() -> None:
+    request = parsed("-nvs", "-j4", "a", "b")
+    assert request.verbose and request.asked.options.single and request.asked.options.slots == 4
+
+
+# Every option once with a value, paths, and things that are none of it.
+WORDS = """
+a | b | -d x | -d y | -rds | -ncd | -tfs ext4 | -enes | -b | -nb | -e p | -sfl l | -sfl - | -do | -nds | -co
+-lt | -nlt | -n | -rm | -rme | -rf | -rwloff | --max-delete 3 | --backup-dir o | --delete-excluded
+-fl m | -fl - | -nhfl | -0 | -cfl | -dfl | -dfl t | -tdfl | -hs 0 | -fh | -j 2 | -s | -pfl | --verify | -L 1M | -F 10 | -ctl 5 | -f 3
+-v | --json r | -V | --print-man | -di | -x nowhere | -- | -1 | -j x
+"""
+CHOICES = [choice.split() for line in WORDS.strip().splitlines() for choice in line.split("|")]
+
+
+def answer(words: list[str]) -> Request | FatalError | str:
+    """What comes of words: a request, a refusal, or what argparse says before it exits."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return parsed(*words)
+    except SystemExit as ended:
+        return said.getvalue() if ended.code == 2 else f"exit {ended.code}"
+    except FatalError as error:
+        return error
+
+
+@settings(max_examples=1500, deadline=None)
+@given(st.lists(st.sampled_from(CHOICES), max_size=7))
+def test_any_combination_is_one_verb_or_is_refused_in_words(chosen: list[list[str]]) -> None:
+    found = answer([word for words in chosen for word in words])
+    if isinstance(found, Request):
+        assert found.show or consistent(found.asked), found
+    elif isinstance(found, FatalError):
+        assert found.message and not found.message.endswith(".")
+        assert found.remedy or found.message.startswith(("cannot read the exclude file", "-di of hpcp"))
+    else:
+        assert "hpcp-mpi: error: " in found
+
+
+def consistent(asked: Asked) -> bool:
+    """Tell whether what is asked has what its verb needs, and nothing that belongs to another."""
+    options = asked.options
+    compares_list = asked.verb is Verb.COMPARE and asked.file_list is not None
+    needs_destination = asked.verb in (Verb.COPY, Verb.COMPARE) and not compares_list
+    return all(
+        (
+            bool(asked.destinations) == needs_destination,
+            asked.sources or asked.source_list is not None,
+            asked.source_list is None or len(asked.sources) <= 1,
+            (asked.file_list is not None) == (asked.verb is Verb.LIST or compares_list),
+            asked.changes_file is None or asked.verb is Verb.COMPARE,
+            not asked.tar_list or asked.changes_file is not None,
+            not (options.move or options.mirror or options.verify) or asked.verb is Verb.COPY,
+            not options.delete_excluded or options.mirror,
+            not options.backup_dir or asked.verb is Verb.COPY,
+            not asked.random_destinations or len(asked.destinations) > 1,
+            options.max_delete is None or asked.verb is Verb.REMOVE or options.mirror or options.move or asked.force,
+        )
+    )
