@@ -5,6 +5,7 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 
 from hpcp_mpi.host import cp
 from hpcp_mpi.host.dirs import path_of, pinned
@@ -13,13 +14,16 @@ from hpcp_mpi.host.stage import staged
 from hpcp_mpi.operations.accounting import Account
 from hpcp_mpi.operations.itemizing import itemize_copies
 from hpcp_mpi.operations.workplace import Workplace
+from hpcp_mpi.plan.written import Landed
 from hpcp_mpi.vocab.errors import Failure, failure_of, reason_of
 from hpcp_mpi.vocab.names import shown
 from hpcp_mpi.vocab.report import Outcome
 from hpcp_mpi.vocab.tally import NOTHING, Tally
-from hpcp_mpi.vocab.units import Batch, Unit, Units
+from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 
 _MAX_PINNED = 200  # files that one cp is given as descriptors
+FULL = (errno.EISDIR, errno.ENOTEMPTY, errno.EEXIST)  # what a rename over a directory says if it is not empty
+IN_THE_WAY = "a directory that is not empty is in the way; remove it first if it is not needed"
 FEW = 16  # files in a directory for which a cp of their own costs more than pinning each
 
 
@@ -110,20 +114,35 @@ def land_unit(
     """Rename what is in the stage for unit to its name, and count it. staged_as: (stage, name in it, destination)."""
     stage, name, dest = staged_as
     try:
-        land(stage, name, dest, unit.target)
+        if place.job.backup is None or batch.again:
+            land(stage, name, dest, unit.target)
+        else:
+            _land_saving(place, batch, unit, staged_as)
     except OSError as error:
         if lost and lstat(name, stage) is None:
             return  # cp made nothing of it; that is a failure already
+        if place.options.mirror and error.errno in FULL and not unit.tally.directories:
+            outcome.late.append(replace(batch, kind=Kind.COPY, units=Units.of([unit]), equal=False, big=None))
+            return
         reason = f"cannot be put in place in {shown(place.dest_path(batch.dest_dir))}: {_landing_reason(error)}"
         _refuse(place, batch, [unit], reason, outcome)
         return
     outcome.copied = outcome.copied.plus(unit.tally.minus(lost))
+    if place.options.verify:
+        outcome.news.append(Landed(batch, unit, bool(lost)))
+
+
+def _land_saving(place: Workplace, batch: Batch, unit: Unit, staged_as: tuple[int, bytes, int]) -> None:
+    """The same with a backup of what is replaced. Raises OSError."""
+    from hpcp_mpi.operations.backing_up import saved
+
+    stage, name, dest = staged_as
+    with saved(place, batch.dest_dir, dest, unit.target, lstat(name, stage)):
+        land(stage, name, dest, unit.target)
 
 
 def _landing_reason(error: OSError) -> str:
-    if error.errno in (errno.EISDIR, errno.ENOTEMPTY, errno.EEXIST):
-        return "a directory that is not empty is in the way; remove it first if it is not needed"
-    return reason_of(error)
+    return IN_THE_WAY if error.errno in FULL else reason_of(error)
 
 
 def land(stage: int, name: bytes, dest: int, target: bytes) -> None:

@@ -2,14 +2,18 @@
 
 import errno
 import os
+import stat
 from contextlib import ExitStack
+from dataclasses import replace
 
 from hpcp_mpi.host.listing import lstat
 from hpcp_mpi.host.stage import staged
 from hpcp_mpi.operations.accounting import VANISHED
-from hpcp_mpi.operations.copying import copy, land
+from hpcp_mpi.operations.checking import check
+from hpcp_mpi.operations.copying import FULL, copy, land
+from hpcp_mpi.operations.itemizing import tell_replaced
 from hpcp_mpi.operations.workplace import Workplace
-from hpcp_mpi.plan.compare import itemize, maybe_identical
+from hpcp_mpi.plan.compare import NEW, itemize, maybe_identical
 from hpcp_mpi.vocab.errors import Failure, reason_of
 from hpcp_mpi.vocab.names import shown
 from hpcp_mpi.vocab.report import Outcome
@@ -48,7 +52,7 @@ def _link(place: Workplace, batch: Batch, unit: Unit, leader: bytes, outcome: Ou
         outcome.failures.append(Failure(place.source_path(batch, unit.name), VANISHED, True))
         return True
     if place.options.dry_run:
-        return _pretend(place, unit, leader, wanted, outcome)
+        return _pretend(place, batch, unit, leader, wanted, outcome)
     with ExitStack() as stack:
         try:
             leaders = stack.enter_context(place.dest.at(leader_dir))
@@ -73,30 +77,57 @@ def _link(place: Workplace, batch: Batch, unit: Unit, leader: bytes, outcome: Ou
             raise
         if place.options.itemize:
             outcome.items.append((itemize("h", wanted.st_mode, "+++++++++"), unit.target, leader))
-        land(stage, dest_name, dest, dest_name)
-    outcome.copied = outcome.copied.plus(unit.tally)
-    outcome.linked += 1
-    return True
+        try:
+            if place.job.backup is None:
+                land(stage, dest_name, dest, dest_name)
+            else:
+                from hpcp_mpi.operations.backing_up import saved
 
-
-def _pretend(place: Workplace, unit: Unit, leader: bytes, wanted: os.stat_result, outcome: Outcome) -> bool:
-    """Say what a link would change."""
-    try:
-        inodes = set()
-        for path in (unit.target, leader):
-            directory, _, name = path.rpartition(b"/")
-            with place.dest.at(directory) as fd:
-                found = lstat(name, fd)
-            inodes.add(None if found is None else (found.st_dev, found.st_ino))
-        if len(inodes) == 1 and None not in inodes:
-            outcome.skipped = outcome.skipped.plus(unit.tally)
+                with saved(place, dest_dir, dest, dest_name, found):
+                    land(stage, dest_name, dest, dest_name)
+        except OSError as error:
+            if not (place.options.mirror and error.errno in FULL):
+                raise
+            outcome.late.append(replace(batch, units=Units.of([unit])))
             return True
-    except OSError:
-        pass  # not there yet
-    outcome.items.append((itemize("h", wanted.st_mode, "+++++++++"), unit.target, leader))
     outcome.copied = outcome.copied.plus(unit.tally)
     outcome.linked += 1
     return True
+
+
+def _pretend(
+    place: Workplace, batch: Batch, unit: Unit, leader: bytes, wanted: os.stat_result, outcome: Outcome
+) -> bool:
+    """Say what a link would change."""
+    there, first = _at_destination(place, unit.target), _at_destination(place, leader)
+    linked = there and first and (there.st_dev, there.st_ino) == (first.st_dev, first.st_ino)
+    if linked and _stays(place, batch, unit):
+        outcome.skipped = outcome.skipped.plus(unit.tally)
+        return True
+    if place.options.compare:
+        tell_replaced(place, unit.target, wanted.st_mode, outcome)
+    known = there is not None and stat.S_IFMT(there.st_mode) == stat.S_IFMT(wanted.st_mode)
+    outcome.items.append((itemize("h", wanted.st_mode, "" if known else NEW), unit.target, leader))
+    outcome.copied = outcome.copied.plus(unit.tally)
+    outcome.linked += 1
+    return True
+
+
+def _at_destination(place: Workplace, path: bytes) -> os.stat_result | None:
+    directory, _, name = path.rpartition(b"/")
+    try:
+        with place.dest.at(directory) as fd:
+            return lstat(name, fd)
+    except OSError:
+        return None  # not there yet
+
+
+def _stays(place: Workplace, batch: Batch, unit: Unit) -> bool:
+    """Tell whether the file that unit is a name of stays at the destination: else a new one gets all its names."""
+    source_dir, _, source_name = unit.name.rpartition(b"/")
+    dest_dir, _, dest_name = unit.target.rpartition(b"/")
+    alone = Units.of([Unit(source_name, unit.tally, unit.amount, dest_name)])
+    return not len(check(place, Batch(Kind.CHECK, batch.source, source_dir, dest_dir, alone), Outcome()).units)
 
 
 def _copy_instead(place: Workplace, batch: Batch, unit: Unit, outcome: Outcome) -> None:

@@ -1,8 +1,10 @@
 """Listing one directory of the source beside its counterpart: what rank 0's scan and every other rank do alike."""
 
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from typing import Protocol
 
 from hpcp_mpi.host import metadata
 from hpcp_mpi.host.listing import Names, Slice, entries_of, lstat, only_in, slices
@@ -26,6 +28,13 @@ def gather_for(options: CopyOptions) -> Gather:
     return Gather(options.unit_weight, options.file_cost, check_size, collapse, options.split_size)
 
 
+class Choose(Protocol):
+    """Takes out of a slice of a folder what is not for this destination. Thread-safe."""
+
+    def __call__(self, folder: Folder, some: Slice, source: int) -> None:
+        """source: a descriptor of the folder."""
+
+
 class Unlisted(Exception):
     """A directory could not be listed, or not to its end."""
 
@@ -37,9 +46,10 @@ class Unlisted(Exception):
 class Lister:
     """Lists directories of a job. Thread-safe; each listing belongs to one thread at a time."""
 
-    def __init__(self, place: Workplace, note: Callable[[bytes, str], None]) -> None:
-        """note: takes (absolute path, what a reader should know)."""
+    def __init__(self, place: Workplace, note: Callable[[bytes, str], None], choose: Choose | None = None) -> None:
+        """note: takes (absolute path, what a reader should know). choose: leaves out what is not for here."""
         self._place = place
+        self._choose = choose
         self._own = STAGE_PREFIX + place.job.token.encode()  # what begins so belongs to this run
         root = place.job.destination_root
         status = os.stat(root.path) if root is not None else None
@@ -129,11 +139,15 @@ class Lister:
                 beside = 0  # entries that both sides have
                 by_lstat = place.options.hash_size == 0 and not place.options.full_hash
                 for some in slices(source, dest, names, self._classifier.plain, by_lstat, failed, place.crowd):
+                    if self._choose is not None:
+                        self._choose(folder, some, source)
                     listing = self.listing(path, some)
                     listing.sweeps, stages = stages, []
                     listing.open = listing.open or merged or bool(failures)
                     if alone:
                         beside += some.beside
+                        if not place.options.compare:
+                            listing.extras += self._to_make_way(folder, some)
                     yield listing
                 if alone and dest is not None:
                     for extras in only_in(dest, source, names, beside):
@@ -155,12 +169,36 @@ class Lister:
             and not (merged and self._elsewhere(folder, name))
         ]
 
+    def _to_make_way(self, folder: Folder, some: Slice) -> list[tuple[bytes, bool]]:
+        """Return what is at the destination beside entries and has to go: directories where the source has none.
+
+        And with delete_excluded whatever is excluded.
+        """
+        place = self._place
+        path = below(place.job.sources[folder.source].path, folder.source_dir)
+        excluded = self._classifier.excluded or (lambda _: False)
+        extras: list[tuple[bytes, bool]] = []
+        for name, status, there in some.rest:
+            if there is None or stat.S_ISSOCK(status.st_mode) or name.startswith(STAGE_PREFIX):
+                continue
+            is_directory = stat.S_ISDIR(there.st_mode)
+            if place.options.delete_excluded if excluded(below(path, name)) else is_directory:
+                extras.append((name, is_directory))
+        if place.options.delete_excluded:
+            extras += [
+                (name, there) for name, _, there in some.folders if there is not None and excluded(below(path, name))
+            ]
+        merged = folder.dest_dir in place.job.merged
+        return [extra for extra in extras if not (merged and self._elsewhere(folder, extra[0]))]
+
     def _elsewhere(self, folder: Folder, name: bytes) -> bool:
         """Tell whether another source has what lands as name in a folder that several sources have."""
         place = self._place
+        if join(folder.dest_dir, name) in place.job.targets:
+            return True
         for index in range(len(place.job.sources)):
             source_dir = place.job.source_dir_of(index, join(folder.dest_dir, name))
-            if source_dir is None or index == folder.source:
+            if not source_dir or index == folder.source:
                 continue
             directory, _, last = source_dir.rpartition(b"/")
             try:

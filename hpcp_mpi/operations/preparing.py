@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from hpcp_mpi.host.filesystems import is_called, type_of
 from hpcp_mpi.host.system import find, time_step
+from hpcp_mpi.operations.preparing_removal import backup_path, refuse_backup, refuse_removal, with_removal
 from hpcp_mpi.operations.workplace import root_of
 from hpcp_mpi.plan import excludes
 from hpcp_mpi.plan.landing import Landing, Type, land
@@ -54,6 +55,9 @@ def prepare(sources: Iterable[bytes], destination: bytes, options: CopyOptions) 
     for landing, source in zip(landings, source_roots, strict=True):
         _refuse_nesting(landing, source, below(root, landing.target), options)
     merged = _merged(landings, source_roots)
+    refuse_removal(landings, source_roots, root, options)
+    backup = backup_path(root, options)
+    in_root = refuse_backup(backup, landings, source_roots, root) if backup else b""
     made = not options.dry_run and _make(root)
     token = os.urandom(4).hex()
     exists = os.path.isdir(root)
@@ -66,7 +70,9 @@ def prepare(sources: Iterable[bytes], destination: bytes, options: CopyOptions) 
         window_ns=_window_ns(root, options, token) if exists else 0,
         token=token,
         landed=tuple(landing.dest_dir if landing.name is None else None for landing in landings),
+        targets=frozenset(landing.target for landing in landings) - {b""},
     )
+    job = with_removal(job, backup, in_root)
     return Prepared(job, landings, made)
 
 
@@ -110,6 +116,8 @@ def _refuse_nesting(landing: Landing, source_root: bytes, target: bytes, options
     own = _inode(source)
     if own == _inode(target):
         raise UsageError(f"{shown(source)} is the source and the destination")
+    if options.compare:
+        return
     if own in _ancestors(target) and not _is_excluded(target, options):
         raise UsageError(
             f"the destination {shown(target)} lies inside the source {shown(source)}: a copy would copy itself",
@@ -225,7 +233,7 @@ def _window_ns(root: bytes, options: CopyOptions, token: str) -> int:
     asked = round(options.modify_window * 1e9)
     fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        step = time_step(fd, None if options.dry_run else token)
+        step = time_step(fd, None if options.dry_run else token, probe=not options.compare)
     except OSError:
         return asked  # not writable at its root, or not to be written to; if that matters, the copy says so
     finally:

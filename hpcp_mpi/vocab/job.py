@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from hpcp_mpi.vocab.listed_names import Style
 from hpcp_mpi.vocab.options import CopyOptions
 
 
@@ -12,6 +13,15 @@ class Root:
     path: bytes  # absolute
     inode: int
     mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """How the entries of sources are called in a file list."""
+
+    style: Style
+    prefixes: tuple[bytes, ...]  # of each source: the path that its names begin with; b"" where they begin below it
+    omitted: frozenset[tuple[int, bytes]] = frozenset()  # (source, path): the list itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +43,18 @@ class CopyJob:
     # Of each source root, and last of the destination: what its clock (st_ctime_ns) said before anything was looked at.
     began_ns: tuple[int, ...] = ()
     left: frozenset[bytes] = frozenset()  # of a move: what stays with all below it, absolute paths in the sources
+    naming: Naming | None = None  # for file lists
 
     def source_dir_of(self, source: int, path: bytes) -> bytes | None:
         """Return what of a source lands on path, relative to its root; None where nothing of it can."""
         landed = self.landed[source] if source < len(self.landed) else None
-        if landed is None or not landed:
-            return None if landed is None else path
-        if path == landed:
-            return b""
-        return path[len(landed) + 1 :] if path.startswith(landed + b"/") else None
+        return None if landed is None else inside(landed, path)
+
+
+def inside(directory: bytes, path: bytes) -> bytes | None:
+    """Return path relative to directory, both relative to one root; None where it is not in there."""
+    if not directory:
+        return path
+    if path == directory:
+        return b""
+    return path[len(directory) + 1 :] if path.startswith(directory + b"/") else None

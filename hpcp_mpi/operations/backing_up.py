@@ -1,0 +1,201 @@
+"""Backups (--backup-dir): what a run replaces or removes at the destination is kept under the same relative path.
+
+A replaced entry gets a hard link in the backup before the new one is renamed over it, so both versions always have a
+name; where links are refused it is renamed there. What is removed is renamed there. Directories of the backup get
+owner, mode and attributes of those they stand for. A backup of that name that an earlier run made is replaced; if
+only one of the two is a directory, the earlier one is renamed to NAME.1, NAME.2, ... By descriptors: no symlink is
+followed, at the destination or in the backup.
+"""
+
+import errno
+import itertools
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+
+from hpcp_mpi.host.dirs import Tree
+from hpcp_mpi.host.listing import lstat
+from hpcp_mpi.host.metadata import write, xattrs_of
+from hpcp_mpi.operations.workplace import Workplace
+from hpcp_mpi.plan.compare import maybe_identical
+from hpcp_mpi.vocab.names import join
+
+# No link can be made where a rename can: too many links, another user's file, no links at all.
+_RENAME_INSTEAD = (errno.EMLINK, errno.EPERM, errno.ENOTSUP, errno.ENOSYS)
+_IN_THE_WAY = (errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY, errno.EEXIST)
+_TRIES = 100
+
+
+@contextmanager
+def saved(place: Workplace, dest_dir: bytes, dest: int, name: bytes, new: os.stat_result | None) -> Iterator[None]:
+    """Back up entry name of the destination's directory dest before the body replaces it.
+
+    new: the lstat of what replaces it. An entry that this run itself wrote is no old version. If the body fails, what
+    it did not replace has no second name. Raises OSError, and then nothing is replaced.
+    """
+    there = lstat(name, dest) if place.job.backup is not None else None
+    if there is None or (new is not None and _ours(place, there, new)):
+        yield
+        return
+    if stat.S_ISDIR(there.st_mode):
+        with _backup_of(place, join(dest_dir, name)):
+            pass
+        yield
+        return
+    with _backup_of(place, dest_dir) as backup:
+        _link(name, dest, backup)
+        try:
+            yield
+        except BaseException:
+            with suppress(OSError):
+                if _same(lstat(name, dest), there):
+                    os.unlink(name, dir_fd=backup)
+            raise
+
+
+def _ours(place: Workplace, there: os.stat_result, new: os.stat_result) -> bool:
+    """Tell whether this run wrote what is there: it was changed since then, and is what new is."""
+    since_then = there.st_ctime_ns > place.job.began_ns[-1]
+    return since_then and maybe_identical(there, new, place.job.window_ns)
+
+
+def _same(one: os.stat_result | None, other: os.stat_result) -> bool:
+    return one is not None and (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
+
+
+def save_way(place: Workplace, path: bytes) -> None:
+    """Move a file or symlink to the backup that is where a directory on the way to path has to be. Raises OSError."""
+    at = b""
+    for name in path.split(b"/"):
+        try:
+            with place.dest.at(at) as fd:
+                status = lstat(name, fd)
+                if status is None:
+                    return
+                if not stat.S_ISDIR(status.st_mode):
+                    put_away(place, at, fd, name)
+                    return
+        except NotADirectoryError:
+            return  # swapped meanwhile; whoever makes the directory says so
+        at = join(at, name)
+
+
+def put_away(place: Workplace, dest_dir: bytes, dest: int, name: bytes) -> None:
+    """Move a non-directory of the destination to the backup. Raises OSError."""
+    with _backup_of(place, dest_dir) as backup:
+        _rename(name, dest, backup)
+
+
+def keep_directory(place: Workplace, path: bytes) -> None:
+    """Make a directory of the destination in the backup, with its metadata, but for what is in it. Raises OSError."""
+    with _backup_of(place, path):
+        pass
+
+
+def _link(name: bytes, dest: int, backup: int) -> None:
+    """Give an entry the same name in the backup."""
+    for _ in range(_TRIES):
+        try:
+            os.link(name, name, src_dir_fd=dest, dst_dir_fd=backup, follow_symlinks=False)
+            return
+        except FileExistsError:
+            if _is_directory(name, backup):
+                _set_aside(name, backup)
+            else:
+                with suppress(FileNotFoundError):
+                    os.unlink(name, dir_fd=backup)
+        except OSError as error:
+            if error.errno not in _RENAME_INSTEAD:
+                raise
+            _rename(name, dest, backup)
+            return
+    raise OSError(errno.EBUSY, "somebody keeps replacing its backup")
+
+
+def _rename(name: bytes, dest: int, backup: int) -> None:
+    try:
+        os.rename(name, name, src_dir_fd=dest, dst_dir_fd=backup)
+    except OSError as error:
+        if error.errno not in _IN_THE_WAY or not _is_directory(name, backup):
+            raise
+        _set_aside(name, backup)
+        os.rename(name, name, src_dir_fd=dest, dst_dir_fd=backup)
+
+
+def _is_directory(name: bytes, directory: int) -> bool:
+    status = lstat(name, directory)
+    return status is not None and stat.S_ISDIR(status.st_mode)
+
+
+def _set_aside(name: bytes, backup: int) -> None:
+    """Rename an earlier backup to NAME.1, or the first such name that is free."""
+    for number in itertools.count(1):
+        aside = b"%s.%d" % (name, number)
+        if lstat(aside, backup) is not None:
+            continue
+        if _is_directory(name, backup):
+            os.rename(name, aside, src_dir_fd=backup, dst_dir_fd=backup)
+            return
+        # Another rank may just have put a directory in its place; that is not to be renamed.
+        try:
+            os.link(name, aside, src_dir_fd=backup, dst_dir_fd=backup, follow_symlinks=False)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            if error.errno not in _RENAME_INSTEAD or _is_directory(name, backup):
+                raise
+            os.rename(name, aside, src_dir_fd=backup, dst_dir_fd=backup)
+            return
+        os.unlink(name, dir_fd=backup)
+        return
+
+
+@contextmanager
+def _backup_of(place: Workplace, path: bytes) -> Iterator[int]:
+    """Yield a descriptor of the backup's directory for a directory of the destination; make what is missing of it."""
+    tree = place.backup
+    with ExitStack() as stack:
+        try:
+            fd = stack.enter_context(tree.at(path))
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                raise
+            _make(place, tree, path)
+            fd = stack.enter_context(tree.at(path))
+        yield fd
+
+
+def _make(place: Workplace, tree: Tree, path: bytes) -> None:
+    at = b""
+    for name in path.split(b"/") if path else ():
+        with tree.at(at) as parent:
+            _make_one(place, parent, join(at, name), name)
+        at = join(at, name)
+
+
+def _make_one(place: Workplace, parent: int, path: bytes, name: bytes) -> None:
+    """Make one directory of the backup, like the destination's."""
+    for _ in range(_TRIES):
+        try:
+            os.mkdir(name, 0o700, dir_fd=parent)
+        except FileExistsError:
+            if _is_directory(name, parent):
+                return
+            with suppress(FileNotFoundError):  # another rank was faster
+                _set_aside(name, parent)
+        else:
+            _dress(place, parent, path, name)
+            return
+    raise OSError(errno.EBUSY, "somebody keeps replacing its backup", name)
+
+
+def _dress(place: Workplace, parent: int, path: bytes, name: bytes) -> None:
+    """Give a new directory the metadata of the destination's, and its owner the right to write in it."""
+    with place.dest.at(path) as like:
+        wanted = os.fstat(like)
+        found = os.stat(name, dir_fd=parent, follow_symlinks=False)
+        mode = place.rights.mode(wanted, found) | (0 if place.rights.uid == 0 else stat.S_IRWXU)
+        xattrs = xattrs_of(like, b"."), xattrs_of(parent, name)
+        times = wanted.st_atime_ns, wanted.st_mtime_ns
+        write(parent, name, found, place.rights.owner(wanted, found), mode, xattrs, times)

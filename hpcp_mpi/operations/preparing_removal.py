@@ -1,0 +1,145 @@
+"""Before anything starts: what a run that removes, moves or keeps backups must not be asked for."""
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+from hpcp_mpi.host.clock import ticked
+from hpcp_mpi.host.dirs import Tree
+from hpcp_mpi.operations.workplace import root_of
+from hpcp_mpi.plan.landing import Landing
+from hpcp_mpi.vocab.errors import FatalError, UsageError, reason_of
+from hpcp_mpi.vocab.job import CopyJob, Root, inside
+from hpcp_mpi.vocab.names import below, shown
+from hpcp_mpi.vocab.options import CopyOptions
+
+
+def refuse_removal(landings: Sequence[Landing], roots: Sequence[bytes], root: bytes, options: CopyOptions) -> None:
+    """Refuse what would remove what it must not. roots: of the sources; root: of the destination. Raises UsageError."""
+    if options.compare:
+        return
+    if options.move and options.directory_only:
+        raise UsageError("-do copies no files, so nothing can be moved", "Leave out -do or -rm.")
+    if not options.mirror:
+        for name, given in (("--delete-excluded", options.delete_excluded), ("--max-delete", options.max_delete)):
+            if given not in (None, False):
+                raise UsageError(f"{name} says what -rme may remove, and there is no -rme")
+        return
+    if len(landings) == 1 and landings[0].name is not None:
+        raise UsageError(
+            f"-rme with {shown(landings[0].argument)}, which is no directory: all else in {shown(root)} would be extra",
+            "Mirror a directory, or leave out -rme.",
+        )
+    for landing in landings:
+        if landing.name is not None:
+            continue
+        target = below(root, landing.target)
+        for other, source_root in zip(landings, roots, strict=True):
+            source = os.path.realpath(source_root) if other.name is None else below(source_root, other.name)
+            if _lies_in(source, target):
+                raise UsageError(
+                    f"the source {shown(source)} lies inside {shown(target)}, which is made a mirror of "
+                    f"{shown(landing.argument)}: it could be removed",
+                    "Leave out -rme, or copy to another place.",
+                )
+
+
+def _lies_in(path: bytes, directory: bytes) -> bool:
+    """Tell whether path is directory or below it. Symlinks are resolved, but for the last component of path."""
+    parent, name = os.path.split(path.rstrip(b"/") or b"/")
+    own, other = below(os.path.realpath(parent or b"."), name), os.path.realpath(directory)
+    return own == other or own.startswith(other.rstrip(b"/") + b"/")
+
+
+def backup_path(root: bytes, options: CopyOptions) -> bytes:
+    """Return the absolute path of the backup directory, symlinks resolved; b"" without one. Raises UsageError."""
+    if not options.backup_dir:
+        return b""
+    path = os.path.realpath(os.path.join(root, options.backup_dir))
+    if _lies_in(root, path):
+        raise UsageError(
+            f"the destination {shown(root)} lies inside the backup directory {shown(path)}",
+            "Keep backups in a directory below the destination, or beside it.",
+        )
+    return path
+
+
+def refuse_backup(path: bytes, landings: Sequence[Landing], roots: Sequence[bytes], root: bytes) -> bytes:
+    """Return the backup directory relative to the destination root, b"" where it is not below it.
+
+    roots: of the sources. Raises UsageError, FatalError.
+    """
+    real = os.path.realpath(root)
+    relative = path[len(real.rstrip(b"/")) + 1 :] if _lies_in(path, real) else b""
+    for landing, source_root in zip(landings, roots, strict=True):
+        contents = landing.name is None
+        source = os.path.realpath(source_root) if contents else below(source_root, landing.name or b"")
+        own = inside(landing.dest_dir, relative) if contents and relative else None
+        if (own is not None and os.path.lexists(below(source, own))) or (relative and relative == landing.target):
+            raise UsageError(
+                f"{shown(landing.argument)} has what would land in the backup directory {shown(path)}",
+                "Keep backups under another name.",
+            )
+        if _lies_in(path, source) or _lies_in(source, path):
+            raise UsageError(f"the source {shown(source)} and the backup directory {shown(path)} lie in each other")
+    existing = path
+    while not os.path.isdir(existing):
+        if os.path.lexists(existing):
+            raise UsageError(f"{shown(existing)} is no directory, so no backups can be kept there")
+        existing = os.path.dirname(existing)
+    if os.path.isdir(root) and os.stat(existing).st_dev != os.stat(root).st_dev:
+        raise FatalError(
+            f"the backup directory {shown(path)} is on another file system than the destination",
+            "Backups are made without copying anything, so they have to be on the same one.",
+        )
+    return relative
+
+
+def make_backup(path: bytes, relative: bytes, root: bytes) -> Root:
+    """Make the backup directory. Raises FatalError."""
+    try:
+        if relative:
+            tree = Tree(os.path.realpath(root))
+            try:
+                with tree.made(relative, 0o777):
+                    pass
+            finally:
+                tree.close()
+        else:
+            os.makedirs(path, exist_ok=True)
+        return root_of(path)
+    except OSError as error:
+        raise FatalError(f"cannot make the backup directory {shown(path)}: {reason_of(error)}") from None
+
+
+def with_removal(job: CopyJob, backup: bytes, relative: bytes) -> CopyJob:
+    """Return the job with what removing, moving and backups need. backup: absolute path, b"": none; relative: the same
+    below the destination root.
+
+    Raises FatalError.
+    """
+    if job.options.dry_run or not (backup or job.options.move):
+        return replace(job, backup_path=relative)
+    made = make_backup(backup, relative, job.destination) if backup else None
+    return replace(job, backup=made, backup_path=relative, began_ns=_began_ns(job))
+
+
+def _began_ns(job: CopyJob) -> tuple[int, ...]:
+    """Return what the clocks of the file systems say, of each source and last of the destination."""
+    roots = [root.path for root in job.sources] if job.options.move else [b""] * len(job.sources)
+    known: dict[bytes, int] = {b"": 0}
+    for root in (*roots, job.destination):
+        if root not in known:
+            known[root] = _began(root, job.token)
+    return tuple(known[root] for root in (*roots, job.destination))
+
+
+def _began(root: bytes, token: str) -> int:
+    with suppress(OSError):
+        fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            return ticked(fd, token)
+        finally:
+            os.close(fd)
+    return 0  # whoever lists it says what is wrong; until then everything there was changed since
