@@ -25,7 +25,7 @@ def command(options: CopyOptions, stage: int, names: list[bytes], follow: bool =
     """
     return [
         b"cp",
-        b"-afH" if follow else b"-af",
+        *_what(options, follow),
         b"--sparse=" + options.sparse.encode(),
         b"--reflink=" + options.reflink.encode(),
         b"-t",
@@ -33,6 +33,12 @@ def command(options: CopyOptions, stage: int, names: list[bytes], follow: bool =
         b"--",
         *names,
     ]
+
+
+def _what(options: CopyOptions, follow: bool) -> list[bytes]:
+    if options.content_only:
+        return [b"-RfH" if follow else b"-RfP", b"--preserve=links"]
+    return [b"-afH" if follow else b"-af"]
 
 
 def attributes_command(source: int, stage: int, name: bytes) -> list[bytes]:

@@ -32,15 +32,16 @@ _HELD = 256
 
 
 @contextmanager
-def staged(directory: int, token: str, remark: Callable[[bytes, str], None]) -> Iterator[int]:
+def staged(directory: int, token: str, remark: Callable[[bytes, str], None], inherit: bool = False) -> Iterator[int]:
     """Yield a descriptor of a new stage in directory; remove it with what is left in it.
 
+    inherit: what is made in it gets the group that it would get in directory; the default ACL it always gets.
     remark: told when it cannot be removed, which harms nothing: the next run does it.
     Raises OSError, PermissionError with an explanation when the stage is not ours alone.
     """
     name, stage = _new(directory, token)
     try:
-        _make_private(stage)
+        _make_private(stage, inherit)
         with suppress(OSError):  # a file system without locks: the next run goes by age
             fcntl.flock(stage, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield stage
@@ -78,7 +79,7 @@ def _drop(directory: int, name: bytes, stage: int) -> None:
         os.rmdir(name, dir_fd=directory)
 
 
-def _make_private(stage: int) -> None:
+def _make_private(stage: int, inherit: bool) -> None:
     """Make sure that stage is the directory that was just made, not one that somebody put in its place."""
     status = os.fstat(stage)
     if status.st_uid != os.geteuid():
@@ -88,10 +89,11 @@ def _make_private(stage: int) -> None:
             "or the file system changes owners (NFS with root_squash: run as the owner of the files)",
         )
     inherited = status.st_mode & stat.S_ISGID
-    if status.st_mode & 0o077 or (inherited and not os.geteuid()):
+    keep = inherit or os.geteuid() != 0
+    if status.st_mode & 0o077 or (inherited and not keep):
         # A setgid bit would be passed on to directories that do not have it. Whoever is not root needs it, for files
         # of groups that they cannot give files to.
-        os.fchmod(stage, 0o700 if not os.geteuid() else 0o700 | inherited)
+        os.fchmod(stage, 0o700 | inherited if keep else 0o700)
         if status.st_mode & 0o077 and os.listdir(stage):
             raise PermissionError(errno.EPERM, "another user put a directory of theirs in place of ours")
 
@@ -126,9 +128,10 @@ class SharedStages:
     A process keeps a shared lock on those that it used last, so that no other run takes them for dead.
     """
 
-    def __init__(self, token: str) -> None:
-        """token: unique to this process, as for `staged`."""
+    def __init__(self, token: str, inherit: bool = False) -> None:
+        """token: unique to this process, as for `staged`, and so is inherit."""
         self._token = token
+        self._inherit = inherit
         self._guard = threading.Lock()
         self._held: OrderedDict[bytes, int] = OrderedDict()
         self._made: dict[bytes, bytes] = {}
@@ -140,7 +143,7 @@ class SharedStages:
         """
         name, stage = _new(directory, self._token)
         try:
-            _make_private(stage)
+            _make_private(stage, self._inherit)
             self._hold(name, stage)
         except BaseException:
             with suppress(OSError):

@@ -99,7 +99,7 @@ class Account:
                     _remove(stage, name)
                     self._fail(path, VANISHED, one_file(0) if got is None else tally_of(got), vanished=True)
                 return False
-            if got is not None and self._complete(wanted, got):
+            if got is not None and self._complete(wanted, got, words):
                 if not words and self._code < 0 and self._undressed(wanted, got):
                     words = self._common_words()
                 if words:  # it is there, but not all of its metadata
@@ -110,10 +110,12 @@ class Account:
         self._fail(path, words or self._common_words(), self._below(path, wanted))
         return False
 
-    def _complete(self, wanted: os.stat_result, got: os.stat_result) -> bool:
+    def _complete(self, wanted: os.stat_result, got: os.stat_result, words: str | None) -> bool:
         """Tell whether cp finished an entry. It sets a file's mtime when the content is complete."""
         if stat.S_IFMT(wanted.st_mode) != stat.S_IFMT(got.st_mode):
             return False
+        if words and self._place.options.content_only:
+            return False  # there is nothing but the content that they could be about
         if not stat.S_ISREG(wanted.st_mode):
             return True
         window = self._place.job.window_ns
@@ -121,6 +123,8 @@ class Account:
 
     def _undressed(self, wanted: os.stat_result, got: os.stat_result) -> bool:
         """Tell whether a cp that was killed did not come to all of an entry's metadata: it writes that last."""
+        if self._place.options.content_only:
+            return False
         return bool(metadata_changes(wanted, got, self._place.job.window_ns, self._place.rights))
 
     def _below(self, path: bytes, status: os.stat_result) -> Tally:

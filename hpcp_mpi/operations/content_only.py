@@ -1,0 +1,53 @@
+"""Copying content alone: whoever owns the destination's metadata keeps it.
+
+A new entry gets what its directory gives: owner, group and ACL as inherited, its permissions through the umask, as with
+plain `cp`. A file that is replaced hands its own metadata on, as if it had been written to in place. Times are not set.
+"""
+
+import os
+import stat
+from contextlib import suppress
+
+from hpcp_mpi.host.listing import lstat
+from hpcp_mpi.host.metadata import ACL, write, xattrs_of
+
+_FOR_ALL = ACL + b"default"
+
+
+def keep_metadata(stage: int, name: bytes, dest: int, target: bytes) -> None:
+    """Give a file in the stage the metadata of the file that it is to replace, if there is one. Raises OSError."""
+    new, old = lstat(name, stage), lstat(target, dest)
+    if new is None or old is None or not (stat.S_ISREG(new.st_mode) and stat.S_ISREG(old.st_mode)):
+        return
+    owner = old.st_uid, old.st_gid
+    xattrs = xattrs_of(dest, target), xattrs_of(stage, name)
+    times = new.st_atime_ns, new.st_mtime_ns
+    mode = stat.S_IMODE(old.st_mode)
+    try:
+        write(stage, name, new, owner, mode, xattrs, times)
+    except PermissionError:
+        # It was somebody else's, and cannot be given to them: what lets others be someone goes, too.
+        group = owner[1] if owner[1] in (os.getegid(), *os.getgroups()) else new.st_gid
+        now = lstat(name, stage)
+        if now is not None:
+            write(stage, name, now, (new.st_uid, group), mode & 0o1777, (xattrs[0], xattrs_of(stage, name)), times)
+
+
+def default_acl(directory: int) -> bytes:
+    """Return the ACL that a directory gives to what is made in it; b"" for none."""
+    with suppress(OSError):
+        return xattrs_of(directory, b".").get(_FOR_ALL, b"")
+    return b""
+
+
+def new_mode(source: os.stat_result) -> int:
+    """Return the mode to make a copy with that other ranks will write into."""
+    return source.st_mode & 0o777 | 0o600
+
+
+def drop_writing(stage: int, name: bytes, source: os.stat_result) -> None:
+    """Take from a copy that is complete what `new_mode` gave its owner. Raises OSError."""
+    surplus = 0o600 & ~source.st_mode
+    there = lstat(name, stage)
+    if surplus and there is not None and stat.S_ISREG(there.st_mode):
+        os.chmod(name, stat.S_IMODE(there.st_mode) & ~surplus, dir_fd=stage)
