@@ -12,9 +12,10 @@ from typing import Any, cast
 from hpcp_mpi.cluster.run import Feed, StoppedEarly, Stream
 from hpcp_mpi.cluster.wire import Wire
 from hpcp_mpi.host.spill import Spill
+from hpcp_mpi.operations import changes_file
 from hpcp_mpi.operations.copy import first_of_each
 from hpcp_mpi.operations.crew import Crew, Face
-from hpcp_mpi.operations.differences import Differences
+from hpcp_mpi.operations.differences import GROUPS, Differences
 from hpcp_mpi.operations.frontier import Frontier
 from hpcp_mpi.operations.itemizing import GONE, Item
 from hpcp_mpi.operations.preparing import Prepared, prepare
@@ -42,9 +43,12 @@ def lead_compare(wire: Wire, asked: Asked, face: Face) -> Report:
     prepared = prepare(asked.sources, asked.destinations[0], compare_options(asked.options))
     _refuse_missing(prepared)
     found = face.items if isinstance(face.items, Differences) else Differences()
+    path = changes_file.place_of(asked)
     run = _Run(wire, prepared, face, found)
     try:
         run.run()
+        if path is not None:
+            run.write(path, asked.tar_list, asked.nul)
         return run.end()
     except StoppedEarly as early:
         return run.end(early.code)
@@ -127,6 +131,22 @@ class _Run:
             entries = zip(names.split(b"\0"), types, strict=True) if types else ()
             self._differences.add(_gone(directory, name, kind == ord("/")) for name, kind in entries)
 
+    def write(self, path: bytes, tar_list: bool, nul: bool) -> None:
+        """Write down what was found. Raises StoppedEarly, FatalError."""
+        place, outcome = self._crew.place, self._scan.outcome
+        origins = changes_file.Origins(place, self._prepared.landings)
+        changes_file.remark_in_trees(path, place, outcome.remark)
+        if not tar_list:
+            states = changes_file.States(self._differences, origins)
+            self._crew.drive("describing", states)
+            changes_file.write_table(path, states.rows)
+            return
+        linked = self._scan.waiting.linked
+        for directory in changes_file.write_tar_list(path, self._differences, linked, origins, nul):
+            outcome.remark(
+                place.dest_path(directory), "a directory where the source has none: remove it before tar extracts"
+            )
+
     def end(self, stopped: int = 0) -> Report:
         """Return the report. stopped: the exit code of an early end."""
         report, scan = self.report, self._scan
@@ -143,6 +163,8 @@ class _Run:
         report.scan_seconds = scan.seconds
         report.stopped = stopped
         report.differences = self._differences.count()
+        if sum(report.differences.values()) <= _MOST_PATHS:
+            report.paths = {name: [path for _, path, _ in self._differences.of(op)] for op, name in GROUPS.items()}
         return report
 
 

@@ -98,6 +98,7 @@ class Report:
     seconds: float = 0.0
     stopped: int = EXIT_OK  # the exit code of an early stop
     differences: dict[str, int] | None = None  # of a compare: how many entries are added, modified, deleted
+    paths: dict[str, list[bytes]] | None = None  # theirs, below the destination; None if they are very many
 
     @property
     def failures(self) -> list[Failure]:
@@ -151,6 +152,7 @@ class Report:
             "removed": outcome.removed._asdict(),
             "verified": outcome.verified._asdict(),
             "differences": self.differences,
+            "paths": self.paths and {name: [shown(path) for path in paths] for name, paths in self.paths.items()},
             "hard_links": outcome.linked,
             "failed": len(outcome.failures),
             "failed_bytes": sum(failure.attempted for failure in outcome.failures),
