@@ -11,6 +11,7 @@ from hpcp_mpi.cluster.launcher import first_task
 from hpcp_mpi.cluster.signals import StopRequest, watched
 from hpcp_mpi.cluster.wire import Wire
 from hpcp_mpi.operations.session import connect, lead, serve
+from hpcp_mpi.vocab.asked import Verb
 from hpcp_mpi.vocab.errors import EXIT_OK, EXIT_USAGE, FatalError
 
 # A launcher that sees a task fail kills the others, also the one that is about to say why: the first task goes first.
@@ -81,6 +82,7 @@ def _lead(arguments: Sequence[str], wire: Wire, stop: StopRequest) -> int:
     from hpcp_mpi.cli import report as reporting
     from hpcp_mpi.cli.progress import watcher_for
     from hpcp_mpi.cli.prompt import Asker
+    from hpcp_mpi.cli.table import table
 
     asked = request.asked
     print(_now(), reporting.first_line(asked, wire.size), file=sys.stderr, flush=True)
@@ -93,7 +95,8 @@ def _lead(arguments: Sequence[str], wire: Wire, stop: StopRequest) -> int:
     sys.stdout.writelines(line + "\n" for line in reporting.lines_of(items))
     for line in reporting.problem_lines(report):
         print(line, file=sys.stderr)
-    print(reporting.table(report), flush=True)
+    # Whoever reads a list from standard output gets nothing but the list.
+    print(table(report), file=sys.stderr if asked.verb is Verb.LIST and asked.file_list == b"-" else None, flush=True)
     if request.json:
         reporting.write_json(report, request.json)
     print(_now(), reporting.last_line(report), file=sys.stderr, flush=True)

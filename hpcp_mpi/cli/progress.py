@@ -2,6 +2,7 @@
 
 import sys
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
 from hpcp_mpi.cli.sizes import duration, size
@@ -12,23 +13,67 @@ if TYPE_CHECKING:
 
 _REDRAW = 0.2  # seconds
 _PATIENCE = 0.5  # seconds that pass before a bar is worth its import
+_OF_ENTRIES = ("removing", "listing", "comparing")  # phases in which no content is moved
+_ANEW = ("removing", "verifying", "listing")  # phases that begin to count at 0; others go on with the copy
 
 
-def done_entries(status: Status) -> int:
-    """Return how many of the scanned entries are dealt with."""
-    outcome = status.outcome
-    return outcome.copied.entries + outcome.updated.entries + outcome.skipped.entries + len(outcome.failures)
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """How much of a phase is done, of how much."""
+
+    done: int = 0  # entries
+    bytes: int = 0
+    files: int = 0  # what `files/s` is about
+    total: int = 0  # entries; as far as is known
+    total_bytes: int = 0
+    seconds: float = 0.0  # since the run began
 
 
-def remaining(status: Status) -> float | None:
-    """Return the seconds that the rest will take at this rate; None while the scan is not done."""
-    done = done_entries(status)
-    if not status.scan_done or not done:
+NONE = Amount()
+
+
+def amount(status: Status) -> Amount:
+    """Return how much is done of what status' phase is about."""
+    outcome, found = status.outcome, status.scanned
+    if status.phase == "removing":
+        removed = outcome.removed
+        return Amount(removed.entries, 0, removed.files, found.entries, 0, status.seconds)
+    if status.phase == "verifying":
+        read, copied = outcome.verified, outcome.copied
+        return Amount(read.entries, read.bytes, read.files, copied.entries, copied.bytes, status.seconds)
+    copied = outcome.copied
+    done = copied.entries + outcome.updated.entries + outcome.skipped.entries + len(outcome.failures)
+    known = outcome.skipped.bytes + outcome.updated.bytes
+    return Amount(done, copied.bytes + known, copied.files, found.entries, found.bytes, status.seconds)
+
+
+def remaining(status: Status, since: Amount = NONE) -> float | None:
+    """Return the seconds that the rest of the phase will take at its rate; None while nobody knows how much that is.
+
+    since: as it was when the phase began
+    """
+    now = amount(status)
+    done = now.done - since.done
+    if not status.scan_done or done <= 0:
         return None
-    files = max(0, status.scanned.entries - done) / done
-    bytes_done = status.outcome.copied.bytes + status.outcome.skipped.bytes + status.outcome.updated.bytes
-    left = max(0, status.scanned.bytes - bytes_done)
-    return status.seconds * max(files, left / bytes_done if bytes_done else files)
+    entries = max(0, now.total - now.done) / done
+    read = now.bytes - since.bytes
+    left = max(0, now.total_bytes - now.bytes)
+    return (now.seconds - since.seconds) * max(entries, left / read if read > 0 else entries)
+
+
+class Since:
+    """Remembers how much was done when a phase began that counts anew: its rates are its own."""
+
+    def __init__(self) -> None:
+        self._phase = ""
+        self._amount = NONE
+
+    def of(self, status: Status) -> Amount:
+        if status.phase != self._phase:
+            self._phase = status.phase
+            self._amount = amount(status) if status.phase in _ANEW else NONE
+        return self._amount
 
 
 class Lines:
@@ -37,6 +82,7 @@ class Lines:
     def __init__(self, interval: float, stream: TextIO = sys.stderr) -> None:
         self._interval = interval
         self._stream = stream
+        self._since = Since()
         self._next = time.monotonic() + interval
 
     def due(self) -> bool:
@@ -44,39 +90,33 @@ class Lines:
 
     def show(self, status: Status) -> None:
         self._next = time.monotonic() + self._interval
-        print(time.strftime("%Y-%m-%d %H:%M:%S"), line(status), file=self._stream, flush=True)
+        print(time.strftime("%Y-%m-%d %H:%M:%S"), line(status, self._since.of(status)), file=self._stream, flush=True)
 
     def close(self) -> None:
         """Nothing to clear."""
 
 
-def line(status: Status) -> str:
-    """Return status as one line."""
-    outcome, seconds = status.outcome, max(status.seconds, 0.001)
-    copied = outcome.copied
-    more = "" if status.scan_done else "+"
-    left = remaining(status)
-    parts = [
-        f"{status.phase}: {done_entries(status):,} of {status.scanned.entries:,}{more} entries",
-        f"{size(copied.bytes)} copied ({size(copied.bytes / seconds)}/s, {copied.files / seconds:,.0f} files/s)",
-        f"{outcome.skipped.entries:,} identical",
-        f"{status.active} of {status.ranks} ranks busy",
-    ]
+def line(status: Status, since: Amount = NONE) -> str:
+    """Return status as one line. since: as it was when the phase began."""
+    outcome, now = status.outcome, amount(status)
+    left = remaining(status, since)
+    parts = [f"{status.phase}: {_of(now, status)} entries", _speed(status, now, since)]
+    if outcome.skipped and status.phase not in ("removing", "verifying", "listing"):
+        parts.append(f"{outcome.skipped.entries:,} identical")
+    parts.append(f"{status.active} of {status.ranks} ranks busy")
     if outcome.failures:
         parts.append(f"{len(outcome.failures):,} failed")
     parts.append(f"{duration(left)} left" if left is not None else "scanning")
     return ", ".join(parts)
 
 
-def words(status: Status) -> str:
-    """Return status in so few words that a bar fits beside them."""
-    copied, seconds = status.outcome.copied, max(status.seconds, 0.001)
-    left = remaining(status)
+def words(status: Status, since: Amount = NONE) -> str:
+    """Return status in so few words that a bar fits beside them. since: as it was when the phase began."""
+    now, left = amount(status), remaining(status, since)
     parts = [
-        f"{done_entries(status):,}/{status.scanned.entries:,}{'' if status.scan_done else '+'}",
-        size(copied.bytes),
-        f"{size(copied.bytes / seconds)}/s",
-        f"{copied.files / seconds:,.0f} files/s",
+        status.phase,
+        f"{now.done:,}/{now.total:,}{'' if status.scan_done else '+'}",
+        *_rates(status, now, since),
         f"{status.active}/{status.ranks} ranks",
         f"{duration(left)} left" if left is not None else "scanning",
     ]
@@ -85,11 +125,34 @@ def words(status: Status) -> str:
     return "  ".join(parts)
 
 
+def _of(now: Amount, status: Status) -> str:
+    return f"{now.done:,} of {now.total:,}{'' if status.scan_done else '+'}"
+
+
+def _speed(status: Status, now: Amount, since: Amount) -> str:
+    rates = ", ".join(_rates(status, now, since))
+    if status.phase in _OF_ENTRIES:
+        return rates
+    if status.phase == "verifying":
+        return f"{size(now.bytes)} read again ({rates})"
+    return f"{size(status.outcome.copied.bytes)} copied ({rates})"
+
+
+def _rates(status: Status, now: Amount, since: Amount) -> tuple[str, ...]:
+    """Return bytes/s and files/s; entries/s where no content is moved."""
+    seconds = max(now.seconds - since.seconds, 0.001)
+    if status.phase in _OF_ENTRIES:
+        return (f"{(now.done - since.done) / seconds:,.0f} entries/s",)
+    moved = now.bytes - since.bytes if status.phase == "verifying" else status.outcome.copied.bytes
+    return (f"{size(moved / seconds)}/s", f"{(now.files - since.files) / seconds:,.0f} files/s")
+
+
 class Bar:
     """For terminals: a bar that is redrawn in place."""
 
     def __init__(self) -> None:
         self._next = time.monotonic() + _PATIENCE
+        self._since = Since()
         self._progress: Progress | None = None
         self._task: TaskID | None = None
 
@@ -101,8 +164,10 @@ class Bar:
         if self._progress is None:
             self._open()
         assert self._progress is not None and self._task is not None
-        total = status.scanned.entries if status.scan_done else None
-        self._progress.update(self._task, total=total, completed=done_entries(status), words=words(status))
+        now = amount(status)
+        total = now.total if status.scan_done else None
+        text = words(status, self._since.of(status))
+        self._progress.update(self._task, total=total, completed=now.done, words=text)
         self._progress.refresh()
 
     def _open(self) -> None:

@@ -1,4 +1,4 @@
-"""What came out, for a reader: the changes, the failures by kind, and a short table."""
+"""What came out, for a reader: the changes, the failures by kind, and how it ended. The table is in `table`."""
 
 import json
 import os
@@ -6,14 +6,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from hpcp_mpi import __version__
-from hpcp_mpi.cli.sizes import duration, size
+from hpcp_mpi.cli.table import differing
 from hpcp_mpi.operations.differences import GROUPS, Differences
 from hpcp_mpi.operations.sorted_items import SortedItems
 from hpcp_mpi.vocab.asked import Asked, Verb
-from hpcp_mpi.vocab.errors import EXIT_CODES, FatalError
+from hpcp_mpi.vocab.errors import EXIT_CODES, EXIT_DIFFERENT, EXIT_OK, FatalError
 from hpcp_mpi.vocab.names import shown
 from hpcp_mpi.vocab.report import Report
-from hpcp_mpi.vocab.tally import Tally
 
 _IN_FULL = 5  # of a kind
 _TITLES = {
@@ -63,59 +62,6 @@ def _grouped(word: str, problems: Iterable[tuple[bytes, str]]) -> Iterable[str]:
             yield f"{word}: … and {len(members) - _IN_FULL:,} more: {kind} (--json lists all)"
 
 
-def table(report: Report) -> str:
-    """Return the end table."""
-    outcome, seconds = report.outcome, max(report.seconds, 1e-6)
-    copied = outcome.copied
-    rows = [
-        ("", "files", "directories", "links", "other", "bytes"),
-        ("found", *_row(report.scanned)),
-        ("would copy" if report.dry_run else "copied", *_row(copied)),
-        ("metadata only", *_row(outcome.updated)),
-        ("identical", *_row(outcome.skipped)),
-    ]
-    widths = [max(len(row[column]) for row in rows) for column in range(6)]
-    lines = [
-        "  ".join(_cell(text, width, at) for at, (text, width) in enumerate(zip(row, widths, strict=True))).rstrip()
-        for row in rows
-    ]
-    failed = f"failed: {len(outcome.failures):,}"
-    lines.append(f"hard links made: {outcome.linked:,}   {failed}   notes: {len(outcome.notes):,}")
-    lines.append(
-        f"time: {duration(report.seconds)} (scan {duration(report.scan_seconds)})   "
-        f"rate: {size(copied.bytes / seconds)}/s, {copied.files / seconds:,.0f} files/s"
-    )
-    lines.append(f"chunks: {report.chunks:,}   steals: {report.steals:,}   messages: {report.messages:,}")
-    lines += _ranks(report)
-    return "\n".join(lines)
-
-
-def _cell(text: str, width: int, column: int) -> str:
-    return text.ljust(width) if column == 0 else text.rjust(width)
-
-
-def _row(tally: Tally) -> tuple[str, ...]:
-    return (
-        f"{tally.files:,}",
-        f"{tally.directories:,}",
-        f"{tally.links:,}",
-        f"{tally.specials:,}",
-        size(tally.bytes),
-    )
-
-
-def _ranks(report: Report) -> Iterable[str]:
-    shares = report.ranks if len(report.ranks) <= 16 else sorted(report.ranks, key=lambda each: -each.seconds)[:16]
-    for share in shares:
-        busy = 100 * share.seconds / max(report.seconds * share.slots, 1e-6)
-        yield (
-            f"rank {share.rank} on {share.node}: {share.copied.files:,} files, {size(share.copied.bytes)}, "
-            f"{share.chunks:,} chunks ({share.stolen:,} stolen), {share.slots} slots, busy {min(busy, 100):.0f} %"
-        )
-    if len(report.ranks) > len(shares):
-        yield f"… and {len(report.ranks) - len(shares)} more ranks, less busy than these (--json lists all)"
-
-
 def first_line(asked: Asked, ranks: int) -> str:
     """Return what is about to be done, for whoever reads the log."""
     more = f" and {len(asked.sources) - _IN_FULL} more" if len(asked.sources) > _IN_FULL else ""
@@ -131,8 +77,20 @@ def first_line(asked: Asked, ranks: int) -> str:
 def last_line(report: Report) -> str:
     """Return how it ended, in one line."""
     code = report.exit_code
-    what = f"{len(report.failures):,} entries failed" if report.failures and not report.stopped else EXIT_CODES[code]
-    return f"hpcp-mpi: {what}" + (f" (exit code {code})" if code else "")
+    return f"hpcp-mpi: {_ending(report)}" + (f" (exit code {code})" if code else "")
+
+
+def _ending(report: Report) -> str:
+    failed, code = len(report.failures), report.exit_code
+    if failed and not report.stopped:
+        return f"{failed:,} entries failed" if failed > 1 else "1 entry failed"
+    if code == EXIT_DIFFERENT and report.differences:
+        return f"they differ: {differing(report.differences)}"
+    if report.verb == Verb.COMPARE.value and code == EXIT_OK:
+        return "no differences"
+    if report.dry_run and code == EXIT_OK:
+        return "dry run: nothing was changed"
+    return EXIT_CODES[code]
 
 
 def write_json(report: Report, path: Path) -> None:

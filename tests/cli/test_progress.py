@@ -8,7 +8,7 @@ import re
 import pytest
 
 from hpcp_mpi.cli import progress
-from hpcp_mpi.cli.progress import Lines, done_entries, line, remaining, words
+from hpcp_mpi.cli.progress import Lines, Since, amount, line, remaining, words
 from hpcp_mpi.operations.crew import Status
 from hpcp_mpi.vocab.errors import Failure
 from hpcp_mpi.vocab.report import Outcome
@@ -36,7 +36,7 @@ def test_while_the_scan_goes_on_nobody_knows_how_much_is_left() -> None:
 
 def test_failures_are_counted_and_are_dealt_with() -> None:
     failed = Outcome(failures=[Failure(b"x", "EIO")] * 5)
-    assert done_entries(status(outcome=failed)) == 5
+    assert amount(status(outcome=failed)).done == 5
     assert "5 failed" in line(status(outcome=failed))
 
 
@@ -75,3 +75,37 @@ def test_the_words_beside_a_bar_fit_on_a_line_of_a_hundred_characters() -> None:
     status = Status("copying", huge, True, done, 1023, 1023, 360_000.0)
     assert "101,000,000/1,011,000,000" in words(status)
     assert len(words(status)) <= 100
+
+
+def phase(name: str, seconds: float, **outcome: Tally) -> Status:
+    return Status(name, Tally(files=1000, bytes=10 << 20), True, Outcome(**outcome), 1, 3, seconds)
+
+
+@pytest.mark.parametrize(
+    "status, says",
+    [
+        (
+            phase("removing", 10.0, removed=Tally(files=400)),
+            "removing: 400 of 1,000 entries, 40 entries/s, 1 of 3 ranks",
+        ),
+        (phase("comparing", 10.0, skipped=Tally(files=500)), "comparing: 500 of 1,000 entries, 50 entries/s, 500 iden"),
+        (
+            phase("verifying", 10.0, copied=Tally(files=100, bytes=9 << 20), verified=Tally(files=50, bytes=4 << 20)),
+            "verifying: 50 of 100 entries, 4.00 MiB read again (409.60 KiB/s, 5 files/s), 1 of 3",
+        ),
+    ],
+)
+def test_each_phase_tells_what_it_is_about(status: Status, says: str) -> None:
+    assert line(status).startswith(says)
+    assert status.phase in words(status)
+
+
+def test_the_rates_of_a_phase_do_not_count_the_time_before_it() -> None:
+    since = Since()
+    copied, removed = Tally(files=1000), Tally(files=100)
+    assert since.of(phase("copying", 500.0, copied=copied)) == since.of(phase("settling", 990.0, copied=copied))
+    began = since.of(phase("removing", 1000.0, copied=copied, removed=removed))
+    later = phase("removing", 1010.0, copied=copied, removed=Tally(files=600))
+    assert since.of(later) == began
+    assert "50 entries/s" in line(later, began)
+    assert remaining(later, began) == pytest.approx(8.0), "400 more at 50 a second"

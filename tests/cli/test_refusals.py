@@ -121,8 +121,9 @@ def test_one_letter_flags_may_be_put_together_and_numbers_to_their_letter() -> N
 WORDS = """
 a | b | -d x | -d y | -rds | -ncd | -tfs ext4 | -enes | -b | -nb | -e p | -sfl l | -sfl - | -do | -nds | -co
 -lt | -nlt | -n | -rm | -rme | -rf | -rwloff | --max-delete 3 | --backup-dir o | --delete-excluded
--fl m | -fl - | -nhfl | -0 | -cfl | -dfl | -dfl t | -tdfl | -hs 0 | -fh | -j 2 | -s | -pfl | --verify | -L 1M | -F 10 | -ctl 5 | -f 3
--v | --json r | -V | --print-man | -di | -x nowhere | -- | -1 | -j x
+-fl m | -fl -
+-nhfl | -0 | -cfl | -dfl | -dfl t | -tdfl | -hs 0 | -fh | -j 2 | -s | -pfl | --verify | -L 1M | -F 10 | -ctl 5
+-f 3 | -v | --json r | -V | --print-man | -di | -x nowhere | -- | -1 | -j x
 """
 CHOICES = [choice.split() for line in WORDS.strip().splitlines() for choice in line.split("|")]
 

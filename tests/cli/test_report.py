@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hpcp_mpi.cli.report import item_lines, last_line, problem_lines, table, write_json
+from hpcp_mpi.cli.report import item_lines, last_line, problem_lines, write_json
+from hpcp_mpi.cli.table import table
 from hpcp_mpi.vocab.errors import Failure, FatalError
 from hpcp_mpi.vocab.report import Outcome, RankShare, Report
 from hpcp_mpi.vocab.tally import Tally
@@ -62,6 +63,57 @@ def test_the_table_shows_what_was_found_copied_and_who_did_it() -> None:
     assert lines[-1] == "rank 1 on node1: 1,000 files, 1.00 GiB, 9 chunks (2 stolen), 4 slots, busy 50 %"
 
 
+def rows(report: Report) -> list[str]:
+    """The names of the rows that are shown."""
+    names = ("found", "copied", "would copy", "metadata only", "identical", "left alone")
+    every = (*names, "removed", "would remove", "verified", "differences")
+    return [name for line in table(report).splitlines() for name in every if line.startswith((f"{name}  ", f"{name}:"))]
+
+
+ONE = Tally(files=1)
+
+
+@pytest.mark.parametrize(
+    "report, shown",
+    [
+        (Report(), ["found", "copied", "identical"]),
+        (
+            Report(outcome=Outcome(updated=ONE, verified=ONE)),
+            ["found", "copied", "metadata only", "identical", "verified"],
+        ),
+        (Report(outcome=Outcome(removed=ONE)), ["found", "copied", "identical", "removed"]),
+        (Report(dry_run=True, outcome=Outcome(removed=ONE)), ["found", "would copy", "identical", "would remove"]),
+        (Report("remove"), ["found", "removed"]),
+        (Report("remove", dry_run=True), ["found", "would remove"]),
+        (Report("remove", outcome=Outcome(removed=ONE, skipped=ONE)), ["found", "left alone", "removed"]),
+        (Report("list"), ["found"]),
+        (Report("compare", dry_run=True, differences={"added": 1}), ["found", "identical", "differences"]),
+    ],
+)
+def test_each_verb_has_the_rows_that_it_is_about_and_no_others(report: Report, shown: list[str]) -> None:
+    assert rows(report) == shown
+
+
+@pytest.mark.parametrize(
+    "report, rate",
+    [
+        (Report("remove", seconds=2.0, outcome=Outcome(removed=Tally(10, 4))), "7 entries/s"),
+        (Report("list", seconds=2.0, scanned=Tally(10, 4)), "7 entries/s"),
+        (Report("compare", seconds=2.0, scan_seconds=1.0, scanned=Tally(10, 4)), "7 entries/s"),
+    ],
+)
+def test_where_nothing_is_copied_the_rate_is_that_of_entries(report: Report, rate: str) -> None:
+    text = table(report)
+    assert f"rate: {rate}\n" in text and "B/s" not in text
+    assert ("(scan" in text) == bool(report.scan_seconds) and "hard links" not in text
+
+
+def test_the_ranks_of_other_verbs_are_not_said_to_have_copied_nothing() -> None:
+    share = RankShare(1, "node1", 4, chunks=9, stolen=2, seconds=20.0)
+    text = table(Report("remove", ranks=[share], seconds=10.0))
+    assert text.endswith("\nrank 1 on node1: 9 chunks (2 stolen), 4 slots, busy 50 %")
+
+
 def test_a_dry_run_says_would() -> None:
     assert table(Report(dry_run=True)).splitlines()[2].startswith("would copy ")
 
@@ -78,7 +130,21 @@ def test_of_many_ranks_the_busiest_sixteen_are_shown() -> None:
     [
         (Report(), "hpcp-mpi: everything asked for was done"),
         (Report(outcome=Outcome(failures=failing({"EIO": 1234}))), "hpcp-mpi: 1,234 entries failed (exit code 23)"),
-        (Report(outcome=Outcome(failures=[Failure(b"/g", "", True)])), "hpcp-mpi: 1 entries failed (exit code 24)"),
+        (Report(outcome=Outcome(failures=[Failure(b"/g", "", True)])), "hpcp-mpi: 1 entry failed (exit code 24)"),
+        (Report(dry_run=True), "hpcp-mpi: dry run: nothing was changed"),
+        (Report("compare", dry_run=True, differences={"added": 0, "modified": 0}), "hpcp-mpi: no differences"),
+        (
+            Report("compare", dry_run=True, differences={"added": 1200, "modified": 0, "deleted": 3}),
+            "hpcp-mpi: they differ: 1,200 added, 3 deleted (exit code 3)",
+        ),
+        (
+            Report("compare", differences={"added": 1}, outcome=Outcome(failures=failing({"EIO": 2}))),
+            "hpcp-mpi: 2 entries failed (exit code 23)",
+        ),
+        (
+            Report("remove", stopped=25),
+            "hpcp-mpi: more entries would be removed than --max-delete allows; none was (exit code 25)",
+        ),
         (Report(stopped=130), "hpcp-mpi: interrupted from the keyboard (exit code 130)"),
         (Report(stopped=75), "hpcp-mpi: stopped early by a signal; the same command goes on from there (exit code 75)"),
     ],

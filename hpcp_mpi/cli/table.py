@@ -1,0 +1,99 @@
+"""The end table: what was found, what became of it, how long it took, and who did it. Rows of zeros are left out."""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from hpcp_mpi.cli.sizes import duration, size
+from hpcp_mpi.vocab.asked import Verb
+from hpcp_mpi.vocab.report import RankShare, Report
+from hpcp_mpi.vocab.tally import Tally
+
+_MOST_RANKS = 16  # that are shown
+_COLUMNS = ("", "files", "directories", "links", "other", "bytes")
+
+
+def table(report: Report) -> str:
+    """Return the end table."""
+    rows = [_COLUMNS, *((name, *_cells(tally)) for name, tally in _rows(report))]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
+    lines = ["  ".join(map(_aligned, row, widths, range(len(_COLUMNS)))).rstrip() for row in rows]
+    if report.differences is not None:
+        lines.append(f"differences: {differing(report.differences) or 'none'}")
+    lines += [_counts(report), _times(report)]
+    lines.append(f"chunks: {report.chunks:,}   steals: {report.steals:,}   messages: {report.messages:,}")
+    lines += _ranks(report)
+    return "\n".join(lines)
+
+
+def differing(differences: Mapping[str, int]) -> str:
+    """Return how many entries differ in which way; empty if none does."""
+    return ", ".join(f"{count:,} {how}" for how, count in differences.items() if count)
+
+
+def _rows(report: Report) -> Iterator[tuple[str, Tally]]:
+    """Yield what the verb is about, and what else there was."""
+    outcome, verb = report.outcome, report.verb
+    would = "would " if report.dry_run else ""
+    yield "found", report.scanned
+    if verb == Verb.COPY.value:
+        yield "would copy" if would else "copied", outcome.copied
+    if verb == Verb.COPY.value and outcome.updated:
+        yield "metadata only", outcome.updated
+    if verb in (Verb.COPY.value, Verb.COMPARE.value):
+        yield "identical", outcome.skipped
+    elif outcome.skipped:
+        yield "left alone", outcome.skipped
+    if verb == Verb.REMOVE.value or outcome.removed:
+        yield "would remove" if would else "removed", outcome.removed
+    if outcome.verified:
+        yield "verified", outcome.verified
+
+
+def _aligned(text: str, width: int, column: int) -> str:
+    return text.ljust(width) if column == 0 else text.rjust(width)
+
+
+def _cells(tally: Tally) -> tuple[str, ...]:
+    return (
+        f"{tally.files:,}",
+        f"{tally.directories:,}",
+        f"{tally.links:,}",
+        f"{tally.specials:,}",
+        size(tally.bytes),
+    )
+
+
+def _counts(report: Report) -> str:
+    outcome = report.outcome
+    linked = f"hard links made: {outcome.linked:,}   " if outcome.linked else ""
+    return f"{linked}failed: {len(outcome.failures):,}   notes: {len(outcome.notes):,}"
+
+
+def _times(report: Report) -> str:
+    seconds, outcome = max(report.seconds, 1e-6), report.outcome
+    scan = f" (scan {duration(report.scan_seconds)})" if report.scan_seconds else ""
+    if report.verb == Verb.COPY.value:
+        rate = f"{size(outcome.copied.bytes / seconds)}/s, {outcome.copied.files / seconds:,.0f} files/s"
+    else:
+        done = outcome.removed if report.verb == Verb.REMOVE.value else report.scanned
+        rate = f"{done.entries / seconds:,.0f} entries/s"
+    return f"time: {duration(report.seconds)}{scan}   rate: {rate}"
+
+
+def _ranks(report: Report) -> Iterable[str]:
+    shares = report.ranks
+    if len(shares) > _MOST_RANKS:
+        shares = sorted(shares, key=lambda each: -each.seconds)[:_MOST_RANKS]
+    for share in shares:
+        busy = 100 * share.seconds / max(report.seconds * share.slots, 1e-6)
+        yield (
+            f"rank {share.rank} on {share.node}: {_done(report, share)}"
+            f"{share.chunks:,} chunks ({share.stolen:,} stolen), {share.slots} slots, busy {min(busy, 100):.0f} %"
+        )
+    if len(report.ranks) > len(shares):
+        yield f"… and {len(report.ranks) - len(shares)} more ranks, less busy than these (--json lists all)"
+
+
+def _done(report: Report, share: RankShare) -> str:
+    if report.verb != Verb.COPY.value:
+        return ""
+    return f"{share.copied.files:,} files, {size(share.copied.bytes)}, "
