@@ -33,6 +33,11 @@ class Frontier:
     def exhausted(self) -> bool:
         return not (self._waiting or self._asked or self._next)
 
+    @property
+    def full(self) -> bool:
+        """Tell whether there is more than others can be asked for now."""
+        return bool(self._waiting)
+
     def take(self) -> list[Batch]:
         slots = max(1, self._slots())
         most = max(slots, min(_ALL, _AT_ONCE * slots))

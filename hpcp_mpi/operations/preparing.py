@@ -19,6 +19,8 @@ from hpcp_mpi.vocab.job import CopyJob
 from hpcp_mpi.vocab.names import below, join, shown
 from hpcp_mpi.vocab.options import CopyOptions
 
+_ANY_TIME = 1 << 62  # ns: a window in which all mtimes are equal
+
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
@@ -41,17 +43,17 @@ def prepare(sources: Iterable[bytes], destination: bytes, options: CopyOptions) 
     options = tuned(options)
     if find("cp") is None:
         raise FatalError("there is no cp on this machine", "Install GNU coreutils.")
-    arguments = [name for pattern in sources for name in _expanded(pattern)]
+    arguments = [name for pattern in sources for name in expanded(pattern)]
     if not arguments:
         raise UsageError("no source was given")
     root, landings = land([(name, _type(name)) for name in arguments], destination, os.path.isdir(destination))
-    root = _absolute(root)
+    root = absolute(root)
     if os.path.lexists(root) and not os.path.isdir(root):
         raise FatalError(f"the destination {shown(root)} is not a directory")
     if not options.make_destination and not os.path.isdir(root):
         raise NoDestination(f"the destination {shown(root)} does not exist", "Make it, or leave out -ncd.")
     _refuse_other_file_systems(root, options.file_system)
-    source_roots = [_absolute(landing.source_root) for landing in landings]
+    source_roots = [absolute(landing.source_root) for landing in landings]
     for landing, source in zip(landings, source_roots, strict=True):
         _refuse_nesting(landing, source, below(root, landing.target), options)
     merged = _merged(landings, source_roots)
@@ -76,7 +78,7 @@ def prepare(sources: Iterable[bytes], destination: bytes, options: CopyOptions) 
     return Prepared(job, landings, made)
 
 
-def _expanded(pattern: bytes) -> list[bytes]:
+def expanded(pattern: bytes) -> list[bytes]:
     """Return what a source argument stands for: itself, or the matches of a pattern that is nobody's name."""
     if os.path.lexists(pattern) or not glob.has_magic(pattern):
         return [pattern]
@@ -98,7 +100,7 @@ def _type(argument: bytes) -> Type:
     return Type.DIRECTORY_LINK if stat.S_ISLNK(own.st_mode) and os.path.isdir(argument) else Type.OTHER
 
 
-def _absolute(path: bytes) -> bytes:
+def absolute(path: bytes) -> bytes:
     """Return an absolute path without `.` and doubled slashes; `..` is resolved as the kernel would."""
     if b".." in path.split(b"/"):
         return os.path.realpath(path)
@@ -230,6 +232,8 @@ def _make(root: bytes) -> bool:
 
 def _window_ns(root: bytes, options: CopyOptions, token: str) -> int:
     """Return how far mtimes may be apart: what was asked for, or what the destination cannot store (FAT: 2 s)."""
+    if options.content_only:
+        return _ANY_TIME
     asked = round(options.modify_window * 1e9)
     fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

@@ -1,0 +1,221 @@
+"""File lists on disk: read in blocks, put together from parts that come in any order, written in one step."""
+
+import heapq
+import os
+import stat
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import chain, pairwise
+from typing import IO, cast
+
+from hpcp_mpi.host.spill import Spill
+from hpcp_mpi.vocab.errors import FatalError, reason_of
+from hpcp_mpi.vocab.names import STAGE_PREFIX, shown
+from hpcp_mpi.vocab.options import MIB
+
+STANDARD = b"-"  # standard input or output
+_BLOCK = MIB  # bytes
+_LONGEST = MIB  # bytes of an entry; a path has 4 KiB
+_LITTLE = 64 * 1024  # bytes that are read at once where many parts are read together
+
+Key = Callable[[bytes], bytes]
+_Record = tuple[bytes, bytes, int, int]  # the keys of a part's first and last entry, offset, length
+
+
+class BrokenList(FatalError):
+    """A list that cannot be believed."""
+
+    def __init__(self, path: bytes, number: int, reason: str, remedy: str = "Nothing was done.") -> None:
+        """number: of the line, counted from 1; 0: the whole list."""
+        called = "standard input" if path == STANDARD else shown(path)
+        super().__init__(f"the list {called}{f', line {number}' if number else ''}: {reason}", remedy)
+
+
+def entries_in(path: bytes, end: bytes) -> Iterator[tuple[int, list[bytes]]]:
+    """Yield the entries of a list without what ends them, some thousand at a time, and the number of the first.
+
+    Entries of no characters are among them. Raises BrokenList, when the list is missing, too, and at the end if there
+    was none at all.
+    """
+    number, rest = 1, b""
+    for block in _blocks(path):
+        if end == b"\n" and b"\0" in block:
+            number += (rest + block).count(b"\n", 0, len(rest) + block.index(b"\0"))
+            raise BrokenList(path, number, "a NUL; this is no list of lines", "Lists with NULs are read with -0.")
+        *whole, rest = (rest + block).split(end)
+        if len(rest) > _LONGEST:
+            raise BrokenList(path, number + len(whole), "no name is so long; this is no list")
+        if whole:
+            yield number, whole
+            number += len(whole)
+    if rest:
+        ending = "NUL" if end == b"\0" else "newline"
+        raise BrokenList(path, number, f"it ends without a {ending}: it is not complete", f"Add the {ending} if it is.")
+
+
+def _blocks(path: bytes) -> Iterator[bytes]:
+    try:
+        if path == STANDARD:
+            while block := os.read(0, _BLOCK):
+                yield block
+            return
+        with open(path, "rb", buffering=0) as file:
+            while block := file.read(_BLOCK):
+                yield block
+    except OSError as error:
+        raise BrokenList(path, 0, f"cannot read it: {reason_of(error)}") from None
+
+
+class Parts:
+    """Parts of a list, kept in a nameless file until all are there. Iterate to have the list. Not thread-safe."""
+
+    def __init__(self, end: bytes, key: Key, directory: bytes | None = None) -> None:
+        """end: what ends an entry. key: of an entry without it. directory: for the file; None: for temporary files.
+
+        Raises OSError.
+        """
+        self._end = end
+        self._key = key
+        try:
+            self._file: IO[bytes] = tempfile.TemporaryFile(dir=directory, buffering=0)  # noqa: SIM115
+        except OSError:
+            self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
+        self._size = 0
+        self._records = Spill()
+
+    def add(self, text: bytes, parts: Iterable[_Record]) -> None:
+        """Take parts; their offsets are those in text. In a part, entries are in order. Raises OSError."""
+        begin = self._size
+        data = memoryview(text)
+        while data:
+            written = os.pwrite(self._file.fileno(), data, self._size)
+            self._size += written
+            data = data[written:]
+        self._records.add((first, last, begin + at, length) for first, last, at, length in parts)
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield the list in pieces of whole entries. Where parts lie between each other's entries, they are merged.
+
+        Equal entries of merged parts come once.
+        """
+        records = cast(Iterator[_Record], iter(self._records))
+        merging: list[tuple[bytes, bytes, int, Iterator[bytes]]] = []  # a heap: (key, entry, number, those after it)
+        for number, (record, following) in enumerate(pairwise(chain(records, [None]))):
+            assert record is not None
+            yield from self._merged(merging, record[0])
+            if not merging and (following is None or record[1] < following[0]):
+                yield from self._whole(record)
+            else:
+                self._push(merging, number, self._each(record))
+        yield from self._merged(merging, None)
+
+    def _merged(self, merging: list[tuple[bytes, bytes, int, Iterator[bytes]]], until: bytes | None) -> Iterator[bytes]:
+        """Yield the entries of parts that are merged, as far as their keys are less than until."""
+        piece: list[bytes] = []
+        last = None
+        while merging and (until is None or merging[0][0] < until):
+            _, entry, number, following = heapq.heappop(merging)
+            if entry != last:
+                piece.append(entry)
+                last = entry
+            self._push(merging, number, following)
+            if len(piece) >= 1000:
+                yield self._end.join([*piece, b""])
+                piece.clear()
+        if piece:
+            yield self._end.join([*piece, b""])
+
+    def _push(
+        self, merging: list[tuple[bytes, bytes, int, Iterator[bytes]]], number: int, entries: Iterator[bytes]
+    ) -> None:
+        entry = next(entries, None)
+        if entry is not None:
+            heapq.heappush(merging, (self._key(entry), entry, number, entries))
+
+    def _whole(self, record: _Record) -> Iterator[bytes]:
+        _, _, at, length = record
+        for offset in range(at, at + length, _BLOCK):
+            yield os.pread(self._file.fileno(), min(_BLOCK, at + length - offset), offset)
+
+    def _each(self, record: _Record) -> Iterator[bytes]:
+        """Yield the entries of a part."""
+        _, _, at, length = record
+        rest = b""
+        for offset in range(at, at + length, _LITTLE):
+            block = os.pread(self._file.fileno(), min(_LITTLE, at + length - offset), offset)
+            *whole, rest = (rest + block).split(self._end)
+            yield from whole
+
+
+def refuse_place(path: bytes) -> None:
+    """Raise FatalError where no list can be written, before hours are spent on making it."""
+    if path == STANDARD or _is_special(path):
+        return
+    directory = os.path.dirname(path) or b"."
+    if os.path.isdir(path):
+        raise FatalError(f"cannot write the list to {shown(path)}: it is a directory", "Name a file in it.")
+    if not os.path.isdir(directory):
+        raise FatalError(f"cannot write the list to {shown(path)}: there is no directory {shown(directory)}")
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise FatalError(f"cannot write the list to {shown(path)}: {shown(directory)} is not writable")
+
+
+def write(path: bytes, token: str, pieces: Iterable[bytes]) -> None:
+    """Write a list. A file appears under its name when it is complete. Raises FatalError, and what pieces raise.
+
+    token: unique to the run.
+    """
+    called = "standard output" if path == STANDARD else shown(path)
+    if path == STANDARD:
+        sys.stdout.flush()
+    try:
+        with _opened(path, token) as fd:
+            for piece in pieces:
+                data = memoryview(piece)
+                while data:
+                    data = data[os.write(fd, data) :]
+    except OSError as error:
+        raise FatalError(f"cannot write the list to {called}: {reason_of(error)}") from None
+
+
+@contextmanager
+def _opened(path: bytes, token: str) -> Iterator[int]:
+    """Yield a descriptor to write a list to."""
+    if path == STANDARD:
+        yield 1
+        return
+    if _is_special(path):
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+        return
+    directory = os.path.dirname(path) or b"."
+    beside = os.path.join(directory, STAGE_PREFIX + token.encode() + b".list")  # no list and no copy holds that
+    fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        try:
+            with suppress(OSError):
+                old = os.lstat(path)
+                if stat.S_ISREG(old.st_mode):
+                    os.fchmod(fd, stat.S_IMODE(old.st_mode))
+            yield fd
+        finally:
+            os.close(fd)
+        os.replace(beside, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(beside)
+        raise
+
+
+def _is_special(path: bytes) -> bool:
+    """Tell whether path is written to as it is: a FIFO, a terminal, /dev/null."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
