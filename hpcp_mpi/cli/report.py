@@ -68,10 +68,21 @@ def first_line(asked: Asked, ranks: int) -> str:
     names = " ".join(map(shown, asked.sources[:_IN_FULL])) + more
     if asked.source_list is not None:
         names = f"what {shown(asked.source_list)} lists{' in ' if names else ''}{names}"
-    if asked.destinations:
-        names += " -> " + " ".join(map(shown, asked.destinations))
-    what = "" if asked.verb is Verb.COPY else f"{asked.verb.value} "
-    return f"hpcp-mpi {__version__}: {what}{names}, working ranks: {ranks - 1}"
+    to = " with" if asked.verb is Verb.COMPARE else " ->"
+    there = asked.destinations or ([asked.file_list] if asked.file_list is not None else [])
+    if there:
+        names += f"{to} {' '.join(map(shown, there))}"
+    return f"hpcp-mpi {__version__}: {_doing(asked)}{names}, working ranks: {ranks - 1}"
+
+
+def _doing(asked: Asked) -> str:
+    """Return the verb in words, with a blank behind it; nothing for a plain copy."""
+    options = asked.options
+    doing = asked.verb.value
+    if asked.verb is Verb.COPY:
+        doing = " and ".join(word for word, given in (("mirror", options.mirror), ("move", options.move)) if given)
+    rehearsal = "dry run: " if options.dry_run and asked.verb is not Verb.COMPARE else ""
+    return rehearsal + (f"{doing} " if doing else "")
 
 
 def last_line(report: Report) -> str:

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from hpcp_mpi.cli.report import item_lines, last_line, problem_lines, write_json
+from hpcp_mpi import __version__
+from hpcp_mpi.cli.report import first_line, item_lines, last_line, problem_lines, write_json
+from hpcp_mpi.cli.request import parse
 from hpcp_mpi.cli.table import table
+from hpcp_mpi.plan.excludes import from_lines
 from hpcp_mpi.vocab.errors import Failure, FatalError
 from hpcp_mpi.vocab.report import Outcome, RankShare, Report
 from hpcp_mpi.vocab.tally import Tally
@@ -175,3 +178,25 @@ def test_failures_in_many_directories_are_one_kind_if_they_end_alike() -> None:
     assert len(lines) == 6
     assert lines[0] == "failed: /src/d0/f: cannot write to /dst/d0: No space left on device"
     assert lines[-1] == "failed: … and 295 more: No space left on device (--json lists all)"
+
+
+@pytest.mark.parametrize(
+    "words, line",
+    [
+        ("src dst", "src -> dst, working ranks: 3"),
+        ("-n src dst", "dry run: src -> dst, working ranks: 3"),
+        ("a b c d e f dst", "a b c d e and 1 more -> dst, working ranks: 3"),
+        ("src -d one -d two", "src -> one two, working ranks: 3"),
+        ("-rme src dst", "mirror src -> dst, working ranks: 3"),
+        ("-rm src -d dst", "move src -> dst, working ranks: 3"),
+        ("-rm -rme -n src -d dst", "dry run: mirror and move src -> dst, working ranks: 3"),
+        ("-rm src", "remove src, working ranks: 3"),
+        ("-fl list src", "list src -> list, working ranks: 3"),
+        ("-cfl src dst", "compare src with dst, working ranks: 3"),
+        ("-cfl src -fl list", "compare src with list, working ranks: 3"),
+        ("-sfl list base -d dst", "what list lists in base -> dst, working ranks: 3"),
+    ],
+)
+def test_the_first_line_says_what_is_about_to_be_done(words: str, line: str) -> None:
+    asked = parse(words.split(), from_lines).asked
+    assert first_line(asked, 4) == f"hpcp-mpi {__version__}: {line}"
