@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _REDRAW = 0.2  # seconds
 _PATIENCE = 0.5  # seconds that pass before a bar is worth its import
 _OF_ENTRIES = ("removing", "listing", "comparing")  # phases in which no content is moved
-_ANEW = ("removing", "verifying", "listing")  # phases that begin to count at 0; others go on with the copy
+_ANEW = ("removing", "verifying")  # phases that begin to count at 0; others go on with the copy
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,8 @@ def amount(status: Status) -> Amount:
     if status.phase == "removing":
         removed = outcome.removed
         return Amount(removed.entries, 0, removed.files, found.entries, 0, status.seconds)
+    if status.phase == "listing":
+        return Amount(found.entries, 0, 0, found.entries, 0, status.seconds)
     if status.phase == "verifying":
         read, copied = outcome.verified, outcome.copied
         return Amount(read.entries, read.bytes, read.files, copied.entries, copied.bytes, status.seconds)
@@ -126,6 +128,8 @@ def words(status: Status, since: Amount = NONE) -> str:
 
 
 def _of(now: Amount, status: Status) -> str:
+    if now.total == now.done and not status.scan_done:
+        return f"{now.done:,}"  # what is found is done
     return f"{now.done:,} of {now.total:,}{'' if status.scan_done else '+'}"
 
 

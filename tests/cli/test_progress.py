@@ -100,6 +100,11 @@ def test_each_phase_tells_what_it_is_about(status: Status, says: str) -> None:
     assert status.phase in words(status)
 
 
+def test_a_list_is_as_long_as_what_was_found() -> None:
+    status = Status("listing", Tally(files=900, links=100), False, Outcome(), 1, 3, 10.0)
+    assert line(status) == "listing: 1,000 entries, 100 entries/s, 1 of 3 ranks busy, scanning"
+
+
 def test_the_rates_of_a_phase_do_not_count_the_time_before_it() -> None:
     since = Since()
     copied, removed = Tally(files=1000), Tally(files=100)
