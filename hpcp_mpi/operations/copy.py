@@ -17,6 +17,8 @@ from hpcp_mpi.vocab.report import Report
 
 if TYPE_CHECKING:
     from hpcp_mpi.operations.preparing import Prepared
+    from hpcp_mpi.operations.scanning import ScanMaker
+    from hpcp_mpi.operations.verify_phase import Verification
 
 _MOST_TOUCHED = 10_000  # directories that are remembered before they are put aside
 
@@ -24,15 +26,16 @@ _MOST_TOUCHED = 10_000  # directories that are remembered before they are put as
 class _Run:
     """Rank 0's: one copy from scan to report."""
 
-    def __init__(self, wire: Wire, prepared: "Prepared", face: Face) -> None:
+    def __init__(self, wire: Wire, prepared: "Prepared", face: Face, scan: "ScanMaker | None") -> None:
         from hpcp_mpi.operations.scanning import Scan
 
         self._prepared = prepared
         self._crew = crew = Crew(wire, prepared.job, face)
-        self._scan = Scan(crew.place, prepared.landings, prepared.made_root, wire.wake, lambda: crew.slots)
+        self._scan = (scan or Scan)(crew.place, prepared.landings, prepared.made_root, wire.wake, lambda: crew.slots)
         crew.scanned = lambda: self._scan.gather.scanned
         crew.scan_done = lambda: self._scan.exhausted
         crew.tidy = self._tidy
+        self._verification = _verification(crew)
         self.report = Report()
 
     def run(self) -> None:
@@ -45,14 +48,21 @@ class _Run:
             waiting = self._scan.waiting
             shared = map(SharedName._make, waiting.shared)
             self._drive("copying", Stream(parting_batches(shared, options.split_size)))
+            self._verify()  # before other names are given to what is not good
             self._drive("linking", Stream(link_batches(map(LinkedName._make, waiting.linked))))
+            self._verify()  # what could not be linked and was copied
             self._note_touched()
             self._settle(map(Settling._make, waiting.settled))
         finally:
             self._scan.end()
 
     def _drive(self, phase: str, feed: Feed) -> None:
-        self._crew.drive(phase, WithRanges(feed, self._prepared.job.options.split_size))
+        feed = WithRanges(feed, self._prepared.job.options.split_size)
+        self._crew.drive(phase, feed if self._verification is None else self._verification.recorded(feed))
+
+    def _verify(self) -> None:
+        if self._verification is not None:
+            self._verification.run(self._drive)
 
     def _settle(self, records: Iterator[Settling]) -> None:
         """Settle directories, deepest first."""
@@ -70,7 +80,7 @@ class _Run:
         outcome = scan.outcome
         outcome.skipped = outcome.skipped.plus(scan.gather.skipped)
         outcome.add(self._crew.outcome)  # in this order: what the scan could not read explains what failed later
-        outcome.failures = list(_first_of_each(outcome.failures))
+        outcome.failures = list(first_of_each(outcome.failures))
         report.sources = [landing.argument for landing in self._prepared.landings]
         report.destination = self._prepared.job.destination
         report.dry_run = self._prepared.job.options.dry_run
@@ -94,7 +104,15 @@ class _Run:
             self._note_touched()
 
 
-def _first_of_each(failures: Iterable[Failure]) -> Iterable[Failure]:
+def _verification(crew: Crew) -> "Verification | None":
+    if not crew.job.options.verify or crew.job.options.dry_run:
+        return None
+    from hpcp_mpi.operations.verify_phase import Verification
+
+    return Verification(crew)
+
+
+def first_of_each(failures: Iterable[Failure]) -> Iterable[Failure]:
     """Yield the first failure of each path: what follows from it is no news."""
     seen: set[bytes] = set()
     for failure in failures:
@@ -111,7 +129,15 @@ def lead_copy(wire: Wire, asked: Asked, face: Face) -> Report:
     # Only rank 0 needs these: what a thousand workers import is a load for the file system.
     from hpcp_mpi.operations.preparing import prepare
 
-    run = _Run(wire, prepare(asked.sources, asked.destinations[0], asked.options), face)
+    return carry_out(wire, prepare(asked.sources, asked.destinations[0], asked.options), face)
+
+
+def carry_out(wire: Wire, prepared: "Prepared", face: Face, scan: "ScanMaker | None" = None) -> Report:
+    """Do what is prepared, with all workers of the wire. scan: makes another scan than that of all landings.
+
+    Raises FatalError. A signal ends it early: the report's exit code says so.
+    """
+    run = _Run(wire, prepared, face, scan)
     try:
         run.run()
     except StoppedEarly as early:

@@ -17,11 +17,13 @@ from hpcp_mpi.host.cp import attributes_command, complaints, ending
 from hpcp_mpi.host.listing import lstat
 from hpcp_mpi.host.ranges import RangeCopier, changed, identity, opened, share_blocks
 from hpcp_mpi.operations.accounting import VANISHED
+from hpcp_mpi.operations.content_only import drop_writing, new_mode
 from hpcp_mpi.operations.copying import copy, land_unit
 from hpcp_mpi.operations.itemizing import itemize_copies
 from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan.compare import same_time
 from hpcp_mpi.plan.ranges import EMPTIED, Begun, RangeDone, RangeFailed
+from hpcp_mpi.plan.written import Landed
 from hpcp_mpi.vocab.errors import Failure, reason_of
 from hpcp_mpi.vocab.names import shown
 from hpcp_mpi.vocab.report import Outcome
@@ -75,7 +77,8 @@ def _begin(place: Workplace, batch: Batch, unit: Unit, source: int, dest: int, o
         removal.callback(place.stages.remove, dest, name, stage, outcome.remark)
         try:
             file, status = stack.enter_context(opened(source, unit.name))
-            copied = os.open(name, _NEW, 0o600, dir_fd=stage)
+            mode = new_mode(status) if place.options.content_only else 0o600
+            copied = os.open(name, _NEW, mode, dir_fd=stage)
             stack.callback(os.close, copied)
             big = BigFile(unit.name, unit.target, status.st_size, name, identity(status), status.st_atime_ns)
             shared = share_blocks(file, copied, place.options)
@@ -104,6 +107,8 @@ def copy_range(place: Workplace, batch: Batch, outcome: Outcome) -> None:
             outcome.news.append(RangeFailed(key, len(batch.units), spoilt.reason, spoilt.vanished))
         else:
             outcome.news.append(RangeDone(key, len(batch.units), batch.amount))
+            if place.options.verify:
+                outcome.news.append(Landed(batch))
 
 
 def _copy_range(place: Workplace, batch: Batch, big: BigFile, stack: ExitStack) -> None:
@@ -225,6 +230,11 @@ def _dress(place: Workplace, big: BigFile, source: int, stage: int) -> str:
         there = lstat(big.stage, stage)
         if there is None or not stat.S_ISREG(there.st_mode):  # cp would make one, empty
             raise _Spoilt(EMPTIED)
+        if place.options.content_only:
+            if there.st_size != big.size:
+                raise _Spoilt(CHANGED)
+            drop_writing(stage, big.stage, status)
+            return ""
         command = attributes_command(file, stage, big.stage)
         code, stderr = place.commands.run(command, b"/", (file, stage))
         got = lstat(big.stage, stage)

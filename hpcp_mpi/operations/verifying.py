@@ -1,9 +1,314 @@
-"""Not built yet."""
+"""What a rank verifies of what others have copied: files, links, whole subtrees, parts of big files."""
 
+import errno
+import os
+import stat
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from hpcp_mpi.host.commands import Stopped
+from hpcp_mpi.host.listing import lstat, names_in
+from hpcp_mpi.host.rereading import write_out
+from hpcp_mpi.operations.accounting import tally_of
+from hpcp_mpi.operations.rereading import GONE, MISSING, Differs, Pair, Reread, Unknown, unread
 from hpcp_mpi.operations.workplace import Workplace
+from hpcp_mpi.plan.written import Differing
+from hpcp_mpi.vocab.errors import Failure, reason_of
+from hpcp_mpi.vocab.names import join
 from hpcp_mpi.vocab.report import Outcome
-from hpcp_mpi.vocab.units import Batch
+from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, Tally, one_file
+from hpcp_mpi.vocab.units import Batch, BigFile, Kind, Unit, Units
+
+APPEARED = "it appeared when its directory had been listed; it was not copied"
+_FEW = 16  # entries for which it does not pay to have a whole file system written out
 
 
-def verify(place: Workplace, batch: Batch, outcome: Outcome) -> None:
-    raise NotImplementedError
+def verify(place: Workplace, batches: list[Batch], outcome: Outcome) -> None:
+    """Verify the units of VERIFY batches. What differs is told to rank 0. Raises host.commands.Stopped."""
+    each = sum(batch.entries for batch in batches) < _FEW or not _written_out(place)
+    for batch in batches:
+        if batch.big is not None:
+            _Verifier(place, batch, outcome, sync=True).ranges(batch.big)
+        else:
+            with place.gate:
+                _Verifier(place, batch, outcome, each).units()
+
+
+def _written_out(place: Workplace) -> bool:
+    """Have the destination's file system write what it has to; tell if that worked."""
+    try:
+        with place.dest.at(b"") as fd:
+            return write_out(fd)
+    except OSError:
+        return False
+
+
+class _Verifier:
+    """Verifies one batch."""
+
+    def __init__(self, place: Workplace, batch: Batch, outcome: Outcome, sync: bool) -> None:
+        """sync: as for Reread."""
+        self.place = place
+        self.batch = batch
+        self.outcome = outcome
+        self.reread = Reread(place, batch.source, sync)
+
+    def units(self) -> None:
+        """Verify files, links, special files and whole subtrees."""
+        batch = self.batch
+        with ExitStack() as stack:
+            try:
+                with self.place.latency.noted():
+                    source = stack.enter_context(self.place.source(batch).at(batch.source_dir))
+            except OSError as error:
+                for unit in batch.units:
+                    self.unknown(unit.name, unread(error))
+                return
+            try:
+                dest = stack.enter_context(self.place.dest.at(batch.dest_dir))
+            except OSError as error:
+                for unit in batch.units:
+                    self.differs(unit, Differs(no_directory(error), unit.tally))
+                return
+            units = list(batch.units)
+            alone = [unit for unit in units if not unit.tally.directories]
+            look = self.reread.file if batch.units.plain else self.reread.entry
+            self._each(alone, lambda unit: look(Pair(source, dest, unit.name, unit.target)))
+            for unit in units:
+                if unit.tally.directories:
+                    _Subtree(self, unit).verify()
+
+    def _each(self, units: list[Unit], look: Callable[[Unit], Tally]) -> None:
+        """Verify units, many at once where that gains. None is looked at twice: it would be read twice."""
+        results: dict[int, Tally | Differs | Unknown] = {}
+
+        def take(at: int) -> None:
+            if at not in results and not self.place.commands.stopped:
+                try:
+                    results[at] = look(units[at])
+                except (Differs, Unknown) as problem:
+                    results[at] = problem
+                except OSError as error:
+                    results[at] = unread(error)
+                except Stopped:
+                    pass  # as all others, and this one's caller says so
+
+        if not self.place.crowd.each(take, range(len(units))):
+            for at in range(len(units)):
+                take(at)
+        if self.place.commands.stopped:
+            raise Stopped
+        good = [0] * len(NOTHING)
+        for at, unit in enumerate(units):
+            result = results[at]
+            if isinstance(result, Differs):
+                self.differs(unit, result)
+            elif isinstance(result, Unknown):
+                self.unknown(unit.name, result)
+            else:
+                good = [a + b for a, b in zip(good, result, strict=True)]
+        self.good(Tally(*good))
+
+    def ranges(self, big: BigFile) -> None:
+        """Verify parts of a big file. The first one counts the file."""
+        batch = self.batch
+        differs: list[tuple[int, str]] = []
+        try:
+            with (
+                self.place.source(batch).at(batch.source_dir) as source,
+                self.place.dest.at(batch.dest_dir) as dest,
+                self.reread.opened(Pair(source, dest, big.name, big.target)) as files,
+            ):
+                for unit in batch.units:
+                    start = int(unit.name)
+                    try:
+                        self.reread.read(files, start, unit.amount)
+                        self.good(Tally(int(not start), 0, 0, 0, unit.amount))
+                    except Differs as problem:
+                        differs.append((start, problem.reason))
+        except OSError as error:
+            self.unknown(big.name, unread(error))
+        except Unknown as problem:
+            self.unknown(big.name, problem)
+        except Differs as problem:
+            differs = [(int(unit.name), problem.reason) for unit in batch.units]
+        if differs:
+            unit = Unit(big.name, one_file(big.size), 0, None if big.target == big.name else big.target)
+            again = self.copying(batch.source_dir, batch.dest_dir, unit)
+            begins = any(not start for start, _ in differs)
+            self.outcome.news.append(Differing(again, differs[0][1], None, unit.tally, begins))
+
+    # --- what came out
+
+    def good(self, tally: Tally) -> None:
+        self.outcome.verified = self.outcome.verified.plus(tally)
+
+    def differs(self, unit: Unit, problem: Differs) -> None:
+        again = self.copying(self.batch.source_dir, self.batch.dest_dir, unit)
+        self.outcome.news.append(Differing(again, problem.reason, None, problem.counted))
+
+    def copying(self, source_dir: bytes, dest_dir: bytes, unit: Unit) -> Batch:
+        """Return the batch that copies a unit again."""
+        split = self.place.options.split_size
+        big = unit.tally.files == 1 == unit.tally.entries and 0 < split <= unit.tally.bytes
+        unit = unit._replace(amount=0 if big else unit.tally.bytes)
+        kind = Kind.BEGIN if big else Kind.COPY
+        return Batch(kind, self.batch.source, source_dir, dest_dir, Units.of([unit]), again=True)
+
+    def unknown(self, path: bytes, problem: Unknown) -> None:
+        """path: relative to the batch's directory."""
+        path = self.place.source_path(self.batch, path)
+        self.outcome.failures.append(Failure(path, problem.reason, problem.vanished))
+
+
+def no_directory(error: OSError) -> str:
+    """Return what it means that the directory of a copy cannot be opened."""
+    return MISSING if error.errno == errno.ENOENT else f"the directory of its copy cannot be opened: {reason_of(error)}"
+
+
+_Key = tuple[int, int, int, int]  # of a file and its copy: their inodes
+
+
+class _Subtree:
+    """Verifies a directory and all below it, both trees side by side. It is one unit, so it is not big."""
+
+    def __init__(self, verifier: _Verifier, unit: Unit) -> None:
+        self._verifier = verifier
+        self._place = verifier.place
+        self._unit = unit
+        self._found = 0  # entries of the copy
+        self._missing: list[tuple[bytes, os.stat_result]] = []  # paths below the unit, and what is there
+        self._named: set[_Key] = set()  # files with several names that were read, and are good
+        self._again: dict[_Key, int] = {}  # those that differ: which of differing it is
+        self._links: dict[_Key, list[Unit]] = {}  # their other names, to be made again
+        self._differing: list[Differing] = []
+        self._good = NOTHING
+
+    def verify(self) -> None:
+        waiting = [b""]
+        while waiting:
+            if self._place.commands.stopped:
+                raise Stopped
+            path = waiting.pop()
+            waiting += self._directory(path)
+        self._tell_missing()
+        for key, at in self._again.items():
+            self._differing[at] = self._with_links(self._differing[at], self._links.get(key, []))
+        self._verifier.outcome.news += self._differing
+        self._verifier.good(self._good)
+
+    def _source_dir(self, path: bytes) -> bytes:
+        return join(self._verifier.batch.source_dir, self._unit.name, path)
+
+    def _dest_dir(self, path: bytes) -> bytes:
+        return join(self._verifier.batch.dest_dir, self._unit.target, path)
+
+    def _directory(self, path: bytes) -> list[bytes]:
+        """Verify what is in a directory; return the directories in it."""
+        found: list[bytes] = []
+        with ExitStack() as stack:
+            try:
+                source = stack.enter_context(self._place.source(self._verifier.batch).at(self._source_dir(path)))
+                names = names_in(source)
+            except OSError as error:
+                self._verifier.unknown(join(self._unit.name, path), unread(error))
+                return []
+            try:
+                dest = stack.enter_context(self._place.dest.at(self._dest_dir(path)))
+                copied = names_in(dest)
+            except OSError as error:
+                if not path and error.errno == errno.ENOENT:
+                    self._differ(path, os.fstat(source), Differs(MISSING, self._unit.tally))
+                else:
+                    problem = Unknown(no_directory(error))
+                    self._verifier.unknown(join(self._unit.name, path), problem)
+                return []
+            self._found += 1 + len(copied)
+            self._good = self._good.plus(ONE_DIRECTORY)
+            for name in sorted(names | copied):
+                if name not in names:
+                    self._verifier.unknown(join(self._unit.name, path, name), Unknown(GONE, vanished=True))
+                elif self._child(path, Pair(source, dest, name, name), name in copied):
+                    self._found -= 1  # it is counted when it is entered
+                    found.append(join(path, name))
+        return found
+
+    def _child(self, path: bytes, pair: Pair, copied: bool) -> bool:
+        """Verify an entry; return whether it is a directory to go into."""
+        at = join(path, pair.name)
+        try:
+            wanted = lstat(pair.name, pair.source)
+        except OSError as error:
+            self._verifier.unknown(join(self._unit.name, at), unread(error))
+            return False
+        if wanted is None:
+            self._verifier.unknown(join(self._unit.name, at), Unknown(GONE, vanished=True))
+            return False
+        if not copied:
+            self._missing.append((at, wanted))
+            return False
+        if stat.S_ISDIR(wanted.st_mode):
+            return True
+        try:
+            several = wanted.st_nlink > 1 and stat.S_ISREG(wanted.st_mode)
+            good = self._several(at, pair, wanted) if several else self._verifier.reread.entry(pair)
+            self._good = self._good.plus(good)
+        except Differs as problem:
+            self._differ(at, wanted, problem)
+        except Unknown as problem:
+            self._verifier.unknown(join(self._unit.name, at), problem)
+        except OSError as error:
+            self._verifier.unknown(join(self._unit.name, at), unread(error))
+        return False
+
+    def _several(self, path: bytes, pair: Pair, wanted: os.stat_result) -> Tally:
+        """Verify a file with several names, once."""
+        found = lstat(pair.target, pair.dest)
+        if found is None:
+            raise Differs(MISSING, one_file(wanted.st_size))
+        key = (wanted.st_dev, wanted.st_ino, found.st_dev, found.st_ino)
+        if key in self._again:
+            link = Unit(self._source_dir(path), NOTHING, 0, self._dest_dir(path))
+            self._links.setdefault(key, []).append(link)
+            return NOTHING
+        if key in self._named:
+            return one_file(0)
+        try:
+            counted = self._verifier.reread.entry(pair)
+        except Differs:
+            self._again[key] = len(self._differing)
+            raise
+        self._named.add(key)
+        return counted
+
+    def _differ(self, path: bytes, wanted: os.stat_result, problem: Differs) -> None:
+        """Have what is at path copied again; it may be the unit itself."""
+        if path:
+            directory, _, name = path.rpartition(b"/")
+            unit = Unit(name, tally_of(wanted))
+            again = self._verifier.copying(self._source_dir(directory), self._dest_dir(directory), unit)
+        else:
+            batch = self._verifier.batch
+            again = self._verifier.copying(batch.source_dir, batch.dest_dir, self._unit)
+        self._differing.append(Differing(again, problem.reason, None, problem.counted))
+
+    def _with_links(self, differing: Differing, links: list[Unit]) -> Differing:
+        if not links:
+            return differing
+        (unit,) = differing.batch.units
+        leader = join(differing.batch.dest_dir, unit.target)
+        batch = Batch(Kind.LINK, differing.batch.source, b"", b"", Units.of(links), leader, again=True)
+        return Differing(differing.batch, differing.reason, batch, differing.counted)
+
+    def _tell_missing(self) -> None:
+        """Tell what of the source is not there: lost, or not there yet when the source was listed."""
+        if self._verifier.batch.lossy:
+            return  # named already
+        lost = self._found < self._unit.entries
+        for path, wanted in self._missing:
+            if lost:
+                counted = NOTHING if stat.S_ISDIR(wanted.st_mode) else tally_of(wanted)
+                self._differ(path, wanted, Differs(MISSING, counted))
+            else:
+                where = self._place.source_path(self._verifier.batch, join(self._unit.name, path))
+                self._verifier.outcome.remark(where, APPEARED)

@@ -12,6 +12,7 @@ from hpcp_mpi.operations.linking import link
 from hpcp_mpi.operations.ranging import begin, copy_range, finish
 from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan.ranges import BeginsDone
+from hpcp_mpi.plan.written import gathered
 from hpcp_mpi.vocab.errors import reason_of
 from hpcp_mpi.vocab.names import join
 from hpcp_mpi.vocab.report import Outcome
@@ -27,12 +28,16 @@ def work(place: Workplace, batches: list[Batch]) -> Outcome:
         _check(place, batches, outcome)
     elif kind is Kind.COPY:
         copy(place, batches, outcome)
+    elif kind is Kind.VERIFY:
+        _verify(place, batches, outcome)
     else:
         for batch in batches:
             _ONE_BY_ONE[kind](place, batch, outcome)
     found = [each for batch in outcome.more for each in _divided(place, batch)]
     outcome.more = [batch for batch in found if batch.kind is not Kind.BEGIN]
     outcome.news += [batch for batch in found if batch.kind is Kind.BEGIN]  # rank 0 has few begun at a time
+    if place.options.verify:
+        outcome.news = gathered(outcome.news, place.rank)
     outcome.seconds = time.monotonic() - began
     return outcome
 
@@ -44,7 +49,8 @@ def _check(place: Workplace, batches: list[Batch], outcome: Outcome) -> None:
         with place.gate:
             differing.append(check(place, batch, outcome))
     differing = [batch for batch in differing if len(batch.units)]
-    if sum(batch.amount for batch in differing) > place.options.bite_weight:
+    limited = place.options.rate_bytes or place.options.rate_files  # then rank 0 says when it may be copied
+    if limited or sum(batch.amount for batch in differing) > place.options.bite_weight:
         outcome.more += differing
     else:
         copy(place, differing, outcome)
@@ -113,10 +119,17 @@ def _state(place: Workplace, batch: Batch, outcome: Outcome) -> None:
     tell_states(place, batch, outcome)
 
 
-def _verify(place: Workplace, batch: Batch, outcome: Outcome) -> None:
+def _name_below(place: Workplace, batch: Batch, outcome: Outcome) -> None:
+    from hpcp_mpi.operations.stating import name_below
+
+    with place.gate:
+        name_below(place, batch, outcome)
+
+
+def _verify(place: Workplace, batches: list[Batch], outcome: Outcome) -> None:
     from hpcp_mpi.operations.verifying import verify
 
-    verify(place, batch, outcome)
+    verify(place, batches, outcome)
 
 
 # What only some verbs need is imported when it is needed.
@@ -134,6 +147,6 @@ _ONE_BY_ONE: dict[Kind, Callable[[Workplace, Batch, Outcome], None]] = {
     Kind.MOVED: _remove,
     Kind.RMDIR: _remove_emptied,
     Kind.NAMES: _name,
+    Kind.BELOW: _name_below,
     Kind.STATE: _state,
-    Kind.VERIFY: _verify,
 }

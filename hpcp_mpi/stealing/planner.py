@@ -4,7 +4,7 @@ Rank 0 keeps in mind every granted chunk until its result is in, so it knows wha
 termination algorithm: nothing in the backlog, nothing granted, no more to come.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Protocol
 
 from hpcp_mpi.stealing.bucket import Bucket
@@ -90,6 +90,11 @@ class Planner:
     def add(self, batches: Iterable[Batch]) -> None:
         """Take new work."""
         self._backlog.add(batches)
+        self._deal()
+
+    def bench(self, numbers: Collection[int]) -> None:
+        """Grant nothing to some ranks, from now on and until the next call. Raises ValueError if that were all."""
+        self._ranks.bench(numbers)
         self._deal()
 
     def tick(self, now: float) -> None:

@@ -4,6 +4,7 @@ With 4,096 ranks a look at each of them takes 0.5 ms, and it was made for every 
 A heap is not told when a rank changes: the rank gets a new entry, and old ones are dropped when they come to the top.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 
@@ -37,6 +38,7 @@ class Rank:
     asked: bool = False  # a GiveBack is on its way
     slowness: float = 1.0  # seconds that it takes for what takes a second elsewhere
     known: bool = False  # slowness was measured
+    benched: bool = False  # is granted nothing for a while
     active: bool = False  # as counted by Ranks
     place: _Place | None = None  # its entry among those with room
     stake: float = 0.0  # its entry among the victims
@@ -48,8 +50,8 @@ class Rank:
 
     @property
     def idle(self) -> bool:
-        """Tell whether a slot has nothing to do. Chunks do not tell: one may keep all slots busy, or just one."""
-        return self.hungry or not self.granted
+        """Tell whether a slot waits for work. Chunks do not tell: one may keep all slots busy, or just one."""
+        return (self.hungry or not self.granted) and not self.benched
 
     def hear(self, message: Done | GaveBack) -> None:
         """Take note of what it has not started, and add what was granted while its message was on the way."""
@@ -65,7 +67,7 @@ class Rank:
 class Ranks:
     """All workers. changed() is called after each change of a rank.
 
-    slots:  of all of them
+    slots:  of all of them but the benched
     active: ranks that have work
     asked:  ranks that were asked to give back and have not answered
     idle:   ranks with a slot that has nothing to do
@@ -93,6 +95,16 @@ class Ranks:
         self.slots += share.slots
         self.changed(rank)
 
+    def bench(self, numbers: Collection[int]) -> None:
+        """Have these ranks get nothing, and all others what there is. Raises ValueError if nobody would."""
+        if self._ranks and all(number in numbers for number in self._ranks):
+            raise ValueError("all ranks are benched")
+        for number, rank in self._ranks.items():
+            if rank.benched is not (number in numbers):
+                rank.benched = not rank.benched
+                self.slots += -rank.share.slots if rank.benched else rank.share.slots
+                self.changed(rank)
+
     def shares(self) -> list[RankShare]:
         return [self._ranks[number].share for number in sorted(self._ranks)]
 
@@ -109,7 +121,8 @@ class Ranks:
         self._stale.add(number)
         # The idle first, and always: else a victim could get back what it gave, and be asked again, for ever. An idle
         # rank may seem to have a full queue, when the results of chunks that it gave back are still on their way.
-        place = (not idle, hunger, number) if idle or hunger < QUEUE_DEPTH else None
+        room = (idle or hunger < QUEUE_DEPTH) and not rank.benched
+        place = (not idle, hunger, number) if room else None
         if place != rank.place:
             rank.place = place
             if place is not None:

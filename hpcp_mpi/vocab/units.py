@@ -34,6 +34,7 @@ class Kind(Enum):
     MOVED = "moved"  # the same of a source, but only what has a copy that is known good
     RMDIR = "rmdir"  # directories that others have emptied; the names of units are paths below the root
     NAMES = "names"  # directories to list for a file list; the names of units are paths below the root
+    BELOW = "below"  # directories of the destination: name all in them; the names of units are paths below the root
     STATE = "state"  # entries to describe in a table of changes
     VERIFY = "verify"  # copies to be read again
 
@@ -188,7 +189,9 @@ class Batch:
     new: bool = False  # LIST: missing at the destination
     above: bool = False  # LIST: over is true of the directories that these are in, too
     equal: bool = False  # CHECK: files that are equal in all that lstat shows
-    big: BigFile | None = None  # RANGE, FINISH
+    big: BigFile | None = None  # RANGE, FINISH, and VERIFY of parts of a file, which are called by where they begin
+    again: bool = False  # COPY, BEGIN: what is there is a copy that this run made, and that is not good
+    lossy: bool = False  # VERIFY: some of what is in the units was not copied, and was named
 
     @property
     def entries(self) -> int:
@@ -205,7 +208,8 @@ class Batch:
     def __reduce__(self) -> Any:
         # Half the bytes and a third of the time of what pickle makes of a dataclass.
         rest = (self.leader, self.over, self.restore, self.new, self.above, self.equal, self.big)
-        return _batch, (self.kind.value, self.source, self.source_dir, self.dest_dir, self.units, *rest)
+        more = (self.again, self.lossy)
+        return _batch, (self.kind.value, self.source, self.source_dir, self.dest_dir, self.units, *rest, *more)
 
 
 def _batch(kind: str, *rest: Any) -> Batch:

@@ -1,0 +1,120 @@
+"""Reading what was written, once more: past the page cache, block by block beside its source.
+
+What the kernel still holds of a copy says nothing of what reached the storage. So it is written out, forgotten, and
+read again; and forgotten again, so that what others work with stays in memory.
+
+Written out is a whole file system at once where many files are to be read: on ext4, 5,000 files of 4 KiB took 4.5 s
+with an fdatasync each, 0.6 s with one syncfs before all of them.
+"""
+
+import errno
+import os
+from collections.abc import Callable
+from contextlib import suppress
+
+from hpcp_mpi.host.commands import Stopped
+from hpcp_mpi.host.dirs import READ
+from hpcp_mpi.vocab.options import KIB, MIB
+
+_NO_ATIME = READ | os.O_NOATIME
+# Bytes. On tmpfs, 256 MiB on both sides: 4.5 GB/s as bytes objects of 256 KiB, 0.5 GB/s of 1 MiB (the allocator gives
+# them back to the kernel each time), 3.8 GB/s with 1 MiB in memory that is kept.
+_SMALL = 256 * KIB
+_BLOCK = 4 * MIB
+
+
+def open_quietly(name: bytes, directory: int) -> int:
+    """Open an entry for reading; its atime stays as it is where this user may have that. Raises OSError."""
+    try:
+        return os.open(name, _NO_ATIME, dir_fd=directory)
+    except PermissionError:  # not ours
+        return os.open(name, READ, dir_fd=directory)
+
+
+def write_out(fd: int) -> bool:
+    """Have all be written that is still to be written to the file system of fd; tell if that worked."""
+    import ctypes  # Python has no syncfs
+
+    return int(ctypes.CDLL(None).syncfs(fd)) == 0
+
+
+def forget(fd: int, start: int = 0, length: int = 0) -> None:
+    """Drop a part of a file from the page cache, as far as it is written out. length: 0 is all of the file."""
+    with suppress(OSError):  # a file system without one
+        os.posix_fadvise(fd, start, length, os.POSIX_FADV_DONTNEED)
+
+
+def same_bytes(mine: int, theirs: int, start: int, length: int, stopped: Callable[[], bool]) -> bool:
+    """Tell whether two files, of the same size, hold the same bytes in a range. Each byte is read once.
+
+    What is a hole in both is not read. Raises ReadError, Stopped when stopped() says so.
+    """
+    if length <= _SMALL:
+        return _read(mine, start, length, True) == _read(theirs, start, length, False)
+    ours, others = bytearray(_BLOCK), bytearray(_BLOCK)
+    holes = _has_holes(mine) and _has_holes(theirs)
+    at, end = start, start + length
+    while at < end:
+        if stopped():
+            raise Stopped
+        if holes:
+            at = min(_data(mine, at, end), _data(theirs, at, end))
+            if at >= end:
+                break
+        count = min(_BLOCK, end - at)
+        got, other = _fill(mine, ours, count, at, True), _fill(theirs, others, count, at, False)
+        if got != other or got < count:
+            return False  # one was cut off
+        if count < _BLOCK:
+            return ours[:count] == others[:count]
+        if ours != others:
+            return False
+        at += count
+    return True
+
+
+class ReadError(OSError):
+    """One side cannot be read."""
+
+    def __init__(self, error: OSError, mine: bool) -> None:
+        """mine: it is the first of the two."""
+        super().__init__(error.errno, error.strerror)
+        self.mine = mine
+
+
+def _read(fd: int, start: int, length: int, mine: bool) -> bytes:
+    try:
+        block = os.pread(fd, length, start)
+        while block and len(block) < length:
+            more = os.pread(fd, length - len(block), start + len(block))
+            if not more:
+                break
+            block += more
+    except OSError as error:
+        raise ReadError(error, mine) from None
+    return block
+
+
+def _fill(fd: int, buffer: bytearray, count: int, at: int, mine: bool) -> int:
+    """Read count bytes into a buffer; return how many there are."""
+    got = 0
+    try:
+        with memoryview(buffer) as view:
+            while got < count and (more := os.preadv(fd, [view[got:count]], at + got)):
+                got += more
+    except OSError as error:
+        raise ReadError(error, mine) from None
+    return got
+
+
+def _has_holes(fd: int) -> bool:
+    status = os.fstat(fd)
+    return status.st_blocks * 512 < status.st_size
+
+
+def _data(fd: int, at: int, end: int) -> int:
+    """Return where the next data is, end where there is none before."""
+    try:
+        return min(end, os.lseek(fd, at, os.SEEK_DATA))
+    except OSError as error:
+        return end if error.errno == errno.ENXIO else at

@@ -1,0 +1,188 @@
+"""Is the copy of an entry equal to its source? Both are read, past the page cache.
+
+A file is good if its source has its size and mtime, and both hold the same bytes; a link, if it has the same target.
+Nothing more is needed to find a source that was written to while it was copied: `cp` notes the mtime before it reads,
+and what does not show in mtimes shows in the bytes.
+
+A file whose bytes differ gets another mtime, so that neither the next run nor a move takes it for a true copy.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from typing import NamedTuple
+
+from hpcp_mpi.host.listing import lstat
+from hpcp_mpi.host.rereading import ReadError, forget, open_quietly, same_bytes
+from hpcp_mpi.operations.accounting import tally_of
+from hpcp_mpi.operations.workplace import Workplace
+from hpcp_mpi.plan.compare import same_time
+from hpcp_mpi.vocab.errors import reason_of
+from hpcp_mpi.vocab.tally import NOTHING, Tally, one_file
+
+CHANGED = "it changed while it was copied"
+OTHER_BYTES = "its copy holds other bytes"
+OTHER_TARGET = "its copy points elsewhere"
+OTHER_TYPE = "its copy is something else"
+MISSING = "its copy is missing"
+GONE = "it was copied, and was gone when its copy was to be verified"
+_SPOILT_NS = 1  # an mtime that no source has
+
+
+class Differs(Exception):
+    """A copy is not equal to its source. counted: what it counted for when it was copied."""
+
+    def __init__(self, reason: str, counted: Tally = NOTHING) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.counted = counted
+
+
+class Unknown(Exception):
+    """It cannot be told whether a copy is good."""
+
+    def __init__(self, reason: str, vanished: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.vanished = vanished
+
+
+class Pair(NamedTuple):
+    """Where an entry is, and where its copy is."""
+
+    source: int  # a descriptor of its directory
+    dest: int
+    name: bytes
+    target: bytes
+
+
+class Opened(NamedTuple):
+    """A file and its copy, which look alike."""
+
+    mine: int
+    theirs: int
+    wanted: os.stat_result
+    found: os.stat_result
+
+
+class Reread:
+    """Compares entries of one source with their copies. Its methods raise Differs, Unknown, host.commands.Stopped."""
+
+    def __init__(self, place: Workplace, source: int, sync: bool) -> None:
+        """sync: files are to be written out one by one, before they are read."""
+        self._place = place
+        self._sync = sync
+        began = place.job.began_ns
+        self._began_ns = began[source] if source < len(began) else None
+
+    def entry(self, pair: Pair) -> Tally:
+        """Compare entries that are no directories; return what they count for."""
+        try:
+            wanted = lstat(pair.name, pair.source)
+        except OSError as error:
+            raise unread(error) from None
+        if wanted is None:
+            raise Unknown(GONE, vanished=True)
+        if stat.S_ISREG(wanted.st_mode):
+            return self.file(pair)
+        counted = tally_of(wanted)
+        try:
+            found = lstat(pair.target, pair.dest)
+            if found is None:
+                raise Differs(MISSING, counted)
+            if stat.S_IFMT(wanted.st_mode) != stat.S_IFMT(found.st_mode) or wanted.st_rdev != found.st_rdev:
+                raise Differs(OTHER_TYPE, counted)
+            is_link = stat.S_ISLNK(wanted.st_mode)
+            if is_link and _target(pair.name, pair.source) != os.readlink(pair.target, dir_fd=pair.dest):
+                raise Differs(OTHER_TARGET, counted)
+        except OSError as error:
+            raise Differs(f"its copy cannot be looked at: {reason_of(error)}", counted) from None
+        return counted
+
+    def file(self, pair: Pair) -> Tally:
+        """Compare regular files; return what they count for."""
+        with self.opened(pair) as files:
+            self.read(files, 0, files.wanted.st_size)
+            return one_file(files.wanted.st_size)
+
+    @contextmanager
+    def opened(self, pair: Pair) -> Iterator[Opened]:
+        """Yield a file and its copy, if they look alike."""
+        with ExitStack() as stack:
+            try:
+                mine = open_quietly(pair.name, pair.source)
+            except OSError as error:
+                raise unread(error) from None
+            stack.callback(os.close, mine)
+            wanted = os.fstat(mine)
+            counted = one_file(wanted.st_size)
+            try:
+                theirs = open_quietly(pair.target, pair.dest)
+            except OSError as error:
+                raise _copy_unread(error, counted) from None
+            stack.callback(os.close, theirs)
+            found = os.fstat(theirs)
+            if not (stat.S_ISREG(wanted.st_mode) and stat.S_ISREG(found.st_mode)):
+                raise Differs(OTHER_TYPE, counted)
+            if wanted.st_size != found.st_size or not self._same_mtime(wanted, found):
+                raise Differs(CHANGED, one_file(found.st_size))
+            yield Opened(mine, theirs, wanted, found)
+
+    def _same_mtime(self, wanted: os.stat_result, found: os.stat_result) -> bool:
+        if self._place.options.content_only:
+            return found.st_mtime_ns != _SPOILT_NS
+        return same_time(wanted.st_mtime_ns, found.st_mtime_ns, self._place.job.window_ns)
+
+    def read(self, files: Opened, start: int, length: int) -> None:
+        """Read a range of a file and of its copy."""
+        mine, theirs, wanted, found = files
+        counted = one_file(wanted.st_size)
+        try:
+            if self._sync:
+                os.fdatasync(theirs)
+        except OSError as error:
+            raise Differs(f"its copy cannot be written: {reason_of(error)}", counted) from None
+        try:
+            forget(mine, start, length)
+            forget(theirs, start, length)
+            same = same_bytes(mine, theirs, start, length, lambda: self._place.commands.stopped)
+        except ReadError as error:
+            raise (unread(error) if error.mine else _copy_unread(error, counted)) from None
+        finally:
+            forget(mine, start, length)
+            forget(theirs, start, length)
+        if not same:
+            with suppress(OSError):
+                os.utime(theirs, ns=(found.st_atime_ns, _SPOILT_NS))
+            raise Differs(CHANGED if self._is_new(wanted, found) else OTHER_BYTES, counted)
+
+    def _is_new(self, wanted: os.stat_result, found: os.stat_result) -> bool:
+        """Tell whether a source was changed since the run began, as far as is known."""
+        return wanted.st_ctime_ns > (found.st_ctime_ns if self._began_ns is None else self._began_ns)
+
+
+def _target(name: bytes, source: int) -> bytes:
+    try:
+        return os.readlink(name, dir_fd=source)
+    except OSError as error:
+        raise unread(error) from None
+
+
+def unread(error: OSError) -> Unknown:
+    """Return what it means that a source cannot be read."""
+    if error.errno in (errno.ENOENT, errno.ESTALE):
+        return Unknown(GONE, vanished=True)
+    return Unknown(f"it cannot be read again to verify its copy: {reason_of(error)}")
+
+
+def _copy_unread(error: OSError, counted: Tally) -> Differs | Unknown:
+    if error.errno in (errno.EACCES, errno.EPERM):
+        # It has its source's mode and another owner: the next copy would be no better.
+        return Unknown(f"its copy cannot be read to verify it: {reason_of(error)}")
+    if error.errno == errno.ENOENT:
+        return Differs(MISSING, counted)
+    if error.errno in (errno.ELOOP, errno.ENXIO):
+        return Differs(OTHER_TYPE, counted)  # a link, a socket
+    return Differs(f"its copy cannot be read: {reason_of(error)}", counted)

@@ -1,0 +1,69 @@
+"""What was copied by whom, and what of it turned out not to be good: told to rank 0, for verifying."""
+
+import pickle
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, NamedTuple
+
+from hpcp_mpi.vocab.tally import NOTHING, Tally
+from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
+
+
+class Landed(NamedTuple):
+    """Something of a batch was copied. Only inside a rank: see gathered."""
+
+    batch: Batch
+    unit: Unit | None = None  # None: all of a RANGE batch
+    lossy: bool = False  # not all that is in the unit
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a rank has copied in one bite."""
+
+    rank: int
+    batches: bytes  # VERIFY batches, packed: rank 0 only puts them aside; b"": none
+    big: tuple[Batch, ...] = ()  # of big files: RANGE, what was copied; FINISH or BEGIN, it has its name
+
+
+@dataclass(frozen=True, slots=True)
+class Differing:
+    """A copy that is not equal to its source."""
+
+    batch: Batch  # copies it again: one unit
+    reason: str
+    links: Batch | None = None  # afterwards makes its other names anew
+    counted: Tally = NOTHING  # what it counted for when it was copied
+    begins: bool = True  # of a big file: the range at its beginning is one of those that differ
+
+
+def gathered(news: list[Any], rank: int) -> list[Any]:
+    """Return news with what landed put together."""
+    landed = [each for each in news if isinstance(each, Landed)]
+    if not landed:
+        return news
+    big = tuple(each.batch for each in landed if each.batch.big is not None)
+    small = (each for each in landed if each.batch.big is None)
+    batches = [_verifying(list(some)) for _, some in groupby(small, key=lambda each: (id(each.batch), each.lossy))]
+    written = Written(rank, packed(batches) if batches else b"", big)
+    return [*(each for each in news if not isinstance(each, Landed)), written]
+
+
+def _verifying(landed: list[Landed]) -> Batch:
+    """Return the batch that verifies what landed of one batch."""
+    batch, _, lossy = landed[0]
+    some = [each.unit for each in landed if each.unit is not None]
+    units = Units([unit.name for unit in some], [unit.amount for unit in some]) if batch.units.plain else Units.of(some)
+    return Batch(Kind.VERIFY, batch.source, batch.source_dir, batch.dest_dir, units, lossy=lossy)
+
+
+def packed(parts: Iterable[Any]) -> bytes:
+    """Return what may wait in a file for long: names compress to a fifth, at 3 ms for a chunk of 8,000."""
+    return zlib.compress(pickle.dumps(tuple(parts), pickle.HIGHEST_PROTOCOL), 1)
+
+
+def unpacked(data: bytes) -> Any:
+    """Undo packed()."""
+    return pickle.loads(zlib.decompress(data))
