@@ -27,7 +27,8 @@ class Tree:
         """
         self.root = root
         path = root if pin is None else b"."
-        self._root_fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=pin)
+        # O_PATH: what is in a directory that may not be listed can still be reached by name.
+        self._root_fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=pin)
         self._parents: OrderedDict[bytes, int] = OrderedDict()
 
     def close(self) -> None:
@@ -40,6 +41,15 @@ class Tree:
     def at(self, path: bytes) -> Iterator[int]:
         """Yield a descriptor of the directory path (relative; b"" is the root). Raises OSError."""
         fd = self._open(path)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+    @contextmanager
+    def handle(self, path: bytes) -> Iterator[int]:
+        """Yield a descriptor by which names in the directory path are used; it cannot be listed. Raises OSError."""
+        fd = self._open(path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             yield fd
         finally:
@@ -62,11 +72,11 @@ class Tree:
         finally:
             os.close(fd)
 
-    def _open(self, path: bytes) -> int:
+    def _open(self, path: bytes, flags: int = FLAGS) -> int:
         if not path:
-            return os.open(b".", FLAGS, dir_fd=self._root_fd)
+            return os.open(b".", flags, dir_fd=self._root_fd)
         parent, _, name = path.rpartition(b"/")
-        return os.open(name, FLAGS, dir_fd=self._parent(parent))
+        return os.open(name, flags, dir_fd=self._parent(parent))
 
     def _parent(self, path: bytes) -> int:
         """Return the kept descriptor of path. It may be closed by the next call."""

@@ -10,7 +10,9 @@ from hpcp_mpi.host.commands import Commands
 from hpcp_mpi.host.crowd import Crowd
 from hpcp_mpi.host.dirs import Tree
 from hpcp_mpi.host.gate import Gate, Latency
+from hpcp_mpi.host.removal import Mounts, mounts_below
 from hpcp_mpi.host.stage import SharedStages
+from hpcp_mpi.plan import excludes
 from hpcp_mpi.plan.compare import Rights
 from hpcp_mpi.vocab.errors import FatalError, reason_of
 from hpcp_mpi.vocab.job import CopyJob, Root
@@ -27,14 +29,17 @@ class Workplace:
         self.job = job
         self.options = job.options
         self.commands = commands
+        self.rank = rank
         self.token = f"{job.token}.{rank}"  # of this rank's stages: two ranks never choose one name
         self.rights = Rights(os.geteuid(), frozenset({os.getegid(), *os.getgroups()}))
         # Until they are settled our directories are for nobody else; without settling they are as mkdir makes them.
         self.new_mode = 0o700 if job.options.directory_sync else 0o777
-        self.stages = SharedStages(self.token)
+        self.stages = SharedStages(self.token, job.options.content_only)
         self.latency = Latency()
         self.gate = Gate(_MOST_CHECKS, lambda: self.latency.slow)
         self.crowd = Crowd()
+        self.excluded = excludes.matcher(job.options.excludes)
+        self._mounts: dict[int, Mounts] = {}
         self._local = threading.local()
         self._pins: dict[bytes, int] = {}
         weakref.finalize(self, _close_all, self._pins)
@@ -89,6 +94,14 @@ class Workplace:
         if tree is None:
             tree = trees[root.path] = Tree(root.path, self._pins.get(root.path))
         return tree
+
+    def mounts_of(self, index: int) -> Mounts:
+        """Return what was mounted below a root (DEST: the destination) when it was first asked for. Raises OSError."""
+        found = self._mounts.get(index)
+        if found is None:
+            with self.source_tree(index).handle(b"") as root:
+                found = self._mounts[index] = mounts_below(root)
+        return found
 
     def release(self) -> None:
         """Close the calling thread's trees."""

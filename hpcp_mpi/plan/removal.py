@@ -2,15 +2,14 @@
 
 Whoever walks through a directory removes it as well, unless it leaves something in it to others: then it says how many
 units, others say how many of them they are done with, and after the last one the directory's turn has come. If anything
-stays, so does every directory above it, without a word more. What waits is what has something out or on the stack below
-it: memory follows the frontier.
+stays, so does every directory above it, without a word more. What waits has something below it that is out or on the
+stack, so memory follows the frontier.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from hpcp_mpi.vocab.names import join
 from hpcp_mpi.vocab.tally import NOTHING, Tally
 from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 
@@ -34,18 +33,19 @@ def others(names: Iterable[bytes], tally: Tally | None = None) -> Units:
 def is_walk(batch: Batch) -> bool:
     """Tell whether a batch is of directories; no batch is of both."""
     more = batch.units.more
-    return bool(more) and more[0][0].directories > 0
+    return more is not None and len(more) > 0 and more[0][0].directories > 0
 
 
 class Left(NamedTuple):
     """A directory in which others have something to do."""
 
+    kind: Kind
     source: int
     directory: bytes
     units: int  # that others have to do
     kept: bool  # something in it stays
-    again: bool = False  # it was too large to be listed to its end: the next pass is due when the units are done
-    gone: int = 0  # entries removed from it by whoever left it
+    again: bool = False  # it is too large to be listed at once: the next pass is due when the units are done
+    gone: int = 0  # entries that were removed from it by whoever left it
 
 
 class Finished(NamedTuple):
@@ -55,14 +55,106 @@ class Finished(NamedTuple):
     directory: bytes | None  # that they are in; None: the unit was the root
     units: int
     kept: bool  # some of them stay
-    gone: int = 0  # of them, entries that were removed
+    gone: int = 0  # so many of them were removed
 
 
 @dataclass(slots=True)
 class Told:
     """What a walk tells rank 0."""
 
-    kind: Kind
-    found: Tally = NOTHING  # what was listed
+    found: Tally = NOTHING  # what was listed, without what is excluded
     left: list[Left] = field(default_factory=list)
     finished: list[Finished] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A directory that waits for what is in it."""
+
+    kind: Kind
+    units: int
+    kept: bool
+    again: bool
+    gone: int
+
+
+class Emptying:
+    """The directories that wait for others. Pure.
+
+    due:     what has become due, to be taken by whoever asks: batches of one unit, RMDIR or of the kind that was left
+    emptied: the sources of which the root is empty now
+    """
+
+    def __init__(self) -> None:
+        self._waiting: dict[tuple[int, bytes], _Waiting] = {}
+        self.due: list[Batch] = []
+        self.emptied: set[int] = set()
+
+    def __len__(self) -> int:
+        """Return how many wait."""
+        return len(self._waiting)
+
+    def hear(self, told: Told) -> None:
+        """Take what a walk tells."""
+        for left in told.left:
+            self._waiting[left.source, left.directory] = _Waiting(
+                left.kind, left.units, left.kept, left.again, left.gone
+            )
+        for left in told.left:
+            if not left.units:
+                self._finish(Finished(left.source, left.directory, 0, left.kept))
+        for finished in told.finished:
+            self._finish(finished)
+
+    def _finish(self, finished: Finished) -> None:
+        source, directory, units, kept, gone = finished
+        while directory is not None:
+            waiting = self._waiting.get((source, directory))
+            if waiting is None:
+                return  # units that were asked for: nobody waits for them
+            waiting.units -= units
+            waiting.kept = waiting.kept or kept
+            waiting.gone += gone
+            if waiting.units > 0:
+                return
+            del self._waiting[source, directory]
+            above, name = _split(directory)
+            if waiting.again:
+                # If nothing went, nothing more would: what is left is to look for directories.
+                unit = walks([name])
+                self.due.append(Batch(waiting.kind, source, above or b"", b"", unit, again=not waiting.gone))
+                return
+            if above is not None and not waiting.kept:
+                self._remove(source, directory)
+                return
+            directory, units, kept, gone = above, 1, waiting.kept, 0
+        if not kept:
+            self.emptied.add(source)
+
+    def _remove(self, source: int, directory: bytes) -> None:
+        """Have a directory removed, and those above it that wait for nothing else: one unit, from below."""
+        count, above = 1, _split(directory)[0]
+        while above:
+            waiting = self._waiting.get((source, above))
+            if waiting is None or waiting.units > 1 or waiting.kept or waiting.again:
+                break
+            del self._waiting[source, above]
+            count, above = count + 1, _split(above)[0]
+        unit = Unit(directory, Tally(directories=count))
+        self.due.append(Batch(Kind.RMDIR, source, b"", b"", Units.of([unit])))
+
+
+def chain(unit: Unit) -> list[bytes]:
+    """Return the directories that an RMDIR unit stands for, deepest first, and last what they are in."""
+    paths = [unit.name]
+    for _ in range(max(1, unit.tally.directories)):
+        paths.append(_split(paths[-1])[0] or b"")
+    return paths
+
+
+def _split(directory: bytes) -> tuple[bytes | None, bytes]:
+    """Return the directory that one is in (None: it is the root) and its name."""
+    if not directory:
+        return None, b""
+    above, _, name = directory.rpartition(b"/")
+    return above, name
