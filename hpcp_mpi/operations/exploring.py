@@ -54,7 +54,7 @@ class _Walk:
         found.scanned = gather.scanned
         self._outcome.skipped = self._outcome.skipped.plus(gather.skipped)
         found.settled, found.linked = gather.settled, gather.linked
-        found.shared, found.extras = gather.shared, gather.extras
+        found.shared, found.extras, found.tracked = gather.shared, gather.extras, gather.tracked
         self._outcome.news.append(found)
 
     def _list(self, folder: Folder) -> list[Folder]:

@@ -12,12 +12,12 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from typing import Protocol
 
 from hpcp_mpi.host.listing import Slice, lstat
 from hpcp_mpi.host.pool import Pool
 from hpcp_mpi.host.spill import Spill
 from hpcp_mpi.operations.lister import Choose, Lister, Unlisted, gather_for
+from hpcp_mpi.operations.sparing import spared
 from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan.gather import Gather
 from hpcp_mpi.plan.landing import Landing
@@ -39,6 +39,7 @@ class Waiting:
         self.linked = Spill()
         self.shared = Spill()
         self.extras = Spill()
+        self.tracked = Spill()
 
     def take(self, found: Gather | Listed) -> None:
         """Take what was found."""
@@ -47,23 +48,11 @@ class Waiting:
             (self.linked, found.linked),
             (self.shared, found.shared),
             (self.extras, found.extras),
+            (self.tracked, found.tracked),
         ):
             if theirs:
                 mine.add(theirs)
                 theirs.clear()
-
-
-class ScanMaker(Protocol):
-    """What makes the scan of a copy."""
-
-    def __call__(
-        self,
-        place: Workplace,
-        landings: list[Landing],
-        made_root: bool,
-        wake: Callable[[], None],
-        slots: Callable[[], int],
-    ) -> "Scan": ...
 
 
 class _Task:
@@ -150,6 +139,8 @@ class Scan:
             if self._parallel or self.gather.partial:
                 self.gather.give_up()
                 self.waiting.take(self.gather)
+            if self._place.options.mirror:
+                self.waiting.extras = spared(self._place.job, self.waiting.extras, self.waiting.tracked)
 
     def take(self) -> list[Batch]:
         """Return the work that was found since the last call. Raises what a listing thread raised."""
@@ -240,7 +231,10 @@ class Scan:
         if self._choose is not None:
             with self._place.source_tree(index).at(b"") as source:
                 self._choose(folder, some, source)
-        self.gather.add(folder, self._lister.listing(directory, some))
+        listing = self._lister.listing(directory, some)
+        with self._place.source_tree(index).at(b"") as source:
+            self._lister.track(folder, listing, source)
+        self.gather.add(folder, listing)
         self.gather.close(folder)
         dest_name = landing.dest_name
         if dest_name is not None:
@@ -288,3 +282,6 @@ class Scan:
 
 def _renamed(batch: Batch, dest_name: bytes) -> Batch:
     return replace(batch, units=Units.of(unit._replace(dest_name=dest_name) for unit in batch.units))
+
+
+ScanMaker = Callable[..., Scan]  # what is called with the arguments of Scan to make the scan of a copy

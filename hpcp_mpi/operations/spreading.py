@@ -20,6 +20,7 @@ from hpcp_mpi.operations.copy import carry_out
 from hpcp_mpi.operations.crew import Face
 from hpcp_mpi.operations.preparing import NoDestination, Prepared, prepare
 from hpcp_mpi.operations.scanning import Scan
+from hpcp_mpi.operations.tracking import carry_out_all
 from hpcp_mpi.plan import excludes
 from hpcp_mpi.plan.links import leads
 from hpcp_mpi.plan.listed import Folder
@@ -44,7 +45,10 @@ def lead_several(wire: Wire, asked: Asked, face: Face) -> Report:
         _refuse(asked, copies)
         report = _spread(wire, asked, destinations, face)
     else:
-        report = _one_by_one(wire, _prepared(asked, destinations[0]), face)
+        prepared = _prepared(asked, destinations[0])
+        # Each copy knows of the others' sources, but does not scan them.
+        scans = [partial(Scan, only=index) for index in range(len(prepared.landings))]
+        report = carry_out_all(wire, prepared, face, scans if asked.options.sequential else (None,))
     for destination in missing:
         report.outcome.remark(destination, "it does not exist; left out (-ncd)")
     return report
@@ -88,23 +92,6 @@ def _refuse(asked: Asked, copies: list[Prepared]) -> None:
             root = one.job.destination.rstrip(b"/") + b"/"
             if one is not other and other.job.destination.startswith(root):
                 raise UsageError(f"the destination {shown(other.job.destination)} lies inside {shown(root)}")
-
-
-def _one_by_one(wire: Wire, prepared: Prepared, face: Face) -> Report:
-    """Copy one source after the other; each copy knows of the others' sources, but does not scan them."""
-    total: Report | None = None
-    for index in range(len(prepared.landings)):
-        # The root is new to the first one only.
-        this = replace(prepared, made_root=prepared.made_root and not index)
-        report = carry_out(wire, this, face, partial(Scan, only=index))
-        if total is None:
-            total = report
-        else:
-            total.add(report)
-        if total.stopped:
-            break
-    assert total is not None
-    return total
 
 
 # --- several destinations

@@ -31,6 +31,7 @@ from hpcp_mpi.plan.listed import (
     NamesSeen,
     Settling,
     SharedName,
+    Tracked,
     settling,
 )
 from hpcp_mpi.vocab.names import join
@@ -73,6 +74,7 @@ class Gather:
         self.linked: list[LinkedName] = []
         self.shared: list[SharedName] = []
         self.extras: list[Extra] = []
+        self.tracked: list[Tracked] = []
         self.skipped = NOTHING  # what was found and needs nothing
         self._scanned = [0, 0, 0, 0, 0]  # a Tally that is counted up
         self._leaders: dict[Inode, NamesSeen] = {}
@@ -133,6 +135,7 @@ class Gather:
             self.out.append(Batch(Kind.SWEEP, folder.source, folder.source_dir, folder.dest_dir, units))
         for extra in listing.extras:
             self.extras.append(Extra(folder.dest_dir, *extra, folder.source, folder.source_dir))
+        self.tracked += [Tracked(*each, folder.source) for each in listing.tracked]
         self.count(Tally(directories=len(listing.folders)))
         children = [self.child(folder, *each) for each in listing.folders]
         if listing.open:

@@ -35,3 +35,26 @@ def above(path: bytes, up: int) -> bytes:
     """Return the directory so many above an absolute path; that above `/` is `/`."""
     names = path.strip(b"/").split(b"/")
     return b"/" + join(*names[: max(0, len(names) - up)])
+
+
+NOWHERE = b"/"  # instead of where a source lands: its links are not looked at
+
+
+def tracked(
+    landed: bytes | None, source_dir: bytes, dest_dir: bytes, target: bytes, outside: bool
+) -> tuple[int, bytes, int, bytes] | None:
+    """Return where a link's target would lie, and what would have to be copied there; None where nothing has to be.
+
+    landed:     where the contents of the link's source land; None: only some entries of the source are copied
+    source_dir: of the link, below the source's root; dest_dir: the same below the destination root
+    outside:    whether that may be outside the destination, too
+    Returns (directories above the destination root, path below those, the same two for the source).
+    """
+    place, origin = leads(dest_dir, target), leads(source_dir, target)
+    if place is None or origin is None or not place[1] or not origin[1]:
+        return None
+    if place[0] and not outside:
+        return None
+    if landed is not None and not place[0] and is_below(place[1], landed):
+        return None  # it is copied with the link, or is not to be
+    return *place, *origin

@@ -40,6 +40,7 @@ class Listing:
     linked: list[Linked] = field(default_factory=list)
     folders: list[tuple[bytes, bool, bool]] = field(default_factory=list)  # (name, missing at dest, over a non-dir)
     extras: list[tuple[bytes, bool]] = field(default_factory=list)  # only at the destination: (name, is a directory)
+    tracked: list[tuple[int, bytes, int, bytes]] = field(default_factory=list)  # Tracked, without the source
     sweeps: list[bytes] = field(default_factory=list)  # stages of killed runs at the destination
     same: Tally = NOTHING  # of files that need nothing
     open: bool = False  # cp must not copy this directory whole
@@ -98,6 +99,16 @@ class Extra(NamedTuple):
     is_directory: bool
     source: int  # of the directory that dest_dir is the counterpart of
     source_dir: bytes
+
+
+class Tracked(NamedTuple):
+    """Where a relative symlink leads, out of what is copied with it. They sort by place."""
+
+    up: int  # directories above the destination root
+    target: bytes  # the place, below those
+    source_up: int  # directories above the source root
+    path: bytes  # what is to be copied there, below those
+    source: int
 
 
 class Folder:
@@ -207,3 +218,4 @@ class Listed:
     linked: list[LinkedName] = field(default_factory=list)
     shared: list[SharedName] = field(default_factory=list)
     extras: list[Extra] = field(default_factory=list)
+    tracked: list[Tracked] = field(default_factory=list)
