@@ -5,26 +5,22 @@ ends. Per entry there is next to nothing but calls that work on all names of a d
 """
 
 import os
-import stat
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import islice
+from itertools import groupby, islice
 from operator import attrgetter
 
-import xxhash
-
 from hpcp_mpi.host.commands import Stopped
-from hpcp_mpi.host.dirs import READ
-from hpcp_mpi.host.hashing import digest
-from hpcp_mpi.host.listing import encoded, lstat
+from hpcp_mpi.host.listing import encoded
+from hpcp_mpi.operations.entry_values import Values
 from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan import excludes
 from hpcp_mpi.plan.named import Named
 from hpcp_mpi.plan.walked import Walked
-from hpcp_mpi.vocab.errors import Failure, failure_of
-from hpcp_mpi.vocab.listed_names import Entry, Style, Type, escaped, link_value, needs_escapes, written
+from hpcp_mpi.vocab.errors import failure_of
+from hpcp_mpi.vocab.listed_names import Entry, Style, Type, escaped, needs_escapes, written
 from hpcp_mpi.vocab.names import STAGE_PREFIX, below, join
 from hpcp_mpi.vocab.natural_order import in_order, key_of, key_of_name
 from hpcp_mpi.vocab.options import MIB, CopyOptions
@@ -38,17 +34,17 @@ _EACH = 0.01  # the same for each unit that was asked for: at first there is one
 _HASHED = 256  # files that are hashed before the time is looked at
 _PART = 4 * MIB  # bytes after which a part ends
 _WAITING = 64  # entries that a directory is taken for that nobody has listed yet
-_OF_NOTHING = b"ef46db3751d8e999"  # the hash of an empty file
 
 Entries = Sequence["os.DirEntry[str]"]
 _name: Callable[["os.DirEntry[str]"], str] = attrgetter("name")
-_LEFT_OUT = "\0" + os.fsdecode(STAGE_PREFIX)
+_LEFT_OUT = os.fsdecode(STAGE_PREFIX)
 
 
 def name_entries(place: Workplace, batch: Batch, outcome: Outcome) -> None:
     """Name what a NAMES batch stands for, for as long as it is short; the rest is for others.
 
-    Units with a tally are entries of source_dir, in order, and no directories. Others are paths of directories.
+    Units with a tally are entries of source_dir that are no directories. Others are paths of directories. Either follow
+    each other in the list.
     """
     walk = Walk(place, batch.source, outcome)
     units = list(batch.units)
@@ -75,9 +71,6 @@ class _Entries:
     plain: bool  # no name has to be escaped
 
 
-_END = _Entries(b"", [], {}, True)  # here a part ends
-
-
 class Walk:
     """A walk through a part of a source, in the order of the list."""
 
@@ -90,16 +83,15 @@ class Walk:
         self._prefix = place.job.naming.prefixes[source]
         self._omitted = {path for at, path in place.job.naming.omitted if at == source}
         self._excluded = excludes.matcher(place.options.excludes)
-        self._tail = None if place.options.full_hash else place.options.hash_size
+        self._values = Values(place)
         self._stack: list[bytes | _Entries] = []  # what is to be named, the next one last; directories are paths
         self._parts = _Parts(Named())
         self._left: list[Batch] = []
         self._tally = NOTHING
 
     def take_directories(self, paths: list[bytes]) -> None:
-        """Walk through directories."""
-        for path in reversed(paths):
-            self._stack += [path, _END]
+        """Walk through directories that follow each other in the list."""
+        self._stack += reversed(paths)
 
     def take_entries(self, directory: bytes, units: list[Unit]) -> None:
         """Name entries of a directory that are no directories."""
@@ -108,9 +100,11 @@ class Walk:
 
     def take_some(self, directory: bytes, entries: Entries) -> None:
         """Name some entries of a directory, and walk through those that are directories."""
-        names, folders, types = self._sorted_out(directory, entries)
-        plain = not needs_escapes(" ".join(names))
-        ordered = in_order([*_all_encoded(names), *(name + b"/" for name in _all_encoded(folders))])
+        names, folders, types = self._sorted_out(directory, self._wanted(directory, entries))
+        joined = "/".join(names)
+        plain = not needs_escapes(joined)
+        ordered = encoded(joined).split(b"/") if names else []
+        ordered = in_order(ordered + [encoded(name) + b"/" for name in folders])
         run = _Entries(directory, [] if folders else ordered, types, plain)
         items: list[bytes | _Entries] = [run]
         for name in ordered if folders else ():
@@ -126,9 +120,6 @@ class Walk:
         begun = False
         while self._stack and not (begun and time.monotonic() > deadline):
             item = self._stack.pop()
-            if item is _END:
-                self._parts.end()
-                continue
             begun = True
             if isinstance(item, bytes):
                 self._directory(item)
@@ -140,23 +131,27 @@ class Walk:
 
     def leave(self) -> tuple[Named, list[Batch]]:
         """Leave for others what takes time; names that need nothing more are written. Return both."""
-        directories: list[Unit] = []
-        for item in reversed(self._stack):
-            if isinstance(item, _Entries) and item is not _END:
-                if self._style is not Style.HASHES:
-                    self._entries(item)
-                    continue
-                units = Units.of(Unit(name, _TALLY[item.types.get(name, Type.FILE)]) for name in item.names)
-                self._left.append(Batch(Kind.NAMES, self._source, item.directory, b"", units))
-            elif isinstance(item, bytes):
-                directories.append(unit_of(item, self._place.options))
-            self._parts.end()
+        for directories, items in groupby(reversed(self._stack), lambda item: isinstance(item, bytes)):
+            if directories:
+                units = Units.of(unit_of(item, self._place.options) for item in items if isinstance(item, bytes))
+                self._left.append(Batch(Kind.NAMES, self._source, b"", b"", units))
+                self._parts.end()
+                continue
+            for item in items:
+                assert not isinstance(item, bytes)
+                self._leave_entries(item)
         self._stack.clear()
-        if directories:
-            self._left.append(Batch(Kind.NAMES, self._source, b"", b"", Units.of(directories)))
         named = self._parts.all()
         named.tally = self._tally
         return named, self._left
+
+    def _leave_entries(self, item: _Entries) -> None:
+        if self._style is not Style.HASHES:
+            self._entries(item)
+            return
+        units = Units.of(Unit(name, _TALLY[item.types.get(name, Type.FILE)]) for name in item.names)
+        self._left.append(Batch(Kind.NAMES, self._source, item.directory, b"", units))
+        self._parts.end()
 
     # --- directories
 
@@ -191,7 +186,6 @@ class Walk:
 
     def _sorted_out(self, directory: bytes, entries: Entries) -> tuple[list[str], list[str], dict[bytes, Type]]:
         """Return the names of what is no directory, those of directories, and the types of what is no regular file."""
-        entries = self._wanted(directory, entries)
         try:
             if not any(map(os.DirEntry.is_symlink, entries)) and all(map(os.DirEntry.is_file, entries)):
                 return [*map(_name, entries)], [], {}
@@ -214,8 +208,7 @@ class Walk:
 
     def _wanted(self, directory: bytes, entries: Entries) -> Entries:
         """Leave out what is excluded, what killed runs left behind, and the list itself."""
-        if _LEFT_OUT in "\0" + "\0".join(map(_name, entries)):
-            entries = [entry for entry in entries if not encoded(entry.name).startswith(STAGE_PREFIX)]
+        entries = [entry for entry in entries if entry.name[0] != "." or not entry.name.startswith(_LEFT_OUT)]
         if any(path.rpartition(b"/")[0] == directory for path in self._omitted):
             entries = [entry for entry in entries if join(directory, encoded(entry.name)) not in self._omitted]
         if self._excluded is not None:
@@ -256,51 +249,19 @@ class Walk:
 
     def _with_values(self, item: _Entries, names: list[bytes]) -> list[bytes]:
         """Return names as they are written, with hashes and targets; nothing for what is gone."""
-        texts = [b""] * len(names)
-        failures: dict[int, Failure] = {}
-        hashes = self._tail != 0
-
-        def tell(at: int) -> None:
-            name = names[at]
-            kind = item.types.get(name) if item.types else None
-            text = name if item.plain else escaped(name)
-            if kind is None and not hashes:
-                texts[at] = text + b":"
-                return
-            try:
-                texts[at] = b"%s:%s" % (text, self._hash(name, directory) if kind is None else _value(name, directory))
-            except OSError as error:
-                failures[at] = failure_of(self._path(item.directory, name), error, "cannot read")
-                if not failures[at].vanished:
-                    texts[at] = text + b":"
-
         try:
             with self._place.source_tree(self._source).at(item.directory) as directory:
-                if not self._place.crowd.each(tell, range(len(names))):
-                    for at in range(len(names)):
-                        if not texts[at]:
-                            tell(at)
+                values, failed = self._values.of(names, item.types, directory)
         except OSError as error:
             self._outcome.failures.append(failure_of(self._path(item.directory), error, "cannot open the directory"))
-        self._outcome.failures += failures.values()
+            return [b""] * len(names)
+        texts = [b"%s:%s" % pair for pair in zip(names if item.plain else map(escaped, names), values, strict=True)]
+        for name, why in failed.items():
+            failure = failure_of(self._path(item.directory, name), why, "cannot read")
+            self._outcome.failures.append(failure)
+            if failure.vanished:
+                texts[names.index(name)] = b""
         return texts
-
-    def _hash(self, name: bytes, directory: int) -> bytes:
-        """Return the hash of a file's end, or of all of it, in hexadecimal digits. Raises OSError."""
-        fd = os.open(name, READ, dir_fd=directory)
-        try:
-            size = os.lseek(fd, 0, os.SEEK_END)  # half the time of an fstat; and refused by what is no file
-            if not size:
-                return _OF_NOTHING
-            tail = self._tail
-            length = size if tail is None or size < tail else tail
-            if length < MIB:
-                return xxhash.xxh64_hexdigest(os.pread(fd, length, size - length)).encode()
-            return b"%016x" % digest(fd, size, tail, lambda: self._place.commands.stopped)
-        except InterruptedError:
-            raise Stopped from None
-        finally:
-            os.close(fd)
 
 
 class _Parts:
@@ -344,22 +305,3 @@ def _key(directory: bytes, name: bytes) -> bytes:
 
 
 _TALLY = {Type.FILE: one_file(0), Type.LINK: ONE_LINK, Type.OTHER: ONE_SPECIAL}
-_KINDS = {stat.S_IFIFO: b"fifo", stat.S_IFSOCK: b"socket", stat.S_IFCHR: b"char", stat.S_IFBLK: b"block"}
-
-
-def _value(name: bytes, directory: int) -> bytes:
-    """Return what is told of an entry that was no file and no directory. Raises OSError."""
-    status = lstat(name, directory)
-    if status is None:
-        raise FileNotFoundError(2, os.strerror(2))
-    if stat.S_ISLNK(status.st_mode):
-        return link_value(os.readlink(name, dir_fd=directory))
-    kind = _KINDS.get(stat.S_IFMT(status.st_mode), b"")
-    if status.st_rdev and kind:
-        return b"=%s %d,%d" % (kind, os.major(status.st_rdev), os.minor(status.st_rdev))
-    return b"=" + kind if kind else b""
-
-
-def _all_encoded(names: list[str]) -> list[bytes]:
-    """Return names as the bytes they are: in one call, as no name holds a NUL."""
-    return encoded("\0".join(names)).split(b"\0") if names else []

@@ -1,0 +1,115 @@
+"""What a file list tells of entries beside their names: hashes of files, targets of links, what others are."""
+
+import os
+import stat
+from collections.abc import Mapping
+from contextlib import suppress
+
+import xxhash
+
+from hpcp_mpi.host.commands import Stopped
+from hpcp_mpi.host.dirs import READ
+from hpcp_mpi.host.hashing import digest
+from hpcp_mpi.host.listing import lstat
+from hpcp_mpi.operations.workplace import Workplace
+from hpcp_mpi.vocab.listed_names import Type, link_value
+from hpcp_mpi.vocab.options import MIB
+
+_OF_NOTHING = b"ef46db3751d8e999"  # the hash of an empty file
+_TYPE = 0o170000  # the bits of a mode that tell the type
+_KINDS = {stat.S_IFIFO: b"fifo", stat.S_IFSOCK: b"socket", stat.S_IFCHR: b"char", stat.S_IFBLK: b"block"}
+
+
+class Values:
+    """Reads what is told of the entries of a directory, many at once where that takes long."""
+
+    def __init__(self, place: Workplace) -> None:
+        self._place = place
+        self._tail = None if place.options.full_hash else place.options.hash_size
+        self._empty = False  # the last file was empty, so the next may be
+
+    def of(
+        self, names: list[bytes], types: Mapping[bytes, Type], directory: int
+    ) -> tuple[list[bytes], dict[bytes, OSError]]:
+        """Return what is written after each name and its `:`, and what cannot be read. Raises Stopped."""
+        values: dict[bytes, bytes] = {}
+        failed: dict[bytes, OSError] = {}
+
+        def tell(name: bytes) -> None:
+            try:
+                values[name] = _value(name, directory) if name in types else self._hash(name, directory)
+            except OSError as error:
+                values[name] = b""
+                failed[name] = error
+
+        if self._tail == 0:
+            values = dict.fromkeys(names, b"")
+            for name in types.keys() & values.keys() if types else ():
+                tell(name)
+        elif not self._place.crowd.each(tell, names):
+            if self._empty and not types:
+                values = dict.fromkeys(_empty_ones(names, directory), _OF_NOTHING)
+            for name in names if len(values) < len(names) else ():
+                if name not in values:
+                    tell(name)
+        if self._place.commands.stopped:
+            raise Stopped
+        return [values[name] for name in names], failed
+
+    def _hash(self, name: bytes, directory: int) -> bytes:
+        """Return the hash of a file's end, or of all of it, in hexadecimal digits. Raises OSError."""
+        if self._empty:  # an lstat takes half the time of opening it
+            self._empty = _is_empty(name, directory)
+            if self._empty:
+                return _OF_NOTHING
+        try:
+            fd = os.open(name, READ, dir_fd=directory)
+        except PermissionError:
+            if _is_empty(name, directory):
+                return _OF_NOTHING  # whatever the file before it was
+            raise
+        try:
+            size = os.lseek(fd, 0, os.SEEK_END)  # half the time of an fstat; and refused by what is no file
+            if not size:
+                self._empty = True
+                return _OF_NOTHING
+            tail = self._tail
+            length = size if tail is None or size < tail else tail
+            if length < MIB:
+                return xxhash.xxh64_hexdigest(os.pread(fd, length, size - length)).encode()
+            return b"%016x" % digest(fd, size, tail, lambda: self._place.commands.stopped)
+        except InterruptedError:
+            return b""  # the run is ending, and so says whoever asked
+        finally:
+            os.close(fd)
+
+
+def _empty_ones(names: list[bytes], directory: int) -> list[bytes]:
+    """Return the names before the first that is not that of an empty file. Where many are empty, that is the time."""
+    lstat = os.stat
+    at = 0
+    with suppress(OSError):
+        for at, name in enumerate(names):
+            status = lstat(name, dir_fd=directory, follow_symlinks=False)
+            if status[6] or status[0] & _TYPE != stat.S_IFREG:
+                return names[:at]
+        return names
+    return names[:at]
+
+
+def _is_empty(name: bytes, directory: int) -> bool:
+    status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    return status.st_size == 0 and stat.S_ISREG(status.st_mode)
+
+
+def _value(name: bytes, directory: int) -> bytes:
+    """Return what is told of an entry that was no file and no directory. Raises OSError."""
+    status = lstat(name, directory)
+    if status is None:
+        raise FileNotFoundError(2, os.strerror(2))
+    if stat.S_ISLNK(status.st_mode):
+        return link_value(os.readlink(name, dir_fd=directory))
+    kind = _KINDS.get(stat.S_IFMT(status.st_mode), b"")
+    if status.st_rdev and kind:
+        return b"=%s %d,%d" % (kind, os.major(status.st_rdev), os.minor(status.st_rdev))
+    return b"=" + kind if kind else b""
