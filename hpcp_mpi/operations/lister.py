@@ -3,7 +3,7 @@
 import os
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Protocol
 
 from hpcp_mpi.host import metadata
@@ -13,6 +13,7 @@ from hpcp_mpi.plan import excludes
 from hpcp_mpi.plan.classify import Classifier
 from hpcp_mpi.plan.compare import metadata_changes
 from hpcp_mpi.plan.gather import Gather
+from hpcp_mpi.plan.links import NOWHERE, tracked
 from hpcp_mpi.plan.listed import Folder, Listing
 from hpcp_mpi.vocab.errors import Failure, failure_of, reason_of
 from hpcp_mpi.vocab.names import STAGE_PREFIX, below, join
@@ -50,6 +51,14 @@ class Lister:
         """note: takes (absolute path, what a reader should know). choose: leaves out what is not for here."""
         self._place = place
         self._choose = choose
+        options = place.options
+        self._outside = options.links == "anywhere"
+        off = options.links == "never" or options.directory_only or options.compare
+        # Links in contents that land in the destination itself lead to what is copied anyway, or outside.
+        off_for = (b"",) if not self._outside else ()
+        self._landed = [
+            NOWHERE if off or each in off_for else each for each in place.job.landed or [None] * len(place.job.sources)
+        ]
         self._own = STAGE_PREFIX + place.job.token.encode()  # what begins so belongs to this run
         root = place.job.destination_root
         status = os.stat(root.path) if root is not None else None
@@ -105,6 +114,26 @@ class Lister:
         self._classifier.entries(listing, directory, some.rest)
         return listing
 
+    def track(self, folder: Folder, listing: Listing, source: int) -> None:
+        """Add to a listing of some of a folder where its relative symlinks lead, if that may have to be copied too.
+
+        source: a descriptor of the folder
+        """
+        landed = self._landed[folder.source]
+        if landed == NOWHERE:
+            return
+        entries = [
+            *listing.others,
+            *((each.name, each.tally) for each in listing.existing),
+            *((each.name, each.tally) for each in listing.linked),
+        ]
+        for name in [name for name, tally in entries if tally.links]:
+            with suppress(OSError):  # whoever copies it says what is wrong
+                target = os.readlink(name, dir_fd=source)
+                found = tracked(landed, folder.source_dir, folder.dest_dir, target, self._outside)
+                if found is not None:
+                    listing.tracked.append(found)
+
     def listings(self, folder: Folder, failures: list[Failure]) -> Iterator[Listing]:
         """Yield the entries of a folder, some thousand at a time. failures gets what cannot be looked at.
 
@@ -142,6 +171,8 @@ class Lister:
                     if self._choose is not None:
                         self._choose(folder, some, source)
                     listing = self.listing(path, some)
+                    if listing.others or listing.existing or listing.linked:
+                        self.track(folder, listing, source)
                     listing.sweeps, stages = stages, []
                     listing.open = listing.open or merged or bool(failures)
                     if alone:
