@@ -89,7 +89,7 @@ def _lead(arguments: Sequence[str], wire: Wire, stop: StopRequest) -> int:
     watcher = watcher_for(request.progress_interval)
     items, asker = items_of(asked.verb), Asker(asked.force, stop, watcher.close)
     try:
-        report = lead_verb(wire, asked, Face(stop, watcher, items, asker.confirm, asker.expect))
+        report = lead_verb(wire, asked, Face(stop, watcher, items, asker.confirm, asker.expect, asked.force))
     finally:
         watcher.close()
     sys.stdout.writelines(line + "\n" for line in reporting.lines_of(items))

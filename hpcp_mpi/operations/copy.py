@@ -12,7 +12,7 @@ from hpcp_mpi.operations.crew import Crew, Face
 from hpcp_mpi.plan.ending import link_batches, parting_batches, settle_batches
 from hpcp_mpi.plan.listed import TOUCHED, LinkedName, Settling, SharedName, settling
 from hpcp_mpi.vocab.asked import Asked
-from hpcp_mpi.vocab.errors import Failure
+from hpcp_mpi.vocab.errors import EXIT_MAX_DELETE, EXIT_OK, Failure
 from hpcp_mpi.vocab.report import Report
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ class _Run:
         crew.tidy = self._tidy
         self._verification = _verification(crew)
         self.report = Report()
+        self._wire = wire
+        self._stopped = EXIT_OK
 
     def run(self) -> None:
         """Do everything. Raises StoppedEarly, FatalError."""
@@ -51,10 +53,46 @@ class _Run:
             self._verify()  # before other names are given to what is not good
             self._drive("linking", Stream(link_batches(map(LinkedName._make, waiting.linked))))
             self._verify()  # what could not be linked and was copied
+            if options.mirror and not options.compare:
+                self._mirror()
             self._note_touched()
             self._settle(map(Settling._make, waiting.settled))
+            if options.move:
+                self._move()
         finally:
             self._scan.end()
+
+    def _mirror(self) -> None:
+        """Remove what the sources do not have."""
+        from hpcp_mpi.operations.mirror import Mirror
+
+        mirror = Mirror(self._crew, self._scan.waiting)
+        mirror.run(len(self._failures()), self._drive)
+        self._stopped = mirror.stopped
+        self._verify()
+
+    def _move(self) -> None:
+        """Remove from the sources what has a good copy."""
+        from hpcp_mpi.operations.move import move
+
+        job, limit = self._prepared.job, self._prepared.job.options.max_delete
+        found = self._scan.gather.scanned
+        if limit is not None and found.entries > limit:
+            self._stopped = EXIT_MAX_DELETE
+            note = (
+                f"{found.entries:,} entries were to be moved away, and --max-delete allows {limit:,}: all of them stay"
+            )
+            self._crew.outcome.remark(job.sources[0].path, note)
+        elif job.options.dry_run:
+            self._crew.outcome.removed = self._crew.outcome.removed.plus(found)
+        else:
+            landings = self._prepared.landings
+            these = range(len(landings)) if self._scan.only is None else [self._scan.only]
+            move(self._wire, job, self._crew, [(index, landings[index]) for index in these], self._failures())
+
+    def _failures(self) -> list[Failure]:
+        """Return what failed so far, one failure a path."""
+        return list(first_of_each([*self._scan.outcome.failures, *self._crew.outcome.failures]))
 
     def _drive(self, phase: str, feed: Feed) -> None:
         feed = WithRanges(feed, self._prepared.job.options.split_size)
@@ -87,7 +125,7 @@ class _Run:
         report.scanned = scan.gather.scanned
         report.outcome = outcome
         report.scan_seconds = scan.seconds
-        report.stopped = stopped
+        report.stopped = stopped or self._stopped
         return report
 
     def _note_touched(self) -> None:
@@ -128,8 +166,9 @@ def lead_copy(wire: Wire, asked: Asked, face: Face) -> Report:
     """
     # Only rank 0 needs these: what a thousand workers import is a load for the file system.
     from hpcp_mpi.operations.preparing import prepare
+    from hpcp_mpi.operations.tracking import carry_out_all
 
-    return carry_out(wire, prepare(asked.sources, asked.destinations[0], asked.options), face)
+    return carry_out_all(wire, prepare(asked.sources, asked.destinations[0], asked.options), face)
 
 
 def carry_out(wire: Wire, prepared: "Prepared", face: Face, scan: "ScanMaker | None" = None) -> Report:

@@ -12,6 +12,7 @@ from hpcp_mpi.host.dirs import path_of, pinned
 from hpcp_mpi.host.listing import lstat
 from hpcp_mpi.host.stage import staged
 from hpcp_mpi.operations.accounting import Account
+from hpcp_mpi.operations.content_only import default_acl, keep_metadata
 from hpcp_mpi.operations.itemizing import itemize_copies
 from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan.written import Landed
@@ -72,7 +73,7 @@ def _copy_batch(place: Workplace, batch: Batch, outcome: Outcome) -> None:
         try:
             dest = stack.enter_context(place.made(batch.dest_dir, batch.over))
             outcome.touched.add((batch.source, batch.source_dir, batch.dest_dir))
-            stage = stack.enter_context(staged(dest, place.token, outcome.remark))
+            stage = stack.enter_context(staged(dest, place.token, outcome.remark, place.options.content_only))
             if place.options.itemize:
                 itemize_copies(place, batch, outcome)
         except OSError as error:
@@ -114,6 +115,8 @@ def land_unit(
     """Rename what is in the stage for unit to its name, and count it. staged_as: (stage, name in it, destination)."""
     stage, name, dest = staged_as
     try:
+        if place.options.content_only:
+            keep_metadata(stage, name, dest, unit.target)
         if place.job.backup is None or batch.again:
             land(stage, name, dest, unit.target)
         else:
@@ -212,9 +215,9 @@ def _copy_together(place: Workplace, batches: list[Batch], outcome: Outcome) -> 
                     if not stat.S_ISREG(os.fstat(fd).st_mode):
                         return False
                     files[fd] = (index, unit)
-            if not _alike(dests):
+            if not _alike(dests, place.options.content_only):
                 return False
-            stage = stack.enter_context(staged(dests[0], place.token, outcome.remark))
+            stage = stack.enter_context(staged(dests[0], place.token, outcome.remark, place.options.content_only))
         except OSError:
             return False
         command = cp.command(place.options, stage, [path_of(fd) for fd in files], follow=True)
@@ -229,7 +232,12 @@ def _copy_together(place: Workplace, batches: list[Batch], outcome: Outcome) -> 
     return True
 
 
-def _alike(directories: list[int]) -> bool:
-    """Tell whether a file made in one of the directories can be renamed into all others and is the same there."""
+def _alike(directories: list[int], inheriting: bool) -> bool:
+    """Tell whether a file made in one of the directories can be renamed into all others and is the same there.
+
+    inheriting: it has nothing but what its directory gives it
+    """
+    if inheriting and len({default_acl(fd) for fd in directories}) > 1:
+        return False
     statuses = [os.fstat(fd) for fd in directories]
     return len({(s.st_dev, s.st_gid if s.st_mode & stat.S_ISGID else -1) for s in statuses}) == 1

@@ -86,6 +86,7 @@ class Face:
     confirm: Callable[[str], bool] = nobody_to_ask
     # For who will ask late, after hours of copying: called before anything is changed, raises the same UsageError.
     expect_answer: Callable[[], None] = nothing_to_ask
+    certain: bool = False  # confirm says yes to everything: nothing has to be found out for the question
 
 
 def _bucket(options: CopyOptions) -> Bucket | None:

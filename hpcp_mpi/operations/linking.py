@@ -67,7 +67,7 @@ def _link(place: Workplace, batch: Batch, unit: Unit, leader: bytes, outcome: Ou
             outcome.skipped = outcome.skipped.plus(unit.tally)
             return True
         outcome.touched.add((batch.source, source_dir, dest_dir))
-        stage = stack.enter_context(staged(dest, place.token, outcome.remark))
+        stage = stack.enter_context(staged(dest, place.token, outcome.remark, place.options.content_only))
         try:
             os.link(leader_name, dest_name, src_dir_fd=leaders, dst_dir_fd=stage, follow_symlinks=False)
         except OSError as error:

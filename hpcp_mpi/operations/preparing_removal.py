@@ -22,9 +22,10 @@ def refuse_removal(landings: Sequence[Landing], roots: Sequence[bytes], root: by
     if options.move and options.directory_only:
         raise UsageError("-do copies no files, so nothing can be moved", "Leave out -do or -rm.")
     if not options.mirror:
-        for name, given in (("--delete-excluded", options.delete_excluded), ("--max-delete", options.max_delete)):
-            if given not in (None, False):
-                raise UsageError(f"{name} says what -rme may remove, and there is no -rme")
+        if options.delete_excluded:
+            raise UsageError("--delete-excluded says what -rme removes, and there is no -rme")
+        if options.max_delete is not None and not options.move:
+            raise UsageError("--max-delete limits what is removed, and nothing is to be")
         return
     if len(landings) == 1 and landings[0].name is not None:
         raise UsageError(

@@ -120,5 +120,5 @@ def run(asked: Asked, environment: Mapping[str, str]) -> Report:
         if isinstance(result, Report):
             return result
         raise result if isinstance(result, FatalError) else FatalError("rank 0 broke down")
-    face = Face(stop, confirm=(lambda question: True) if asked.force else nobody_to_ask)
+    face = Face(stop, confirm=(lambda question: True) if asked.force else nobody_to_ask, certain=asked.force)
     return lead(wire, lambda ends: lead_verb(ends, asked, face), stop)

@@ -10,6 +10,9 @@ from hpcp_mpi.vocab.report import Report
 
 def lead_verb(wire: Wire, asked: Asked, face: Face) -> Report:
     """Do what is asked with all ranks of the wire; rank 0 calls it, the others follow. Raises FatalError."""
+    options = asked.options
+    if asked.verb is Verb.COPY and (options.mirror or options.move) and not options.dry_run:
+        face.expect_answer()  # not after hours of copying
     report = _leader(asked)(wire, asked, face)
     report.verb = asked.verb.value
     return report

@@ -1,0 +1,125 @@
+"""Moving, on a worker: an entry of a source goes only if its copy is known good, asked right before it goes.
+
+Its copy is good if nothing failed at it or below it in this run, and it is what the source is now: the same type, size,
+mtime, link target and device. A file with one name stays too if anything of it, be it a mode, was changed since the
+run began: its change time says so, by its file system's own clock. (That of a file with several names is changed when
+one of its other names is removed.) What stays is named, unless the run has named it already.
+"""
+
+import os
+import stat
+import weakref
+from contextlib import ExitStack
+
+from hpcp_mpi.host.listing import lstat
+from hpcp_mpi.operations.workplace import Workplace
+from hpcp_mpi.plan.compare import maybe_identical, same_time
+from hpcp_mpi.vocab.errors import Failure, reason_of
+from hpcp_mpi.vocab.names import STAGE_PREFIX, below, join
+from hpcp_mpi.vocab.report import Outcome
+from hpcp_mpi.vocab.units import Batch
+
+CHANGED = "changed while it was moved; left"
+CAME = "it came while the others were moved; left"
+ITSELF = "what is at the destination is this itself; left"
+
+
+class Copied:
+    """Keeps what has no good copy. A removing.Keeper; its paths are relative to the source root."""
+
+    def __init__(self, place: Workplace, batch: Batch, outcome: Outcome) -> None:
+        self._place = place
+        self._source = batch.source
+        self._outcome = outcome
+        self._root = place.job.sources[batch.source].path
+        self._landed = place.job.landed[batch.source]
+        self._target = batch.dest_dir  # of a source that is one entry: where that landed
+        self._path: bytes | None = None  # of the directory whose copy is open
+        self._copy: int | None = None
+        self._stack = ExitStack()
+        weakref.finalize(self, self._stack.close)
+
+    def enters(self, path: bytes) -> bool:
+        where = below(self._root, path)
+        if where in self._place.job.left:
+            return False
+        try:
+            with self._place.source_tree(self._source).handle(path) as mine:
+                own = os.fstat(mine)
+            copy = self._copy_of(path)
+        except OSError as error:
+            return self._leave(where, f"cannot look at it and its copy: {reason_of(error)}; left")
+        if copy is None:
+            return self._leave(where, CAME)
+        return not _same_inode(own, os.fstat(copy)) or self._leave(where, ITSELF)
+
+    def keeps(self, directory: int, path: bytes, name: bytes) -> bool:
+        where = below(self._root, join(path, name))
+        if where in self._place.job.left or name.startswith(STAGE_PREFIX):
+            return True
+        try:
+            wanted = lstat(name, directory)
+            if wanted is None:
+                return False  # gone
+            if stat.S_ISSOCK(wanted.st_mode):
+                return True  # the scan noted that it was not copied
+            return not self._is_good(where, directory, path, name, wanted)
+        except OSError as error:
+            return not self._leave(where, f"cannot look at its copy: {reason_of(error)}; left")
+
+    def _is_good(self, where: bytes, directory: int, path: bytes, name: bytes, wanted: os.stat_result) -> bool:
+        copy, called = self._copy_of(path), name
+        if self._landed is None:
+            called = self._target.rpartition(b"/")[2]
+        found = lstat(called, copy) if copy is not None else None
+        if copy is None or found is None:
+            return self._leave(where, CAME)
+        if _same_inode(wanted, found):
+            return self._leave(where, ITSELF)
+        if not self._equal(wanted, found):
+            return self._leave(where, CHANGED)
+        if stat.S_ISLNK(wanted.st_mode):
+            same = os.readlink(name, dir_fd=directory) == os.readlink(called, dir_fd=copy)
+            return same or self._leave(where, CHANGED)
+        return True
+
+    def _equal(self, wanted: os.stat_result, found: os.stat_result) -> bool:
+        window = self._place.job.window_ns
+        if self._place.options.content_only:
+            if stat.S_IFMT(wanted.st_mode) != stat.S_IFMT(found.st_mode) or wanted.st_rdev != found.st_rdev:
+                return False
+            if stat.S_ISREG(wanted.st_mode) and wanted.st_size != found.st_size:
+                return False
+        elif not (maybe_identical(wanted, found, window) and same_time(wanted.st_mtime_ns, found.st_mtime_ns, window)):
+            return False
+        if wanted.st_nlink > 1 or found.st_nlink > 1:
+            return True
+        return wanted.st_ctime_ns <= self._place.job.began_ns[self._source]
+
+    def _copy_of(self, path: bytes) -> int | None:
+        """Return a descriptor of the directory that path was copied to, None where there is none. Raises OSError."""
+        if path != self._path:
+            self._stack.close()
+            self._path, self._copy = None, None
+            to = self._target.rpartition(b"/")[0] if self._landed is None else join(self._landed, path)
+            try:
+                self._copy = self._stack.enter_context(self._place.dest.handle(to))
+            except (FileNotFoundError, NotADirectoryError):
+                self._copy = None
+            self._path = path
+        return self._copy
+
+    def _leave(self, where: bytes, reason: str) -> bool:
+        """Name what stays; return False."""
+        self._outcome.failures.append(Failure(where, reason))
+        return False
+
+
+def _same_inode(source: os.stat_result, copy: os.stat_result) -> bool:
+    """Tell whether a copy may be the source itself, seen through another mount: then device numbers may differ.
+
+    Two names of one file are two, and one can go.
+    """
+    if stat.S_ISDIR(source.st_mode) or source.st_nlink == 1:
+        return source.st_ino == copy.st_ino and source.st_ctime_ns == copy.st_ctime_ns
+    return False
