@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 _REDRAW = 0.2  # seconds
 _PATIENCE = 0.5  # seconds that pass before a bar is worth its import
-_OF_ENTRIES = ("removing", "listing", "comparing")  # phases in which no content is moved
-_ANEW = ("removing", "verifying")  # phases that begin to count at 0; others go on with the copy
+_OF_ENTRIES = ("removing", "counting", "listing", "comparing")  # phases in which no content is moved
+_ANEW = ("removing", "counting", "verifying")  # phases that begin to count at 0; others go on with the copy
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ NONE = Amount()
 def amount(status: Status) -> Amount:
     """Return how much is done of what status' phase is about."""
     outcome, found = status.outcome, status.scanned
-    if status.phase == "removing":
+    if status.phase in ("removing", "counting"):
         removed = outcome.removed
         return Amount(removed.entries, 0, removed.files, found.entries, 0, status.seconds)
     if status.phase == "listing":
@@ -103,7 +103,7 @@ def line(status: Status, since: Amount = NONE) -> str:
     outcome, now = status.outcome, amount(status)
     left = remaining(status, since)
     parts = [f"{status.phase}: {_of(now, status)} entries", _speed(status, now, since)]
-    if outcome.skipped and status.phase not in ("removing", "verifying", "listing"):
+    if outcome.skipped and status.phase not in ("removing", "counting", "verifying", "listing"):
         parts.append(f"{outcome.skipped.entries:,} identical")
     parts.append(f"{status.active} of {status.ranks} ranks busy")
     if outcome.failures:

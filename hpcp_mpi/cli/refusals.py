@@ -42,6 +42,11 @@ def refuse(verb: Verb, given: Any) -> None:
 
 
 def _of_another_verb(verb: Verb, given: Any) -> Iterator[tuple[str, str]]:
+    if given.max_delete is not None and not (given.remove_extra or verb is _REMOVE):
+        yield (
+            "--max-delete limits what -rme, or -rm without a destination, removes",
+            "Give one of them, or leave it out.",
+        )
     for attribute, (option, *verbs) in _MEANT_FOR.items():
         if getattr(given, attribute) and verb not in verbs:
             yield (
@@ -51,7 +56,6 @@ def _of_another_verb(verb: Verb, given: Any) -> Iterator[tuple[str, str]]:
 
 
 def _in_pairs(given: Any) -> Iterator[tuple[str, str]]:
-    removes = given.remove or given.remove_extra or given.remove_force
     destinations = given.dest_path or []
     if given.directory_only and given.no_directory_sync:
         yield "-do copies directories with their metadata, and -nds forbids that", "Give one of them."
@@ -59,8 +63,6 @@ def _in_pairs(given: Any) -> Iterator[tuple[str, str]]:
         yield "-do copies no files, so a move has nothing to remove", "Leave out -do or -rm."
     if given.random_dest_selection and len(destinations) < 2:
         yield "-rds spreads files over several destinations", "Give -d for each of them, or leave out -rds."
-    if given.max_delete is not None and not removes:
-        yield "--max-delete limits what is removed, and nothing is to be", "Add -rme to mirror, or leave it out."
     if given.delete_excluded and not given.remove_extra:
         yield "--delete-excluded has a meaning only when mirroring", "Add -rme, or leave it out."
     if given.remove and given.remove_extra and not destinations:

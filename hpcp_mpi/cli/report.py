@@ -99,6 +99,8 @@ def _ending(report: Report) -> str:
         return f"they differ: {differing(report.differences)}"
     if report.verb == Verb.COMPARE.value and code == EXIT_OK:
         return "no differences"
+    if report.declined and code == EXIT_OK:
+        return "nothing was removed: the answer was no"
     if report.dry_run and code == EXIT_OK:
         return "dry run: nothing was changed"
     return EXIT_CODES[code]

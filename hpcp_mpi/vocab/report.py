@@ -97,6 +97,7 @@ class Report:
     scan_seconds: float = 0.0
     seconds: float = 0.0
     stopped: int = EXIT_OK  # the exit code of an early stop
+    declined: bool = False  # the answer to the question was no, and nothing was removed
     differences: dict[str, int] | None = None  # of a compare: how many entries are added, modified, deleted
     paths: dict[str, list[bytes]] | None = None  # theirs, below the destination; None if they are very many
 
@@ -142,6 +143,7 @@ class Report:
             "destinations": [shown(path) for path in self.destinations or [self.destination]],
             "dry_run": self.dry_run,
             "exit_code": self.exit_code,
+            "declined": self.declined,
             "started": self.started,
             "seconds": round(self.seconds, 3),
             "scan_seconds": round(self.scan_seconds, 3),

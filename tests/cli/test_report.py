@@ -148,6 +148,7 @@ def test_of_many_ranks_the_busiest_sixteen_are_shown() -> None:
             Report("remove", stopped=25),
             "hpcp-mpi: more entries would be removed than --max-delete allows; none was (exit code 25)",
         ),
+        (Report("remove", declined=True), "hpcp-mpi: nothing was removed: the answer was no"),
         (Report(stopped=130), "hpcp-mpi: interrupted from the keyboard (exit code 130)"),
         (Report(stopped=75), "hpcp-mpi: stopped early by a signal; the same command goes on from there (exit code 75)"),
     ],
