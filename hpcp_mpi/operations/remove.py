@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from hpcp_mpi.cluster.run import StoppedEarly
 from hpcp_mpi.cluster.wire import Wire
 from hpcp_mpi.host.removal import first_in
-from hpcp_mpi.operations.copy import first_of_each
 from hpcp_mpi.operations.crew import Crew, Face
 from hpcp_mpi.operations.itemizing import GONE
 from hpcp_mpi.plan.removal import Emptying, Finished, Told, chain, is_walk
@@ -176,7 +175,7 @@ class _Run:
                     return
                 amount = f" ({count:,} entries)"
             if not self._face.confirm(f"Remove {_names(removable)}{amount}?"):
-                self._note("nothing was removed: the answer was no")
+                self._report.declined = True
                 return
         crew = self._begun()
         self._removal = removal = Removal(crew, removable.batches(Kind.REMOVE))
@@ -230,7 +229,8 @@ class _Run:
             crew.fill(report)
             report.outcome.add(crew.outcome)
         outcome = report.outcome
-        outcome.failures = list(first_of_each(outcome.failures))
+        # What could not be removed from a huge directory was tried more than once.
+        outcome.failures = list({failure.path: failure for failure in outcome.failures}.values())
         outcome.skipped = outcome.skipped.plus(self._removable.skipped)
         if self._removal is not None:
             report.scanned = self._removal.found.plus(Tally(directories=len(self._removable.pinned)))
