@@ -8,6 +8,7 @@ from typing import Protocol
 
 from hpcp_mpi.host import metadata
 from hpcp_mpi.host.listing import Names, Slice, entries_of, lstat, only_in, slices
+from hpcp_mpi.host.removal import first_in
 from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan import excludes
 from hpcp_mpi.plan.classify import Classifier
@@ -70,12 +71,13 @@ class Lister:
             place.job.window_ns,
             place.options.directory_only,
             excludes.matcher(place.options.excludes),
-            self._forbidden,
+            self.forbidden,
             self._device,
             note,
         )
 
-    def _forbidden(self, path: bytes, inode: int) -> bool:
+    def forbidden(self, path: bytes, inode: int) -> bool:
+        """Tell whether a directory is the destination itself."""
         if self._never is None or inode != self._never[1]:
             return False
         try:
@@ -158,7 +160,7 @@ class Lister:
                 with place.latency.noted():
                     source = stack.enter_context(place.source_tree(folder.source).at(folder.source_dir))
                 merged = folder.dest_dir in place.job.merged
-                if dest is not None and place.options.directory_sync and (merged or self._differs(source, dest)):
+                if dest is not None and place.options.directory_sync and (merged or self.differs(source, dest)):
                     folder.settle = True
 
                 def failed(name: bytes, error: OSError) -> None:
@@ -175,10 +177,10 @@ class Lister:
                         self.track(folder, listing, source)
                     listing.sweeps, stages = stages, []
                     listing.open = listing.open or merged or bool(failures)
-                    if alone:
+                    if alone and dest is not None:
                         beside += some.beside
                         if not place.options.compare:
-                            listing.extras += self._to_make_way(folder, some)
+                            listing.extras += self._to_make_way(folder, some, dest)
                     yield listing
                 if alone and dest is not None:
                     for extras in only_in(dest, source, names, beside):
@@ -200,10 +202,10 @@ class Lister:
             and not (merged and self._elsewhere(folder, name))
         ]
 
-    def _to_make_way(self, folder: Folder, some: Slice) -> list[tuple[bytes, bool]]:
+    def _to_make_way(self, folder: Folder, some: Slice, dest: int) -> list[tuple[bytes, bool]]:
         """Return what is at the destination beside entries and has to go: directories where the source has none.
 
-        And with delete_excluded whatever is excluded.
+        An empty one is replaced by a copy. And with delete_excluded whatever is excluded.
         """
         place = self._place
         path = below(place.job.sources[folder.source].path, folder.source_dir)
@@ -213,7 +215,11 @@ class Lister:
             if there is None or stat.S_ISSOCK(status.st_mode) or name.startswith(STAGE_PREFIX):
                 continue
             is_directory = stat.S_ISDIR(there.st_mode)
-            if place.options.delete_excluded if excluded(below(path, name)) else is_directory:
+            if excluded(below(path, name)):
+                goes = place.options.delete_excluded
+            else:
+                goes = is_directory and not place.options.directory_only and first_in(dest, name) is not None
+            if goes:
                 extras.append((name, is_directory))
         if place.options.delete_excluded:
             extras += [
@@ -240,7 +246,8 @@ class Lister:
                 continue
         return False
 
-    def _differs(self, source: int, dest: int) -> bool:
+    def differs(self, source: int, dest: int) -> bool:
+        """Tell whether the metadata of a directory is to be written to its counterpart. Raises OSError."""
         letters = metadata.xattr_letters(metadata.xattrs_of(source, b"."), metadata.xattrs_of(dest, b"."))
         place = self._place
         return bool(metadata_changes(os.fstat(source), os.fstat(dest), place.job.window_ns, place.rights, letters))

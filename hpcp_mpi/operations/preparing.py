@@ -35,9 +35,10 @@ class NoDestination(FatalError):
     """The destination does not exist, and it was asked not to make it."""
 
 
-def prepare(sources: Iterable[bytes], destination: bytes, options: CopyOptions) -> Prepared:
+def prepare(sources: Iterable[bytes], destination: bytes, options: CopyOptions, listed: bool = False) -> Prepared:
     """Check and place the sources; make the destination. Raises FatalError, and nothing was done then.
 
+    listed: only what a list names is copied from a source.
     Where the destination does not exist and is not to be made: NoDestination.
     """
     options = tuned(options)
@@ -55,7 +56,7 @@ def prepare(sources: Iterable[bytes], destination: bytes, options: CopyOptions) 
     _refuse_other_file_systems(root, options.file_system)
     source_roots = [absolute(landing.source_root) for landing in landings]
     for landing, source in zip(landings, source_roots, strict=True):
-        _refuse_nesting(landing, source, below(root, landing.target), options)
+        _refuse_nesting(landing, source, below(root, landing.target), options, listed)
     merged = _merged(landings, source_roots)
     refuse_removal(landings, source_roots, root, options)
     backup = backup_path(root, options)
@@ -107,7 +108,7 @@ def absolute(path: bytes) -> bytes:
     return os.path.normpath(os.path.join(os.getcwdb(), path)).replace(b"//", b"/")
 
 
-def _refuse_nesting(landing: Landing, source_root: bytes, target: bytes, options: CopyOptions) -> None:
+def _refuse_nesting(landing: Landing, source_root: bytes, target: bytes, options: CopyOptions, listed: bool) -> None:
     """Refuse a copy of something into itself or over what it lies in."""
     source = source_root if landing.name is None else below(source_root, landing.name)
     if landing.name is not None:
@@ -120,7 +121,7 @@ def _refuse_nesting(landing: Landing, source_root: bytes, target: bytes, options
         raise UsageError(f"{shown(source)} is the source and the destination")
     if options.compare:
         return
-    if own in _ancestors(target) and not _is_excluded(target, options):
+    if own in _ancestors(target) and not _is_excluded(target, options) and not listed:
         raise UsageError(
             f"the destination {shown(target)} lies inside the source {shown(source)}: a copy would copy itself",
             f"Exclude it with -e {shown(target)}, or copy to another place.",

@@ -32,6 +32,10 @@ def _leader(asked: Asked) -> Callable[[Wire, Asked, Face], Report]:
         from hpcp_mpi.operations.compare import lead_compare
 
         return lead_compare
+    if asked.source_list is not None:
+        from hpcp_mpi.operations.copy_listed import lead_copy_listed
+
+        return lead_copy_listed
     if len(asked.destinations) > 1 or asked.options.sequential:
         from hpcp_mpi.operations.spreading import lead_several
 
