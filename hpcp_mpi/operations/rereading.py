@@ -75,7 +75,7 @@ class Reread:
         self._place = place
         self._sync = sync
         began = place.job.began_ns
-        self._began_ns = began[source] if source < len(began) else None
+        self._began_ns = began[source] if source < len(began) else 0  # 0: its clock was not asked
 
     def entry(self, pair: Pair) -> Tally:
         """Compare entries that are no directories; return what they count for."""
@@ -160,7 +160,7 @@ class Reread:
 
     def _is_new(self, wanted: os.stat_result, found: os.stat_result) -> bool:
         """Tell whether a source was changed since the run began, as far as is known."""
-        return wanted.st_ctime_ns > (found.st_ctime_ns if self._began_ns is None else self._began_ns)
+        return wanted.st_ctime_ns > (self._began_ns or found.st_ctime_ns)
 
 
 def _target(name: bytes, source: int) -> bytes:

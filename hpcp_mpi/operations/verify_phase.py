@@ -223,8 +223,12 @@ class _Round:
 
     def copying(self) -> Iterator[Batch]:
         """Yield what is to be copied again."""
-        return (each.batch for each in self._differing())
+        return (each.batch for each in self._differing() if each.batch.kind is not Kind.LINK)
 
     def linking(self) -> Iterator[Batch]:
-        """Yield the links to what was copied again."""
-        return (each.links for each in self._differing() if each.links is not None)
+        """Yield the links to what was copied again, and those that were lost."""
+        for each in self._differing():
+            if each.batch.kind is Kind.LINK:
+                yield each.batch
+            elif each.links is not None:
+                yield each.links

@@ -179,6 +179,7 @@ class _Subtree:
         self._found = 0  # entries of the copy
         self._missing: list[tuple[bytes, os.stat_result]] = []  # paths below the unit, and what is there
         self._named: set[_Key] = set()  # files with several names that were read, and are good
+        self._known: dict[tuple[int, int], bytes] = {}  # source inodes with several names: where the copy has one
         self._again: dict[_Key, int] = {}  # those that differ: which of differing it is
         self._links: dict[_Key, list[Unit]] = {}  # their other names, to be made again
         self._differing: list[Differing] = []
@@ -266,6 +267,7 @@ class _Subtree:
         found = lstat(pair.target, pair.dest)
         if found is None:
             raise Differs(MISSING, one_file(wanted.st_size))
+        self._known.setdefault((wanted.st_dev, wanted.st_ino), self._dest_dir(path))
         key = (wanted.st_dev, wanted.st_ino, found.st_dev, found.st_ino)
         if key in self._again:
             link = Unit(self._source_dir(path), NOTHING, 0, self._dest_dir(path))
@@ -297,8 +299,7 @@ class _Subtree:
             return differing
         (unit,) = differing.batch.units
         leader = join(differing.batch.dest_dir, unit.target)
-        batch = Batch(Kind.LINK, differing.batch.source, b"", b"", Units.of(links), leader, again=True)
-        return Differing(differing.batch, differing.reason, batch, differing.counted)
+        return Differing(differing.batch, differing.reason, self._linking(links, leader), differing.counted)
 
     def _tell_missing(self) -> None:
         """Tell what of the source is not there: lost, or not there yet when the source was listed."""
@@ -307,8 +308,24 @@ class _Subtree:
         lost = self._found < self._unit.entries
         for path, wanted in self._missing:
             if lost:
-                counted = NOTHING if stat.S_ISDIR(wanted.st_mode) else tally_of(wanted)
-                self._differ(path, wanted, Differs(MISSING, counted))
+                self._lost(path, wanted)
             else:
                 where = self._place.source_path(self._verifier.batch, join(self._unit.name, path))
                 self._verifier.outcome.remark(where, APPEARED)
+
+    def _lost(self, path: bytes, wanted: os.stat_result) -> None:
+        """Have what is not there copied, or linked if it is another name of what is."""
+        inode = wanted.st_dev, wanted.st_ino
+        several = wanted.st_nlink > 1 and stat.S_ISREG(wanted.st_mode)
+        if several and inode in self._known:
+            unit = Unit(self._source_dir(path), one_file(0), 0, self._dest_dir(path))
+            batch = self._linking([unit], self._known[inode])
+            self._differing.append(Differing(batch, MISSING, None, one_file(0)))
+            return
+        if several:
+            self._known[inode] = self._dest_dir(path)
+        counted = NOTHING if stat.S_ISDIR(wanted.st_mode) else tally_of(wanted)
+        self._differ(path, wanted, Differs(MISSING, counted))
+
+    def _linking(self, links: list[Unit], leader: bytes) -> Batch:
+        return Batch(Kind.LINK, self._verifier.batch.source, b"", b"", Units.of(links), leader, again=True)

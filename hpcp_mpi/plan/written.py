@@ -32,7 +32,7 @@ class Written:
 class Differing:
     """A copy that is not equal to its source."""
 
-    batch: Batch  # copies it again: one unit
+    batch: Batch  # copies it again, or links it: one unit
     reason: str
     links: Batch | None = None  # afterwards makes its other names anew
     counted: Tally = NOTHING  # what it counted for when it was copied

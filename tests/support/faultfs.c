@@ -7,6 +7,7 @@
  *     data_us=N       so does every read and write
  *     eio_read=TEXT   reading a file whose path contains TEXT fails with EIO
  *     eio_write=TEXT  so does writing it
+ *     flip_read=TEXT  reading a file whose path contains TEXT gives another first byte of each block
  *     eio_list=TEXT   so does listing a directory whose path contains TEXT
  *     vanish=TEXT     entries whose path contains TEXT are listed and have attributes, but opening one finds it gone:
  *                     a file is really removed from BACKING at that moment
@@ -41,7 +42,7 @@
 static struct {
     char *backing;
     long meta_us, data_us;
-    char *eio_read, *eio_write, *eio_list, *vanish;
+    char *eio_read, *eio_write, *eio_list, *flip_read, *vanish;
     long long enospc_after;
     double entry_timeout, attr_timeout;
 } faults = {.enospc_after = -1, .attr_timeout = -1};
@@ -53,6 +54,7 @@ static const struct fuse_opt options[] = {
     OPTION("meta_us=%ld", meta_us),          OPTION("data_us=%ld", data_us),
     OPTION("eio_read=%s", eio_read),         OPTION("eio_write=%s", eio_write),
     OPTION("eio_list=%s", eio_list),         OPTION("vanish=%s", vanish),
+    OPTION("flip_read=%s", flip_read),
     OPTION("enospc_after=%lld", enospc_after), OPTION("entry_timeout=%lf", entry_timeout),
     OPTION("attr_timeout=%lf", attr_timeout),
     FUSE_OPT_END,
@@ -250,7 +252,10 @@ static int fs_read(const char *path, char *buffer, size_t size, off_t offset, st
     nap(faults.data_us);
     if (is_named(path, faults.eio_read))
         return -EIO;
-    return result(pread(file->fh, buffer, size, offset));
+    ssize_t length = pread(file->fh, buffer, size, offset);
+    if (length > 0 && is_named(path, faults.flip_read))
+        buffer[0] ^= 1;
+    return result(length);
 }
 
 static int fs_write(const char *path, const char *buffer, size_t size, off_t offset, struct fuse_file_info *file)
