@@ -92,6 +92,7 @@ def _lead(arguments: Sequence[str], wire: Wire, stop: StopRequest) -> int:
         report = lead_verb(wire, asked, Face(stop, watcher, items, asker.confirm, asker.expect, asked.force))
     finally:
         watcher.close()
+    report.declined = asker.declined
     sys.stdout.writelines(line + "\n" for line in reporting.lines_of(items))
     for line in reporting.problem_lines(report):
         print(line, file=sys.stderr)

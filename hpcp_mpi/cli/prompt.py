@@ -21,6 +21,7 @@ class Asker:
         self._force = force
         self._stop = stop
         self._clear = clear
+        self.declined = False  # an answer was no
 
     def expect(self) -> None:
         """Raise UsageError where nobody could answer a question; it names the flag that makes it unnecessary."""
@@ -42,7 +43,9 @@ class Asker:
         self._clear()
         termios.tcflush(sys.stdin, termios.TCIFLUSH)  # what was typed before the question is no answer to it
         print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
-        return self._line().strip().lower() in (b"y", b"yes")
+        agreed = self._line().strip().lower() in (b"y", b"yes")
+        self.declined = self.declined or not agreed
+        return agreed
 
     def _line(self) -> bytes:
         """Return the line that is typed; it is empty at the end of the file."""

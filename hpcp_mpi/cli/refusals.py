@@ -42,11 +42,8 @@ def refuse(verb: Verb, given: Any) -> None:
 
 
 def _of_another_verb(verb: Verb, given: Any) -> Iterator[tuple[str, str]]:
-    if given.max_delete is not None and not (given.remove_extra or verb is _REMOVE):
-        yield (
-            "--max-delete limits what -rme, or -rm without a destination, removes",
-            "Give one of them, or leave it out.",
-        )
+    if given.max_delete is not None and not (given.remove_extra or given.remove or verb is _REMOVE):
+        yield "--max-delete limits what -rm and -rme remove", "Give one of them, or leave it out."
     for attribute, (option, *verbs) in _MEANT_FOR.items():
         if getattr(given, attribute) and verb not in verbs:
             yield (

@@ -100,7 +100,7 @@ def _ending(report: Report) -> str:
     if report.verb == Verb.COMPARE.value and code == EXIT_OK:
         return "no differences"
     if report.declined and code == EXIT_OK:
-        return "nothing was removed: the answer was no"
+        return f"{'not everything' if report.outcome.removed else 'nothing'} was removed: the answer was no"
     if report.dry_run and code == EXIT_OK:
         return "dry run: nothing was changed"
     return EXIT_CODES[code]

@@ -175,7 +175,6 @@ class _Run:
                     return
                 amount = f" ({count:,} entries)"
             if not self._face.confirm(f"Remove {_names(removable)}{amount}?"):
-                self._report.declined = True
                 return
         crew = self._begun()
         self._removal = removal = Removal(crew, removable.batches(Kind.REMOVE))

@@ -97,7 +97,7 @@ class Report:
     scan_seconds: float = 0.0
     seconds: float = 0.0
     stopped: int = EXIT_OK  # the exit code of an early stop
-    declined: bool = False  # the answer to the question was no, and nothing was removed
+    declined: bool = False  # the answer to a question was no, so something was not removed
     differences: dict[str, int] | None = None  # of a compare: how many entries are added, modified, deleted
     paths: dict[str, list[bytes]] | None = None  # theirs, below the destination; None if they are very many
 

@@ -24,10 +24,15 @@ class Asks:
     words: tuple[str, ...]
     gone: tuple[str, ...]  # what a yes removes
     copies_first: bool  # the question comes when all is copied
+    questions: int = 1
 
 
 ASKS = {
     "remove": Asks(("-rm", "src"), ("src",), False),
+    "mirror": Asks(("-rme", "src", "dst"), ("dst/extra",), True),
+    "mirror with a backup": Asks(("-rme", "--backup-dir", "../backup", "src", "dst"), ("dst/extra",), True),
+    "move": Asks(("-rm", "src", "-d", "dst"), ("src",), True),
+    "mirror and move": Asks(("-rme", "-rm", "src", "-d", "dst"), ("src", "dst/extra"), True, questions=2),
     "remove, counted": Asks(("-rm", "--max-delete", "100", "src"), ("src",), False),
 }
 PATHS = ("src", "src/a", "src/d/b", "dst/a", "dst/extra/x")
@@ -51,6 +56,15 @@ def asked(asks: Asks, place: Path, *more: str) -> Iterator[Terminal]:
         yield terminal
 
 
+def answered(asks: Asks, terminal: Terminal, keys: str, place: Path) -> None:
+    """Wait for each question, when nothing is removed yet, and answer it."""
+    for number in range(asks.questions):
+        terminal.expect(r"\? \[y/N\] ")
+        assert number or there(place) == list(PATHS), "something was removed before the question"
+        assert ((place / "dst/a").read_bytes() == b"new") == asks.copies_first
+        terminal.type(keys)
+
+
 def there(place: Path) -> list[str]:
     return [path for path in PATHS if (place / path).exists()]
 
@@ -62,10 +76,7 @@ def left(asks: Asks) -> list[str]:
 @pytest.mark.parametrize("answer", ["y\n", "yes\n"])
 def test_yes_removes_it(answer: str, asks: Asks, place: Path) -> None:
     with asked(asks, place) as terminal:
-        terminal.expect(r"\[y/N\] ")
-        assert there(place) == list(PATHS), "nothing is removed while the question waits"
-        assert ((place / "dst/a").read_bytes() == b"new") == asks.copies_first
-        terminal.type(answer)
+        answered(asks, terminal, answer, place)
         assert terminal.finish().returncode == 0, terminal.screen
     assert there(place) == left(asks)
 
@@ -73,12 +84,10 @@ def test_yes_removes_it(answer: str, asks: Asks, place: Path) -> None:
 @pytest.mark.parametrize("answer", ["n\n", "\n", "maybe\n", CTRL_D], ids=["n", "empty", "maybe", "EOF"])
 def test_anything_else_removes_nothing_and_the_last_line_says_so(answer: str, asks: Asks, place: Path) -> None:
     with asked(asks, place) as terminal:
-        terminal.expect(r"\[y/N\] ")
-        terminal.type(answer)
+        answered(asks, terminal, answer, place)
         terminal.expect("nothing was removed: the answer was no")
         assert terminal.finish().returncode == 0, terminal.screen
     assert there(place) == list(PATHS)
-    assert ((place / "dst/a").read_bytes() == b"new") == asks.copies_first
 
 
 def test_ctrl_c_removes_nothing_and_is_an_interrupt(asks: Asks, place: Path) -> None:

@@ -80,7 +80,6 @@ REFUSED = [
     ("--verify -cfl a b", "--verify has no meaning", "Leave out"),
     ("--max-delete 3 a b", "--max-delete limits", "leave it out"),
     ("--max-delete 0 -fl l a", "--max-delete limits", "leave it out"),
-    ("--max-delete 3 -rm a -d b", "--max-delete limits", "leave it out"),
     ("--delete-excluded a b", "only when mirroring", "Add -rme"),
     ("--delete-excluded -rm a", "only when mirroring", "Add -rme"),
     ("--backup-dir b -rm a", "--backup-dir has no meaning", "Leave out"),
@@ -171,6 +170,6 @@ def consistent(asked: Asked) -> bool:
             not options.delete_excluded or options.mirror,
             not options.backup_dir or asked.verb is Verb.COPY,
             not asked.random_destinations or len(asked.destinations) > 1,
-            options.max_delete is None or asked.verb is Verb.REMOVE or options.mirror,
+            options.max_delete is None or asked.verb is Verb.REMOVE or options.mirror or options.move,
         )
     )

@@ -53,7 +53,7 @@ class Terminal:
     def screen(self) -> str:
         return self._screen.decode("utf-8", "replace")
 
-    def expect(self, pattern: str, timeout: float = 30) -> re.Match[bytes]:
+    def expect(self, pattern: str, timeout: float = 10) -> re.Match[bytes]:
         """Wait until the pattern appears behind what was expected before."""
         deadline = time.monotonic() + timeout
         while True:
