@@ -2,6 +2,7 @@
 
 import os
 import resource
+from collections.abc import Sequence
 from contextlib import suppress
 from itertools import islice
 
@@ -74,7 +75,9 @@ def time_step(directory: int, token: str | None, probe: bool = True) -> int:
     if before.st_ctime_ns % 1000:
         return 1
     if not probe:
-        return _step_seen(directory)
+        with os.scandir(directory) as entries:
+            seen = [entry.stat(follow_symlinks=False).st_ctime_ns for entry in islice(entries, _SEEN)]
+        return step_of([before.st_ctime_ns, *seen])
     try:
         fd = os.open(b".", os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=directory)
     except OSError:
@@ -90,11 +93,8 @@ def time_step(directory: int, token: str | None, probe: bool = True) -> int:
         os.utime(directory, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
-def _step_seen(directory: int) -> int:
-    """Return the longest step that the time stamps in a directory, which the kernel made, allow for."""
-    stamps = [os.fstat(directory).st_ctime_ns]
-    with os.scandir(directory) as entries:
-        stamps += [entry.stat(follow_symlinks=False).st_ctime_ns for entry in islice(entries, _SEEN)]
+def step_of(stamps: Sequence[int]) -> int:
+    """Return the longest step (ns) of those that file systems have in which time stamps may have been made."""
     return next(step for step in reversed(_STEPS_NS) if not any(stamp % step for stamp in stamps))
 
 

@@ -3,6 +3,7 @@
 import os
 import stat
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -13,10 +14,11 @@ from hpcp_mpi.host.listing import lstat, types_in
 from hpcp_mpi.host.metadata import xattrs_of
 from hpcp_mpi.operations.accounting import VANISHED
 from hpcp_mpi.operations.workplace import Workplace
+from hpcp_mpi.plan import excludes
 from hpcp_mpi.plan.changes import ABSENT, UNKNOWN, Op, Row, described
 from hpcp_mpi.plan.walked import Walked
 from hpcp_mpi.vocab.errors import Failure, failure_of
-from hpcp_mpi.vocab.names import below, join
+from hpcp_mpi.vocab.names import STAGE_PREFIX, below, join
 from hpcp_mpi.vocab.report import Outcome
 from hpcp_mpi.vocab.units import DEST, Batch, Unit, Units
 
@@ -29,7 +31,7 @@ def name_below(place: Workplace, batch: Batch, outcome: Outcome) -> None:
     What is told: for each directory its path, the names in it joined by NUL, and in the same order for each one byte:
     `/` where it is a directory.
     """
-    tree = place.dest
+    tree, kept = place.dest, _keeper(place)
     waiting = [unit.name for unit in batch.units][::-1]
     told: list[tuple[bytes, bytes, bytes]] = []
     deadline = time.monotonic() + _SECONDS
@@ -37,7 +39,7 @@ def name_below(place: Workplace, batch: Batch, outcome: Outcome) -> None:
         directory = waiting.pop()
         try:
             with tree.at(directory) as fd:
-                entries = [(name, stat.S_ISDIR(mode)) for name, mode in types_in(fd)]
+                entries = [(name, stat.S_ISDIR(mode)) for name, mode in types_in(fd) if not kept(directory, name)]
         except OSError as error:
             outcome.failures.append(failure_of(place.dest_path(directory), error, "cannot list"))
             continue
@@ -46,6 +48,25 @@ def name_below(place: Workplace, batch: Batch, outcome: Outcome) -> None:
         waiting += [join(directory, name) for name, is_directory in reversed(entries) if is_directory]
     found = [replace(batch, units=Units.of(map(Unit, waiting)))] if waiting else []
     outcome.news.append(Walked(len(batch.units), found, told))
+
+
+def _keeper(place: Workplace) -> Callable[[bytes, bytes], bool]:
+    """Return what tells of (directory, name) in the destination that a mirror would leave it alone: what would be
+    excluded in a source, and what belongs to runs of ours.
+    """
+    job = place.job
+    excluded = None if job.options.delete_excluded else excludes.matcher(job.options.excludes)
+
+    def kept(directory: bytes, name: bytes) -> bool:
+        if name.startswith(STAGE_PREFIX):
+            return True
+        if excluded is None:
+            return False
+        path = join(directory, name)
+        inside = [(root.path, job.source_dir_of(index, path)) for index, root in enumerate(job.sources)]
+        return any(excluded(below(root, source_path)) for root, source_path in inside if source_path is not None)
+
+    return kept
 
 
 def tell_states(place: Workplace, batch: Batch, outcome: Outcome) -> None:
