@@ -30,7 +30,7 @@ _MEANT_FOR = {
     "verify": ("--verify", _COPY),
     "rate_limit": ("-L", _COPY),
     "source_list": ("-sfl", _COPY, _COMPARE),
-    "no_hash_file_list": ("-nhfl", _LIST, _COMPARE),
+    "no_hash_file_list": ("-nhfl", _LIST, _COMPARE, _COPY),
     "dry_run": ("-n", _COPY, _REMOVE, _COMPARE),
 }
 
@@ -44,6 +44,10 @@ def refuse(verb: Verb, given: Any) -> None:
 def _of_another_verb(verb: Verb, given: Any) -> Iterator[tuple[str, str]]:
     if given.max_delete is not None and not (given.remove_extra or given.remove or verb is _REMOVE):
         yield "--max-delete limits what -rm and -rme remove", "Give one of them, or leave it out."
+    if given.no_hash_file_list and verb is _COPY and given.source_list is None:
+        yield "-nhfl has no meaning here: there is no list", "Leave out -nhfl, or give -sfl."
+    if verb is _COMPARE and len(given.dest_path or ()) > 1:
+        yield "a compare is with one destination", "Give -d once."
     for attribute, (option, *verbs) in _MEANT_FOR.items():
         if getattr(given, attribute) and verb not in verbs:
             yield (
@@ -71,6 +75,12 @@ def _in_pairs(given: Any) -> Iterator[tuple[str, str]]:
             "-rme with -sfl would remove everything that the list does not name",
             "Mirror without a list, or copy the list without -rme.",
         )
+    if given.source_list is not None and given.remove:
+        yield "-rm with -sfl: what a list names can be copied, not moved", "Leave out -rm, or move without a list."
+    if given.source_list is not None and given.remove:
+        yield "-rm with -sfl: what a list names cannot be moved", "Copy it, and remove it when that is done."
+    if given.source_list is not None and len(destinations) > 1:
+        yield "-sfl with several destinations is not possible", "Give -d once."
     if given.source_list is not None and destinations and len(given.src_path) > 1:
         yield (
             "the names in a list are relative to one directory, and there are several",
