@@ -77,8 +77,6 @@ def _in_pairs(given: Any) -> Iterator[tuple[str, str]]:
         )
     if given.source_list is not None and given.remove:
         yield "-rm with -sfl: what a list names can be copied, not moved", "Leave out -rm, or move without a list."
-    if given.source_list is not None and given.remove:
-        yield "-rm with -sfl: what a list names cannot be moved", "Copy it, and remove it when that is done."
     if given.source_list is not None and len(destinations) > 1:
         yield "-sfl with several destinations is not possible", "Give -d once."
     if given.source_list is not None and destinations and len(given.src_path) > 1:

@@ -87,7 +87,7 @@ REFUSED = [
     ("-nhfl a b", "-nhfl has no meaning", "Leave out"),
     ("-sfl l a b", "named with -d", "-sfl LIST [BASE] -d DST"),
     ("-sfl l a b -d c", "relative to one directory", "-sfl LIST [BASE] -d DST"),
-    ("-sfl l -rm a -d c", "cannot be moved", "Copy it"),
+    ("-sfl l -rm a -d c", "copied, not moved", "Leave out -rm"),
     ("-sfl l a -d b -d c", "several destinations", "Give -d once"),
     ("-cfl a -d b -d c", "with one destination", "Give -d once"),
     ("-fl l -dfl l a", "name the same file", "file of its own"),
