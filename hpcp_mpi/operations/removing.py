@@ -96,7 +96,7 @@ class _Removing:
             if top is None:
                 return
             for name in names:
-                folder = self._enter(top, name)
+                folder = self._open(top, name)
                 if folder is not None:
                     self._walk_from(top, folder)
             self._hand_over(top)
@@ -140,12 +140,14 @@ class _Removing:
         """Empty and remove a directory in top and, as long as there is time, those in it. A stack: it may be deep."""
         stack = [top, folder]
         try:
+            self._empty(folder)
             while len(stack) > 1:
                 folder = stack[-1]
                 if folder.folders and len(stack) <= _DEEP and time.monotonic() < self._deadline:
-                    child = self._enter(folder, folder.folders.pop())
+                    child = self._open(folder, folder.folders.pop())
                     if child is not None:
                         stack.append(child)
+                        self._empty(child)
                     continue
                 self._hand_over(folder)
                 os.close(stack.pop().fd)
@@ -170,47 +172,28 @@ class _Removing:
         elif folder.kept or (folder.name and not self._emptier.rmdir(above.fd, folder.path, folder.name)):
             above.kept = True
 
-    def _enter(self, above: Folder, name: bytes) -> Folder | None:
-        """Open a directory and remove what is in it, but for directories; None where it is not to be emptied."""
-        self._emptier.go_on()
+    def _open(self, above: Folder, name: bytes) -> Folder | None:
+        """Open a directory; None where it is not to be emptied."""
         path = join(above.path, name)
         if path in self._mounts.below:
             self._emptier.fail(path, MOUNTED)
-            above.kept = True
-            return None
-        if not self._emptier.may_enter(path):
-            above.kept = True
-            return None
-        try:
-            fd = self._open(above.fd, name)
-        except OSError as error:
-            self._not_entered(above, name, path, error)
-            return None
-        folder = Folder(fd, path, name)
-        try:
-            if os.fstat(fd).st_dev == self._mounts.device:
-                self._empty(folder)
-                return folder
-            self._emptier.fail(path, MOUNTED)
-        except OSError as error:
-            self._emptier.fail(path, error, "cannot list")
-            folder.kept = True
-            return folder
-        except BaseException:
-            os.close(fd)
-            raise
-        os.close(fd)
+        elif self._emptier.may_enter(path):
+            try:
+                return Folder(self._opened(above.fd, name), path, name)
+            except OSError as error:
+                self._not_opened(above, name, path, error)
+                return None
         above.kept = True
         return None
 
-    def _open(self, above: int, name: bytes) -> int:
+    def _opened(self, above: int, name: bytes) -> int:
         if self._noted:
             return os.open(name or b".", FLAGS, dir_fd=above)
         self._noted = True
         with self._place.latency.noted():
             return os.open(name or b".", FLAGS, dir_fd=above)
 
-    def _not_entered(self, above: Folder, name: bytes, path: bytes, error: OSError) -> None:
+    def _not_opened(self, above: Folder, name: bytes, path: bytes, error: OSError) -> None:
         if error.errno == errno.ENOENT:
             return
         if error.errno in _BLOCKED and name:
@@ -230,8 +213,17 @@ class _Removing:
         above.kept = True
 
     def _empty(self, folder: Folder) -> None:
+        """Remove what is in a directory, but for directories."""
+        self._emptier.go_on()
         batch = self._batch
-        if batch.again and folder.path == join(batch.source_dir, batch.units.names[0]):
-            self._emptier.find_folders(folder)
-        else:
-            self._emptier.empty(folder)
+        try:
+            if os.fstat(folder.fd).st_dev != self._mounts.device:
+                self._emptier.fail(folder.path, MOUNTED)
+                folder.kept = True
+            elif batch.again and folder.path == join(batch.source_dir, batch.units.names[0]):
+                self._emptier.find_folders(folder)
+            else:
+                self._emptier.empty(folder)
+        except OSError as error:
+            self._emptier.fail(folder.path, error, "cannot list")
+            folder.kept = True
