@@ -22,7 +22,7 @@ from hpcp_mpi.operations.preparing import NoDestination, Prepared, prepare
 from hpcp_mpi.operations.scanning import Scan
 from hpcp_mpi.operations.tracking import carry_out_all
 from hpcp_mpi.plan import excludes
-from hpcp_mpi.plan.links import leads
+from hpcp_mpi.plan.links import is_below, leads
 from hpcp_mpi.plan.listed import Folder
 from hpcp_mpi.plan.spread import Room, Spread
 from hpcp_mpi.vocab.asked import Asked
@@ -39,13 +39,11 @@ Inode = tuple[int, int]
 
 def lead_several(wire: Wire, asked: Asked, face: Face) -> Report:
     """Do a copy that is several; rank 0 calls it, the others follow. Raises FatalError."""
-    destinations, missing = _there(asked)
-    copies = [_prepared(asked, destination, dry=True) for destination in destinations]
-    if len(copies) > 1:
-        _refuse(asked, copies)
+    destinations, missing = _checked(asked)
+    if len(destinations) > 1:
         report = _spread(wire, asked, destinations, face)
     else:
-        prepared = _prepared(asked, destinations[0])
+        prepared = prepare(asked.sources, destinations[0], asked.options)
         # Each copy knows of the others' sources, but does not scan them.
         scans = [partial(Scan, only=index) for index in range(len(prepared.landings))]
         report = carry_out_all(wire, prepared, face, scans if asked.options.sequential else (None,))
@@ -54,44 +52,39 @@ def lead_several(wire: Wire, asked: Asked, face: Face) -> Report:
     return report
 
 
-def _prepared(asked: Asked, destination: bytes, dry: bool = False) -> Prepared:
-    """dry: make nothing."""
-    options = replace(asked.options, dry_run=True) if dry else asked.options
-    return prepare(asked.sources, destination, options)
-
-
-def _there(asked: Asked) -> tuple[list[bytes], list[bytes]]:
-    """Return the destinations to copy to, and those that are left out. Each is checked; nothing is made yet."""
-    there: list[bytes] = []
+def _checked(asked: Asked) -> tuple[list[bytes], list[bytes]]:
+    """Return the destinations to copy to, and those that are left out. Nothing is made yet. Raises FatalError."""
+    there: dict[bytes, bytes] = {}  # by their roots: the same one twice is one
     missing: list[bytes] = []
-    roots: set[bytes] = set()
     for destination in asked.destinations:
         try:
-            root = os.path.realpath(_prepared(asked, destination, dry=True).job.destination)
+            copy = prepare(asked.sources, destination, replace(asked.options, dry_run=True))
         except NoDestination:
+            if len(asked.destinations) == 1:
+                raise
             missing.append(destination)
             continue
-        if root not in roots:  # the same one twice is one
-            roots.add(root)
-            there.append(destination)
+        if len(asked.destinations) > 1:
+            _refuse_several(copy)
+        there.setdefault(os.path.realpath(copy.job.destination), destination)
     if not there:
         raise FatalError("none of the destinations exists", "Make one of them, or leave out -ncd.")
-    return there, missing
+    for root in there:
+        for other in there:
+            if root != other and is_below(other, root):
+                raise UsageError(f"the destination {shown(other)} lies inside another one, {shown(root)}")
+    return list(there.values()), missing
 
 
-def _refuse(asked: Asked, copies: list[Prepared]) -> None:
-    if any(landing.dest_name is not None for each in copies for landing in each.landings):
+def _refuse_several(copy: Prepared) -> None:
+    """Refuse what cannot be done with several destinations."""
+    if any(landing.dest_name is not None for landing in copy.landings):
         raise UsageError("a file cannot be spread over several destinations", "Name directories with -d.")
-    if asked.options.move:
+    if copy.job.options.move:
         raise UsageError(
             "-rm with several destinations: none of them would hold all of a source",
             "Copy first, and remove the sources when that is done.",
         )
-    for one in copies:
-        for other in copies:
-            root = one.job.destination.rstrip(b"/") + b"/"
-            if one is not other and other.job.destination.startswith(root):
-                raise UsageError(f"the destination {shown(other.job.destination)} lies inside {shown(root)}")
 
 
 # --- several destinations
@@ -101,7 +94,7 @@ def _spread(wire: Wire, asked: Asked, destinations: list[bytes], face: Face) -> 
     """Copy to one destination after the other; what found no room where it belongs goes where there is some."""
     # Rank 0 decides what goes where, so it lists; links go where their targets are, so no target is fetched.
     options = replace(asked.options, parallel_listing=False, links="never")
-    copies = [_prepared(replace(asked, options=options), destination) for destination in destinations]
+    copies = [prepare(asked.sources, destination, options) for destination in destinations]
     roots = [each.job.destination for each in copies]
     shares = [1.0] * len(roots) if asked.random_destinations else _shares(roots)
     plan = _Plan(roots, Spread(shares, b"\0".join(roots)))
