@@ -22,7 +22,7 @@ from pathlib import Path
 HEAD = "head"
 _NETWORK = "10.77.0"
 _PATIENCE = 20.0  # seconds for the daemons to come up
-_UNSHARE = ("unshare", "--mount", "--net", "--uts", "--ipc", "--pid", "--fork", "--kill-child=KILL", "--mount-proc")
+UNSHARE = ("unshare", "--mount", "--net", "--uts", "--ipc", "--pid", "--fork", "--kill-child=KILL", "--mount-proc")
 
 _SLURM_CONF = """\
 ClusterName=lab
@@ -113,7 +113,7 @@ class Keeper:
     def _boot(self, name: str) -> None:
         script = Path(__file__).with_name("host.sh")
         host = subprocess.Popen(
-            [*_UNSHARE, "sh", script, name, self.addresses[name], self.lab],
+            [*UNSHARE, "sh", script, name, self.addresses[name], self.lab],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -132,8 +132,9 @@ class Keeper:
     @staticmethod
     def _expect(host: subprocess.Popen[str], word: str) -> None:
         assert host.stdout is not None
-        if host.stdout.readline().strip() != word:
-            raise OSError(f"a host ended before it was {word}")
+        said = host.stdout.readline().strip()
+        if said != word:
+            raise OSError(f"a host is {said or 'gone'} instead of {word}")
 
     def boot(self, name: str) -> None:
         self._boot(name)

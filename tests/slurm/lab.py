@@ -24,11 +24,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from tests.slurm.keeper import UNSHARE
 from tests.support.everyone import REPOSITORY
 
 DAEMONS = ("slurmctld", "slurmd", "srun", "munged", "ip", "unshare", "nsenter")
 _PREFIX = "hpcp-mpi-slurm-"
-_UNSHARE = ("unshare", "--mount", "--net", "--uts", "--ipc", "--pid", "--fork", "--kill-child=KILL", "--mount-proc")
 _NAMESPACES = ("mount=mnt", "net=net", "uts=uts", "ipc=ipc", "pid=pid_for_children")
 _IN = 'cd "$1" && shift && exec "$@"'
 
@@ -53,7 +53,7 @@ class Lab:
         with _locked(self.directory) as lock:
             # In a session of its own: Ctrl-C at the terminal is for whoever wants the lab.
             self._keeper = subprocess.Popen(
-                [*_UNSHARE, sys.executable, "-m", "tests.slurm.keeper", self.directory, *self.hosts],
+                [*UNSHARE, sys.executable, "-m", "tests.slurm.keeper", self.directory, *self.hosts],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
