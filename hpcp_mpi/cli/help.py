@@ -27,7 +27,7 @@ class Section:
     options: tuple[Described, ...]
 
 
-SUMMARY = "copy, mirror, move, compare and remove file trees with all nodes of a job"
+SUMMARY = "copy, mirror, move, compare and remove trees with all nodes of a job"
 SYNOPSIS = (
     ("", "SRC... DST"),
     ("", "SRC... -d DST"),

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hpcp_mpi.cli.help import EXAMPLES
+from hpcp_mpi.cli.parser import build_parser, described
 from hpcp_mpi.cli.request import Request, parse
 from hpcp_mpi.plan.excludes import from_lines
-from hpcp_mpi.vocab.errors import FatalError, UsageError
+from hpcp_mpi.vocab.errors import EXIT_CODES, FatalError, UsageError
 from hpcp_mpi.vocab.options import CopyOptions
+from tests.support.launch import run
 
 
 def parsed(*words: str) -> Request:
@@ -47,6 +51,17 @@ OPTIONS: list[tuple[str, dict[str, Any]]] = [
     ("--chunk-size 2G", {"chunk_size": 2 << 30}),
     ("--chunk_size 0", {"chunk_size": 1}),
     ("--modify-window 2", {"modify_window": 2.0}),
+    ("-co", {"content_only": True}),
+    ("-lt", {"links": "anywhere"}),
+    ("--no_link_tracking", {"links": "never"}),
+    ("-nb", {"sequential": True}),
+    ("-L 10M -F 10Ki", {"rate_bytes": 10_000_000, "rate_files": 10_240}),
+    ("--rate_limit 1Gi --file-rate-limit 5", {"rate_bytes": 1 << 30, "rate_files": 5}),
+    ("-ctl 1.5", {"command_timeout": 1.5}),
+    ("-tfs lustre -ncd -enes", {"file_system": "lustre", "make_destination": False, "need_space": True}),
+    ("-rme --max-delete 3", {"mirror": True, "max_delete": 3}),
+    ("-rme --backup_dir old --delete_excluded", {"mirror": True, "backup_dir": b"old", "delete_excluded": True}),
+    ("--verify", {"verify": True}),
     ("--sparse always --reflink never", {"sparse": "always", "reflink": "never"}),
 ]
 
@@ -160,5 +175,43 @@ def test_help_groups_options_by_task_and_ends_with_examples_and_exit_codes(capsy
         "exit codes:",
     ]
     assert sorted(headings, key=text.index) == headings
-    for code in (0, 1, 2, 23, 24, 75, 130):
+    for code in EXIT_CODES:
         assert f"\n  {code} " in text
+    assert len(text.splitlines()) < 200
+    assert max(map(len, text.splitlines())) <= 80, "without a terminal lines are as wide as the smallest one"
+
+
+def test_every_option_says_what_it_does_and_its_spellings_differ_in_dashes_only() -> None:
+    spelled: set[str] = set()
+    for section in described():
+        for option in section.options:
+            assert len(option.text) > 10 and not option.text.endswith(".") and option.text[0].islower()
+            assert spelled.isdisjoint(option.names)
+            spelled.update(option.names)
+    actions = build_parser()._option_string_actions
+    assert {name.replace("_", "-") for name in actions} == {name.replace("_", "-") for name in spelled} - {"SRC", "-0"}
+
+
+@pytest.mark.parametrize("spelling", ["--max-delete", "--max_delete", "--dest_path", "--dest-path"])
+def test_long_options_may_be_spelled_with_either_dash(spelling: str) -> None:
+    assert parsed("-rme", "a", "-d", "b", spelling, "7").asked.sources == (b"a",)
+
+
+def test_minus_0_is_an_option_and_negative_numbers_are_numbers() -> None:
+    request = parsed("-fl", "l", "-0", "-j", "-2", "a")
+    assert request.asked.nul and request.asked.options.slots == -2
+
+
+def test_without_arguments_a_short_help_is_shown_and_nothing_was_done() -> None:
+    done = run([], flavour="plain")
+    assert (done.returncode, done.stdout) == (2, "")
+    lines = done.stderr.splitlines()
+    assert len(lines) <= 12 and max(map(len, lines)) <= 80
+    assert sum("hpcp-mpi" in line and "  #" in line for line in lines) == 5 and "hpcp-mpi -h" in lines[-1]
+
+
+def test_every_example_is_understood() -> None:
+    for _, command in EXAMPLES:
+        words = shlex.split(command.replace("mpiexec -n 4 ", "").replace("PATH...", "PATH"))
+        assert words[0] == "hpcp-mpi"
+        parsed(*words[1:])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,8 @@ from hpcp_mpi.operations.crew import Status
 from hpcp_mpi.vocab.errors import Failure
 from hpcp_mpi.vocab.report import Outcome
 from hpcp_mpi.vocab.tally import Tally
+from tests.support.launch import command_line
+from tests.support.terminal import at_terminal
 
 OUTCOME = Outcome(copied=Tally(files=1000, bytes=10 << 20), skipped=Tally(files=2000), updated=Tally(links=5))
 
@@ -114,3 +117,25 @@ def test_the_rates_of_a_phase_do_not_count_the_time_before_it() -> None:
     assert since.of(later) == began
     assert "50 entries/s" in line(later, began)
     assert remaining(later, began) == pytest.approx(8.0), "400 more at 50 a second"
+
+
+DRAWS = """
+import time
+from hpcp_mpi.cli.progress import Bar
+from hpcp_mpi.operations.crew import Status
+from hpcp_mpi.vocab.report import Outcome
+from hpcp_mpi.vocab.tally import Tally
+bar = Bar()
+for phase in ("copying", "removing"):
+    bar.show(Status(phase, Tally(files=10), True, Outcome(), 1, 1, 1.0))
+    bar.close()
+    print("ALONE", flush=True)
+"""
+
+
+def test_a_bar_that_made_room_for_a_question_is_drawn_again(tmp_path: Path) -> None:
+    with at_terminal(*command_line([], flavour="plain", python_args=("-c", DRAWS)), tmp_path) as terminal:
+        for phase in ("copying", "removing"):
+            terminal.expect(phase)
+            terminal.expect("ALONE")
+        assert terminal.finish().returncode == 0

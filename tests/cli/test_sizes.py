@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcp_mpi.cli.sizes import duration, parse_size, size
+from hpcp_mpi.cli.sizes import duration, parse_rate, parse_size, size
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,23 @@ def test_sizes_are_read_in_powers_of_1024(text: str, count: int) -> None:
 def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="size"):
         parse_size(text)
+
+
+@pytest.mark.parametrize(
+    "text, rate",
+    [
+        ("0", 0), ("500", 500), ("10K", 10_000), ("10k", 10_000), ("10Ki", 10_240), ("1.5M", 1_500_000),
+        ("10MB/s", 10_000_000), ("10MiB/s", 10 << 20), ("1Gi", 1 << 30), (" 7 ", 7),
+    ],
+)  # fmt: skip
+def test_rates_are_read_in_hpcps_units(text: str, rate: int) -> None:
+    assert parse_rate(text) == rate
+
+
+@pytest.mark.parametrize("text", ["", "K", "-1", "fast", "1e5", "inf", "0.5", "10X", "1/s/s"])
+def test_what_is_no_rate_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="rate"):
+        parse_rate(text)
 
 
 @given(st.integers(0, 2**60))
