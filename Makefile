@@ -7,6 +7,7 @@
 #   make bench   benchmarks, into build/bench too                         (ARGS='--only copy-small', ARGS=--help)
 #   make simulate  planner and workers on up to 4,096 simulated ranks     (ARGS=... goes to tests.simulate)
 #   make man     the man page, as build/hpcp-mpi.1
+#   make cluster  as root: a shell on the head of four hosts with a real Slurm; `exit` takes them down
 #   make clean   remove what the targets above made here
 
 RANKS ?= 4
@@ -41,6 +42,9 @@ man: .venv/.ready
 	@mkdir -p build
 	.venv/bin/hpcp-mpi --print-man >build/hpcp-mpi.1
 	@echo "man -l build/hpcp-mpi.1 shows it"
+
+cluster: packages .venv/.ready-test
+	@.venv/bin/python -m tests.slurm
 
 clean:
 	rm -rf .venv .venv-openmpi .venv-hpcp build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

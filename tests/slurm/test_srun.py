@@ -1,4 +1,4 @@
-"""Under srun of a real Slurm, on hosts of their own: equal copies, refusals before anything is made, true exit codes."""
+"""Under srun of a real Slurm, on hosts of their own: equal copies, early refusals, true exit codes."""
 
 from __future__ import annotations
 
