@@ -89,7 +89,8 @@ def _lead(arguments: Sequence[str], wire: Wire, stop: StopRequest) -> int:
     watcher = watcher_for(request.progress_interval)
     items, asker = items_of(asked.verb), Asker(asked.force, stop, watcher.close)
     try:
-        report = lead_verb(wire, asked, Face(stop, watcher, items, asker.confirm, asker.expect, asked.force))
+        face = Face(stop, watcher, items, asker.confirm, asker.expect, asked.force, _say)
+        report = lead_verb(wire, asked, face)
     finally:
         watcher.close()
     report.declined = asker.declined
@@ -119,6 +120,10 @@ def _text(show: str) -> str:
     from hpcp_mpi.cli.completion import completion
 
     return completion(show) + "\n"
+
+
+def _say(news: str) -> None:
+    print(_now(), news, file=sys.stderr, flush=True)
 
 
 def _now() -> str:

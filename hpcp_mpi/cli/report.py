@@ -16,9 +16,9 @@ from hpcp_mpi.vocab.report import Report
 
 _IN_FULL = 5  # of a kind
 _TITLES = {
-    "added": "Added (in the source, not in the destination)",
+    "added": "Added (in the source, not in the {})",
     "modified": "Modified",
-    "deleted": "Deleted (in the destination, not in the source)",
+    "deleted": "Deleted (in the {}, not in the source)",
 }
 
 
@@ -32,7 +32,7 @@ def difference_lines(differences: Differences) -> Iterable[str]:
     for op, name in GROUPS.items():
         if name not in differences.counts:
             return
-        yield f"{_TITLES[name]}: {differences.counts[name]}"
+        yield f"{_TITLES[name].format(differences.against)}: {differences.counts[name]}"
         for change, path, _ in differences.of(op):
             yield f"{change} {shown(path)}" if name == "modified" else shown(path)
 

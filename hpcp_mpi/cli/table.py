@@ -13,9 +13,10 @@ _COLUMNS = ("", "files", "directories", "links", "other", "bytes")
 
 def table(report: Report) -> str:
     """Return the end table."""
-    rows = [_COLUMNS, *((name, *_cells(tally)) for name, tally in _rows(report))]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
-    lines = ["  ".join(map(_aligned, row, widths, range(len(_COLUMNS)))).rstrip() for row in rows]
+    rows = [_COLUMNS, *((name, *_cells(tally, sized)) for name, tally, sized in _rows(report))]
+    columns = len(_COLUMNS) if any(row[-1] for row in rows[1:]) else len(_COLUMNS) - 1
+    widths = [max(len(row[column]) for row in rows) for column in range(columns)]
+    lines = ["  ".join(map(_aligned, row, widths, range(columns))).rstrip() for row in rows]
     if report.differences is not None:
         lines.append(f"differences: {differing(report.differences) or 'none'}")
     lines += [_counts(report), _times(report)]
@@ -29,36 +30,38 @@ def differing(differences: Mapping[str, int]) -> str:
     return ", ".join(f"{count:,} {how}" for how, count in differences.items() if count)
 
 
-def _rows(report: Report) -> Iterator[tuple[str, Tally]]:
-    """Yield what the verb is about, and what else there was."""
+def _rows(report: Report) -> Iterator[tuple[str, Tally, bool]]:
+    """Yield what the verb is about, and what else there was; and whether bytes are counted: they are not where nobody
+    asked for sizes."""
     outcome, verb = report.outcome, report.verb
     would = "would " if report.dry_run else ""
-    yield "found", report.scanned
-    if verb == Verb.COPY.value:
-        yield "would copy" if would else "copied", outcome.copied
-    if verb == Verb.COPY.value and outcome.updated:
-        yield "metadata only", outcome.updated
-    if verb in (Verb.COPY.value, Verb.COMPARE.value):
-        yield "identical", outcome.skipped
+    copies, compares = verb == Verb.COPY.value, verb == Verb.COMPARE.value
+    yield "found", report.scanned, copies or compares
+    if copies:
+        yield "would copy" if would else "copied", outcome.copied, True
+    if copies and outcome.updated:
+        yield "metadata only", outcome.updated, True
+    if copies or compares:
+        yield "identical", outcome.skipped, True
     elif outcome.skipped:
-        yield "left alone", outcome.skipped
+        yield "left alone", outcome.skipped, False
     if verb == Verb.REMOVE.value or outcome.removed:
-        yield "would remove" if would else "removed", outcome.removed
+        yield "would remove" if would else "removed", outcome.removed, False
     if outcome.verified:
-        yield "verified", outcome.verified
+        yield "verified", outcome.verified, True
 
 
 def _aligned(text: str, width: int, column: int) -> str:
     return text.ljust(width) if column == 0 else text.rjust(width)
 
 
-def _cells(tally: Tally) -> tuple[str, ...]:
+def _cells(tally: Tally, sized: bool) -> tuple[str, ...]:
     return (
         f"{tally.files:,}",
         f"{tally.directories:,}",
         f"{tally.links:,}",
         f"{tally.specials:,}",
-        size(tally.bytes),
+        size(tally.bytes) if sized or tally.bytes else "",
     )
 
 

@@ -97,6 +97,13 @@ def test_each_verb_has_the_rows_that_it_is_about_and_no_others(report: Report, s
     assert rows(report) == shown
 
 
+def test_bytes_that_nobody_counted_are_not_shown_as_zero() -> None:
+    removed = Report("remove", scanned=Tally(3, 2), outcome=Outcome(removed=Tally(3, 2)))
+    assert table(removed).splitlines()[0].split()[-1] == "other" and "B" not in table(removed).splitlines()[2]
+    mirrored = table(Report(scanned=Tally(files=3, bytes=9), outcome=Outcome(removed=Tally(3, 2)))).splitlines()
+    assert mirrored[1].endswith("9 B") and mirrored[4].split() == ["removed", "3", "2", "0", "0"]
+
+
 @pytest.mark.parametrize(
     "report, rate",
     [
