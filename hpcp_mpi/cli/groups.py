@@ -153,7 +153,7 @@ def add_removal(parser: Parser) -> None:
         "-rwloff",
         "--do_not_remove_files_while_listing",
         action="store_true",
-        help="a directory is listed before anything in it is removed (always so; accepted as hpcp's)",
+        help="list a directory before anything in it is removed (always so; accepted as hpcp's)",
     )
     add(
         "--max-delete",
