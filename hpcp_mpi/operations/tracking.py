@@ -8,31 +8,27 @@ copy began, and everything below is opened name by name.
 """
 
 import os
-import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import groupby, islice
 from typing import Any
 
 from hpcp_mpi.cluster.wire import Wire
 from hpcp_mpi.host.dirs import path_of
-from hpcp_mpi.host.listing import Slice, lstat
 from hpcp_mpi.host.spill import Spill
 from hpcp_mpi.operations.copy import carry_out
 from hpcp_mpi.operations.crew import Face, Items
 from hpcp_mpi.operations.itemizing import Item
 from hpcp_mpi.operations.preparing import Prepared
 from hpcp_mpi.operations.scanning import Scan, ScanMaker
-from hpcp_mpi.plan import excludes
+from hpcp_mpi.operations.target_scan import Place, TargetScan
 from hpcp_mpi.plan.landing import Landing
 from hpcp_mpi.plan.links import is_below
-from hpcp_mpi.plan.listed import MADE, Folder, Listing, Tracked, settling
-from hpcp_mpi.vocab.errors import failure_of, reason_of
+from hpcp_mpi.plan.listed import Tracked
 from hpcp_mpi.vocab.job import CopyJob, Root
-from hpcp_mpi.vocab.names import below, join, shown
+from hpcp_mpi.vocab.names import join, shown
 from hpcp_mpi.vocab.report import Report
-from hpcp_mpi.vocab.tally import ONE_DIRECTORY
 
 _AT_ONCE = 10_000  # places that one copy is about
 _CHAIN = 40  # copies that may follow from each other; the kernel follows no more links either
@@ -41,15 +37,6 @@ _PATH = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 # (directories above the destination root, place, source root, path). In the place NUL stands for `/`, so that what is
 # in a directory sorts right behind it.
 Wanted = tuple[int, bytes, bytes, bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Something that is to be copied, and where to."""
-
-    source: int
-    path: bytes  # below the source root
-    target: bytes  # below the destination root
 
 
 def carry_out_all(wire: Wire, prepared: Prepared, face: Face, scans: Sequence[ScanMaker | None] = (None,)) -> Report:
@@ -179,15 +166,15 @@ class Tracking:
             landed=(None,) * len(names),
         )
         places = [
-            _Place(index[source], what, target.replace(b"\0", b"/"))
+            Place(index[source], what, target.replace(b"\0", b"/"))
             for _, target, source, what in wanted
             if not self._foretold(up, target)
         ]
         prepared = Prepared(job, [Landing(name, name, b".", b"") for name in names], False)
-        scans: list[_TargetScan] = []
+        scans: list[TargetScan] = []
 
         def make(*args: Any) -> Scan:
-            scans.append(_TargetScan(*args, places=places, refuse=self._refusal))
+            scans.append(TargetScan(*args, places=places, refuse=self._refusal))
             return scans[-1]
 
         prefix = b"../" * up
@@ -262,122 +249,3 @@ class _Prefixed:
 
     def add(self, items: Iterable[Item]) -> None:
         self._items.add((change, self._prefix + name, target) for change, name, target in items)
-
-
-class _TargetScan(Scan):
-    """A scan of some entries of the sources, each with all below it."""
-
-    def __init__(self, *args: Any, places: list[_Place], refuse: Callable[[bytes, bytes], str]) -> None:
-        super().__init__(*args)
-        self._places = places
-        self._refuse_place = refuse
-        self.taken: list[bytes] = []  # the places of what is copied
-        self._excluded = excludes.matcher(self._place.options.excludes)
-
-    def _roots(self) -> list[Folder]:
-        """Take the entries themselves; return the directories among them."""
-
-        def parents(each: _Place) -> tuple[int, bytes, bytes]:
-            return each.source, each.path.rpartition(b"/")[0], each.target.rpartition(b"/")[0]
-
-        folders: list[Folder] = []
-        for (source, path, target), some in groupby(sorted(self._places, key=parents), key=parents):
-            directory = below(self._place.job.sources[source].path, path)
-            ends = {(each.path.rpartition(b"/")[2], each.target.rpartition(b"/")[2]) for each in some}
-            names = sorted(name for name, target_name in ends if name == target_name)  # else it is what a `..` leads to
-            try:
-                with self._place.source_tree(source).at(path) as fd:
-                    folders += self._take(source, path, target, names, fd)
-            except FileNotFoundError:
-                continue  # a link that leads nowhere in the source does so at the destination
-            except OSError as error:
-                self.outcome.remark(directory, f"a link leads through it; not copied: {reason_of(error)}")
-        return folders
-
-    def _take(self, source: int, source_dir: bytes, dest_dir: bytes, names: list[bytes], fd: int) -> list[Folder]:
-        """Take entries of a directory, open as fd, that are missing at the destination; return its directories."""
-        directory = below(self._place.job.sources[source].path, source_dir)
-        if self._is_excluded(source, source_dir):
-            return []
-        some = Slice()
-        for name in names:
-            status = lstat(name, fd)
-            if status is None or self._is_there(dest_dir, name, directory):
-                continue
-            what = below(directory, name)
-            refusal = self._refuse_place(what, self._place.dest_path(join(dest_dir, name)))
-            if refusal:
-                self.outcome.remark(what, f"a link points to it; not copied: {refusal}")
-            elif stat.S_ISDIR(status.st_mode):
-                some.folders.append((name, status.st_ino, None))
-            else:
-                some.rest.append((name, status, None))
-        if not len(some) or not self._made(source, source_dir, dest_dir, directory):
-            return []
-        listing: Listing = self._lister.listing(directory, some)
-        self._lister.track(folder := self._folder(source, source_dir, dest_dir), listing, fd)
-        children = self.gather.add(folder, listing)
-        self.gather.close(folder)
-        taken = [name for name, _, _ in listing.folders] + [name for name, _, _ in some.rest]
-        self.taken += [join(dest_dir, name) for name in taken]
-        return children
-
-    def _folder(self, source: int, source_dir: bytes, dest_dir: bytes) -> Folder:
-        folder = self.gather.place(source, source_dir, dest_dir)
-        folder.new = True  # it is not the counterpart of anything: nothing in it is restored
-        return folder
-
-    def _is_excluded(self, source: int, path: bytes) -> bool:
-        """Tell whether something on the way to what is wanted is excluded."""
-        if self._excluded is None:
-            return False
-        root, names = self._place.job.sources[source].path, path.split(b"/") if path else []
-        return any(self._excluded(below(root, join(*names[:count]))) for count in range(1, len(names) + 1))
-
-    def _is_there(self, dest_dir: bytes, name: bytes, directory: bytes) -> bool:
-        """Tell whether the place is taken, or cannot be reached."""
-        if self._place.job.destination_root is None:
-            return False
-        try:
-            with self._place.dest.at(dest_dir) as dest:
-                return lstat(name, dest) is not None
-        except FileNotFoundError:
-            return False
-        except OSError as error:
-            where = shown(self._place.dest_path(dest_dir))
-            self.outcome.remark(
-                below(directory, name), f"a link points to it; not copied to {where}: {reason_of(error)}"
-            )
-            return True
-
-    def _made(self, source: int, source_dir: bytes, dest_dir: bytes, directory: bytes) -> bool:
-        """Make the directories that are missing; they get their metadata at the end. Tell whether they are there."""
-        if self._place.options.dry_run:
-            return True
-        missing = list(self._missing(dest_dir))
-        try:
-            with self._place.dest.made(dest_dir, self._place.new_mode):
-                pass
-        except OSError as error:
-            self.outcome.failures.append(failure_of(directory, error, "its copy cannot be made"))
-            return False
-        theirs, ours = source_dir.split(b"/"), dest_dir.split(b"/")
-        for depth in missing:
-            more = len(ours) - depth  # directories below this one
-            if len(theirs) > more and theirs[len(theirs) - more - 1 :] == ours[depth - 1 :]:
-                path = join(*theirs[: len(theirs) - more])
-                self.gather.count(ONE_DIRECTORY)
-                self.waiting.settled.add([settling(source, path, join(*ours[:depth]), MADE)])
-        return True
-
-    def _missing(self, dest_dir: bytes) -> Iterator[int]:
-        """Yield how deep those directories are that lead to dest_dir and are missing."""
-        names = dest_dir.split(b"/") if dest_dir else []
-        for depth in range(1, len(names) + 1):
-            try:
-                with self._place.dest.at(join(*names[:depth])):
-                    pass
-            except FileNotFoundError:
-                yield depth
-            except OSError:
-                return  # whoever makes them says why not

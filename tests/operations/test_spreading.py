@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
@@ -14,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import hpcp_mpi
-from tests.operations.copies import PLAIN, Argument, Copied, changed, copy, items, refused, run, stages, state
+from tests.operations.copies import PLAIN, Copied, changed, copy, items, refused, run, stages, state
 from tests.support import oracle
-from tests.support.launch import World
+from tests.support.launch import Argument, World
 from tests.support.marks import needs_commands, needs_root, worlds
 from tests.support.trees import Dir, Fifo, File, HardLink, Name, Node, Sparse, Symlink, build
 
@@ -33,7 +34,7 @@ def spread(src: Path, roots: list[Path], *options: Argument, world: World = PLAI
 def assert_spread(src: Path, roots: list[Path], union: Path) -> None:
     """Every directory is everywhere, everything else once, and all together is the source."""
     wanted = oracle.lstats(src)
-    directories = {path for path, info in wanted.items() if oracle.stat.S_ISDIR(info.st_mode)}
+    directories = {path for path, info in wanted.items() if stat.S_ISDIR(info.st_mode)}
     found = Counter(path for root in roots for path in oracle.lstats(root))
     assert found == {path: len(roots) if path in directories else 1 for path in wanted}
     for root in roots:
