@@ -205,8 +205,11 @@ class ListedScan:
         above = self._stack[-1].path
         missing = directory[len(above) + bool(above) :]
         for name in missing.split(b"/") if missing else ():
-            self._visit_pending(self._stack[-1], until=name)
-            self._stack.append(self._visit(self._stack[-1], name))
+            line = self._visit_pending(self._stack[-1], until=name)
+            visit = self._visit(self._stack[-1], name)
+            self._stack.append(visit)
+            if line and visit.problem:
+                self._fail(visit.path, line, visit.problem)
 
     def _leave(self) -> None:
         visit = self._stack[-1]
@@ -215,8 +218,11 @@ class ListedScan:
         if visit.folder is not None:
             self.gather.close(visit.folder)
 
-    def _visit_pending(self, parent: _Visit, until: bytes | None = None) -> None:
-        """Visit directories that are listed and hold nothing that is; until: the next name that does."""
+    def _visit_pending(self, parent: _Visit, until: bytes | None = None) -> int:
+        """Visit directories that are listed and hold nothing that is.
+
+        until: the next name of one that does; return the line that lists it, if there is one, else 0.
+        """
         if parent.waiting is None:
             parent.waiting = iter(parent.pending)
             parent.next = next(parent.waiting, None)
@@ -224,10 +230,10 @@ class ListedScan:
             name, line = parent.next
             assert isinstance(name, bytes) and isinstance(line, int)
             if until is not None and name > until:
-                return
+                break
             parent.next = next(parent.waiting, None)
             if name == until:
-                return
+                return line
             visit = self._visit(parent, name)
             if visit.folder is not None:
                 self.gather.close(visit.folder)
@@ -235,6 +241,7 @@ class ListedScan:
                 self._fail(visit.path, line, visit.problem)
             if len(self.gather.out) > _SLICE:
                 self._emit()
+        return 0
 
     def _visit(self, parent: _Visit, name: bytes) -> _Visit:
         """Return what is known of a directory and of its counterpart."""
