@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -11,11 +12,13 @@ from hpcp_mpi.operations.big_files import WithRanges
 from hpcp_mpi.operations.crew import Crew, Face
 from hpcp_mpi.plan.ending import link_batches, parting_batches, settle_batches
 from hpcp_mpi.plan.listed import TOUCHED, LinkedName, Settling, SharedName, settling
-from hpcp_mpi.vocab.asked import Asked
 from hpcp_mpi.vocab.errors import EXIT_MAX_DELETE, EXIT_OK, Failure
+from hpcp_mpi.vocab.names import shown
 from hpcp_mpi.vocab.report import Report
+from hpcp_mpi.vocab.units import Kind
 
 if TYPE_CHECKING:
+    from hpcp_mpi.operations.preflight import Preflight
     from hpcp_mpi.operations.preparing import Prepared
     from hpcp_mpi.operations.scanning import ScanMaker
     from hpcp_mpi.operations.verify_phase import Verification
@@ -36,6 +39,7 @@ class _Run:
         crew.scan_done = lambda: self._scan.exhausted
         crew.tidy = self._tidy
         self._verification = _verification(crew)
+        self._preflight = self._new_preflight(face)
         self.report = Report()
         self._wire = wire
         self._stopped = EXIT_OK
@@ -43,10 +47,13 @@ class _Run:
     def run(self) -> None:
         """Do everything. Raises StoppedEarly, FatalError."""
         options = self._prepared.job.options
+        if self._preflight is not None:
+            self._preflight.check()
         self._crew.begin()
         self._scan.start()
         try:
             self._drive("copying", self._scan)
+            self._preflight = None  # there is no more to come
             waiting = self._scan.waiting
             shared = map(SharedName._make, waiting.shared)
             self._drive("copying", Stream(parting_batches(shared, options.split_size)))
@@ -137,7 +144,21 @@ class _Run:
                 settling(*each, TOUCHED) for each in touched if landings[each[0]].name is None
             )
 
+    def _new_preflight(self, face: Face) -> "Preflight | None":
+        if self._prepared.job.options.compare:
+            return None
+        from hpcp_mpi.operations.preflight import Preflight
+
+        def say(path: bytes, note: str) -> None:
+            self._crew.outcome.remark(path, note)
+            face.say(f"{shown(path)}: {note}")
+
+        return Preflight(self._crew.place, say)
+
     def _tidy(self) -> None:
+        if self._preflight is not None:
+            waiting = partial(self._crew.planner.waiting, (Kind.COPY, Kind.RANGE))
+            self._preflight.look(self._scan.gather.scanned, self._crew.outcome.copied, waiting, self._scan.exhausted)
         if len(self._crew.outcome.touched) > _MOST_TOUCHED:
             self._note_touched()
 
@@ -157,18 +178,6 @@ def first_of_each(failures: Iterable[Failure]) -> Iterable[Failure]:
         if failure.path not in seen:
             seen.add(failure.path)
             yield failure
-
-
-def lead_copy(wire: Wire, asked: Asked, face: Face) -> Report:
-    """Copy sources to the destination with all workers of the wire; rank 0 calls it, the others follow.
-
-    Raises FatalError. A signal ends it early: the report's exit code says so.
-    """
-    # Only rank 0 needs these: what a thousand workers import is a load for the file system.
-    from hpcp_mpi.operations.preparing import prepare
-    from hpcp_mpi.operations.tracking import carry_out_all
-
-    return carry_out_all(wire, prepare(asked.sources, asked.destinations[0], asked.options), face)
 
 
 def carry_out(wire: Wire, prepared: "Prepared", face: Face, scan: "ScanMaker | None" = None) -> Report:

@@ -20,12 +20,13 @@ from hpcp_mpi.host.spill import Spill
 from hpcp_mpi.operations.copy import carry_out
 from hpcp_mpi.operations.crew import Face, Items
 from hpcp_mpi.operations.itemizing import Item
-from hpcp_mpi.operations.preparing import Prepared
+from hpcp_mpi.operations.preparing import Prepared, prepare
 from hpcp_mpi.operations.scanning import Scan, ScanMaker
 from hpcp_mpi.operations.target_scan import Place, TargetScan
 from hpcp_mpi.plan.landing import Landing
 from hpcp_mpi.plan.links import is_below
 from hpcp_mpi.plan.listed import Tracked
+from hpcp_mpi.vocab.asked import Asked
 from hpcp_mpi.vocab.job import CopyJob, Root
 from hpcp_mpi.vocab.names import join, shown
 from hpcp_mpi.vocab.report import Report
@@ -37,6 +38,14 @@ _PATH = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 # (directories above the destination root, place, source root, path). In the place NUL stands for `/`, so that what is
 # in a directory sorts right behind it.
 Wanted = tuple[int, bytes, bytes, bytes]
+
+
+def lead_copy(wire: Wire, asked: Asked, face: Face) -> Report:
+    """Copy sources to a destination with all workers of the wire; rank 0 calls it, the others follow.
+
+    Raises FatalError. A signal ends it early: the report's exit code says so.
+    """
+    return carry_out_all(wire, prepare(asked.sources, asked.destinations[0], asked.options), face)
 
 
 def carry_out_all(wire: Wire, prepared: Prepared, face: Face, scans: Sequence[ScanMaker | None] = (None,)) -> Report:

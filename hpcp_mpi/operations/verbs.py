@@ -40,6 +40,6 @@ def _leader(asked: Asked) -> Callable[[Wire, Asked, Face], Report]:
         from hpcp_mpi.operations.spreading import lead_several
 
         return lead_several
-    from hpcp_mpi.operations.copy import lead_copy
+    from hpcp_mpi.operations.tracking import lead_copy
 
     return lead_copy

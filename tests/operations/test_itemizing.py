@@ -12,9 +12,9 @@ import hpcp_mpi
 from hpcp_mpi.cluster.signals import StopRequest
 from hpcp_mpi.host.spill import Spill
 from hpcp_mpi.operations import session, sorted_items
-from hpcp_mpi.operations.copy import lead_copy
 from hpcp_mpi.operations.crew import Face
 from hpcp_mpi.operations.sorted_items import SortedItems
+from hpcp_mpi.operations.tracking import lead_copy
 from hpcp_mpi.vocab.asked import Asked, Verb
 from hpcp_mpi.vocab.options import CopyOptions
 from tests.support.trees import Dir, File, HardLink, build
