@@ -71,6 +71,10 @@ def nobody_to_ask(question: str) -> bool:
     return False
 
 
+def nobody_to_tell(news: str) -> None:
+    """Nobody listens."""
+
+
 def nothing_to_ask() -> None:
     """No question will be asked, or somebody can answer it."""
 
@@ -87,6 +91,7 @@ class Face:
     # For who will ask late, after hours of copying: called before anything is changed, raises the same UsageError.
     expect_answer: Callable[[], None] = nothing_to_ask
     certain: bool = False  # confirm says yes to everything: nothing has to be found out for the question
+    say: Callable[[str], None] = nobody_to_tell  # what is better known now than when it is in the report
 
 
 def _bucket(options: CopyOptions) -> Bucket | None:

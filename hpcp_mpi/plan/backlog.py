@@ -10,7 +10,7 @@ A chunk of one kind can be learnt from, and one `cp` may do much of it.
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import fields
 from functools import partial
 from heapq import heappop, heappush
@@ -96,6 +96,10 @@ class Backlog:
                 entry, byte = self._weights.costs(kind)
                 seconds += entries * entry + amount * byte
         return seconds
+
+    def amount(self, kinds: Collection[Kind]) -> int:
+        """Return the bytes of what there is of some kinds."""
+        return sum(load[1] for kind, load in self._loads.items() if kind in kinds)
 
     def add(self, batches: Iterable[Batch], first: bool = False) -> None:
         """Put batches in. first: what a rank gave back, the oldest work."""

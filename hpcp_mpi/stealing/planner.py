@@ -25,6 +25,7 @@ class Backlog(Protocol):
     def weight(self) -> float: ...
     def __bool__(self) -> bool: ...
     def add(self, batches: Iterable[Batch], first: bool = False) -> None: ...
+    def amount(self, kinds: Collection[Kind]) -> int: ...
     def cut(self, target: float) -> Chunk: ...
     def cut_open(
         self, target: float, closed: frozenset[Kind], most: Mapping[Kind, tuple[float, float]]
@@ -91,6 +92,10 @@ class Planner:
         """Take new work."""
         self._backlog.add(batches)
         self._deal()
+
+    def waiting(self, kinds: Collection[Kind]) -> int:
+        """Return how many bytes of work of some kinds are not known to be done. Looks at all ranks."""
+        return self._backlog.amount(kinds) + self._ranks.amount(kinds)
 
     def bench(self, numbers: Collection[int]) -> None:
         """Grant nothing to some ranks, from now on and until the next call. Raises ValueError if that were all."""

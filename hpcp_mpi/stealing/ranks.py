@@ -108,6 +108,11 @@ class Ranks:
     def shares(self) -> list[RankShare]:
         return [self._ranks[number].share for number in sorted(self._ranks)]
 
+    def amount(self, kinds: Collection[Kind]) -> int:
+        """Return how many bytes of some kinds are granted. Looks at all ranks."""
+        granted = (out for rank in self._ranks.values() for out in rank.granted.values())
+        return sum(out.amount for out in granted if out.kind in kinds)
+
     def changed(self, rank: Rank) -> None:
         """Take note of a rank's change."""
         number, active, idle, hunger = rank.share.rank, bool(rank.granted), rank.idle, rank.hunger
