@@ -5,6 +5,11 @@ import shtab
 from hpcp_mpi.cli.parser import build_parser
 
 _COMPLETED = {"file": shtab.FILE, "directory": shtab.DIRECTORY}
+# shtab has zsh and tcsh complete the first path only: what it writes, and what completes all of them.
+_EVERY_PATH = {
+    "zsh": (('"(*)::', '"*:'), ("one_or_more='(*)'", "one_or_more='*:'")),
+    "tcsh": (("'p/*/()/'", "'p/*/f/'"),),
+}
 
 
 def completion(shell: str) -> str:
@@ -14,4 +19,7 @@ def completion(shell: str) -> str:
         wanted = action.completed  # type: ignore[attr-defined]
         if wanted:
             action.complete = _COMPLETED[wanted]  # type: ignore[attr-defined]
-    return shtab.complete(parser, shell)
+    script = shtab.complete(parser, shell)
+    for written, meant in _EVERY_PATH.get(shell, ()):
+        script = script.replace(written, meant)
+    return script

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from hpcp_mpi.cli.parser import build_parser
 from tests.support.launch import command_line, run
 from tests.support.marks import needs_commands
-from tests.support.terminal import at_terminal
+from tests.support.terminal import Terminal, at_terminal
 
 PARSES = {"bash": ("bash", "-n"), "zsh": ("zsh", "-n"), "tcsh": ("tcsh", "-f", "-n")}
 
@@ -68,16 +70,38 @@ def test_bash_offers(line: str, offered: list[str], tmp_path: Path) -> None:
     assert sorted(completions(tmp_path, line)) == offered
 
 
-def test_the_tab_key_completes_an_option_in_an_interactive_bash(tmp_path: Path) -> None:
-    printed("bash", tmp_path)
+# How an interactive shell without anybody's settings is started, and how it loads its script.
+INTERACTIVE = {
+    "bash": (("bash", "--norc", "--noprofile", "-i"), "PS1='read''y> '; source ./completion.bash"),
+    "zsh": (
+        ("zsh", "-f", "-i"),
+        "PS1='read''y> '; mv completion.zsh _hpcp-mpi; fpath=($PWD $fpath); autoload -U compinit; compinit -u -D",
+    ),
+    "tcsh": (("tcsh", "-f"), "set prompt='read''y> '; source ./completion.tcsh"),
+}
+
+
+@contextmanager
+def interactive(shell: str, place: Path) -> Iterator[Terminal]:
+    printed(shell, place)
+    words, loads = INTERACTIVE[shell]
     _, environment = command_line([], flavour="plain")
-    quiet = {**environment, "PS1": "ready> ", "HISTFILE": "/dev/null", "INPUTRC": "/dev/null"}
-    with at_terminal([b"bash", b"--norc", b"--noprofile", b"-i"], quiet, tmp_path) as terminal:
+    settings = {"HOME": str(place), "ZDOTDIR": str(place), "HISTFILE": "/dev/null", "INPUTRC": "/dev/null"}
+    with at_terminal([word.encode() for word in words], {**environment, **settings}, place) as terminal:
+        terminal.type(f"{loads}\n")
         terminal.expect("ready> ")
-        terminal.type("source ./completion.bash\n")
-        terminal.expect("ready> ")
+        yield terminal
+
+
+@needs_commands("bash", "zsh", "tcsh")
+def test_the_tab_key_completes_options_and_every_path(shell: str, tmp_path: Path) -> None:
+    (tmp_path / "some-directory").mkdir()
+    with interactive(shell, tmp_path) as terminal:
         terminal.type("hpcp-mpi --full_h\t")
-        terminal.expect("--full_hash ")
+        terminal.expect("ash")
+        for word in (" so", " so", " -d so", " so"):
+            terminal.type(f"{word}\t")
+            terminal.expect("-directory")
 
 
 @pytest.mark.parametrize("words", [["--print-completion", "csh"], ["--print-completion"]])
