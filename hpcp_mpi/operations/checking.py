@@ -94,6 +94,9 @@ def _same(place: Workplace, batch: Batch, unit: Unit, source: int, dest: int, ou
         return False
     if not _same_content(place, unit, source, dest, wanted):
         return False
+    if place.options.content_only:
+        outcome.skipped = outcome.skipped.plus(unit.tally)
+        return True
     xattrs = metadata.xattrs_of(source, unit.name), metadata.xattrs_of(dest, unit.target)
     window = place.job.window_ns
     changes = metadata_changes(wanted, found, window, place.rights, metadata.xattr_letters(*xattrs))

@@ -55,6 +55,8 @@ def _change(place: Workplace, source: int, unit: Unit, status: os.stat_result, d
         return itemize(update, status.st_mode, NEW)
     letters = xattr_letters(xattrs_of(source, unit.name), xattrs_of(dest, unit.target))
     changes = metadata_changes(status, there, place.job.window_ns, place.rights, letters)
+    if place.options.content_only:
+        changes = ""
     if stat.S_ISREG(status.st_mode):
         # "c" is rsync's for: the checksum told, nothing else did.
         changes += "s" if status.st_size != there.st_size else ""

@@ -47,6 +47,15 @@ def test_what_a_check_finds_to_be_different_takes_its_time_too(option: tuple[str
     oracle.assert_equal_trees(on_tmpfs / "src", on_tmpfs / "dst")
 
 
+@pytest.mark.parametrize("option", [(), ("-pfl",)])
+def test_nor_are_many_small_ones_copied_where_they_are_checked(option: tuple[str, ...], on_tmpfs: Path) -> None:
+    for side in ("src", "dst"):
+        build(on_tmpfs / side, {f"f{i}": File(os.urandom(9), mtime_ns=10**18) for i in range(200)})
+    done = copy("-F", "250", *option, on_tmpfs / "src", on_tmpfs / "dst")
+    assert done.report["seconds"] >= 200 / 250 - 2 * BURST
+    oracle.assert_equal_trees(on_tmpfs / "src", on_tmpfs / "dst")
+
+
 def test_what_is_not_copied_is_not_slowed_down(on_tmpfs: Path) -> None:
     build(on_tmpfs / "src", {"d": Dir({f"f{i}": Sparse(MIB) for i in range(400)})})
     copy(on_tmpfs / "src", on_tmpfs / "dst")

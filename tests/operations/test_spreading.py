@@ -179,6 +179,16 @@ def test_a_failure_is_told_once(on_tmpfs: Path) -> None:
     assert sum((root / "g").exists() for root in roots) == 1
 
 
+def test_what_failed_at_its_place_does_not_turn_up_elsewhere(on_tmpfs: Path) -> None:
+    src, roots = on_tmpfs / "src", [on_tmpfs / "A", on_tmpfs / "B"]
+    names = [f"f{i}" for i in range(20)]
+    build(src, {name: File(b"f") for name in names})
+    build(roots[0], {name: Dir({"full": File(b"x")}) for name in names})
+    done = spread(src, roots, code=23)
+    failed = {os.path.basename(path) for path in done.failures}
+    assert 0 < len(failed) < 20 and set(os.listdir(roots[1])) == set(names) - failed
+
+
 def test_a_mirror_removes_what_no_source_has_from_wherever_it_is(on_tmpfs: Path) -> None:
     src, roots = on_tmpfs / "src", [on_tmpfs / "A", on_tmpfs / "B"]
     build(src, everyday(20))

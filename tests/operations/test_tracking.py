@@ -41,6 +41,7 @@ def project(on_tmpfs: Path) -> Path:
         "src": Dir({
             "data": Symlink("../data/set1", mtime_ns=T), "sub": Dir({"one": Symlink("../../lib/one.so")}),
             "inside": Symlink("sub"), "away": Symlink("../../away"), "absolute": Symlink(os.fsdecode(root) + "/lib"),
+            "nested": Symlink("../data/set1/deep/b"),
             "dangling": Symlink("../lib/missing"), "up": Symlink(".."), "itself": Symlink("../src/sub"),
         }, mtime_ns=T),
         "data": Dir({"set1": Dir({"a": File(b"a", mtime_ns=T, mode=0o640), "deep": Dir({"b": File(b"b")}, mtime_ns=T),
