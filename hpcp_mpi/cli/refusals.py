@@ -48,6 +48,11 @@ def _of_another_verb(verb: Verb, given: Any) -> Iterator[tuple[str, str]]:
         yield "-nhfl has no meaning here: there is no list", "Leave out -nhfl, or give -sfl."
     if verb is _COMPARE and len(given.dest_path or ()) > 1:
         yield "a compare is with one destination", "Give -d once."
+    if verb is _COMPARE and given.source_list is not None and given.file_list is None:
+        yield (
+            "what a list names is not compared with a directory",
+            "Compare the directory with the list: hpcp-mpi DIR -fl LIST -cfl.",
+        )
     for attribute, (option, *verbs) in _MEANT_FOR.items():
         if getattr(given, attribute) and verb not in verbs:
             yield (

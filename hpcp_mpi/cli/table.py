@@ -36,13 +36,13 @@ def _rows(report: Report) -> Iterator[tuple[str, Tally, bool]]:
     outcome, verb = report.outcome, report.verb
     would = "would " if report.dry_run else ""
     copies, compares = verb == Verb.COPY.value, verb == Verb.COMPARE.value
-    yield "found", report.scanned, copies or compares
+    yield "found", report.scanned, copies
     if copies:
         yield "would copy" if would else "copied", outcome.copied, True
     if copies and outcome.updated:
         yield "metadata only", outcome.updated, True
     if copies or compares:
-        yield "identical", outcome.skipped, True
+        yield "identical", outcome.skipped, copies
     elif outcome.skipped:
         yield "left alone", outcome.skipped, False
     if verb == Verb.REMOVE.value or outcome.removed:

@@ -44,7 +44,7 @@ def parsed(*words: str) -> Request:
         ("a b -dfl", Verb.COMPARE),
         ("-tdfl a b", Verb.COMPARE),
         ("-sfl l -d b", Verb.COPY),
-        ("-sfl l -cfl -d b", Verb.COMPARE),
+        ("-sfl l -cfl -fl m", Verb.COMPARE),
     ],
 )
 def test_what_a_command_line_does(words: str, verb: Verb) -> None:
@@ -89,6 +89,7 @@ REFUSED = [
     ("-sfl l a b -d c", "relative to one directory", "-sfl LIST [BASE] -d DST"),
     ("-sfl l -rm a -d c", "copied, not moved", "Leave out -rm"),
     ("-sfl l a -d b -d c", "several destinations", "Give -d once"),
+    ("-sfl l -cfl a -d b", "not compared with a directory", "DIR -fl LIST"),
     ("-cfl a -d b -d c", "with one destination", "Give -d once"),
     ("-fl l -dfl l a", "name the same file", "file of its own"),
     ("-fl l --json l a", "name the same file", "file of its own"),

@@ -106,7 +106,7 @@ def test_a_compare_with_a_list(here: Path) -> None:
     run("-fl", "list", "src/")
     run("-cfl", "-fl", "list", "src/")
     Path("src/a").write_bytes(b"A")
-    assert "a" in run("-cfl", "-fl", "list", "src/", code=3).stdout.splitlines()
+    assert ">fc........ a" in run("-cfl", "-fl", "list", "src/", code=3).stdout.splitlines()
 
 
 def test_minus_dfl_implies_a_compare_and_never_overwrites_the_list(here: Path) -> None:
