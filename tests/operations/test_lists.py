@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +16,9 @@ from hpcp_mpi.operations.entry_values import Values
 from hpcp_mpi.vocab.listed_names import Style, read
 from tests.operations.copies import PLAIN, STAGE, copy, refused, state
 from tests.operations.lists import EMPTY, expected, find, listed, made, natural
+from tests.support import faultfs
 from tests.support.launch import World
-from tests.support.marks import each_world, needs_root
+from tests.support.marks import each_world, needs_fuse, needs_root
 from tests.support.torture import torture
 from tests.support.trees import Device, Dir, Fifo, File, Name, Node, Socket, Symlink, build
 
@@ -266,3 +268,33 @@ def test_what_vanishes_meanwhile_is_no_line(src: Path, monkeypatch: pytest.Monke
     assert report.exit_code == 24
     lines = set(lines_of((src.parent / "list").read_bytes()))
     assert {line.partition(b":")[0] for line in wanted - lines} == {b"a1"} and lines < wanted
+
+
+@needs_fuse
+def test_input_errors_are_named_and_everything_else_is_listed(src: Path) -> None:
+    with faultfs.mounted(src, eio_read="a02", eio_list="B2") as mount:
+        report = listed(f"{mount}/", src.parent / "list")
+    reasons = {os.path.basename(each.path): each.reason for each in report.failures}
+    assert reasons == {b"a02": "cannot read: Input/output error", b"B2": "cannot list: Input/output error"}
+    assert report.exit_code == 23
+    wanted = {line for line in expected(src) if not line.startswith((b"B2/", b"a02:"))} | {b"B2/", b"a02:"}
+    assert set(lines_of((src.parent / "list").read_bytes())) == wanted
+
+
+@needs_fuse
+def test_where_every_call_takes_long_the_list_is_the_same(src: Path) -> None:
+    wanted = made(f"{src}/", src.parent / "list")
+    with faultfs.mounted(src, meta_us=1000) as mount:
+        assert made(f"{mount}/", src.parent / "list") == wanted
+
+
+@needs_fuse
+def test_a_signal_leaves_the_old_list_and_nothing_beside_it(src: Path) -> None:
+    file = src.parent / "list"
+    file.write_text("old")
+    with faultfs.mounted(src, meta_us=100_000) as mount, PLAIN.start([f"{mount}/", "-fl", file]) as running:
+        running.wait_for("list .*working ranks")
+        running.signal(signal.SIGINT)
+        assert running.finish().returncode == 130
+    assert file.read_text() == "old"
+    assert sorted(path.name for path in src.parent.iterdir()) == ["list", "src"]
