@@ -16,7 +16,7 @@ DST ?=
 ARGS ?=
 export SRC DST RANKS KEEP
 
-.PHONY: demo test check bench simulate man clean packages
+.PHONY: demo test check bench simulate man cluster clean packages
 
 demo: .venv/.ready
 	@sh tests/demo.sh

@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -94,10 +94,17 @@ class Cluster:
         assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
         return done.stdout
 
-    def submit(self, script: Path, *args: str, options: Sequence[str] = (), flavour: str = "mpich") -> str:
-        """Submit a script; the number of its job."""
+    def submit(
+        self,
+        script: Path,
+        *args: str,
+        options: Sequence[str] = (),
+        flavour: str = "mpich",
+        env: Mapping[str, str] | None = None,
+    ) -> str:
+        """Submit a script; the number of its job. env: added to what a user of the flavour has."""
         words = ["sbatch", "--parsable", *options, script, *args]
-        done = self.lab.run(words, env=self.environment(flavour), cwd=self.place)
+        done = self.lab.run(words, env=self.environment(flavour) | (env or {}), cwd=self.place)
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
@@ -147,6 +154,14 @@ def on_slow_storage(lab: Lab, backing: Path, mountpoint: Path, *, data_us: int =
         for server in servers:
             server.kill()
             server.wait()
+
+
+def being_written(root: Path) -> bool:
+    """Whether a file is in a stage below root just now."""
+    find = ["find", root, "-path", "*/.hpcp-mpi.*/*", "-type", "f", "-print", "-quit"]
+    return bool(
+        subprocess.run(find, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
+    )  # it may see some vanish
 
 
 def venv_of(flavour: str) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.operations.copies import stages
-from tests.slurm.cluster import Cluster, eventually, missing, on_slow_storage
+from tests.slurm.cluster import Cluster, being_written, eventually, missing, on_slow_storage
 from tests.support import oracle
 from tests.support.marks import needs_commands, needs_fuse
 from tests.support.trees import Dir, File, HardLink, Symlink, build, flat
@@ -70,7 +70,7 @@ def test_a_signal_from_scancel_ends_it_with_75_and_the_next_run_completes_it(clu
     backing, dst = cluster.place / "backing", cluster.place / "dst"
     with on_slow_storage(cluster.lab, backing, dst):
         with cluster.srunning([src, dst, "-j", "2"], options=["--job-name=slow"]) as srun:
-            eventually("a stage", lambda: any(len(list(stage.iterdir())) for stage in backing.glob("**/.hpcp-mpi.*")))
+            eventually("a copy being made", lambda: being_written(backing))
             number = cluster.slurm("squeue", "--noheader", "--format=%i", "--name=slow").strip()
             cluster.slurm("scancel", "--signal=TERM", f"{number}.0")
             said, _ = srun.communicate(timeout=20)
