@@ -152,21 +152,26 @@ def path_of(shown_as: bytes) -> bytes:
     return b"" if path == b"." else path
 
 
-def write_table(path: bytes, rows: Iterable[Any]) -> None:
-    """Write a table of changes. Raises FatalError."""
+def table(rows: Iterable[Any]) -> Iterator[bytes]:
+    """Yield the lines of a table of changes."""
+    yield HEADER
+    yield from (Row._make(row).line for row in rows)
+
+
+def write(path: bytes, lines: Iterable[bytes]) -> None:
+    """Write a table, or a list for tar. Raises FatalError."""
     with replaced(path) as file:
-        file.write(HEADER)
-        file.writelines(Row._make(row).line for row in rows)
+        file.writelines(lines)
 
 
-def write_tar_list(path: bytes, differences: Differences, linked: Spill, origins: Origins, nul: bool) -> list[bytes]:
-    """Write the names for `tar -T`: what was added and modified. Raises FatalError.
+def changed(differences: Differences) -> Iterator[bytes]:
+    """Yield what was added or modified, sorted."""
+    return heapq.merge(*((path for _, path, _ in differences.of(op)) for op in (Op.ADDED, Op.MODIFIED)))
 
-    Return the directories that are in the way of something else, which tar will not remove.
-    """
-    with replaced(path) as file:
-        file.writelines(tar_name(name, nul) for name in _tar_paths(differences, linked, origins))
-    return list(islice(_in_the_way(differences), 1000))
+
+def tar_list(differences: Differences, linked: Spill, origins: Origins, nul: bool) -> Iterator[bytes]:
+    """Yield the names for `tar -T`: what was added and modified."""
+    return (tar_name(name, nul) for name in _tar_paths(differences, linked, origins))
 
 
 def _tar_paths(differences: Differences, linked: Spill, origins: Origins) -> Iterator[bytes]:
@@ -176,18 +181,15 @@ def _tar_paths(differences: Differences, linked: Spill, origins: Origins) -> Ite
     files; and the directories that all of these are in, else their times would be those of the extraction.
     """
 
-    def changed() -> Iterator[bytes]:
-        return heapq.merge(*((path for _, path, _ in differences.of(op)) for op in (Op.ADDED, Op.MODIFIED)))
-
-    more = _other_names(changed(), linked)
+    more = _other_names(changed(differences), linked)
     directories = Spill()
     last = None
-    for path in heapq.merge(changed(), _only_paths(more)):
+    for path in heapq.merge(changed(differences), _only_paths(more)):
         directory = path_of(path).rpartition(b"/")[0]
         if path != b"./" and directory != last and origins.of(directory) is not None:
             directories.add([((directory or b".") + b"/",)])
         last = directory
-    names = heapq.merge(changed(), _only_paths(more), _only_paths(directories))
+    names = heapq.merge(changed(differences), _only_paths(more), _only_paths(directories))
     return (path for path, _ in groupby(names))
 
 
@@ -230,8 +232,8 @@ def _common(paths: Iterator[bytes], records: Iterator[tuple[bytes, int]]) -> Ite
             yield record
 
 
-def _in_the_way(differences: Differences) -> Iterator[bytes]:
-    """Yield the directories that were deleted, and something else was added under their name."""
+def in_the_way(differences: Differences) -> Iterator[bytes]:
+    """Yield the directories that were deleted and something else was added in their place: tar does not remove them."""
     deleted = Spill()
     deleted.add((path_of(path),) for _, path, _ in differences.of(Op.DELETED) if path.endswith(b"/"))
     added = ((path, 0) for _, path, _ in differences.of(Op.ADDED) if not path.endswith(b"/"))

@@ -15,7 +15,7 @@ from hpcp_mpi.host.spill import Spill
 from hpcp_mpi.operations import changes_file
 from hpcp_mpi.operations.copy import first_of_each
 from hpcp_mpi.operations.crew import Crew, Face
-from hpcp_mpi.operations.differences import GROUPS, Differences
+from hpcp_mpi.operations.differences import Differences
 from hpcp_mpi.operations.frontier import Frontier
 from hpcp_mpi.operations.itemizing import GONE, Item
 from hpcp_mpi.operations.preparing import Prepared, prepare
@@ -30,7 +30,7 @@ from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.units import DEST, Batch, Kind, Unit, Units
 
 _TOGETHER = 500  # directories that are handed out as one batch
-_MOST_PATHS = 100_000  # that a report holds
+_MOST_NOTES = 1000  # of one kind
 
 
 def lead_compare(wire: Wire, asked: Asked, face: Face) -> Report:
@@ -38,8 +38,17 @@ def lead_compare(wire: Wire, asked: Asked, face: Face) -> Report:
 
     Raises FatalError. A signal ends it early: the report's exit code says so.
     """
+    if asked.file_list is not None:
+        from hpcp_mpi.operations.compare_lists import lead_compare_lists
+
+        return lead_compare_lists(wire, asked, face)
     if len(asked.destinations) != 1:
         raise UsageError("a compare is with one destination", "Give -d once.")
+    if asked.source_list is not None:
+        raise UsageError(
+            "what a list names is not compared with a directory",
+            "Compare the directory with the list: hpcp-mpi DIR -fl LIST -cfl.",
+        )
     prepared = prepare(asked.sources, asked.destinations[0], compare_options(asked.options))
     _refuse_missing(prepared)
     found = face.items if isinstance(face.items, Differences) else Differences()
@@ -139,10 +148,11 @@ class _Run:
         if not tar_list:
             states = changes_file.States(self._differences, origins)
             self._crew.drive("describing", states)
-            changes_file.write_table(path, states.rows)
+            changes_file.write(path, changes_file.table(states.rows))
             return
         linked = self._scan.waiting.linked
-        for directory in changes_file.write_tar_list(path, self._differences, linked, origins, nul):
+        changes_file.write(path, changes_file.tar_list(self._differences, linked, origins, nul))
+        for directory in islice(changes_file.in_the_way(self._differences), _MOST_NOTES):
             outcome.remark(
                 place.dest_path(directory), "a directory where the source has none: remove it before tar extracts"
             )
@@ -162,9 +172,8 @@ class _Run:
         report.outcome = outcome
         report.scan_seconds = scan.seconds
         report.stopped = stopped
-        report.differences = self._differences.count()
-        if sum(report.differences.values()) <= _MOST_PATHS:
-            report.paths = {name: [path for _, path, _ in self._differences.of(op)] for op, name in GROUPS.items()}
+        if not stopped:
+            self._differences.tell(report)
         return report
 
 

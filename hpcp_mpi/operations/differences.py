@@ -7,7 +7,9 @@ from hpcp_mpi.host.spill import Spill
 from hpcp_mpi.operations.itemizing import Item
 from hpcp_mpi.plan.changes import Op
 from hpcp_mpi.plan.compare import NEW
+from hpcp_mpi.vocab.report import Report
 
+_MOST_PATHS = 100_000  # that a report holds
 GROUPS = {Op.ADDED: "added", Op.MODIFIED: "modified", Op.DELETED: "deleted"}  # in the order they are shown
 
 
@@ -16,6 +18,7 @@ class Differences:
 
     def __init__(self) -> None:
         self._sorted = {op: Spill() for op in Op}
+        self.against = "destination"  # or "list": what the sources are compared with
         self.counts: dict[str, int] = {}  # by the names of GROUPS; when all is known
 
     def add(self, items: Iterable[Item]) -> None:
@@ -33,10 +36,11 @@ class Differences:
             assert isinstance(path, bytes) and isinstance(change, str) and isinstance(target, bytes)
             yield change, path, target
 
-    def count(self) -> dict[str, int]:
-        """Return how many paths are in each group."""
-        self.counts = {name: sum(1 for _ in self.of(op)) for op, name in GROUPS.items()}
-        return self.counts
+    def tell(self, report: Report) -> None:
+        """Count what there is, and put it into a report; the paths, too, unless they are very many."""
+        self.counts = report.differences = {name: sum(1 for _ in self.of(op)) for op, name in GROUPS.items()}
+        if sum(self.counts.values()) <= _MOST_PATHS:
+            report.paths = {name: [path for _, path, _ in self.of(op)] for op, name in GROUPS.items()}
 
 
 def _op(change: str) -> Op:
