@@ -138,7 +138,8 @@ class Emptier:
         """Note the directories in a huge one of which the rest cannot be removed. Raises OSError."""
         with os.scandir(folder.fd) as entries:
             while block := list(islice(entries, _HUGE)):
-                folder.kept |= bool(self._listed(folder, block))
+                if self._listed(folder, block):
+                    folder.kept = True
 
     def _listed(self, folder: Folder, block: "Sequence[os.DirEntry[str]]") -> list[tuple[int, list[str]]]:
         """Return the names of what may go by kind; note the directories, and what is excluded."""

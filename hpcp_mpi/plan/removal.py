@@ -31,9 +31,9 @@ def others(names: Iterable[bytes], tally: Tally | None = None) -> Units:
 
 
 def is_walk(batch: Batch) -> bool:
-    """Tell whether a batch is of directories; no batch is of both."""
+    """Tell whether a batch is of directories to be walked through; no batch is of both."""
     more = batch.units.more
-    return more is not None and len(more) > 0 and more[0][0].directories > 0
+    return batch.kind is not Kind.RMDIR and more is not None and any(tally.directories for tally, _ in more[:1])
 
 
 class Left(NamedTuple):
@@ -104,7 +104,8 @@ class Emptying:
             if not left.units:
                 self._finish(Finished(left.source, left.directory, 0, left.kept))
         for finished in told.finished:
-            self._finish(finished)
+            if finished.units:
+                self._finish(finished)
 
     def _finish(self, finished: Finished) -> None:
         source, directory, units, kept, gone = finished
