@@ -27,8 +27,9 @@ from hpcp_mpi.plan.landing import Landing
 from hpcp_mpi.plan.links import is_below
 from hpcp_mpi.plan.listed import Tracked
 from hpcp_mpi.vocab.asked import Asked
+from hpcp_mpi.vocab.errors import FatalError, reason_of
 from hpcp_mpi.vocab.job import CopyJob, Root
-from hpcp_mpi.vocab.names import join, shown
+from hpcp_mpi.vocab.names import below, join, shown
 from hpcp_mpi.vocab.report import Report
 
 _AT_ONCE = 10_000  # places that one copy is about
@@ -83,7 +84,12 @@ class Tracking:
         self._roots: dict[bytes, Root] = {}
         self._told: set[tuple[int, bytes]] = set()
         root = prepared.job.destination_root
-        self._pin = None if root is None else os.open(root.path, _PATH)
+        try:
+            self._pin = None if root is None else os.open(root.path, _PATH)
+        except OSError as error:
+            raise FatalError(
+                f"cannot use the destination {shown(prepared.job.destination)}: {reason_of(error)}"
+            ) from None
         self._real_root = os.path.realpath(prepared.job.destination)
         pairs = zip(prepared.landings, prepared.job.sources, strict=True)
         self._real_sources = [os.path.realpath(source.path) for landing, source in pairs if landing.name is None]
@@ -161,7 +167,13 @@ class Tracking:
 
     def _copy(self, up: int, wanted: list[Wanted], wire: Wire, face: Face, report: Report) -> None:
         """Copy things to places below the directory so many above the destination root."""
-        path, root = self._destination(up)
+        try:
+            path, root = self._destination(up)
+        except OSError as error:
+            for _, _, source, what in wanted:
+                why = f"a link points to it; not copied, as what is above the destination is closed: {reason_of(error)}"
+                report.outcome.remark(below(source, what), why)
+            return
         names = sorted({each[2] for each in wanted})
         index = {name: number for number, name in enumerate(names)}
         job = CopyJob(
