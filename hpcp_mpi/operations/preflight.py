@@ -25,6 +25,8 @@ from hpcp_mpi.vocab.tally import Tally
 _PAUSE = 0.2  # seconds between looks at how much there is to copy
 # Bytes that were copied over an older copy before it is known how much of that was room that got free again.
 _ENOUGH = 64 * MIB
+# Nobody else decides there what root may do, so nothing has to be made to find out.
+_OF_THIS_MACHINE = ("bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "ramfs", "tmpfs", "vfat", "xfs", "zfs")
 _WITHOUT_CASE = ("vfat", "msdos", "exfat", "ntfs", "ntfs3")
 _ACL = "system.posix_acl_access"
 _XATTR = "user.hpcp-mpi"
@@ -49,6 +51,7 @@ class Preflight:
         self._options = place.options
         self._say = say
         self._fresh = False  # the destination is empty: nothing in it is replaced, and nothing is identical
+        self._kind = ""  # of file system
         self._rooms: list[Room] = []
         self._most: int | None = None  # bytes that the sources can be at most
         self._next = 0.0
@@ -61,6 +64,8 @@ class Preflight:
         """Look at the destination. Raises FatalError if nothing could be copied to it."""
         if self._place.job.destination_root is None:
             return  # a dry run
+        with suppress(OSError):
+            self._kind = type_of(self._place.job.destination)
         with self._place.dest.at(b"") as dest:
             self._rooms = rooms(dest, os.geteuid(), os.getegid())
             with suppress(OSError), os.scandir(dest) as entries:
@@ -100,15 +105,13 @@ class Preflight:
             )
 
     def _names(self, dest: int) -> None:
-        with suppress(OSError):
-            kind = type_of(self._place.job.destination)
-            if kind in _WITHOUT_CASE:
-                self._tell(
-                    f"it is on {kind}: names that differ only in case will be one entry, names with one of "
-                    '\\ : * ? " < > | cannot be made, and owners, modes and links will be lost; consider a tar file'
-                )
-            elif flags_of(dest) & CASE_FOLDING:
-                self._tell("it ignores case (chattr +F): names that differ only in case will be one entry")
+        if self._kind in _WITHOUT_CASE:
+            self._tell(
+                f"it is on {self._kind}: names that differ only in case will be one entry, names with one of "
+                '\\ : * ? " < > | cannot be made, and owners, modes and links will be lost; consider a tar file'
+            )
+        elif flags_of(dest) & CASE_FOLDING:
+            self._tell("it ignores case (chattr +F): names that differ only in case will be one entry")
 
     def _owners(self, dest: int) -> None:
         """Say which owners and groups cannot be kept by a user who is not root."""
@@ -132,7 +135,8 @@ class Preflight:
     # --- what only trying tells
 
     def _probe(self, dest: int, stack: ExitStack) -> None:
-        made = None if self._options.dry_run else self._made(dest, stack)
+        local = self._kind in _OF_THIS_MACHINE
+        made = None if self._options.dry_run or local else self._made(dest, stack)
         if made is not None and os.geteuid() == 0 and os.fstat(made).st_uid:
             self._refuse_squashed(os.fstat(made).st_uid)
         if self._options.content_only:

@@ -220,6 +220,7 @@ def test_a_server_that_does_not_let_root_be_root_is_refused(on_tmpfs: Path, monk
         return made
 
     monkeypatch.setattr(Preflight, "_made", squashed)
+    monkeypatch.setattr(preflight, "type_of", lambda path: "nfs4")
     with pytest.raises(FatalError, match=r"(?s)belongs to user 65534.*root_squash.*Run as the owner"):
         flight(on_tmpfs / "src", on_tmpfs / "dst", []).check()
 

@@ -69,4 +69,6 @@ def writes(line: str) -> bool:
     assert call is not None, line
     if call[1] in ("open", "openat", "openat2"):
         return bool(re.search(r"O_(WRONLY|RDWR|CREAT|TRUNC|TMPFILE)", line))
+    if call[1] == "ioctl" and re.search(r"FS_IOC_(GETFLAGS|FSGETXATTR)", line):
+        return False
     return call[1] != "write" or f"<{os.sep}dev{os.sep}shm" in line.split(",")[0]
