@@ -159,6 +159,10 @@ def test_copy_requeue_does_not_go_on_where_that_would_not_help(cluster: Cluster,
     build(cluster.place / "dst", {"twin": Dir({"in the way": File(b"")})})
     job = cluster.wait(submit("copy-requeue.sbatch", SRC=src, DST=cluster.place / "dst"))
     assert (job.state, job.exit_code, job.starts) == ("FAILED", 23, 1), str(job)
+    script = cluster.place / "copy-requeue.sbatch"
+    script.write_text(script.read_text().replace("\nMPI=\n", "\nMPI=pmix\n"))
+    job = cluster.wait(cluster.submit(script, env=BARE))
+    assert (job.state, job.starts) == ("FAILED", 1) and "name the flavour: srun --mpi=pmi2" in job.log, str(job)
 
 
 @on_cluster
