@@ -9,6 +9,7 @@
  *     eio_write=TEXT  so does writing it
  *     flip_read=TEXT  reading a file whose path contains TEXT gives another first byte of each block
  *     eio_list=TEXT   so does listing a directory whose path contains TEXT
+ *     eio_unlink=TEXT so does unlinking a file whose path contains TEXT
  *     vanish=TEXT     entries whose path contains TEXT are listed and have attributes, but opening one finds it gone:
  *                     a file is really removed from BACKING at that moment
  *     enospc_after=N  after N bytes written in all, writing fails with ENOSPC
@@ -42,7 +43,7 @@
 static struct {
     char *backing;
     long meta_us, data_us;
-    char *eio_read, *eio_write, *eio_list, *flip_read, *vanish;
+    char *eio_read, *eio_write, *eio_list, *eio_unlink, *flip_read, *vanish;
     long long enospc_after;
     double entry_timeout, attr_timeout;
 } faults = {.enospc_after = -1, .attr_timeout = -1};
@@ -53,7 +54,8 @@ static long long bytes_written;
 static const struct fuse_opt options[] = {
     OPTION("meta_us=%ld", meta_us),          OPTION("data_us=%ld", data_us),
     OPTION("eio_read=%s", eio_read),         OPTION("eio_write=%s", eio_write),
-    OPTION("eio_list=%s", eio_list),         OPTION("vanish=%s", vanish),
+    OPTION("eio_list=%s", eio_list),         OPTION("eio_unlink=%s", eio_unlink),
+    OPTION("vanish=%s", vanish),
     OPTION("flip_read=%s", flip_read),
     OPTION("enospc_after=%lld", enospc_after), OPTION("entry_timeout=%lf", entry_timeout),
     OPTION("attr_timeout=%lf", attr_timeout),
@@ -121,7 +123,12 @@ static int fs_readlink(const char *path, char *buffer, size_t size)
 static int fs_mkdir(const char *path, mode_t mode) { META; return owned_by_caller(p, mkdir(p, mode)); }
 static int fs_mknod(const char *path, mode_t mode, dev_t dev) { META; return owned_by_caller(p, mknod(p, mode, dev)); }
 static int fs_symlink(const char *to, const char *path) { META; return owned_by_caller(p, symlink(to, p)); }
-static int fs_unlink(const char *path) { META; return result(unlink(p)); }
+static int fs_unlink(const char *path)
+{
+    META;
+    return is_named(path, faults.eio_unlink) ? -EIO : result(unlink(p));
+}
+
 static int fs_rmdir(const char *path) { META; return result(rmdir(p)); }
 
 static int fs_link(const char *old, const char *path)
