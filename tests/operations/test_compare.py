@@ -264,3 +264,12 @@ def test_two_trees_of_links_and_files_are_told_apart_by_type(on_tmpfs: Path) -> 
     found = groups(compared(new, old))
     assert found["added"] == {b"a", b"b/", b"b/x", b"c", b"d"}
     assert found["deleted"] == {b"a", b"b", b"c/", b"c/y", b"d"}
+
+
+@LISTINGS
+def test_all_names_of_a_file_that_changed_are_modified(listing: tuple[str, ...], on_tmpfs: Path) -> None:
+    new, old = on_tmpfs / "new", on_tmpfs / "old"
+    for root, content in ((new, b"1"), (old, b"2")):
+        build(root, {"a": File(content, mtime_ns=T), "b": HardLink("a"), "c": File(b"", mtime_ns=T)})
+        os.utime(root, ns=(T, T))
+    assert compare(new, old, *listing, code=3).report["paths"]["modified"] == ["a", "b"]
