@@ -10,8 +10,8 @@ A file whose bytes differ gets another mtime, so that neither the next run nor a
 import errno
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from typing import NamedTuple
 
 from hpcp_mpi.host.listing import lstat
@@ -31,13 +31,20 @@ GONE = "it was copied, and was gone when its copy was to be verified"
 _SPOILT_NS = 1  # an mtime that no source has
 
 
-class Differs(Exception):
-    """A copy is not equal to its source. counted: what it counted for when it was copied."""
+Inodes = tuple[int, int, int, int]  # devices and numbers: of a file, and of its copy
 
-    def __init__(self, reason: str, counted: Tally = NOTHING) -> None:
+
+class Differs(Exception):
+    """A copy is not equal to its source.
+
+    counted: what it counted for when it was copied. inodes: of files that look alike at least in type.
+    """
+
+    def __init__(self, reason: str, counted: Tally = NOTHING, inodes: Inodes | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
         self.counted = counted
+        self.inodes = inodes
 
 
 class Unknown(Exception):
@@ -66,6 +73,10 @@ class Opened(NamedTuple):
     wanted: os.stat_result
     found: os.stat_result
 
+    @property
+    def inodes(self) -> Inodes:
+        return self.wanted.st_dev, self.wanted.st_ino, self.found.st_dev, self.found.st_ino
+
 
 class Reread:
     """Compares entries of one source with their copies. Its methods raise Differs, Unknown, host.commands.Stopped."""
@@ -74,6 +85,7 @@ class Reread:
         """sync: files are to be written out one by one, before they are read."""
         self._place = place
         self._sync = sync
+        self._stopped = lambda: place.commands.stopped
         began = place.job.began_ns
         self._began_ns = began[source] if source < len(began) else 0  # 0: its clock was not asked
 
@@ -103,32 +115,38 @@ class Reread:
 
     def file(self, pair: Pair) -> Tally:
         """Compare regular files; return what they count for."""
-        with self.opened(pair) as files:
-            self.read(files, 0, files.wanted.st_size)
-            return one_file(files.wanted.st_size)
+        return self.opened(pair, self.whole)
 
-    @contextmanager
-    def opened(self, pair: Pair) -> Iterator[Opened]:
-        """Yield a file and its copy, if they look alike."""
-        with ExitStack() as stack:
-            try:
-                mine = open_quietly(pair.name, pair.source)
-            except OSError as error:
-                raise unread(error) from None
-            stack.callback(os.close, mine)
+    def whole(self, files: Opened) -> Tally:
+        """Compare all of a file; return what it counts for."""
+        self.read(files, 0, files.wanted.st_size)
+        return one_file(files.wanted.st_size)
+
+    def opened(self, pair: Pair, compare: Callable[[Opened], Tally]) -> Tally:
+        """Return what compare returns for a file and its copy; it is called if they look alike."""
+        # Without context managers: they would take as long as the system calls.
+        try:
+            mine = open_quietly(pair.name, pair.source)
+        except OSError as error:
+            raise unread(error) from None
+        try:
             wanted = os.fstat(mine)
-            counted = one_file(wanted.st_size)
             try:
                 theirs = open_quietly(pair.target, pair.dest)
             except OSError as error:
-                raise _copy_unread(error, counted) from None
-            stack.callback(os.close, theirs)
-            found = os.fstat(theirs)
-            if not (stat.S_ISREG(wanted.st_mode) and stat.S_ISREG(found.st_mode)):
-                raise Differs(OTHER_TYPE, counted)
-            if wanted.st_size != found.st_size or not self._same_mtime(wanted, found):
-                raise Differs(CHANGED, one_file(found.st_size))
-            yield Opened(mine, theirs, wanted, found)
+                raise _copy_unread(error, one_file(wanted.st_size)) from None
+            try:
+                found = os.fstat(theirs)
+                if not (stat.S_ISREG(wanted.st_mode) and stat.S_ISREG(found.st_mode)):
+                    raise Differs(OTHER_TYPE, one_file(wanted.st_size))
+                files = Opened(mine, theirs, wanted, found)
+                if wanted.st_size != found.st_size or not self._same_mtime(wanted, found):
+                    raise Differs(CHANGED, one_file(found.st_size), files.inodes)
+                return compare(files)
+            finally:
+                os.close(theirs)
+        finally:
+            os.close(mine)
 
     def _same_mtime(self, wanted: os.stat_result, found: os.stat_result) -> bool:
         if self._place.options.content_only:
@@ -138,25 +156,26 @@ class Reread:
     def read(self, files: Opened, start: int, length: int) -> None:
         """Read a range of a file and of its copy."""
         mine, theirs, wanted, found = files
-        counted = one_file(wanted.st_size)
-        try:
-            if self._sync:
+        if self._sync:
+            try:
                 os.fdatasync(theirs)
-        except OSError as error:
-            raise Differs(f"its copy cannot be written: {reason_of(error)}", counted) from None
+            except OSError as error:
+                reason = f"its copy cannot be written: {reason_of(error)}"
+                raise Differs(reason, one_file(wanted.st_size)) from None
         try:
             forget(mine, start, length)
             forget(theirs, start, length)
-            same = same_bytes(mine, theirs, start, length, lambda: self._place.commands.stopped)
+            same = same_bytes(mine, theirs, start, length, self._stopped)
         except ReadError as error:
-            raise (unread(error) if error.mine else _copy_unread(error, counted)) from None
+            raise (unread(error) if error.mine else _copy_unread(error, one_file(wanted.st_size))) from None
         finally:
             forget(mine, start, length)
             forget(theirs, start, length)
         if not same:
             with suppress(OSError):
                 os.utime(theirs, ns=(found.st_atime_ns, _SPOILT_NS))
-            raise Differs(CHANGED if self._is_new(wanted, found) else OTHER_BYTES, counted)
+            reason = CHANGED if self._is_new(wanted, found) else OTHER_BYTES
+            raise Differs(reason, one_file(wanted.st_size), files.inodes)
 
     def _is_new(self, wanted: os.stat_result, found: os.stat_result) -> bool:
         """Tell whether a source was changed since the run began, as far as is known."""

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from hpcp_mpi.host.commands import Stopped
-from hpcp_mpi.host.listing import lstat, names_in
+from hpcp_mpi.host.listing import lstat, names_in, types_in
 from hpcp_mpi.host.rereading import write_out
 from hpcp_mpi.operations.accounting import tally_of
-from hpcp_mpi.operations.rereading import GONE, MISSING, Differs, Pair, Reread, Unknown, unread
+from hpcp_mpi.operations.rereading import GONE, MISSING, Differs, Inodes, Opened, Pair, Reread, Unknown, unread
 from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan.written import Differing
 from hpcp_mpi.vocab.errors import Failure, reason_of
@@ -114,18 +114,9 @@ class _Verifier:
         batch = self.batch
         differs: list[tuple[int, str]] = []
         try:
-            with (
-                self.place.source(batch).at(batch.source_dir) as source,
-                self.place.dest.at(batch.dest_dir) as dest,
-                self.reread.opened(Pair(source, dest, big.name, big.target)) as files,
-            ):
-                for unit in batch.units:
-                    start = int(unit.name)
-                    try:
-                        self.reread.read(files, start, unit.amount)
-                        self.good(Tally(int(not start), 0, 0, 0, unit.amount))
-                    except Differs as problem:
-                        differs.append((start, problem.reason))
+            with self.place.source(batch).at(batch.source_dir) as source, self.place.dest.at(batch.dest_dir) as dest:
+                pair = Pair(source, dest, big.name, big.target)
+                self.good(self.reread.opened(pair, lambda files: self._parts(files, differs)))
         except OSError as error:
             self.unknown(big.name, unread(error))
         except Unknown as problem:
@@ -137,6 +128,17 @@ class _Verifier:
             again = self.copying(batch.source_dir, batch.dest_dir, unit)
             begins = any(not start for start, _ in differs)
             self.outcome.news.append(Differing(again, differs[0][1], None, unit.tally, begins))
+
+    def _parts(self, files: Opened, differs: list[tuple[int, str]]) -> Tally:
+        good = NOTHING
+        for unit in self.batch.units:
+            start = int(unit.name)
+            try:
+                self.reread.read(files, start, unit.amount)
+                good = good.plus(Tally(int(not start), 0, 0, 0, unit.amount))
+            except Differs as problem:
+                differs.append((start, problem.reason))
+        return good
 
     # --- what came out
 
@@ -166,9 +168,6 @@ def no_directory(error: OSError) -> str:
     return MISSING if error.errno == errno.ENOENT else f"the directory of its copy cannot be opened: {reason_of(error)}"
 
 
-_Key = tuple[int, int, int, int]  # of a file and its copy: their inodes
-
-
 class _Subtree:
     """Verifies a directory and all below it, both trees side by side. It is one unit, so it is not big."""
 
@@ -178,10 +177,10 @@ class _Subtree:
         self._unit = unit
         self._found = 0  # entries of the copy
         self._missing: list[tuple[bytes, os.stat_result]] = []  # paths below the unit, and what is there
-        self._named: set[_Key] = set()  # files with several names that were read, and are good
+        self._named: set[Inodes] = set()  # files with several names that were read, and are good
         self._known: dict[tuple[int, int], bytes] = {}  # source inodes with several names: where the copy has one
-        self._again: dict[_Key, int] = {}  # those that differ: which of differing it is
-        self._links: dict[_Key, list[Unit]] = {}  # their other names, to be made again
+        self._again: dict[Inodes, int] = {}  # those that differ: which of differing it is
+        self._links: dict[Inodes, list[Unit]] = {}  # their other names, to be made again
         self._differing: list[Differing] = []
         self._good = NOTHING
 
@@ -210,7 +209,7 @@ class _Subtree:
         with ExitStack() as stack:
             try:
                 source = stack.enter_context(self._place.source(self._verifier.batch).at(self._source_dir(path)))
-                names = names_in(source)
+                types = dict(types_in(source))
             except OSError as error:
                 self._verifier.unknown(join(self._unit.name, path), unread(error))
                 return []
@@ -219,75 +218,73 @@ class _Subtree:
                 copied = names_in(dest)
             except OSError as error:
                 if not path and error.errno == errno.ENOENT:
-                    self._differ(path, os.fstat(source), Differs(MISSING, self._unit.tally))
+                    self._differ(path, self._unit.tally, Differs(MISSING, self._unit.tally))
                 else:
                     problem = Unknown(no_directory(error))
                     self._verifier.unknown(join(self._unit.name, path), problem)
                 return []
             self._found += 1 + len(copied)
             self._good = self._good.plus(ONE_DIRECTORY)
-            for name in sorted(names | copied):
-                if name not in names:
-                    self._verifier.unknown(join(self._unit.name, path, name), Unknown(GONE, vanished=True))
-                elif self._child(path, Pair(source, dest, name, name), name in copied):
+            for name in sorted(types):
+                pair = Pair(source, dest, name, name)
+                if name not in copied:
+                    self._absent(path, pair)
+                elif stat.S_ISDIR(types[name]):
                     self._found -= 1  # it is counted when it is entered
                     found.append(join(path, name))
+                else:
+                    self._child(path, pair, stat.S_ISREG(types[name]))
+            for name in copied - types.keys():
+                self._verifier.unknown(join(self._unit.name, path, name), Unknown(GONE, vanished=True))
         return found
 
-    def _child(self, path: bytes, pair: Pair, copied: bool) -> bool:
-        """Verify an entry; return whether it is a directory to go into."""
-        at = join(path, pair.name)
+    def _absent(self, path: bytes, pair: Pair) -> None:
+        """Take note of an entry that has no copy, if it is still there."""
         try:
             wanted = lstat(pair.name, pair.source)
         except OSError as error:
-            self._verifier.unknown(join(self._unit.name, at), unread(error))
-            return False
-        if wanted is None:
-            self._verifier.unknown(join(self._unit.name, at), Unknown(GONE, vanished=True))
-            return False
-        if not copied:
-            self._missing.append((at, wanted))
-            return False
-        if stat.S_ISDIR(wanted.st_mode):
-            return True
+            self._verifier.unknown(join(self._unit.name, path, pair.name), unread(error))
+            return
+        if wanted is not None:
+            self._missing.append((join(path, pair.name), wanted))
+
+    def _child(self, path: bytes, pair: Pair, is_file: bool) -> None:
+        """Verify an entry that is no directory."""
+        at = join(path, pair.name)
+        reread = self._verifier.reread
         try:
-            several = wanted.st_nlink > 1 and stat.S_ISREG(wanted.st_mode)
-            good = self._several(at, pair, wanted) if several else self._verifier.reread.entry(pair)
+            good = reread.opened(pair, lambda files: self._file(at, files)) if is_file else reread.entry(pair)
             self._good = self._good.plus(good)
         except Differs as problem:
-            self._differ(at, wanted, problem)
+            if problem.inodes in self._again:
+                link = Unit(self._source_dir(at), NOTHING, 0, self._dest_dir(at))
+                self._links.setdefault(problem.inodes, []).append(link)
+                return
+            if problem.inodes is not None:
+                self._again[problem.inodes] = len(self._differing)
+            self._differ(at, problem.counted, problem)
         except Unknown as problem:
             self._verifier.unknown(join(self._unit.name, at), problem)
         except OSError as error:
             self._verifier.unknown(join(self._unit.name, at), unread(error))
-        return False
 
-    def _several(self, path: bytes, pair: Pair, wanted: os.stat_result) -> Tally:
-        """Verify a file with several names, once."""
-        found = lstat(pair.target, pair.dest)
-        if found is None:
-            raise Differs(MISSING, one_file(wanted.st_size))
-        self._known.setdefault((wanted.st_dev, wanted.st_ino), self._dest_dir(path))
-        key = (wanted.st_dev, wanted.st_ino, found.st_dev, found.st_ino)
-        if key in self._again:
-            link = Unit(self._source_dir(path), NOTHING, 0, self._dest_dir(path))
-            self._links.setdefault(key, []).append(link)
-            return NOTHING
-        if key in self._named:
+    def _file(self, path: bytes, files: Opened) -> Tally:
+        """Verify a file; one that has several names once."""
+        if files.wanted.st_nlink == 1:
+            return self._verifier.reread.whole(files)
+        inode = files.wanted.st_dev, files.wanted.st_ino
+        self._known.setdefault(inode, self._dest_dir(path))
+        if files.inodes in self._named:
             return one_file(0)
-        try:
-            counted = self._verifier.reread.entry(pair)
-        except Differs:
-            self._again[key] = len(self._differing)
-            raise
-        self._named.add(key)
+        counted = self._verifier.reread.whole(files)
+        self._named.add(files.inodes)
         return counted
 
-    def _differ(self, path: bytes, wanted: os.stat_result, problem: Differs) -> None:
-        """Have what is at path copied again; it may be the unit itself."""
+    def _differ(self, path: bytes, tally: Tally, problem: Differs) -> None:
+        """Have what is at path copied again; it may be the unit itself. tally: what is there."""
         if path:
             directory, _, name = path.rpartition(b"/")
-            unit = Unit(name, tally_of(wanted))
+            unit = Unit(name, tally)
             again = self._verifier.copying(self._source_dir(directory), self._dest_dir(directory), unit)
         else:
             batch = self._verifier.batch
@@ -325,7 +322,7 @@ class _Subtree:
         if several:
             self._known[inode] = self._dest_dir(path)
         counted = NOTHING if stat.S_ISDIR(wanted.st_mode) else tally_of(wanted)
-        self._differ(path, wanted, Differs(MISSING, counted))
+        self._differ(path, tally_of(wanted), Differs(MISSING, counted))
 
     def _linking(self, links: list[Unit], leader: bytes) -> Batch:
         return Batch(Kind.LINK, self._verifier.batch.source, b"", b"", Units.of(links), leader, again=True)
