@@ -223,7 +223,6 @@ class _Run:
     def end(self, stopped: int = 0) -> Report:
         """Return the report. stopped: the exit code of an early end."""
         report, crew = self._report, self._crew
-        self._removable.close()
         if crew is not None:
             crew.fill(report)
             report.outcome.add(crew.outcome)
@@ -255,9 +254,12 @@ def lead_remove(wire: Wire, asked: Asked, face: Face) -> Report:
     """
     from hpcp_mpi.operations.removable import removable
 
-    run = _Run(wire, removable(asked.sources, asked.options), face)
+    found = removable(asked.sources, asked.options)
+    run = _Run(wire, found, face)
     try:
         run.run()
     except StoppedEarly as early:
         return run.end(early.code)
+    finally:
+        found.close()
     return run.end()

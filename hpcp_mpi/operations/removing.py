@@ -59,7 +59,6 @@ class _Removing:
         self._place = place
         self._batch = batch
         self._outcome = outcome
-        self._tree = place.source_tree(batch.source)
         self._mounts = place.mounts_of(batch.source)
         self._emptier = Emptier(place, batch, outcome)
         self._deadline = 0.0
@@ -108,7 +107,7 @@ class _Removing:
         kept = False
         for path, above in pairwise(paths):
             try:
-                with self._tree.handle(above) as fd:
+                with self._place.source_tree(self._batch.source).handle(above) as fd:
                     kept = not self._emptier.rmdir(fd, path, path[len(above) :].lstrip(b"/"))
             except OSError as error:
                 kept = self._unopened(path, error)
@@ -120,7 +119,8 @@ class _Removing:
         """Return what the units of the batch are in."""
         batch = self._batch
         try:
-            return Folder(stack.enter_context(self._tree.handle(batch.source_dir)), batch.source_dir, b"")
+            tree = self._place.source_tree(batch.source)
+            return Folder(stack.enter_context(tree.handle(batch.source_dir)), batch.source_dir, b"")
         except OSError as error:
             directory = batch.source_dir if batch.units.names[0] else None
             kept = self._unopened(batch.source_dir, error)

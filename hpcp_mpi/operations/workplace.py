@@ -99,8 +99,10 @@ class Workplace:
         """Return what was mounted below a root (DEST: the destination) when it was first asked for. Raises OSError."""
         found = self._mounts.get(index)
         if found is None:
-            with self.source_tree(index).handle(b"") as root:
-                found = self._mounts[index] = mounts_below(root)
+            root = self.job.destination_root if index == DEST else self.job.sources[index]
+            if root is None:
+                raise FileNotFoundError
+            found = self._mounts[index] = mounts_below(self._pins[root.path])
         return found
 
     def release(self) -> None:

@@ -16,7 +16,7 @@ from hpcp_mpi.vocab.units import Batch, Kind
 
 @dataclass
 class Folder:
-    folders: dict[bytes, "Folder"] = field(default_factory=dict)
+    folders: dict[bytes, Folder] = field(default_factory=dict)
     stays: bool = False  # a file in it does
 
 
