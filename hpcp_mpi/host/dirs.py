@@ -35,7 +35,14 @@ class Tree:
         for fd in self._parents.values():
             os.close(fd)
         self._parents.clear()
-        os.close(self._root_fd)
+        if self._root_fd >= 0:
+            os.close(self._root_fd)
+            self._root_fd = -1
+
+    def __del__(self) -> None:
+        # Threads end without a word; what they had open would stay open in a program that copies again and again.
+        if hasattr(self, "_parents"):
+            self.close()
 
     @contextmanager
     def at(self, path: bytes) -> Iterator[int]:
