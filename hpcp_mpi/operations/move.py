@@ -22,11 +22,7 @@ from hpcp_mpi.vocab.report import Outcome
 from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY
 from hpcp_mpi.vocab.units import Batch, Kind
 
-
-def question(landings: Sequence[Landing], job: CopyJob) -> str:
-    """Return what is asked before a move begins."""
-    named = ", ".join(shown(landing.argument) for landing in landings[:3]) + (", ..." if len(landings) > 3 else "")
-    return f"Move {named} to {shown(job.destination)}: remove from there what is copied?"
+_NAMED = 3  # sources that the question names
 
 
 def move(
@@ -37,6 +33,9 @@ def move(
     copied: who copied; what is done now becomes a part of its outcome. landings: of the sources to move, by index.
     failures: of the copy; what failed stays, with all below it.
     """
+    if not copied.face.confirm(f"Remove {_named(landings)}, which was copied to {shown(job.destination)}?"):
+        copied.outcome.remark(job.sources[0].path, "nothing was removed here: the answer was no")
+        return
     job = replace(job, left=coarsened(failure.path for failure in failures))
     crew = Crew(wire, job, copied.face)
     try:
@@ -50,6 +49,11 @@ def move(
     finally:
         crew.outcome.skipped = NOTHING  # what is excluded is nothing that was found
         copied.outcome.add(crew.outcome)
+
+
+def _named(landings: Sequence[tuple[int, Landing]]) -> str:
+    named = ", ".join(shown(landing.argument) for _, landing in landings[:_NAMED])
+    return named + (f" and {len(landings) - _NAMED:,} more" if len(landings) > _NAMED else "")
 
 
 def _batches(job: CopyJob, landings: Sequence[tuple[int, Landing]]) -> Iterator[Batch]:
