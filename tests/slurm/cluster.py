@@ -19,6 +19,7 @@ from tests.support import faultfs, launch
 
 PMI = {"mpich": "pmi2", "openmpi": "pmix"}
 PATIENCE = 60.0  # seconds for a job
+ENDED = "COMPLETED|FAILED|CANCELLED|TIMEOUT|NODE_FAIL"
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,13 @@ class Cluster:
         """What scontrol says about a job that runs, waits or ended a short while ago."""
         return dict(re.findall(r"(\w+)=(\S*)", self.slurm("scontrol", "show", "--oneliner", "job", number)))
 
-    def wait(self, number: str, states: str = "COMPLETED|FAILED|CANCELLED|TIMEOUT|NODE_FAIL") -> Job:
+    def wait_for_requeue(self, number: str) -> None:
+        """Wait until a job is back in the queue after its first start. Fails when it ends instead."""
+        eventually("running", lambda: self.describe(number)["JobState"] != "PENDING")
+        job = self.wait(number, f"PENDING|{ENDED}")
+        assert (job.state, job.starts) == ("PENDING", 2), str(job)
+
+    def wait(self, number: str, states: str = ENDED) -> Job:
         """Wait until a job is in one of the states, by default ended."""
         deadline = time.monotonic() + PATIENCE
         while True:

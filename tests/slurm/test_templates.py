@@ -110,30 +110,41 @@ def test_copy_fails_where_entries_fail_and_ends_where_the_environment_is_wrong(
 
 
 @on_cluster
-@needs_fuse
-def test_copy_is_requeued_by_slurm_when_a_node_fails(cluster: Cluster, src: Path, submit: Submit) -> None:
-    backing, dst = cluster.place / "backing", cluster.place / "dst"
-    with on_slow_storage(cluster.lab, backing, dst):
-        number = submit("copy.sbatch", options=("--nodes=2", "--nodelist=n1,n4"), SRC=src, DST=dst)
-        eventually("a copy being made", lambda: being_written(backing))
-        cluster.lab.off("n4")
-        try:
-            # As a health check does; Slurm itself takes SlurmdTimeout.
-            cluster.slurm("scontrol", "update", "NodeName=n4", "State=down", "Reason=off")
-            eventually("back in the queue", lambda: cluster.describe(number)["Restarts"] == "1")
-        finally:
-            cluster.lab.boot("n4")
-    script = cluster.slurm("scontrol", "write", "batch_script", number, "-")
-    assert str(dst) in script
-    again_from_the_start(cluster, number)
+def test_copy_is_requeued_by_slurm_when_a_node_fails_and_goes_on(cluster: Cluster, src: Path, submit: Submit) -> None:
+    dst = cluster.place / "dst"
+    limit = ("-L", "400K")  # of 1.6 MB
+    number = submit("copy.sbatch", *limit, options=("--nodes=2", "--nodelist=n1,n4"), SRC=src, DST=dst)
+    eventually("a part is copied", lambda: list(dst.glob("dir*/file*")))
+    cluster.lab.off("n4")
+    try:
+        # As a health check does; Slurm itself takes SlurmdTimeout.
+        cluster.slurm("scontrol", "update", "NodeName=n4", "State=down", "Reason=off")
+        again_from_the_start(cluster, number)
+    finally:
+        cluster.lab.boot("n4")
     job = cluster.wait(number)
     assert (job.state, job.starts) == ("COMPLETED", 2), str(job)
-    assert rsync_items(src, dst) == {}
+    assert re.findall(r"(?m)^identical +([\d,]+)", job.log)[-1] != "0", f"it copied everything again\n{job}"
+    oracle.assert_equal_trees(src, dst)
+
+
+@on_cluster
+def test_a_lost_rank_ends_the_job(cluster: Cluster, src: Path) -> None:
+    script = edited("copy.sbatch", cluster.place, "mpich", {"SRC": src, "DST": cluster.place / "dst"})
+    script.write_text(script.read_text().replace(" --wait=60 ", " --wait=1 "))
+    number = cluster.submit(script, "-L", "100K", env=BARE)
+    eventually("a part is copied", lambda: list(cluster.place.glob("dst/dir*/file*")))
+    kill = "for p in /proc/[0-9]*; do grep -qsz ^PMI_RANK=3 $p/environ && kill -9 ${p#/proc/}; done; true"
+    cluster.lab.run(["sh", "-c", kill], host="n2")
+    job = cluster.wait(number)
+    assert job.state == "FAILED" and job.exit_code > 128 and "task 3: Killed" in job.log, str(job)
+    assert cluster.srun([src, cluster.place / "dst"]).returncode == 0
+    oracle.assert_equal_trees(src, cluster.place / "dst")
 
 
 def again_from_the_start(cluster: Cluster, number: str) -> None:
     """Have a job that was requeued start sooner than Slurm would: when its old credential is surely another one."""
-    eventually("pending", lambda: cluster.describe(number)["JobState"] == "PENDING")
+    cluster.wait_for_requeue(number)
     cluster.slurm("scontrol", "update", f"JobId={number}", "StartTime=now+2")
 
 
@@ -145,7 +156,6 @@ def test_copy_requeue_goes_on_until_it_is_complete(cluster: Cluster, src: Path, 
         number = submit("copy-requeue.sbatch", "-j", "1", SRC=src, DST=dst)
         eventually("a copy being made", lambda: being_written(backing))
         cluster.slurm("scancel", "--signal=USR1", f"{number}.0")  # as --signal does
-        eventually("back in the queue", lambda: cluster.describe(number)["Restarts"] == "1")
         again_from_the_start(cluster, number)
         job = cluster.wait(number)
     assert (job.state, job.exit_code, job.starts) == ("COMPLETED", 0, 2), str(job)
