@@ -220,10 +220,9 @@ class _Removing:
             if os.fstat(folder.fd).st_dev != self._mounts.device:
                 self._emptier.fail(folder.path, MOUNTED)
                 folder.kept = True
-            elif batch.again and folder.path == join(batch.source_dir, batch.units.names[0]):
-                self._emptier.find_folders(folder)
             else:
-                self._emptier.empty(folder)
+                last = batch.again and folder.path == join(batch.source_dir, batch.units.names[0])
+                self._emptier.empty(folder, to_the_end=last)
         except OSError as error:
             self._emptier.fail(folder.path, error, "cannot list")
             folder.kept = True

@@ -121,7 +121,7 @@ class Emptying:
             del self._waiting[source, directory]
             above, name = _split(directory)
             if waiting.again:
-                # If nothing went, nothing more would: what is left is to look for directories.
+                # If nothing went, the next pass is the last, and goes to the end.
                 unit = walks([name])
                 self.due.append(Batch(waiting.kind, source, above or b"", b"", unit, again=not waiting.gone))
                 return

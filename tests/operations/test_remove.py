@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import hpcp_mpi
+from hpcp_mpi.host import gate
 from hpcp_mpi.operations import emptying, removing
 from tests.operations.copies import PLAIN, refused, state
 from tests.operations.removing import gone, remove, removed_entries
@@ -169,6 +170,7 @@ def test_a_huge_directory_is_removed_in_slices(
     handed: int, on_tmpfs: Path, small_limits: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(emptying, "_HANDED", handed)
+    monkeypatch.setattr(gate, "SLOW", 0.0)  # else nothing is handed out
     files: dict[Name, Node] = {f"f{i}": File() for i in range(500)}
     files |= {f"l{i}": Symlink("x") for i in range(50)}
     folders: dict[Name, Node] = {f"d{i}": Dir(simple()) for i in range(60)}

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import hpcp_mpi
+from hpcp_mpi.host import gate
 from hpcp_mpi.operations import emptying, removing
 from hpcp_mpi.operations import remove as removals
 from tests.operations.copies import state
@@ -31,6 +32,8 @@ LIMITS = st.fixed_dictionaries(
         (removing, "_DEEP"): st.sampled_from([1, 2, 64]),
         (emptying, "_HUGE"): st.sampled_from([1, 2, 3, 50_000]),
         (emptying, "_HANDED"): st.sampled_from([0, 1, 8]),
+        (emptying, "_PASS"): st.sampled_from([-1.0, 5.0]),
+        (gate, "SLOW"): st.sampled_from([0.0, 1000.0]),
         (emptying, "_TOGETHER"): st.sampled_from([1, 500]),
         (removals, "_AT_ONCE"): st.sampled_from([1, 1000]),
         (removals, "_TAKEN"): st.sampled_from([1, 100]),

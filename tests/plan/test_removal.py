@@ -127,7 +127,7 @@ def test_a_line_of_directories_that_wait_for_one_is_removed_in_one_go() -> None:
     assert (batch.kind, batch.source) == (Kind.RMDIR, 3)
 
 
-def test_a_huge_directory_is_listed_again_until_nothing_goes_and_then_only_for_directories() -> None:
+def test_a_huge_directory_is_listed_again_until_nothing_goes_and_then_once_to_the_end() -> None:
     emptying = Emptying()
     for gone, again in ((5, False), (0, True)):
         emptying.hear(left(b"a/huge", 10, again=True))
