@@ -190,7 +190,9 @@ class Batch:
     above: bool = False  # LIST: over is true of the directories that these are in, too
     equal: bool = False  # CHECK: files that are equal in all that lstat shows
     big: BigFile | None = None  # RANGE, FINISH, and VERIFY of parts of a file, which are called by where they begin
-    again: bool = False  # COPY, BEGIN: what is there is a copy that this run made, and that is not good
+    # COPY, BEGIN: what is there is a copy that this run made, and that is not good. REMOVE, COUNT, MOVED: of one huge
+    # directory, from which nothing more went the last time: it is gone through to its end.
+    again: bool = False
     lossy: bool = False  # VERIFY: some of what is in the units was not copied, and was named
 
     @property
