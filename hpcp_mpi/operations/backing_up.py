@@ -76,13 +76,15 @@ def save_way(place: Workplace, path: bytes) -> None:
                 if not stat.S_ISDIR(status.st_mode):
                     put_away(place, at, fd, name)
                     return
-        except NotADirectoryError:
-            return  # swapped meanwhile; whoever makes the directory says so
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return  # another slot was faster; if not, whoever makes the directory says what is wrong
         at = join(at, name)
 
 
 def put_away(place: Workplace, dest_dir: bytes, dest: int, name: bytes) -> None:
-    """Move a non-directory of the destination to the backup. Raises OSError."""
+    """Move a non-directory of the destination to the backup. Raises OSError, IsADirectoryError if it is one by now."""
+    if _is_directory(name, dest):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     with _backup_of(place, dest_dir) as backup:
         _rename(name, dest, backup)
 
@@ -106,7 +108,7 @@ def _link(name: bytes, dest: int, backup: int) -> None:
                 with suppress(FileNotFoundError):
                     os.unlink(name, dir_fd=backup)
         except OSError as error:
-            if error.errno not in _RENAME_INSTEAD:
+            if error.errno not in _RENAME_INSTEAD or _is_directory(name, dest):
                 raise
             _rename(name, dest, backup)
             return
