@@ -13,6 +13,7 @@ from hpcp_mpi.host.hashing import digest, same_tails
 from hpcp_mpi.host.listing import lstat
 from hpcp_mpi.operations.accounting import VANISHED
 from hpcp_mpi.operations.itemizing import item, tell_replaced
+from hpcp_mpi.operations.making import made
 from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan.compare import NEW, itemize, maybe_identical, metadata_changes
 from hpcp_mpi.vocab.errors import Failure, failure_of, reason_of
@@ -223,7 +224,7 @@ def make(place: Workplace, batch: Batch, outcome: Outcome) -> None:
         return
     for unit in batch.units:
         try:
-            with place.made(unit.target, batch.over):
+            with made(place, unit.target, batch.over):
                 pass
         except OSError as error:
             path = place.source_path(batch, unit.name)

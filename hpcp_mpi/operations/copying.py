@@ -14,6 +14,7 @@ from hpcp_mpi.host.stage import staged
 from hpcp_mpi.operations.accounting import Account
 from hpcp_mpi.operations.content_only import default_acl, keep_metadata
 from hpcp_mpi.operations.itemizing import itemize_copies
+from hpcp_mpi.operations.making import made
 from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan.written import Landed
 from hpcp_mpi.vocab.errors import Failure, failure_of, reason_of
@@ -71,7 +72,7 @@ def _copy_batch(place: Workplace, batch: Batch, outcome: Outcome) -> None:
                 outcome.failures.append(failure_of(path, error, "cannot open its directory", unit.tally.bytes))
             return
         try:
-            dest = stack.enter_context(place.made(batch.dest_dir, batch.over))
+            dest = stack.enter_context(made(place, batch.dest_dir, batch.over))
             outcome.touched.add((batch.source, batch.source_dir, batch.dest_dir))
             stage = stack.enter_context(staged(dest, place.token, outcome.remark, place.options.content_only))
             if place.options.itemize:
@@ -205,7 +206,7 @@ def _copy_together(place: Workplace, batches: list[Batch], outcome: Outcome) -> 
     """
     with ExitStack() as stack:
         try:
-            dests = [stack.enter_context(place.made(b.dest_dir, b.over)) for b in batches]
+            dests = [stack.enter_context(made(place, b.dest_dir, b.over)) for b in batches]
             files: dict[int, tuple[int, Unit]] = {}
             for index, batch in enumerate(batches):
                 outcome.touched.add((batch.source, batch.source_dir, batch.dest_dir))

@@ -12,6 +12,7 @@ from hpcp_mpi.operations.accounting import VANISHED
 from hpcp_mpi.operations.checking import check
 from hpcp_mpi.operations.copying import FULL, copy, land
 from hpcp_mpi.operations.itemizing import tell_replaced
+from hpcp_mpi.operations.making import made
 from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan.compare import NEW, itemize, maybe_identical
 from hpcp_mpi.vocab.errors import Failure, reason_of
@@ -61,7 +62,7 @@ def _link(place: Workplace, batch: Batch, unit: Unit, leader: bytes, outcome: Ou
             return False
         if found is None or not maybe_identical(wanted, found, place.job.window_ns):
             return False
-        dest = stack.enter_context(place.made(dest_dir, batch.over))
+        dest = stack.enter_context(made(place, dest_dir, batch.over))
         there = lstat(dest_name, dest)
         if there is not None and (there.st_dev, there.st_ino) == (found.st_dev, found.st_ino):
             outcome.skipped = outcome.skipped.plus(unit.tally)

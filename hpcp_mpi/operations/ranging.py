@@ -20,6 +20,7 @@ from hpcp_mpi.operations.accounting import VANISHED
 from hpcp_mpi.operations.content_only import drop_writing, new_mode
 from hpcp_mpi.operations.copying import copy, land_unit
 from hpcp_mpi.operations.itemizing import itemize_copies
+from hpcp_mpi.operations.making import made
 from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan.compare import same_time
 from hpcp_mpi.plan.ranges import EMPTIED, Begun, RangeDone, RangeFailed
@@ -56,7 +57,7 @@ def begin(place: Workplace, batch: Batch, outcome: Outcome) -> None:
     with ExitStack() as stack:
         try:
             source = stack.enter_context(place.source(batch).at(batch.source_dir))
-            dest = stack.enter_context(place.made(batch.dest_dir, batch.over))
+            dest = stack.enter_context(made(place, batch.dest_dir, batch.over))
         except OSError:
             left = list(batch.units)
         else:

@@ -3,8 +3,6 @@
 import os
 import threading
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from hpcp_mpi.host.commands import Commands
 from hpcp_mpi.host.crowd import Crowd
@@ -66,19 +64,6 @@ class Workplace:
         if self.job.backup is None:
             raise FileNotFoundError
         return self._tree(self.job.backup)
-
-    @contextmanager
-    def made(self, path: bytes, over: bool = False) -> Iterator[int]:
-        """Yield a descriptor of a directory of the destination, for writing; make what is missing of it.
-
-        over: a file or symlink in the way is replaced. Raises OSError.
-        """
-        if over and self.job.backup is not None:
-            from hpcp_mpi.operations.backing_up import save_way
-
-            save_way(self, path)
-        with self.dest.made(path, self.new_mode, over) as fd:
-            yield fd
 
     def source_path(self, batch: Batch, name: bytes = b"") -> bytes:
         """Return the absolute path of what a batch calls name; of its directory without one."""
