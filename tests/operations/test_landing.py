@@ -163,7 +163,7 @@ REFUSED = [
     (["src", "-d", "file/new"], "(?i)not a directory"),
     (["file2", "-d", "file/"], "not a directory"),
     (["src"], "destination"),
-    ([], "source"),
+    ([], "SRC DST"),
     (["-d", "new"], "source"),
     (["src", "-d", ""], "empty"),
     (["", "-d", "new"], ""),
