@@ -187,10 +187,10 @@ def test_a_root_that_was_replaced_before_its_turn_is_left_alone(
     build(on_tmpfs, {"tree": Dir(files(5)), "other": Dir()})
     empty = emptying.Emptier.empty
 
-    def replacing(self: emptying.Emptier, folder: emptying.Folder) -> None:
+    def replacing(self: emptying.Emptier, folder: emptying.Folder, to_the_end: bool) -> None:
         os.rename(on_tmpfs / "tree", on_tmpfs / "moved")
         os.rename(on_tmpfs / "other", on_tmpfs / "tree")
-        empty(self, folder)
+        empty(self, folder, to_the_end)
 
     monkeypatch.setattr(emptying.Emptier, "empty", replacing)
     report = hpcp_mpi.remove(on_tmpfs / "tree")
