@@ -12,7 +12,7 @@ from hpcp_mpi.operations.big_files import WithRanges
 from hpcp_mpi.operations.crew import Crew, Face
 from hpcp_mpi.plan.ending import link_batches, parting_batches, settle_batches
 from hpcp_mpi.plan.listed import TOUCHED, LinkedName, Settling, SharedName, settling
-from hpcp_mpi.vocab.errors import EXIT_MAX_DELETE, EXIT_OK, Failure
+from hpcp_mpi.vocab.errors import EXIT_OK, Failure
 from hpcp_mpi.vocab.names import shown
 from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.units import Kind
@@ -41,7 +41,6 @@ class _Run:
         self._verification = _verification(crew)
         self._preflight = self._new_preflight(face)
         self.report = Report()
-        self._wire = wire
         self._stopped = EXIT_OK
 
     def run(self) -> None:
@@ -64,8 +63,6 @@ class _Run:
                 self._mirror()
             self._note_touched()
             self._settle(map(Settling._make, waiting.settled))
-            if options.move:
-                self._move()
         finally:
             self._scan.end()
 
@@ -77,25 +74,6 @@ class _Run:
         mirror.run(len(self._failures()), self._drive)
         self._stopped = mirror.stopped
         self._verify()
-
-    def _move(self) -> None:
-        """Remove from the sources what has a good copy."""
-        from hpcp_mpi.operations.move import move
-
-        job, limit = self._prepared.job, self._prepared.job.options.max_delete
-        found = self._scan.gather.scanned
-        if limit is not None and found.entries > limit:
-            self._stopped = EXIT_MAX_DELETE
-            note = (
-                f"{found.entries:,} entries were to be moved away, and --max-delete allows {limit:,}: all of them stay"
-            )
-            self._crew.outcome.remark(job.sources[0].path, note)
-        elif job.options.dry_run:
-            self._crew.outcome.removed = self._crew.outcome.removed.plus(found)
-        else:
-            landings = self._prepared.landings
-            these = range(len(landings)) if self._scan.only is None else [self._scan.only]
-            move(self._wire, job, self._crew, [(index, landings[index]) for index in these], self._failures())
 
     def _failures(self) -> list[Failure]:
         """Return what failed so far, one failure a path."""

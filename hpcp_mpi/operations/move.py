@@ -8,56 +8,93 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
+from hpcp_mpi.cluster.run import StoppedEarly
 from hpcp_mpi.cluster.wire import Wire
-from hpcp_mpi.operations.crew import Crew
+from hpcp_mpi.operations.crew import Crew, Face
+from hpcp_mpi.operations.preparing import Prepared
 from hpcp_mpi.operations.remove import Removal
 from hpcp_mpi.plan.landing import Landing
 from hpcp_mpi.plan.mirror import coarsened
 from hpcp_mpi.plan.removal import others, walks
-from hpcp_mpi.vocab.errors import Failure, reason_of
+from hpcp_mpi.vocab.errors import EXIT_MAX_DELETE, Failure, reason_of
 from hpcp_mpi.vocab.job import CopyJob
 from hpcp_mpi.vocab.names import shown
-from hpcp_mpi.vocab.report import Outcome
+from hpcp_mpi.vocab.report import Outcome, Report
 from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY
 from hpcp_mpi.vocab.units import Batch, Kind
 
 _NAMED = 3  # sources that the question names
 
 
-def move(
-    wire: Wire, job: CopyJob, copied: Crew, landings: Sequence[tuple[int, Landing]], failures: Iterable[Failure]
-) -> None:
-    """Remove from the sources what has a good copy. Raises StoppedEarly, FatalError.
+def move(wire: Wire, prepared: Prepared, face: Face, report: Report) -> None:
+    """Remove from the sources what has a good copy, if nothing is against it. Raises FatalError.
 
-    copied: who copied; what is done now becomes a part of its outcome. landings: of the sources to move, by index.
-    failures: of the copy; what failed stays, with all below it.
+    report: of the copy; what is done now becomes a part of it. What failed stays, with all below it.
     """
-    if not copied.face.confirm(f"Remove {_named(landings)}, which was copied to {shown(job.destination)}?"):
-        copied.outcome.remark(job.sources[0].path, "nothing was removed here: the answer was no")
+    job, limit = prepared.job, prepared.job.options.max_delete
+    if report.ended_early:
         return
-    job = replace(job, left=coarsened(failure.path for failure in failures))
-    crew = Crew(wire, job, copied.face)
+    if limit is not None and report.scanned.entries > limit:
+        report.stopped = EXIT_MAX_DELETE
+        note = (
+            f"{report.scanned.entries:,} entries were to be moved, and --max-delete allows {limit:,}: all of them stay"
+        )
+        report.outcome.remark(job.sources[0].path, note)
+        return
+    if job.options.dry_run:
+        report.outcome.removed = report.outcome.removed.plus(report.scanned)
+        return
+    moving = _Move(wire, prepared, face, report.failures)
     try:
+        if face.confirm(f"Remove {_named(prepared.landings)}, which was copied to {shown(job.destination)}?"):
+            moving.run()
+        else:
+            report.outcome.remark(job.sources[0].path, "nothing was removed here: the answer was no")
+    except StoppedEarly as early:
+        report.stopped = early.code
+    finally:
+        report.add(moving.report())
+
+
+class _Move:
+    """Rank 0's: the removal of what was copied."""
+
+    def __init__(self, wire: Wire, prepared: Prepared, face: Face, failures: Iterable[Failure]) -> None:
+        self._job = replace(prepared.job, left=coarsened(failure.path for failure in failures))
+        self._landings = prepared.landings
+        self._new_crew = partial(Crew, wire, self._job, face)
+        self._crew: Crew | None = None
+
+    def run(self) -> None:
+        """Remove. Raises StoppedEarly, FatalError."""
+        self._crew = crew = self._new_crew()
         crew.begin()
-        removal = Removal(crew, _batches(job, landings))
+        removal = Removal(crew, _batches(self._job, self._landings))
         crew.scanned, crew.scan_done = lambda: removal.found, lambda: False
         removal.drive("removing")
-        for index, landing in landings:
-            if index in removal.emptied and landing.name is None:
-                _remove_root(job.sources[index].path, job.sources[index].inode, crew.outcome)
-    finally:
-        crew.outcome.skipped = NOTHING  # what is excluded is nothing that was found
-        copied.outcome.add(crew.outcome)
+        for index, root in enumerate(self._job.sources):
+            if index in removal.emptied and self._landings[index].name is None:
+                _remove_root(root.path, root.inode, crew.outcome)
+
+    def report(self) -> Report:
+        """Return what was done."""
+        report = Report()
+        if self._crew is not None:
+            self._crew.fill(report)
+            report.outcome = self._crew.outcome
+            report.outcome.skipped = NOTHING  # what is excluded is nothing that was found
+        return report
 
 
-def _named(landings: Sequence[tuple[int, Landing]]) -> str:
-    named = ", ".join(shown(landing.argument) for _, landing in landings[:_NAMED])
+def _named(landings: Sequence[Landing]) -> str:
+    named = ", ".join(shown(landing.argument) for landing in landings[:_NAMED])
     return named + (f" and {len(landings) - _NAMED:,} more" if len(landings) > _NAMED else "")
 
 
-def _batches(job: CopyJob, landings: Sequence[tuple[int, Landing]]) -> Iterator[Batch]:
-    for index, landing in landings:
+def _batches(job: CopyJob, landings: Sequence[Landing]) -> Iterator[Batch]:
+    for index, landing in enumerate(landings):
         if any(_is_in(job.sources[index].path, left) for left in job.left):
             continue  # too much of it failed
         if landing.name is None:

@@ -88,7 +88,7 @@ class Scan:
         choose: leaves out what is another destination's
         """
         self._choose = choose
-        self.only = only
+        self._only = only
         self.outcome = Outcome()
         self.gather = gather_for(place.options)
         self.waiting = Waiting()
@@ -211,7 +211,7 @@ class Scan:
 
     def _roots(self) -> list[Folder]:
         """Return the folders to begin with."""
-        chosen = [each for each in enumerate(self._landings) if self.only in (None, each[0])]
+        chosen = [each for each in enumerate(self._landings) if self._only in (None, each[0])]
         return [root for index, landing in chosen for root in self._root(index, landing)]
 
     def _root(self, index: int, landing: Landing) -> list[Folder]:

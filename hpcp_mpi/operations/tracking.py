@@ -63,10 +63,14 @@ def carry_out_all(wire: Wire, prepared: Prepared, face: Face, scans: Sequence[Sc
                 total = report
             else:
                 total.add(report)
-            if total.stopped:
+            if total.ended_early:
                 break
         assert total is not None
         tracking.follow(wire, face, total)
+        if prepared.job.options.move:
+            from hpcp_mpi.operations.move import move
+
+            move(wire, prepared, face, total)
         return total
     finally:
         tracking.close()
@@ -148,7 +152,7 @@ class Tracking:
             found, self._found = self._found, Spill()
             for up, wanted in groupby(_without(found, done), key=lambda each: each[0]):
                 for some in _batched(self._apart(wanted)):
-                    if report.stopped:
+                    if report.ended_early:
                         return
                     done.add(some)
                     self._copy(up, some, wire, face, report)

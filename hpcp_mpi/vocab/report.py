@@ -6,6 +6,7 @@ from typing import Any
 
 from hpcp_mpi.vocab.errors import (
     EXIT_DIFFERENT,
+    EXIT_MAX_DELETE,
     EXIT_OK,
     EXIT_PARTIAL,
     EXIT_VANISHED,
@@ -102,6 +103,11 @@ class Report:
     paths: dict[str, list[bytes]] | None = None  # theirs, below the destination; None if they are very many
 
     @property
+    def ended_early(self) -> bool:
+        """Tell whether a signal ended the run, and not all was done."""
+        return self.stopped not in (EXIT_OK, EXIT_MAX_DELETE)
+
+    @property
     def failures(self) -> list[Failure]:
         return self.outcome.failures
 
@@ -123,7 +129,8 @@ class Report:
         self.messages += other.messages
         self.scan_seconds += other.scan_seconds
         self.seconds += other.seconds
-        self.stopped = self.stopped or other.stopped
+        if other.stopped and not self.ended_early:
+            self.stopped = other.stopped
 
     @property
     def exit_code(self) -> int:
