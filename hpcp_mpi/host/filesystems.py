@@ -32,6 +32,14 @@ def type_of(path: bytes) -> str:
         return _type_of_mount(file, mount)
 
 
+def invents_inodes(path: bytes) -> bool:
+    """Tell whether the file system of path may give a file another inode number on each node."""
+    try:
+        return type_of(path).startswith(("fuse", "cifs", "smb3", "9p"))
+    except OSError:
+        return False
+
+
 def _mount_id(lines: Iterable[bytes]) -> bytes:
     for line in lines:
         if line.startswith(b"mnt_id:"):

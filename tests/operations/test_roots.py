@@ -32,13 +32,17 @@ def test_the_same_directories_are_accepted(roots: tuple[Path, Path]) -> None:
     workplace(*roots).pin_roots(3, "node7")
 
 
+@pytest.mark.parametrize("same_time", [False, True], ids=["", "of-the-same-time"])
 @pytest.mark.parametrize("which", [0, 1])
 def test_another_directory_under_the_same_path_is_refused_with_rank_node_and_path(
-    roots: tuple[Path, Path], which: int
+    roots: tuple[Path, Path], which: int, same_time: bool
 ) -> None:
     place = workplace(*roots)
+    second = roots[which].stat().st_mtime
     roots[which].rename(roots[which].with_name("kept"))  # so that its inode number is not used again
     roots[which].mkdir()
+    if same_time:
+        os.utime(roots[which], (second, second))
     with pytest.raises(FatalError) as refusal:
         place.pin_roots(3, "node7")
     assert "rank 3 on node7" in refusal.value.message and str(roots[which]) in refusal.value.message
