@@ -7,6 +7,7 @@ import weakref
 from hpcp_mpi.host.commands import Commands
 from hpcp_mpi.host.crowd import Crowd
 from hpcp_mpi.host.dirs import Tree
+from hpcp_mpi.host.filesystems import invents_inodes
 from hpcp_mpi.host.gate import Gate, Latency
 from hpcp_mpi.host.removal import Mounts, mounts_below
 from hpcp_mpi.host.stage import SharedStages
@@ -38,6 +39,7 @@ class Workplace:
         self.crowd = Crowd()
         self.excluded = excludes.matcher(job.options.excludes)
         self._mounts: dict[int, Mounts] = {}
+        self._foreign: dict[int, frozenset[tuple[int, int]]] = {}
         self._local = threading.local()
         self._pins: dict[bytes, int] = {}
         weakref.finalize(self, _close_all, self._pins)
@@ -90,6 +92,19 @@ class Workplace:
             found = self._mounts[index] = mounts_below(self._pins[root.path])
         return found
 
+    def foreign_to(self, index: int) -> frozenset[tuple[int, int]]:
+        """Return (device, inode) of the other side's roots: what is emptied must not be one, whatever it is called.
+
+        Of a bind mount the kernel tells the same device, and no path tells that it is below a root.
+        """
+        found = self._foreign.get(index)
+        if found is None:
+            other = self.job.sources if index == DEST else (self.job.destination_root,)
+            pins = [self._pins[root.path] for root in (*other, self.job.backup) if root is not None]
+            found = frozenset((status.st_dev, status.st_ino) for status in map(os.fstat, pins))
+            self._foreign[index] = found
+        return found
+
     def release(self) -> None:
         """Close the calling thread's trees."""
         trees: dict[bytes, Tree] = self._local.__dict__.pop("trees", {})
@@ -100,7 +115,7 @@ class Workplace:
         """Open the roots: what is put under their names from now on is not looked at.
 
         Refuse to work where this node sees other directories than rank 0 does: one that is not mounted here.
-        Device numbers differ between nodes, inode numbers do not; where a file system invents those, the mtime tells.
+        Device numbers differ between nodes, inode numbers do not; where a file system invents those on each node, the mtime tells.
         """
         job = self.job
         roots = [*job.sources, *(root for root in (job.destination_root, job.backup) if root is not None)]
@@ -111,7 +126,8 @@ class Workplace:
             except OSError as error:
                 problem = reason_of(error)
             else:
-                if status.st_ino == root.inode or status.st_mtime_ns == root.mtime_ns:
+                same_time = status.st_mtime_ns == root.mtime_ns
+                if status.st_ino == root.inode or (same_time and invents_inodes(root.path)):
                     continue
                 problem = "it is another directory than the one rank 0 sees"
             raise FatalError(
