@@ -60,6 +60,7 @@ class _Removing:
         self._batch = batch
         self._outcome = outcome
         self._mounts = place.mounts_of(batch.source)
+        self._foreign = place.foreign_to(batch.source)
         self._emptier = Emptier(place, batch, outcome)
         self._deadline = 0.0
         self._noted = False  # how long it takes to open a directory
@@ -217,8 +218,12 @@ class _Removing:
         self._emptier.go_on()
         batch = self._batch
         try:
-            if os.fstat(folder.fd).st_dev != self._mounts.device:
+            status = os.fstat(folder.fd)
+            if status.st_dev != self._mounts.device:
                 self._emptier.fail(folder.path, MOUNTED)
+                folder.kept = True
+            elif (status.st_dev, status.st_ino) in self._foreign:
+                self._emptier.fail(folder.path, "it is what was named to copy from or to, by another path; left alone")
                 folder.kept = True
             else:
                 last = batch.again and folder.path == join(batch.source_dir, batch.units.names[0])

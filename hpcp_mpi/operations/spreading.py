@@ -46,7 +46,12 @@ def lead_several(wire: Wire, asked: Asked, face: Face) -> Report:
         prepared = prepare(asked.sources, destinations[0], asked.options)
         # Each copy knows of the others' sources, but does not scan them.
         scans = [partial(Scan, only=index) for index in range(len(prepared.landings))]
-        report = carry_out_all(wire, prepared, face, scans if asked.options.sequential else (None,))
+        # Whether anything may be removed is known when all are copied: a later one may fail, or exceed --max-delete.
+        apart = asked.options.sequential and not asked.options.mirror
+        report = carry_out_all(wire, prepared, face, scans if apart else (None,))
+        if asked.options.mirror and asked.options.sequential and len(scans) > 1:
+            note = "the sources were copied together, in spite of -nb: what -rme removes depends on all of them"
+            report.outcome.remark(prepared.job.destination, note)
     for destination in missing:
         report.outcome.remark(destination, "it does not exist; left out (-ncd)")
     return report
@@ -103,11 +108,12 @@ def _spread(wire: Wire, asked: Asked, destinations: list[bytes], face: Face) -> 
         if again and not plan.left_over:
             break
         for index, each in enumerate(copies):
-            if total.stopped:
+            if total.ended_early:
                 break
             # What a copy before could not do is not tried again elsewhere: it is named already.
             chooser = _Chooser(plan, index, again, each.job, {failure.path for failure in total.failures})
-            this = replace(each, made_root=each.made_root and not again)
+            this = _may_still_remove(each, total.outcome.removed.entries)
+            this = replace(this, made_root=each.made_root and not again)
             report = carry_out(wire, this, face, partial(Scan, choose=chooser))
             if index or again:
                 report.scanned = report.scanned._replace(directories=0)  # they are the same in all
@@ -116,6 +122,15 @@ def _spread(wire: Wire, asked: Asked, destinations: list[bytes], face: Face) -> 
     total.destination = roots[0]
     total.destinations = roots
     return total
+
+
+def _may_still_remove(copy: Prepared, removed: int) -> Prepared:
+    """Return a copy that may remove what those before it have left of --max-delete."""
+    options = copy.job.options
+    if options.max_delete is None:
+        return copy
+    options = replace(options, max_delete=max(0, options.max_delete - removed))
+    return replace(copy, job=replace(copy.job, options=options))
 
 
 def _add(total: Report, report: Report) -> None:

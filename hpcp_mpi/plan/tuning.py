@@ -18,8 +18,12 @@ def tuned(options: CopyOptions) -> CopyOptions:
 
 
 def _content_only(options: CopyOptions) -> CopyOptions:
-    """Without mtimes only the content can tell what is identical; without a hash, only the size is left."""
-    return replace(options, directory_sync=False, full_hash=options.full_hash or options.hash_size > 0)
+    """Without mtimes only the content can tell what is identical; without a hash, only the size is left.
+
+    The size alone is no reason to remove the source of a move.
+    """
+    full_hash = options.full_hash or options.hash_size > 0 or options.move
+    return replace(options, directory_sync=False, full_hash=full_hash)
 
 
 def _smooth(options: CopyOptions) -> CopyOptions:

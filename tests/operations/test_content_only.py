@@ -138,6 +138,13 @@ def test_a_user_who_cannot_give_files_away_replaces_them_all_the_same(on_tmpfs: 
     assert info.st_uid == 65534 and stat.S_IMODE(info.st_mode) == 0o755
 
 
+def test_equal_sizes_alone_are_no_reason_to_remove_the_source_of_a_move(on_tmpfs: Path) -> None:
+    build(on_tmpfs / "src", {"f": File(b"new")})
+    build(on_tmpfs / "dst", {"f": File(b"old")})
+    copy("-co", "-hs", "0", "-rm", "-rf", on_tmpfs / "src", "-d", on_tmpfs / "dst")
+    assert (on_tmpfs / "dst/f").read_bytes() == b"new" and not (on_tmpfs / "src").exists()
+
+
 @pytest.mark.parametrize("world", worlds((3,), launchers=("mpich",)))
 def test_with_ranks(world: World, source: Path, on_tmpfs: Path) -> None:
     copy("-co", "--split-size", "4M", source, on_tmpfs / "dst", world=world)

@@ -213,6 +213,20 @@ def test_mounts_are_not_crossed(trees: tuple[Path, Path]) -> None:
         run(["umount", dst / "gone/deep"])
 
 
+@needs_root
+@pytest.mark.parametrize("place", ["gone", "gone/deep"])
+def test_a_source_that_lies_in_the_destination_by_another_path_stays(place: str, trees: tuple[Path, Path]) -> None:
+    src, dst = trees
+    run(["mount", "--bind", dst / place, src])
+    try:
+        before = set(oracle.entries(src))
+        run_ = copy(src, dst, "-rme", "-rf", code=23)
+        assert set(oracle.entries(src)) == before and oracle.entries(dst / place)
+        assert list(run_.failures) == [f"{dst}/{place}"]
+    finally:
+        run(["umount", src])
+
+
 # --- when nothing goes
 
 
@@ -228,6 +242,27 @@ def test_nothing_is_removed_if_anything_failed(fault: str, listing: tuple[str, .
     assert set(oracle.entries(dst)) >= before
     assert run_.failures[str(dst)] == "nothing was removed here, as 1 entry failed"
     assert run_.report["removed"]["files"] == 0
+
+
+@needs_root
+@needs_fuse
+def test_nothing_is_removed_if_another_source_failed_one_by_one(on_tmpfs: Path) -> None:
+    for name in ("a", "b"):
+        build(on_tmpfs / name, {f"f{name}": File(b"f")})
+        build(on_tmpfs / "dst" / name, {"extra": File()})
+    with mounted(on_tmpfs / "b", eio_read="fb") as faulty:
+        copy(on_tmpfs / "a", faulty, "-d", on_tmpfs / "dst", "-rme", "-rf", "-nb", code=23)
+    assert (on_tmpfs / "dst/a/extra").exists()
+
+
+def test_max_delete_is_for_all_sources_together_even_one_by_one(on_tmpfs: Path) -> None:
+    for name in ("a", "b"):
+        build(on_tmpfs / name, {"f": File(b"f")})
+        build(on_tmpfs / "dst" / name, {"1": File(), "2": File()})
+    run_ = copy(
+        on_tmpfs / "a", on_tmpfs / "b", "-d", on_tmpfs / "dst", "-rme", "-rf", "-nb", "--max-delete", "3", code=25
+    )
+    assert run_.report["removed"]["files"] == 0 and (on_tmpfs / "dst/b/f").exists()
 
 
 def test_a_file_that_a_directory_is_in_the_way_of_fails_if_nothing_may_be_removed(on_tmpfs: Path) -> None:

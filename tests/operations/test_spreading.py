@@ -200,6 +200,20 @@ def test_a_mirror_removes_what_no_source_has_from_wherever_it_is(on_tmpfs: Path)
     assert_spread(src, roots, on_tmpfs)
 
 
+def test_max_delete_is_for_all_destinations_together_and_everything_is_copied(on_tmpfs: Path) -> None:
+    src, roots = on_tmpfs / "src", [on_tmpfs / "A", on_tmpfs / "B"]
+    build(src, everyday(20))
+    for root in roots:
+        build(root, {f"x{number}": File(b"x") for number in range(3)})
+    spread(src, roots, "-rme", "-rf", "--max-delete", "2", code=25)
+    for root in roots:
+        assert len(list(root.glob("x?"))) == 3
+    spread(src, roots, "-rme", "-rf", "--max-delete", "5", code=25)
+    assert sorted(len(list(root.glob("x?"))) for root in roots) == [0, 3]
+    spread(src, roots, "-rme", "-rf", "--max-delete", "3")
+    assert_spread(src, roots, on_tmpfs)
+
+
 def test_landing_rules_hold_for_each(on_tmpfs: Path) -> None:
     build(on_tmpfs / "a", {"1": File(b"1")})
     build(on_tmpfs / "b", {"2": File(b"2"), "tmp": File(b"t")})
