@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 import hpcp_mpi
 from hpcp_mpi.cluster.signals import StopRequest
+from hpcp_mpi.operations import checking
 from hpcp_mpi.operations import move as moving
 from hpcp_mpi.operations.crew import Face
 from hpcp_mpi.operations.remove import Removal
@@ -233,6 +234,24 @@ def test_what_failed_stays_and_what_is_good_is_moved(fault: str, on_tmpfs: Path)
         run_ = copy(mount, "-d", dst, "-rm", "-rf", code=23)
         assert len(run_.failures) == 1
     assert names(src) == {b"d", b"d/bad", b"d/bad/bad"}
+
+
+def test_a_directory_whose_copy_lacks_metadata_stays_with_all_in_it(
+    on_tmpfs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    src = on_tmpfs / "src"
+    build(src, {"d": Dir({"f": File(b"f"), "e": Dir({})}, mtime_ns=10**18), "g": File()})
+    real = checking._settle
+
+    def refuse(place: Any, batch: Any, unit: Any, outcome: Any) -> None:
+        if unit.target == b"d":
+            raise PermissionError(errno.EPERM, "not here")
+        real(place, batch, unit, outcome)
+
+    monkeypatch.setattr(checking, "_settle", refuse)
+    report = hpcp_mpi.copy(src, on_tmpfs / "dst", move=True, chunk_size=1)
+    assert names(src) == {b"d", b"d/f", b"d/e"}
+    assert [failure.path for failure in report.failures] == [os.fsencode(src / "d")]
 
 
 def test_a_socket_is_named_once_and_stays(on_tmpfs: Path) -> None:
