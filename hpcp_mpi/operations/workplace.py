@@ -115,7 +115,8 @@ class Workplace:
         """Open the roots: what is put under their names from now on is not looked at.
 
         Refuse to work where this node sees other directories than rank 0 does: one that is not mounted here.
-        Device numbers differ between nodes, inode numbers do not; where a file system invents those on each node, the mtime tells.
+        Device numbers differ between nodes, inode numbers do not; where a file system invents those on each node, the
+        mtime tells.
         """
         job = self.job
         roots = [*job.sources, *(root for root in (job.destination_root, job.backup) if root is not None)]
