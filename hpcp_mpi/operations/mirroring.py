@@ -9,6 +9,7 @@ import os
 import stat
 
 from hpcp_mpi.host.listing import lstat
+from hpcp_mpi.operations.folding import Inode, copies_of, folds
 from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.vocab.errors import Failure, reason_of
 from hpcp_mpi.vocab.names import STAGE_PREFIX, below, join
@@ -26,6 +27,8 @@ class Extras:
         self._own = STAGE_PREFIX + place.job.token.encode()
         self._directory: bytes | None = None  # what self._beside is about
         self._beside: list[_Beside] = []
+        self._distinct = False  # it tells case
+        self._copies: set[Inode] | None = None  # what in it is called otherwise by a source; None: not known yet
 
     def enters(self, path: bytes) -> bool:
         return not self._stays(path, True)
@@ -40,15 +43,36 @@ class Extras:
             return True
         if directory != self._directory:
             self._directory, self._beside = directory, self._all_beside(directory)
+            self._distinct, self._copies = False, None
         for beside in self._beside:
             try:
                 if beside.keeps(name, is_directory):
                     return True
             except OSError as error:
-                reason = f"cannot see whether a source has it, so it was not removed: {reason_of(error)}"
-                self._outcome.failures.append(Failure(self._place.dest_path(path), reason))
-                return True
-        return False
+                return self._doubt(path, error)
+        return any(beside.exists for beside in self._beside) and self._is_copy(directory, name)
+
+    def _is_copy(self, directory: bytes, name: bytes) -> bool:
+        """Tell whether an entry is what a source calls otherwise, which few file systems allow."""
+        if self._distinct and name.isascii():
+            return False
+        try:
+            with self._place.dest.handle(directory) as fd:
+                if not folds(fd, name):
+                    self._distinct = self._distinct or name.swapcase() != name
+                    return False
+            with self._place.dest.at(directory) as fd:
+                if self._copies is None:
+                    self._copies = copies_of(fd, (each for beside in self._beside for each in beside.names()))
+                status = lstat(name, fd)
+        except OSError as error:
+            return self._doubt(join(directory, name), error)
+        return status is not None and (status.st_dev, status.st_ino) in self._copies
+
+    def _doubt(self, path: bytes, error: OSError) -> bool:
+        reason = f"cannot see whether a source has it, so it was not removed: {reason_of(error)}"
+        self._outcome.failures.append(Failure(self._place.dest_path(path), reason))
+        return True
 
     def _all_beside(self, directory: bytes) -> "list[_Beside]":
         found = []
@@ -84,6 +108,18 @@ class _Beside:
             return False
         # A directory makes way for what is none. A socket is not copied.
         return not is_directory or stat.S_ISDIR(status.st_mode) or stat.S_ISSOCK(status.st_mode)
+
+    @property
+    def exists(self) -> bool:
+        """Tell whether there is such a directory, as far as is known."""
+        return not self._missing
+
+    def names(self) -> list[bytes]:
+        """Return what is in it. Raises OSError."""
+        if self._missing:
+            return []
+        with self._place.source_tree(self._source).at(self._path) as fd:
+            return [os.fsencode(name) for name in os.listdir(fd)]
 
     def _status(self, name: bytes) -> os.stat_result | None:
         if self._missing:

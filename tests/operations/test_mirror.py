@@ -184,6 +184,19 @@ def test_what_a_source_has_by_then_stays(trees: tuple[Path, Path]) -> None:
     )
 
 
+@needs_root
+@needs_fuse
+def test_a_copy_that_kept_the_case_of_a_name_there_is_not_extra(on_tmpfs: Path) -> None:
+    """Where README and readme are one entry, as on FAT: a name alone does not tell that it is extra."""
+    build(on_tmpfs / "src", {"README": File(b"new"), "Dir": Dir({"f": File(b"f"), "G": File(b"g")})})
+    build(on_tmpfs / "dst", {"readme": File(b"old!"), "Other": File(), "dir": Dir({"g": File(b"o"), "h": File()})})
+    with mounted(on_tmpfs / "dst", fold=1) as folding:
+        for _ in range(2):
+            copy(on_tmpfs / "src", folding, "-rme", "-rf", *TINY_CHUNKS)
+    assert set(oracle.entries(on_tmpfs / "dst")) == {b"readme", b"dir", b"dir/f", b"dir/g", b"dir/h"}
+    assert (on_tmpfs / "dst/readme").read_bytes() == b"new" and (on_tmpfs / "dst/dir/g").read_bytes() == b"g"
+
+
 def test_a_socket_of_the_source_keeps_what_has_its_name(on_tmpfs: Path) -> None:
     build(on_tmpfs / "src", {"s": Socket()})
     build(on_tmpfs / "dst", {"s": Dir({"f": File()})})

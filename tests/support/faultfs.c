@@ -15,6 +15,7 @@
  *     enospc_after=N  after N bytes written in all, writing fails with ENOSPC
  *     entry_timeout=N seconds for which the kernel may remember names and attributes (default 0: it always asks)
  *     attr_timeout=N  another number of seconds for attributes
+ *     fold=1          names that differ only in the case of ASCII letters are one
  *
  * Everything else goes through: names, modes, owners, times, links, xattrs, holes. ACLs do not: like many parallel
  * file systems without them, it answers EOPNOTSUPP. Waiting costs no CPU, so a two-core machine can show what
@@ -46,6 +47,7 @@ static struct {
     char *eio_read, *eio_write, *eio_list, *eio_unlink, *flip_read, *vanish;
     long long enospc_after;
     double entry_timeout, attr_timeout;
+    int fold;
 } faults = {.enospc_after = -1, .attr_timeout = -1};
 
 static long long bytes_written;
@@ -58,7 +60,7 @@ static const struct fuse_opt options[] = {
     OPTION("vanish=%s", vanish),
     OPTION("flip_read=%s", flip_read),
     OPTION("enospc_after=%lld", enospc_after), OPTION("entry_timeout=%lf", entry_timeout),
-    OPTION("attr_timeout=%lf", attr_timeout),
+    OPTION("attr_timeout=%lf", attr_timeout), OPTION("fold=%d", fold),
     FUSE_OPT_END,
 };
 
@@ -66,10 +68,42 @@ static const struct fuse_opt options[] = {
 
 struct real { char path[2 * PATH_MAX]; };
 
+/* Give each component of the path that ends at its end the case that its directory has, if it has one. */
+static void fold_one(char *whole, char *name)
+{
+    struct stat st;
+    struct dirent *entry;
+    DIR *parent;
+    if (lstat(whole, &st) == 0)
+        return;
+    name[-1] = 0;
+    parent = opendir(whole);
+    name[-1] = '/';
+    while (parent && (entry = readdir(parent)))
+        if (strcasecmp(entry->d_name, name) == 0)
+            memcpy(name, entry->d_name, strlen(name));
+    if (parent)
+        closedir(parent);
+}
+
+static void fold(char *whole, char *path)
+{
+    while (*path == '/') {
+        char *end = strchrnul(++path, '/'), was = *end;
+        *end = 0;
+        if (*path)
+            fold_one(whole, path);
+        *end = was;
+        path = end;
+    }
+}
+
 static struct real real_path(const char *path)
 {
     struct real real;
     snprintf(real.path, sizeof real.path, "%s%s", faults.backing, path);
+    if (faults.fold)
+        fold(real.path, real.path + strlen(faults.backing));
     return real;
 }
 

@@ -58,6 +58,7 @@ def mounted(
     vanish: str = "",
     enospc_after: int | None = None,
     entry_timeout: float = 0,
+    fold: int = 0,
 ) -> Iterator[Path]:
     """Yield a directory that shows backing through the given faults (see faultfs.c); unmounted on the way
     out.
@@ -75,6 +76,7 @@ def mounted(
         "vanish": vanish,
         "enospc_after": enospc_after,
         "entry_timeout": entry_timeout,
+        "fold": fold,
         "max_threads": 64,
     }
     options = [f"{name}={value}" for name, value in faults.items() if value not in ("", None)]

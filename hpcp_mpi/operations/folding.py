@@ -1,0 +1,46 @@
+"""Names that mean one entry where a file system does not tell case, or normal forms, apart (FAT, exFAT, CIFS, ZFS).
+
+A source's `README` that was copied over a `readme` is called that there. By its name it is extra; it is the copy.
+"""
+
+import os
+import unicodedata
+from collections.abc import Iterable
+from contextlib import suppress
+
+from hpcp_mpi.host.listing import lstat
+
+Inode = tuple[int, int]
+
+
+def folds(directory: int, name: bytes) -> bool:
+    """Tell whether an entry may also be found under another name that only looks alike. Raises OSError.
+
+    directory: a descriptor, of which nothing but this entry is looked at
+    """
+    own = _inode(name, directory)
+    return own is not None and any(_inode(each, directory) == own for each in _alike(name))
+
+
+def copies_of(directory: int, wanted: Iterable[bytes]) -> set[Inode]:
+    """Return the entries of a directory that answer to wanted names without being listed under them. Raises OSError.
+
+    directory: a descriptor for listing
+    """
+    listed = {os.fsencode(name) for name in os.listdir(directory)}
+    found = (_inode(name, directory) for name in wanted if name not in listed)
+    return {inode for inode in found if inode is not None}
+
+
+def _inode(name: bytes, directory: int) -> Inode | None:
+    status = lstat(name, directory)
+    return None if status is None else (status.st_dev, status.st_ino)
+
+
+def _alike(name: bytes) -> set[bytes]:
+    """Return names that some file systems take for this one."""
+    with suppress(UnicodeDecodeError):
+        text = name.decode()
+        forms = {text.swapcase(), *(unicodedata.normalize(form, text) for form in ("NFC", "NFD"))}
+        return {form.encode() for form in forms} - {name}
+    return {name.swapcase()} - {name}
