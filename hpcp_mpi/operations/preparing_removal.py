@@ -21,6 +21,11 @@ def refuse_removal(landings: Sequence[Landing], roots: Sequence[bytes], root: by
         return
     if options.move and options.directory_only:
         raise UsageError("-do copies no files, so nothing can be moved", "Leave out -do or -rm.")
+    if options.move and options.mirror:
+        raise UsageError(
+            "-rme with -rm: what a run has moved would be extra to the next one, which would remove the only copy",
+            "Mirror without -rm, and remove the sources when that is done; or move without -rme.",
+        )
     if not options.mirror:
         if options.delete_excluded:
             raise UsageError("--delete-excluded says what -rme removes, and there is no -rme")

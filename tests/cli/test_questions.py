@@ -24,7 +24,6 @@ class Asks:
     words: tuple[str, ...]
     gone: tuple[str, ...]  # what a yes removes
     copies_first: bool  # the question comes when all is copied
-    questions: int = 1
 
 
 ASKS = {
@@ -32,7 +31,6 @@ ASKS = {
     "mirror": Asks(("-rme", "src", "dst"), ("dst/extra",), True),
     "mirror with a backup": Asks(("-rme", "--backup-dir", "../backup", "src", "dst"), ("dst/extra",), True),
     "move": Asks(("-rm", "src", "-d", "dst"), ("src",), True),
-    "mirror and move": Asks(("-rme", "-rm", "src", "-d", "dst"), ("src", "dst/extra"), True, questions=2),
     "remove, counted": Asks(("-rm", "--max-delete", "100", "src"), ("src",), False),
 }
 PATHS = ("src", "src/a", "src/d/b", "dst/a", "dst/extra/x")
@@ -57,12 +55,11 @@ def asked(asks: Asks, place: Path, *more: str) -> Iterator[Terminal]:
 
 
 def answered(asks: Asks, terminal: Terminal, keys: str, place: Path) -> None:
-    """Wait for each question, when nothing is removed yet, and answer it."""
-    for number in range(asks.questions):
-        terminal.expect(r"\? \[y/N\] ")
-        assert number or there(place) == list(PATHS), "something was removed before the question"
-        assert ((place / "dst/a").read_bytes() == b"new") == asks.copies_first
-        terminal.type(keys)
+    """Wait for the question, when nothing is removed yet, and answer it."""
+    terminal.expect(r"\? \[y/N\] ")
+    assert there(place) == list(PATHS), "something was removed before the question"
+    assert ((place / "dst/a").read_bytes() == b"new") == asks.copies_first
+    terminal.type(keys)
 
 
 def there(place: Path) -> list[str]:

@@ -140,11 +140,11 @@ def test_what_was_copied_by_an_earlier_run_is_moved_too(on_tmpfs: Path) -> None:
     assert not (on_tmpfs / "src").exists()
 
 
-def test_a_mirror_can_be_a_move(on_tmpfs: Path) -> None:
-    build(on_tmpfs / "src", {"f": File(b"f")})
-    build(on_tmpfs / "dst", {"old": File(b"o")})
-    copy(on_tmpfs / "src", "-d", on_tmpfs / "dst", "-rm", "-rme", "-rf")
-    assert names(on_tmpfs / "dst") == {b"f"} and not (on_tmpfs / "src").exists()
+def test_a_mirror_is_no_move_as_the_next_run_would_remove_what_was_moved(on_tmpfs: Path) -> None:
+    build(on_tmpfs / "src", {"today": File(b"f")})
+    build(on_tmpfs / "dst", {"moved yesterday": File(b"o")})
+    refused(on_tmpfs / "src", "-d", on_tmpfs / "dst", "-rm", "-rme", "-rf", says="only copy")
+    assert names(on_tmpfs / "dst") == {b"moved yesterday"} and names(on_tmpfs / "src") == {b"today"}
 
 
 # --- what stays
