@@ -55,8 +55,12 @@ def saved(place: Workplace, dest_dir: bytes, dest: int, name: bytes, new: os.sta
 
 
 def _ours(place: Workplace, there: os.stat_result, new: os.stat_result) -> bool:
-    """Tell whether this run wrote what is there: it was changed since then, and is what new is."""
-    since_then = there.st_ctime_ns > place.job.began_ns[-1]
+    """Tell whether this run wrote what is there: it was changed since then, and is what new is.
+
+    A backup of one name of a file changes it under its other names too; where any mtime is equal, its own mtime tells.
+    """
+    began = place.job.began_ns[-1]
+    since_then = there.st_ctime_ns > began and (not place.options.content_only or there.st_mtime_ns > began)
     return since_then and maybe_identical(there, new, place.job.window_ns)
 
 

@@ -170,8 +170,7 @@ class _Run:
             if limit is not None:
                 count = self._count()
                 if count > limit:
-                    self._report.stopped = EXIT_MAX_DELETE
-                    self._note(f"{count:,} entries would be removed, and --max-delete allows {limit:,}")
+                    self._exceeded(count, limit)
                     return
                 amount = f" ({count:,} entries)"
             if not self._face.confirm(f"Remove {_names(removable)}{amount}?"):
@@ -183,6 +182,9 @@ class _Run:
         for pinned in removable.pinned:
             if pinned.source in removal.emptied:
                 self._remove_root(crew, pinned)
+        count = crew.outcome.removed.entries
+        if self._options.dry_run and limit is not None and count > limit:
+            self._exceeded(count, limit)
 
     def _begun(self) -> Crew:
         if self._crew is None:
@@ -195,7 +197,9 @@ class _Run:
         found = counted(self._begun(), removable.batches(Kind.COUNT))
         return found.entries + len(removable.pinned)
 
-    def _note(self, note: str) -> None:
+    def _exceeded(self, count: int, limit: int) -> None:
+        self._report.stopped = EXIT_MAX_DELETE
+        note = f"{count:,} entries would be removed, and --max-delete allows {limit:,}"
         self._report.outcome.remark(self._removable.targets[0].path, note)
 
     def _remove_root(self, crew: Crew, pinned: "Pinned") -> None:

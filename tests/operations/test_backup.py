@@ -116,6 +116,19 @@ def test_names_of_one_file_are_kept_each(on_tmpfs: Path) -> None:
     }  # fmt: skip
 
 
+def test_names_of_one_file_are_kept_each_where_only_content_counts(on_tmpfs: Path) -> None:
+    src, dst = on_tmpfs / "src", on_tmpfs / "dst"
+    build(src, {"a": File(b"abc"), "b": File(b"def"), "c": File(b"ghi")})
+    build(dst, {"a": File(b"old", mtime_ns=10**18), "b": HardLink("a"), "c": HardLink("a")})
+    copy(src, dst, "-co", "--backup-dir", "bak", *TINY_CHUNKS)
+    kept = contents(dst / "bak")
+    assert {path: what[1] for path, what in kept.items() if what[0] == "file"} == {
+        b"a": b"old",
+        b"b": b"old",
+        b"c": b"old",
+    }
+
+
 def test_an_older_backup_is_replaced_unless_one_of_the_two_is_a_directory(on_tmpfs: Path) -> None:
     src, dst, backup = on_tmpfs / "src", on_tmpfs / "dst", on_tmpfs / "backup"
     build(src, {"f": File(b"3"), "g": File(b"3"), "d": Dir({})})

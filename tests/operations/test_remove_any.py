@@ -93,8 +93,10 @@ def test_more_than_max_delete_and_nothing_is_removed(
     with tempfile.TemporaryDirectory(dir="/dev/shm") as place, limited(limits):
         root = built(place, tree)
         entries = [b"", *oracle.entries(root)]
+        foretold = hpcp_mpi.remove(root, slots=slots, max_delete=allowed, dry_run=True)
         report = hpcp_mpi.remove(root, slots=slots, max_delete=allowed, excludes=(b"nowhere",))
         enough = len(entries) <= allowed
+        assert foretold.exit_code == report.exit_code
         assert report.exit_code == (0 if enough else 25)
         assert root.exists() != enough
         assert enough or [b"", *oracle.entries(root)] == entries
