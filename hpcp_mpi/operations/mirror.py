@@ -68,7 +68,11 @@ class Mirror:
         if limit is not None and count > limit:
             self._exceeded(count, limit)
             return False
-        if not face.confirm(self._question(count)):
+        warning = ""
+        if self._crew.scanned().entries <= len(self._crew.job.sources):  # nothing but the roots
+            warning = "The sources are empty (is something not mounted?). "
+            self._crew.outcome.remark(self._crew.job.sources[0].path, "it is empty, so all at the destination is extra")
+        if not face.confirm(warning + self._question(count)):
             self._crew.outcome.remark(self._crew.job.destination, "nothing was removed here: the answer was no")
             return False
         return True

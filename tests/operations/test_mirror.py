@@ -314,6 +314,15 @@ def test_a_question_is_asked_when_all_is_copied(answer: bool, trees: tuple[Path,
     assert set(oracle.entries(dst)) == (set(oracle.entries(src)) if answer else before | {b"f"})
 
 
+def test_the_question_warns_of_an_empty_source_that_may_not_be_mounted(on_tmpfs: Path) -> None:
+    (on_tmpfs / "src").mkdir()
+    build(on_tmpfs / "dst", EXTRAS)
+    asked: list[str] = []
+    report = mirror([on_tmpfs / "src"], on_tmpfs / "dst", Face(confirm=lambda question: bool(asked.append(question))))
+    assert "empty" in asked[0] and "not mounted" in asked[0] and (on_tmpfs / "dst/old").exists()
+    assert [note for _, note in report.outcome.notes if "empty" in note]
+
+
 def test_nothing_is_asked_if_nothing_is_extra(trees: tuple[Path, Path]) -> None:
     src, dst = trees
     hpcp_mpi.copy(src, dst, mirror=True)  # a program that says so is not asked
