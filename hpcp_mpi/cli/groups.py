@@ -69,7 +69,8 @@ def add_places(parser: Parser) -> None:
         "-enes",
         "--exit_not_enough_space",
         action="store_true",
-        help="end before anything is copied if the destination has too little room (default: a warning)",
+        help="end as soon as it is known that the destination has too little room; what was copied stays "
+        "(default: a warning)",
     )
     batch = places.either()
     batch.add("-b", "--batch", action="store_true", help="one plan over all sources (always so; accepted as hpcp's)")

@@ -11,7 +11,7 @@ from hpcp_mpi.cluster.launcher import first_task
 from hpcp_mpi.cluster.signals import StopRequest, watched
 from hpcp_mpi.cluster.wire import Wire
 from hpcp_mpi.operations.session import connect, lead, serve
-from hpcp_mpi.vocab.asked import Verb
+from hpcp_mpi.vocab.asked import Asked, Verb
 from hpcp_mpi.vocab.errors import EXIT_OK, EXIT_USAGE, FatalError
 
 # A launcher that sees a task fail kills the others, also the one that is about to say why: the first task goes first.
@@ -58,7 +58,13 @@ def _follow(wire: Wire, stop: StopRequest) -> int:
 
 
 def _complain(error: FatalError) -> None:
-    print(f"hpcp-mpi: {error}", file=sys.stderr)
+    _log(f"hpcp-mpi: {error}")
+
+
+def _log(line: str) -> None:
+    """Write a line in one piece: launchers forward what they get, and print() would write each of its parts."""
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
 
 
 def _lead(arguments: Sequence[str], wire: Wire, stop: StopRequest) -> int:
@@ -85,7 +91,9 @@ def _lead(arguments: Sequence[str], wire: Wire, stop: StopRequest) -> int:
     from hpcp_mpi.cli.table import table
 
     asked = request.asked
-    print(_now(), reporting.first_line(asked, wire.size), file=sys.stderr, flush=True)
+    if request.json:
+        reporting.check_json(request.json)
+    _say(reporting.first_line(asked, wire.size))
     watcher = watcher_for(request.progress_interval)
     items, asker = items_of(asked.verb), Asker(asked.force, stop, watcher.close)
     try:
@@ -95,14 +103,24 @@ def _lead(arguments: Sequence[str], wire: Wire, stop: StopRequest) -> int:
         watcher.close()
     report.declined = asker.declined
     sys.stdout.writelines(line + "\n" for line in reporting.lines_of(items))
+    sys.stdout.flush()
     for line in reporting.problem_lines(report):
-        print(line, file=sys.stderr)
+        _log(line)
     # Whoever reads a list from standard output gets nothing but the list.
-    print(table(report), file=sys.stderr if asked.verb is Verb.LIST and asked.file_list == b"-" else None, flush=True)
-    if request.json:
-        reporting.write_json(report, request.json)
-    print(_now(), reporting.last_line(report), file=sys.stderr, flush=True)
+    print(table(report), file=sys.stderr if _lists(asked) else None, flush=True)
+    try:
+        if request.json:
+            reporting.write_json(report, request.json)
+    finally:
+        _say(reporting.last_line(report))
     return report.exit_code
+
+
+def _lists(asked: Asked) -> bool:
+    """Tell whether standard output has the lines of what is changed, what differs, or of a file list."""
+    if asked.verb is Verb.LIST:
+        return asked.file_list == b"-"
+    return asked.verb is Verb.COMPARE or asked.options.dry_run or asked.options.itemize
 
 
 def _text(show: str) -> str:
@@ -123,8 +141,4 @@ def _text(show: str) -> str:
 
 
 def _say(news: str) -> None:
-    print(_now(), news, file=sys.stderr, flush=True)
-
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S")
+    _log(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {news}")

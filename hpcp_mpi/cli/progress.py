@@ -92,7 +92,9 @@ class Lines:
 
     def show(self, status: Status) -> None:
         self._next = time.monotonic() + self._interval
-        print(time.strftime("%Y-%m-%d %H:%M:%S"), line(status, self._since.of(status)), file=self._stream, flush=True)
+        # In one piece: launchers forward what they get, and print() would write each of its parts.
+        self._stream.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line(status, self._since.of(status))}\n")
+        self._stream.flush()
 
     def close(self) -> None:
         """Nothing to clear."""

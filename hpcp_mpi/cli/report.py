@@ -10,7 +10,7 @@ from hpcp_mpi.cli.table import differing
 from hpcp_mpi.operations.differences import GROUPS, Differences
 from hpcp_mpi.operations.sorted_items import SortedItems
 from hpcp_mpi.vocab.asked import Asked, Verb
-from hpcp_mpi.vocab.errors import EXIT_CODES, EXIT_DIFFERENT, EXIT_OK, FatalError
+from hpcp_mpi.vocab.errors import EXIT_CODES, EXIT_DIFFERENT, EXIT_OK, EXIT_VANISHED, FatalError
 from hpcp_mpi.vocab.names import shown
 from hpcp_mpi.vocab.report import Report
 
@@ -67,12 +67,17 @@ def first_line(asked: Asked, ranks: int) -> str:
     more = f" and {len(asked.sources) - _IN_FULL} more" if len(asked.sources) > _IN_FULL else ""
     names = " ".join(map(shown, asked.sources[:_IN_FULL])) + more
     if asked.source_list is not None:
-        names = f"what {shown(asked.source_list)} lists{' in ' if names else ''}{names}"
+        names = f"what {_called(asked.source_list, 'input')} lists{' in ' if names else ''}{names}"
     to = " with" if asked.verb is Verb.COMPARE else " ->"
-    there = asked.destinations or ([asked.file_list] if asked.file_list is not None else [])
-    if there:
-        names += f"{to} {' '.join(map(shown, there))}"
+    if asked.destinations:
+        names += f"{to} {' '.join(map(shown, asked.destinations))}"
+    elif asked.file_list is not None:
+        names += f"{to} {_called(asked.file_list, 'input' if asked.verb is Verb.COMPARE else 'output')}"
     return f"hpcp-mpi {__version__}: {_doing(asked)}{names}, working ranks: {ranks - 1}"
+
+
+def _called(file_list: bytes, stream: str) -> str:
+    return f"standard {stream}" if file_list == b"-" else shown(file_list)
 
 
 def _doing(asked: Asked) -> str:
@@ -94,7 +99,8 @@ def last_line(report: Report) -> str:
 def _ending(report: Report) -> str:
     failed, code = len(report.failures), report.exit_code
     if failed and not report.stopped:
-        return f"{failed:,} entries failed" if failed > 1 else "1 entry failed"
+        entries = f"{failed:,} entries" if failed > 1 else "1 entry"
+        return f"{entries} vanished after being listed" if code == EXIT_VANISHED else f"{entries} failed"
     if code == EXIT_DIFFERENT and report.differences:
         return f"they differ: {differing(report.differences)}"
     if report.verb == Verb.COMPARE.value and code == EXIT_OK:
@@ -104,6 +110,20 @@ def _ending(report: Report) -> str:
     if report.dry_run and code == EXIT_OK:
         return "dry run: nothing was changed"
     return EXIT_CODES[code]
+
+
+def check_json(path: Path) -> None:
+    """Find out before hours of work whether a report could be written to path. Raises FatalError."""
+    directory = path.parent
+    if path.is_dir():
+        raise FatalError(f"cannot write the report to {path}: it is a directory", "Name a file in it.")
+    if path.exists() and (not path.is_file() or directory.resolve() == Path("/dev")):
+        # It would be replaced: /dev/null by a file, /dev/stdout, which is a link, too.
+        raise FatalError(f"cannot write the report to {path}: it is no regular file", "Name one, or a new one.")
+    if not directory.is_dir():
+        raise FatalError(f"cannot write the report to {path}: there is no directory {directory}", "Nothing was done.")
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise FatalError(f"cannot write the report to {path}: Permission denied", "Nothing was done.")
 
 
 def write_json(report: Report, path: Path) -> None:

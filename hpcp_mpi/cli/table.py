@@ -74,6 +74,8 @@ def _counts(report: Report) -> str:
 def _times(report: Report) -> str:
     seconds, outcome = max(report.seconds, 1e-6), report.outcome
     scan = f" (scan {duration(report.scan_seconds)})" if report.scan_seconds else ""
+    if report.dry_run and report.verb != Verb.COMPARE.value:
+        return f"time: {duration(report.seconds)}{scan}"  # nothing was done, so there is no rate
     if report.verb == Verb.COPY.value:
         rate = f"{size(outcome.copied.bytes / seconds)}/s, {outcome.copied.files / seconds:,.0f} files/s"
     else:
@@ -90,7 +92,8 @@ def _ranks(report: Report) -> Iterable[str]:
         busy = 100 * share.seconds / max(report.seconds * share.slots, 1e-6)
         yield (
             f"rank {share.rank} on {share.node}: {_done(report, share)}"
-            f"{share.chunks:,} chunks ({share.stolen:,} stolen), {share.slots} slots, busy {min(busy, 100):.0f} %"
+            f"{_number(share.chunks, 'chunk')} ({share.stolen:,} stolen), {_number(share.slots, 'slot')}, "
+            f"busy {min(busy, 100):.0f} %"
         )
     if len(report.ranks) > len(shares):
         yield f"… and {len(report.ranks) - len(shares)} more ranks, less busy than these (--json lists all)"
@@ -99,4 +102,8 @@ def _ranks(report: Report) -> Iterable[str]:
 def _done(report: Report, share: RankShare) -> str:
     if report.verb != Verb.COPY.value:
         return ""
-    return f"{share.copied.files:,} files, {size(share.copied.bytes)}, "
+    return f"{_number(share.copied.files, 'file')}, {size(share.copied.bytes)}, "
+
+
+def _number(count: int, of: str) -> str:
+    return f"{count:,} {of}{'s' if count != 1 else ''}"

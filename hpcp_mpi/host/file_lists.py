@@ -29,7 +29,7 @@ class BrokenList(FatalError):
 
     def __init__(self, path: bytes, number: int, reason: str, remedy: str = "Nothing was done.") -> None:
         """number: of the line, counted from 1; 0: the whole list."""
-        called = "standard input" if path == STANDARD else shown(path)
+        called = "on standard input" if path == STANDARD else shown(path)
         super().__init__(f"the list {called}{f', line {number}' if number else ''}: {reason}", remedy)
 
 

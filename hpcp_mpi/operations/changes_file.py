@@ -164,6 +164,11 @@ def write(path: bytes, lines: Iterable[bytes]) -> None:
         file.writelines(lines)
 
 
+def written(path: bytes, tar_list: bool) -> str:
+    """Return what is said of the file, whose name may have been made up here."""
+    return f"{'names for tar -T' if tar_list else 'the table of differences'}: {shown(path)}"
+
+
 def changed(differences: Differences) -> Iterator[bytes]:
     """Yield what was added or modified, sorted."""
     return heapq.merge(*((path for _, path, _ in differences.of(op)) for op in (Op.ADDED, Op.MODIFIED)))

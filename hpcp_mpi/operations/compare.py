@@ -58,6 +58,7 @@ def lead_compare(wire: Wire, asked: Asked, face: Face) -> Report:
         run.run()
         if path is not None:
             run.write(path, asked.tar_list, asked.nul)
+            face.say(changes_file.written(path, asked.tar_list))
         return run.end()
     except StoppedEarly as early:
         return run.end(early.code)

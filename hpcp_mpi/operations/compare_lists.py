@@ -4,6 +4,7 @@ Lines that both have are equal and need no look; the others are sorted by path a
 """
 
 import stat
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import groupby, islice
@@ -65,7 +66,9 @@ def lead_compare_lists(wire: Wire, asked: Asked, face: Face) -> Report:
         )
     if path is not None:
         changes_file.write(path, _tar_lines(differences, asked.nul) if asked.tar_list else comparing.table())
+        face.say(changes_file.written(path, asked.tar_list))
     differences.tell(report)
+    report.seconds = time.time() - report.started
     return report
 
 

@@ -43,6 +43,14 @@ class _Work(NamedTuple):
     waiting: int  # bytes that are known to wait to be copied
 
 
+class _Short(NamedTuple):
+    """Too little room, in words."""
+
+    free: str
+    need: str
+    but: str  # what may make the need smaller
+
+
 class Preflight:
     """Rank 0's. say: takes (path, what a reader should know)."""
 
@@ -210,10 +218,10 @@ class Preflight:
         for room in self._rooms:
             short = self._short_of_bytes(room, work) or self._short_of_inodes(room, work)
             if short:
-                self._warn(room, *short)
+                self._warn(room, short)
                 return
 
-    def _short_of_bytes(self, room: Room, work: _Work) -> tuple[str, str] | None:
+    def _short_of_bytes(self, room: Room, work: _Work) -> _Short | None:
         if room.bytes is None:
             return None
         need = work.found.bytes if self._fresh else work.copied.bytes + work.waiting
@@ -221,12 +229,16 @@ class Preflight:
             need = min(need, self._most)
         if need <= room.bytes or not (self._fresh or self._really_takes(room, work)):
             return None
-        return f"{_amount(room.bytes)} free", f"about {_amount(need)}"
+        return _Short(
+            f"{_amount(room.bytes)} free", f"about {_amount(need)}", "if files are sparse or are compressed there"
+        )
 
-    def _short_of_inodes(self, room: Room, work: _Work) -> tuple[str, str] | None:
+    def _short_of_inodes(self, room: Room, work: _Work) -> _Short | None:
         if not self._fresh or room.inodes is None or work.found.entries <= room.inodes:
             return None
-        return f"{room.inodes:,} inodes free", f"{work.found.entries:,} entries"
+        return _Short(
+            f"{room.inodes:,} inodes free", f"{work.found.entries:,} entries", "if many are names of one file"
+        )
 
     def _really_takes(self, room: Room, work: _Work) -> bool:
         """Tell whether what waits needs more than there is now, if it takes as much as what was copied did.
@@ -240,20 +252,20 @@ class Preflight:
         taken = min(1.0, max(0.0, (room.bytes - left) / work.copied.bytes))
         return work.waiting * taken > left
 
-    def _warn(self, room: Room, free: str, need: str) -> None:
+    def _warn(self, room: Room, short: _Short) -> None:
         self._told = True
         whose = "the destination" if not room.whose else f"{room.whose} at the destination"
         ends = "No space left on device" if not room.whose else "Disk quota exceeded"
-        facts = f"{whose} had {free} when it began, and {need}, or more, is to be copied"
+        facts = f"{whose} had {short.free} when it began, and {short.need}, or more, are to be copied"
         if self._options.need_space and not self._options.dry_run:
             raise FatalError(
                 f"{facts} to {shown(self._place.job.destination)} (-enes)",
-                "What was copied stays. Make room, or copy less (-e), and run it again; sparse files may need less "
-                "than is said here: without -enes it is only a warning.",
+                "What was copied stays. Make room, or copy less (-e), and run it again; it may need less than is said "
+                f"here {short.but}: without -enes it is only a warning.",
             )
         self._tell(
-            f"{facts}: it will end with '{ends}', unless files are sparse or are compressed there; "
-            "make room meanwhile, or copy less (-e)"
+            f"{facts}: it will end with '{ends}', unless it needs less {short.but}; make room meanwhile, or copy less "
+            "(-e)"
         )
 
     def _used_by_sources(self) -> int | None:

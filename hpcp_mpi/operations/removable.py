@@ -111,7 +111,9 @@ def _target(argument: bytes) -> Target:
     path = argument.rstrip(b"/")
     parent, name = os.path.split(path)
     if name in (b"", b".", b".."):
-        what = "the root directory" if not path else f"{shown(argument)}, which names no entry of a directory"
+        if not path:
+            raise UsageError("refused to remove the root directory", "Name what is in it.")
+        what = f"{shown(argument)}, which names no entry of a directory"
         raise UsageError(f"refused to remove {what}", "Name what is in it, or its full path.")
     try:
         status = os.lstat(path)

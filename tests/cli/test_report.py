@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from hpcp_mpi import __version__
-from hpcp_mpi.cli.report import first_line, item_lines, last_line, problem_lines, write_json
+from hpcp_mpi.cli.report import check_json, first_line, item_lines, last_line, problem_lines, write_json
 from hpcp_mpi.cli.request import parse
 from hpcp_mpi.cli.table import table
 from hpcp_mpi.plan.excludes import from_lines
 from hpcp_mpi.vocab.errors import Failure, FatalError
 from hpcp_mpi.vocab.report import Outcome, RankShare, Report
 from hpcp_mpi.vocab.tally import Tally
+from tests.support.launch import run
 
 
 def failing(counts: dict[str, int]) -> list[Failure]:
@@ -124,8 +126,15 @@ def test_the_ranks_of_other_verbs_are_not_said_to_have_copied_nothing() -> None:
     assert text.endswith("\nrank 1 on node1: 9 chunks (2 stolen), 4 slots, busy 50 %")
 
 
-def test_a_dry_run_says_would() -> None:
-    assert table(Report(dry_run=True)).splitlines()[2].startswith("would copy ")
+def test_a_dry_run_says_would_and_has_no_rate() -> None:
+    text = table(Report(dry_run=True, seconds=2.0))
+    assert text.splitlines()[2].startswith("would copy ")
+    assert "time: 2.0s\n" in text and "rate" not in text
+
+
+def test_one_of_a_kind_is_not_many() -> None:
+    text = table(Report(ranks=[RankShare(1, "n", 1, Tally(files=1), chunks=1, stolen=0, seconds=1.0)], seconds=1.0))
+    assert text.endswith("\nrank 1 on n: 1 file, 0 B, 1 chunk (0 stolen), 1 slot, busy 100 %")
 
 
 def test_of_many_ranks_the_busiest_sixteen_are_shown() -> None:
@@ -140,7 +149,10 @@ def test_of_many_ranks_the_busiest_sixteen_are_shown() -> None:
     [
         (Report(), "hpcp-mpi: everything asked for was done"),
         (Report(outcome=Outcome(failures=failing({"EIO": 1234}))), "hpcp-mpi: 1,234 entries failed (exit code 23)"),
-        (Report(outcome=Outcome(failures=[Failure(b"/g", "", True)])), "hpcp-mpi: 1 entry failed (exit code 24)"),
+        (
+            Report(outcome=Outcome(failures=[Failure(b"/g", "", True)])),
+            "hpcp-mpi: 1 entry vanished after being listed (exit code 24)",
+        ),
         (Report(dry_run=True), "hpcp-mpi: dry run: nothing was changed"),
         (Report("compare", dry_run=True, differences={"added": 0, "modified": 0}), "hpcp-mpi: no differences"),
         (
@@ -179,6 +191,39 @@ def test_a_report_that_cannot_be_written_is_fatal_and_named(tmp_path: Path) -> N
         write_json(Report(), tmp_path / "gone" / "r.json")
 
 
+@pytest.mark.parametrize("where", ["gone/r.json", ".", "pipe", "/dev/stdout", "/dev/null"])
+def test_where_no_report_can_be_written_is_found_out_before_the_work(where: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(FatalError, match="cannot write the report to"):
+        check_json(tmp_path / where)
+
+
+@pytest.mark.parametrize("where", ["new.json", "old.json"])
+def test_where_one_can_be_written_nothing_is_made_to_find_out(where: str, tmp_path: Path) -> None:
+    (tmp_path / "old.json").write_text("old")
+    check_json(tmp_path / where)
+    assert [path.name for path in tmp_path.iterdir()] == ["old.json"] and (tmp_path / "old.json").read_text() == "old"
+
+
+def test_no_work_is_begun_if_its_report_has_no_place(tmp_path: Path) -> None:
+    (tmp_path / "src").mkdir()
+    done = run(["--json", tmp_path / "gone/r.json", tmp_path / "src", tmp_path / "dst"], flavour="plain")
+    assert done.returncode == 1 and f"there is no directory {tmp_path}/gone" in done.stderr
+    assert not (tmp_path / "dst").exists()
+
+
+@pytest.mark.parametrize("options", [["-n"], ["-v"], ["-cfl"]])
+def test_where_lines_are_listed_standard_output_has_nothing_else(options: list[str], tmp_path: Path) -> None:
+    for name in ("src", "dst"):
+        (tmp_path / name).mkdir()
+        os.utime(tmp_path / name, (1, 1))
+    done = run([*options, tmp_path / "src", tmp_path / "dst"], flavour="plain")
+    assert "Deleted" in done.stdout or done.stdout == ""
+    assert "found " not in done.stdout and "found " in done.stderr
+    plain = run([tmp_path / "src", tmp_path / "dst"], flavour="plain").check()
+    assert "found " in plain.stdout, "and elsewhere it has the table"
+
+
 def test_failures_in_many_directories_are_one_kind_if_they_end_alike() -> None:
     reason = "cannot write to /dst/d{}: No space left on device"
     report = Report(outcome=Outcome(failures=[Failure(b"/src/d%d/f" % n, reason.format(n)) for n in range(300)]))
@@ -203,6 +248,9 @@ def test_failures_in_many_directories_are_one_kind_if_they_end_alike() -> None:
         ("-cfl src dst", "compare src with dst, working ranks: 3"),
         ("-cfl src -fl list", "compare src with list, working ranks: 3"),
         ("-sfl list base -d dst", "what list lists in base -> dst, working ranks: 3"),
+        ("-sfl - -d dst", "what standard input lists -> dst, working ranks: 3"),
+        ("-fl - src", "list src -> standard output, working ranks: 3"),
+        ("-cfl src -fl -", "compare src with standard input, working ranks: 3"),
     ],
 )
 def test_the_first_line_says_what_is_about_to_be_done(words: str, line: str) -> None:

@@ -92,7 +92,7 @@ def test_a_dry_run_asks_nothing_and_touches_nothing(on_tmpfs: Path) -> None:
     before = state(on_tmpfs)
     done = PLAIN.run(["-rm", "-n", on_tmpfs / "a"]).check()
     assert state(on_tmpfs) == before
-    assert "would remove" in done.stdout
+    assert "would remove" in done.stderr
 
 
 def test_an_excluded_argument_stays(on_tmpfs: Path) -> None:
