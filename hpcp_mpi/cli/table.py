@@ -67,7 +67,8 @@ def _cells(tally: Tally, sized: bool) -> tuple[str, ...]:
 
 def _counts(report: Report) -> str:
     outcome = report.outcome
-    linked = f"hard links made: {outcome.linked:,}   " if outcome.linked else ""
+    made = "would make hard links" if report.dry_run else "hard links made"
+    linked = f"{made}: {outcome.linked:,}   " if outcome.linked and report.verb == Verb.COPY.value else ""
     return f"{linked}failed: {len(outcome.failures):,}   notes: {len(outcome.notes):,}"
 
 

@@ -99,13 +99,16 @@ TESTED = {
     "-pfl": (ROWS, "test_minus_pfl_copies_the_same"),
     "-d": ("operations/test_landing.py", "test_a_directory_lands"),
     "-rds": (ROWS, "test_files_are_spread_and_a_later_run_finds_them"),
-    "-L": (ROWS, "test_limits_of_rates_are_taken_as_hpcp_writes_them"),
-    "-F": (ROWS, "test_limits_of_rates_are_taken_as_hpcp_writes_them"),
+    "-L": ("operations/test_rates.py", "test_bytes_take_their_time"),
+    "-F": ("operations/test_rates.py", "test_files_take_their_time"),
     "-tfs": (ROWS, "test_another_type_of_file_system_is_refused"),
     "-ncd": (ROWS, "test_a_destination_that_is_not_there_is_left_out"),
     "-co": (ROWS, "test_content_only_copies_no_times"),
-    "-ctl": (ROWS, "test_a_time_limit_for_cp_and_too_little_room_are_understood"),
-    "-enes": (ROWS, "test_a_time_limit_for_cp_and_too_little_room_are_understood"),
+    "-ctl": (
+        "operations/test_destination_options.py",
+        "test_a_cp_that_takes_too_long_is_ended_and_what_it_finished_lands",
+    ),
+    "-enes": ("operations/test_preflight.py", "test_too_little_room_is_said_at_once_and_with_enes_ends_the_run"),
     **dict.fromkeys(NOT_YET, ("cli/test_hpcp_options.py", "test_what_is_not_there_yet_is_refused_and_not_misread")),
 }
 

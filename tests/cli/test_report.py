@@ -132,6 +132,12 @@ def test_a_dry_run_says_would_and_has_no_rate() -> None:
     assert "time: 2.0s\n" in text and "rate" not in text
 
 
+def test_no_link_is_said_to_be_made_that_is_not() -> None:
+    assert "hard links made: 2" in table(Report(outcome=Outcome(linked=2)))
+    assert "would make hard links: 2" in table(Report(dry_run=True, outcome=Outcome(linked=2)))
+    assert "hard links" not in table(Report("compare", dry_run=True, outcome=Outcome(linked=2)))
+
+
 def test_one_of_a_kind_is_not_many() -> None:
     text = table(Report(ranks=[RankShare(1, "n", 1, Tally(files=1), chunks=1, stolen=0, seconds=1.0)], seconds=1.0))
     assert text.endswith("\nrank 1 on n: 1 file, 0 B, 1 chunk (0 stolen), 1 slot, busy 100 %")
