@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from hpcp_mpi import __version__
+from hpcp_mpi.cli import main as cli
 from hpcp_mpi.cli.report import check_json, first_line, item_lines, last_line, problem_lines, write_json
 from hpcp_mpi.cli.request import parse
 from hpcp_mpi.cli.table import table
@@ -228,6 +232,14 @@ def test_where_lines_are_listed_standard_output_has_nothing_else(options: list[s
     assert "found " not in done.stdout and "found " in done.stderr
     plain = run([tmp_path / "src", tmp_path / "dst"], flavour="plain").check()
     assert "found " in plain.stdout, "and elsewhere it has the table"
+
+
+@pytest.mark.parametrize("say", [lambda: cli._say("news"), lambda: cli._complain(FatalError("no", "do"))])
+def test_a_log_line_is_written_in_one_piece(say: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+    monkeypatch.setattr(sys, "stderr", SimpleNamespace(write=written.append, flush=lambda: None))
+    say()
+    assert len(written) == 1 and written[0].endswith("\n")
 
 
 def test_failures_in_many_directories_are_one_kind_if_they_end_alike() -> None:
