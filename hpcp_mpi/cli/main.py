@@ -120,7 +120,7 @@ def _lists(asked: Asked) -> bool:
     """Tell whether standard output has the lines of what is changed, what differs, or of a file list."""
     if asked.verb is Verb.LIST:
         return asked.file_list == b"-"
-    return asked.verb is Verb.COMPARE or asked.options.dry_run or asked.options.itemize
+    return asked.options.itemize
 
 
 def _text(show: str) -> str:
