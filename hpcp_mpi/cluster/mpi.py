@@ -22,6 +22,7 @@ from hpcp_mpi.stealing.messages import Message  # noqa: E402
 
 _TAG = 7
 _CLOSING = 60.0  # seconds
+_SENDING = 0.0001  # seconds between polls while something is on its way out
 
 
 def initialise(pmix: bool) -> None:
@@ -79,6 +80,10 @@ class MpiWire:
         return source, message
 
     def wait(self, seconds: float) -> None:
+        # A big message moves only while both ends poll, a block at a time: where nobody may read another process's memory
+        # (in containers), and between nodes.
+        if self._sending and not all(request.Test() for request in self._sending):
+            seconds = min(seconds, _SENDING)
         self._woken.wait(seconds)
         self._woken.clear()
 
