@@ -80,8 +80,8 @@ class MpiWire:
         return source, message
 
     def wait(self, seconds: float) -> None:
-        # A big message moves only while both ends poll, a block at a time: where nobody may read another process's memory
-        # (in containers), and between nodes.
+        # A big message moves only while both ends poll, a block at a time: where nobody may read another process's
+        # memory (in containers), and between nodes.
         if self._sending and not all(request.Test() for request in self._sending):
             seconds = min(seconds, _SENDING)
         self._woken.wait(seconds)
