@@ -55,7 +55,8 @@ class Mirror:
 
     def _may_remove(self, failed: int) -> bool:
         if failed:
-            self._refuse(f"nothing was removed here, as {failed:,} {'entry' if failed == 1 else 'entries'} failed")
+            removed = "would be removed" if self._options.dry_run else "was removed"
+            self._refuse(f"nothing {removed} here, as {failed:,} {'entry' if failed == 1 else 'entries'} failed")
             return False
         if self._options.dry_run:
             return True

@@ -19,7 +19,7 @@ from hpcp_mpi.vocab.names import STAGE_PREFIX, below, join
 from hpcp_mpi.vocab.report import Outcome
 from hpcp_mpi.vocab.units import Batch
 
-CHANGED = "changed while it was moved; left"
+CHANGED = "changed while it was moved, or just before; left"
 CAME = "it came while the others were moved; left"
 ITSELF = "what is at the destination is this itself; left"
 
