@@ -106,10 +106,15 @@ class Lead:
         self._stop = stop
         self._watch = watch
         self._ready: set[int] = set()  # ranks that said Hello
+        self._together = False
         self.messages = 0
 
-    def begin(self, job: Any) -> None:
-        """Give every worker the job. Each Lead has one; there may be several, one after the other."""
+    def begin(self, job: Any, together: bool = False) -> None:
+        """Give every worker the job. Each Lead has one; there may be several, one after the other.
+
+        together: nothing of it is done before all workers have begun it.
+        """
+        self._together = together
         for rank in range(1, self._wire.size):
             self._wire.send(rank, Begin(job))
 
@@ -122,7 +127,8 @@ class Lead:
             if self._planner.news:
                 feed.hear(self._planner.news)
                 self._planner.news = []
-            batches = feed.take()
+            ready = len(self._ready) == self._wire.size - 1
+            batches = feed.take() if ready or not self._together else []
             if batches:
                 self._planner.add(batches)
             self._planner.tick(time.monotonic())
@@ -132,7 +138,7 @@ class Lead:
             if self._stop.code:
                 raise StoppedEarly(self._stop.code, self._stop.name)
             self._watch()
-            if len(self._ready) == self._wire.size - 1 and feed.exhausted and self._planner.idle:
+            if ready and feed.exhausted and self._planner.idle:
                 return
             if moved or batches:
                 pause = _FIRST_PAUSE

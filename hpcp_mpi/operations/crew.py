@@ -135,7 +135,7 @@ class Crew:
 
     def begin(self) -> None:
         """Give all ranks the job."""
-        self._lead.begin(self.job)
+        self._lead.begin(self.job, together=self.job.stored)
 
     def drive(self, phase: str, feed: Feed) -> None:
         """Have all of feed's work done. phase: what it is called. Raises StoppedEarly, FatalError."""

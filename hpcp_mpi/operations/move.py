@@ -62,7 +62,8 @@ class _Move:
     """Rank 0's: the removal of what was copied."""
 
     def __init__(self, wire: Wire, prepared: Prepared, face: Face, failures: Iterable[Failure]) -> None:
-        self._job = replace(prepared.job, left=coarsened(failure.path for failure in failures))
+        # What is only in memory is no copy yet: after a power failure it would be nowhere.
+        self._job = replace(prepared.job, stored=True, left=coarsened(failure.path for failure in failures))
         self._landings = prepared.landings
         self._new_crew = partial(Crew, wire, self._job, face)
         self._crew: Crew | None = None

@@ -6,7 +6,9 @@ from hpcp_mpi.host.system import allow_open_files, cpus, slots
 from hpcp_mpi.operations.ranging import abandon
 from hpcp_mpi.operations.working import work
 from hpcp_mpi.operations.workplace import Workplace
+from hpcp_mpi.vocab.errors import FatalError
 from hpcp_mpi.vocab.job import CopyJob
+from hpcp_mpi.vocab.names import shown
 from hpcp_mpi.vocab.report import Outcome
 from hpcp_mpi.vocab.units import Batch
 
@@ -19,6 +21,8 @@ class CopyWorkshop:
         self._commands = Commands(job.options.command_timeout)
         self._place = Workplace(job, self._commands, wire.rank)
         self._place.pin_roots(wire.rank, wire.node)
+        if job.stored:
+            _store(self._place, wire)
         self.slots = 1 if job.options.single else slots(job.options.slots, cpus(), wire.mates)
         self.bite_weight = job.options.bite_weight
         self.file_cost = job.options.file_cost
@@ -38,3 +42,17 @@ class CopyWorkshop:
     def close(self) -> None:
         """Leave nothing behind."""
         abandon(self._place, Outcome())
+
+
+def _store(place: Workplace, wire: Wire) -> None:
+    """Have all be stored that this node wrote to the destination. Raises FatalError."""
+    from hpcp_mpi.host.rereading import write_out
+
+    with place.dest.at(b"") as dest:
+        stored = write_out(dest)
+    place.release()
+    if not stored:
+        raise FatalError(
+            f"rank {wire.rank} on {wire.node}: what was copied to {shown(place.job.destination)} could not be stored",
+            "Nothing was removed from the sources. Look for errors of that file system in the system log.",
+        )

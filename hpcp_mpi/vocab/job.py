@@ -42,6 +42,7 @@ class CopyJob:
     backup_path: bytes = b""  # the same relative to the destination root; b"": it is not below it
     # Of each source root, and last of the destination: what its clock (st_ctime_ns) said before anything was looked at.
     began_ns: tuple[int, ...] = ()
+    stored: bool = False  # every rank has what it wrote to the destination stored before anything is done
     left: frozenset[bytes] = frozenset()  # of a move: what stays with all below it, absolute paths in the sources
     naming: Naming | None = None  # for file lists
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -299,3 +300,36 @@ def test_a_wait_is_ended_by_a_message_and_by_a_wake() -> None:
     other.wait(10**6)
     other.wake()
     other.wait(10**6)
+
+
+def test_nothing_is_done_before_all_have_begun_a_job_that_is_begun_together() -> None:
+    begun: list[int] = []
+    seen: list[int] = []
+
+    def begin(job: Any, wire: Wire) -> Shop:
+        while wire.rank > 1 + len(begun):  # one after the other
+            time.sleep(0.001)
+        time.sleep(0.02)
+        begun.append(wire.rank)
+        return cluster._open(job, wire)
+
+    cluster = Cluster(3, lambda given: seen.append(len(begun)), begin)
+    cluster.lead.begin("the job", together=True)
+    cluster.lead.drive(Stream(batches(20)))
+    cluster.dismiss(Leave(None))
+    assert begun == [1, 2, 3] and set(seen) == {3}
+
+
+def test_a_second_job_begins_when_the_first_is_done_and_ends_its_slots() -> None:
+    cluster = Cluster(2)
+    cluster.lead.begin("the first")
+    cluster.lead.drive(Stream(batches(9)))
+    weights = Weights(0.1, 10, 100)
+    again = Lead(cluster.wires[0], Planner(Backlog(weights), weights, 0.1), lambda: 0, StopRequest(), lambda: None)
+    again.begin("the second")
+    again.drive(Stream(batches(9)))
+    cluster.dismiss(Leave(None))
+    assert sorted(cluster.jobs) == ["the first", "the first", "the second", "the second"]
+    did = sum((shop.did for shop in cluster.shops), Counter[bytes]())
+    assert set(did.values()) == {2} and len(did) == sum(len(batch.units) for batch in batches(9))
+    assert all(shop.released == 2 for shop in cluster.shops)

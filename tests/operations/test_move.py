@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import stat
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 
 import hpcp_mpi
 from hpcp_mpi.cluster.signals import StopRequest
+from hpcp_mpi.host import rereading
 from hpcp_mpi.operations import checking
 from hpcp_mpi.operations import move as moving
 from hpcp_mpi.operations.crew import Face
@@ -25,13 +27,14 @@ from hpcp_mpi.operations.remove import Removal
 from hpcp_mpi.operations.session import lead
 from hpcp_mpi.operations.verbs import lead_verb
 from hpcp_mpi.vocab.asked import Asked, Verb
+from hpcp_mpi.vocab.errors import FatalError
 from hpcp_mpi.vocab.options import CopyOptions
 from tests.operations.copies import TINY_CHUNKS, changed, copy, refused, run, state
 from tests.operations.small_trees import Tree, meddle, trees
 from tests.operations.test_any_tree import OPTIONS
 from tests.support import oracle
 from tests.support.faultfs import mounted
-from tests.support.launch import World
+from tests.support.launch import World, command_line
 from tests.support.marks import each_world, needs_commands, needs_fuse, needs_root
 from tests.support.torture import torture
 from tests.support.trees import Dir, File, HardLink, Socket, Symlink, build
@@ -364,3 +367,25 @@ def test_clocks_that_cannot_be_asked_leave_what_is_recent(on_tmpfs: Path, monkey
     report = hpcp_mpi.copy(src, on_tmpfs / "dst", move=True)
     assert [failure.reason for failure in report.failures] == ["changed while it was moved, or just before; left"]
     assert (src / "f").exists()
+
+
+@needs_commands("strace")
+def test_the_copies_are_stored_before_a_source_goes(on_tmpfs: Path) -> None:
+    build(on_tmpfs / "src", {"a": File(b"a"), "d": Dir({"b": File(b"b")})})
+    log = on_tmpfs / "log"
+    tracing = ["strace", "-f", "-y", "-qq", "-e", "trace=syncfs,unlink,unlinkat,rmdir", "-o", log]
+    moving_it, environment = command_line(["-rm", "-rf", on_tmpfs / "src", "-d", on_tmpfs / "dst"], flavour="plain")
+    done = subprocess.run([*tracing, *moving_it], env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    calls = [line for line in log.read_text().splitlines() if "syncfs" in line or str(on_tmpfs / "src") in line]
+    assert "syncfs" in calls[0] and str(on_tmpfs / "dst") in calls[0]
+    assert sum("syncfs" in line for line in calls) == 1 < len(calls)
+
+
+def test_what_cannot_be_stored_is_not_moved(on_tmpfs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build(on_tmpfs / "src", {"a": File(b"a")})
+    monkeypatch.setattr(rereading, "write_out", lambda fd: False)
+    with pytest.raises(FatalError, match="could not be stored") as refusal:
+        hpcp_mpi.copy(on_tmpfs / "src", on_tmpfs / "dst", move=True)
+    assert str(on_tmpfs / "dst") in str(refusal.value) and "system log" in str(refusal.value)
+    oracle.assert_equal_trees(on_tmpfs / "src", on_tmpfs / "dst")
