@@ -54,17 +54,20 @@ while True:
 @contextmanager
 def attacked(script: str, place: Path, outside: Path) -> Iterator[None]:
     python = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else sys.executable
-    attacker = subprocess.Popen([python, "-c", script, place, outside], user="nobody", group="nogroup",
-                                extra_groups=[], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                stderr=subprocess.PIPE)  # fmt: skip
+    attacker = subprocess.Popen([python, "-c", f"import os\nos.write(1, b'.')\n{script}", place, outside],
+                                user="nobody", group="nogroup", extra_groups=[], stdin=subprocess.DEVNULL,
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
     try:
+        # A program that removes by paths would be done before Python has started.
+        assert attacker.stdout and attacker.stdout.read(1) == b"."
         yield
         assert attacker.poll() is None, attacker.stderr and attacker.stderr.read()
     finally:
         attacker.kill()
         attacker.wait()
-        if attacker.stderr:
-            attacker.stderr.close()
+        for pipe in (attacker.stdout, attacker.stderr):
+            if pipe:
+                pipe.close()
 
 
 def files() -> dict[Name, Node]:
