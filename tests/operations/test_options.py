@@ -164,6 +164,7 @@ def whole_seconds(place: Path) -> Iterator[Path]:
 def test_a_destination_that_stores_whole_seconds_converges(chunks: tuple[str, ...], on_tmpfs: Path) -> None:
     build(on_tmpfs / "src", {"d": Dir({f"f{i}": File(b"x", mtime_ns=T + i * 123_456_789) for i in range(9)}),
                              "l": Symlink("d", mtime_ns=T + 1), "e": Dir(mtime_ns=T + 999_999_999)})  # fmt: skip
+    os.utime(on_tmpfs / "src", ns=(T, T + 5))  # not as new as its copy will be: a second apart would be equal
     with whole_seconds(on_tmpfs) as mount:
         copy(on_tmpfs / "src", mount / "dst", *chunks)
         assert oracle.differences(on_tmpfs / "src", mount / "dst") == []
