@@ -14,6 +14,12 @@ _AT_ONCE = 100  # units per slot that others are asked for; fewer, and slots wai
 _ALL = 100_000  # of all slots, if that is more than one each
 
 
+def most_asked(slots: int, each: int) -> int:
+    """Return how many units others may be asked for at a time: so many for each slot, and always one each."""
+    slots = max(1, slots)
+    return max(slots, min(_ALL, each * slots))
+
+
 class Frontier:
     """The stack of what nobody was asked for yet. Workers answer with Walked."""
 
@@ -39,8 +45,7 @@ class Frontier:
         return bool(self._waiting)
 
     def take(self) -> list[Batch]:
-        slots = max(1, self._slots())
-        most = max(slots, min(_ALL, _AT_ONCE * slots))
+        most = most_asked(self._slots(), _AT_ONCE)
         taken: list[Batch] = []
         while (self._waiting or self._next) and self._asked < most and not self._held:
             batch = self._pop()

@@ -9,6 +9,7 @@ from hpcp_mpi.cluster.run import StoppedEarly
 from hpcp_mpi.cluster.wire import Wire
 from hpcp_mpi.host.removal import first_in
 from hpcp_mpi.operations.crew import Crew, Face
+from hpcp_mpi.operations.frontier import most_asked
 from hpcp_mpi.operations.itemizing import GONE
 from hpcp_mpi.plan.removal import Emptying, Finished, Told, chain, is_walk
 from hpcp_mpi.plan.walked import Walked
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from hpcp_mpi.operations.removable import Pinned, Removable
 
 _AT_ONCE = 1000  # directories per slot that others are asked for
-_ALL = 100_000  # of all slots, if that is more than one each
 _TAKEN = 100  # batches that are taken at once of those that are known
 _NAMED = 5  # of what a question names
 
@@ -67,8 +67,7 @@ class Removal:
 
     def take(self) -> list[Batch]:
         taken, self._ready = self._ready, []
-        slots = max(1, self._crew.slots)
-        most = max(slots, min(_ALL, _AT_ONCE * slots))
+        most = most_asked(self._crew.slots, _AT_ONCE)
         while self._asked < most and len(taken) < _TAKEN and not self._held:
             batch = self._next()
             if batch is None:

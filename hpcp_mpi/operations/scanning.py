@@ -16,6 +16,7 @@ from dataclasses import replace
 from hpcp_mpi.host.listing import Slice, lstat
 from hpcp_mpi.host.pool import Pool
 from hpcp_mpi.host.spill import Spill
+from hpcp_mpi.operations.frontier import most_asked
 from hpcp_mpi.operations.lister import Choose, Lister, Unlisted, gather_for
 from hpcp_mpi.operations.sparing import spared
 from hpcp_mpi.operations.workplace import Workplace
@@ -28,7 +29,6 @@ from hpcp_mpi.vocab.report import Outcome
 from hpcp_mpi.vocab.units import Batch, Kind, Units
 
 _AT_ONCE = 100  # directories per slot that others are asked to list; fewer, and slots wait for the next
-_ALL = 100_000  # of all slots, if that is more than one each
 
 
 class Waiting:
@@ -149,8 +149,7 @@ class Scan:
         taken = []
         while self._ready:
             taken.append(self._ready.popleft())
-        slots = max(1, self._slots())
-        most = max(slots, min(_ALL, _AT_ONCE * slots))
+        most = most_asked(self._slots(), _AT_ONCE)
         while self._lists and self._asked < most and not self._held:
             batch = self._lists.pop()
             if len(batch.units) > most - self._asked:
