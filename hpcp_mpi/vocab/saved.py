@@ -1,0 +1,99 @@
+"""What a run writes down while it goes, so that it can be looked at, and gone on with by another one.
+
+Operations make it and read it, the ledger keeps it; neither knows the other.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from hpcp_mpi.vocab.errors import Failure
+from hpcp_mpi.vocab.tally import Tally
+
+
+class Todo(NamedTuple):
+    """A directory of a source that has to be looked at again: something in it is not known to be done."""
+
+    source: int  # which source root
+    source_dir: bytes  # relative to it
+    dest_dir: bytes  # its counterpart, relative to the destination root
+    deep: bool  # with all below it; else only its entries that are no directories
+    seen: bytes = b""  # deep: names of directories in it, each ended by NUL, that need not be looked at
+
+
+class Sample(NamedTuple):
+    """How far a run was at a time."""
+
+    seconds: float  # since the first run of the ledger began; the time between runs is not counted
+    files: int  # copied by then, by all runs
+    bytes: int
+    active: int  # ranks that had work
+    ranks: int  # that were there
+
+
+@dataclass(frozen=True, slots=True)
+class RankState:
+    """A worker of the run that writes."""
+
+    rank: int
+    node: str
+    slots: int
+    state: str  # working, lost
+    files: int  # copied
+    bytes: int
+    chunks: int  # done
+    granted: int  # and not done
+    stolen: int  # chunks that were first granted to another rank
+    busy: float  # seconds of its slots
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """Which run this is."""
+
+    verb: str
+    sources: tuple[bytes, ...]  # absolute
+    destination: bytes  # absolute; b"" where there is none
+    command: tuple[str, ...]  # as it was called
+    fingerprint: str  # equal for command lines that mean the same work
+    version: str
+    host: str
+    pid: int
+    job: str = ""  # the batch system's number of it
+    started: float = 0.0  # seconds since 1970-01-01 UTC
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """All that is needed to go on from here.
+
+    Lists of what happened (records, failures, notes) are added to those of earlier checkpoints; all else replaces it.
+    """
+
+    phase: str
+    seconds: float  # that all runs have taken
+    tallies: Mapping[str, Tally]  # found, copied, updated, identical, removed, verified
+    linked: int  # hard links made
+    scan_done: bool
+    chunks: int
+    steals: int
+    messages: int
+    ranks: tuple[RankState, ...]
+    todo: tuple[Todo, ...]
+    sample: Sample
+    state: bytes = b""  # what only operations understand
+    records: Mapping[str, bytes] = field(default_factory=dict)  # by what they are of: packed records that came since
+    failures: tuple[Failure, ...] = ()
+    notes: tuple[tuple[bytes, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What a ledger holds for the run that goes on with it."""
+
+    runs: int  # that wrote it before
+    started: float  # when the first of them began
+    latest: Checkpoint  # with all failures and notes, and without records
+    records: Mapping[str, Iterable[bytes]]  # the blocks of all checkpoints, in order; read when they are iterated
+    complete: bool  # the last run came to its end: exit_code says how
+    exit_code: int | None
