@@ -41,6 +41,9 @@ _OF_LAUNCHER = {
     "mpich": {"MPIR_CVAR_CH4_CMA_ENABLE": "0"},
     "openmpi": {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"},
 }
+# Open MPI's launcher could not set itself up, and started nothing: on a busy machine, once in some thousand starts.
+_NEVER_BEGAN = re.compile("The PMIx server's listener thread failed to start")
+_STARTS = 3
 
 
 class Hang(AssertionError):
@@ -119,8 +122,12 @@ def run(args: Sequence[Argument], *, timeout: float = 60, **setting: Any) -> Fin
     launcher_args: for mpiexec
     python_args:   what to run instead of the tool, e.g. ("-c", "...") or ("script.py",)
     """
-    with start(args, **setting) as running:
-        return running.finish(timeout)
+    for _ in range(_STARTS):
+        with start(args, **setting) as running:
+            done = running.finish(timeout)
+        if not (done.returncode and _NEVER_BEGAN.search(done.stderr)):
+            break
+    return done
 
 
 @contextmanager
@@ -132,7 +139,7 @@ def start(args: Sequence[Argument], **setting: Any) -> Iterator[Running]:
     venv, source = _places(how)
     tag = processes.new_tag()
     # Files, not pipes: a pipe stays open as long as any process that was left behind.
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, _temporary(how) as temporary:
         began = time.monotonic()
         command = _command(how, venv, args)
         process = subprocess.Popen(
@@ -140,7 +147,7 @@ def start(args: Sequence[Argument], **setting: Any) -> Iterator[Running]:
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=err,
-            env={**_surroundings(how, venv, source), processes.TAG: tag},
+            env={**_surroundings(how, venv, source, temporary), processes.TAG: tag},
             cwd=os.fsencode(how.cwd) if how.cwd is not None else None,
             start_new_session=True,
             **as_user,
@@ -158,7 +165,7 @@ def command_line(args: Sequence[Argument], **setting: Any) -> tuple[list[bytes],
     """The command and the environment that `start` would use, for those who start and time it themselves."""
     how = _Setting(**setting)
     venv, source = _places(how)
-    return _command(how, venv, args), _surroundings(how, venv, source)
+    return _command(how, venv, args), _surroundings(how, venv, source, {})
 
 
 def _places(how: _Setting) -> tuple[Path, Path]:
@@ -176,16 +183,32 @@ def _command(how: _Setting, venv: Path, args: Sequence[Argument]) -> list[bytes]
     return [os.fsencode(word) for word in command]
 
 
-def _surroundings(how: _Setting, venv: Path, source: Path) -> dict[str, str]:
+def _surroundings(how: _Setting, venv: Path, source: Path, temporary: Mapping[str, str]) -> dict[str, str]:
     hiding = [str(_without_mpi4py())] if how.flavour == "nompi" else []
     return {
         **{key: value for key, value in os.environ.items() if not _FOREIGN.match(key)},
         "PYTHONPATH": os.pathsep.join([*hiding, str(source)]),
         "PATH": os.pathsep.join([str(venv / "bin"), os.environ.get("PATH", os.defpath)]),
         **_OF_LAUNCHER.get(how.flavour, {}),
+        **temporary,
         **({"HOME": everyone.home(how.user)} if how.user is not None else {}),
         **(how.env or {}),
     }
+
+
+@contextmanager
+def _temporary(how: _Setting) -> Iterator[dict[str, str]]:
+    """A temporary directory for each start of Open MPI, as an environment.
+
+    Its launchers share one below TMPDIR, and the one that ends removes it from under the one that starts.
+    """
+    if how.flavour != "openmpi":
+        yield {}
+        return
+    # A short path: sockets are made in there.
+    with tempfile.TemporaryDirectory(prefix="hm", dir="/tmp", ignore_cleanup_errors=True) as made:
+        os.chmod(made, 0o1777)
+        yield {"TMPDIR": made}
 
 
 class Running:

@@ -1,0 +1,57 @@
+"""In CI a test that starts processes may be repeated once, a few times a run, and every time is shown.
+
+Some 2,000 tests start launchers, daemons and attackers on a machine that others use too. What fails once in ten
+thousand starts would fail every fifth run of all, and nobody would believe a red build any more. A test that fails
+twice in a row is a failure; so is a run in which many tests had to be repeated; and tests of pure rooms are never
+repeated. A pytest plugin; tests/conftest.py loads it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.ci_guard import is_strict
+
+MOST = 5  # repetitions in a run
+_DELAY = 2  # seconds, after which a machine that was busy may not be
+_PURE = frozenset({"plan", "stealing", "vocab", "simulate", "test_import_rules.py", "test_ci_guard.py"})
+_TESTS = Path(__file__).resolve().parents[1]
+
+
+class SecondChances:
+    """Counts repetitions."""
+
+    def __init__(self) -> None:
+        self.repeated: list[str] = []
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        for item in items:
+            if not _is_pure(item.path):
+                item.add_marker(pytest.mark.flaky(reruns=1, reruns_delay=_DELAY))
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.outcome == "rerun":  # type: ignore[comparison-overlap]
+            self.repeated.append(f"{report.nodeid} ({report.when})\n{report.longreprtext}")
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if len(self.repeated) > MOST:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if self.repeated:
+            terminalreporter.section(f"{len(self.repeated)} failed once and were repeated")
+        for each in self.repeated:
+            terminalreporter.write_line(each + "\n")
+        if len(self.repeated) > MOST:
+            terminalreporter.write_line(f"More than {MOST} repetitions: that is no accident, the run has failed.")
+
+
+def _is_pure(path: Path) -> bool:
+    return path.is_relative_to(_TESTS) and path.relative_to(_TESTS).parts[0] in _PURE
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if is_strict():
+        config.pluginmanager.register(SecondChances(), "second-chances")
