@@ -10,7 +10,7 @@ from typing import NoReturn
 from hpcp_mpi.cluster.launcher import first_task
 from hpcp_mpi.cluster.signals import StopRequest, watched
 from hpcp_mpi.cluster.wire import Wire
-from hpcp_mpi.operations.session import connect, lead, serve
+from hpcp_mpi.operations.session import Abandoned, connect, lead, serve
 from hpcp_mpi.vocab.asked import Asked, Verb
 from hpcp_mpi.vocab.errors import EXIT_OK, EXIT_USAGE, FatalError
 
@@ -40,20 +40,34 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
         return error.exit_code
     stop = StopRequest()
     with watched(stop):
-        if wire is not None and wire.rank > 0:
-            return _follow(wire, stop)
-        try:
-            return lead(wire, lambda ends: _lead(arguments, ends, stop), stop)
-        except FatalError as error:
-            _complain(error)
-            return error.exit_code
+        code = _run(arguments, wire, stop)
+    if wire is not None and wire.lost:
+        # MPI would wait for those that are gone, at the end of this process.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
+def _run(arguments: Sequence[str], wire: Wire | None, stop: StopRequest) -> int:
+    if wire is not None and wire.rank > 0:
+        return _follow(wire, stop)
+    try:
+        return lead(wire, lambda ends: _lead(arguments, ends, stop), stop)
+    except FatalError as error:
+        _complain(error)
+        return error.exit_code
 
 
 def _follow(wire: Wire, stop: StopRequest) -> int:
+    result: object = None
     try:
-        serve(wire, stop)
+        result = serve(wire, stop)
     finally:
         wire.close()
+    if isinstance(result, Abandoned):
+        _complain(result)
+        return result.exit_code
     return EXIT_OK  # rank 0's exit code speaks for all
 
 

@@ -45,7 +45,10 @@ def item_lines(items: Iterable[tuple[str, bytes, bytes]]) -> Iterable[str]:
 
 
 def problem_lines(report: Report) -> Iterable[str]:
-    """Yield failures and notes, five of a kind in full and then counted."""
+    """Yield lost ranks, failures and notes, five of a kind in full and then counted."""
+    for share in report.ranks:
+        if share.lost:
+            yield f"lost: rank {share.rank} on {share.node} {share.lost}"
     yield from _grouped("failed", ((failure.path, failure.reason) for failure in report.failures))
     yield from _grouped("note", report.outcome.notes)
 

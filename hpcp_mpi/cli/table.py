@@ -94,7 +94,7 @@ def _ranks(report: Report) -> Iterable[str]:
         yield (
             f"rank {share.rank} on {share.node}: {_done(report, share)}"
             f"{_number(share.chunks, 'chunk')} ({share.stolen:,} stolen), {_number(share.slots, 'slot')}, "
-            f"busy {min(busy, 100):.0f} %"
+            f"busy {min(busy, 100):.0f} %{', lost' if share.lost else ''}"
         )
     if len(report.ranks) > len(shares):
         yield f"… and {len(report.ranks) - len(shares)} more ranks, less busy than these (--json lists all)"

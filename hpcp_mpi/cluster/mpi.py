@@ -1,7 +1,9 @@
 """MPI: the only importer of mpi4py.
 
 A blocking receive spins and burns the core that `cp` needs (an idle rank in recv takes 33-46 % of one), so everything
-polls, with sleeps between. Only the rank's main thread calls MPI.
+polls, with sleeps between. One thread at a time calls MPI: the rank's main thread, and the one that tells that it lives.
+
+Errors are returned, not fatal: a rank that is gone must not take the others with it.
 """
 
 import os
@@ -18,10 +20,12 @@ mpi4py.rc.recv_mprobe = False
 
 from mpi4py import MPI  # noqa: E402
 
+from hpcp_mpi.cluster.pulse import DEFAULT  # noqa: E402
 from hpcp_mpi.stealing.messages import Message  # noqa: E402
 
 _TAG = 7
 _CLOSING = 60.0  # seconds
+_FAREWELL = 3.0  # the same when some ranks are lost
 _SENDING = 0.0001  # seconds between polls while something is on its way out
 
 
@@ -32,6 +36,9 @@ def initialise(pmix: bool) -> None:
     """
     if MPI.Is_initialized():
         return
+    if "ucx ofi" in MPI.Get_library_version():
+        # MPICH with both: over UCX, the death of one rank is a segmentation fault in all others; and it starts slower.
+        os.environ.setdefault("MPIR_CVAR_CH4_NETMOD", "ofi")
     session = None
     if pmix and MPI.get_vendor()[0] != "Open MPI":
         try:
@@ -41,7 +48,7 @@ def initialise(pmix: bool) -> None:
             raise RuntimeError(f"{MPI.get_vendor()[0]} cannot be used with this launcher ({words})") from None
         except (AttributeError, NotImplementedError):
             pass  # too old for sessions
-    MPI.Init_thread(MPI.THREAD_FUNNELED)
+    MPI.Init_thread(MPI.THREAD_SERIALIZED)
     if session is not None:
         session.Finalize()
 
@@ -51,11 +58,18 @@ class MpiWire:
 
     def __init__(self) -> None:
         self._comm = MPI.COMM_WORLD.Dup()  # a world of our own, also inside somebody's MPI program
+        self._comm.Set_errhandler(MPI.ERRORS_RETURN)
         self.rank: int = self._comm.Get_rank()
         self.size: int = self._comm.Get_size()
         self.node = os.uname().nodename
         self.mates = self._count_mates() if self.size > 1 else 1
-        self._sending: list[MPI.Request] = []
+        # A thread tells others that this rank lives; where the library allows no other thread, nobody waits for that.
+        self.fallible = MPI.Query_thread() >= MPI.THREAD_SERIALIZED
+        self.heartbeat = DEFAULT
+        self.suspects: set[int] = set()
+        self.lost: set[int] = set()
+        self._guard = threading.Lock()  # around every call of MPI
+        self._sending: list[tuple[int, MPI.Request]] = []
         self._woken = threading.Event()
         self._status = MPI.Status()
 
@@ -69,21 +83,62 @@ class MpiWire:
             node.Free()
 
     def send(self, rank: int, message: Message) -> None:
-        self._sending = [request for request in self._sending if not request.Test()]
-        self._sending.append(self._comm.isend(message, dest=rank, tag=_TAG))
+        if rank not in self.lost:
+            self._send(rank, message)
+
+    def _send(self, rank: int, message: Message) -> None:
+        with self._guard:
+            self._on_its_way()
+            try:
+                self._sending.append((rank, self._comm.isend(message, dest=rank, tag=_TAG)))
+            except MPI.Exception:
+                self.suspects.add(rank)
+
+    def _on_its_way(self) -> bool:
+        """Forget what has been sent, and what was for ranks that are gone; tell whether anything is on its way."""
+        left = []
+        for rank, request in self._sending:
+            try:
+                if not request.Test() and rank not in self.lost:
+                    left.append((rank, request))
+            except MPI.Exception:
+                self.suspects.add(rank)
+        self._sending = left
+        return bool(left)
 
     def receive(self) -> tuple[int, Message] | None:
-        if not self._comm.Iprobe(MPI.ANY_SOURCE, _TAG, self._status):
-            return None
-        source = self._status.Get_source()
-        message: Message = self._comm.recv(source=source, tag=_TAG)
+        with self._guard:
+            try:
+                if not self._comm.Iprobe(MPI.ANY_SOURCE, _TAG, self._status):
+                    return None
+                source = self._status.Get_source()
+                message: Message = self._comm.recv(source=source, tag=_TAG)
+            except MPI.Exception:
+                self._find_failed()
+                return None
         return source, message
+
+    def _find_failed(self) -> None:
+        """Take note of who is gone, where the library tells (ULFM); it goes on telling until that is acknowledged."""
+        try:
+            self._comm.Ack_failed(self.size)
+            failed, world = self._comm.Get_failed(), self._comm.Get_group()
+            self.suspects.update(failed.Translate_ranks(list(range(failed.Get_size())), world))
+        except (MPI.Exception, NotImplementedError, AttributeError):
+            pass  # the others are silent from now on
+
+    def lose(self, rank: int) -> None:
+        self.lost.add(rank)
+
+    def dismiss(self, rank: int, message: Message) -> None:
+        self._send(rank, message)
 
     def wait(self, seconds: float) -> None:
         # A big message moves only while both ends poll, a block at a time: where nobody may read another process's
         # memory (in containers), and between nodes.
-        if self._sending and not all(request.Test() for request in self._sending):
-            seconds = min(seconds, _SENDING)
+        with self._guard:
+            if self._sending and self._on_its_way():
+                seconds = min(seconds, _SENDING)
         self._woken.wait(seconds)
         self._woken.clear()
 
@@ -96,12 +151,18 @@ class MpiWire:
     def close(self) -> None:
         """Finish sending and leave together. Polls: a blocking barrier would spin while others still copy.
 
-        A rank that never comes is lost, and the job is ended by force.
+        A rank that never comes is lost, and the job is ended by force. Where some are known to be lost nobody waits: the
+        last words are sent, and MPI, which would wait for all, must not be finalized.
         """
+        if self.lost:
+            deadline = time.monotonic() + _FAREWELL
+            while self._drain() or (self._is_sending() and time.monotonic() < deadline):
+                self._woken.wait(0.002)
+            return
         barrier = self._comm.Ibarrier()
         deadline = time.monotonic() + _CLOSING
         # Both, not one after the other: a rank's last messages may arrive when all have come to the barrier.
-        while self._drain() or not (barrier.Test() and all(request.Test() for request in self._sending)):
+        while self._drain() or not (barrier.Test() and not self._is_sending()):
             if time.monotonic() > deadline:
                 print(f"hpcp-mpi: rank {self.rank} on {self.node}: other ranks do not end", file=sys.stderr)
                 self.abort(1)
@@ -109,6 +170,10 @@ class MpiWire:
         while self._drain():
             pass
         self._comm.Free()
+
+    def _is_sending(self) -> bool:
+        with self._guard:
+            return self._on_its_way()
 
     def _drain(self) -> bool:
         """Drop a message that nobody reads any more, as after an early stop; tell whether there was one."""

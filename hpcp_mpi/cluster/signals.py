@@ -1,4 +1,8 @@
-"""Signals that end a run: noted in a handler, acted on by the rank's loop."""
+"""Signals that end a run: noted in a handler, acted on by the rank's loop.
+
+Most of them ask it to end in good order: nothing is begun any more, and what is begun has a while to end. Ctrl-C, and
+any signal that comes again, ends it at once.
+"""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -6,6 +10,9 @@ from contextlib import contextmanager
 from types import FrameType
 
 from hpcp_mpi.vocab.errors import EXIT_INTERRUPTED, EXIT_RESUMABLE
+
+SOON = 5.0  # seconds that what is begun has after SIGTERM: Slurm and others kill some seconds later
+WELL = 60.0  # after what comes well before the end: SIGUSR1, and the end of the job's time
 
 _CODES = {
     signal.SIGINT: EXIT_INTERRUPTED,
@@ -16,11 +23,19 @@ _CODES = {
 
 
 class StopRequest:
-    """Whether a signal has asked to stop: `code` is the exit code that it asks for, 0 before."""
+    """Whether the run is to end.
+
+    code:     the exit code that was asked for, 0 before
+    name:     of the signal, or what else asked
+    patience: seconds that what is begun has to end
+    urgent:   it is to end at once
+    """
 
     def __init__(self) -> None:
         self.code = 0
         self.name = ""
+        self.patience = 0.0
+        self.urgent = False
         self._wake: list[Callable[[], None]] = []
 
     def notify(self, wake: Callable[[], None]) -> None:
@@ -29,8 +44,15 @@ class StopRequest:
 
     def ask(self, number: int) -> None:
         """Ask to stop as signal number does."""
+        which = signal.Signals(number)
+        if self.code or which == signal.SIGINT:
+            self.urgent = True
+        self.note(_CODES[which], which.name, WELL if which == signal.SIGUSR1 else SOON)
+
+    def note(self, code: int, name: str, patience: float) -> None:
+        """Ask to stop, unless somebody has: another rank was asked, or the job's time is over soon."""
         if not self.code:
-            self.code, self.name = _CODES[signal.Signals(number)], signal.Signals(number).name
+            self.code, self.name, self.patience = code, name, patience
         for wake in self._wake:
             wake()
 

@@ -14,6 +14,10 @@ class ThreadWire:
         self.rank = rank
         self.node = os.uname().nodename
         self.mates = 1
+        self.fallible = False
+        self.heartbeat = 0.0
+        self.suspects: set[int] = set()
+        self.lost: set[int] = set()
         self._peers = peers
         self._inbox: deque[tuple[int, Message]] = deque()
         self._woken = threading.Event()
@@ -36,6 +40,12 @@ class ThreadWire:
 
     def wake(self) -> None:
         self._woken.set()
+
+    def lose(self, rank: int) -> None:
+        self.lost.add(rank)
+
+    def dismiss(self, rank: int, message: Message) -> None:
+        self.send(rank, message)
 
     def close(self) -> None:
         """Nothing to leave."""

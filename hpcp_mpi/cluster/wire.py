@@ -6,11 +6,15 @@ from hpcp_mpi.stealing.messages import Message
 
 
 class Wire(Protocol):
-    """A rank's end. Only wake() may be called by another thread than the rank's own."""
+    """A rank's end. Only wake() and send() may be called by another thread than the rank's own."""
 
     rank: int
     node: str
     mates: int  # ranks that share this rank's CPUs, itself included
+    fallible: bool  # other ranks may be lost, and send() may be called by any thread
+    heartbeat: float  # seconds of silence after which a rank is taken for lost; 0: none ever is
+    suspects: set[int]  # ranks that the network says are gone
+    lost: set[int]  # ranks that lose() was told of: nothing is sent to them, and close() does not wait for anybody
 
     @property
     def size(self) -> int: ...
@@ -30,5 +34,11 @@ class Wire(Protocol):
     def abort(self, code: int) -> None:
         """End the whole job now, all ranks. Returns only where there are no other processes."""
 
+    def lose(self, rank: int) -> None:
+        """Take a rank for lost."""
+
+    def dismiss(self, rank: int, message: Message) -> None:
+        """Send a last word to a rank that was taken for lost, and was heard of."""
+
     def close(self) -> None:
-        """Leave, together with all ranks."""
+        """Leave: together with all ranks, or alone when some are lost."""

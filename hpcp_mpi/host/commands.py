@@ -3,9 +3,11 @@
 A program is started without `preexec_fn`, so that Python uses vfork: MPI libraries do not survive a fork.
 """
 
+import math
 import os
 import subprocess
 import threading
+import time
 
 ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "LC_ALL": "C"}
 
@@ -23,10 +25,11 @@ class Commands:
         self._lock = threading.Lock()
         self._running: set[subprocess.Popen[bytes]] = set()
         self._stopped = False
+        self.expires = math.inf  # by time.monotonic(): from then on somebody else may be doing what this rank does
 
     @property
     def stopped(self) -> bool:
-        return self._stopped
+        return self._stopped or time.monotonic() > self.expires
 
     def run(self, arguments: list[bytes], directory: bytes, descriptors: tuple[int, ...] = ()) -> tuple[int, bytes]:
         """Run a program in a directory; return its exit code (negative: the signal that ended it) and its stderr.
@@ -38,7 +41,7 @@ class Commands:
         words = os.memfd_create("stderr", os.MFD_CLOEXEC)  # a pipe would need a reader for every slot
         try:
             with self._lock:
-                if self._stopped:
+                if self.stopped:
                     raise Stopped
                 process = subprocess.Popen(
                     arguments,
@@ -59,7 +62,7 @@ class Commands:
                 late = b"took longer than %g s (-ctl)\n" % self._timeout
             with self._lock:
                 self._running.discard(process)
-                if self._stopped:
+                if self.stopped:
                     raise Stopped
             said = os.pread(words, os.fstat(words).st_size, 0)
             # What it was in the middle of saying ends here: our line is one of its own.

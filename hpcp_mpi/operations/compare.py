@@ -115,7 +115,8 @@ class _Run:
         self._crew.begin()
         self._scan.start()
         try:
-            self._drive(self._scan)
+            self._crew.drive_scan("comparing", self._scan)
+            self._crew.watch()
             waiting = self._scan.waiting
             self._drive(Stream(parting_batches(map(SharedName._make, waiting.shared), 0)))
             self._drive(Stream(link_batches(map(LinkedName._make, waiting.linked))))

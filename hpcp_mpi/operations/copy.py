@@ -35,6 +35,7 @@ class _Run:
         self._prepared = prepared
         self._crew = crew = Crew(wire, prepared.job, face)
         self._scan = (scan or Scan)(crew.place, prepared.landings, prepared.made_root, wire.wake, lambda: crew.slots)
+        crew.planner.whole = not self._scan.relists
         crew.scanned = lambda: self._scan.gather.scanned
         crew.scan_done = lambda: self._scan.exhausted
         crew.tidy = self._tidy
@@ -51,7 +52,7 @@ class _Run:
         self._crew.begin()
         self._scan.start()
         try:
-            self._drive("copying", self._scan)
+            self._crew.drive_scan("copying", self._scan, self._wrapped)
             self._preflight = None  # there is no more to come
             waiting = self._scan.waiting
             shared = map(SharedName._make, waiting.shared)
@@ -80,8 +81,12 @@ class _Run:
         return list(first_of_each([*self._scan.outcome.failures, *self._crew.outcome.failures]))
 
     def _drive(self, phase: str, feed: Feed) -> None:
+        self._crew.drive(phase, self._wrapped(feed))
+
+    def _wrapped(self, feed: Feed) -> Feed:
+        """Return feed with what follows from it."""
         feed = WithRanges(feed, self._prepared.job.options.split_size)
-        self._crew.drive(phase, feed if self._verification is None else self._verification.recorded(feed))
+        return feed if self._verification is None else self._verification.recorded(feed)
 
     def _verify(self) -> None:
         if self._verification is not None:

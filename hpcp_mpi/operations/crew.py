@@ -7,7 +7,7 @@ crew.fill(report)
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -19,12 +19,14 @@ from hpcp_mpi.host.system import allow_open_files
 from hpcp_mpi.operations.itemizing import Item
 from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan.backlog import Backlog
+from hpcp_mpi.plan.resuming import least
 from hpcp_mpi.plan.weights import Weights
 from hpcp_mpi.stealing.bucket import Bucket
 from hpcp_mpi.stealing.planner import Planner
 from hpcp_mpi.vocab.job import CopyJob
 from hpcp_mpi.vocab.options import CopyOptions
 from hpcp_mpi.vocab.report import Outcome, Report
+from hpcp_mpi.vocab.saved import Todo
 from hpcp_mpi.vocab.tally import NOTHING, Tally
 
 
@@ -58,6 +60,12 @@ class Unwatched:
 
     def show(self, status: Status) -> None:
         """Nothing to show."""
+
+
+class Lookable(Feed, Protocol):
+    """A scan, that can look at directories again."""
+
+    def again(self, todo: Sequence[Todo]) -> None: ...
 
 
 class Items(Protocol):
@@ -114,8 +122,13 @@ class Crew:
         self.place.pin_roots(wire.rank, wire.node)
         weights = Weights(options.chunk_seconds, options.chunk_files, options.chunk_size)
         self._backlog = Backlog(weights)
-        self.planner = Planner(self._backlog, weights, options.chunk_seconds, options.single, _bucket(options))
-        self._lead = Lead(wire, self.planner, lambda: self._backlog.memory, face.stop, self.watch)
+        fallible = wire.fallible and options.heartbeat > 0
+        self.planner = Planner(
+            self._backlog, weights, options.chunk_seconds, options.single, _bucket(options), fallible
+        )
+        self._lead = Lead(
+            wire, self.planner, lambda: self._backlog.memory, face.stop, self.watch, options.heartbeat, self._lose
+        )
         self._began = time.monotonic()
         self._phase = ""
         # What the operation knows better; called often.
@@ -136,6 +149,20 @@ class Crew:
     def begin(self) -> None:
         """Give all ranks the job."""
         self._lead.begin(self.job, together=self.job.stored)
+
+    def _lose(self, rank: int, why: str) -> None:
+        self.place.lost.add(rank)
+        share = next((share for share in self.planner.shares if share.rank == rank), None)
+        where = f"rank {rank}" + (f" on {share.node}" if share is not None else "")
+        self.face.say(f"hpcp-mpi: {where} {why}; others do what it had")
+
+    def drive_scan(self, phase: str, scan: Lookable, wrapped: Callable[[Feed], Feed] = lambda feed: feed) -> None:
+        """Have all of a scan's work done, also what ranks had that were lost. wrapped: what follows from a feed"""
+        self.drive(phase, wrapped(scan))
+        while self.planner.todo:
+            todo, self.planner.todo = self.planner.todo, []
+            scan.again(least(todo))
+            self.drive(phase, wrapped(scan))
 
     def drive(self, phase: str, feed: Feed) -> None:
         """Have all of feed's work done. phase: what it is called. Raises StoppedEarly, FatalError."""

@@ -10,7 +10,7 @@ import stat
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import groupby, islice
 from typing import NamedTuple
@@ -27,6 +27,7 @@ from hpcp_mpi.vocab.errors import Failure, reason_of
 from hpcp_mpi.vocab.listed_names import Type
 from hpcp_mpi.vocab.names import STAGE_PREFIX, below, join, shown
 from hpcp_mpi.vocab.report import Outcome
+from hpcp_mpi.vocab.saved import Todo
 from hpcp_mpi.vocab.tally import ONE_DIRECTORY, Tally
 from hpcp_mpi.vocab.units import Batch
 
@@ -71,6 +72,7 @@ class ListedScan:
     """
 
     only: int | None = None
+    relists = False
 
     def __init__(
         self,
@@ -123,6 +125,10 @@ class ListedScan:
             self.waiting.take(found)
             taken += batches
         return taken
+
+    def again(self, todo: Sequence[Todo]) -> None:
+        """Nothing is a unit with all below it here, so nothing has to be looked at again."""
+        assert not todo, todo
 
     def hear(self, news: list[Listed]) -> None:
         """Nobody is asked to list."""

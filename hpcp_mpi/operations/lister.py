@@ -60,7 +60,6 @@ class Lister:
         self._landed = [
             NOWHERE if off or each in off_for else each for each in place.job.landed or [None] * len(place.job.sources)
         ]
-        self._own = STAGE_PREFIX + place.job.token.encode()  # what begins so belongs to this run
         root = place.job.destination_root
         status = os.stat(root.path) if root is not None else None
         self._never = (status.st_dev, status.st_ino) if status is not None else None
@@ -151,7 +150,7 @@ class Lister:
                 if not folder.new:
                     dest = stack.enter_context(place.dest.at(folder.dest_dir))
                     names, stages = entries_of(dest)
-                    stages = [stage for stage in stages if not stage.startswith(self._own)]
+                    stages = [stage for stage in stages if not place.in_use(stage)]
             except OSError as error:
                 # What is there is not known, so nothing below is written.
                 reason = f"cannot list its counterpart at the destination: {reason_of(error)}"

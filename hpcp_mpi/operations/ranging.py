@@ -27,11 +27,13 @@ from hpcp_mpi.plan.ranges import EMPTIED, Begun, RangeDone, RangeFailed
 from hpcp_mpi.plan.written import Landed
 from hpcp_mpi.vocab.errors import Failure, reason_of
 from hpcp_mpi.vocab.names import shown
+from hpcp_mpi.vocab.options import MIB
 from hpcp_mpi.vocab.report import Outcome
 from hpcp_mpi.vocab.tally import NOTHING
 from hpcp_mpi.vocab.units import Batch, BigFile, Kind, Unit, Units
 
 CHANGED = "it changed while it was copied"
+_STEP = 64 * MIB  # of a range, after which it is looked whether the run is to end
 _NEW = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 _OLD = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # never O_CREAT: what is gone stays gone
 
@@ -103,16 +105,20 @@ def copy_range(place: Workplace, batch: Batch, outcome: Outcome) -> None:
     key = batch.dest_dir, big.stage
     with ExitStack() as stack:
         try:
-            _copy_range(place, batch, big, stack)
+            left = _copy_range(place, batch, big, stack)
         except _Spoilt as spoilt:
             outcome.news.append(RangeFailed(key, len(batch.units), spoilt.reason, spoilt.vanished))
-        else:
-            outcome.news.append(RangeDone(key, len(batch.units), batch.amount))
-            if place.options.verify:
-                outcome.news.append(Landed(batch))
+            return
+        if left:  # the run ends in good order: another one goes on in the middle of a range
+            outcome.more.append(replace(batch, units=left))
+        done = len(batch.units) - len(left)
+        outcome.news.append(RangeDone(key, done, batch.amount - left.amount))
+        if done and place.options.verify:
+            outcome.news.append(Landed(replace(batch, units=batch.units[:done])))
 
 
-def _copy_range(place: Workplace, batch: Batch, big: BigFile, stack: ExitStack) -> None:
+def _copy_range(place: Workplace, batch: Batch, big: BigFile, stack: ExitStack) -> Units:
+    """Return what is left, if the run ends in good order meanwhile."""
     try:
         # made, not at: some network file systems remember for a while that another rank's new directory is not there.
         dest = stack.enter_context(place.dest.made(batch.dest_dir, place.new_mode))
@@ -128,7 +134,7 @@ def _copy_range(place: Workplace, batch: Batch, big: BigFile, stack: ExitStack) 
         ) from None
     try:
         try:
-            _fill(place, batch, big, copied)
+            return _fill(place, batch, big, copied)
         finally:
             _close(copied)
     except _Spoilt:
@@ -138,8 +144,8 @@ def _copy_range(place: Workplace, batch: Batch, big: BigFile, stack: ExitStack) 
         raise
 
 
-def _fill(place: Workplace, batch: Batch, big: BigFile, copied: int) -> None:
-    """Copy a batch's ranges into the open copy."""
+def _fill(place: Workplace, batch: Batch, big: BigFile, copied: int) -> Units:
+    """Copy a batch's ranges into the open copy; return what is left when the run ends in good order meanwhile."""
     with ExitStack() as stack:
         with _reading():
             source = stack.enter_context(place.source(batch).at(batch.source_dir))
@@ -148,10 +154,18 @@ def _fill(place: Workplace, batch: Batch, big: BigFile, copied: int) -> None:
             raise _Spoilt(CHANGED)
         copier = RangeCopier(file, copied, place.options, lambda: place.commands.stopped)
         try:
-            for unit in batch.units:
-                copier.copy(int(unit.name), unit.amount)
+            for number, unit in enumerate(batch.units):
+                start, end = int(unit.name), int(unit.name) + unit.amount
+                while start < end:
+                    if place.ending.is_set():
+                        rest = Unit(b"%d" % start, unit.tally, end - start)
+                        return Units.of([rest, *batch.units[number + 1 :]])
+                    step = min(_STEP, end - start)
+                    copier.copy(start, step)
+                    start += step
         except OSError as error:
             raise _Spoilt(reason_of(error)) from None
+    return Units([], [])
 
 
 @contextmanager
@@ -186,6 +200,10 @@ def finish(place: Workplace, batch: Batch, outcome: Outcome) -> None:
             dest = stack.enter_context(place.dest.made(batch.dest_dir, place.new_mode))
             stage = place.stages.enter(dest, big.stage)
         except OSError as error:
+            if batch.again and error.errno == errno.ENOENT and not big.spoilt:
+                # A rank that was lost may have finished it, and not told: what is there tells.
+                outcome.more.append(replace(batch, kind=Kind.CHECK, big=None, again=False))
+                return
             _fail(place, batch, unit, big.spoilt or _lost(error), outcome, big.vanished)
             return
         stack.callback(place.stages.remove, dest, big.stage, stage, outcome.remark)

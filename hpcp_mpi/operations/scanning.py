@@ -9,7 +9,7 @@ import stat
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -18,15 +18,19 @@ from hpcp_mpi.host.pool import Pool
 from hpcp_mpi.host.spill import Spill
 from hpcp_mpi.operations.frontier import most_asked
 from hpcp_mpi.operations.lister import Choose, Lister, Unlisted, gather_for
+from hpcp_mpi.operations.scan_task import ScanTask
 from hpcp_mpi.operations.sparing import spared
 from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan.gather import Gather
 from hpcp_mpi.plan.landing import Landing
-from hpcp_mpi.plan.listed import Folder, Listed
+from hpcp_mpi.plan.listed import Folder, Listed, Listing
+from hpcp_mpi.plan.resuming import todo_of
 from hpcp_mpi.vocab.errors import Failure
-from hpcp_mpi.vocab.names import below
+from hpcp_mpi.vocab.names import below, join
 from hpcp_mpi.vocab.report import Outcome
-from hpcp_mpi.vocab.units import Batch, Kind, Units
+from hpcp_mpi.vocab.saved import Todo
+from hpcp_mpi.vocab.tally import NOTHING
+from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 
 _AT_ONCE = 100  # directories per slot that others are asked to list; fewer, and slots wait for the next
 
@@ -55,21 +59,11 @@ class Waiting:
                 theirs.clear()
 
 
-class _Task:
-    """A directory on its way through the pool. Its slices take turns with what they contain."""
-
-    __slots__ = ("failures", "folder", "listings")
-
-    def __init__(self, folder: Folder, lister: Lister) -> None:
-        self.folder = folder
-        self.failures: list[Failure] = []
-        self.listings = lister.listings(folder, self.failures)
-
-
 class Scan:
     """The stream of work that the trees hold. take() it until it is exhausted; `outcome` says what could not be read.
 
     wake: called when there is something new to take.
+    relists: what is in a directory can be found again by listing it: not one entry of it, or what somebody chose
     """
 
     def __init__(
@@ -89,6 +83,7 @@ class Scan:
         """
         self._choose = choose
         self._only = only
+        self.relists = all(landing.name is None for landing in landings)
         self.outcome = Outcome()
         self.gather = gather_for(place.options)
         self.waiting = Waiting()
@@ -110,26 +105,103 @@ class Scan:
         self._lists: list[Batch] = []  # directories for others to list; the last found go first, as in any walk
         self._asked = 0  # directories that others were asked to list
         self._held = False
+        self._open: set[ScanTask] = set()  # directories that are not listed to their end
+        self._given_up = False
         most = 1 if place.options.single else 64
-        self._pool: Pool[_Task] = Pool(self._step, self._fail, most, lambda: place.latency.slow)
+        self._pool: Pool[ScanTask] = Pool(self._step, self._fail, most, lambda: place.latency.slow)
 
-    def start(self) -> None:
-        """Begin to list."""
+    def start(self, todo: Sequence[Todo] | None = None) -> None:
+        """Begin to list. todo: what is left to look at of a run that is gone on with; None: all"""
+        if todo is not None:
+            self.again(todo, counted=False)
+            return
         with self._lock:
             roots = self._roots()
             if self._parallel:
                 self.gather.hand_over(roots)
                 roots = []
             self._emit()
-        self._pool.add([_Task(root, self._lister) for root in roots])
+            tasks = self._tasks(roots)
+        self._pool.add(tasks)
+
+    def again(self, todo: Sequence[Todo], counted: bool = True) -> None:
+        """Look at directories again, beside what is at the destination by now. counted: what is in them was counted"""
+        self._given_up = False
+        tasks: list[ScanTask] = []
+        with self._lock:
+            # Names of files may have been seen by somebody who is not there any more.
+            self.gather.partial = True
+            for each in todo:
+                tasks += self._look_again(each, counted)
+            self._emit()
+        self._pool.add(tasks)
+
+    def _look_again(self, each: Todo, counted: bool) -> list[ScanTask]:
+        if self._landings[each.source].name is not None:
+            return self._tasks(self._root(each.source, self._landings[each.source]), counted)
+        new, over, above = self._beside(each.dest_dir)
+        if each.deep:
+            unit = Unit(each.source_dir, NOTHING, 0, each.dest_dir)
+            batch = Batch(Kind.LIST, each.source, b"", b"", Units.of([unit]), over=over, new=new, above=above)
+            folders = self._lister.folders(self.gather, batch)
+        else:
+            folder = self.gather.place(each.source, each.source_dir, each.dest_dir)
+            folder.new, folder.settle, folder.over = new, new, over
+            folders = [folder]
+        tasks = self._tasks(folders, counted)
+        for task in tasks:
+            task.flat = not each.deep
+            task.skipped = frozenset(each.seen.split(b"\0")[:-1])
+        return tasks
+
+    def _beside(self, dest_dir: bytes) -> tuple[bool, bool, bool]:
+        """Return of a directory's counterpart: it is missing, a non-directory is in its place, or on the way there."""
+        names = dest_dir.split(b"/") if dest_dir else []
+        if self._place.job.destination_root is None:
+            return True, False, False
+        for depth, name in enumerate(names):
+            with self._place.dest.at(join(*names[:depth])) as directory:
+                status = lstat(name, directory)
+            if status is None:
+                return True, False, False
+            if not stat.S_ISDIR(status.st_mode):
+                return True, True, depth < len(names) - 1
+        return False, False, False
+
+    def _tasks(self, folders: Iterable[Folder], again: bool = False) -> list[ScanTask]:
+        """Return the tasks of folders; the lock is held."""
+        tasks = [ScanTask(folder, self._lister, again) for folder in folders]
+        self._open.update(tasks)
+        return tasks
+
+    @property
+    def todo(self) -> list[Todo]:
+        """What has to be looked at if a run is gone on with, beside the work that was taken."""
+        with self._lock:
+            found = [task.todo for task in self._maximal()]
+            for batch in (*self._ready, *self._lists):
+                found += todo_of(batch)
+            return found
+
+    def _maximal(self) -> Iterator[ScanTask]:
+        """Yield tasks, such that all that was found and not handed on is below one of them."""
+        for task in self._open:
+            folder = task.folder
+            if folder.opened or folder.parent is None:
+                yield task
+                continue
+            while folder.parent is not None and not folder.parent.opened:
+                folder = folder.parent
+            yield task if folder is task.folder else ScanTask(folder, self._lister)
 
     @property
     def exhausted(self) -> bool:
         # In this order: what the last listing found is ready before the pool is exhausted.
         waiting = self._asked or not self._pool.exhausted or self._lists or self._ready
         done = not waiting and self._error is None
-        if done and not self.seconds:
-            self.seconds = time.monotonic() - self._began
+        if done and not self._given_up:
+            self.seconds = self.seconds or time.monotonic() - self._began
+            self._given_up = True
             self._give_up()
         return done
 
@@ -168,8 +240,7 @@ class Scan:
                 self.waiting.take(found)
                 self._lists += found.lists
                 for batch in found.huge:
-                    folders = self._lister.folders(self.gather, batch)
-                    self._pool.add([_Task(folder, self._lister) for folder in folders])
+                    self._pool.add(self._tasks(self._lister.folders(self.gather, batch)))
 
     def hold(self, held: bool) -> None:
         self._held = held
@@ -253,29 +324,42 @@ class Scan:
 
     # --- some of a directory, in a thread of the pool
 
-    def _step(self, task: _Task) -> list[_Task]:
+    def _step(self, task: ScanTask) -> list[ScanTask]:
         """List some of a directory; return the directories found, and last itself if there may be more of it."""
-        folder = task.folder
         try:
-            listing = next(task.listings, None)
+            listing = task.next()
         except Unlisted as problem:
-            self._refuse(folder, problem.failure)
+            self._refuse(task, problem.failure)
             return []
         with self._lock:
             self.outcome.failures += task.failures
             task.failures.clear()
-            if listing is None:
-                self.gather.close(folder)
+            children = self._tasks(self._taken(task, listing), task.again)
+            if not task.ended:
+                task.seen += (child.folder.name for child in children)
                 self._emit()
-                return []
-            children = self.gather.add(folder, listing)
+                return [*children, task]
+            self._open.discard(task)
+            self.gather.close(task.folder)
             self._emit()
-        return [*(_Task(child, self._lister) for child in children), task]
+        return children
 
-    def _refuse(self, folder: Folder, failure: Failure) -> None:
+    def _taken(self, task: ScanTask, listing: Listing | None) -> list[Folder]:
+        """Take some of a directory; return the directories in it."""
+        if listing is None:
+            return []
+        if not task.again:
+            return self.gather.add(task.folder, listing)
+        before = self.gather.scanned
+        children = self.gather.add(task.folder, listing)
+        self.gather.count(before.minus(self.gather.scanned))
+        return children
+
+    def _refuse(self, task: ScanTask, failure: Failure) -> None:
         with self._lock:
+            self._open.discard(task)
             self.outcome.failures.append(failure)
-            self.gather.unlisted(folder, failure.vanished)
+            self.gather.unlisted(task.folder, failure.vanished)
             self._emit()
 
 

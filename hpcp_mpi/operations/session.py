@@ -11,19 +11,26 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from hpcp_mpi.cluster import launcher
-from hpcp_mpi.cluster.run import follow
+from hpcp_mpi.cluster.follow import CutOff, follow
+from hpcp_mpi.cluster.pulse import Heart
 from hpcp_mpi.cluster.signals import StopRequest
 from hpcp_mpi.cluster.threads import thread_cluster
 from hpcp_mpi.cluster.wire import Wire
 from hpcp_mpi.operations.workshop import CopyWorkshop
 from hpcp_mpi.stealing.messages import Broken, Leave
 from hpcp_mpi.vocab.asked import Asked
-from hpcp_mpi.vocab.errors import EXIT_FATAL, FatalError
+from hpcp_mpi.vocab.errors import EXIT_FATAL, EXIT_RESUMABLE, FatalError
 from hpcp_mpi.vocab.report import Report
 
 _LEAVING = 10.0  # seconds that others have to end well after one broke down
 
 T = TypeVar("T")
+
+
+class Abandoned(FatalError):
+    """Rank 0 is gone, or took this rank for lost. The same command goes on from there."""
+
+    exit_code = EXIT_RESUMABLE
 
 
 def connect(environment: Mapping[str, str]) -> Wire | None:
@@ -68,6 +75,7 @@ def lead(wire: Wire | None, work: Callable[[Wire], T], stop: StopRequest) -> T:
 
 def _lead(wire: Wire, work: Callable[[Wire], T], stop: StopRequest) -> T:
     stop.notify(wire.wake)
+    heart = Heart(wire, lambda: [rank for rank in range(1, wire.size) if rank not in wire.lost])
     result: Any = None
     try:
         result = work(wire)
@@ -76,9 +84,10 @@ def _lead(wire: Wire, work: Callable[[Wire], T], stop: StopRequest) -> T:
         result = error
         raise
     finally:
+        heart.end()
         for rank in range(1, wire.size):
             # After a run that was completed nothing is left to stop.
-            wire.send(rank, Leave(result, stop=True))
+            wire.send(rank, Leave(result, stop=True, alone=bool(wire.lost)))
 
 
 def serve(wire: Wire, stop: StopRequest) -> Any:
@@ -86,6 +95,9 @@ def serve(wire: Wire, stop: StopRequest) -> Any:
     stop.notify(wire.wake)
     try:
         return follow(wire, CopyWorkshop, stop)
+    except CutOff as cut:
+        wire.lose(0)
+        return Abandoned(f"rank {wire.rank} on {wire.node} leaves: {cut}")
     except BaseException as error:
         sys.excepthook(type(error), error, error.__traceback__)
         what = f"{type(error).__name__}: {error}"

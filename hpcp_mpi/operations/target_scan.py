@@ -35,6 +35,7 @@ class TargetScan(Scan):
 
     def __init__(self, *args: Any, places: list[Place], refuse: Callable[[bytes, bytes], str]) -> None:
         super().__init__(*args)
+        self.relists = False
         self._places = places
         self._refuse_place = refuse
         self.taken: list[bytes] = []  # the places of what is copied

@@ -139,14 +139,18 @@ class Verification:
         journal = recorder.journal
         if not journal:
             return
-        shares = self._crew.planner.shares
         planner = self._crew.planner
+        shares = [share for share in planner.shares if not share.lost]
+        found = groups([(share.rank, share.node) for share in shares])
+        orphans = frozenset(journal.owners).difference(*found)  # what lost ranks have written anybody may read
         try:
-            for group in groups([(share.rank, share.node) for share in shares]):
+            for group in [*found, orphans] if orphans else found:
                 writers = [rank for rank in journal.owners if rank in group]
                 if not writers:
                     continue
-                if len(group) < len(shares):
+                if group is orphans:
+                    planner.bench(frozenset())
+                elif any(share.rank not in group and not share.lost for share in planner.shares):
                     planner.bench(group)
                 else:
                     self._tell_alone()

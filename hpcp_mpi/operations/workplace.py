@@ -15,7 +15,7 @@ from hpcp_mpi.plan import excludes
 from hpcp_mpi.plan.compare import Rights
 from hpcp_mpi.vocab.errors import FatalError, reason_of
 from hpcp_mpi.vocab.job import CopyJob, Root
-from hpcp_mpi.vocab.names import below, join, shown
+from hpcp_mpi.vocab.names import STAGE_PREFIX, below, join, shown
 from hpcp_mpi.vocab.units import DEST, Batch
 
 _MOST_CHECKS = 64  # threads of this rank that compare files at once
@@ -40,6 +40,8 @@ class Workplace:
         self.excluded = excludes.matcher(job.options.excludes)
         self._mounts: dict[int, Mounts] = {}
         self._foreign: dict[int, frozenset[tuple[int, int]]] = {}
+        self.lost: set[int] = set()  # ranks, as far as this one knows
+        self.ending = threading.Event()  # the run ends in good order: a big file's ranges stop between blocks
         self._local = threading.local()
         self._pins: dict[bytes, int] = {}
         weakref.finalize(self, _close_all, self._pins)
@@ -104,6 +106,14 @@ class Workplace:
             found = frozenset((status.st_dev, status.st_ino) for status in map(os.fstat, pins))
             self._foreign[index] = found
         return found
+
+    def in_use(self, stage: bytes) -> bool:
+        """Tell whether a stage is this run's, and not that of a rank that is lost."""
+        own = STAGE_PREFIX + self.job.token.encode() + b"."
+        if not stage.startswith(own):
+            return False
+        rank = stage[len(own) :].partition(b".")[0]
+        return not (rank.isdigit() and int(rank) in self.lost)
 
     def release(self) -> None:
         """Close the calling thread's trees."""

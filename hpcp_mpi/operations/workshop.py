@@ -39,6 +39,12 @@ class CopyWorkshop:
     def stop(self) -> None:
         self._commands.stop()
 
+    def wind_up(self) -> None:
+        self._place.ending.set()
+
+    def expire(self, moment: float) -> None:
+        self._commands.expires = moment
+
     def close(self) -> None:
         """Leave nothing behind."""
         abandon(self._place, Outcome())

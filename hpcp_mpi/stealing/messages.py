@@ -1,7 +1,8 @@
 """What ranks tell each other. Small, frozen, and all there is.
 
-worker -> planner   Hello, Done, GaveBack, Broken
-planner -> worker   Begin, Grant, GiveBack, Leave
+worker -> planner   Hello, Done, GaveBack, Asked, Broken
+planner -> worker   Begin, Grant, GiveBack, Drain, Leave
+both                Alive
 """
 
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ class Begin:
     """The job: what a worker needs to do chunks. The operation knows what is in it."""
 
     job: Any
+    heartbeat: float = 0.0  # seconds after which a rank that is silent is taken for lost; 0: as before
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,9 @@ class Done:
     hungry: bool  # a slot has nothing to do
     more: tuple[Batch, ...] = ()  # work that was found, for anyone to do
     news: tuple[Any, ...] = ()  # for rank 0's side of the operation
+    # By chunk that is not finished: what is done of it, and what became of that. Only of kinds that are never looked at
+    # again: their `more` and `news` must not come twice, and what they say must not be lost with the rank.
+    partly: tuple[tuple[int, tuple[Batch, ...], Outcome], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,27 @@ class GaveBack:
     unstarted: float
     latest: int  # as in Done
     hungry: bool
+    drained: bool = False  # the answer to Drain
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """The run is to end in good order: return all that is not started, and end what is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alive:
+    """Nothing is new, but the sender lives."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A signal asked this rank to end the run. code: the exit code; urgent: at once."""
+
+    signal: str
+    code: int
+    patience: float  # seconds that what is begun has to end
+    urgent: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +104,7 @@ class Leave:
 
     report: Any = None
     stop: bool = False  # at once: end what is running
+    alone: bool = False  # do not wait for others: some of them are lost, or this one is taken for lost
 
 
-Message = Begin | Hello | Grant | Done | GiveBack | GaveBack | Broken | Leave
+Message = Begin | Hello | Grant | Done | GiveBack | GaveBack | Drain | Alive | Asked | Broken | Leave

@@ -8,10 +8,12 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Protocol
 
 from hpcp_mpi.stealing.bucket import Bucket
-from hpcp_mpi.stealing.messages import Done, GaveBack, GiveBack, Grant, Hello, Message
+from hpcp_mpi.stealing.kept import Kept, again
+from hpcp_mpi.stealing.messages import Done, Drain, GaveBack, GiveBack, Grant, Hello, Message
 from hpcp_mpi.stealing.pace import Fleet
 from hpcp_mpi.stealing.ranks import QUEUE_DEPTH, Out, Rank, Ranks
 from hpcp_mpi.vocab.report import Outcome, RankShare
+from hpcp_mpi.vocab.saved import Todo
 from hpcp_mpi.vocab.units import Batch, Chunk, Kind
 
 SHORTEST_SECONDS = 0.1  # that a chunk has to take, so that starting it is not the work
@@ -44,6 +46,7 @@ class Planner:
 
     outbox: (rank, message) in order
     news:   what workers found out for rank 0's side of the operation
+    todo:   directories that have to be looked at again, as lost ranks had some of them
     """
 
     def __init__(
@@ -53,8 +56,16 @@ class Planner:
         chunk_seconds: float,
         single: bool = False,
         bucket: Bucket | None = None,
+        remember: bool = False,
     ) -> None:
-        """chunk_seconds: how long a chunk keeps a slot busy. bucket: limits what is copied; then tick() is needed."""
+        """chunk_seconds: how long a chunk keeps a slot busy. bucket: limits what is copied; then tick() is needed.
+
+        remember: ranks may be lost, so what is granted is kept in mind
+        """
+        self._remember = remember
+        self.whole = True  # as for Kept; may be changed before anything is granted
+        self._spare: list[RankShare] = []  # with single: who may take the place of the one that works
+        self._draining = 0  # 0: not; else one more than the ranks that have not answered
         self._bucket = bucket
         self._backlog = backlog
         self._weights = weights
@@ -65,6 +76,7 @@ class Planner:
         self._stolen = 0  # units at the front of the backlog that were given back
         self.outbox: list[tuple[int, Message]] = []
         self.news: list[Any] = []
+        self.todo: list[Todo] = []
         self.outcome = Outcome()
         self.chunks = 0
         self.steals = 0
@@ -102,6 +114,50 @@ class Planner:
         self._ranks.bench(numbers)
         self._deal()
 
+    @property
+    def granted(self) -> Iterable[Batch]:
+        """What is granted and not known to be done, as it is remembered. Looks at all ranks."""
+        return self._ranks.kept()
+
+    def lose(self, number: int, why: str) -> None:
+        """Take a rank for lost: what it has not told of is done by others. why: for the report"""
+        rank = self._ranks.get(number)
+        if rank is None or rank.share.lost:
+            return
+        asked = self._draining > 1 and rank.draining
+        for out in self._ranks.lose(rank, why).values():
+            if self._bucket is not None:
+                self._bucket.done(out.kind, out.entries, out.amount)
+            if out.kept is not None:
+                granted, todo = again(out.kept.batches, self.whole)
+                self._backlog.add(granted, first=True)
+                self.todo += todo
+        if asked:
+            self._draining -= 1
+        if self._single and self._spare and not self._ranks.live:
+            self._ranks.add(self._spare.pop(0))
+        self._deal()
+
+    @property
+    def alive(self) -> int:
+        """How many ranks have said Hello and are not lost."""
+        return len(self._ranks.live) + len(self._spare)
+
+    def drain(self) -> None:
+        """Grant nothing any more, and have all ranks return what they have not started."""
+        if self._draining:
+            return
+        self._draining = 1
+        for rank in self._ranks.live:
+            rank.draining = True
+            self._draining += 1
+            self.outbox.append((rank.share.rank, Drain()))
+
+    @property
+    def drained(self) -> bool:
+        """Tell whether all that was started is done, after drain()."""
+        return self._draining == 1 and not self._ranks.active
+
     def tick(self, now: float) -> None:
         """Take note of the time, in seconds of any clock; grant what it allows."""
         if self._bucket is not None:
@@ -111,14 +167,19 @@ class Planner:
 
     def receive(self, number: int, message: Message) -> None:
         """Take a worker's message."""
+        known = self._ranks.get(number)
+        if known is not None and known.share.lost:
+            return
         if isinstance(message, Done):
             self._done(self._ranks[number], message)
         elif isinstance(message, GaveBack):
             self._gave_back(self._ranks[number], message)
         elif isinstance(message, Hello):
-            if not (self._single and len(self._ranks)):
-                slots = 1 if self._single else max(1, message.slots)
-                self._ranks.add(RankShare(number, message.node, slots))
+            share = RankShare(number, message.node, 1 if self._single else max(1, message.slots))
+            if self._single and self._ranks.live:
+                self._spare.append(share)
+            else:
+                self._ranks.add(share)
         else:
             raise TypeError(f"not a message for the planner: {message!r}")
         self._deal()
@@ -136,6 +197,12 @@ class Planner:
             self._found(outcome.more, outcome.news)
             outcome.more, outcome.news = [], []
             self.outcome.add(outcome)
+        for number, done, outcome in message.partly:
+            out = rank.granted[number]
+            if out.kept is not None:
+                out.kept.drop(done)
+            rank.share.copied = rank.share.copied.plus(outcome.copied)
+            self.outcome.add(outcome)
         self._found(message.more, message.news)
         rank.hear(message)
         self._ranks.changed(rank)
@@ -152,8 +219,12 @@ class Planner:
             self._fleet.relearnt(out.kind, expected, self._weights.seconds(*load))
 
     def _gave_back(self, rank: Rank, message: GaveBack) -> None:
-        rank.asked = False
-        self._ranks.asked -= 1
+        if message.drained:
+            rank.draining = False
+            self._draining -= 1
+        else:
+            rank.asked = False
+            self._ranks.asked -= 1
         batches: list[Batch] = []
         for number, part in message.parts:
             out = rank.granted.get(number)
@@ -162,25 +233,27 @@ class Planner:
                 out.entries -= sum(batch.units.entries for batch in part)
                 out.amount -= sum(batch.units.amount for batch in part)
                 out.seconds *= self._weights.seconds(out.kind, out.entries, out.amount) / before
+                if out.kept is not None:
+                    out.kept.drop(part)
             batches += part
         rank.hear(message)
         self._ranks.changed(rank)
         if batches:
             if self._bucket is not None:
                 self._bucket.give_back(batches)
-            self.steals += 1
+            self.steals += not message.drained
             self._stolen += sum(len(batch.units) for batch in batches)
             self._backlog.add(batches, first=True)
 
     def _deal(self) -> None:
         """Fill the queues, the emptiest first; when there is nothing left, have the fullest ranks give back."""
         ranks = self._ranks
-        while self._backlog:
+        while self._backlog and not self._draining:
             rank = ranks.emptiest()
             if rank is None or not self._grant(rank):
                 return
         # As many as are idle, so that at the end all of a thousand ranks get something in one round trip.
-        while ranks.asked < len(ranks.idle):
+        while ranks.asked < len(ranks.idle) and not self._draining:
             victim = ranks.fullest()
             if victim is None:
                 return
@@ -217,7 +290,8 @@ class Planner:
         if self._bucket is not None:
             self._bucket.grant(kind, entries, amount)
         seconds = self._weights.seconds(kind, entries, amount) * rank.slowness
-        rank.granted[chunk.number] = Out(kind, entries, amount, seconds)
+        kept = Kept(chunk.batches, self.whole) if self._remember else None
+        rank.granted[chunk.number] = Out(kind, entries, amount, seconds, kept)
         rank.unstarted += seconds
         rank.hungry = False
         self._ranks.changed(rank)

@@ -4,13 +4,14 @@ With 4,096 ranks a look at each of them takes 0.5 ms, and it was made for every 
 A heap is not told when a rank changes: the rank gets a new entry, and old ones are dropped when they come to the top.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 
+from hpcp_mpi.stealing.kept import Kept
 from hpcp_mpi.stealing.messages import Done, GaveBack
 from hpcp_mpi.vocab.report import RankShare
-from hpcp_mpi.vocab.units import Kind
+from hpcp_mpi.vocab.units import Batch, Kind
 
 QUEUE_DEPTH = 2  # chunks per slot: one to do, and one so that no slot waits for a round trip
 
@@ -19,12 +20,13 @@ _Place = tuple[bool, float, int]  # (not idle, chunks per slot, rank number)
 
 @dataclass(slots=True)
 class Out:
-    """A chunk that is granted. What is in it is the worker's: a thousand ranks' chunks would fill rank 0's memory."""
+    """A chunk that is granted."""
 
     kind: Kind
     entries: int
     amount: int  # bytes
     seconds: float  # of a slot, that it will take on its rank
+    kept: Kept | None = None  # what is in it, where that has to be known
 
 
 @dataclass(slots=True)
@@ -39,6 +41,7 @@ class Rank:
     slowness: float = 1.0  # seconds that it takes for what takes a second elsewhere
     known: bool = False  # slowness was measured
     benched: bool = False  # is granted nothing for a while
+    draining: bool = False  # a Drain is on its way
     active: bool = False  # as counted by Ranks
     place: _Place | None = None  # its entry among those with room
     stake: float = 0.0  # its entry among the victims
@@ -51,7 +54,7 @@ class Rank:
     @property
     def idle(self) -> bool:
         """Tell whether a slot waits for work. Chunks do not tell: one may keep all slots busy, or just one."""
-        return (self.hungry or not self.granted) and not self.benched
+        return (self.hungry or not self.granted) and not self.benched and not self.share.lost
 
     def hear(self, message: Done | GaveBack) -> None:
         """Take note of what it has not started, and add what was granted while its message was on the way."""
@@ -86,6 +89,9 @@ class Ranks:
     def __getitem__(self, number: int) -> Rank:
         return self._ranks[number]
 
+    def get(self, number: int) -> Rank | None:
+        return self._ranks.get(number)
+
     def __len__(self) -> int:
         return len(self._ranks)
 
@@ -97,13 +103,44 @@ class Ranks:
 
     def bench(self, numbers: Collection[int]) -> None:
         """Have these ranks get nothing, and all others what there is. Raises ValueError if nobody would."""
-        if self._ranks and all(number in numbers for number in self._ranks):
+        live = [number for number, rank in self._ranks.items() if not rank.share.lost]
+        if live and all(number in numbers for number in live):
             raise ValueError("all ranks are benched")
-        for number, rank in self._ranks.items():
+        for number in live:
+            rank = self._ranks[number]
             if rank.benched is not (number in numbers):
                 rank.benched = not rank.benched
                 self.slots += -rank.share.slots if rank.benched else rank.share.slots
                 self.changed(rank)
+
+    def lose(self, rank: Rank, why: str) -> dict[int, Out]:
+        """Have a rank get nothing any more; return what it was granted."""
+        out, rank.granted = rank.granted, {}
+        rank.share.lost = why
+        rank.unstarted, rank.hungry = 0.0, False
+        if rank.asked:
+            rank.asked = False
+            self.asked -= 1
+        if rank.benched:
+            rank.benched = False
+        else:
+            self.slots -= rank.share.slots
+        self.changed(rank)
+        if self.live and all(each.benched for each in self.live):
+            self.bench(())  # who was to look on has to work now
+        return out
+
+    @property
+    def live(self) -> list[Rank]:
+        """The ranks that are not lost."""
+        return [rank for rank in self._ranks.values() if not rank.share.lost]
+
+    def kept(self) -> Iterator[Batch]:
+        """Yield what is granted and not known to be done, as it is remembered. Looks at all ranks."""
+        for rank in self._ranks.values():
+            for out in rank.granted.values():
+                if out.kept is not None:
+                    yield from out.kept.batches
 
     def shares(self) -> list[RankShare]:
         return [self._ranks[number].share for number in sorted(self._ranks)]
@@ -126,7 +163,7 @@ class Ranks:
         self._stale.add(number)
         # The idle first, and always: else a victim could get back what it gave, and be asked again, for ever. An idle
         # rank may seem to have a full queue, when the results of chunks that it gave back are still on their way.
-        room = (idle or hunger < QUEUE_DEPTH) and not rank.benched
+        room = (idle or hunger < QUEUE_DEPTH) and not rank.benched and not rank.share.lost
         place = (not idle, hunger, number) if room else None
         if place != rank.place:
             rank.place = place
@@ -149,7 +186,7 @@ class Ranks:
         """Return who has most to give back for each of its slots; None when nobody has."""
         for number in self._stale:
             rank = self._ranks[number]
-            rank.stake = 0.0 if rank.asked or rank.idle else -rank.unstarted / rank.share.slots
+            rank.stake = 0.0 if rank.asked or rank.idle or rank.share.lost else -rank.unstarted / rank.share.slots
             if rank.stake:
                 heappush(self._victims, (rank.stake, number))
         self._stale.clear()

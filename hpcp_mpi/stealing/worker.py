@@ -11,10 +11,11 @@ ten times slower busy for ten times as long, and nothing of it could be stolen.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from hpcp_mpi.stealing.kept import CONTENT
 from hpcp_mpi.stealing.messages import Done, GaveBack
 from hpcp_mpi.vocab.report import Outcome
 from hpcp_mpi.vocab.units import Batch, Chunk
@@ -33,7 +34,14 @@ class _Work:
     bite: float  # the load of a bite
     pace: float  # seconds of a unit of load, as rank 0 said
     running: int = 0  # bites that slots are at
+    done: list[Batch] = field(default_factory=list)  # of what must not be done twice, and not told yet
     outcome: Outcome = field(default_factory=Outcome)
+
+    def tell(self) -> Outcome:
+        """Return what became of what is done, which is told now; the seconds are those of the chunk, told at its end."""
+        told, self.outcome = self.outcome, Outcome(seconds=self.outcome.seconds)
+        told.seconds, self.done = 0.0, []
+        return told
 
 
 class Worker:
@@ -114,14 +122,15 @@ class Worker:
                 yield replace(batch, units=batch.units[start:end])
                 start, load = end, 0
 
-    def finish(self, number: int, outcome: Outcome) -> None:
-        """Note that a bite of chunk number is done."""
+    def finish(self, number: int, outcome: Outcome, batches: Iterable[Batch] = ()) -> None:
+        """Note that a bite of chunk number, batches, is done."""
         # What was found is told at once: others may be waiting for it, and the rest of the chunk may last.
         self._more += outcome.more
         self._news += outcome.news
         outcome.more, outcome.news = [], []
         work = self._chunks[number]
         work.running -= 1
+        work.done += (batch for batch in batches if batch.kind not in CONTENT)
         work.outcome.add(outcome)
         self._settle(number)
         self._free += 1
@@ -156,6 +165,23 @@ class Worker:
                 self._settle(number)
         return GaveBack(tuple(parts), self.unstarted, self._latest, self._free > 0)
 
+    def drain(self) -> GaveBack:
+        """Return all that no slot has started, and forget it. Nothing is granted any more."""
+        parts: dict[int, list[Batch]] = {}
+        while self._ready:
+            number, bite = self._ready.popleft()
+            parts.setdefault(number, []).extend(bite)
+            self._chunks[number].running -= 1
+            self._free += 1
+        for number, work in list(self._chunks.items()):
+            given = [*parts.get(number, ()), *work.rest]
+            work.rest.clear()
+            work.load = 0
+            if given:
+                parts[number] = given
+            self._settle(number)
+        return GaveBack(tuple((number, tuple(given)) for number, given in parts.items()), 0.0, self._latest, True, True)
+
     def _tail(self, batch: Batch, target: float) -> tuple[Batch, Batch]:
         """Return batch without its tail, and the tail: as few units as reach the target load."""
         count = len(batch.units)
@@ -175,5 +201,9 @@ class Worker:
         finished, self._finished = self._finished, []
         more, self._more = self._more, []
         news, self._news = self._news, []
+        partly = []
+        for number, work in self._chunks.items() if more or news else ():
+            if work.done:
+                partly.append((number, tuple(work.done), work.tell()))
         self._told = hungry
-        return Done(tuple(finished), self.unstarted, self._latest, hungry, tuple(more), tuple(news))
+        return Done(tuple(finished), self.unstarted, self._latest, hungry, tuple(more), tuple(news), tuple(partly))

@@ -69,10 +69,12 @@ class RankShare:
     chunks: int = 0
     stolen: int = 0  # chunks that were first granted to another rank
     seconds: float = 0.0  # that its slots were busy
+    lost: str = ""  # why it is taken for lost, if it is
 
     def add(self, other: "RankShare") -> None:
         """Add what the same rank did in another run."""
         self.slots = max(self.slots, other.slots)
+        self.lost = self.lost or other.lost
         self.copied = self.copied.plus(other.copied)
         self.chunks += other.chunks
         self.stolen += other.stolen
@@ -176,6 +178,7 @@ class Report:
                     "chunks": share.chunks,
                     "stolen_chunks": share.stolen,
                     "busy_seconds": round(share.seconds, 3),
+                    "lost": share.lost or None,
                 }
                 for share in self.ranks
             ],

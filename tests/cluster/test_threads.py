@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from hpcp_mpi.cluster.run import Lead, StoppedEarly, Stream, follow
+from hpcp_mpi.cluster.follow import follow
+from hpcp_mpi.cluster.run import Lead, StoppedEarly, Stream
 from hpcp_mpi.cluster.signals import StopRequest
 from hpcp_mpi.cluster.threads import ThreadWire, thread_cluster
 from hpcp_mpi.cluster.wire import Wire
@@ -64,6 +65,12 @@ class Shop:
 
     def stop(self) -> None:
         self.stopped.set()
+
+    def wind_up(self) -> None:
+        """Nothing takes long."""
+
+    def expire(self, moment: float) -> None:
+        raise AssertionError("threads are never cut off")
 
     def close(self) -> None:
         self.closed_after.append(self.released)

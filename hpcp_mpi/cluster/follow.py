@@ -1,0 +1,229 @@
+"""A worker's loop: it follows rank 0, and leaves when it does not hear of it any more.
+
+Whatever a rank that is cut off was doing is others' then. So it ends its programs and starts nothing: what they wrote
+is in stages, and none of it gets a name.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from hpcp_mpi.cluster.pulse import DEFAULT, EARLIER, Heart, Pulse
+from hpcp_mpi.cluster.run import FIRST_PAUSE, LAST_PAUSE
+from hpcp_mpi.cluster.signals import StopRequest
+from hpcp_mpi.cluster.wire import Wire
+from hpcp_mpi.stealing.messages import Alive, Asked, Begin, Broken, Drain, GiveBack, Grant, Hello, Leave, Message
+from hpcp_mpi.stealing.worker import Worker
+from hpcp_mpi.vocab.errors import EXIT_FATAL, FatalError
+from hpcp_mpi.vocab.report import Outcome
+from hpcp_mpi.vocab.units import Batch
+
+_LEAVING = 10.0  # seconds a slot has to end after its programs were killed
+
+
+class CutOff(Exception):
+    """Rank 0 is not there any more, or takes this rank for lost."""
+
+
+class Workshop(Protocol):
+    """What a worker does its chunks with; the operation provides it."""
+
+    slots: int
+    bite_weight: int
+    file_cost: int
+
+    def work(self, batches: list[Batch]) -> Outcome | None:
+        """Do one bite; None when stop() came between."""
+
+    def release(self) -> None:
+        """Close what the calling slot has open."""
+
+    def stop(self) -> None:
+        """End what is running, at once."""
+
+    def wind_up(self) -> None:
+        """End in good order: what may be ended between two steps need not come to its end."""
+
+    def expire(self, moment: float) -> None:
+        """Do nothing more from a moment on, by time.monotonic(): somebody else may be doing it then."""
+
+    def close(self) -> None:
+        """Clear away what no slot works on any more. The slots have ended."""
+
+
+def follow(wire: Wire, open_workshop: Callable[[Any, Wire], Workshop], stop: StopRequest) -> Any:
+    """A worker's life; return what rank 0 sends at the end.
+
+    open_workshop: makes what the job of Begin is done with; its FatalError ends the run. Raises CutOff, and what a slot
+    raised.
+    """
+    heart = Heart(wire, lambda: (0,))
+    follower = Follower(wire, open_workshop, heart)
+    pause = FIRST_PAUSE
+    told = 0  # 1: that a signal asks to end, 2: at once
+    try:
+        while True:
+            received = wire.receive()
+            if received is not None:
+                follower.heard()
+                if isinstance(received[1], Leave):
+                    follower.leave(received[1].stop)
+                    if received[1].alone:
+                        wire.lose(0)
+                    return received[1].report
+                follower.receive(received[1])
+            moved = follower.report()
+            follower.mind()
+            if stop.code and told < 1 + stop.urgent:
+                told = 1 + stop.urgent
+                if stop.urgent:
+                    follower.halt()
+                wire.send(0, Asked(stop.name, stop.code, stop.patience, stop.urgent))
+            if received is not None or moved:
+                pause = FIRST_PAUSE
+            else:
+                follower.wait(pause)
+                pause = min(2 * pause, LAST_PAUSE)
+    except BaseException:
+        follower.halt()
+        raise
+    finally:
+        heart.end()
+
+
+class Follower:
+    """A worker's queue and its slots, each a thread."""
+
+    def __init__(self, wire: Wire, open_workshop: Callable[[Any, Wire], Workshop], heart: Heart) -> None:
+        self._wire = wire
+        self._heart = heart
+        self._silence = DEFAULT * EARLIER  # seconds of rank 0's, after which this rank leaves
+        self._pulse = Pulse(self._silence if wire.fallible else 0.0, (0,), time.monotonic())
+        self._open_workshop = open_workshop
+        self._workshop: Workshop | None = None
+        self._machine = Worker(1, 1, 1)
+        self._changed = threading.Condition()
+        self._errors: deque[BaseException] = deque()
+        self._ended = False
+        self._slots: list[threading.Thread] = []
+
+    def receive(self, message: Message) -> None:
+        """Take a message of rank 0's."""
+        if isinstance(message, Begin):
+            self._wire.heartbeat = message.heartbeat
+            if message.heartbeat:
+                self._silence = message.heartbeat * EARLIER
+                self._pulse = Pulse(self._silence, (0,), time.monotonic())
+            self._begin(message.job)
+            return
+        if isinstance(message, Alive):
+            return
+        with self._changed:
+            if isinstance(message, Grant):
+                self._machine.grant(message.chunks, message.seconds)
+                self._changed.notify_all()
+            elif isinstance(message, GiveBack):
+                self._wire.send(0, self._machine.give_back())
+            elif isinstance(message, Drain):
+                self._wire.send(0, self._machine.drain())
+                if self._workshop is not None:
+                    self._workshop.wind_up()
+            else:
+                raise TypeError(f"not a message for a worker: {message!r}")
+
+    def _begin(self, job: Any) -> None:
+        """Begin a job; the one before, if there was one, is done."""
+        self.leave(stop=False)
+        try:
+            workshop = self._open_workshop(job, self._wire)
+        except FatalError as error:
+            self._wire.send(0, Broken(str(error), EXIT_FATAL))
+            return
+        self._workshop = workshop
+        self.heard()
+        self._machine = Worker(workshop.bite_weight, workshop.file_cost, workshop.slots)
+        self._slots, self._ended = [], False
+        for number in range(workshop.slots):
+            slot = threading.Thread(target=self._slot, args=(workshop,), name=f"slot-{number}", daemon=True)
+            self._slots.append(slot)
+            slot.start()
+        self._wire.send(0, Hello(self._wire.node, workshop.slots))
+
+    def heard(self) -> None:
+        """Take note that rank 0 lives."""
+        self._pulse.heard(0)
+        if self._workshop is not None and self._wire.fallible:
+            self._workshop.expire(time.monotonic() + self._silence)
+
+    def mind(self) -> None:
+        """Raise CutOff when rank 0 is not there any more, or takes this rank for lost."""
+        if self._pulse.silent(time.monotonic()):
+            raise CutOff(f"rank 0 was not heard of for {self._silence:.0f} s")
+        if 0 in self._wire.suspects:
+            raise CutOff("rank 0 cannot be reached any more")
+        if self._heart.stalled:
+            raise CutOff("this process was stopped, and rank 0 takes it for lost")
+
+    def wait(self, seconds: float) -> None:
+        """Sleep until something may have come. Raises CutOff after a sleep from which rank 0 did not wait."""
+        began = time.monotonic()
+        self._wire.wait(seconds)
+        if self._wire.fallible and time.monotonic() - began > seconds + self._silence:
+            self._heart.stalled = True
+
+    def report(self) -> bool:
+        """Send what is finished; tell whether something was. Raises what a slot raised."""
+        if self._errors:
+            raise self._errors[0]
+        with self._changed:
+            done = self._machine.results()
+        if done is not None:
+            self._wire.send(0, done)
+        return done is not None
+
+    def halt(self) -> None:
+        """End what is running and start nothing."""
+        self._end()
+        if self._workshop is not None:
+            self._workshop.stop()
+
+    def leave(self, stop: bool) -> None:
+        """End the slots, and wait for them: they clear away what is half done."""
+        if stop:
+            self.halt()
+        self._end()
+        for slot in self._slots:
+            slot.join(_LEAVING)
+        if self._workshop is not None:
+            self._workshop.close()
+
+    def _end(self) -> None:
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def _slot(self, workshop: Workshop) -> None:
+        try:
+            while (bite := self._next()) is not None:
+                outcome = workshop.work(bite[1])
+                if outcome is None:
+                    return
+                with self._changed:
+                    self._machine.finish(bite[0], outcome, bite[1])
+                self._wire.wake()
+        except BaseException as error:
+            self._errors.append(error)
+            self._wire.wake()
+        finally:
+            workshop.release()
+
+    def _next(self) -> tuple[int, list[Batch]] | None:
+        with self._changed:
+            while not self._ended:
+                bite = self._machine.take()
+                if bite is not None:
+                    return bite
+                self._changed.wait()
+        return None

@@ -1,0 +1,60 @@
+"""Rule: what is not known to be done is looked at again, by directory, and nothing is looked at twice.
+
+A run that is gone on with compares what it looks at with what is there, so it may look at too much, never at too little.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from hpcp_mpi.vocab.names import join
+from hpcp_mpi.vocab.saved import Todo
+from hpcp_mpi.vocab.units import DEST, Batch, Kind
+
+# What is made from records when everything is copied, and made again from those.
+_LATER = frozenset({Kind.LINK, Kind.SETTLE, Kind.REMOVE, Kind.COUNT, Kind.MOVED, Kind.RMDIR, Kind.VERIFY})
+
+
+def todo_of(batch: Batch) -> Iterator[Todo]:
+    """Yield the directories that have to be looked at if a batch of a copy is not done."""
+    if batch.kind in _LATER or batch.source == DEST:
+        return
+    if batch.kind in (Kind.LIST, Kind.MAKE):
+        for unit in batch.units:
+            yield Todo(batch.source, unit.name, unit.target, True)
+        return
+    for unit in () if batch.units.plain else batch.units:
+        if unit.tally.directories:
+            yield Todo(batch.source, join(batch.source_dir, unit.name), join(batch.dest_dir, unit.target), True)
+    yield Todo(batch.source, batch.source_dir, batch.dest_dir, False)
+
+
+def least(todo: Iterable[Todo], single: Iterable[int] = ()) -> list[Todo]:
+    """Return the least that covers todo, in the order of the walk.
+
+    single: sources of which one entry is copied, and nothing beside it: they are looked at whole
+    """
+    alone = frozenset(single)
+    whole = {each.source for each in todo if each.source in alone}
+    # Sorted by path, a directory comes right before all below it: with NUL for `/`.
+    rest = sorted(
+        {each for each in todo if each.source not in alone},
+        key=lambda each: (each.source, each.source_dir.replace(b"/", b"\0"), not each.deep, each.seen),
+    )
+    found = [Todo(source, b"", b"", True) for source in sorted(whole)]
+    covering: Todo | None = None  # with all below it
+    last: Todo | None = None
+    for each in rest:
+        if covering is not None and _covers(covering, each):
+            continue
+        if last is not None and last.deep and (last.source, last.source_dir) == (each.source, each.source_dir):
+            continue
+        found.append(each)
+        last = each
+        if each.deep and not each.seen:
+            covering = each
+    return found
+
+
+def _covers(one: Todo, other: Todo) -> bool:
+    if one.source != other.source:
+        return False
+    return not one.source_dir or (other.source_dir + b"/").startswith(one.source_dir + b"/")

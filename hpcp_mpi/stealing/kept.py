@@ -1,0 +1,109 @@
+"""Rule: what is granted is remembered until its result is in, by as little as is needed to do it again.
+
+A rank may be lost with all its chunks. Content that it was to copy or to compare need not be remembered by name: its
+directories are listed once more at the end, and what is there by then is not copied again. So a thousand ranks' chunks
+do not fill rank 0's memory. Only subtrees that are one unit are remembered, as nobody has listed what is in them. All
+other work is remembered whole, and less what is known to be done of it, so that it is done once.
+
+In doubt more is remembered than is out, never less. Pure.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from hpcp_mpi.vocab.names import join
+from hpcp_mpi.vocab.saved import Todo
+from hpcp_mpi.vocab.units import Batch, Kind, Units
+
+CONTENT = frozenset({Kind.COPY, Kind.CHECK})
+
+
+@dataclass(slots=True)
+class _Part:
+    batch: Batch
+    left: int  # units that are not known to be done or given back; what is remembered by name is told by its name
+
+
+class Kept:
+    """What one chunk holds."""
+
+    __slots__ = ("_parts",)
+
+    def __init__(self, batches: Iterable[Batch], whole: bool) -> None:
+        """whole: content is remembered by name, too: its directories cannot be listed once more."""
+        self._parts = [_Part(batch if whole else _brief(batch), len(batch.units)) for batch in batches]
+
+    def drop(self, batches: Iterable[Batch]) -> None:
+        """Forget what is done, or was given back."""
+        for batch in batches:
+            count = len(batch.units)
+            for part in self._parts:
+                if part.left >= count and _alike(part.batch, batch):
+                    part.left -= count
+                    break
+            for part in self._parts:
+                if _alike(part.batch, batch):
+                    part.batch = _without(part.batch, batch)
+        self._parts = [part for part in self._parts if part.left > 0 or len(part.batch.units)]
+
+    @property
+    def batches(self) -> list[Batch]:
+        """What is left, as it is remembered."""
+        return [part.batch for part in self._parts]
+
+
+def again(batches: Iterable[Batch], whole: bool) -> tuple[list[Batch], list[Todo]]:
+    """Return the work that is to be granted anew, and the directories that have to be looked at again.
+
+    batches: as Kept remembers them. whole: as for Kept
+    """
+    granted: list[Batch] = []
+    todo: list[Todo] = []
+    for batch in batches:
+        if batch.kind is Kind.BEGIN and not whole:
+            # What it was begun in is left behind, and found there.
+            todo.append(Todo(batch.source, batch.source_dir, batch.dest_dir, False))
+        if batch.kind not in CONTENT:
+            granted.append(replace(batch, again=True) if batch.kind is Kind.FINISH else batch)
+            continue
+        files = []
+        for unit in batch.units:
+            if unit.tally.directories:
+                paths = join(batch.source_dir, unit.name), join(batch.dest_dir, unit.target)
+                todo.append(Todo(batch.source, *paths, True))
+            elif whole:
+                files.append(unit)
+        if files:
+            granted.append(replace(batch, kind=Kind.CHECK, equal=False, again=False, units=Units.of(files)))
+        if not whole:
+            todo.append(Todo(batch.source, batch.source_dir, batch.dest_dir, False))
+    return granted, todo
+
+
+def _brief(batch: Batch) -> Batch:
+    """Return batch with no more of its units than subtrees, if its kind is one that can be looked at again."""
+    if batch.kind not in CONTENT:
+        return batch
+    trees = () if batch.units.plain else (unit for unit in batch.units if unit.tally.directories)
+    return replace(batch, units=Units.of(trees))
+
+
+def _alike(one: Batch, other: Batch) -> bool:
+    return (
+        one.kind is other.kind
+        and one.source == other.source
+        and one.source_dir == other.source_dir
+        and one.dest_dir == other.dest_dir
+        and one.equal is other.equal
+        and one.leader == other.leader
+        and (one.big is None) is (other.big is None)
+        and (one.big is None or other.big is None or one.big.stage == other.big.stage)
+    )
+
+
+def _without(batch: Batch, part: Batch) -> Batch:
+    if not len(batch.units):
+        return batch
+    gone = {(unit.name, unit.target) for unit in part.units}
+    left = [unit for unit in batch.units if (unit.name, unit.target) not in gone]
+    return batch if len(left) == len(batch.units) else replace(batch, units=Units.of(left))
