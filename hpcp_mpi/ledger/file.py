@@ -78,11 +78,12 @@ def is_busy(error: sqlite3.Error) -> bool:
     return "is locked" in str(error)
 
 
-def has_locks(path: bytes) -> bool:
+def has_locks(path: bytes, access: int = os.O_RDWR) -> bool:
     """Tell whether locks work there. To be asked before this process has a connection: closing would drop its locks."""
-    handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    handle = os.open(path, access | os.O_CLOEXEC)
+    kind = fcntl.LOCK_SH if access == os.O_RDONLY else fcntl.LOCK_EX
     try:
-        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 0)
+        fcntl.lockf(handle, kind | fcntl.LOCK_NB, 1, 0)
         return True
     except OSError as error:
         return error.errno in _HELD

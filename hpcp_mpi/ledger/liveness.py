@@ -12,6 +12,8 @@ from typing import NamedTuple
 STALE = 60.0  # seconds without a sign of life, after which a run on another host counts as dead
 SIGN = 20.0  # seconds between signs of life at most
 
+LAST_RUN = "SELECT run,host,pid,pid_started,place,job,state,alive FROM run ORDER BY run DESC"  # a Writer
+
 
 class Writer(NamedTuple):
     """The last run of a ledger, as its row says."""

@@ -158,11 +158,7 @@ def _who_writes(connection: sqlite3.Connection, path: bytes, heading: Heading) -
     fingerprint = connection.execute("SELECT fingerprint FROM heading").fetchone()[0]
     if fingerprint != heading.fingerprint:
         raise _of_another(connection, path)
-    writer = Writer(
-        *connection.execute(
-            "SELECT run,host,pid,pid_started,place,job,state,alive FROM run ORDER BY run DESC"
-        ).fetchone()
-    )
+    writer = Writer(*connection.execute(liveness.LAST_RUN).fetchone())
     dead = liveness.is_dead(writer)
     if dead is False:
         raise FatalError(

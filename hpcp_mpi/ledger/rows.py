@@ -20,7 +20,7 @@ def put_heading(connection: sqlite3.Connection, heading: Heading, unlocked: bool
             heading.verb,
             _joined(heading.sources),
             heading.destination,
-            _joined(map(os.fsencode, heading.command)),
+            command_bytes(heading.command),
             heading.fingerprint,
             heading.started,
             unlocked,
@@ -100,7 +100,7 @@ def add_events(
     )
 
 
-def latest_of(connection: sqlite3.Connection) -> Checkpoint | None:
+def latest_of(connection: sqlite3.Connection, with_todo: bool = True) -> Checkpoint | None:
     """Return the last checkpoint with all failures and notes, and without records; None before the first."""
     row = connection.execute("SELECT * FROM checkpoint").fetchone()
     if row is None:
@@ -116,7 +116,7 @@ def latest_of(connection: sqlite3.Connection) -> Checkpoint | None:
         steals=steals,
         messages=messages,
         ranks=tuple(ranks_of(connection, run)),
-        todo=tuple(_todo_of(connection)),
+        todo=tuple(_todo_of(connection)) if with_todo else (),
         sample=Sample(*sample),
         state=state,
         failures=tuple(
