@@ -32,13 +32,13 @@ class Claim(NamedTuple):
 
 def create(path: bytes, heading: Heading) -> sqlite3.Connection:
     """Make a ledger; this run is its first. Raises FatalError."""
-    made = file.look(path) is None
-    if not made and os.stat(path).st_size:
+    found, made, connection = file.look(path), False, None
+    if found is not None and found.st_size:
         raise _exists(path)
-    connection = None
     try:
-        if made:
+        if found is None:
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
+            made = True
         locks = file.has_locks(path)
         connection = file.connect(path, "rw", locks)
         file.prepare(connection)
@@ -58,9 +58,17 @@ def create(path: bytes, heading: Heading) -> sqlite3.Connection:
         if isinstance(error, sqlite3.Error) and file.is_busy(error):
             raise FatalError(f"the ledger {shown(path)} is being written by another run") from None
         told = file.in_words(path, "cannot make", error)
-        if made and connection is not None:
-            os.unlink(path)
+        if made:
+            _unlink(path)
+            _unlink(path + b"-journal")
         raise told from None
+
+
+def _unlink(path: bytes) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        pass
 
 
 def _exists(path: bytes) -> FatalError:

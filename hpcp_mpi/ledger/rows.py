@@ -50,8 +50,9 @@ def put_checkpoint(connection: sqlite3.Connection, run: int, at: float, latest: 
     connection.executemany(
         "INSERT INTO tally VALUES(?,?,?,?,?,?)", [(name, *tally) for name, tally in latest.tallies.items()]
     )
+    connection.execute("DELETE FROM rank WHERE run=?", (run,))
     connection.executemany(
-        "INSERT OR REPLACE INTO rank VALUES(?,?,?,?,?,?,?,?,?,?,?)",
+        "INSERT INTO rank VALUES(?,?,?,?,?,?,?,?,?,?,?)",
         [
             (
                 run,

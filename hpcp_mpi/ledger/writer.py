@@ -48,6 +48,11 @@ class Ledger:
         self._thread = threading.Thread(target=self._write_all, name="ledger", daemon=True)
         self._thread.start()
 
+    @property
+    def waiting(self) -> int:
+        """How many checkpoints are not in the file yet."""
+        return len(self._waiting)
+
     def checkpoint(self, cp: Checkpoint) -> None:
         """Have cp written; returns at once. Raises the FatalError that an earlier one met."""
         if self.failure is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +62,22 @@ def rows(path: Path, query: str) -> list[Any]:
         connection.close()
 
 
-def end_process(path: Path) -> None:
-    """Make the last run of a ledger one of a process that is gone."""
+def change(path: Path, statement: str) -> None:
+    """Change a ledger behind its back."""
     connection = sqlite3.connect(path)
-    connection.execute("UPDATE run SET pid_started=1 WHERE run=(SELECT max(run) FROM run)")
+    connection.execute(statement)
     connection.commit()
     connection.close()
+
+
+def end_process(path: Path) -> None:
+    """Make the last run of a ledger one of a process that is gone."""
+    change(path, "UPDATE run SET pid_started=1 WHERE run=(SELECT max(run) FROM run)")
+
+
+def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
+    """Wait until condition is true."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.01)
