@@ -170,9 +170,9 @@ def _runs(connection: sqlite3.Connection) -> Iterator[RunAccount]:
         host, pid, job, version, started, alive, ended, state, exit_code = rest
         yield RunAccount(
             number,
-            host,
+            rows.words(host),
             pid,
-            job,
+            rows.words(job),
             version,
             rows.words_of(command),
             started,

@@ -57,7 +57,7 @@ def put_checkpoint(connection: sqlite3.Connection, run: int, at: float, latest: 
             (
                 run,
                 rank.rank,
-                _text(rank.node),
+                text(rank.node),
                 rank.slots,
                 rank.state,
                 rank.files,
@@ -90,11 +90,11 @@ def add_events(
         )
     connection.executemany(
         "INSERT INTO failure(run,path,reason,vanished,attempted) VALUES(?,?,?,?,?)",
-        [(run, path, _text(reason), vanished, size) for path, reason, vanished, size in checkpoint.failures],
+        [(run, path, text(reason), vanished, size) for path, reason, vanished, size in checkpoint.failures],
     )
     connection.executemany(
         "INSERT INTO note(path,note) VALUES(?,?)",
-        [(path, _text(note)) for path, note in checkpoint.notes if (path, note) not in known],
+        [(path, text(note)) for path, note in checkpoint.notes if (path, note) not in known],
     )
     connection.execute(
         "INSERT INTO sample(run,seconds,files,bytes,active,ranks) VALUES(?,?,?,?,?,?)", (run, *checkpoint.sample)
@@ -121,12 +121,12 @@ def latest_of(connection: sqlite3.Connection, with_todo: bool = True) -> Checkpo
         sample=Sample(*sample),
         state=state,
         failures=tuple(
-            Failure(path, _str(reason), bool(vanished), attempted)
+            Failure(path, words(reason), bool(vanished), attempted)
             for path, reason, vanished, attempted in connection.execute(
                 "SELECT path,reason,vanished,attempted FROM failure ORDER BY id"
             )
         ),
-        notes=tuple((path, _str(note)) for path, note in connection.execute("SELECT path,note FROM note ORDER BY id")),
+        notes=tuple((path, words(note)) for path, note in connection.execute("SELECT path,note FROM note ORDER BY id")),
     )
 
 
@@ -136,7 +136,7 @@ def ranks_of(connection: sqlite3.Connection, run: int) -> Iterator[RankState]:
         "SELECT rank,node,slots,state,files,bytes,chunks,granted,stolen,busy FROM rank WHERE run=? ORDER BY rank",
         (run,),
     ):
-        yield RankState(rank, _str(node), *rest)
+        yield RankState(rank, words(node), *rest)
 
 
 def _todo_of(connection: sqlite3.Connection) -> Iterator[Todo]:
@@ -176,14 +176,15 @@ def command_bytes(command: Iterable[str]) -> bytes:
     return _joined(map(os.fsencode, command))
 
 
-def _text(words: str) -> str | bytes:
-    """Return words as SQLite takes them: what no UTF-8 stands for (from the output of a command, say) as bytes."""
+def text(given: str) -> str | bytes:
+    """Return a text as SQLite takes them: what no UTF-8 stands for (from the output of a command, say) as bytes."""
     try:
-        words.encode()
+        given.encode()
     except UnicodeEncodeError:
-        return words.encode("utf-8", "surrogatepass")
-    return words
+        return given.encode("utf-8", "surrogatepass")
+    return given
 
 
-def _str(stored: str | bytes) -> str:
+def words(stored: str | bytes) -> str:
+    """Return what was given to `text`."""
     return stored if isinstance(stored, str) else stored.decode("utf-8", "surrogatepass")

@@ -153,8 +153,8 @@ class Ledger:
         run, host = connection.execute("SELECT run,host FROM run ORDER BY run DESC").fetchone()
         if run != self._run:
             raise FatalError(
-                f"the ledger {shown(self.path)} was taken over by a run on {host}: this one gave no sign of life",
-                "This run writes nothing more to it.",
+                f"the ledger {shown(self.path)} was taken over by a run on {rows.words(host)}",
+                "This one had given no sign of life, and writes nothing more to it.",
             )
         connection.execute("UPDATE run SET alive=? WHERE run=?", (now, run))
         if taken:

@@ -68,7 +68,7 @@ def drained(ledger: Ledger) -> None:
 def test_what_was_submitted_is_read_back(runs: list[tuple[list[Checkpoint], str]]) -> None:
     with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
         path = Path(directory) / "ledger"
-        ledger = open_new(os.fsencode(path), heading())
+        ledger = open_new(os.fsencode(path), heading(host="n\udcff", job="\udcfe"))
         latest: Checkpoint | None = None
         failures: list[Failure] = []
         notes: list[tuple[bytes, str]] = []

@@ -106,8 +106,24 @@ def test_a_run_that_is_running_here_is_not_disturbed(tmp_path: Path) -> None:
 def test_a_process_that_has_got_the_number_of_a_dead_one_is_not_taken_for_it(tmp_path: Path) -> None:
     path = tmp_path / "ledger"
     open_new(os.fsencode(path), heading())
-    change(path, f"UPDATE run SET pid=1, pid_started={liveness.started(1) + 1}")
+    change(path, "UPDATE run SET pid=1, pid_started=1")
     go_on(os.fsencode(path), heading())[0].close()
+
+
+@needs_root
+def test_a_process_that_is_hidden_is_neither_there_nor_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, everyone: Callable[[Path], Path]
+) -> None:
+    script = (
+        "import sys; from hpcp_mpi.ledger import liveness\n"
+        "from pathlib import Path\n"
+        "class Hidden(type(Path())):\n"
+        "    def read_text(self): raise FileNotFoundError\n"
+        "liveness.Path = Hidden\n"
+        "print(liveness.started(1), liveness.started(2**30))"
+    )
+    done = run([], flavour="plain", user="nobody", python_args=("-c", script))
+    assert done.check().stdout.split() == ["None", "0"]
 
 
 def test_a_run_that_said_that_it_broke_down_is_not_waited_for(tmp_path: Path) -> None:

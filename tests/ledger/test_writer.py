@@ -11,6 +11,7 @@ import pytest
 from hpcp_mpi.ledger.writer import go_on, open_new
 from hpcp_mpi.vocab.errors import FatalError
 from tests.ledger.making import checkpoint, end_process, heading, rows
+from tests.support.launch import run
 
 
 def test_a_run_goes_on_with_what_the_one_before_wrote(tmp_path: Path) -> None:
@@ -56,6 +57,14 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_knew_nothing(tmp_path
     second, saved = go_on(os.fsencode(path), heading())
     assert saved.latest.phase == "" and saved.latest.todo == () and dict(saved.records) == {}
     second.close()
+
+
+def test_a_worker_loads_no_database() -> None:
+    loads = (
+        "import sys, hpcp_mpi.cli.main, hpcp_mpi.operations.workshop, hpcp_mpi.operations.status\n"
+        "assert 'hpcp_mpi.ledger' not in sys.modules and 'sqlite3' not in sys.modules"
+    )
+    run([], flavour="plain", python_args=("-c", loads)).check()
 
 
 def test_what_is_there_already_is_not_replaced(tmp_path: Path) -> None:
