@@ -53,6 +53,19 @@ def connect(path: bytes, mode: str, locks: bool) -> sqlite3.Connection:
     )
 
 
+def journal(path: bytes) -> bytes:
+    """Return where the journal is: beside the file, not beside a link to it."""
+    return os.path.realpath(path) + b"-journal"
+
+
+def is_half_written(path: bytes) -> bool:
+    """Tell whether there is a transaction that is under way, or that a killed run left."""
+    try:
+        return os.stat(journal(path)).st_size > 0
+    except FileNotFoundError:
+        return False
+
+
 def prepare(connection: sqlite3.Connection) -> None:
     """Make a connection one that writes: an emptied journal is kept, as making and removing it are requests, too."""
     connection.execute("PRAGMA journal_mode=TRUNCATE").fetchall()
@@ -113,9 +126,22 @@ def look(path: bytes) -> os.stat_result | None:
     return found
 
 
+class NothingThere(FatalError):
+    """There is no ledger, or one in which nothing was written down: a run can begin it anew."""
+
+
+def nothing_in(path: bytes) -> NothingThere:
+    return NothingThere(
+        f"the ledger {shown(path)} is empty: the run that made it wrote nothing",
+        "Run the command without --resume: what is copied stays copied.",
+    )
+
+
 def check_format(connection: sqlite3.Connection, path: bytes) -> None:
     """Raise FatalError if the file is no ledger, or one that only a newer version understands."""
     application = connection.execute("PRAGMA application_id").fetchone()[0]
+    if not application and not connection.execute("PRAGMA page_count").fetchone()[0]:
+        raise nothing_in(path)  # its making was rolled back
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if application != APPLICATION:
         raise not_a_ledger(path)

@@ -14,7 +14,6 @@ from hpcp_mpi.vocab.saved import Checkpoint, Heading
 
 PATIENCE = 75.0  # seconds to wait for a run that may be dead; longer than liveness.STALE
 _POLL = 0.5  # seconds
-_AGAIN = "Run the command without --resume: what is copied stays copied."
 
 
 class Claim(NamedTuple):
@@ -33,9 +32,9 @@ class Claim(NamedTuple):
 def create(path: bytes, heading: Heading) -> sqlite3.Connection:
     """Make a ledger; this run is its first. Raises FatalError."""
     found, made, connection = file.look(path), False, None
-    if found is not None and found.st_size:
-        raise _exists(path)
     try:
+        if found is not None and found.st_size and not _left_empty(path):
+            raise _exists(path)
         if found is None:
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
             made = True
@@ -60,8 +59,23 @@ def create(path: bytes, heading: Heading) -> sqlite3.Connection:
         told = file.in_words(path, "cannot make", error)
         if made:
             _unlink(path)
-            _unlink(path + b"-journal")
+            _unlink(file.journal(path))
         raise told from None
+
+
+def _left_empty(path: bytes) -> bool:
+    """Tell whether a run was killed while it made the file, which is empty when that is rolled back."""
+    if not file.is_half_written(path) or not file.has_locks(path):
+        return False
+    connection = file.connect(path, "rw", locks=True)
+    try:
+        return not connection.execute("PRAGMA page_count").fetchone()[0]
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.OperationalError):
+            raise
+        return False  # it is something else
+    finally:
+        connection.close()
 
 
 def _unlink(path: bytes) -> None:
@@ -116,9 +130,9 @@ def claim(path: bytes, heading: Heading, say: Callable[[str], None]) -> Claim:
     """Take over a ledger from the run that wrote it last, when that is not there any more. Raises FatalError."""
     found = file.look(path)
     if found is None:
-        raise FatalError(f"there is no ledger {shown(path)} to go on with", "Leave out --resume to begin one.")
+        raise file.NothingThere(f"there is no ledger {shown(path)} to go on with", "Leave out --resume to begin one.")
     if not found.st_size:
-        raise FatalError(f"the ledger {shown(path)} is empty: the run that made it wrote nothing", _AGAIN)
+        raise file.nothing_in(path)
     connection = None
     try:
         locks = file.has_locks(path)
@@ -211,7 +225,7 @@ def _await_quiet(path: bytes, say: Callable[[str], None]) -> None:
     deadline, last, since, told = time.monotonic() + PATIENCE, None, time.monotonic(), False
     while True:
         try:
-            found = os.stat(path + b"-journal")
+            found = os.stat(file.journal(path))
         except FileNotFoundError:
             return
         if found.st_size == 0:

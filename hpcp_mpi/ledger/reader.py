@@ -54,17 +54,17 @@ def read(path: bytes) -> Account:
 
 def _read_somehow(path: bytes, late: bool) -> Account:
     if not _has_locks(path):
-        if _mark(path)[2] and not late:
+        if file.is_half_written(path) and not late:
             raise _Torn  # a transaction, if it does not stay like that
         with _unchanged(path):
-            return _copied(path) if _mark(path)[2] else _read(path, path, "ro", locks=False)
+            return _copied(path) if file.is_half_written(path) else _read(path, path, "ro", locks=False)
     try:
         return _read(path, path, "ro")
     except sqlite3.OperationalError as error:
         # A journal that nobody is writing: the reader may not roll back.
         if "readonly" not in str(error) and "unable to open" not in str(error):
             raise
-    if os.access(path, os.W_OK) and os.access(os.path.dirname(os.path.abspath(path)), os.W_OK):
+    if os.access(path, os.W_OK) and os.access(os.path.dirname(os.path.realpath(path)), os.W_OK):
         return _read(path, path, "rw")
     with _unchanged(path):
         return _copied(path)
@@ -81,7 +81,7 @@ def _mark(path: bytes) -> tuple[int, int, int, int]:
     """Return what changes when the ledger does; the third is the size of the journal."""
     found = os.stat(path)
     try:
-        journal = os.stat(path + b"-journal")
+        journal = os.stat(file.journal(path))
     except FileNotFoundError:
         return found.st_size, found.st_mtime_ns, 0, 0
     return found.st_size, found.st_mtime_ns, journal.st_size, journal.st_mtime_ns if journal.st_size else 0
@@ -111,8 +111,8 @@ def _copied(path: bytes) -> Account:
     """Read a copy, in which the journal can be rolled back."""
     with tempfile.TemporaryDirectory(prefix="hpcp-mpi-status-") as directory:
         copy = os.path.join(os.fsencode(directory), b"ledger")
-        for end in (b"", b"-journal"):
-            shutil.copyfile(path + end, copy + end)
+        shutil.copyfile(path, copy)
+        shutil.copyfile(file.journal(path), file.journal(copy))
         return _read(path, copy, "rw")
 
 

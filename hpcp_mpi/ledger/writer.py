@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from hpcp_mpi.ledger import file, opening, rows
+from hpcp_mpi.ledger.file import NothingThere
 from hpcp_mpi.ledger.liveness import SIGN
 from hpcp_mpi.vocab.errors import FatalError
 from hpcp_mpi.vocab.names import shown
@@ -176,13 +177,16 @@ class Ledger:
             pass
 
 
+__all__ = ["Ledger", "NothingThere", "go_on", "open_new"]
+
+
 def open_new(path: bytes, heading: Heading) -> Ledger:
     """Make a ledger and return it; this run is its first. Raises FatalError before anything else is done."""
     return Ledger(path, opening.create(path, heading), 1)
 
 
 def go_on(path: bytes, heading: Heading, say: Callable[[str], None] = lambda news: None) -> tuple[Ledger, Saved]:
-    """Return a ledger for a further run, and what it holds. Raises FatalError.
+    """Return a ledger for a further run, and what it holds. Raises FatalError; NothingThere if a new one can be begun.
 
     say: told when there is something to wait for. Where the last run was killed before its first checkpoint, the latest
     one has an empty phase and says nothing; all has to be done. Notes of earlier runs stay in the file; their failures

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,11 +15,12 @@ import pytest
 
 from hpcp_mpi.ledger import liveness, opening
 from hpcp_mpi.ledger import writer as writing
-from hpcp_mpi.ledger.writer import Ledger, go_on, open_new
+from hpcp_mpi.ledger.writer import Ledger, NothingThere, go_on, open_new
 from hpcp_mpi.vocab.errors import FatalError
+from hpcp_mpi.vocab.saved import Heading
 from tests.ledger.making import change, checkpoint, end_process, heading, rows, until
 from tests.support.faultfs import mounted
-from tests.support.launch import run
+from tests.support.launch import REPOSITORY, run
 from tests.support.marks import needs_fuse, needs_root
 
 
@@ -208,6 +212,86 @@ def test_where_there_are_no_locks_it_works_without_and_says_so(tmp_path: Path, m
         second.checkpoint(checkpoint(4))
         second.close()
     assert rows(tmp_path / "b/ledger", "SELECT unlocked FROM heading") == [(1,)]
+
+
+@needs_fuse
+def test_without_locks_a_run_notices_too_that_it_was_taken_over(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    with mounted(tmp_path / "b", no_locks=1) as mountpoint:
+        path = mountpoint / "ledger"
+        first = open_new(os.fsencode(path), heading())
+        first.checkpoint(checkpoint(1))
+        until(lambda: not first.waiting)
+        end_process(tmp_path / "b/ledger")
+        second, _ = go_on(os.fsencode(path), heading())
+        first.checkpoint(checkpoint(2))
+        until(lambda: first.failure)
+        assert "was taken over" in str(first.failure)
+        second.end(checkpoint(3), 0)
+        first.close()
+    assert rows(tmp_path / "b/ledger", "SELECT phase FROM checkpoint") == [("phase 3",)]
+
+
+def racing(path: Path, work: Callable[[bytes, Heading], object]) -> int:
+    """Have six processes do it at the same time; return how many were not refused. Those stay until all are done."""
+    starts, begins = os.pipe()
+    told, tells = os.pipe()
+    children = []
+    for _ in range(6):
+        child = os.fork()
+        if child == 0:
+            os.close(begins)
+            os.read(starts, 1)
+            try:
+                work(os.fsencode(path), heading())
+                os.write(tells, b"+")
+            except FatalError:
+                os.write(tells, b"-")
+            except BaseException:
+                os.write(tells, b"!")
+            time.sleep(60)
+            os._exit(1)
+        children.append(child)
+    os.close(starts)
+    os.close(begins)
+    said = b""
+    while len(said) < len(children):
+        said += os.read(told, 10)
+    for child in children:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    os.close(told)
+    os.close(tells)
+    assert b"!" not in said
+    return said.count(b"+")
+
+
+def test_of_several_runs_at_the_same_time_one_gets_the_ledger(on_tmpfs: Path) -> None:
+    for number in range(3):
+        path = on_tmpfs / f"ledger{number}"
+        assert racing(path, open_new) == 1
+        for _ in range(2):
+            assert racing(path, go_on) == 1, "the one that had it was killed"
+        assert rows(path, "SELECT count(*) FROM run") == [(3,)]
+
+
+def test_a_run_that_was_killed_while_it_made_the_file_is_no_hindrance(tmp_path: Path) -> None:
+    path = tmp_path / "ledger"
+    script = (
+        "import os, sys; from hpcp_mpi.ledger import file, opening; from tests.ledger.making import heading\n"
+        "path = sys.argv[1].encode(); open(path, 'x').close(); connection = file.connect(path, 'rw', True)\n"
+        "file.prepare(connection); connection.execute('PRAGMA cache_size=1'); file.begin(connection)\n"
+        "opening._fill(connection, heading(), False); os.kill(os.getpid(), 9)"
+    )
+    for begins in (False, True):
+        subprocess.run([sys.executable, "-c", script, path], cwd=REPOSITORY)
+        assert path.stat().st_size and (tmp_path / "ledger-journal").stat().st_size
+        if begins:
+            open_new(os.fsencode(path), heading()).close()
+            continue
+        with pytest.raises(NothingThere, match="is empty"):
+            go_on(os.fsencode(path), heading())
+        path.unlink()
 
 
 @needs_fuse

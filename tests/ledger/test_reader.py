@@ -179,6 +179,15 @@ def test_what_a_killed_run_left_behind_is_rolled_back(tmp_path: Path) -> None:
     assert account.records["settled"][0] == 1
 
 
+def test_a_link_to_a_ledger_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "d").mkdir()
+    half_written(tmp_path / "d/ledger")
+    (tmp_path / "link").symlink_to("d/ledger")
+    monkeypatch.setattr(os, "access", lambda *anything: False)  # so that a copy is read
+    account = read(os.fsencode(tmp_path / "link"))
+    assert account.latest is not None and account.latest.phase == "phase 1"
+
+
 @needs_root
 def test_who_may_not_write_reads_a_copy_and_leaves_all_as_it_is(
     everyone: Callable[[Path], Path], on_tmpfs: Path
