@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import subprocess
 import time
@@ -108,3 +109,15 @@ def test_it_is_unmounted_even_while_someone_sits_in_it(tmp_path: Path) -> None:
         fd = os.open(mountpoint, os.O_RDONLY)
     os.close(fd)
     assert not os.path.lexists(mountpoint)
+
+
+def test_locks_work_unless_they_are_refused(tmp_path: Path) -> None:
+    build(tmp_path / "b", {"file": File(b"x")})
+    for no_locks in (0, 1):
+        with mounted(tmp_path / "b", no_locks=no_locks) as mountpoint, open(mountpoint / "file", "r+b") as file:
+            if not no_locks:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                continue
+            with pytest.raises(OSError) as failure:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            assert failure.value.errno == errno.ENOSYS

@@ -12,6 +12,7 @@ from hpcp_mpi.vocab.options import (
 )
 
 DEFAULT_INTERVAL = 10.0  # seconds
+DEFAULT_HEARTBEAT = 60.0  # seconds
 SHELLS = ("bash", "zsh", "tcsh")
 
 
@@ -142,6 +143,41 @@ def add_work(parser: Parser) -> None:
     )
     add(
         "--reflink", choices=("auto", "always", "never"), default="auto", help="share blocks, as cp does (default auto)"
+    )
+
+
+def add_long_runs(parser: Parser) -> None:
+    long_runs = parser.group("long runs")
+    add = long_runs.add
+    add(
+        "--ledger",
+        metavar="FILE",
+        complete="file",
+        help="write down in FILE how far the run is",
+    )
+    add(
+        "--resume",
+        action="store_true",
+        help="go on with the run of the ledger (in a Slurm job by default hpcp-mpi-JOB.ledger, where it was submitted)",
+    )
+    add(
+        "--status",
+        metavar="LEDGER",
+        complete="file",
+        help="only show how far the run of a ledger is",
+    )
+    add(
+        "--stop-before",
+        type=at_least(0),
+        metavar="MINUTES",
+        help="stop so early before the batch job's time is over",
+    )
+    add(
+        "--heartbeat-timeout",
+        type=at_least(1),
+        default=DEFAULT_HEARTBEAT,
+        metavar="SECONDS",
+        help=f"give the work of a rank that is silent for so long to others (default {DEFAULT_HEARTBEAT:g})",
     )
 
 

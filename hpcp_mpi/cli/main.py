@@ -1,6 +1,7 @@
 """The program: rank 0 reads the command line, leads and prints; the other ranks follow."""
 
 import gc
+import itertools
 import os
 import sys
 import time
@@ -30,6 +31,9 @@ def console() -> NoReturn:
 
 def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     """Run the command line; return the exit code."""
+    options = itertools.takewhile(lambda word: word != "--", arguments)
+    if any(word.partition("=")[0] == "--status" for word in options):
+        return _status(arguments, environment)
     try:
         wire = connect(environment)
     except FatalError as error:
@@ -40,7 +44,7 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
         return error.exit_code
     stop = StopRequest()
     with watched(stop):
-        code = _run(arguments, wire, stop)
+        code = _run(arguments, environment, wire, stop)
     if wire is not None and wire.lost:
         # MPI would wait for those that are gone, at the end of this process.
         sys.stdout.flush()
@@ -49,14 +53,33 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     return code
 
 
-def _run(arguments: Sequence[str], wire: Wire | None, stop: StopRequest) -> int:
+def _run(arguments: Sequence[str], environment: Mapping[str, str], wire: Wire | None, stop: StopRequest) -> int:
     if wire is not None and wire.rank > 0:
         return _follow(wire, stop)
     try:
-        return lead(wire, lambda ends: _lead(arguments, ends, stop), stop)
+        return lead(wire, lambda ends: _lead(arguments, environment, ends, stop), stop)
     except FatalError as error:
         _complain(error)
         return error.exit_code
+
+
+def _status(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Show a ledger: without the other ranks and their MPI, which may be what is broken."""
+    if not first_task(environment):
+        return EXIT_OK
+    from hpcp_mpi.cli.request import parse
+
+    try:
+        request = parse(arguments, lambda content: [], environment)
+        if request.status is not None:
+            from hpcp_mpi.cli.status import show
+
+            return show(request.status, request.json)
+    except FatalError as error:
+        _complain(error)
+        return error.exit_code
+    print(_text(request.show), end="")  # asked for besides
+    return EXIT_OK
 
 
 def _follow(wire: Wire, stop: StopRequest) -> int:
@@ -81,7 +104,7 @@ def _log(line: str) -> None:
     sys.stderr.flush()
 
 
-def _lead(arguments: Sequence[str], wire: Wire, stop: StopRequest) -> int:
+def _lead(arguments: Sequence[str], environment: Mapping[str, str], wire: Wire, stop: StopRequest) -> int:
     # Imported here, as only rank 0 needs them: a thousand ranks that import are a load for the file system.
     from hpcp_mpi.cli.request import parse
     from hpcp_mpi.operations.crew import Face
@@ -95,7 +118,7 @@ def _lead(arguments: Sequence[str], wire: Wire, stop: StopRequest) -> int:
         # Not 0: a script whose variables are empty has done nothing.
         print(short(), file=sys.stderr)
         return EXIT_USAGE
-    request = parse(arguments, exclude_lines)
+    request = parse(arguments, exclude_lines, environment)
     if request.show:
         print(_text(request.show), end="")
         return EXIT_OK

@@ -32,6 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
     groups.add_lists(with_groups)
     groups_how.add_identical(with_groups)
     groups_how.add_work(with_groups)
+    groups_how.add_long_runs(with_groups)
     groups_how.add_shown(with_groups)
     return parser
 

@@ -41,6 +41,23 @@ def refuse(verb: Verb, given: Any) -> None:
         raise UsageError(says, remedy)
 
 
+def refuse_with_status(given: Any) -> None:
+    """Raise UsageError if something is to be done besides showing a ledger, or there is none."""
+    if not given.status:
+        raise UsageError("--status: the name of the ledger is empty", "hpcp-mpi --status LEDGER")
+    if given.src_path or given.dest_path or given.source_list is not None or given.file_list is not None:
+        raise UsageError(
+            "--status shows a ledger, and does nothing with files: there is no place for sources and destinations",
+            "hpcp-mpi --status LEDGER [--json FILE]",
+        )
+    if given.ledger is not None or given.resume:
+        raise UsageError(
+            "--status only shows a ledger: --ledger and --resume are for runs", "hpcp-mpi --status LEDGER [--json FILE]"
+        )
+    for says, remedy in _of_files(given):
+        raise UsageError(says, remedy)
+
+
 def _of_another_verb(verb: Verb, given: Any) -> Iterator[tuple[str, str]]:
     if given.max_delete is not None and not (given.remove_extra or given.remove or verb is _REMOVE):
         yield "--max-delete limits what -rm and -rme remove", "Give one of them, or leave it out."
@@ -100,7 +117,16 @@ def _of_files(given: Any) -> Iterator[tuple[str, str]]:
             f"-dfl would write its table to {given.diff_file_list}, which is a directory",
             "The word after -dfl is its FILE: put -dfl last, or write -dfl=FILE.",
         )
-    written = {"-fl": given.file_list, "-dfl": given.diff_file_list, "--json": given.json, "-sfl": given.source_list}
+    if given.ledger == "":
+        yield "--ledger: the name of the file is empty", "Leave it out, or name a file."
+    written = {
+        "-fl": given.file_list,
+        "-dfl": given.diff_file_list,
+        "--json": given.json,
+        "-sfl": given.source_list,
+        "--ledger": given.ledger,
+        "--status": given.status,
+    }
     places: dict[str, str] = {}
     for option, name in written.items():
         if name and name != "-":

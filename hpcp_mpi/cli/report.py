@@ -9,6 +9,7 @@ from hpcp_mpi import __version__
 from hpcp_mpi.cli.table import differing
 from hpcp_mpi.operations.differences import GROUPS, Differences
 from hpcp_mpi.operations.sorted_items import SortedItems
+from hpcp_mpi.vocab.account import Account
 from hpcp_mpi.vocab.asked import Asked, Verb
 from hpcp_mpi.vocab.errors import EXIT_CODES, EXIT_DIFFERENT, EXIT_OK, EXIT_VANISHED, FatalError
 from hpcp_mpi.vocab.names import shown
@@ -49,11 +50,11 @@ def problem_lines(report: Report) -> Iterable[str]:
     for share in report.ranks:
         if share.lost:
             yield f"lost: rank {share.rank} on {share.node} {share.lost}"
-    yield from _grouped("failed", ((failure.path, failure.reason) for failure in report.failures))
-    yield from _grouped("note", report.outcome.notes)
+    yield from grouped("failed", ((failure.path, failure.reason) for failure in report.failures))
+    yield from grouped("note", report.outcome.notes)
 
 
-def _grouped(word: str, problems: Iterable[tuple[bytes, str]]) -> Iterable[str]:
+def grouped(word: str, problems: Iterable[tuple[bytes, str]]) -> Iterable[str]:
     """Yield lines for (path, reason) pairs. A kind is how the reason ends: before that it may name a directory."""
     kinds: dict[str, list[tuple[bytes, str]]] = {}
     for path, reason in problems:
@@ -129,7 +130,7 @@ def check_json(path: Path) -> None:
         raise FatalError(f"cannot write the report to {path}: Permission denied", "Nothing was done.")
 
 
-def write_json(report: Report, path: Path) -> None:
+def write_json(report: Report | Account, path: Path) -> None:
     """Write the report for machines. An old file is replaced in one step. Raises FatalError."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:

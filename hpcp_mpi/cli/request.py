@@ -1,14 +1,15 @@
 """What a command line asks for, in our own words."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpcp_mpi.cli.groups_how import DEFAULT_INTERVAL
+from hpcp_mpi.cli.groups_how import DEFAULT_HEARTBEAT, DEFAULT_INTERVAL
 from hpcp_mpi.cli.parser import Given, build_parser
-from hpcp_mpi.cli.refusals import refuse
+from hpcp_mpi.cli.refusals import refuse, refuse_with_status
 from hpcp_mpi.cli.words import understood
+from hpcp_mpi.cluster.slurm import default_ledger
 from hpcp_mpi.vocab.asked import Asked, Verb
 from hpcp_mpi.vocab.errors import FatalError, UsageError
 from hpcp_mpi.vocab.options import CopyOptions
@@ -23,22 +24,54 @@ class Request:
     verbose: bool = False
     progress_interval: float = DEFAULT_INTERVAL
     json: Path | None = None
+    status: bytes | None = None  # a ledger that is shown instead of doing anything
+    ledger: bytes | None = None  # as given, or with resume the default of the Slurm job
+    resume: bool = False
+    stop_before: float | None = None  # minutes before the batch job's end
+    heartbeat_timeout: float = DEFAULT_HEARTBEAT  # seconds
 
 
-def parse(arguments: Sequence[str], exclude_lines: Callable[[bytes], list[bytes]]) -> Request:
+def parse(
+    arguments: Sequence[str],
+    exclude_lines: Callable[[bytes], list[bytes]],
+    environment: Mapping[str, str] | None = None,
+) -> Request:
     """Return what arguments ask for. Raises SystemExit (help, usage errors), UsageError, FatalError.
 
-    exclude_lines: reads the patterns of an exclude file's content.
+    exclude_lines: reads the patterns of an exclude file's content. environment: of a Slurm job, tells of its ledger.
     """
     given = _given(list(arguments))
     show = "version" if given.version else "man" if given.print_man else given.print_completion
     if show:
         return Request(Asked(Verb.COPY, ()), show)
+    json = Path(given.json) if given.json else None
+    if given.status is not None:
+        refuse_with_status(given)
+        return Request(Asked(Verb.COPY, ()), json=json, status=os.fsencode(given.status))
     verb = _verb(given)
     refuse(verb, given)
     asked = _asked(verb, given, _options(verb, given, exclude_lines))
-    json = Path(given.json) if given.json else None
-    return Request(asked, "", given.verbose, given.progress_interval, json)
+    return Request(
+        asked,
+        verbose=given.verbose,
+        progress_interval=given.progress_interval,
+        json=json,
+        ledger=_ledger(given, environment or {}),
+        resume=given.resume,
+        stop_before=given.stop_before,
+        heartbeat_timeout=given.heartbeat_timeout,
+    )
+
+
+def _ledger(given: Given, environment: Mapping[str, str]) -> bytes | None:
+    if given.ledger is not None:
+        return os.fsencode(given.ledger)
+    ledger = default_ledger(environment) if given.resume else None
+    if given.resume and ledger is None:
+        raise UsageError(
+            "--resume goes on with a run, and outside of a Slurm job it must be said which", "Add --ledger FILE."
+        )
+    return ledger
 
 
 def _given(words: list[str]) -> Given:

@@ -1,6 +1,6 @@
 """The end table: what was found, what became of it, how long it took, and who did it. Rows of zeros are left out."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from hpcp_mpi.cli.sizes import duration, size
 from hpcp_mpi.vocab.asked import Verb
@@ -13,16 +13,26 @@ _COLUMNS = ("", "files", "directories", "links", "other", "bytes")
 
 def table(report: Report) -> str:
     """Return the end table."""
-    rows = [_COLUMNS, *((name, *_cells(tally, sized)) for name, tally, sized in _rows(report))]
-    columns = len(_COLUMNS) if any(row[-1] for row in rows[1:]) else len(_COLUMNS) - 1
-    widths = [max(len(row[column]) for row in rows) for column in range(columns)]
-    lines = ["  ".join(map(_aligned, row, widths, range(columns))).rstrip() for row in rows]
+    lines = counts(_rows(report))
     if report.differences is not None:
         lines.append(f"differences: {differing(report.differences) or 'none'}")
     lines += [_counts(report), _times(report)]
     lines.append(f"chunks: {report.chunks:,}   steals: {report.steals:,}   messages: {report.messages:,}")
     lines += _ranks(report)
     return "\n".join(lines)
+
+
+def counts(tallies: Iterable[tuple[str, Tally, bool]]) -> list[str]:
+    """Return lines of counts for (name, tally, whether bytes are counted)."""
+    rows = [_COLUMNS, *((name, *_cells(tally, sized)) for name, tally, sized in tallies)]
+    columns = len(_COLUMNS) if any(row[-1] for row in rows[1:]) else len(_COLUMNS) - 1
+    return in_columns([row[:columns] for row in rows])
+
+
+def in_columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return a line for each row. All but the first column are aligned to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(map(_aligned, row, widths, range(len(row)))).rstrip() for row in rows]
 
 
 def differing(differences: Mapping[str, int]) -> str:
@@ -93,7 +103,7 @@ def _ranks(report: Report) -> Iterable[str]:
         busy = 100 * share.seconds / max(report.seconds * share.slots, 1e-6)
         yield (
             f"rank {share.rank} on {share.node}: {_done(report, share)}"
-            f"{_number(share.chunks, 'chunk')} ({share.stolen:,} stolen), {_number(share.slots, 'slot')}, "
+            f"{number(share.chunks, 'chunk')} ({share.stolen:,} stolen), {number(share.slots, 'slot')}, "
             f"busy {min(busy, 100):.0f} %{', lost' if share.lost else ''}"
         )
     if len(report.ranks) > len(shares):
@@ -103,8 +113,9 @@ def _ranks(report: Report) -> Iterable[str]:
 def _done(report: Report, share: RankShare) -> str:
     if report.verb != Verb.COPY.value:
         return ""
-    return f"{_number(share.copied.files, 'file')}, {size(share.copied.bytes)}, "
+    return f"{number(share.copied.files, 'file')}, {size(share.copied.bytes)}, "
 
 
-def _number(count: int, of: str) -> str:
-    return f"{count:,} {of}{'s' if count != 1 else ''}"
+def number(count: int, of: str, several: str = "") -> str:
+    """Return count and of what. several: the plural, where it is not made with an s."""
+    return f"{count:,} {of if count == 1 else several or of + 's'}"

@@ -160,6 +160,37 @@ def test_where_the_report_and_the_progress_go() -> None:
     assert parsed("a", "b").json is None
 
 
+def test_how_long_runs_are_written_down_and_gone_on_with() -> None:
+    request = parsed("a", "b", "--ledger", "l\udcff", "--resume", "--stop-before", "7.5", "--heartbeat_timeout", "30")
+    assert (request.ledger, request.resume) == (b"l\xff", True)
+    assert (request.stop_before, request.heartbeat_timeout) == (7.5, 30.0)
+    request = parsed("a", "b")
+    assert (request.ledger, request.resume, request.status) == (None, False, None)
+    assert (request.stop_before, request.heartbeat_timeout) == (None, 60.0)
+
+
+def test_in_a_slurm_job_a_run_finds_the_ledger_to_go_on_with() -> None:
+    job = {"SLURM_JOB_ID": "12", "SLURM_SUBMIT_DIR": "/home/me"}
+    assert parse(["a", "b", "--resume"], from_lines, job).ledger == b"/home/me/hpcp-mpi-12.ledger"
+    assert parse(["a", "b", "--resume", "--ledger", "mine"], from_lines, job).ledger == b"mine"
+    assert parse(["a", "b"], from_lines, job).ledger is None
+    with pytest.raises(UsageError, match="--resume") as error:
+        parsed("a", "b", "--resume")
+    assert "--ledger" in error.value.remedy
+
+
+@pytest.mark.parametrize("words", ["--stop-before -1", "--heartbeat-timeout 0.5", "--heartbeat-timeout x"])
+def test_times_that_make_no_sense_are_refused(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parsed("a", "b", *words.split())
+    assert words.split()[0] in capsys.readouterr().err
+
+
+def test_a_ledger_is_shown_without_sources() -> None:
+    request = parsed("--status", "l\udcff", "--json", "j")
+    assert (request.status, request.json) == (b"l\xff", Path("j"))
+
+
 def test_help_groups_options_by_task_and_ends_with_examples_and_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         parsed("-h")
@@ -170,6 +201,7 @@ def test_help_groups_options_by_task_and_ends_with_examples_and_exit_codes(capsy
         "what is removed",
         "what counts as identical",
         "how the work is done",
+        "long runs",
         "what is shown",
         "examples:",
         "exit codes:",

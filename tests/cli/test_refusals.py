@@ -95,6 +95,16 @@ REFUSED = [
     ("-fl l --json l a", "name the same file", "file of its own"),
     ("-sfl l --json ./l a -d b", "name the same file", "file of its own"),
     ("-dfl a b", "-dfl took a", "hpcp-mpi SRC"),
+    ("--status l a", "--status shows a ledger", "--status LEDGER"),
+    ("--status l -d a", "--status shows a ledger", "--status LEDGER"),
+    ("--status l -fl m", "--status shows a ledger", "--status LEDGER"),
+    ("--status l --ledger m", "only shows", "--status LEDGER"),
+    ("--status l --resume", "only shows", "--status LEDGER"),
+    ("--status= --json m", "is empty", "--status LEDGER"),
+    ("--status l --json ./l", "name the same file", "file of its own"),
+    ("--resume a b", "outside of a Slurm job", "--ledger FILE"),
+    ("--ledger= a b", "is empty", "Leave it out"),
+    ("--ledger l --json l a b", "name the same file", "file of its own"),
     ("-di i a", "not there yet", ""),
     ("--dest-image i a", "not there yet", ""),
     ("-dry a b", "no option -dry; if 'ry' is the value of -d", "hpcp-mpi -h"),
@@ -127,6 +137,7 @@ a | b | -d x | -d y | -rds | -ncd | -tfs ext4 | -enes | -b | -nb | -e p | -sfl l
 -lt | -nlt | -n | -rm | -rme | -rf | -rwloff | --max-delete 3 | --backup-dir o | --delete-excluded
 -fl m | -fl -
 -nhfl | -0 | -cfl | -dfl | -dfl t | -tdfl | -hs 0 | -fh | -j 2 | -s | -pfl | --verify | -L 1M | -F 10 | -ctl 5
+--ledger k | --resume | --status k | --stop-before 5 | --heartbeat-timeout 9
 -f 3 | -v | --json r | -V | --print-man | -di | -x nowhere | -- | -1 | -j x
 """
 CHOICES = [choice.split() for line in WORDS.strip().splitlines() for choice in line.split("|")]
@@ -149,7 +160,7 @@ def answer(words: list[str]) -> Request | FatalError | str:
 def test_any_combination_is_one_verb_or_is_refused_in_words(chosen: list[list[str]]) -> None:
     found = answer([word for words in chosen for word in words])
     if isinstance(found, Request):
-        assert found.show or consistent(found.asked), found
+        assert found.show or found.status or consistent(found.asked), found
     elif isinstance(found, FatalError):
         assert found.message and not found.message.endswith(".")
         assert found.remedy or found.message.startswith(("cannot read the exclude file", "-di of hpcp"))

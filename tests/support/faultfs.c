@@ -15,6 +15,7 @@
  *     enospc_after=N  after N bytes written in all, writing fails with ENOSPC
  *     entry_timeout=N seconds for which the kernel may remember names and attributes (default 0: it always asks)
  *     attr_timeout=N  another number of seconds for attributes
+ *     no_locks=1      POSIX locks are refused, as Lustre does without `flock`; else they work
  *     fold=1          names that differ only in the case of ASCII letters are one
  *
  * Everything else goes through: names, modes, owners, times, links, xattrs, holes. ACLs do not: like many parallel
@@ -47,7 +48,7 @@ static struct {
     char *eio_read, *eio_write, *eio_list, *eio_unlink, *flip_read, *vanish;
     long long enospc_after;
     double entry_timeout, attr_timeout;
-    int fold;
+    int fold, no_locks;
 } faults = {.enospc_after = -1, .attr_timeout = -1};
 
 static long long bytes_written;
@@ -61,6 +62,7 @@ static const struct fuse_opt options[] = {
     OPTION("flip_read=%s", flip_read),
     OPTION("enospc_after=%lld", enospc_after), OPTION("entry_timeout=%lf", entry_timeout),
     OPTION("attr_timeout=%lf", attr_timeout), OPTION("fold=%d", fold),
+    OPTION("no_locks=%d", no_locks),
     FUSE_OPT_END,
 };
 
@@ -345,9 +347,18 @@ static int fs_release(const char *path, struct fuse_file_info *file)
 
 /* ---- life ---- */
 
+/* Only asked with no_locks: else the kernel does it alone. */
+static int fs_lock(const char *path, struct fuse_file_info *file, int command, struct flock *lock)
+{
+    (void)path, (void)file, (void)command, (void)lock;
+    return -ENOSYS;
+}
+
 static void *fs_init(struct fuse_conn_info *connection, struct fuse_config *config)
 {
     connection->max_background = 64;
+    if (!faults.no_locks)
+        connection->want &= ~FUSE_CAP_POSIX_LOCKS;
     config->use_ino = 1; /* hard links keep their inode number */
     config->entry_timeout = faults.entry_timeout;
     config->attr_timeout = faults.attr_timeout < 0 ? faults.entry_timeout : faults.attr_timeout;
@@ -363,7 +374,7 @@ static const struct fuse_operations operations = {
     .listxattr = fs_listxattr, .removexattr = fs_removexattr, .opendir = fs_opendir, .readdir = fs_readdir,
     .releasedir = fs_releasedir, .open = fs_open,         .create = fs_create,       .read = fs_read,
     .write = fs_write,         .truncate = fs_truncate,   .lseek = fs_lseek,         .fallocate = fs_fallocate,
-    .fsync = fs_fsync,         .release = fs_release,
+    .fsync = fs_fsync,         .release = fs_release,     .lock = fs_lock,
 };
 
 /* The first word that is no option is BACKING; the rest is for FUSE. */

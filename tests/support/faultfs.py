@@ -59,6 +59,7 @@ def mounted(
     enospc_after: int | None = None,
     entry_timeout: float = 0,
     fold: int = 0,
+    no_locks: int = 0,
 ) -> Iterator[Path]:
     """Yield a directory that shows backing through the given faults (see faultfs.c); unmounted on the way
     out.
@@ -77,6 +78,7 @@ def mounted(
         "enospc_after": enospc_after,
         "entry_timeout": entry_timeout,
         "fold": fold,
+        "no_locks": no_locks,
         "max_threads": 64,
     }
     options = [f"{name}={value}" for name, value in faults.items() if value not in ("", None)]

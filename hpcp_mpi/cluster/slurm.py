@@ -1,0 +1,36 @@
+"""What Slurm tells a job about itself, in its environment."""
+
+import os
+from collections.abc import Mapping
+
+_NO_STEPS = 0xFFFFFFF0  # numbers from here on stand for the batch script, an interactive shell and the like
+
+
+def default_ledger(environment: Mapping[str, str]) -> bytes | None:
+    """Return where a run of a job keeps its ledger unless told otherwise; None outside of a job.
+
+    It is in the directory that the job was submitted from, and named after what stays when the job starts again: its
+    number. Runs that are different steps of a job must not share a file, so all but step 0 add theirs. A job that
+    starts again counts its steps from 0 again, so each finds its own, if the script starts the same ones in the same
+    order.
+    """
+    job = environment.get("SLURM_JOB_ID", "")
+    if not job:
+        return None
+    array, task = environment.get("SLURM_ARRAY_JOB_ID", ""), environment.get("SLURM_ARRAY_TASK_ID", "")
+    if array and task:
+        job = f"{array}_{task}"
+    step = _number(environment, "SLURM_STEP_ID")
+    if 0 < step < _NO_STEPS:
+        job += f".{step}"
+    return os.path.join(os.fsencode(environment.get("SLURM_SUBMIT_DIR", "")), os.fsencode(f"hpcp-mpi-{job}.ledger"))
+
+
+def restarts(environment: Mapping[str, str]) -> int:
+    """Return how often the job was started again."""
+    return _number(environment, "SLURM_RESTART_COUNT")
+
+
+def _number(environment: Mapping[str, str], name: str) -> int:
+    text = environment.get(name, "")
+    return int(text) if text.isascii() and text.isdigit() else 0

@@ -1,0 +1,202 @@
+"""The file itself: how it is opened, what is in it, and what its errors mean.
+
+It is written with a rollback journal, as a write-ahead log needs memory that all its users share, which a network file
+system does not have. Supported are file systems with POSIX locks: local ones, NFS (version 4, or 3 with lockd), Lustre
+mounted with `flock`, GPFS, BeeGFS with locks turned on. Where locks are refused (Lustre without `flock`, NFS without
+lockd, some of FUSE) the file is opened with `nolock=1`: one run writes, and a reader looks whether the file changed
+while it read. Not supported there: a run that hung for a minute, was taken for dead, and wakes up in the middle of a
+transaction while the next one writes. Nor is `localflock` between hosts, as it looks like locks and is none.
+"""
+
+import errno
+import fcntl
+import os
+import sqlite3
+import stat
+from collections.abc import Callable
+
+from hpcp_mpi.vocab.errors import FatalError, reason_of
+from hpcp_mpi.vocab.names import shown
+
+APPLICATION = 0x68706C67  # "hplg", in the file's header, so that file(1) and we know it
+FORMAT = 1
+SCHEMA = """
+CREATE TABLE heading(one INTEGER PRIMARY KEY, verb, sources BLOB, destination BLOB, command BLOB, fingerprint, started,
+    unlocked);
+CREATE TABLE run(run INTEGER PRIMARY KEY, started, host, pid, pid_started, place, job, version, command BLOB,
+    state, alive, ended, exit_code);
+CREATE TABLE checkpoint(one INTEGER PRIMARY KEY, run, at, phase, seconds, linked, scan_done, chunks, steals, messages,
+    sample_seconds, sample_files, sample_bytes, sample_active, sample_ranks, state BLOB);
+CREATE TABLE tally(name PRIMARY KEY, files, directories, links, specials, bytes) WITHOUT ROWID;
+CREATE TABLE rank(run, rank, node, slots, state, files, bytes, chunks, granted, stolen, busy, PRIMARY KEY(run, rank))
+    WITHOUT ROWID;
+CREATE TABLE todo(id INTEGER PRIMARY KEY, source, source_dir BLOB, dest_dir BLOB, deep, seen BLOB);
+CREATE TABLE record(id INTEGER PRIMARY KEY, kind, packed, block BLOB);
+CREATE TABLE failure(id INTEGER PRIMARY KEY, run, path BLOB, reason, vanished, attempted);
+CREATE TABLE note(id INTEGER PRIMARY KEY, path BLOB, note);
+CREATE TABLE sample(id INTEGER PRIMARY KEY, run, seconds, files, bytes, active, ranks);
+"""
+
+_PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+=,@")
+_HELD = (errno.EAGAIN, errno.EACCES)  # somebody has the lock, so there are locks
+
+
+def connect(path: bytes, mode: str, locks: bool) -> sqlite3.Connection:
+    """Return a connection; it may be used by several threads, one at a time. mode: ro, rw. Never makes the file."""
+    name = "".join(chr(byte) if byte in _PLAIN else f"%{byte:02x}" for byte in os.path.abspath(path))
+    return sqlite3.connect(
+        f"file://{name}?mode={mode}{'' if locks else '&nolock=1'}",
+        uri=True,
+        timeout=0,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+
+
+def journal(path: bytes) -> bytes:
+    """Return where the journal is: beside the file, not beside a link to it."""
+    return os.path.realpath(path) + b"-journal"
+
+
+def is_half_written(path: bytes) -> bool:
+    """Tell whether there is a transaction that is under way, or that a killed run left."""
+    try:
+        return os.stat(journal(path)).st_size > 0
+    except FileNotFoundError:
+        return False
+
+
+def prepare(connection: sqlite3.Connection) -> None:
+    """Make a connection one that writes: an emptied journal is kept, as making and removing it are requests, too."""
+    connection.execute("PRAGMA journal_mode=TRUNCATE").fetchall()
+    connection.execute("PRAGMA synchronous=NORMAL")
+
+
+def begin(connection: sqlite3.Connection) -> None:
+    """Begin a transaction that writes. Raises sqlite3.OperationalError, see `is_busy`."""
+    connection.execute("BEGIN IMMEDIATE")
+
+
+def roll_back(connection: sqlite3.Connection) -> None:
+    """Forget what was not committed. SQLite may have done it already, and a broken disk may refuse even that."""
+    try:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+    except sqlite3.Error:
+        pass
+
+
+def is_busy(error: sqlite3.Error) -> bool:
+    """Tell whether somebody else has a lock. (Python 3.10 knows no error codes.)"""
+    return "is locked" in str(error)
+
+
+def has_locks(path: bytes, access: int = os.O_RDWR) -> bool:
+    """Tell whether locks work there. To be asked before this process has a connection: closing would drop its locks."""
+    handle = os.open(path, access | os.O_CLOEXEC)
+    kind = fcntl.LOCK_SH if access == os.O_RDONLY else fcntl.LOCK_EX
+    try:
+        fcntl.lockf(handle, kind | fcntl.LOCK_NB, 1, 0)
+        return True
+    except OSError as error:
+        return error.errno in _HELD
+    finally:
+        os.close(handle)
+
+
+def look(path: bytes) -> os.stat_result | None:
+    """Return what is at path, None if nothing is. Raises FatalError if no ledger can be there."""
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        if os.path.islink(path):
+            raise FatalError(f"the ledger {shown(path)} is a link that leads nowhere", "Remove the link.") from None
+        directory = os.path.dirname(os.path.abspath(path))
+        if not os.path.isdir(directory):
+            raise FatalError(
+                f"the ledger {shown(path)} cannot be there: there is no directory {shown(directory)}",
+                "Make it, or name another place.",
+            ) from None
+        return None
+    except OSError as error:
+        raise FatalError(f"cannot look at the ledger {shown(path)}: {reason_of(error)}") from None
+    if not stat.S_ISREG(found.st_mode):
+        what = "a directory" if stat.S_ISDIR(found.st_mode) else "no regular file"
+        raise FatalError(f"the ledger {shown(path)} is {what}", "Name a file for it.")
+    return found
+
+
+class NothingThere(FatalError):
+    """There is no ledger, or one in which nothing was written down: a run can begin it anew."""
+
+
+def nothing_in(path: bytes) -> NothingThere:
+    return NothingThere(
+        f"the ledger {shown(path)} is empty: the run that made it wrote nothing",
+        "Run the command without --resume: what is copied stays copied.",
+    )
+
+
+def check_format(connection: sqlite3.Connection, path: bytes) -> None:
+    """Raise FatalError if the file is no ledger, or one that only a newer version understands."""
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    if not application and not connection.execute("PRAGMA page_count").fetchone()[0]:
+        raise nothing_in(path)  # its making was rolled back
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if application != APPLICATION:
+        raise not_a_ledger(path)
+    if version > FORMAT:
+        raise FatalError(
+            f"the ledger {shown(path)} was written by a newer hpcp-mpi (format {version}, known here: {FORMAT})",
+            "Use the version that wrote it.",
+        )
+
+
+def not_a_ledger(path: bytes) -> FatalError:
+    return FatalError(f"{shown(path)} is not a ledger of hpcp-mpi", "It was not touched.")
+
+
+def in_words(path: bytes, doing: str, error: Exception) -> FatalError:
+    """Return what an error of SQLite means. doing: as "cannot write"."""
+    told, remedy = str(error), ""
+    if isinstance(error, OSError):
+        told = reason_of(error)
+    elif "full" in told:
+        told, remedy = os.strerror(errno.ENOSPC), "Make room, or name a place on another file system."
+    elif "not a database" in told:
+        return not_a_ledger(path)
+    elif "malformed" in told:
+        told, remedy = "it is damaged", "Remove it and run the command without --resume: what is copied stays copied."
+    elif "I/O error" in told or "open database" in told or "readonly" in told:
+        told = _why(path) or told
+    return FatalError(f"{doing} the ledger {shown(path)}: {told}", remedy)
+
+
+def _why(path: bytes) -> str:
+    """Find out what SQLite does not tell: one error number stands for a quota, a broken disk and much else."""
+    if not os.path.exists(path):
+        return "it was removed"
+    attempts: tuple[Callable[[], None], ...] = (lambda: _write_beside(path), lambda: _may_write(path))
+    for attempt in attempts:
+        try:
+            attempt()
+        except OSError as error:
+            return reason_of(error)
+    return ""
+
+
+def _may_write(path: bytes) -> None:
+    if not os.access(path, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def _write_beside(path: bytes) -> None:
+    """Raise the OSError that writing a few pages to the file system of path meets."""
+    beside = os.path.abspath(path) + b".probe-%d" % os.getpid()
+    handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(handle, bytes(65536))
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+        os.unlink(beside)

@@ -1,0 +1,79 @@
+"""Is the run that wrote a ledger still there?
+
+A process of this machine is looked at: its number and when it was started, so that another one that has got the number
+by now is not taken for it. What runs elsewhere is judged by its last sign of life; clocks are taken to agree within
+seconds.
+"""
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from hpcp_mpi.ledger.rows import words
+
+STALE = 60.0  # seconds without a sign of life, after which a run on another host counts as dead
+SIGN = 20.0  # seconds between signs of life at most
+
+LAST_RUN = "SELECT run,host,pid,pid_started,place,job,state,alive FROM run ORDER BY run DESC"  # a Writer
+
+
+class Writer(NamedTuple):
+    """The last run of a ledger, as its row says."""
+
+    run: int
+    host: str | bytes  # see rows.text
+    pid: int
+    pid_started: int  # clock ticks since boot; 0: not known
+    place: str  # see `here`
+    job: str | bytes
+    state: str  # running, ended, broken
+    alive: float  # last sign of life, seconds since 1970-01-01 UTC
+
+    @property
+    def named(self) -> str:
+        job = f", job {words(self.job)}" if self.job else ""
+        return f"process {self.pid} on {words(self.host)}{job}"
+
+
+def here() -> str:
+    """Return what processes that can see each other have in common: the boot of their kernel and a namespace of
+    numbers. Host names are neither unique nor stable."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return ""
+
+
+def started(pid: int) -> int | None:
+    """Return when a process was started, in clock ticks since boot; 0 if there is none, or only its remains.
+
+    None if there is one that may not be looked at: /proc may hide those of other users.
+    """
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None if _is_somebodys(pid) else 0
+    return 0 if fields[0] in "ZX" else int(fields[19])
+
+
+def _is_somebodys(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        pass
+    return False
+
+
+def is_dead(writer: Writer) -> bool | None:
+    """Tell whether the run is not there any more; None where only its signs of life can tell."""
+    if writer.state != "running":
+        return True
+    if not writer.place or writer.place != here():
+        return None
+    since = started(writer.pid)
+    if since is None:
+        return None
+    return since == 0 or bool(writer.pid_started and since != writer.pid_started)

@@ -1,0 +1,242 @@
+"""How a run gets hold of a ledger: a new one, or one that an earlier run wrote and does not write any more."""
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from hpcp_mpi.ledger import file, liveness, rows
+from hpcp_mpi.ledger.liveness import Writer
+from hpcp_mpi.vocab.errors import FatalError
+from hpcp_mpi.vocab.names import shown
+from hpcp_mpi.vocab.saved import Checkpoint, Heading
+
+PATIENCE = 75.0  # seconds to wait for a run that may be dead; longer than liveness.STALE
+_POLL = 0.5  # seconds
+
+
+class Claim(NamedTuple):
+    """A ledger that is this run's from now on."""
+
+    connection: sqlite3.Connection
+    run: int  # this run's number
+    started: float  # when the first run began
+    latest: Checkpoint
+    kinds: tuple[str, ...]  # of records
+    last_record: int  # of earlier runs
+    complete: bool
+    exit_code: int | None
+
+
+def create(path: bytes, heading: Heading) -> sqlite3.Connection:
+    """Make a ledger; this run is its first. Raises FatalError."""
+    found, made, connection = file.look(path), False, None
+    try:
+        if found is not None and found.st_size and not _left_empty(path):
+            raise _exists(path)
+        if found is None:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
+            made = True
+        locks = file.has_locks(path)
+        connection = file.connect(path, "rw", locks)
+        file.prepare(connection)
+        file.begin(connection)
+        if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            raise _exists(path)
+        _fill(connection, heading, not locks)
+        connection.execute("COMMIT")
+        return connection
+    except FileExistsError:
+        raise _exists(path) from None
+    except FatalError:
+        _give_up(connection)
+        raise
+    except (sqlite3.Error, OSError) as error:
+        _give_up(connection)
+        if isinstance(error, sqlite3.Error) and file.is_busy(error):
+            raise FatalError(f"the ledger {shown(path)} is being written by another run") from None
+        told = file.in_words(path, "cannot make", error)
+        if made:
+            _unlink(path)
+            _unlink(file.journal(path))
+        raise told from None
+
+
+def _left_empty(path: bytes) -> bool:
+    """Tell whether a run was killed while it made the file, which is empty when that is rolled back."""
+    if not file.is_half_written(path) or not file.has_locks(path):
+        return False
+    connection = file.connect(path, "rw", locks=True)
+    try:
+        return not connection.execute("PRAGMA page_count").fetchone()[0]
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.OperationalError):
+            raise
+        return False  # it is something else
+    finally:
+        connection.close()
+
+
+def _unlink(path: bytes) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        pass
+
+
+def _exists(path: bytes) -> FatalError:
+    return FatalError(
+        f"there is a file {shown(path)} already, and a new ledger would replace it",
+        "Add --resume to go on with it, or name another file with --ledger, or remove it.",
+    )
+
+
+def _give_up(connection: sqlite3.Connection | None) -> None:
+    if connection is not None:
+        file.roll_back(connection)
+        connection.close()
+
+
+def _fill(connection: sqlite3.Connection, heading: Heading, unlocked: bool) -> None:
+    connection.execute(f"PRAGMA application_id={file.APPLICATION}")
+    connection.execute(f"PRAGMA user_version={file.FORMAT}")
+    for statement in file.SCHEMA.split(";"):
+        connection.execute(statement)
+    rows.put_heading(connection, heading, unlocked)
+    _put_run(connection, 1, heading)
+
+
+def _put_run(connection: sqlite3.Connection, run: int, heading: Heading) -> None:
+    now = time.time()
+    connection.execute(
+        "INSERT INTO run VALUES(?,?,?,?,?,?,?,?,?,'running',?,NULL,NULL)",
+        (
+            run,
+            heading.started or now,
+            rows.text(heading.host),
+            heading.pid,
+            liveness.started(heading.pid) or 0,
+            liveness.here(),
+            rows.text(heading.job),
+            heading.version,
+            rows.command_bytes(heading.command),
+            now,
+        ),
+    )
+
+
+def claim(path: bytes, heading: Heading, say: Callable[[str], None]) -> Claim:
+    """Take over a ledger from the run that wrote it last, when that is not there any more. Raises FatalError."""
+    found = file.look(path)
+    if found is None:
+        raise file.NothingThere(f"there is no ledger {shown(path)} to go on with", "Leave out --resume to begin one.")
+    if not found.st_size:
+        raise file.nothing_in(path)
+    connection = None
+    try:
+        locks = file.has_locks(path)
+        if not locks:
+            _await_quiet(path, say)
+        connection = file.connect(path, "rw", locks)
+        return _claim_soon(connection, path, heading, say)
+    except FatalError:
+        _give_up(connection)
+        raise
+    except (sqlite3.Error, OSError) as error:
+        _give_up(connection)
+        raise file.in_words(path, "cannot go on with", error) from None
+
+
+def _claim_soon(connection: sqlite3.Connection, path: bytes, heading: Heading, say: Callable[[str], None]) -> Claim:
+    """Claim it, as soon as nobody may be writing it. A node that died may leave its locks on a server for a while."""
+    deadline, told = time.monotonic() + PATIENCE, False
+    while True:
+        try:
+            file.check_format(connection, path)
+            file.prepare(connection)
+            file.begin(connection)
+            by = _who_writes(connection, path, heading)
+            if by is None:
+                claimed = _claimed(connection, heading)
+                connection.execute("COMMIT")
+                return claimed
+            reason = f"is being written by {by.named}"
+        except sqlite3.OperationalError as error:
+            if not file.is_busy(error):
+                raise
+            reason = "is locked by another program"
+        file.roll_back(connection)
+        if time.monotonic() > deadline:
+            raise FatalError(f"the ledger {shown(path)} {reason}", "End that one first, or name another file.")
+        if not told:
+            say(f"the ledger {shown(path)} {reason}: waiting for up to {PATIENCE:.0f} s whether that goes on")
+            told = True
+        time.sleep(_POLL)
+
+
+def _who_writes(connection: sqlite3.Connection, path: bytes, heading: Heading) -> Writer | None:
+    """Return the run that may be writing; None if the ledger is free. Raises FatalError if it is not to be had."""
+    fingerprint = connection.execute("SELECT fingerprint FROM heading").fetchone()[0]
+    if fingerprint != heading.fingerprint:
+        raise _of_another(connection, path)
+    writer = Writer(*connection.execute(liveness.LAST_RUN).fetchone())
+    dead = liveness.is_dead(writer)
+    if dead is False:
+        raise FatalError(
+            f"the ledger {shown(path)} is being written by {writer.named}, which is running",
+            f"Look at it with: hpcp-mpi --status {shown(path)}",
+        )
+    return None if dead or time.time() - writer.alive >= liveness.STALE else writer
+
+
+def _of_another(connection: sqlite3.Connection, path: bytes) -> FatalError:
+    verb, sources, destination, command = connection.execute(
+        "SELECT verb,sources,destination,command FROM heading"
+    ).fetchone()
+    names = " ".join(map(shown, rows.split(sources)))
+    to = f" -> {shown(destination)}" if destination else ""
+    return FatalError(
+        f"the ledger {shown(path)} is of other work: {verb} {names}{to}",
+        f"It was begun with: {' '.join(shown(os.fsencode(word)) for word in rows.words_of(command))}\n"
+        "  Go on with that command, or name another file with --ledger.",
+    )
+
+
+def _claimed(connection: sqlite3.Connection, heading: Heading) -> Claim:
+    """Read what is there, and enter this run. What the earlier ones left stays until the first checkpoint of this."""
+    run, state, exit_code = connection.execute("SELECT run,state,exit_code FROM run ORDER BY run DESC").fetchone()
+    claimed = Claim(
+        connection,
+        run + 1,
+        connection.execute("SELECT started FROM heading").fetchone()[0],
+        rows.latest_of(connection) or rows.nothing_yet(),
+        tuple(kind for (kind,) in connection.execute("SELECT DISTINCT kind FROM record ORDER BY kind")),
+        connection.execute("SELECT ifnull(max(id),0) FROM record").fetchone()[0],
+        state == "ended",
+        exit_code,
+    )
+    _put_run(connection, run + 1, heading)
+    return claimed
+
+
+def _await_quiet(path: bytes, say: Callable[[str], None]) -> None:
+    """Without locks: wait until no transaction is under way. What is in the journal for a minute was left behind."""
+    deadline, last, since, told = time.monotonic() + PATIENCE, None, time.monotonic(), False
+    while True:
+        try:
+            found = os.stat(file.journal(path))
+        except FileNotFoundError:
+            return
+        if found.st_size == 0:
+            return
+        if (found.st_size, found.st_mtime_ns) != last:
+            last, since = (found.st_size, found.st_mtime_ns), time.monotonic()
+        if time.monotonic() - since >= liveness.STALE or time.time() - found.st_mtime >= liveness.STALE:
+            return
+        if time.monotonic() > deadline:
+            raise FatalError(f"the ledger {shown(path)} is being written by another run", "End that one first.")
+        if not told:
+            say(f"the ledger {shown(path)} may be being written: waiting for up to {PATIENCE:.0f} s")
+            told = True
+        time.sleep(_POLL)

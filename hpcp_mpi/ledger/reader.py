@@ -1,0 +1,184 @@
+"""Reading a ledger while a run writes it, or after it died. Nothing is written, and no file is made beside it.
+
+What a killed run left in the journal has to be rolled back before the file says anything. Where that is allowed SQLite
+does it in place, under its locks, as the next run would; else in a copy. Not to be used by a process that writes the
+same ledger: closing a file drops all locks that its process has on it.
+"""
+
+import os
+import shutil
+import sqlite3
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from hpcp_mpi.ledger import file, liveness, rows
+from hpcp_mpi.ledger.liveness import Writer
+from hpcp_mpi.vocab.account import Account, RunAccount
+from hpcp_mpi.vocab.errors import FatalError
+from hpcp_mpi.vocab.names import shown
+from hpcp_mpi.vocab.saved import Sample
+
+PATIENCE = 5.0  # seconds
+_POLL = 0.05  # seconds
+
+
+class _Torn(Exception):
+    """It was written to while it was read."""
+
+
+def read(path: bytes) -> Account:
+    """Return what the ledger tells. Raises FatalError if it cannot be read."""
+    found = file.look(path)
+    if found is None:
+        raise FatalError(f"there is no ledger {shown(path)}", "A run writes one with --ledger FILE.")
+    if not found.st_size:
+        raise FatalError(f"the ledger {shown(path)} is empty: the run that made it wrote nothing yet")
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        late = time.monotonic() > deadline
+        try:
+            return _read_somehow(path, late)
+        except _Torn:
+            if late:
+                raise FatalError(f"the ledger {shown(path)} is being written all the time", "Try again.") from None
+        except sqlite3.Error as error:
+            # A copy of what is being written may look damaged as well.
+            if late or not (file.is_busy(error) or "malformed" in str(error)):
+                raise file.in_words(path, "cannot read", error) from None
+        except OSError as error:
+            raise file.in_words(path, "cannot read", error) from None
+        time.sleep(_POLL)
+
+
+def _read_somehow(path: bytes, late: bool) -> Account:
+    if not _has_locks(path):
+        if file.is_half_written(path) and not late:
+            raise _Torn  # a transaction, if it does not stay like that
+        with _unchanged(path):
+            return _copied(path) if file.is_half_written(path) else _read(path, path, "ro", locks=False)
+    try:
+        return _read(path, path, "ro")
+    except sqlite3.OperationalError as error:
+        # A journal that nobody is writing: the reader may not roll back.
+        if "readonly" not in str(error) and "unable to open" not in str(error):
+            raise
+    if os.access(path, os.W_OK) and os.access(os.path.dirname(os.path.realpath(path)), os.W_OK):
+        return _read(path, path, "rw")
+    with _unchanged(path):
+        return _copied(path)
+
+
+def _has_locks(path: bytes) -> bool:
+    try:
+        return file.has_locks(path, os.O_RDONLY)
+    except OSError as error:
+        raise file.in_words(path, "cannot read", error) from None
+
+
+def _mark(path: bytes) -> tuple[int, int, int, int]:
+    """Return what changes when the ledger does; the third is the size of the journal."""
+    found = os.stat(path)
+    try:
+        journal = os.stat(file.journal(path))
+    except FileNotFoundError:
+        return found.st_size, found.st_mtime_ns, 0, 0
+    return found.st_size, found.st_mtime_ns, journal.st_size, journal.st_mtime_ns if journal.st_size else 0
+
+
+def _counter(path: bytes) -> bytes:
+    """Return the bytes of the header that every transaction changes."""
+    with open(path, "rb") as ledger:
+        return ledger.read(100)[24:28]
+
+
+@contextmanager
+def _unchanged(path: bytes) -> Iterator[None]:
+    """Raise _Torn if the file changed meanwhile: whatever else was raised may come of that."""
+    before = _mark(path), _counter(path)
+    try:
+        yield
+    except (sqlite3.Error, OSError):
+        if (_mark(path), _counter(path)) != before:
+            raise _Torn from None
+        raise
+    if (_mark(path), _counter(path)) != before:
+        raise _Torn
+
+
+def _copied(path: bytes) -> Account:
+    """Read a copy, in which the journal can be rolled back."""
+    with tempfile.TemporaryDirectory(prefix="hpcp-mpi-status-") as directory:
+        copy = os.path.join(os.fsencode(directory), b"ledger")
+        shutil.copyfile(path, copy)
+        shutil.copyfile(file.journal(path), file.journal(copy))
+        return _read(path, copy, "rw")
+
+
+def _read(path: bytes, where: bytes, mode: str, locks: bool = True) -> Account:
+    connection = file.connect(where, mode, locks)
+    try:
+        file.check_format(connection, path)
+        connection.execute("BEGIN")
+        return _account(connection, path)
+    finally:
+        file.roll_back(connection)
+        connection.close()
+
+
+def _account(connection: sqlite3.Connection, path: bytes) -> Account:
+    verb, sources, destination, started = connection.execute(
+        "SELECT verb,sources,destination,started FROM heading"
+    ).fetchone()
+    checkpointed = connection.execute("SELECT at FROM checkpoint").fetchone()
+    todo = dict(connection.execute("SELECT deep,count(*) FROM todo GROUP BY deep").fetchall())
+    dead = liveness.is_dead(_writer(connection))
+    return Account(
+        path=path,
+        time=time.time(),
+        verb=verb,
+        sources=rows.split(sources),
+        destination=destination,
+        started=started,
+        runs=tuple(_runs(connection)),
+        there=None if dead is None else not dead,
+        checkpointed=checkpointed and checkpointed[0],
+        latest=rows.latest_of(connection, with_todo=False),
+        todo=(todo.get(1, 0), todo.get(0, 0)),
+        records={
+            kind: (count, size)
+            for kind, count, size in connection.execute(
+                "SELECT kind,count(*),sum(length(block)) FROM record GROUP BY kind ORDER BY kind"
+            )
+        },
+        samples=tuple(
+            (run, Sample(*rest))
+            for run, *rest in connection.execute("SELECT run,seconds,files,bytes,active,ranks FROM sample ORDER BY id")
+        ),
+    )
+
+
+def _writer(connection: sqlite3.Connection) -> Writer:
+    return Writer(*connection.execute(liveness.LAST_RUN).fetchone())
+
+
+def _runs(connection: sqlite3.Connection) -> Iterator[RunAccount]:
+    for number, command, *rest in connection.execute(
+        "SELECT run,command,host,pid,job,version,started,alive,ended,state,exit_code FROM run ORDER BY run"
+    ).fetchall():
+        host, pid, job, version, started, alive, ended, state, exit_code = rest
+        yield RunAccount(
+            number,
+            rows.words(host),
+            pid,
+            rows.words(job),
+            version,
+            rows.words_of(command),
+            started,
+            alive,
+            ended,
+            state,
+            exit_code,
+            tuple(rows.ranks_of(connection, number)),
+        )

@@ -1,0 +1,190 @@
+"""Checkpoints as rows, and back. Runs inside the transactions of others; no errors are caught here."""
+
+import os
+import sqlite3
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+
+from hpcp_mpi.vocab.errors import Failure
+from hpcp_mpi.vocab.saved import Checkpoint, Heading, RankState, Sample, Todo
+from hpcp_mpi.vocab.tally import Tally
+
+_SMALLER = 2 / 3  # of its size: else a block stays as it is, as unpacking it would not be worth it
+
+
+def put_heading(connection: sqlite3.Connection, heading: Heading, unlocked: bool) -> None:
+    """Write down what the ledger is of."""
+    connection.execute(
+        "INSERT INTO heading VALUES(1,?,?,?,?,?,?,?)",
+        (
+            heading.verb,
+            _joined(heading.sources),
+            heading.destination,
+            command_bytes(heading.command),
+            heading.fingerprint,
+            heading.started,
+            unlocked,
+        ),
+    )
+
+
+def put_checkpoint(connection: sqlite3.Connection, run: int, at: float, latest: Checkpoint) -> None:
+    """Replace all that is replaced by each checkpoint, but for its todo."""
+    connection.execute(
+        "INSERT OR REPLACE INTO checkpoint VALUES(1,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+        (
+            run,
+            at,
+            latest.phase,
+            latest.seconds,
+            latest.linked,
+            latest.scan_done,
+            latest.chunks,
+            latest.steals,
+            latest.messages,
+            *latest.sample,
+            latest.state,
+        ),
+    )
+    connection.execute("DELETE FROM tally")
+    connection.executemany(
+        "INSERT INTO tally VALUES(?,?,?,?,?,?)", [(name, *tally) for name, tally in latest.tallies.items()]
+    )
+    connection.execute("DELETE FROM rank WHERE run=?", (run,))
+    connection.executemany(
+        "INSERT INTO rank VALUES(?,?,?,?,?,?,?,?,?,?,?)",
+        [
+            (
+                run,
+                rank.rank,
+                text(rank.node),
+                rank.slots,
+                rank.state,
+                rank.files,
+                rank.bytes,
+                rank.chunks,
+                rank.granted,
+                rank.stolen,
+                rank.busy,
+            )
+            for rank in latest.ranks
+        ],
+    )
+
+
+def put_todo(connection: sqlite3.Connection, todo: Sequence[Todo]) -> None:
+    """Replace what is still to be looked at."""
+    connection.execute("DELETE FROM todo")
+    connection.executemany("INSERT INTO todo(source,source_dir,dest_dir,deep,seen) VALUES(?,?,?,?,?)", todo)
+
+
+def add_events(
+    connection: sqlite3.Connection, run: int, checkpoint: Checkpoint, known: frozenset[tuple[bytes, str]]
+) -> None:
+    """Add what happened since the checkpoint before. known: notes of earlier runs, which are there already."""
+    for kind, block in checkpoint.records.items():
+        packed = zlib.compress(block, 1)
+        small = len(packed) < len(block) * _SMALLER
+        connection.execute(
+            "INSERT INTO record(kind,packed,block) VALUES(?,?,?)", (kind, small, packed if small else block)
+        )
+    connection.executemany(
+        "INSERT INTO failure(run,path,reason,vanished,attempted) VALUES(?,?,?,?,?)",
+        [(run, path, text(reason), vanished, size) for path, reason, vanished, size in checkpoint.failures],
+    )
+    connection.executemany(
+        "INSERT INTO note(path,note) VALUES(?,?)",
+        [(path, text(note)) for path, note in checkpoint.notes if (path, note) not in known],
+    )
+    connection.execute(
+        "INSERT INTO sample(run,seconds,files,bytes,active,ranks) VALUES(?,?,?,?,?,?)", (run, *checkpoint.sample)
+    )
+
+
+def latest_of(connection: sqlite3.Connection, with_todo: bool = True) -> Checkpoint | None:
+    """Return the last checkpoint with all failures and notes, and without records; None before the first."""
+    row = connection.execute("SELECT * FROM checkpoint").fetchone()
+    if row is None:
+        return None
+    _, run, _, phase, seconds, linked, scan_done, chunks, steals, messages, *sample, state = row
+    return Checkpoint(
+        phase=phase,
+        seconds=seconds,
+        tallies={name: Tally(*counts) for name, *counts in connection.execute("SELECT * FROM tally")},
+        linked=linked,
+        scan_done=bool(scan_done),
+        chunks=chunks,
+        steals=steals,
+        messages=messages,
+        ranks=tuple(ranks_of(connection, run)),
+        todo=tuple(_todo_of(connection)) if with_todo else (),
+        sample=Sample(*sample),
+        state=state,
+        failures=tuple(
+            Failure(path, words(reason), bool(vanished), attempted)
+            for path, reason, vanished, attempted in connection.execute(
+                "SELECT path,reason,vanished,attempted FROM failure ORDER BY id"
+            )
+        ),
+        notes=tuple((path, words(note)) for path, note in connection.execute("SELECT path,note FROM note ORDER BY id")),
+    )
+
+
+def ranks_of(connection: sqlite3.Connection, run: int) -> Iterator[RankState]:
+    """Yield the ranks of a run."""
+    for rank, node, *rest in connection.execute(
+        "SELECT rank,node,slots,state,files,bytes,chunks,granted,stolen,busy FROM rank WHERE run=? ORDER BY rank",
+        (run,),
+    ):
+        yield RankState(rank, words(node), *rest)
+
+
+def _todo_of(connection: sqlite3.Connection) -> Iterator[Todo]:
+    for source, source_dir, dest_dir, deep, seen in connection.execute(
+        "SELECT source,source_dir,dest_dir,deep,seen FROM todo ORDER BY id"
+    ):
+        yield Todo(source, source_dir, dest_dir, bool(deep), seen)
+
+
+def unpacked(packed: int, block: bytes) -> bytes:
+    """Return a record's block as it was submitted."""
+    return zlib.decompress(block) if packed else block
+
+
+def nothing_yet() -> Checkpoint:
+    """Return what is known when a run was killed before its first checkpoint: nothing. Its phase is empty."""
+    return Checkpoint("", 0.0, {}, 0, False, 0, 0, 0, (), (), Sample(0.0, 0, 0, 0, 0))
+
+
+def _joined(names: Iterable[bytes]) -> bytes:
+    """Return names in one: each is ended by the one byte that no name has."""
+    return b"".join(name + b"\0" for name in names)
+
+
+def split(joined: bytes) -> tuple[bytes, ...]:
+    """Return the names that were put in one."""
+    return tuple(joined.split(b"\0")[:-1])
+
+
+def words_of(joined: bytes) -> tuple[str, ...]:
+    """Return the words of a command line."""
+    return tuple(map(os.fsdecode, split(joined)))
+
+
+def command_bytes(command: Iterable[str]) -> bytes:
+    """Return the words of a command line in one."""
+    return _joined(map(os.fsencode, command))
+
+
+def text(given: str) -> str | bytes:
+    """Return a text as SQLite takes them: what no UTF-8 stands for (from the output of a command, say) as bytes."""
+    try:
+        given.encode()
+    except UnicodeEncodeError:
+        return given.encode("utf-8", "surrogatepass")
+    return given
+
+
+def words(stored: str | bytes) -> str:
+    """Return what was given to `text`."""
+    return stored if isinstance(stored, str) else stored.decode("utf-8", "surrogatepass")
