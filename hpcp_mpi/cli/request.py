@@ -106,6 +106,7 @@ def _verb(given: Given) -> Verb:
 def _options(verb: Verb, given: Given, exclude_lines: Callable[[bytes], list[bytes]]) -> CopyOptions:
     return CopyOptions(
         hash_size=given.hash_size,
+        heartbeat=given.heartbeat_timeout,
         full_hash=given.full_hash,
         modify_window=given.modify_window,
         excludes=(*map(os.fsencode, given.exclude), *_excludes(given.exclude_file, exclude_lines)),

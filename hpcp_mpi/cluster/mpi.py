@@ -1,7 +1,7 @@
 """MPI: the only importer of mpi4py.
 
 A blocking receive spins and burns the core that `cp` needs (an idle rank in recv takes 33-46 % of one), so everything
-polls, with sleeps between. One thread at a time calls MPI: the rank's main thread, and the one that tells that it lives.
+polls, with sleeps between. One thread at a time calls MPI: the rank's main thread, or the one that tells that it lives.
 
 Errors are returned, not fatal: a rank that is gone must not take the others with it.
 """
@@ -151,8 +151,8 @@ class MpiWire:
     def close(self) -> None:
         """Finish sending and leave together. Polls: a blocking barrier would spin while others still copy.
 
-        A rank that never comes is lost, and the job is ended by force. Where some are known to be lost nobody waits: the
-        last words are sent, and MPI, which would wait for all, must not be finalized.
+        A rank that never comes is lost, and the job is ended by force. Where some are known to be lost nobody waits:
+        the last words are sent, and MPI, which would wait for all, must not be finalized.
         """
         if self.lost:
             deadline = time.monotonic() + _FAREWELL

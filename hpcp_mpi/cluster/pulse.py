@@ -1,7 +1,7 @@
 """Who lives: ranks tell each other now and then, and whoever is silent for long is taken for lost.
 
-MPI libraries do not tell: with MPICH and under srun nobody is told of a rank that is gone. Whoever tells is a thread, so
-a rank may be busy for as long as it likes; a process that is stopped, or a node that is cut off, is silent.
+MPI libraries do not tell: with MPICH and under srun nobody is told of a rank that is gone. Whoever tells is a thread,
+so a rank may be busy for as long as it likes; a process that is stopped, or a node that is cut off, is silent.
 
 A rank that does not hear rank 0 leaves before rank 0 takes it for lost: what it was doing is somebody else's then.
 """

@@ -36,7 +36,7 @@ class ScanTask:
         self._begun = False
 
     def next(self) -> Listing | None:
-        """Return some more of it, None if there is nothing in it; `ended` tells whether that was all. Raises Unlisted."""
+        """Return some more of it, None if there is nothing; `ended` tells whether that was all. Raises Unlisted."""
         if not self._begun:
             self._begun = True
             self._look_ahead()

@@ -1,6 +1,6 @@
 """Rule: what is not known to be done is looked at again, by directory, and nothing is looked at twice.
 
-A run that is gone on with compares what it looks at with what is there, so it may look at too much, never at too little.
+A run that is gone on with compares what it looks at with what is there: it may look at too much, never at too little.
 """
 
 from collections.abc import Iterable, Iterator

@@ -38,7 +38,7 @@ class _Work:
     outcome: Outcome = field(default_factory=Outcome)
 
     def tell(self) -> Outcome:
-        """Return what became of what is done, which is told now; the seconds are those of the chunk, told at its end."""
+        """Return what became of what is done, which is told now; the chunk's seconds are told at its end."""
         told, self.outcome = self.outcome, Outcome(seconds=self.outcome.seconds)
         told.seconds, self.done = 0.0, []
         return told
