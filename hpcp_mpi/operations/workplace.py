@@ -109,6 +109,8 @@ class Workplace:
 
     def in_use(self, stage: bytes) -> bool:
         """Tell whether a stage is this run's, and not that of a rank that is lost."""
+        if stage in self.job.adopted:
+            return True
         own = STAGE_PREFIX + self.job.token.encode() + b"."
         if not stage.startswith(own):
             return False

@@ -78,6 +78,7 @@ class Gather:
         self.skipped = NOTHING  # what was found and needs nothing
         self._scanned = [0, 0, 0, 0, 0]  # a Tally that is counted up
         self._leaders: dict[Inode, NamesSeen] = {}
+        self.seen: list[LinkedName] | None = None  # all names of files with several, where a ledger remembers them
 
     @property
     def scanned(self) -> Tally:
@@ -265,12 +266,14 @@ class Gather:
     def _take_linked(self, folder: Folder, entry: Linked) -> None:
         source_path, path = join(folder.source_dir, entry.name), join(folder.dest_dir, entry.name)
         known = self._leaders.get(entry.inode)
+        if self.seen is not None:
+            first = path if known is None else known.leader.target
+            self.seen.append(LinkedName(entry.inode, folder.source, source_path, path, first, 0))
         if known is None:
             if len(self._leaders) >= _MOST_LEADERS:
                 self.partial = True
                 self._record(next(iter(self._leaders)))
-            leader = Leader(folder.source, source_path, path)
-            self._leaders[entry.inode] = NamesSeen(leader, entry.names - 1)
+            self._leaders[entry.inode] = NamesSeen(Leader(folder.source, source_path, path), entry.names - 1)
             self._take(folder, entry.name, entry.tally, entry.existing)
             if entry.existing and entry.dest_inode is not None:
                 self._share(folder, entry.name, entry.tally, entry.inode, entry.dest_inode)

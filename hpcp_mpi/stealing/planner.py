@@ -90,6 +90,10 @@ class Planner:
     def shares(self) -> list[RankShare]:
         return self._ranks.shares()
 
+    def load(self) -> list[tuple[RankShare, int]]:
+        """Return each rank with how many chunks it is granted."""
+        return [(share, len(self._ranks[share.rank].granted)) for share in self._ranks.shares()]
+
     @property
     def slots(self) -> int:
         """How many slots all ranks have that have said so by now."""
