@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from hpcp_mpi.operations.verify_phase import Verification
     from hpcp_mpi.vocab.saved import Saved, Todo
 
+COPYING = "copying"
 _MOST_TOUCHED = 10_000  # directories that are remembered before they are put aside
 
 
@@ -63,11 +64,11 @@ class _Run:
         self._crew.begin()
         self._scan.start(self._todo)
         try:
-            self._crew.drive_scan("copying", self._scan, self._wrapped)
+            self._crew.drive_scan(COPYING, self._scan, self._wrapped)
             self._preflight = None  # there is no more to come
             waiting = self._scan.waiting
             shared = map(SharedName._make, waiting.shared)
-            self._drive("copying", Stream(parting_batches(shared, options.split_size)))
+            self._drive("parting", Stream(parting_batches(shared, options.split_size)))
             self._verify()  # before other names are given to what is not good
             self._drive("linking", Stream(link_batches(map(LinkedName._make, waiting.linked))))
             self._verify()  # what could not be linked and was copied
@@ -123,6 +124,7 @@ class _Run:
         if todo is None or saved is None:
             return None
         memory.restore(saved)
+        self._crew.found_before = saved.latest.tallies["found"]
         if self._verification is not None:
             self._verification.restore(saved.records)
         self._crew.face.say(
@@ -201,7 +203,9 @@ def _with_begun(prepared: "Prepared", saved: "Saved") -> "tuple[Prepared, Begun]
     begun = begun_before(saved, place)
     place.release()
     place.stages.close()
-    return replace(prepared, job=replace(prepared.job, adopted=stages_of(begun))), begun
+    # After the copying, nobody lists directories: what a killed run left in them is found when they are settled.
+    late = saved.latest.phase != COPYING
+    return replace(prepared, job=replace(prepared.job, adopted=stages_of(begun), sweeps=late)), begun
 
 
 def _verification(crew: Crew) -> "Verification | None":

@@ -140,6 +140,7 @@ class Crew:
         self.phase = ""
         # What the operation knows better; called often.
         self.scanned: Callable[[], Tally] = lambda: NOTHING
+        self.found_before = NOTHING  # by earlier runs that this one goes on with
         self.scan_done: Callable[[], bool] = lambda: True
         self.tidy: Callable[[], None] = lambda: None
         self.remember: Callable[[], Remembered] = nothing

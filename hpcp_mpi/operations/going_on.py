@@ -10,6 +10,7 @@ import pickle
 import stat
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, suppress
+from itertools import chain
 
 from hpcp_mpi.host.listing import lstat
 from hpcp_mpi.host.ranges import changed, opened
@@ -20,7 +21,9 @@ from hpcp_mpi.operations.logbook import Remembered, remembered_failures
 from hpcp_mpi.operations.scanning import Scan
 from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan.landing import Landing
+from hpcp_mpi.plan.listed import TOUCHED, Extra, LinkedName, SharedName, settling
 from hpcp_mpi.plan.resuming import least, todo_of
+from hpcp_mpi.vocab.errors import EXIT_OK
 from hpcp_mpi.vocab.job import CopyJob
 from hpcp_mpi.vocab.names import join
 from hpcp_mpi.vocab.saved import Saved, Todo
@@ -47,6 +50,15 @@ class Memory:
         """Take what earlier runs recorded."""
         for kind, spill in self._spills.items():
             spill.restore(saved.records.get(kind, ()))
+        # Where names were linked or removed, directories may have other times since; who did it has not told.
+        waiting = self._scan.waiting
+        touched = chain(
+            (_above(each.source, each.path, each.target) for each in map(LinkedName._make, waiting.linked)),
+            (_above(each.source, each.path, each.target) for each in map(SharedName._make, waiting.shared)),
+            ((each.source, each.source_dir, each.dest_dir) for each in map(Extra._make, waiting.extras)),
+        )
+        if self._crew.job.options.directory_sync:
+            waiting.settled.restore(packed([settling(*each, TOUCHED)]) for each in touched)
 
     def remember(self, feed: WithRanges | None) -> Remembered:
         """Return what is left to do. feed: of big files, while there is one"""
@@ -66,6 +78,11 @@ class Memory:
         return Remembered(tuple(least(todo, self._single)), records, pickle.dumps(_under_way(feed, batches)))
 
 
+def _above(source: int, path: bytes, target: bytes) -> tuple[int, bytes, bytes]:
+    """Return the directory that a name is in, as a source, its path there, and its counterpart's."""
+    return source, path.rpartition(b"/")[0], target.rpartition(b"/")[0]
+
+
 def _under_way(feed: WithRanges | None, batches: Iterable[Batch]) -> Begun:
     """Return the big files under way."""
     if feed is None:
@@ -81,7 +98,7 @@ def _under_way(feed: WithRanges | None, batches: Iterable[Batch]) -> Begun:
 
 def left_to_do(saved: Saved, landings: Sequence[Landing], job: CopyJob) -> list[Todo] | None:
     """Return what earlier runs left to look at; None: everything."""
-    if not saved.latest.state:
+    if not saved.latest.state or (saved.complete and saved.exit_code == EXIT_OK):
         return None
     todo = list(saved.latest.todo)
     for path in remembered_failures(saved):

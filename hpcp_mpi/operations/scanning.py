@@ -180,10 +180,23 @@ class Scan:
     def todo(self) -> list[Todo]:
         """What has to be looked at if a run is gone on with, beside the work that was taken."""
         with self._lock:
+            self._hand_on()
             found = [task.todo for task in self._maximal()]
             for batch in (*self._ready, *self._lists):
                 found += todo_of(batch)
             return found
+
+    def _hand_on(self) -> None:
+        """Emit what directories hold that are not copied whole: somewhere below them there is something to list."""
+        done: set[int] = set()
+        for task in self._open:
+            at: Folder | None = task.folder
+            while at is not None and id(at) not in done:
+                done.add(id(at))
+                if at.opened:
+                    self.gather.flush(at)
+                at = at.parent
+        self._emit()
 
     def unfinished(self) -> tuple[list[Settling], list[LinkedName]]:
         """Return how directories are to be settled that are begun, and the names of files with several: what is new."""

@@ -315,7 +315,7 @@ class Gather:
         if folder.opened:
             if folder.weight >= self._enough:
                 self._enough = min(BATCH * self.limit, 2 * self._enough)
-                self._flush(folder)
+                self.flush(folder)
         elif folder.weight >= self.limit or folder.inner > MAX_INNER_PATH:
             self._open(folder)
 
@@ -351,7 +351,7 @@ class Gather:
         waiting: list[Folder] = []
         for each in reversed(chain):
             waiting += self._open_one(each)
-            self._flush(each)
+            self.flush(each)
         while waiting:  # finished before; a loop, as a tree may be deeper than the interpreter's stack
             each = waiting.pop()
             waiting += self._open_one(each)
@@ -366,7 +366,7 @@ class Gather:
         return tentative
 
     def _finish(self, folder: Folder) -> None:
-        self._flush(folder)
+        self.flush(folder)
         if folder.settle:
             why = MADE if folder.new else DIFFERED
             self.settled.append(settling(folder.source, folder.source_dir, folder.dest_dir, why))
@@ -380,7 +380,7 @@ class Gather:
         unit = Unit(folder.source_dir, NOTHING, 0, folder.dest_dir)
         self.out.append(Batch(Kind.MAKE, folder.source, b"", b"", Units.of([unit]), over=folder.over))
 
-    def _flush(self, folder: Folder) -> None:
+    def flush(self, folder: Folder) -> None:
         """Emit what folder holds as batches of about a bite each."""
         emitted = len(self.out)
         copies = Units(folder.names, folder.sizes)
