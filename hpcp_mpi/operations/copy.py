@@ -12,7 +12,7 @@ from hpcp_mpi.cluster.wire import Wire
 from hpcp_mpi.operations.big_files import WithRanges
 from hpcp_mpi.operations.crew import Crew, Face
 from hpcp_mpi.operations.logbook import Remembered
-from hpcp_mpi.plan.ending import link_batches, parting_batches, settle_batches
+from hpcp_mpi.plan.ending import leading_batches, link_batches, parting_batches, settle_batches
 from hpcp_mpi.plan.listed import TOUCHED, LinkedName, Settling, SharedName, settling
 from hpcp_mpi.vocab.errors import EXIT_OK, Failure
 from hpcp_mpi.vocab.names import shown
@@ -70,7 +70,7 @@ class _Run:
             shared = map(SharedName._make, waiting.shared)
             self._drive("parting", Stream(parting_batches(shared, options.split_size)))
             self._verify()  # before other names are given to what is not good
-            self._drive("linking", Stream(link_batches(map(LinkedName._make, waiting.linked))))
+            self._link()
             self._verify()  # what could not be linked and was copied
             if options.mirror and not options.compare:
                 self._mirror()
@@ -78,6 +78,13 @@ class _Run:
             self._settle(map(Settling._make, waiting.settled))
         finally:
             self._scan.end()
+
+    def _link(self) -> None:
+        """Give files their other names."""
+        linked = self._scan.waiting.linked
+        if self._scan.gather.partial:
+            self._drive("linking", Stream(leading_batches(map(LinkedName._make, linked))))
+        self._drive("linking", Stream(link_batches(map(LinkedName._make, linked))))
 
     def _mirror(self) -> None:
         """Remove what the sources do not have."""
