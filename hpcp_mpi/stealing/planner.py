@@ -65,6 +65,7 @@ class Planner:
         self._remember = remember
         self.whole = True  # as for Kept; may be changed before anything is granted
         self._spare: list[RankShare] = []  # with single: who may take the place of the one that works
+        self._missed: dict[int, RankShare] = {}  # who was lost and had never been granted anything
         self._draining = 0  # 0: not; else one more than the ranks that have not answered
         self._bucket = bucket
         self._backlog = backlog
@@ -88,7 +89,8 @@ class Planner:
 
     @property
     def shares(self) -> list[RankShare]:
-        return self._ranks.shares()
+        """What ranks did that said Hello, and those that were lost before."""
+        return sorted([*self._ranks.shares(), *self._missed.values()], key=lambda share: share.rank)
 
     @property
     def slots(self) -> int:
@@ -122,7 +124,14 @@ class Planner:
     def lose(self, number: int, why: str) -> None:
         """Take a rank for lost: what it has not told of is done by others. why: for the report"""
         rank = self._ranks.get(number)
-        if rank is None or rank.share.lost:
+        if rank is None:
+            spare = next((share for share in self._spare if share.rank == number), None)
+            if spare is not None:
+                self._spare.remove(spare)
+            self._missed[number] = spare or RankShare(number, "", 0)
+            self._missed[number].lost = why
+            return
+        if rank.share.lost:
             return
         asked = self._draining > 1 and rank.draining
         for out in self._ranks.lose(rank, why).values():
@@ -168,7 +177,7 @@ class Planner:
     def receive(self, number: int, message: Message) -> None:
         """Take a worker's message."""
         known = self._ranks.get(number)
-        if known is not None and known.share.lost:
+        if number in self._missed or (known is not None and known.share.lost):
             return
         if isinstance(message, Done):
             self._done(self._ranks[number], message)
