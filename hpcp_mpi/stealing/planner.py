@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Protocol
 
 from hpcp_mpi.stealing.bucket import Bucket
-from hpcp_mpi.stealing.kept import Kept, again
+from hpcp_mpi.stealing.kept import Kept, again, places_of
 from hpcp_mpi.stealing.messages import Done, Drain, GaveBack, GiveBack, Grant, Hello, Message
 from hpcp_mpi.stealing.pace import Fleet
 from hpcp_mpi.stealing.ranks import QUEUE_DEPTH, Out, Rank, Ranks
@@ -47,6 +47,7 @@ class Planner:
     outbox: (rank, message) in order
     news:   what workers found out for rank 0's side of the operation
     todo:   directories that have to be looked at again, as lost ranks had some of them
+    left:   directories of the destination in which lost ranks may have left a stage
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class Planner:
         self.outbox: list[tuple[int, Message]] = []
         self.news: list[Any] = []
         self.todo: list[Todo] = []
+        self.left: set[bytes] = set()
         self.outcome = Outcome()
         self.chunks = 0
         self.steals = 0
@@ -139,6 +141,7 @@ class Planner:
                 self._bucket.done(out.kind, out.entries, out.amount)
             if out.kept is not None:
                 granted, todo = again(out.kept.batches, self.whole)
+                self.left.update(places_of(out.kept.batches))
                 self._backlog.add(granted, first=True)
                 self.todo += todo
         if asked:
