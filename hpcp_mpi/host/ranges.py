@@ -21,13 +21,16 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from typing import TYPE_CHECKING
 
 from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.host.dirs import READ
-from hpcp_mpi.host.pages import Pages, pages_of
 from hpcp_mpi.host.system import cpus
 from hpcp_mpi.vocab.errors import reason_of
 from hpcp_mpi.vocab.options import MIB, CopyOptions
+
+if TYPE_CHECKING:
+    from hpcp_mpi.host.pages import Pages
 
 SHRANK = "it shrank while it was copied"
 _FICLONE = 0x40049409  # _IOW(0x94, 9, int)
@@ -126,6 +129,8 @@ class RangeCopier:
         """Put pages meanwhile, if the copy is on a file system where that is possible."""
         with ExitStack() as stack:
             if self._by_pages:
+                from hpcp_mpi.host.pages import pages_of  # ctypes takes 3 ms, and few ranks ever copy ranges
+
                 try:
                     self._pages = stack.enter_context(pages_of(self._dest))
                 except OSError:

@@ -168,7 +168,7 @@ def test_who_is_alone_leaves_it_to_the_kernel(
 ) -> None:
     if not options:
         monkeypatch.setattr(ranges, "cpus", lambda: 1)
-    monkeypatch.setattr(ranges, "pages_of", None)
+    monkeypatch.setattr(pages, "pages_of", None)
     content = make(on_tmpfs / "s", 3)
     with open(on_tmpfs / "s", "rb") as here, open(on_tmpfs / "d", "wb") as there:
         there.truncate(len(content))
