@@ -170,10 +170,11 @@ def _lead(arguments: Sequence[str], environment: Mapping[str, str], wire: Wire, 
 
 def _logbook(request: "Request", arguments: Sequence[str], environment: Mapping[str, str]) -> "Logbook | None":
     """Return what writes the run down, if something does. Raises FatalError."""
+    from hpcp_mpi import __version__
     from hpcp_mpi.operations.opening_ledger import open_logbook
 
     command = ("hpcp-mpi", *arguments)
-    return open_logbook(request.asked, request.ledger, request.resume, command, environment, _say)
+    return open_logbook(request.asked, request.ledger, request.resume, command, environment, _say, __version__)
 
 
 def _lists(asked: Asked) -> bool:

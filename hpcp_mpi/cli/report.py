@@ -49,7 +49,8 @@ def problem_lines(report: Report) -> Iterable[str]:
     """Yield lost ranks, failures and notes, five of a kind in full and then counted."""
     for share in report.ranks:
         if share.lost:
-            yield f"lost: rank {share.rank} on {share.node} {share.lost}"
+            where = f" on {share.node}" if share.node else ", before it said where it is:"
+            yield f"lost: rank {share.rank}{where} {share.lost}"
     yield from grouped("failed", ((failure.path, failure.reason) for failure in report.failures))
     yield from grouped("note", report.outcome.notes)
 

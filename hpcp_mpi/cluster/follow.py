@@ -4,6 +4,7 @@ Whatever a rank that is cut off was doing is others' then. So it ends its progra
 is in stages, and none of it gets a name.
 """
 
+import math
 import threading
 import time
 from collections import deque
@@ -99,8 +100,9 @@ class Follower:
     def __init__(self, wire: Wire, open_workshop: Callable[[Any, Wire], Workshop], heart: Heart) -> None:
         self._wire = wire
         self._heart = heart
-        self._silence = DEFAULT * EARLIER  # seconds of rank 0's, after which this rank leaves
-        self._pulse = Pulse(self._silence if wire.fallible else 0.0, (0,), time.monotonic())
+        self._silence = 0.0  # seconds of rank 0's, after which this rank leaves; 0: never
+        self._expires = math.inf
+        self._listen(DEFAULT)
         self._open_workshop = open_workshop
         self._workshop: Workshop | None = None
         self._machine = Worker(1, 1, 1)
@@ -112,10 +114,7 @@ class Follower:
     def receive(self, message: Message) -> None:
         """Take a message of rank 0's."""
         if isinstance(message, Begin):
-            self._wire.heartbeat = message.heartbeat
-            if message.heartbeat:
-                self._silence = message.heartbeat * EARLIER
-                self._pulse = Pulse(self._silence, (0,), time.monotonic())
+            self._listen(message.heartbeat)
             self._begin(message.job)
             return
         if isinstance(message, Alive):
@@ -133,9 +132,16 @@ class Follower:
             else:
                 raise TypeError(f"not a message for a worker: {message!r}")
 
+    def _listen(self, heartbeat: float) -> None:
+        """Take rank 0 for gone somewhat earlier than after so many seconds of silence; 0: never."""
+        self._wire.heartbeat = heartbeat
+        self._silence = heartbeat * EARLIER if self._wire.fallible else 0.0
+        self._pulse = Pulse(self._silence, (0,), time.monotonic())
+
     def _begin(self, job: Any) -> None:
         """Begin a job; the one before, if there was one, is done."""
         self.leave(stop=False)
+        self._expires = math.inf
         try:
             workshop = self._open_workshop(job, self._wire)
         except FatalError as error:
@@ -154,8 +160,15 @@ class Follower:
     def heard(self) -> None:
         """Take note that rank 0 lives."""
         self._pulse.heard(0)
-        if self._workshop is not None and self._wire.fallible:
-            self._workshop.expire(time.monotonic() + self._silence)
+        if self._workshop is None or not self._silence:
+            return
+        now = time.monotonic()
+        if now > self._expires:
+            # What is read now was sent long ago: it says nothing of who does the work by now.
+            self._heart.stalled = True
+            return
+        self._expires = now + self._silence
+        self._workshop.expire(self._expires)
 
     def mind(self) -> None:
         """Raise CutOff when rank 0 is not there any more, or takes this rank for lost."""
@@ -170,7 +183,7 @@ class Follower:
         """Sleep until something may have come. Raises CutOff after a sleep from which rank 0 did not wait."""
         began = time.monotonic()
         self._wire.wait(seconds)
-        if self._wire.fallible and time.monotonic() - began > seconds + self._silence:
+        if self._silence and time.monotonic() - began > seconds + self._silence:
             self._heart.stalled = True
 
     def report(self) -> bool:
@@ -209,6 +222,9 @@ class Follower:
             while (bite := self._next()) is not None:
                 outcome = workshop.work(bite[1])
                 if outcome is None:
+                    if not self._ended:  # what it was at would never be told of
+                        self._heart.stalled = True
+                        self._wire.wake()
                     return
                 with self._changed:
                     self._machine.finish(bite[0], outcome, bite[1])

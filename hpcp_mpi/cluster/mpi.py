@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 import time
+from typing import cast
 
 import mpi4py
 
@@ -25,7 +26,9 @@ from hpcp_mpi.stealing.messages import Message  # noqa: E402
 
 _TAG = 7
 _CLOSING = 60.0  # seconds
+_LEAVING = 12.0  # a rank has 10 to end what its slots are at
 _FAREWELL = 3.0  # the same when some ranks are lost
+_COMING = 64  # messages that are received at the same time; most are there as soon as they are seen
 _SENDING = 0.0001  # seconds between polls while something is on its way out
 
 
@@ -70,6 +73,8 @@ class MpiWire:
         self.lost: set[int] = set()
         self._guard = threading.Lock()  # around every call of MPI
         self._sending: list[tuple[int, MPI.Request]] = []
+        self._coming: list[tuple[int, MPI.Request]] = []  # messages that are being received, in their order
+        self._undead: list[tuple[int, MPI.Request]] = []  # to and from lost ranks: MPI may go on using their memory
         self._woken = threading.Event()
         self._status = MPI.Status()
 
@@ -96,11 +101,11 @@ class MpiWire:
 
     def _on_its_way(self) -> bool:
         """Forget what has been sent, and what was for ranks that are gone; tell whether anything is on its way."""
-        left = []
+        left: list[tuple[int, MPI.Request]] = []
         for rank, request in self._sending:
             try:
-                if not request.Test() and rank not in self.lost:
-                    left.append((rank, request))
+                if not request.Test():
+                    (self._undead if rank in self.lost else left).append((rank, request))
             except MPI.Exception:
                 self.suspects.add(rank)
         self._sending = left
@@ -109,14 +114,33 @@ class MpiWire:
     def receive(self) -> tuple[int, Message] | None:
         with self._guard:
             try:
-                if not self._comm.Iprobe(MPI.ANY_SOURCE, _TAG, self._status):
-                    return None
-                source = self._status.Get_source()
-                message: Message = self._comm.recv(source=source, tag=_TAG)
+                # Not recv: it would wait, holding the guard, for the rest of a big message from a rank that is gone.
+                while len(self._coming) < _COMING and self._comm.Iprobe(MPI.ANY_SOURCE, _TAG, self._status):
+                    source, size = self._status.Get_source(), self._status.Get_count(MPI.BYTE)
+                    self._coming.append((source, self._comm.irecv(bytearray(size), source, _TAG)))
+                    if len(self._coming) == 1 and (received := self._first_that_came()) is not None:
+                        return received
             except MPI.Exception:
                 self._find_failed()
+            return self._first_that_came()
+
+    def _first_that_came(self) -> tuple[int, Message] | None:
+        """Return a message that is complete: of each sender the first."""
+        waiting = set()
+        for at, (source, request) in enumerate(self._coming):
+            if source in waiting:
+                continue
+            try:
+                complete, message = cast(tuple[bool, Message], request.test())
+            except MPI.Exception:
+                self.suspects.add(source)
+                del self._coming[at]
                 return None
-        return source, message
+            if complete:
+                del self._coming[at]
+                return source, message
+            waiting.add(source)
+        return None
 
     def _find_failed(self) -> None:
         """Take note of who is gone, where the library tells (ULFM); it goes on telling until that is acknowledged."""
@@ -129,6 +153,9 @@ class MpiWire:
 
     def lose(self, rank: int) -> None:
         self.lost.add(rank)
+        with self._guard:
+            self._undead += [each for each in self._coming if each[0] == rank]
+            self._coming = [each for each in self._coming if each[0] != rank]
 
     def dismiss(self, rank: int, message: Message) -> None:
         self._send(rank, message)
@@ -137,7 +164,7 @@ class MpiWire:
         # A big message moves only while both ends poll, a block at a time: where nobody may read another process's
         # memory (in containers), and between nodes.
         with self._guard:
-            if self._sending and self._on_its_way():
+            if self._coming or (self._sending and self._on_its_way()):
                 seconds = min(seconds, _SENDING)
         self._woken.wait(seconds)
         self._woken.clear()
@@ -151,25 +178,46 @@ class MpiWire:
     def close(self) -> None:
         """Finish sending and leave together. Polls: a blocking barrier would spin while others still copy.
 
-        A rank that never comes is lost, and the job is ended by force. Where some are known to be lost nobody waits:
-        the last words are sent, and MPI, which would wait for all, must not be finalized.
+        Where some are known to be lost nobody waits: the last words are sent, and MPI, which would wait for all, must
+        not be finalized. So it is with a rank that never comes: it was lost when there was nothing left to do for it.
+        Where ranks are never taken for lost, the job is ended by force then.
         """
+        if not self.lost:
+            self._leave_together()
         if self.lost:
             deadline = time.monotonic() + _FAREWELL
-            while self._drain() or (self._is_sending() and time.monotonic() < deadline):
+            while (self._drain() or self._is_sending()) and time.monotonic() < deadline:
                 self._woken.wait(0.002)
-            return
-        barrier = self._comm.Ibarrier()
-        deadline = time.monotonic() + _CLOSING
-        # Both, not one after the other: a rank's last messages may arrive when all have come to the barrier.
-        while self._drain() or not (barrier.Test() and not self._is_sending()):
-            if time.monotonic() > deadline:
-                print(f"hpcp-mpi: rank {self.rank} on {self.node}: other ranks do not end", file=sys.stderr)
-                self.abort(1)
-            self._woken.wait(0.002)
-        while self._drain():
-            pass
-        self._comm.Free()
+
+    def _leave_together(self) -> None:
+        """Wait for all; lost names who did not come."""
+        others = set(range(self.size)) - {self.rank}
+        patience = min(_CLOSING, _LEAVING + self.heartbeat) if self.fallible and self.heartbeat else _CLOSING
+        deadline = time.monotonic() + patience
+        try:
+            with self._guard:
+                barrier = self._comm.Ibarrier()
+            # Both, not one after the other: a rank's last messages may arrive when all have come to the barrier.
+            while self._drain() or not (self._has_come(barrier) and not self._is_sending()):
+                if self.suspects:
+                    self.lost |= self.suspects
+                    return
+                if time.monotonic() > deadline:
+                    print(f"hpcp-mpi: rank {self.rank} on {self.node}: other ranks do not end", file=sys.stderr)
+                    if not (self.fallible and self.heartbeat):
+                        self.abort(1)
+                    self.lost |= others
+                    return
+                self._woken.wait(0.002)
+            while self._drain():
+                pass
+            self._comm.Free()
+        except MPI.Exception:  # who has failed is known to some libraries
+            self.lost |= self.suspects or others
+
+    def _has_come(self, barrier: MPI.Request) -> bool:
+        with self._guard:
+            return bool(barrier.Test())
 
     def _is_sending(self) -> bool:
         with self._guard:

@@ -161,9 +161,13 @@ class Lead:
     def _look_for_lost(self, now: float) -> None:
         """Have others do what ranks were at that are not there any more. Raises StoppedEarly when none is left."""
         gone = {rank: f"was not heard of for {self._heartbeat:g} s" for rank in self._pulse.silent(now)}
-        gone |= dict.fromkeys(self._wire.suspects - self._wire.lost, "cannot be reached any more")
+        gone |= dict.fromkeys(self._wire.suspects, "cannot be reached any more")
+        for rank in self._wire.lost.intersection(gone):
+            del gone[rank]
         for rank, why in gone.items():
             self._wire.lose(rank)
+            # Should it be there nevertheless, it is not to wait until it finds out itself.
+            self._wire.dismiss(rank, Leave(None, stop=True, alone=True))
             self._ready.discard(rank)
             self._planner.lose(rank, why)
             self._lost(rank, why)

@@ -7,7 +7,6 @@ tuples of those), and come back sorted, each once.
 import heapq
 import marshal
 import os
-import tempfile
 from collections.abc import Iterable, Iterator
 from typing import IO
 
@@ -50,6 +49,8 @@ class Spill:
 
     def _write(self, records: Iterable[Record]) -> None:
         if self._file is None:
+            import tempfile  # most runs never need it
+
             self._file = tempfile.TemporaryFile(prefix="hpcp-mpi-", buffering=0)  # noqa: SIM115
         run: list[tuple[int, int]] = []
         block: list[Record] = []

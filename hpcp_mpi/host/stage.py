@@ -20,12 +20,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from hpcp_mpi.host.dirs import FLAGS
-from hpcp_mpi.host.listing import names_in
+from hpcp_mpi.host.listing import lstat, names_in
 from hpcp_mpi.host.removal import remove_tree
 from hpcp_mpi.vocab.names import STAGE_PREFIX
 
 _OLD_SECONDS = 24 * 3600  # without locks, only this tells a dead run's stage
 _NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL, errno.EBADF)
+_TRIES = 100  # to remove a stage that somebody writes in: each takes less time than it takes them to make a file
 _numbers = itertools.count()
 # Shared stages that a process keeps locked: the ones it used last. More are only begun and wait for their ranges.
 _HELD = 256
@@ -79,6 +80,21 @@ def _drop(directory: int, name: bytes, stage: int) -> None:
         os.rmdir(name, dir_fd=directory)
 
 
+def _drop_in_use(directory: int, name: bytes, stage: int) -> None:
+    """Remove a stage that somebody may be writing in: what is made meanwhile is removed, too."""
+    for _ in range(_TRIES):
+        try:
+            _drop(directory, name, stage)
+            return
+        except FileNotFoundError:
+            if lstat(name, directory) is None:
+                return
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+    _drop(directory, name, stage)
+
+
 def _make_private(stage: int, inherit: bool) -> None:
     """Make sure that stage is the directory that was just made, not one that somebody put in its place."""
     status = os.fstat(stage)
@@ -98,8 +114,12 @@ def _make_private(stage: int, inherit: bool) -> None:
             raise PermissionError(errno.EPERM, "another user put a directory of theirs in place of ours")
 
 
-def sweep(directory: int, name: bytes) -> bool:
-    """Remove a stage that another run left in directory. Return False when that run may be alive, or was not ours."""
+def sweep(directory: int, name: bytes, lost: bool = False) -> bool:
+    """Remove a stage that another run left in directory. Return False when that run may be alive, or was not ours.
+
+    lost: it is that of a rank of this run that was taken for lost, and goes also from under a `cp` that goes on, or a
+    rank that comes back: neither can give anything in it a name then. Not so one that ranks share.
+    """
     try:
         stage = os.open(name, FLAGS, dir_fd=directory)
     except OSError:
@@ -107,6 +127,9 @@ def sweep(directory: int, name: bytes) -> bool:
     try:
         if os.fstat(stage).st_uid != os.geteuid():
             return False  # what is in there may be anybody's
+        if lost and lstat(name, stage) is None:
+            _drop_in_use(directory, name, stage)
+            return True
         try:
             fcntl.flock(stage, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

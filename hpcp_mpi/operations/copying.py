@@ -8,6 +8,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 
 from hpcp_mpi.host import cp
+from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.host.dirs import path_of, pinned
 from hpcp_mpi.host.listing import lstat
 from hpcp_mpi.host.stage import staged
@@ -113,8 +114,13 @@ def _calls(units: Iterable[Unit]) -> Iterator[list[Unit]]:
 def land_unit(
     place: Workplace, batch: Batch, unit: Unit, staged_as: tuple[int, bytes, int], lost: Tally, outcome: Outcome
 ) -> None:
-    """Rename what is in the stage for unit to its name, and count it. staged_as: (stage, name in it, destination)."""
+    """Rename what is in the stage for unit to its name, and count it. staged_as: (stage, name in it, destination).
+
+    Raises host.commands.Stopped.
+    """
     stage, name, dest = staged_as
+    if place.commands.stopped:
+        raise Stopped  # somebody else may have done it by now, and more
     try:
         if place.options.content_only:
             keep_metadata(stage, name, dest, unit.target)

@@ -15,6 +15,8 @@ from hpcp_mpi.cluster.run import Feed, Lead
 from hpcp_mpi.cluster.signals import StopRequest
 from hpcp_mpi.cluster.wire import Wire
 from hpcp_mpi.host.commands import Commands
+from hpcp_mpi.host.listing import entries_of
+from hpcp_mpi.host.stage import sweep
 from hpcp_mpi.host.system import allow_open_files
 from hpcp_mpi.operations.itemizing import Item
 from hpcp_mpi.operations.logbook import Logbook, Remembered, nothing
@@ -24,6 +26,7 @@ from hpcp_mpi.plan.resuming import least
 from hpcp_mpi.plan.weights import Weights
 from hpcp_mpi.stealing.bucket import Bucket
 from hpcp_mpi.stealing.planner import Planner
+from hpcp_mpi.vocab.errors import reason_of
 from hpcp_mpi.vocab.job import CopyJob
 from hpcp_mpi.vocab.options import CopyOptions
 from hpcp_mpi.vocab.report import Outcome, Report
@@ -121,6 +124,7 @@ class Crew:
         self.job = job
         self.face = face
         self.place = Workplace(job, Commands(), wire.rank)
+        self.place.lost |= wire.lost  # in an earlier job
         self.place.pin_roots(wire.rank, wire.node)
         weights = Weights(options.chunk_seconds, options.chunk_files, options.chunk_size)
         self.backlog = Backlog(weights)
@@ -167,7 +171,7 @@ class Crew:
     def _lose(self, rank: int, why: str) -> None:
         self.place.lost.add(rank)
         share = next((share for share in self.planner.shares if share.rank == rank), None)
-        where = f"rank {rank}" + (f" on {share.node}" if share is not None else "")
+        where = f"rank {rank}" + (f" on {share.node}" if share is not None and share.node else "")
         self.face.say(f"hpcp-mpi: {where} {why}; others do what it had")
 
     def drive_scan(self, phase: str, scan: Lookable, wrapped: Callable[[Feed], Feed] = lambda feed: feed) -> None:
@@ -177,11 +181,31 @@ class Crew:
             todo, self.planner.todo = self.planner.todo, []
             scan.again(least(todo))
             self.drive(phase, wrapped(scan))
+        self.planner.whole = True  # what is copied from now on is in no listing
 
     def drive(self, phase: str, feed: Feed) -> None:
         """Have all of feed's work done. phase: what it is called. Raises StoppedEarly, FatalError."""
         self.phase = phase
         self._lead.drive(feed)
+        self._clear_away()
+
+    def _clear_away(self) -> None:
+        """Remove the stages that lost ranks left. Nothing is under way."""
+        left, self.planner.left = self.planner.left, set()
+        if self.job.options.dry_run:
+            return
+        for dest_dir in left:
+            try:
+                with self.place.dest.at(dest_dir) as directory:
+                    for stage in entries_of(directory)[1]:
+                        if self.place.own(stage) and not self.place.in_use(stage):
+                            sweep(directory, stage, lost=True)
+            except FileNotFoundError:
+                continue  # nothing was made there
+            except OSError as error:
+                path = self.place.dest_path(dest_dir)
+                note = f"a rank that was lost may have left a private directory in it: {reason_of(error)}"
+                self.outcome.remark(path, note)
 
     def watch(self) -> None:
         """Put items aside, and show how far it is."""

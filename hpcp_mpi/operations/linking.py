@@ -6,6 +6,7 @@ import stat
 from contextlib import ExitStack
 from dataclasses import replace
 
+from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.host.listing import lstat
 from hpcp_mpi.host.stage import staged
 from hpcp_mpi.operations.accounting import VANISHED
@@ -76,6 +77,8 @@ def _link(place: Workplace, batch: Batch, unit: Unit, leader: bytes, outcome: Ou
                 outcome.remark(place.source_path(batch, unit.name), f"copied, not linked: {reason_of(error)}")
                 return False
             raise
+        if place.commands.stopped:
+            raise Stopped  # somebody else may have done it by now, and more
         if place.options.itemize:
             outcome.items.append((itemize("h", wanted.st_mode, "+++++++++"), unit.target, leader))
         try:

@@ -6,18 +6,43 @@ The ledger is the file; what is in it comes from here. A run whose ledger cannot
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from hpcp_mpi.vocab.errors import FatalError
 from hpcp_mpi.vocab.report import Outcome, RankShare
 from hpcp_mpi.vocab.saved import Checkpoint, RankState, Sample, Saved, Todo
 from hpcp_mpi.vocab.tally import NOTHING, Tally
 
-if TYPE_CHECKING:
-    from hpcp_mpi.operations.crew import Crew
-
 EVERY = 5.0  # seconds between checkpoints
 _FIRST = 1.0  # before the first one
+
+
+class Planned(Protocol):
+    """What a planner tells of itself."""
+
+    chunks: int
+    steals: int
+
+    @property
+    def active(self) -> int: ...
+    @property
+    def alive(self) -> int: ...
+    def load(self) -> list[tuple[RankShare, int]]: ...
+
+
+class Working(Protocol):
+    """What is written down: operations.crew.Crew."""
+
+    phase: str
+    scanned: Callable[[], Tally]
+    scan_done: Callable[[], bool]
+
+    @property
+    def planner(self) -> Planned: ...
+    @property
+    def outcome(self) -> Outcome: ...
+    @property
+    def messages(self) -> int: ...
 
 
 class Written(Protocol):
@@ -57,7 +82,7 @@ class Logbook:
         self._began = time.monotonic()
         self._next = self._began + _FIRST
         self._told = [0, 0]  # failures and notes of the crew at hand
-        self._crew: Crew | None = None
+        self._crew: Working | None = None
         self._past: dict[str, Tally] = {}  # what crews before the one at hand did
         self._broken = False
 
@@ -75,7 +100,7 @@ class Logbook:
         """Tell whether a checkpoint is to be written now. Called very often."""
         return not self._broken and time.monotonic() >= self._next
 
-    def write(self, crew: "Crew", remembered: Remembered) -> None:
+    def write(self, crew: Working, remembered: Remembered) -> None:
         """Write down where crew is."""
         self._next = time.monotonic() + EVERY
         if self._broken:
@@ -103,7 +128,7 @@ class Logbook:
         self._broken = True
         self._say(f"hpcp-mpi: {error.message}; the run goes on without it, and cannot be gone on with")
 
-    def _checkpoint(self, crew: "Crew", remembered: Remembered) -> Checkpoint:
+    def _checkpoint(self, crew: Working, remembered: Remembered) -> Checkpoint:
         if crew is not self._crew:
             self._change(crew)
         outcome, planner, seconds = crew.outcome, crew.planner, self._seconds + time.monotonic() - self._began
@@ -132,7 +157,7 @@ class Logbook:
             notes=tuple(notes),
         )
 
-    def _change(self, crew: "Crew") -> None:
+    def _change(self, crew: Working) -> None:
         """Go over to the next crew: there is one for each job of a run."""
         if self._crew is not None:
             for name, tally in _tallies(self._crew).items():
@@ -140,7 +165,7 @@ class Logbook:
         self._crew, self._told = crew, [0, 0]
 
 
-def _tallies(crew: "Crew") -> dict[str, Tally]:
+def _tallies(crew: Working) -> dict[str, Tally]:
     outcome: Outcome = crew.outcome
     return {
         "found": crew.scanned(),

@@ -3,11 +3,9 @@
 import hashlib
 import os
 import socket
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from hpcp_mpi import __version__
 from hpcp_mpi.cluster.slurm import default_ledger, restarts
 from hpcp_mpi.operations.logbook import Logbook
 from hpcp_mpi.vocab.asked import Asked, Verb
@@ -45,6 +43,7 @@ def open_logbook(
     command: tuple[str, ...],
     environment: Mapping[str, str],
     say: Callable[[str], None],
+    version: str,
 ) -> Logbook | None:
     """Return what writes the run down; None where nobody asked for it. Raises FatalError.
 
@@ -59,7 +58,7 @@ def open_logbook(
     from hpcp_mpi.ledger.writer import NothingThere, go_on, open_new  # loads SQLite
 
     path = os.path.abspath(path)
-    heading = _heading(asked, command, environment)
+    heading = _heading(asked, command, environment, version)
     if ledger is None and not resume:
         path = _free(path)
     if resume:
@@ -86,16 +85,16 @@ def _free(path: bytes) -> bytes:
     return found
 
 
-def _heading(asked: Asked, command: tuple[str, ...], environment: Mapping[str, str]) -> Heading:
+def _heading(asked: Asked, command: tuple[str, ...], environment: Mapping[str, str], version: str) -> Heading:
     sources = tuple(os.path.abspath(source) for source in asked.sources)
     destinations = tuple(os.path.abspath(each) for each in asked.destinations)
     return Heading(
         verb=asked.verb.value,
         sources=sources,
         destination=destinations[0] if destinations else b"",
-        command=command or tuple(sys.argv),
+        command=command,
         fingerprint=_fingerprint(asked, sources, destinations),
-        version=__version__,
+        version=version,
         host=socket.gethostname(),
         pid=os.getpid(),
         job=environment.get("SLURM_JOB_ID", ""),

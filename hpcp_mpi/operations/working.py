@@ -87,7 +87,7 @@ def _sweep(place: Workplace, batch: Batch, outcome: Outcome) -> None:
         try:
             with place.dest.at(batch.dest_dir) as dest:
                 outcome.touched.add((batch.source, batch.source_dir, batch.dest_dir))
-                if not sweep(dest, unit.name):
+                if not sweep(dest, unit.name, lost=place.own(unit.name)):
                     outcome.remark(path, ALIVE)
         except OSError as error:
             outcome.remark(path, f"left behind by a killed run, and cannot be removed: {reason_of(error)}")

@@ -29,6 +29,7 @@ class Workplace:
         self.options = job.options
         self.commands = commands
         self.rank = rank
+        self._own = STAGE_PREFIX + job.token.encode() + b"."
         self.token = f"{job.token}.{rank}"  # of this rank's stages: two ranks never choose one name
         self.rights = Rights(os.geteuid(), frozenset({os.getegid(), *os.getgroups()}))
         # Until they are settled our directories are for nobody else; without settling they are as mkdir makes them.
@@ -111,11 +112,14 @@ class Workplace:
         """Tell whether a stage is this run's, and not that of a rank that is lost."""
         if stage in self.job.adopted:
             return True
-        own = STAGE_PREFIX + self.job.token.encode() + b"."
-        if not stage.startswith(own):
+        if not self.own(stage):
             return False
-        rank = stage[len(own) :].partition(b".")[0]
+        rank = stage[len(self._own) :].partition(b".")[0]
         return not (rank.isdigit() and int(rank) in self.lost)
+
+    def own(self, stage: bytes) -> bool:
+        """Tell whether a stage is this run's."""
+        return stage.startswith(self._own)
 
     def release(self) -> None:
         """Close the calling thread's trees."""

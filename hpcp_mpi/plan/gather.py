@@ -39,7 +39,6 @@ from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, Tally, one_file
 from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 
 MAX_INNER_PATH = 3000  # bytes below a unit's directory; cp works with path strings and fails at PATH_MAX, 4096
-
 BATCH = 4
 _FIRST = 32  # the first batches are so much lighter than later ones: idle workers wait for them
 _MOST_LEADERS = 50_000  # files of which not all names were seen yet; of more, the oldest are given up
@@ -76,7 +75,7 @@ class Gather:
         self.extras: list[Extra] = []
         self.tracked: list[Tracked] = []
         self.skipped = NOTHING  # what was found and needs nothing
-        self._scanned = [0, 0, 0, 0, 0]  # a Tally that is counted up
+        self._scanned = [0] * len(NOTHING)  # a Tally that is counted up
         self._leaders: dict[Inode, NamesSeen] = {}
         self.seen: list[LinkedName] | None = None  # all names of files with several, where a ledger remembers them
 
@@ -206,8 +205,6 @@ class Gather:
         self._open(folder)
         self.close(folder)
 
-    # --- entries
-
     def _take_plain(self, folder: Folder, names: list[bytes], sizes: list[int]) -> None:
         if not names:
             return
@@ -267,7 +264,7 @@ class Gather:
         source_path, path = join(folder.source_dir, entry.name), join(folder.dest_dir, entry.name)
         known = self._leaders.get(entry.inode)
         if self.seen is not None:
-            first = path if known is None else known.leader.target
+            first = known.leader.target if known is not None else path
             self.seen.append(LinkedName(entry.inode, folder.source, source_path, path, first, 0))
         if known is None:
             if len(self._leaders) >= _MOST_LEADERS:

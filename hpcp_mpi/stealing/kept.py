@@ -8,7 +8,7 @@ other work is remembered whole, and less what is known to be done of it, so that
 In doubt more is remembered than is out, never less. Pure.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from hpcp_mpi.vocab.names import join
@@ -78,6 +78,15 @@ def again(batches: Iterable[Batch], whole: bool) -> tuple[list[Batch], list[Todo
         if not whole:
             todo.append(Todo(batch.source, batch.source_dir, batch.dest_dir, False))
     return granted, todo
+
+
+def places_of(batches: Iterable[Batch]) -> Iterator[bytes]:
+    """Yield the directories of the destination in which a stage may be, made for batches as Kept remembers them."""
+    for batch in batches:
+        if batch.kind in CONTENT or batch.kind is Kind.BEGIN:
+            yield batch.dest_dir
+        elif batch.kind is Kind.LINK:
+            yield from {unit.target.rpartition(b"/")[0] for unit in batch.units}
 
 
 def _brief(batch: Batch) -> Batch:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Protocol
 
 from hpcp_mpi.stealing.bucket import Bucket
-from hpcp_mpi.stealing.kept import Kept, again
+from hpcp_mpi.stealing.kept import Kept, again, places_of
 from hpcp_mpi.stealing.messages import Done, Drain, GaveBack, GiveBack, Grant, Hello, Message
 from hpcp_mpi.stealing.pace import Fleet
 from hpcp_mpi.stealing.ranks import QUEUE_DEPTH, Out, Rank, Ranks
@@ -47,6 +47,7 @@ class Planner:
     outbox: (rank, message) in order
     news:   what workers found out for rank 0's side of the operation
     todo:   directories that have to be looked at again, as lost ranks had some of them
+    left:   directories of the destination in which lost ranks may have left a stage
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Planner:
         self._remember = remember
         self.whole = True  # as for Kept; may be changed before anything is granted
         self._spare: list[RankShare] = []  # with single: who may take the place of the one that works
+        self._missed: dict[int, RankShare] = {}  # who was lost and had never been granted anything
         self._draining = 0  # 0: not; else one more than the ranks that have not answered
         self._bucket = bucket
         self._backlog = backlog
@@ -77,6 +79,7 @@ class Planner:
         self.outbox: list[tuple[int, Message]] = []
         self.news: list[Any] = []
         self.todo: list[Todo] = []
+        self.left: set[bytes] = set()
         self.outcome = Outcome()
         self.chunks = 0
         self.steals = 0
@@ -88,7 +91,8 @@ class Planner:
 
     @property
     def shares(self) -> list[RankShare]:
-        return self._ranks.shares()
+        """What ranks did that said Hello, and those that were lost before."""
+        return sorted([*self._ranks.shares(), *self._missed.values()], key=lambda share: share.rank)
 
     def load(self) -> list[tuple[RankShare, int]]:
         """Return each rank with how many chunks it is granted."""
@@ -126,7 +130,14 @@ class Planner:
     def lose(self, number: int, why: str) -> None:
         """Take a rank for lost: what it has not told of is done by others. why: for the report"""
         rank = self._ranks.get(number)
-        if rank is None or rank.share.lost:
+        if rank is None:
+            spare = next((share for share in self._spare if share.rank == number), None)
+            if spare is not None:
+                self._spare.remove(spare)
+            self._missed[number] = spare or RankShare(number, "", 0)
+            self._missed[number].lost = why
+            return
+        if rank.share.lost:
             return
         asked = self._draining > 1 and rank.draining
         for out in self._ranks.lose(rank, why).values():
@@ -134,6 +145,7 @@ class Planner:
                 self._bucket.done(out.kind, out.entries, out.amount)
             if out.kept is not None:
                 granted, todo = again(out.kept.batches, self.whole)
+                self.left.update(places_of(out.kept.batches))
                 self._backlog.add(granted, first=True)
                 self.todo += todo
         if asked:
@@ -172,7 +184,7 @@ class Planner:
     def receive(self, number: int, message: Message) -> None:
         """Take a worker's message."""
         known = self._ranks.get(number)
-        if known is not None and known.share.lost:
+        if number in self._missed or (known is not None and known.share.lost):
             return
         if isinstance(message, Done):
             self._done(self._ranks[number], message)

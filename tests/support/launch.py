@@ -239,6 +239,11 @@ class Running:
         """To the foreground process group, as a terminal does on Ctrl-C."""
         os.killpg(self._process.pid, number)
 
+    @property
+    def ended(self) -> bool:
+        """Whether the launcher has ended."""
+        return self._process.poll() is not None
+
     def processes(self) -> list[processes.Process]:
         """Everything it started that is alive."""
         return processes.tagged(self._tag)
