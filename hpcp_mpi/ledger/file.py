@@ -144,6 +144,10 @@ class NothingThere(FatalError):
     """There is no ledger, or one in which nothing was written down: a run can begin it anew."""
 
 
+class OtherWork(FatalError):
+    """The ledger is of another command."""
+
+
 def nothing_in(path: bytes) -> NothingThere:
     return NothingThere(
         f"the ledger {shown(path)} is empty: the run that made it wrote nothing",

@@ -202,7 +202,7 @@ def _of_another(connection: sqlite3.Connection, path: bytes) -> FatalError:
     ).fetchone()
     names = " ".join(map(shown, rows.split(sources)))
     to = f" -> {shown(destination)}" if destination else ""
-    return FatalError(
+    return file.OtherWork(
         f"the ledger {shown(path)} is of other work: {verb} {names}{to}",
         f"It was begun with: {' '.join(shown(os.fsencode(word)) for word in rows.words_of(command))}\n"
         "  Go on with that command, or name another file with --ledger.",
