@@ -49,9 +49,12 @@ class _Run:
         crew.planner.whole = not self._scan.relists
         crew.scanned = lambda: self._scan.gather.scanned
         crew.scan_done = lambda: self._scan.exhausted
+        crew.listed = self._scan.outcome
         crew.tidy = self._tidy
         self._verification = _verification(crew)
         self._todo = self._recall(saved) if face.logbook is not None else None
+        if face.logbook is not None and saved is not None and self._todo is None:
+            face.logbook.begin_anew(saved)
         self._preflight = self._new_preflight(face)
         self.report = Report()
         self._stopped = EXIT_OK
@@ -124,7 +127,12 @@ class _Run:
             new = {} if self._verification is None else self._verification.take_new()
             return replace(remembered, records={**remembered.records, **new})
 
-        self._crew.remember = remember
+        def forget() -> None:
+            memory.forget()
+            if self._verification is not None:
+                self._verification.forget_new()
+
+        self._crew.remember, self._crew.forget = remember, forget
         if self._verification is not None:
             self._verification.take_new()
         todo = left_to_do(saved, self._prepared.landings, self._prepared.job) if saved is not None else None
