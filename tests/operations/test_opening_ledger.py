@@ -101,7 +101,7 @@ def test_what_is_done_may_not(change: str) -> None:
 
 
 def test_every_option_is_either_how_or_what() -> None:
-    assert opening_ledger._HOW <= set(CopyOptions.__slots__)
+    assert set(CopyOptions.__slots__) >= opening_ledger._HOW
 
 
 def test_without_being_asked_only_copies_in_jobs_have_a_ledger(desk: Desk) -> None:
@@ -159,7 +159,7 @@ def test_what_cannot_be_gone_on_with_is_refused_where_it_was_asked_for(desk: Des
     desk.use(ledger="mine")
     with pytest.raises(FatalError, match="is of other work"):
         desk.open(OTHER["a mirror"](COPY), ledger="mine", resume=True)
-    with pytest.raises(FatalError, match="Add --resume|already"):
+    with pytest.raises(FatalError, match="already"):
         desk.open(ledger="mine")
     assert rows(desk.place / "mine", "SELECT count(*) FROM run") == [(1,)]
 
