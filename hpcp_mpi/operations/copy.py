@@ -65,7 +65,10 @@ class _Run:
         if self._preflight is not None:
             self._preflight.check()
         self._crew.begin()
-        self._scan.start(self._todo)
+        if self._todo is None:
+            self._scan.start()
+        else:
+            self._scan.start(self._todo)
         try:
             self._crew.drive_scan(COPYING, self._scan, self._wrapped)
             self._preflight = None  # there is no more to come
