@@ -221,9 +221,9 @@ def _with_begun(prepared: "Prepared", saved: "Saved") -> "tuple[Prepared, Begun]
     begun = begun_before(saved, place)
     place.release()
     place.stages.close()
-    # After the copying, nobody lists directories: what a killed run left in them is found when they are settled.
-    late = saved.latest.phase != COPYING
-    return replace(prepared, job=replace(prepared.job, adopted=stages_of(begun), sweeps=late)), begun
+    # After the copying, nobody lists directories: what a killed run left in them is found when they are settled. It
+    # may have come further than its ledger tells.
+    return replace(prepared, job=replace(prepared.job, adopted=stages_of(begun), sweeps=True)), begun
 
 
 def _verification(crew: Crew) -> "Verification | None":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -205,10 +206,10 @@ def test_commands_whose_frontier_is_not_remembered_look_at_everything(command: s
     elif command == "spread":
         asked = replace(asked, destinations=(os.fsencode(dst), os.fsencode(on_tmpfs / "dst2")))
     elif command == "a list":
-        (on_tmpfs / "list").write_bytes(b"".join(name + b"\0" for name in sorted(os.listdir(os.fsencode(src)))))
+        (on_tmpfs / "list").write_bytes(b"".join(name + b"\0" for name in oracle.entries(src)))
         asked = replace(asked, source_list=os.fsencode(on_tmpfs / "list"), nul=True)
     else:
-        os.system(f"cp -a {src} {on_tmpfs}/kept")
+        subprocess.run(["cp", "-a", src, on_tmpfs / "kept"], check=True)
         asked = replace(asked, options=replace(asked.options, move=True))
     try:
         notes = Notes(rng.randint(1, 30))
