@@ -5,6 +5,7 @@ is in stages, and none of it gets a name.
 """
 
 import math
+import signal
 import threading
 import time
 from collections import deque
@@ -13,7 +14,7 @@ from typing import Any, Protocol
 
 from hpcp_mpi.cluster.pulse import DEFAULT, EARLIER, Heart, Pulse
 from hpcp_mpi.cluster.run import FIRST_PAUSE, LAST_PAUSE
-from hpcp_mpi.cluster.signals import StopRequest
+from hpcp_mpi.cluster.signals import SIGNALS, StopRequest
 from hpcp_mpi.cluster.wire import Wire
 from hpcp_mpi.stealing.messages import Alive, Asked, Begin, Broken, Drain, GiveBack, Grant, Hello, Leave, Message
 from hpcp_mpi.stealing.worker import Worker
@@ -218,6 +219,8 @@ class Follower:
             self._changed.notify_all()
 
     def _slot(self, workshop: Workshop) -> None:
+        # What it starts inherits this: Slurm signals every process of a step, and a `cp` is to end when we say so.
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         try:
             while (bite := self._next()) is not None:
                 outcome = workshop.work(bite[1])

@@ -20,6 +20,7 @@ _CODES = {
     signal.SIGHUP: EXIT_RESUMABLE,
     signal.SIGUSR1: EXIT_RESUMABLE,
 }
+SIGNALS = frozenset(_CODES)
 
 
 class StopRequest:
