@@ -70,6 +70,8 @@ def follow(wire: Wire, open_workshop: Callable[[Any, Wire], Workshop], stop: Sto
             if received is not None:
                 follower.heard()
                 if isinstance(received[1], Leave):
+                    if received[1].lost:
+                        raise CutOff("rank 0 takes it for lost")
                     follower.leave(received[1].stop)
                     if received[1].alone:
                         wire.lose(0)
@@ -87,6 +89,9 @@ def follow(wire: Wire, open_workshop: Callable[[Any, Wire], Workshop], stop: Sto
             else:
                 follower.wait(pause)
                 pause = min(2 * pause, LAST_PAUSE)
+    except CutOff:
+        follower.give_up()
+        raise
     except BaseException:
         follower.halt()
         raise
@@ -207,10 +212,19 @@ class Follower:
         if stop:
             self.halt()
         self._end()
-        for slot in self._slots:
-            slot.join(_LEAVING)
+        self._join()
         if self._workshop is not None:
             self._workshop.close()
+
+    def give_up(self) -> None:
+        """The same, but leave what others may be going on with: big files that were begun here."""
+        self.halt()
+        self._join()
+
+    def _join(self) -> None:
+        deadline = time.monotonic() + _LEAVING
+        for slot in self._slots:
+            slot.join(max(0.0, deadline - time.monotonic()))
 
     def _end(self) -> None:
         with self._changed:

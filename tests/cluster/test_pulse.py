@@ -237,7 +237,7 @@ def test_a_rank_that_is_not_heard_but_hears_is_told_to_leave() -> None:
     cluster.when_at_work(2, lambda: cluster.wires[2].cut.add(0))
     cluster.do(30)
     cluster.threads[2].join(SOON)
-    assert cluster.ends[2] is None and cluster.wires[2].lost == {0}, "it waits for nobody"
+    assert isinstance(cluster.ends[2], CutOff) and "takes it for lost" in str(cluster.ends[2])
     assert cluster.shops[2].stopped and not cluster.shops[2].did
     assert sum(cluster.shops[1].did.values()) == 300, "all by name"
     cluster.end()
@@ -253,7 +253,7 @@ def test_what_a_lost_rank_says_later_is_answered_with_leave_and_ignored() -> Non
     cluster.threads[2].join(SOON)
     cluster.wires[2].dismiss(0, Alive())
     cluster.lead.drive(Stream(batches(2)))
-    assert cluster.wires[2].receive() == (0, Leave(None, stop=True, alone=True))
+    assert cluster.wires[2].receive() == (0, Leave(lost=True))
     assert cluster.planner.outcome.copied.files == 320
     assert cluster.lost == {2: "cannot be reached any more"}, "said once"
     cluster.end()
