@@ -121,10 +121,14 @@ def running(cluster: Cluster) -> Iterator[Run]:
         try:
             yield Run(cluster, srun, src, backing, report, output)
         finally:
-            cluster.slurm("scancel", "--signal=KILL", "--user=root")
-            cluster.slurm("scancel", "--user=root")
-            srun.kill()
-            srun.wait()
+            end(cluster, srun)
+
+
+def end(cluster: Cluster, srun: subprocess.Popen[str]) -> None:
+    cluster.slurm("scancel", "--signal=KILL", "--user=root")
+    cluster.slurm("scancel", "--user=root")
+    srun.kill()
+    srun.wait()
 
 
 @contextmanager
@@ -160,7 +164,10 @@ def test_a_node_loses_power(running: Run) -> None:
     _, host = running.process(5)
     with mended(running.cluster.lab.boot, host):
         running.cluster.lab.off(host)
-        running.completed({4: host, 5: host})
+        try:
+            running.completed({4: host, 5: host})
+        finally:
+            end(running.cluster, running.srun)  # else Slurm takes the host for busy
 
 
 def test_a_node_is_cut_off_and_comes_back(running: Run) -> None:
