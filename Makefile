@@ -33,6 +33,7 @@ check: .venv/.ready-test
 
 bench: packages .venv/.ready-bench .venv-openmpi/.ready-test
 	@mkdir -p build/bench
+	-@sh tests/debian-packages.sh tests/bench/debian-packages.txt
 	.venv/bin/python -m tests.bench --json build/bench/results.json --plot build/bench/results.png $(ARGS)
 
 simulate: .venv/.ready-test

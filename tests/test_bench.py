@@ -151,6 +151,11 @@ def test_all_names_in_races_and_targets_exist() -> None:
         ("copy-small", "fpsync-2", "fpsync -n 2 -t /w/fpsync /s/src/ /d/dst/"),
         ("slow-copy", "fpsync-16", "fpsync -n 16 -t /w/fpsync -f 100 /s/src/ /d/dst/"),
         ("copy-small", "rclone", "rclone sync --links --metadata --create-empty-src-dirs /s/src /d/dst"),
+        (
+            "slow-copy",
+            "rclone-16",
+            "rclone sync --links --metadata --create-empty-src-dirs --transfers 16 --checkers 16 /s/src /d/dst",
+        ),
         ("slow-copy", "dcp-16", "mpirun -n 16 dcp -q -p /s/src /d/dst"),
         ("slow-resync", "dsync-16", "mpirun -n 16 dsync -q /s/src /d/dst"),
     ],
@@ -176,6 +181,12 @@ def test_our_commands_have_the_options_of_the_race(race_name: str, contestant: s
     end = words.index("hpcp_mpi")
     assert " ".join(words[end + 1 :]) == " ".join(filter(None, (options, "/s/src /d/dst")))
     assert ranks in " ".join(words[:end]) and ("mpiexec" in words[0]) is bool(ranks)
+
+
+def test_our_programs_may_be_kept_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    job = Job(Path("/s/src"), Path("/d/dst"), Path("/w"))
+    assert "PYTHONDONTWRITEBYTECODE" not in CONTESTANTS["plain"].command(job).env
 
 
 def test_titles_show_options_and_ranks() -> None:

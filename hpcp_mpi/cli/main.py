@@ -6,7 +6,8 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import NoReturn
+from dataclasses import replace
+from typing import TYPE_CHECKING, NoReturn
 
 from hpcp_mpi.cluster.launcher import first_task
 from hpcp_mpi.cluster.signals import StopRequest, watched
@@ -14,6 +15,10 @@ from hpcp_mpi.cluster.wire import Wire
 from hpcp_mpi.operations.session import Abandoned, connect, lead, serve
 from hpcp_mpi.vocab.asked import Asked, Verb
 from hpcp_mpi.vocab.errors import EXIT_OK, EXIT_USAGE, FatalError
+
+if TYPE_CHECKING:
+    from hpcp_mpi.cli.request import Request
+    from hpcp_mpi.operations.logbook import Logbook
 
 # A launcher that sees a task fail kills the others, also the one that is about to say why: the first task goes first.
 _AFTER_THE_FIRST = 3.0  # seconds
@@ -126,19 +131,29 @@ def _lead(arguments: Sequence[str], environment: Mapping[str, str], wire: Wire, 
     from hpcp_mpi.cli.progress import watcher_for
     from hpcp_mpi.cli.prompt import Asker
     from hpcp_mpi.cli.table import table
+    from hpcp_mpi.operations.job_end import before_the_end
 
     asked = request.asked
     if request.json:
         reporting.check_json(request.json)
     _say(reporting.first_line(asked, wire.size))
+    logbook = _logbook(request, arguments, environment)
+    if logbook is not None:
+        asked = replace(asked, options=replace(asked.options, durable=True))
     watcher = watcher_for(request.progress_interval)
     items, asker = items_of(asked.verb), Asker(asked.force, stop, watcher.close)
     try:
-        face = Face(stop, watcher, items, asker.confirm, asker.expect, asked.force, _say)
-        report = lead_verb(wire, asked, face)
+        face = Face(stop, watcher, items, asker.confirm, asker.expect, asked.force, _say, logbook)
+        with before_the_end(request.stop_before, environment, stop, _say):
+            report = lead_verb(wire, asked, face)
+        report.declined = asker.declined
+        if logbook is not None:
+            report.before = logbook.copied_before
+            logbook.end(report.exit_code)
     finally:
         watcher.close()
-    report.declined = asker.declined
+        if logbook is not None:
+            logbook.close()
     sys.stdout.writelines(line + "\n" for line in reporting.lines_of(items))
     sys.stdout.flush()
     for line in reporting.problem_lines(report):
@@ -151,6 +166,15 @@ def _lead(arguments: Sequence[str], environment: Mapping[str, str], wire: Wire, 
     finally:
         _say(reporting.last_line(report))
     return report.exit_code
+
+
+def _logbook(request: "Request", arguments: Sequence[str], environment: Mapping[str, str]) -> "Logbook | None":
+    """Return what writes the run down, if something does. Raises FatalError."""
+    from hpcp_mpi import __version__
+    from hpcp_mpi.operations.opening_ledger import open_logbook
+
+    command = ("hpcp-mpi", *arguments)
+    return open_logbook(request.asked, request.ledger, request.resume, command, environment, _say, __version__)
 
 
 def _lists(asked: Asked) -> bool:

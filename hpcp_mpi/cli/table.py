@@ -47,6 +47,8 @@ def _rows(report: Report) -> Iterator[tuple[str, Tally, bool]]:
     would = "would " if report.dry_run else ""
     copies, compares = verb == Verb.COPY.value, verb == Verb.COMPARE.value
     yield "found", report.scanned, copies
+    if report.before:
+        yield "copied before", report.before, True
     if copies:
         yield "would copy" if would else "copied", outcome.copied, True
     if copies and outcome.updated:

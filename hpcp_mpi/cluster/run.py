@@ -111,6 +111,15 @@ class Lead:
 
     def drive(self, feed: Feed) -> None:
         """Have all of feed's work done. Raises StoppedEarly, FatalError."""
+        try:
+            self._drive(feed)
+        except StoppedEarly:
+            # Whoever remembers what is left to do has to know all that was told.
+            feed.hear(self._planner.news)
+            self._planner.news = []
+            raise
+
+    def _drive(self, feed: Feed) -> None:
         pause = FIRST_PAUSE
         held = False
         while True:

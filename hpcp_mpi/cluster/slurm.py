@@ -1,6 +1,8 @@
 """What Slurm tells a job about itself, in its environment."""
 
 import os
+import re
+import time
 from collections.abc import Mapping
 
 _NO_STEPS = 0xFFFFFFF0  # numbers from here on stand for the batch script, an interactive shell and the like
@@ -34,3 +36,24 @@ def restarts(environment: Mapping[str, str]) -> int:
 def _number(environment: Mapping[str, str], name: str) -> int:
     text = environment.get(name, "")
     return int(text) if text.isascii() and text.isdigit() else 0
+
+
+def job_number(environment: Mapping[str, str]) -> str:
+    """Return the number of the job that this process is in; empty outside of one."""
+    return environment.get("SLURM_JOB_ID", "")
+
+
+def end_time(environment: Mapping[str, str]) -> float | None:
+    """Return when the job's time is over, in seconds since 1970, where newer Slurms say so in the environment."""
+    end = _number(environment, "SLURM_JOB_END_TIME")
+    return float(end) if end else None
+
+
+def parsed_end(described: str, now: float) -> float | None:
+    """Return the same from what `scontrol show --oneliner job` prints; None for a job without a limit."""
+    found = re.search(r"\bEndTime=(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\b", described)
+    limit = re.search(r"\bTimeLimit=(\S+)", described)
+    if found is None or (limit is not None and limit[1] in ("UNLIMITED", "Partition_Limit")):
+        return None
+    end = time.mktime(time.strptime(found[1], "%Y-%m-%dT%H:%M:%S"))
+    return end if end > now else None

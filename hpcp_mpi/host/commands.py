@@ -78,6 +78,20 @@ class Commands:
                 process.kill()
 
 
+def output_of(program: str, *arguments: str) -> str | None:
+    """Return what a program prints; None where there is no such program, it fails, or takes longer than ten seconds.
+
+    It gets this process's environment: what asks the batch system is told by that which one.
+    """
+    try:
+        done = subprocess.run(
+            [program, *arguments], stdin=subprocess.DEVNULL, capture_output=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.decode("utf-8", "replace")
+
+
 def version_of(program: str, option: str = "--version") -> str | None:
     """Return the first line that a program prints of itself; None where there is no such program."""
     try:

@@ -5,7 +5,6 @@ The file has no name, so nothing is left behind. Each block knows where the one 
 
 import os
 import struct
-import tempfile
 from collections.abc import Iterator
 from typing import IO
 
@@ -31,6 +30,8 @@ class Journal:
     def add(self, owner: int, block: bytes) -> None:
         """Put a block aside. Raises OSError when the file cannot be written."""
         if self._file is None:
+            import tempfile  # most runs never need it
+
             self._file = tempfile.TemporaryFile(prefix="hpcp-mpi-", buffering=0)  # noqa: SIM115
         at = self._end
         data = memoryview(_HEAD.pack(self._latest.get(owner, -1), len(block)) + block)

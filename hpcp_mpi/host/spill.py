@@ -7,7 +7,6 @@ tuples of those), and come back sorted, each once.
 import heapq
 import marshal
 import os
-import tempfile
 from collections.abc import Iterable, Iterator
 from typing import IO
 
@@ -43,8 +42,15 @@ class Spill:
         held: Iterable[Record] = sorted(self._held)
         return _unique(heapq.merge(held, *(self._read(run) for run in self._runs)))
 
+    def restore(self, blocks: Iterable[bytes]) -> None:
+        """Add what was put into blocks by packed()."""
+        for block in blocks:
+            Spill.add(self, marshal.loads(block))
+
     def _write(self, records: Iterable[Record]) -> None:
         if self._file is None:
+            import tempfile  # most runs never need it
+
             self._file = tempfile.TemporaryFile(prefix="hpcp-mpi-", buffering=0)  # noqa: SIM115
         run: list[tuple[int, int]] = []
         block: list[Record] = []
@@ -71,6 +77,29 @@ class Spill:
         assert self._file is not None
         for offset, length in run:
             yield from marshal.loads(os.pread(self._file.fileno(), length, offset))
+
+
+class NotedSpill(Spill):
+    """A spill that also keeps what was added since it was last asked, for whoever writes it down."""
+
+    def __init__(self, most: int = _MOST) -> None:
+        super().__init__(most)
+        self._new: list[Record] = []
+
+    def add(self, records: Iterable[Record]) -> None:
+        some = list(records)
+        self._new += some
+        super().add(some)
+
+    def take_new(self) -> list[Record]:
+        """Return what was added since the last call."""
+        some, self._new = self._new, []
+        return some
+
+
+def packed(records: Iterable[Record]) -> bytes:
+    """Return records as a block, for Spill.restore."""
+    return marshal.dumps([tuple(record) for record in records])
 
 
 def _unique(records: Iterable[Record]) -> Iterator[Record]:

@@ -14,6 +14,7 @@ from hpcp_mpi.vocab.saved import Checkpoint, Heading
 
 PATIENCE = 75.0  # seconds to wait for a run that may be dead; longer than liveness.STALE
 _POLL = 0.5  # seconds
+_SOON = 0.1  # seconds: most transactions are shorter
 
 
 class Claim(NamedTuple):
@@ -150,7 +151,7 @@ def claim(path: bytes, heading: Heading, say: Callable[[str], None]) -> Claim:
 
 def _claim_soon(connection: sqlite3.Connection, path: bytes, heading: Heading, say: Callable[[str], None]) -> Claim:
     """Claim it, as soon as nobody may be writing it. A node that died may leave its locks on a server for a while."""
-    deadline, told = time.monotonic() + PATIENCE, False
+    deadline, told, reason = time.monotonic() + PATIENCE, False, ""
     while True:
         try:
             file.check_format(connection, path)
@@ -161,18 +162,18 @@ def _claim_soon(connection: sqlite3.Connection, path: bytes, heading: Heading, s
                 claimed = _claimed(connection, heading)
                 connection.execute("COMMIT")
                 return claimed
-            reason = f"is being written by {by.named}"
+            reason, pause = f"is being written by {by.named}", _POLL
         except sqlite3.OperationalError as error:
             if not file.is_busy(error):
                 raise
-            reason = "is locked by another program"
+            reason, pause = reason or "is locked by another program", _SOON  # by the writer, if one was seen
         file.roll_back(connection)
         if time.monotonic() > deadline:
             raise FatalError(f"the ledger {shown(path)} {reason}", "End that one first, or name another file.")
         if not told:
             say(f"the ledger {shown(path)} {reason}: waiting for up to {PATIENCE:.0f} s whether that goes on")
             told = True
-        time.sleep(_POLL)
+        time.sleep(pause)
 
 
 def _who_writes(connection: sqlite3.Connection, path: bytes, heading: Heading) -> Writer | None:

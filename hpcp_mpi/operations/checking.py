@@ -10,19 +10,21 @@ from hpcp_mpi.host import metadata
 from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.host.dirs import READ
 from hpcp_mpi.host.hashing import digest, same_tails
-from hpcp_mpi.host.listing import lstat
+from hpcp_mpi.host.listing import lstat, names_in
+from hpcp_mpi.host.stage import sweep
 from hpcp_mpi.operations.accounting import VANISHED
 from hpcp_mpi.operations.itemizing import item, tell_replaced
 from hpcp_mpi.operations.making import made
 from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan.compare import NEW, itemize, maybe_identical, metadata_changes
 from hpcp_mpi.vocab.errors import Failure, failure_of, reason_of
-from hpcp_mpi.vocab.names import join
+from hpcp_mpi.vocab.names import STAGE_PREFIX, join
 from hpcp_mpi.vocab.options import MIB
 from hpcp_mpi.vocab.report import Outcome
 from hpcp_mpi.vocab.tally import ONE_DIRECTORY, Tally
 from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 
+ALIVE = "a private directory of another run, which may be alive; left alone"
 _LONG = MIB  # tails of this size are hashed, not held
 
 
@@ -185,6 +187,8 @@ def _settle(place: Workplace, batch: Batch, unit: Unit, outcome: Outcome) -> Non
         if not options.dry_run:
             if options.directory_sync:
                 dest = stack.enter_context(place.dest.made(unit.target))
+                if place.job.sweeps:
+                    sweep_stages(place, dest, unit.target, outcome)
                 changes = _settle_one(place, source, dest, wanted)
         elif not unit.tally:
             dest = stack.enter_context(place.dest.at(unit.target))
@@ -200,6 +204,13 @@ def _settle(place: Workplace, batch: Batch, unit: Unit, outcome: Outcome) -> Non
         if options.itemize and changes:
             line = itemize("c", wanted.st_mode, NEW) if unit.tally else itemize(".", wanted.st_mode, changes)
             outcome.items.append((line, (unit.target or b".") + b"/", b""))
+
+
+def sweep_stages(place: Workplace, dest: int, path: bytes, outcome: Outcome) -> None:
+    """Remove what killed runs left in a directory. Raises OSError."""
+    for name in names_in(dest):
+        if name.startswith(STAGE_PREFIX) and not place.in_use(name) and not sweep(dest, name):
+            outcome.remark(place.dest_path(join(path, name)), ALIVE)
 
 
 def _directory_changes(

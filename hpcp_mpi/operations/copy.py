@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from hpcp_mpi.cluster.run import Feed, StoppedEarly, Stream
 from hpcp_mpi.cluster.wire import Wire
 from hpcp_mpi.operations.big_files import WithRanges
 from hpcp_mpi.operations.crew import Crew, Face
+from hpcp_mpi.operations.logbook import Remembered
 from hpcp_mpi.plan.ending import link_batches, parting_batches, settle_batches
 from hpcp_mpi.plan.listed import TOUCHED, LinkedName, Settling, SharedName, settling
 from hpcp_mpi.vocab.errors import EXIT_OK, Failure
@@ -18,11 +20,14 @@ from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.units import Kind
 
 if TYPE_CHECKING:
+    from hpcp_mpi.operations.going_on import Begun
     from hpcp_mpi.operations.preflight import Preflight
     from hpcp_mpi.operations.preparing import Prepared
     from hpcp_mpi.operations.scanning import ScanMaker
     from hpcp_mpi.operations.verify_phase import Verification
+    from hpcp_mpi.vocab.saved import Saved, Todo
 
+COPYING = "copying"
 _MOST_TOUCHED = 10_000  # directories that are remembered before they are put aside
 
 
@@ -32,7 +37,13 @@ class _Run:
     def __init__(self, wire: Wire, prepared: "Prepared", face: Face, scan: "ScanMaker | None") -> None:
         from hpcp_mpi.operations.scanning import Scan
 
+        saved = face.logbook.take() if face.logbook is not None else None
+        begun: Begun = []
+        if saved is not None:
+            prepared, begun = _with_begun(prepared, saved)
         self._prepared = prepared
+        self._begun = begun  # big files that an earlier run began
+        self._feed: WithRanges | None = None
         self._crew = crew = Crew(wire, prepared.job, face)
         self._scan = (scan or Scan)(crew.place, prepared.landings, prepared.made_root, wire.wake, lambda: crew.slots)
         crew.planner.whole = not self._scan.relists
@@ -40,6 +51,7 @@ class _Run:
         crew.scan_done = lambda: self._scan.exhausted
         crew.tidy = self._tidy
         self._verification = _verification(crew)
+        self._todo = self._recall(saved) if face.logbook is not None else None
         self._preflight = self._new_preflight(face)
         self.report = Report()
         self._stopped = EXIT_OK
@@ -50,13 +62,13 @@ class _Run:
         if self._preflight is not None:
             self._preflight.check()
         self._crew.begin()
-        self._scan.start()
+        self._scan.start(self._todo)
         try:
-            self._crew.drive_scan("copying", self._scan, self._wrapped)
+            self._crew.drive_scan(COPYING, self._scan, self._wrapped)
             self._preflight = None  # there is no more to come
             waiting = self._scan.waiting
             shared = map(SharedName._make, waiting.shared)
-            self._drive("copying", Stream(parting_batches(shared, options.split_size)))
+            self._drive("parting", Stream(parting_batches(shared, options.split_size)))
             self._verify()  # before other names are given to what is not good
             self._drive("linking", Stream(link_batches(map(LinkedName._make, waiting.linked))))
             self._verify()  # what could not be linked and was copied
@@ -85,8 +97,42 @@ class _Run:
 
     def _wrapped(self, feed: Feed) -> Feed:
         """Return feed with what follows from it."""
-        feed = WithRanges(feed, self._prepared.job.options.split_size)
-        return feed if self._verification is None else self._verification.recorded(feed)
+        begun, self._begun = self._begun, []
+        self._feed = with_ranges = WithRanges(feed, self._prepared.job.options.split_size, begun)
+        return with_ranges if self._verification is None else self._verification.recorded(with_ranges)
+
+    def _recall(self, saved: "Saved | None") -> "list[Todo] | None":
+        """Begin to remember what another run would have to know; return what an earlier one left to look at."""
+        from hpcp_mpi.operations.going_on import Memory, left_to_do
+        from hpcp_mpi.operations.scanning import Scan
+
+        # What links lead to, and what a move removes, is found by looking at everything; so is what a list names.
+        if type(self._scan) is not Scan or not self._scan.entire or self._prepared.job.options.move:
+            return None
+        memory = Memory(self._crew, self._scan, self._prepared.landings)
+
+        def remember() -> Remembered:
+            self._note_touched()
+            remembered = memory.remember(self._feed)
+            new = {} if self._verification is None else self._verification.take_new()
+            return replace(remembered, records={**remembered.records, **new})
+
+        self._crew.remember = remember
+        if self._verification is not None:
+            self._verification.take_new()
+        todo = left_to_do(saved, self._prepared.landings, self._prepared.job) if saved is not None else None
+        if todo is None or saved is None:
+            return None
+        memory.restore(saved)
+        self._crew.found_before = saved.latest.tallies["found"]
+        if self._verification is not None:
+            self._verification.restore(saved.records)
+        self._crew.face.say(
+            f"hpcp-mpi: goes on where {saved.runs:,} earlier run{'s' if saved.runs > 1 else ''} ended: "
+            f"{saved.latest.tallies['copied'].entries:,} entries were copied, "
+            f"{len(todo):,} directories are looked at again"
+        )
+        return todo
 
     def _verify(self) -> None:
         if self._verification is not None:
@@ -104,6 +150,7 @@ class _Run:
     def end(self, stopped: int = 0) -> Report:
         """Return the report. stopped: the exit code of an early end."""
         report, scan = self.report, self._scan
+        self._crew.write_down()
         self._crew.fill(report)
         outcome = scan.outcome
         outcome.skipped = outcome.skipped.plus(scan.gather.skipped)
@@ -144,6 +191,21 @@ class _Run:
             self._preflight.look(self._scan.gather.scanned, self._crew.outcome.copied, waiting, self._scan.exhausted)
         if len(self._crew.outcome.touched) > _MOST_TOUCHED:
             self._note_touched()
+
+
+def _with_begun(prepared: "Prepared", saved: "Saved") -> "tuple[Prepared, Begun]":
+    """Return prepared with the big files that an earlier run began, and those."""
+    from hpcp_mpi.host.commands import Commands
+    from hpcp_mpi.operations.going_on import begun_before, stages_of
+    from hpcp_mpi.operations.workplace import Workplace
+
+    place = Workplace(prepared.job, Commands(), 0)
+    begun = begun_before(saved, place)
+    place.release()
+    place.stages.close()
+    # After the copying, nobody lists directories: what a killed run left in them is found when they are settled.
+    late = saved.latest.phase != COPYING
+    return replace(prepared, job=replace(prepared.job, adopted=stages_of(begun), sweeps=late)), begun
 
 
 def _verification(crew: Crew) -> "Verification | None":

@@ -19,6 +19,7 @@ from hpcp_mpi.host.listing import entries_of
 from hpcp_mpi.host.stage import sweep
 from hpcp_mpi.host.system import allow_open_files
 from hpcp_mpi.operations.itemizing import Item
+from hpcp_mpi.operations.logbook import Logbook, Remembered, nothing
 from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan.backlog import Backlog
 from hpcp_mpi.plan.resuming import least
@@ -103,6 +104,7 @@ class Face:
     expect_answer: Callable[[], None] = nothing_to_ask
     certain: bool = False  # confirm says yes to everything: nothing has to be found out for the question
     say: Callable[[str], None] = nobody_to_tell  # what is better known now than when it is in the report
+    logbook: Logbook | None = None  # writes the run down
 
 
 def _bucket(options: CopyOptions) -> Bucket | None:
@@ -125,20 +127,27 @@ class Crew:
         self.place.lost |= wire.lost  # in an earlier job
         self.place.pin_roots(wire.rank, wire.node)
         weights = Weights(options.chunk_seconds, options.chunk_files, options.chunk_size)
-        self._backlog = Backlog(weights)
+        self.backlog = Backlog(weights)
         fallible = wire.fallible and options.heartbeat > 0
         self.planner = Planner(
-            self._backlog, weights, options.chunk_seconds, options.single, _bucket(options), fallible
+            self.backlog,
+            weights,
+            options.chunk_seconds,
+            options.single,
+            _bucket(options),
+            fallible or face.logbook is not None,
         )
         self._lead = Lead(
-            wire, self.planner, lambda: self._backlog.memory, face.stop, self.watch, options.heartbeat, self._lose
+            wire, self.planner, lambda: self.backlog.memory, face.stop, self.watch, options.heartbeat, self._lose
         )
         self._began = time.monotonic()
-        self._phase = ""
+        self.phase = ""
         # What the operation knows better; called often.
         self.scanned: Callable[[], Tally] = lambda: NOTHING
+        self.found_before = NOTHING  # by earlier runs that this one goes on with
         self.scan_done: Callable[[], bool] = lambda: True
         self.tidy: Callable[[], None] = lambda: None
+        self.remember: Callable[[], Remembered] = nothing
 
     @property
     def outcome(self) -> Outcome:
@@ -149,6 +158,11 @@ class Crew:
     def slots(self) -> int:
         """How many slots all ranks have that have said so by now."""
         return self.planner.slots
+
+    @property
+    def messages(self) -> int:
+        """How many messages went to and fro."""
+        return self._lead.messages
 
     def begin(self) -> None:
         """Give all ranks the job."""
@@ -171,7 +185,7 @@ class Crew:
 
     def drive(self, phase: str, feed: Feed) -> None:
         """Have all of feed's work done. phase: what it is called. Raises StoppedEarly, FatalError."""
-        self._phase = phase
+        self.phase = phase
         self._lead.drive(feed)
         self._clear_away()
 
@@ -200,10 +214,12 @@ class Crew:
         if self.face.items is not None and outcome.items:
             self.face.items.add(outcome.items)
             outcome.items = []
+        if self.face.logbook is not None and self.face.logbook.due():
+            self.write_down()
         if self.face.watcher.due():
             self.face.watcher.show(
                 Status(
-                    self._phase,
+                    self.phase,
                     self.scanned(),
                     self.scan_done(),
                     outcome,
@@ -212,6 +228,11 @@ class Crew:
                     time.monotonic() - self._began,
                 )
             )
+
+    def write_down(self) -> None:
+        """Write the run down as it is now."""
+        if self.face.logbook is not None:
+            self.face.logbook.write(self, self.remember())
 
     def fill(self, report: Report) -> None:
         """Put into a report what is the same for all verbs. Its outcome is the caller's."""

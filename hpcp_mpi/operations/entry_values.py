@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 import xxhash
@@ -13,9 +13,10 @@ from hpcp_mpi.host.hashing import digest
 from hpcp_mpi.host.listing import lstat
 from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.vocab.listed_names import Type, link_value
-from hpcp_mpi.vocab.options import MIB
+from hpcp_mpi.vocab.options import KIB, MIB
 
 _OF_NOTHING = b"ef46db3751d8e999"  # the hash of an empty file
+_SMALL = 64 * KIB  # bytes that are read at once, to see whether they are all
 _TYPE = 0o170000  # the bits of a mode that tell the type
 _KINDS = {stat.S_IFIFO: b"fifo", stat.S_IFSOCK: b"socket", stat.S_IFCHR: b"char", stat.S_IFBLK: b"block"}
 
@@ -27,6 +28,8 @@ class Values:
         self._place = place
         self._tail = None if place.options.full_hash else place.options.hash_size
         self._empty = False  # the last file was empty, so the next may be
+        self._small = False  # the same of one that can be read at once
+        self._at_once = _SMALL if self._tail is None else min(_SMALL, self._tail)
 
     def of(
         self, names: list[bytes], types: Mapping[bytes, Type], directory: int
@@ -49,12 +52,43 @@ class Values:
         elif not self._place.crowd.each(tell, names):
             if self._empty and not types:
                 values = dict.fromkeys(_empty_ones(names, directory), _OF_NOTHING)
-            for name in names if len(values) < len(names) else ():
-                if name not in values:
-                    tell(name)
+            self._tell_in_turn(names[len(values) :], types, directory, tell, values)
         if self._place.commands.stopped:
             raise Stopped
         return [values[name] for name in names], failed
+
+    def _tell_in_turn(
+        self,
+        names: Sequence[bytes],
+        types: Mapping[bytes, Type],
+        directory: int,
+        tell: Callable[[bytes], None],
+        values: dict[bytes, bytes],
+    ) -> None:
+        """Put the values of entries into values; tell does that for one of any kind.
+
+        A file that is not longer than what is asked for is known by one read: opening, reading and closing it takes C
+        3.4 us, this loop 4.3 us, and 4.9 us with the lseek that tells the size. Of others that read is wasted, so it is
+        done only after a file that was small.
+        """
+        most = self._at_once + 1
+        open_, read, close, hash_ = os.open, os.read, os.close, xxhash.xxh64_hexdigest
+        for name in names:
+            if not self._small or name in types:
+                tell(name)
+                continue
+            try:
+                fd = open_(name, READ, dir_fd=directory)
+                try:
+                    content = read(fd, most)
+                finally:
+                    close(fd)
+            except OSError:
+                content = b""  # it is told why
+            if 0 < len(content) < most:
+                values[name] = hash_(content).encode()
+            else:
+                tell(name)
 
     def _hash(self, name: bytes, directory: int) -> bytes:
         """Return the hash of a file's end, or of all of it, in hexadecimal digits. Raises OSError."""
@@ -70,8 +104,8 @@ class Values:
             raise
         try:
             size = os.lseek(fd, 0, os.SEEK_END)  # half the time of an fstat; and refused by what is no file
+            self._empty, self._small = not size, 0 < size <= self._at_once
             if not size:
-                self._empty = True
                 return _OF_NOTHING
             tail = self._tail
             length = size if tail is None or size < tail else tail

@@ -70,7 +70,8 @@ class Mirror:
             self._exceeded(count, limit)
             return False
         warning = ""
-        if self._crew.scanned().entries <= len(self._crew.job.sources):  # nothing but the roots
+        found = self._crew.scanned().plus(self._crew.found_before)
+        if found.entries <= len(self._crew.job.sources):  # nothing but the roots
             warning = "The sources are empty (is something not mounted?). "
             self._crew.outcome.remark(self._crew.job.sources[0].path, "it is empty, so all at the destination is extra")
         if not face.confirm(warning + self._question(count)):

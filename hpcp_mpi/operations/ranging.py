@@ -134,7 +134,10 @@ def _copy_range(place: Workplace, batch: Batch, big: BigFile, stack: ExitStack) 
         ) from None
     try:
         try:
-            return _fill(place, batch, big, copied)
+            left = _fill(place, batch, big, copied)
+            if place.options.durable:
+                _store(copied)
+            return left
         finally:
             _close(copied)
     except _Spoilt:
@@ -177,6 +180,14 @@ def _reading() -> Iterator[None]:
         raise _Spoilt(VANISHED, vanished=True) from None
     except OSError as error:
         raise _Spoilt(f"cannot be opened for reading: {reason_of(error)}") from None
+
+
+def _store(copied: int) -> None:
+    """Have a copy stored: after a power failure the ledger would say that it is there."""
+    try:
+        os.fdatasync(copied)
+    except OSError as error:
+        raise _Spoilt(f"its copy cannot be stored: {reason_of(error)}") from None
 
 
 def _close(copied: int) -> None:
@@ -293,4 +304,3 @@ def abandon(place: Workplace, outcome: Outcome) -> None:
             with place.dest.at(where) as dest:
                 stage = place.stages.enter(dest, name)
                 place.stages.remove(dest, name, stage, outcome.remark)
-    place.stages.close()

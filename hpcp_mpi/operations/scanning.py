@@ -23,7 +23,7 @@ from hpcp_mpi.operations.sparing import spared
 from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan.gather import Gather
 from hpcp_mpi.plan.landing import Landing
-from hpcp_mpi.plan.listed import Folder, Listed, Listing
+from hpcp_mpi.plan.listed import Folder, LinkedName, Listed, Listing, Settling, unfinished
 from hpcp_mpi.plan.resuming import todo_of
 from hpcp_mpi.vocab.errors import Failure
 from hpcp_mpi.vocab.names import below, join
@@ -63,6 +63,7 @@ class Scan:
     """The stream of work that the trees hold. take() it until it is exhausted; `outcome` says what could not be read.
 
     wake: called when there is something new to take.
+    entire: it is all that is to be copied
     relists: what is in a directory can be found again by listing it: not one entry of it, or what somebody chose
     """
 
@@ -83,6 +84,7 @@ class Scan:
         """
         self._choose = choose
         self._only = only
+        self.entire = only is None and choose is None
         self.relists = all(landing.name is None for landing in landings)
         self.outcome = Outcome()
         self.gather = gather_for(place.options)
@@ -178,10 +180,30 @@ class Scan:
     def todo(self) -> list[Todo]:
         """What has to be looked at if a run is gone on with, beside the work that was taken."""
         with self._lock:
+            self._hand_on()
             found = [task.todo for task in self._maximal()]
             for batch in (*self._ready, *self._lists):
                 found += todo_of(batch)
             return found
+
+    def _hand_on(self) -> None:
+        """Emit what directories hold that are not copied whole: somewhere below them there is something to list."""
+        done: set[int] = set()
+        for task in self._open:
+            at: Folder | None = task.folder
+            while at is not None and id(at) not in done:
+                done.add(id(at))
+                if at.opened:
+                    self.gather.flush(at)
+                at = at.parent
+        self._emit()
+
+    def unfinished(self) -> tuple[list[Settling], list[LinkedName]]:
+        """Return how directories are to be settled that are begun, and the names of files with several: what is new."""
+        with self._lock:
+            settled = [record for task in self._open for record in unfinished(task.folder)]
+            seen, self.gather.seen = self.gather.seen or [], []
+            return settled, seen
 
     def _maximal(self) -> Iterator[ScanTask]:
         """Yield tasks, such that all that was found and not handed on is below one of them."""

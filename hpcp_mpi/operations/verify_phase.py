@@ -4,7 +4,9 @@ Ranks are put in at most eight groups, by node where there are several. What a g
 ranks get nothing to do. What is not good is copied again, once, and verified again.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+import pickle
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hpcp_mpi.cluster.run import Feed, Stream
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 # More would leave fewer ranks idle in each of them (an eighth), and each has an end, when ranks wait for the last one.
 _MOST_GROUPS = 8
+_WRITTEN = "written"  # the ledger's records of what was copied and is to be verified
+_NOBODY = -1  # a rank of an earlier run
 ALONE = "no other rank worked, so the rank that had written the copies verified them itself"
 
 Drive = Callable[[str, Feed], None]
@@ -69,9 +73,9 @@ def _plain(batch: Batch) -> Batch:
 class _Recorded:
     """A feed, of which is recorded what was copied."""
 
-    def __init__(self, feed: Feed, recorder: Recorder) -> None:
+    def __init__(self, feed: Feed, take: Callable[[Written], None]) -> None:
         self._feed = feed
-        self._recorder = recorder
+        self._take = take
 
     @property
     def exhausted(self) -> bool:
@@ -83,7 +87,7 @@ class _Recorded:
     def hear(self, news: list[Any]) -> None:
         for each in news:
             if isinstance(each, Written):
-                self._recorder.take(each)
+                self._take(each)
         others = [each for each in news if not isinstance(each, Written)]
         if others:
             self._feed.hear(others)
@@ -116,6 +120,7 @@ class Verification:
     def __init__(self, crew: "Crew") -> None:
         self._crew = crew
         self._recorder = self._new_recorder()
+        self._new: list[Written] | None = None
         self._told = False
 
     def _new_recorder(self) -> Recorder:
@@ -123,7 +128,23 @@ class Verification:
 
     def recorded(self, feed: Feed) -> Feed:
         """Return a feed like feed: what is copied while it is driven will be verified."""
-        return _Recorded(feed, self._recorder)
+        return _Recorded(feed, self._take)
+
+    def _take(self, written: Written) -> None:
+        self._recorder.take(written)
+        if self._new is not None:
+            self._new.append(written)
+
+    def take_new(self) -> dict[str, bytes]:
+        """Return what came since the last call, for a ledger; from the first call on it is kept for the next."""
+        new, self._new = self._new, []
+        return {_WRITTEN: pickle.dumps(new)} if new else {}
+
+    def restore(self, records: Mapping[str, Iterable[bytes]]) -> None:
+        """Take what earlier runs have copied and not verified, or not told so: whoever is here reads it."""
+        for block in records.get(_WRITTEN, ()):
+            for written in pickle.loads(block):
+                self._recorder.take(replace(written, rank=_NOBODY))
 
     def run(self, drive: Drive) -> None:
         """Verify what was recorded and not verified yet. drive: copies, and records that."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from hpcp_mpi.host.stage import sweep
-from hpcp_mpi.operations.checking import check, make, settle
+from hpcp_mpi.operations.checking import ALIVE, check, make, settle
 from hpcp_mpi.operations.copying import copy
 from hpcp_mpi.operations.exploring import explore
 from hpcp_mpi.operations.linking import link
@@ -88,7 +88,7 @@ def _sweep(place: Workplace, batch: Batch, outcome: Outcome) -> None:
             with place.dest.at(batch.dest_dir) as dest:
                 outcome.touched.add((batch.source, batch.source_dir, batch.dest_dir))
                 if not sweep(dest, unit.name, lost=place.own(unit.name)):
-                    outcome.remark(path, "a private directory of another run, which may be alive; left alone")
+                    outcome.remark(path, ALIVE)
         except OSError as error:
             outcome.remark(path, f"left behind by a killed run, and cannot be removed: {reason_of(error)}")
 

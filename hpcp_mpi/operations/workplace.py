@@ -110,6 +110,8 @@ class Workplace:
 
     def in_use(self, stage: bytes) -> bool:
         """Tell whether a stage is this run's, and not that of a rank that is lost."""
+        if stage in self.job.adopted:
+            return True
         if not self.own(stage):
             return False
         rank = stage[len(self._own) :].partition(b".")[0]

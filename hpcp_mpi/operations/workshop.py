@@ -46,8 +46,10 @@ class CopyWorkshop:
         self._commands.expires = moment
 
     def close(self) -> None:
-        """Leave nothing behind."""
-        abandon(self._place, Outcome())
+        """Leave nothing behind, but for what a run that goes on with this one will use."""
+        if not (self._place.ending.is_set() and self._place.options.durable):
+            abandon(self._place, Outcome())
+        self._place.stages.close()
 
 
 def _store(place: Workplace, wire: Wire) -> None:

@@ -10,11 +10,11 @@ A chunk of one kind can be learnt from, and one `cp` may do much of it.
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from functools import partial
 from heapq import heappop, heappush
-from itertools import accumulate, compress
+from itertools import accumulate, chain, compress
 from operator import attrgetter
 from typing import Protocol
 
@@ -100,6 +100,14 @@ class Backlog:
     def amount(self, kinds: Collection[Kind]) -> int:
         """Return the bytes of what there is of some kinds."""
         return sum(load[1] for kind, load in self._loads.items() if kind in kinds)
+
+    def pending(self) -> Iterator[Batch]:
+        """Yield all that there is, in no order. Names of plain files to copy or compare may be too many."""
+        heavy = (piece for _, _, piece in self._heavy)
+        for piece in chain(self._returned, self._begin, self._listing, heavy, *self._lanes.values()):
+            batch = piece.batch
+            brief = batch.units.plain and batch.kind in (Kind.COPY, Kind.CHECK)
+            yield batch if brief or not piece.at else _of(batch, batch.units[piece.at :])
 
     def add(self, batches: Iterable[Batch], first: bool = False) -> None:
         """Put batches in. first: what a rank gave back, the oldest work."""

@@ -43,11 +43,19 @@ def link_batches(records: Iterable[LinkedName]) -> Iterator[Batch]:
     Whoever saw only some names of a file chose a leader among them: one of those leads all, the others follow.
     """
     for _, same in groupby(records, key=lambda record: record.inode):
-        names = {record.target: record for record in same}  # of two records the one that counts: it is the last
-        leaders = {record.leader for record in names.values()}
-        # One that is not recorded itself was seen with all of its names, or last: it is the one to keep.
-        leader = min(leaders, key=lambda target: (target in names, target))
-        names.pop(leader, None)
+        names: dict[bytes, LinkedName] = {}
+        leaders: dict[bytes, set[bytes]] = {}  # of each name; one may have been seen again by a run that goes on
+        for record in same:
+            names[record.target] = record  # of two records the one that counts: it is the last
+            leaders.setdefault(record.target, set()).add(record.leader)
+        # One that is not recorded itself was seen with all of its names, or last: it is the one to keep. One that was
+        # seen as a follower, too, may never have been copied.
+        every = set().union(*leaders.values())
+        doubted = {target for target in every if leaders.get(target, {target}) != {target}}
+        leader = min(every, key=lambda target: (target in names, target in doubted, target))
+        own = names.pop(leader, None)
+        if own is not None and leader in doubted:
+            names[leader] = own  # as the last of them: if it is not there, it is linked to what was copied instead
         by_source: dict[int, list[Unit]] = {}
         for record in names.values():
             unit = Unit(record.path, _COUNTS[record.counts], 0, record.target)

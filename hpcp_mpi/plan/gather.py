@@ -39,7 +39,6 @@ from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, Tally, one_file
 from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 
 MAX_INNER_PATH = 3000  # bytes below a unit's directory; cp works with path strings and fails at PATH_MAX, 4096
-
 BATCH = 4
 _FIRST = 32  # the first batches are so much lighter than later ones: idle workers wait for them
 _MOST_LEADERS = 50_000  # files of which not all names were seen yet; of more, the oldest are given up
@@ -76,8 +75,9 @@ class Gather:
         self.extras: list[Extra] = []
         self.tracked: list[Tracked] = []
         self.skipped = NOTHING  # what was found and needs nothing
-        self._scanned = [0, 0, 0, 0, 0]  # a Tally that is counted up
+        self._scanned = [0] * len(NOTHING)  # a Tally that is counted up
         self._leaders: dict[Inode, NamesSeen] = {}
+        self.seen: list[LinkedName] | None = None  # all names of files with several, where a ledger remembers them
 
     @property
     def scanned(self) -> Tally:
@@ -205,8 +205,6 @@ class Gather:
         self._open(folder)
         self.close(folder)
 
-    # --- entries
-
     def _take_plain(self, folder: Folder, names: list[bytes], sizes: list[int]) -> None:
         if not names:
             return
@@ -265,12 +263,14 @@ class Gather:
     def _take_linked(self, folder: Folder, entry: Linked) -> None:
         source_path, path = join(folder.source_dir, entry.name), join(folder.dest_dir, entry.name)
         known = self._leaders.get(entry.inode)
+        if self.seen is not None:
+            first = known.leader.target if known is not None else path
+            self.seen.append(LinkedName(entry.inode, folder.source, source_path, path, first, 0))
         if known is None:
             if len(self._leaders) >= _MOST_LEADERS:
                 self.partial = True
                 self._record(next(iter(self._leaders)))
-            leader = Leader(folder.source, source_path, path)
-            self._leaders[entry.inode] = NamesSeen(leader, entry.names - 1)
+            self._leaders[entry.inode] = NamesSeen(Leader(folder.source, source_path, path), entry.names - 1)
             self._take(folder, entry.name, entry.tally, entry.existing)
             if entry.existing and entry.dest_inode is not None:
                 self._share(folder, entry.name, entry.tally, entry.inode, entry.dest_inode)
@@ -312,7 +312,7 @@ class Gather:
         if folder.opened:
             if folder.weight >= self._enough:
                 self._enough = min(BATCH * self.limit, 2 * self._enough)
-                self._flush(folder)
+                self.flush(folder)
         elif folder.weight >= self.limit or folder.inner > MAX_INNER_PATH:
             self._open(folder)
 
@@ -348,7 +348,7 @@ class Gather:
         waiting: list[Folder] = []
         for each in reversed(chain):
             waiting += self._open_one(each)
-            self._flush(each)
+            self.flush(each)
         while waiting:  # finished before; a loop, as a tree may be deeper than the interpreter's stack
             each = waiting.pop()
             waiting += self._open_one(each)
@@ -363,7 +363,7 @@ class Gather:
         return tentative
 
     def _finish(self, folder: Folder) -> None:
-        self._flush(folder)
+        self.flush(folder)
         if folder.settle:
             why = MADE if folder.new else DIFFERED
             self.settled.append(settling(folder.source, folder.source_dir, folder.dest_dir, why))
@@ -377,7 +377,7 @@ class Gather:
         unit = Unit(folder.source_dir, NOTHING, 0, folder.dest_dir)
         self.out.append(Batch(Kind.MAKE, folder.source, b"", b"", Units.of([unit]), over=folder.over))
 
-    def _flush(self, folder: Folder) -> None:
+    def flush(self, folder: Folder) -> None:
         """Emit what folder holds as batches of about a bite each."""
         emitted = len(self.out)
         copies = Units(folder.names, folder.sizes)

@@ -130,6 +130,7 @@ class Folder:
         "name",
         "names",
         "new",
+        "noted",
         "opened",
         "over",
         "parent",
@@ -156,6 +157,7 @@ class Folder:
         self.settle = False  # its metadata is to be written at the end
         self.emitted = False  # a batch that goes into it was emitted
         self.listed = False
+        self.noted = False  # unfinished() has told of it
         self.children = 0  # directories below that are not finished
         self.inner = 0  # bytes in the longest path below
         self.weight = 0  # of what is held here
@@ -185,6 +187,25 @@ class Folder:
         self.links += tally.links
         self.specials += tally.specials
         self.bytes += tally.bytes
+
+
+def unfinished(folder: Folder) -> list[Settling]:
+    """Return how the directories that folder lies in are to be settled, as far as they are begun and nobody has said.
+
+    What is in them may be all that is left to do when the run ends, and nobody looks at them again.
+    """
+    found: list[Settling] = []
+    at: Folder | None = folder
+    while at is not None and not at.noted:
+        at.noted = at.opened
+        paths = at.source, at.source_dir, at.dest_dir
+        if at.opened and at.settle:
+            found.append(settling(*paths, MADE if at.new else DIFFERED))
+        if at.new and at.parent is not None and not at.parent.new:
+            above = at.parent
+            found.append(settling(above.source, above.source_dir, above.dest_dir, TOUCHED))
+        at = at.parent
+    return found
 
 
 class Leader(NamedTuple):

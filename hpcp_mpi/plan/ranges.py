@@ -81,6 +81,21 @@ class Ranges:
     def idle(self) -> bool:
         return not self._files
 
+    @property
+    def files(self) -> dict[Key, Batch]:
+        """The files under way, each as the batch that finishes it."""
+        return {key: _finish(file.batch, file.big) for key, file in self._files.items() if not file.big.spoilt}
+
+    def resume(self, finish: Batch, left: Units) -> Batch:
+        """Go on with a file that another run began; return the next work on it. left: its ranges that are missing."""
+        big = finish.big
+        if big is None:
+            raise ValueError("a file is to be finished that is not described")
+        if not len(left):
+            return replace(finish, again=True)
+        self._files[finish.dest_dir, big.stage] = _File(replace(finish, units=Units([], [])), big, len(left))
+        return replace(finish, kind=Kind.RANGE, units=left)
+
     def hear(self, news: object) -> list[Batch]:
         """Return the work that follows from news. What is none of ours is ignored."""
         if isinstance(news, Begun):

@@ -94,6 +94,10 @@ class Planner:
         """What ranks did that said Hello, and those that were lost before."""
         return sorted([*self._ranks.shares(), *self._missed.values()], key=lambda share: share.rank)
 
+    def load(self) -> list[tuple[RankShare, int]]:
+        """Return each rank with how many chunks it is granted."""
+        return [(share, len(self._ranks[share.rank].granted)) for share in self._ranks.shares()]
+
     @property
     def slots(self) -> int:
         """How many slots all ranks have that have said so by now."""

@@ -45,6 +45,8 @@ class CopyJob:
     stored: bool = False  # every rank has what it wrote to the destination stored before anything is done
     left: frozenset[bytes] = frozenset()  # of a move: what stays with all below it, absolute paths in the sources
     naming: Naming | None = None  # for file lists
+    sweeps: bool = False  # stages of killed runs are looked for where directories are settled
+    adopted: frozenset[bytes] = frozenset()  # stages of an earlier run that this one goes on with
 
     def source_dir_of(self, source: int, path: bytes) -> bytes | None:
         """Return what of a source lands on path, relative to its root; None where nothing of it can."""

@@ -49,6 +49,7 @@ class CopyOptions:
     need_space: bool = False  # end if the destination has less room than is needed, instead of a warning
     sequential: bool = False  # one source after the other
     heartbeat: float = 60.0  # seconds after which a rank that is silent is taken for lost
+    durable: bool = False  # ranges of big files are stored before they are called done: a ledger remembers them
     dry_run: bool = False
     compare: bool = False  # a dry run that also says what makes room for another type, and probes nothing
     itemize: bool = False  # say of every entry what was done

@@ -100,6 +100,7 @@ class Report:
     scan_seconds: float = 0.0
     seconds: float = 0.0
     stopped: int = EXIT_OK  # the exit code of an early stop
+    before: Tally = NOTHING  # what earlier runs copied that this one went on with
     declined: bool = False  # the answer to a question was no, so something was not removed
     differences: dict[str, int] | None = None  # of a compare: how many entries are added, modified, deleted
     paths: dict[str, list[bytes]] | None = None  # theirs, below the destination; None if they are very many
@@ -158,6 +159,7 @@ class Report:
             "scan_seconds": round(self.scan_seconds, 3),
             "scanned": self.scanned._asdict(),
             "copied": outcome.copied._asdict(),
+            "copied_before": self.before._asdict(),
             "metadata_updated": outcome.updated._asdict(),
             "skipped": outcome.skipped._asdict(),
             "removed": outcome.removed._asdict(),

@@ -1,6 +1,7 @@
 """A range of a copy holds what the source holds there, however the bytes are moved, and nothing where there is nothing.
 
-Judged by cmp, by what is allocated, and by errors that a file system is made to give.
+Judged by cmp, by what is allocated, and by errors that a file system is made to give. What is special where pages can
+be put into a file is in test_pages.
 """
 
 from __future__ import annotations
@@ -28,6 +29,12 @@ from tests.support.marks import needs_commands
 BLOCK = 4096
 SIZE = 40 * BLOCK + 77
 Written = list[tuple[int, int]]  # (offset, bytes)
+
+
+@pytest.fixture(autouse=True, params=["pages", "writes"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How bytes get into a file on tmpfs: as where there are several CPUs, and as where there is one."""
+    monkeypatch.setattr(ranges, "cpus", lambda: 2 if request.param == "pages" else 1)
 
 
 def make(path: Path, size: int, written: Written | None = None) -> None:

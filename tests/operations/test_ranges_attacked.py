@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
+from hpcp_mpi.host import ranges
 from hpcp_mpi.operations import ranging
 from hpcp_mpi.vocab.units import Kind
 from tests.operations.ranging import RANGE, SIZE, Copying, fill, names, once, spoilt, stage_of
@@ -48,18 +49,21 @@ def test_a_source_that_changes_is_not_copied(quick: Callable[..., Copying], kind
     assert names(job.dst) == ["good"]
 
 
+@pytest.mark.parametrize("call, cpus", [("copy_file_range", 1), ("preadv", 2)])
 def test_a_source_that_shrinks_under_a_reader_is_not_copied(
-    quick: Callable[..., Copying], monkeypatch: pytest.MonkeyPatch
+    quick: Callable[..., Copying], monkeypatch: pytest.MonkeyPatch, call: str, cpus: int
 ) -> None:
+    """With several CPUs, pages are read and put into a file on tmpfs."""
+    monkeypatch.setattr(ranges, "cpus", lambda: cpus)
     job = quick()
     path = fill(job.src / "f")
-    real = os.copy_file_range
+    real = getattr(os, call)
 
-    def shrink(source: int, dest: int, count: int, *offsets: int) -> int:
+    def shrink(source: int, *args: object) -> object:
         os.truncate(path, 3 * RANGE)
-        return real(source, dest, count, *offsets)
+        return real(source, *args)
 
-    monkeypatch.setattr(os, "copy_file_range", shrink)
+    monkeypatch.setattr(os, call, shrink)
     job.run("f", meddle=lambda batch: None)
     assert names(job.dst) == []
     (failure,) = job.outcome.failures

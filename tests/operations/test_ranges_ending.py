@@ -20,7 +20,7 @@ from hpcp_mpi.vocab.tally import one_file
 from hpcp_mpi.vocab.units import Kind
 from tests.operations.ranging import RANGE, SIZE, Copying, fill, names, once, spoilt, stage_of, started
 from tests.support import faultfs, oracle
-from tests.support.marks import needs_fuse, needs_root
+from tests.support.marks import needs_fuse, needs_pages, needs_root
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -135,21 +135,43 @@ def test_what_other_ranks_finished_is_not_abandoned(quick: Callable[..., Copying
 _VICTIM = """
 import sys
 from pathlib import Path
+from hpcp_mpi.host import pages, ranges
 from tests.operations.ranging import Kind, once, started
 
 def wait():
     print("ready", flush=True)
     sys.stdin.read()
 
-started(Path(sys.argv[1])).run("f", meddle=once(Kind.RANGE, wait, 6))
+def wait_within():
+    def put(self, *args):
+        count = real(self, *args)
+        wait()
+        return count
+
+    real, pages.Pages.put = pages.Pages.put, put
+
+ranges.cpus = lambda: 2
+deed = wait_within if sys.argv[2] == "within a range" else wait
+started(Path(sys.argv[1])).run("f", meddle=once(Kind.RANGE, deed, 6))
 """
 
 
-def test_what_a_killed_run_leaves_is_swept_by_the_next_one_and_not_before(place: Path) -> None:
+@pytest.mark.parametrize(
+    "where, when",
+    [
+        ("on_tmpfs", "between ranges"),
+        ("on_disk", "between ranges"),
+        pytest.param("on_tmpfs", "within a range", marks=needs_pages),  # which is mapped then
+    ],
+)
+def test_what_a_killed_run_leaves_is_swept_by_the_next_one_and_not_before(
+    request: pytest.FixtureRequest, where: str, when: str
+) -> None:
+    place: Path = request.getfixturevalue(where)
     job = started(place)
     fill(job.src / "f")
     victim = subprocess.Popen(
-        [sys.executable, "-c", _VICTIM, place],
+        [sys.executable, "-c", _VICTIM, place, when],
         cwd=REPOSITORY,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

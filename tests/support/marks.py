@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import pytest
 
+from hpcp_mpi.host.pages import pages_of
 from tests.support import faultfs, launch
 
 Test = TypeVar("Test", bound=Callable[..., object])
@@ -25,6 +26,18 @@ def needs_commands(*names: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(bool(missing), reason=f"not installed: {' '.join(missing)}")
 
 
+def _pages_can_be_put() -> bool:
+    file = os.open("/dev/shm", os.O_TMPFILE | os.O_RDWR, 0o600)
+    try:
+        with pages_of(file):
+            return True
+    except OSError:
+        return False
+    finally:
+        os.close(file)
+
+
+needs_pages = pytest.mark.skipif(not _pages_can_be_put(), reason="userfaultfd is not allowed in this sandbox")
 needs_fuse = pytest.mark.skipif(faultfs.unavailable() is not None, reason=str(faultfs.unavailable()))
 
 

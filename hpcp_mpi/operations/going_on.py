@@ -1,0 +1,158 @@
+"""What a copy has to remember so that another run can go on with it, in the middle of the scan or of a big file.
+
+Remembered is what is not known to be done, by directory; what waits for the end, in records; and which ranges of big
+files are missing. A run that goes on looks at those directories as any run does: what is there by then is not copied
+again. So a checkpoint may be old, or miss what was done since.
+"""
+
+import os
+import pickle
+import stat
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack, suppress
+from itertools import chain
+
+from hpcp_mpi.host.listing import lstat
+from hpcp_mpi.host.ranges import changed, opened
+from hpcp_mpi.host.spill import NotedSpill, Record, packed
+from hpcp_mpi.operations.big_files import WithRanges
+from hpcp_mpi.operations.crew import Crew
+from hpcp_mpi.operations.logbook import Remembered, remembered_failures
+from hpcp_mpi.operations.scanning import Scan
+from hpcp_mpi.operations.workplace import Workplace
+from hpcp_mpi.plan.landing import Landing
+from hpcp_mpi.plan.listed import TOUCHED, Extra, LinkedName, SharedName, settling
+from hpcp_mpi.plan.resuming import least, todo_of
+from hpcp_mpi.vocab.errors import EXIT_OK
+from hpcp_mpi.vocab.job import CopyJob
+from hpcp_mpi.vocab.names import join
+from hpcp_mpi.vocab.saved import Saved, Todo
+from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
+
+_KINDS = ("settled", "linked", "shared", "extras", "tracked")
+Begun = list[tuple[Batch, Units]]  # what finishes a big file, and the ranges that are not copied
+
+
+class Memory:
+    """Rank 0's: remembers a copy while it goes."""
+
+    def __init__(self, crew: Crew, scan: Scan, landings: Sequence[Landing]) -> None:
+        """Before the scan is started."""
+        self._crew = crew
+        self._scan = scan
+        self._single = [index for index, landing in enumerate(landings) if landing.name is not None]
+        self._spills = {kind: NotedSpill() for kind in _KINDS}
+        for kind, spill in self._spills.items():
+            setattr(scan.waiting, kind, spill)
+        scan.gather.seen = []
+
+    def restore(self, saved: Saved) -> None:
+        """Take what earlier runs recorded."""
+        for kind, spill in self._spills.items():
+            spill.restore(saved.records.get(kind, ()))
+        # Where names were linked or removed, directories may have other times since; who did it has not told.
+        waiting = self._scan.waiting
+        touched = chain(
+            (_above(each.source, each.path, each.target) for each in map(LinkedName._make, waiting.linked)),
+            (_above(each.source, each.path, each.target) for each in map(SharedName._make, waiting.shared)),
+            ((each.source, each.source_dir, each.dest_dir) for each in map(Extra._make, waiting.extras)),
+        )
+        if self._crew.job.options.directory_sync:
+            waiting.settled.restore(packed([settling(*each, TOUCHED)]) for each in touched)
+
+    def remember(self, feed: WithRanges | None) -> Remembered:
+        """Return what is left to do. feed: of big files, while there is one"""
+        # The directories first: what is done meanwhile is recorded then, and may be looked at once more.
+        todo = self._scan.todo
+        settled, linked = self._scan.unfinished()
+        batches = [*self._crew.backlog.pending(), *self._crew.planner.granted, *self._crew.outcome.late]
+        if feed is not None:
+            batches += feed.pending
+        for batch in batches:
+            todo += todo_of(batch)
+        todo += self._crew.planner.todo
+        new: dict[str, list[Record]] = {kind: spill.take_new() for kind, spill in self._spills.items()}
+        new["settled"] += settled
+        new["linked"] += linked
+        records = {kind: packed(some) for kind, some in new.items() if some}
+        return Remembered(tuple(least(todo, self._single)), records, pickle.dumps(_under_way(feed, batches)))
+
+
+def _above(source: int, path: bytes, target: bytes) -> tuple[int, bytes, bytes]:
+    """Return the directory that a name is in, as a source, its path there, and its counterpart's."""
+    return source, path.rpartition(b"/")[0], target.rpartition(b"/")[0]
+
+
+def _under_way(feed: WithRanges | None, batches: Iterable[Batch]) -> Begun:
+    """Return the big files under way."""
+    if feed is None:
+        return []
+    left: dict[tuple[bytes, bytes], list[Unit]] = {}
+    for batch in batches:
+        if batch.kind is Kind.RANGE and batch.big is not None:
+            left.setdefault((batch.dest_dir, batch.big.stage), []).extend(batch.units)
+    begun = [(finish, Units.of(left.get(key, ()))) for key, finish in feed.files.items()]
+    finishing = [batch for batch in batches if batch.kind is Kind.FINISH and batch.big and not batch.big.spoilt]
+    return begun + [(batch, Units([], [])) for batch in finishing]
+
+
+def left_to_do(saved: Saved, landings: Sequence[Landing], job: CopyJob) -> list[Todo] | None:
+    """Return what earlier runs left to look at; None: everything."""
+    if not saved.latest.state or (saved.complete and saved.exit_code == EXIT_OK):
+        return None
+    todo = list(saved.latest.todo)
+    for path in remembered_failures(saved):
+        again = _where(path, landings, job)
+        if again is None:
+            return None
+        todo.append(again)
+    return least(todo, [index for index, landing in enumerate(landings) if landing.name is not None])
+
+
+def _where(path: bytes, landings: Sequence[Landing], job: CopyJob) -> Todo | None:
+    """Return what has to be looked at to try again what failed; None where that is not known."""
+    for index, source in enumerate(job.sources):
+        if path == source.path:
+            inside = b""
+        elif path.startswith(source.path.rstrip(b"/") + b"/"):
+            inside = path[len(source.path.rstrip(b"/")) + 1 :]
+        else:
+            continue
+        target = landings[index].dest_dir
+        with suppress(OSError):
+            if not inside or stat.S_ISDIR(os.lstat(path).st_mode):
+                return Todo(index, inside, join(target, inside), True)
+        directory = inside.rpartition(b"/")[0]
+        return Todo(index, directory, join(target, directory), False)
+    return None
+
+
+def begun_before(saved: Saved, place: Workplace) -> Begun:
+    """Return the big files that an earlier run began and this one can go on with."""
+    begun: Begun = pickle.loads(saved.latest.state) if saved.latest.state else []
+    return [each for each in begun if _is_there(each[0], place)]
+
+
+def stages_of(begun: Begun) -> frozenset[bytes]:
+    """Return the names of the stages of big files."""
+    return frozenset(finish.big.stage for finish, _ in begun if finish.big is not None)
+
+
+def _is_there(finish: Batch, place: Workplace) -> bool:
+    """Tell whether a big file's copy is as its run left it, and the source too."""
+    big = finish.big
+    if big is None or finish.source >= len(place.job.sources):
+        return False
+    try:
+        with ExitStack() as stack:
+            source = stack.enter_context(place.source(finish).at(finish.source_dir))
+            _, status = stack.enter_context(opened(source, big.name))
+            if changed(big.identity, status):
+                return False
+            dest = stack.enter_context(place.dest.at(finish.dest_dir))
+            stage = place.stages.enter(dest, big.stage)
+            stack.callback(os.close, stage)
+            there = lstat(big.stage, stage)
+            return there is not None and stat.S_ISREG(there.st_mode) and there.st_size == big.size
+    except OSError:
+        return False

@@ -1,0 +1,197 @@
+"""Writing a run down while it goes, so that it can be looked at, and gone on with.
+
+The ledger is the file; what is in it comes from here. A run whose ledger cannot be written goes on without one.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from hpcp_mpi.vocab.errors import FatalError
+from hpcp_mpi.vocab.report import Outcome, RankShare
+from hpcp_mpi.vocab.saved import Checkpoint, RankState, Sample, Saved, Todo
+from hpcp_mpi.vocab.tally import NOTHING, Tally
+
+EVERY = 5.0  # seconds between checkpoints
+_FIRST = 1.0  # before the first one
+
+
+class Planned(Protocol):
+    """What a planner tells of itself."""
+
+    chunks: int
+    steals: int
+
+    @property
+    def active(self) -> int: ...
+    @property
+    def alive(self) -> int: ...
+    def load(self) -> list[tuple[RankShare, int]]: ...
+
+
+class Working(Protocol):
+    """What is written down: operations.crew.Crew."""
+
+    phase: str
+    scanned: Callable[[], Tally]
+    scan_done: Callable[[], bool]
+
+    @property
+    def planner(self) -> Planned: ...
+    @property
+    def outcome(self) -> Outcome: ...
+    @property
+    def messages(self) -> int: ...
+
+
+class Written(Protocol):
+    """A ledger that is written."""
+
+    path: bytes
+
+    def checkpoint(self, cp: Checkpoint) -> None: ...
+    def end(self, cp: Checkpoint | None, exit_code: int) -> None: ...
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What a run that goes on has to know."""
+
+    todo: tuple[Todo, ...] = ()
+    records: Mapping[str, bytes] = field(default_factory=dict)  # that came since the last time
+    state: bytes = b""  # empty: another run looks at everything again
+
+
+def nothing() -> Remembered:
+    """Remember nothing: the next run looks at everything again."""
+    return Remembered()
+
+
+class Logbook:
+    """Rank 0's. saved: what an earlier run left, for the first who takes it."""
+
+    def __init__(self, ledger: Written, saved: Saved | None, say: Callable[[str], None]) -> None:
+        self._ledger = ledger
+        self._saved = saved
+        self._before = saved.latest.tallies if saved is not None else {}
+        self._linked = saved.latest.linked if saved is not None else 0
+        self._seconds = saved.latest.seconds if saved is not None else 0.0
+        self._say = say
+        self._began = time.monotonic()
+        self._next = self._began + _FIRST
+        self._told = [0, 0]  # failures and notes of the crew at hand
+        self._crew: Working | None = None
+        self._past: dict[str, Tally] = {}  # what crews before the one at hand did
+        self._broken = False
+
+    def take(self) -> Saved | None:
+        """Return what an earlier run left, once."""
+        saved, self._saved = self._saved, None
+        return saved
+
+    @property
+    def copied_before(self) -> Tally:
+        """What earlier runs have copied."""
+        return self._before.get("copied", NOTHING)
+
+    def due(self) -> bool:
+        """Tell whether a checkpoint is to be written now. Called very often."""
+        return not self._broken and time.monotonic() >= self._next
+
+    def write(self, crew: Working, remembered: Remembered) -> None:
+        """Write down where crew is."""
+        self._next = time.monotonic() + EVERY
+        if self._broken:
+            return
+        try:
+            self._ledger.checkpoint(self._checkpoint(crew, remembered))
+        except FatalError as error:
+            self._give_up(error)
+
+    def end(self, exit_code: int) -> None:
+        """Note that the run came to its end."""
+        if self._broken:
+            self._ledger.close()
+            return
+        try:
+            self._ledger.end(None, exit_code)
+        except FatalError as error:
+            self._give_up(error)
+
+    def close(self) -> None:
+        """End writing: the run breaks down."""
+        self._ledger.close()
+
+    def _give_up(self, error: FatalError) -> None:
+        self._broken = True
+        self._say(f"hpcp-mpi: {error.message}; the run goes on without it, and cannot be gone on with")
+
+    def _checkpoint(self, crew: Working, remembered: Remembered) -> Checkpoint:
+        if crew is not self._crew:
+            self._change(crew)
+        outcome, planner, seconds = crew.outcome, crew.planner, self._seconds + time.monotonic() - self._began
+        tallies = {
+            name: tally.plus(self._before.get(name, NOTHING)).plus(self._past.get(name, NOTHING))
+            for name, tally in _tallies(crew).items()
+        }
+        failures, notes = outcome.failures[self._told[0] :], outcome.notes[self._told[1] :]
+        self._told = [len(outcome.failures), len(outcome.notes)]
+        copied = tallies["copied"]
+        return Checkpoint(
+            phase=crew.phase,
+            seconds=seconds,
+            tallies=tallies,
+            linked=self._linked + outcome.linked,
+            scan_done=crew.scan_done(),
+            chunks=planner.chunks,
+            steals=planner.steals,
+            messages=crew.messages,
+            ranks=tuple(_state(share, granted) for share, granted in planner.load()),
+            todo=remembered.todo,
+            sample=Sample(seconds, copied.files, copied.bytes, planner.active, planner.alive),
+            state=remembered.state,
+            records=remembered.records,
+            failures=tuple(failures),
+            notes=tuple(notes),
+        )
+
+    def _change(self, crew: Working) -> None:
+        """Go over to the next crew: there is one for each job of a run."""
+        if self._crew is not None:
+            for name, tally in _tallies(self._crew).items():
+                self._past[name] = self._past.get(name, NOTHING).plus(tally)
+        self._crew, self._told = crew, [0, 0]
+
+
+def _tallies(crew: Working) -> dict[str, Tally]:
+    outcome: Outcome = crew.outcome
+    return {
+        "found": crew.scanned(),
+        "copied": outcome.copied,
+        "updated": outcome.updated,
+        "identical": outcome.skipped,
+        "removed": outcome.removed,
+        "verified": outcome.verified,
+    }
+
+
+def _state(share: RankShare, granted: int) -> RankState:
+    return RankState(
+        rank=share.rank,
+        node=share.node,
+        slots=share.slots,
+        state="lost" if share.lost else "working",
+        files=share.copied.files,
+        bytes=share.copied.bytes,
+        chunks=share.chunks,
+        granted=granted,
+        stolen=share.stolen,
+        busy=share.seconds,
+    )
+
+
+def remembered_failures(saved: Saved) -> Iterable[bytes]:
+    """Return the paths of what failed in earlier runs, and has to be tried again."""
+    return [failure.path for failure in saved.latest.failures]
