@@ -5,6 +5,7 @@ is in stages, and none of it gets a name.
 """
 
 import math
+import signal
 import threading
 import time
 from collections import deque
@@ -13,7 +14,7 @@ from typing import Any, Protocol
 
 from hpcp_mpi.cluster.pulse import DEFAULT, EARLIER, Heart, Pulse
 from hpcp_mpi.cluster.run import FIRST_PAUSE, LAST_PAUSE
-from hpcp_mpi.cluster.signals import StopRequest
+from hpcp_mpi.cluster.signals import ORDERLY, StopRequest
 from hpcp_mpi.cluster.wire import Wire
 from hpcp_mpi.stealing.messages import Alive, Asked, Begin, Broken, Drain, GiveBack, Grant, Hello, Leave, Message
 from hpcp_mpi.stealing.worker import Worker
@@ -232,6 +233,8 @@ class Follower:
             self._changed.notify_all()
 
     def _slot(self, workshop: Workshop) -> None:
+        # Programs inherit this. Batch systems and launchers signal them, too, but they are to end what they are at.
+        signal.pthread_sigmask(signal.SIG_BLOCK, ORDERLY)
         try:
             while (bite := self._next()) is not None:
                 outcome = workshop.work(bite[1])
