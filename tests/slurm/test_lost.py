@@ -11,6 +11,7 @@ import os
 import re
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -64,9 +65,10 @@ class Run:
         return self.output.read_text(errors="replace")
 
     def says(self, pattern: str) -> re.Match[str]:
-        eventually(f"{pattern}\n{self.said()}", lambda: re.search(pattern, self.said()), PATIENCE)
-        found = re.search(pattern, self.said())
-        assert found is not None
+        deadline = time.monotonic() + PATIENCE
+        while (found := re.search(pattern, self.said(), re.MULTILINE)) is None:
+            assert time.monotonic() < deadline, f"no {pattern!r}:\n{self.said()}"
+            time.sleep(0.02)
         return found
 
     def process(self, rank: int) -> tuple[int, str]:
