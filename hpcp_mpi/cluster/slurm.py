@@ -49,10 +49,15 @@ def end_time(environment: Mapping[str, str]) -> float | None:
     return float(end) if end else None
 
 
-def parsed_end(described: str, now: float) -> float | None:
-    """Return the same from what `scontrol show --oneliner job` prints; None for a job without a limit."""
-    found = re.search(r"\bEndTime=(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\b", described)
-    limit = re.search(r"\bTimeLimit=(\S+)", described)
+def parsed_end(described: str, job: str, now: float) -> float | None:
+    """Return the same from what `scontrol show --oneliner job JOB` prints; None for a job without a limit.
+
+    Asked for the number of an array, which is that of its last task, it prints a line for each task.
+    """
+    lines = [line for line in described.splitlines() if re.search(rf"\bJobId={re.escape(job)}\b", line)]
+    line = lines[0] if lines else ""
+    found = re.search(r"\bEndTime=(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\b", line)
+    limit = re.search(r"\bTimeLimit=(\S+)", line)
     if found is None or (limit is not None and limit[1] in ("UNLIMITED", "Partition_Limit")):
         return None
     end = time.mktime(time.strptime(found[1], "%Y-%m-%dT%H:%M:%S"))

@@ -84,17 +84,22 @@ class NotedSpill(Spill):
 
     def __init__(self, most: int = _MOST) -> None:
         super().__init__(most)
-        self._new: list[Record] = []
+        self._new: list[Record] | None = []
 
     def add(self, records: Iterable[Record]) -> None:
         some = list(records)
-        self._new += some
+        if self._new is not None:
+            self._new += some
         super().add(some)
 
     def take_new(self) -> list[Record]:
         """Return what was added since the last call."""
-        some, self._new = self._new, []
+        some, self._new = self._new or [], []
         return some
+
+    def forget_new(self) -> None:
+        """Keep it for nobody any more."""
+        self._new = None
 
 
 def packed(records: Iterable[Record]) -> bytes:

@@ -126,8 +126,26 @@ def look(path: bytes) -> os.stat_result | None:
     return found
 
 
+def check_owner(path: bytes, found: os.stat_result) -> None:
+    """Raise FatalError if somebody else may have written a ledger: what is in it is trusted."""
+    if found.st_uid != os.geteuid():
+        raise FatalError(
+            f"the ledger {shown(path)} belongs to another user (uid {found.st_uid})",
+            "Whoever goes on with a run trusts what is in it. Name a ledger of your own.",
+        )
+    if found.st_mode & 0o022:
+        raise FatalError(
+            f"others may write to the ledger {shown(path)} (its mode is {stat.S_IMODE(found.st_mode):04o})",
+            "Whoever goes on with a run trusts what is in it. If nobody wrote to it: chmod go-w, and again.",
+        )
+
+
 class NothingThere(FatalError):
     """There is no ledger, or one in which nothing was written down: a run can begin it anew."""
+
+
+class OtherWork(FatalError):
+    """The ledger is of another command."""
 
 
 def nothing_in(path: bytes) -> NothingThere:

@@ -36,8 +36,10 @@ def create(path: bytes, heading: Heading) -> sqlite3.Connection:
     try:
         if found is not None and found.st_size and not _left_empty(path):
             raise _exists(path)
-        if found is None:
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
+        if found is not None:
+            file.check_owner(path, found)
+        else:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
             made = True
         locks = file.has_locks(path)
         connection = file.connect(path, "rw", locks)
@@ -134,13 +136,16 @@ def claim(path: bytes, heading: Heading, say: Callable[[str], None]) -> Claim:
         raise file.NothingThere(f"there is no ledger {shown(path)} to go on with", "Leave out --resume to begin one.")
     if not found.st_size:
         raise file.nothing_in(path)
+    file.check_owner(path, found)
     connection = None
     try:
         locks = file.has_locks(path)
         if not locks:
             _await_quiet(path, say)
         connection = file.connect(path, "rw", locks)
-        return _claim_soon(connection, path, heading, say)
+        claimed = _claim_soon(connection, path, heading, say)
+        file.check_owner(path, os.stat(path))  # it may have been put there meanwhile
+        return claimed
     except FatalError:
         _give_up(connection)
         raise
@@ -197,7 +202,7 @@ def _of_another(connection: sqlite3.Connection, path: bytes) -> FatalError:
     ).fetchone()
     names = " ".join(map(shown, rows.split(sources)))
     to = f" -> {shown(destination)}" if destination else ""
-    return FatalError(
+    return file.OtherWork(
         f"the ledger {shown(path)} is of other work: {verb} {names}{to}",
         f"It was begun with: {' '.join(shown(os.fsencode(word)) for word in rows.words_of(command))}\n"
         "  Go on with that command, or name another file with --ledger.",

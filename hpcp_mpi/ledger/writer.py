@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from hpcp_mpi.ledger import file, opening, rows
-from hpcp_mpi.ledger.file import NothingThere
+from hpcp_mpi.ledger.file import NothingThere, OtherWork
 from hpcp_mpi.ledger.liveness import SIGN
 from hpcp_mpi.vocab.errors import FatalError
 from hpcp_mpi.vocab.names import shown
@@ -177,7 +177,7 @@ class Ledger:
             pass
 
 
-__all__ = ["Ledger", "NothingThere", "go_on", "open_new"]
+__all__ = ["Ledger", "NothingThere", "OtherWork", "go_on", "open_new"]
 
 
 def open_new(path: bytes, heading: Heading) -> Ledger:

@@ -12,7 +12,7 @@ from hpcp_mpi.cluster.wire import Wire
 from hpcp_mpi.operations.big_files import WithRanges
 from hpcp_mpi.operations.crew import Crew, Face
 from hpcp_mpi.operations.logbook import Remembered
-from hpcp_mpi.plan.ending import link_batches, parting_batches, settle_batches
+from hpcp_mpi.plan.ending import leading_batches, link_batches, parting_batches, settle_batches
 from hpcp_mpi.plan.listed import TOUCHED, LinkedName, Settling, SharedName, settling
 from hpcp_mpi.vocab.errors import EXIT_OK, Failure
 from hpcp_mpi.vocab.names import shown
@@ -49,9 +49,12 @@ class _Run:
         crew.planner.whole = not self._scan.relists
         crew.scanned = lambda: self._scan.gather.scanned
         crew.scan_done = lambda: self._scan.exhausted
+        crew.listed = self._scan.outcome
         crew.tidy = self._tidy
         self._verification = _verification(crew)
         self._todo = self._recall(saved) if face.logbook is not None else None
+        if face.logbook is not None and saved is not None and self._todo is None:
+            face.logbook.begin_anew(saved)
         self._preflight = self._new_preflight(face)
         self.report = Report()
         self._stopped = EXIT_OK
@@ -62,7 +65,10 @@ class _Run:
         if self._preflight is not None:
             self._preflight.check()
         self._crew.begin()
-        self._scan.start(self._todo)
+        if self._todo is None:
+            self._scan.start()
+        else:
+            self._scan.start(self._todo)
         try:
             self._crew.drive_scan(COPYING, self._scan, self._wrapped)
             self._preflight = None  # there is no more to come
@@ -70,7 +76,7 @@ class _Run:
             shared = map(SharedName._make, waiting.shared)
             self._drive("parting", Stream(parting_batches(shared, options.split_size)))
             self._verify()  # before other names are given to what is not good
-            self._drive("linking", Stream(link_batches(map(LinkedName._make, waiting.linked))))
+            self._link()
             self._verify()  # what could not be linked and was copied
             if options.mirror and not options.compare:
                 self._mirror()
@@ -78,6 +84,13 @@ class _Run:
             self._settle(map(Settling._make, waiting.settled))
         finally:
             self._scan.end()
+
+    def _link(self) -> None:
+        """Give files their other names."""
+        linked = self._scan.waiting.linked
+        if self._scan.gather.partial:
+            self._drive("linking", Stream(leading_batches(map(LinkedName._make, linked))))
+        self._drive("linking", Stream(link_batches(map(LinkedName._make, linked))))
 
     def _mirror(self) -> None:
         """Remove what the sources do not have."""
@@ -117,7 +130,12 @@ class _Run:
             new = {} if self._verification is None else self._verification.take_new()
             return replace(remembered, records={**remembered.records, **new})
 
-        self._crew.remember = remember
+        def forget() -> None:
+            memory.forget()
+            if self._verification is not None:
+                self._verification.forget_new()
+
+        self._crew.remember, self._crew.forget = remember, forget
         if self._verification is not None:
             self._verification.take_new()
         todo = left_to_do(saved, self._prepared.landings, self._prepared.job) if saved is not None else None

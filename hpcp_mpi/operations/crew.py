@@ -146,8 +146,10 @@ class Crew:
         self.scanned: Callable[[], Tally] = lambda: NOTHING
         self.found_before = NOTHING  # by earlier runs that this one goes on with
         self.scan_done: Callable[[], bool] = lambda: True
+        self.listed = Outcome()  # what rank 0 could not list, and what it noted
         self.tidy: Callable[[], None] = lambda: None
         self.remember: Callable[[], Remembered] = nothing
+        self.forget: Callable[[], None] = lambda: None  # nobody asks to remember any more
 
     @property
     def outcome(self) -> Outcome:
@@ -231,8 +233,15 @@ class Crew:
 
     def write_down(self) -> None:
         """Write the run down as it is now."""
-        if self.face.logbook is not None:
-            self.face.logbook.write(self, self.remember())
+        logbook = self.face.logbook
+        if logbook is None:
+            return
+        if not logbook.broken:
+            logbook.write(self, self.remember())
+        if logbook.broken and self.remember is not nothing:
+            self.remember = nothing
+            self.forget()
+            self.outcome.remark(logbook.path, logbook.broken)
 
     def fill(self, report: Report) -> None:
         """Put into a report what is the same for all verbs. Its outcome is the caller's."""

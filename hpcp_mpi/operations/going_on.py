@@ -8,7 +8,7 @@ again. So a checkpoint may be old, or miss what was done since.
 import os
 import pickle
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from itertools import chain
 
@@ -60,6 +60,12 @@ class Memory:
         if self._crew.job.options.directory_sync:
             waiting.settled.restore(packed([settling(*each, TOUCHED)]) for each in touched)
 
+    def forget(self) -> None:
+        """Remember nothing any more: nobody writes it down."""
+        for spill in self._spills.values():
+            spill.forget_new()
+        self._scan.forget_names()
+
     def remember(self, feed: WithRanges | None) -> Remembered:
         """Return what is left to do. feed: of big files, while there is one"""
         # The directories first: what is done meanwhile is recorded then, and may be looked at once more.
@@ -102,15 +108,18 @@ def left_to_do(saved: Saved, landings: Sequence[Landing], job: CopyJob) -> list[
         return None
     todo = list(saved.latest.todo)
     for path in remembered_failures(saved):
-        again = _where(path, landings, job)
-        if again is None:
+        again = list(_where(path, landings, job))
+        if not again and not (path + b"/").startswith(job.destination.rstrip(b"/") + b"/"):  # there: to be removed
             return None
-        todo.append(again)
+        todo += again
     return least(todo, [index for index, landing in enumerate(landings) if landing.name is not None])
 
 
-def _where(path: bytes, landings: Sequence[Landing], job: CopyJob) -> Todo | None:
-    """Return what has to be looked at to try again what failed; None where that is not known."""
+def _where(path: bytes, landings: Sequence[Landing], job: CopyJob) -> Iterator[Todo]:
+    """Yield what has to be looked at to try again what failed; nothing where that is not known.
+
+    One source may be in another one, and several entries of a directory are several sources.
+    """
     for index, source in enumerate(job.sources):
         if path == source.path:
             inside = b""
@@ -118,13 +127,13 @@ def _where(path: bytes, landings: Sequence[Landing], job: CopyJob) -> Todo | Non
             inside = path[len(source.path.rstrip(b"/")) + 1 :]
         else:
             continue
-        target = landings[index].dest_dir
+        landing, deep = landings[index], not inside
+        if landing.name is not None and inside != landing.name:
+            continue
         with suppress(OSError):
-            if not inside or stat.S_ISDIR(os.lstat(path).st_mode):
-                return Todo(index, inside, join(target, inside), True)
-        directory = inside.rpartition(b"/")[0]
-        return Todo(index, directory, join(target, directory), False)
-    return None
+            deep = deep or stat.S_ISDIR(os.lstat(path).st_mode)
+        directory = inside if deep else inside.rpartition(b"/")[0]
+        yield Todo(index, directory, join(landing.dest_dir, directory), deep)
 
 
 def begun_before(saved: Saved, place: Workplace) -> Begun:

@@ -52,10 +52,9 @@ def before_the_end(
 
 def _end(environment: Mapping[str, str]) -> float | None:
     """Return when the job's time is over, in seconds since 1970; None where that is not known, or never."""
-    told = end_time(environment)
-    if told is not None:
+    now, told, job = time.time(), end_time(environment), job_number(environment)
+    if told is not None and told > now:  # else somebody has given the job more time since it began
         return told
-    job = job_number(environment)
     if not job:
         return None
-    return parsed_end(output_of("scontrol", "show", "--oneliner", "job", job) or "", time.time())
+    return parsed_end(output_of("scontrol", "show", "--oneliner", "job", job) or "", job, now)

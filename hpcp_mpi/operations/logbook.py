@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from hpcp_mpi.vocab.errors import FatalError
+from hpcp_mpi.vocab.errors import EXIT_OK, Failure, FatalError
 from hpcp_mpi.vocab.report import Outcome, RankShare
 from hpcp_mpi.vocab.saved import Checkpoint, RankState, Sample, Saved, Todo
 from hpcp_mpi.vocab.tally import NOTHING, Tally
@@ -36,6 +36,7 @@ class Working(Protocol):
     phase: str
     scanned: Callable[[], Tally]
     scan_done: Callable[[], bool]
+    listed: Outcome
 
     @property
     def planner(self) -> Planned: ...
@@ -69,6 +70,25 @@ def nothing() -> Remembered:
     return Remembered()
 
 
+class _Told:
+    """How much of what failed, and of what was noted, is written down."""
+
+    def __init__(self) -> None:
+        self._counts: dict[int, tuple[int, int]] = {}
+
+    def news(self, *outcomes: Outcome) -> tuple[list[Failure], list[tuple[bytes, str]]]:
+        """Return what came since the last call. Others may be adding to it."""
+        failures: list[Failure] = []
+        notes: list[tuple[bytes, str]] = []
+        for index, outcome in enumerate(outcomes):
+            first, second = self._counts.get(index, (0, 0))
+            some, others = outcome.failures[first:], outcome.notes[second:]
+            self._counts[index] = first + len(some), second + len(others)
+            failures += some
+            notes += others
+        return failures, notes
+
+
 class Logbook:
     """Rank 0's. saved: what an earlier run left, for the first who takes it."""
 
@@ -81,20 +101,36 @@ class Logbook:
         self._say = say
         self._began = time.monotonic()
         self._next = self._began + _FIRST
-        self._told = [0, 0]  # failures and notes of the crew at hand
+        self._told = _Told()  # of the crew at hand
         self._crew: Working | None = None
         self._past: dict[str, Tally] = {}  # what crews before the one at hand did
-        self._broken = False
+        self._broken = ""
+        self._anew = False  # the next checkpoint is the first of a run that looks at everything
 
     def take(self) -> Saved | None:
         """Return what an earlier run left, once."""
         saved, self._saved = self._saved, None
         return saved
 
+    def begin_anew(self, saved: Saved) -> None:
+        """Note that everything is looked at again. saved: what the earlier run left, of which nothing is used"""
+        self._anew = True
+        if saved.complete and saved.exit_code == EXIT_OK:  # else this run goes on with that one's work
+            self._before, self._linked = {}, 0
+
     @property
     def copied_before(self) -> Tally:
         """What earlier runs have copied."""
         return self._before.get("copied", NOTHING)
+
+    @property
+    def broken(self) -> str:
+        """Why nothing is written any more; empty: it is."""
+        return self._broken
+
+    @property
+    def path(self) -> bytes:
+        return self._ledger.path
 
     def due(self) -> bool:
         """Tell whether a checkpoint is to be written now. Called very often."""
@@ -125,8 +161,8 @@ class Logbook:
         self._ledger.close()
 
     def _give_up(self, error: FatalError) -> None:
-        self._broken = True
-        self._say(f"hpcp-mpi: {error.message}; the run goes on without it, and cannot be gone on with")
+        self._broken = f"{error.message}; the run goes on without it, and cannot be gone on with"
+        self._say(f"hpcp-mpi: {self._broken}")
 
     def _checkpoint(self, crew: Working, remembered: Remembered) -> Checkpoint:
         if crew is not self._crew:
@@ -136,9 +172,9 @@ class Logbook:
             name: tally.plus(self._before.get(name, NOTHING)).plus(self._past.get(name, NOTHING))
             for name, tally in _tallies(crew).items()
         }
-        failures, notes = outcome.failures[self._told[0] :], outcome.notes[self._told[1] :]
-        self._told = [len(outcome.failures), len(outcome.notes)]
+        failures, notes = self._told.news(crew.listed, outcome)
         copied = tallies["copied"]
+        anew, self._anew = self._anew, False
         return Checkpoint(
             phase=crew.phase,
             seconds=seconds,
@@ -155,6 +191,7 @@ class Logbook:
             records=remembered.records,
             failures=tuple(failures),
             notes=tuple(notes),
+            anew=anew,
         )
 
     def _change(self, crew: Working) -> None:
@@ -162,7 +199,7 @@ class Logbook:
         if self._crew is not None:
             for name, tally in _tallies(self._crew).items():
                 self._past[name] = self._past.get(name, NOTHING).plus(tally)
-        self._crew, self._told = crew, [0, 0]
+        self._crew, self._told = crew, _Told()
 
 
 def _tallies(crew: Working) -> dict[str, Tally]:

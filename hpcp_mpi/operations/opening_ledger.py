@@ -5,11 +5,13 @@ import os
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from itertools import count
 
 from hpcp_mpi.cluster.slurm import default_ledger, restarts
 from hpcp_mpi.operations.logbook import Logbook
 from hpcp_mpi.vocab.asked import Asked
 from hpcp_mpi.vocab.errors import FatalError
+from hpcp_mpi.vocab.names import shown
 from hpcp_mpi.vocab.options import CopyOptions
 from hpcp_mpi.vocab.saved import Heading
 
@@ -50,40 +52,58 @@ def open_logbook(
     ledger: as given; without it, a run in a Slurm job has the job's. resume: go on with what is in it, as a job does
     that was started again
     """
-    path = ledger
+    path, restarted = ledger, restarts(environment) > 0
     if path is None and not asked.options.dry_run:
         path = default_ledger(environment)
-    resume = resume or restarts(environment) > 0
     if path is None:
         return None
+    heading = _heading(asked, command, environment, version)
+    if ledger is not None:
+        return _open(os.path.abspath(path), heading, resume or restarted, restarted, say)
+    return _open_jobs(os.path.abspath(path), heading, resume or restarted, say)
+
+
+def _open(path: bytes, heading: Heading, resume: bool, restarted: bool, say: Callable[[str], None]) -> Logbook:
+    """Open a ledger that somebody named. restarted: it may not have come to a ledger yet"""
     from hpcp_mpi.ledger.writer import NothingThere, go_on, open_new  # loads SQLite
 
-    path = os.path.abspath(path)
-    heading = _heading(asked, command, environment, version)
-    if ledger is None and not resume:
-        path = _free(path)
     if resume:
         try:
-            written, saved = go_on(path, heading, say)
-            return Logbook(written, saved, say)
+            return Logbook(*go_on(path, heading, say), say)
         except NothingThere:
-            if ledger is not None and os.path.lexists(path) is False and not restarts(environment):
+            if not os.path.lexists(path) and not restarted:
                 raise
-            say(f"hpcp-mpi: there is nothing to go on with in {os.fsdecode(path)}: everything is looked at")
-        except FatalError:
-            if ledger is not None:
-                raise
-            path = _free(path)  # another command of this job has the name
+            _tell_nothing(path, say)
     return Logbook(open_new(path, heading), None, say)
 
 
-def _free(path: bytes) -> bytes:
-    """Return a name that nothing has: several runs of one job may have no number of a step."""
-    stem, number, found = path.removesuffix(b".ledger"), 1, path
-    while os.path.lexists(found) and os.path.getsize(found):
-        number += 1
-        found = b"%s-%d.ledger" % (stem, number)
-    return found
+def _open_jobs(path: bytes, heading: Heading, resume: bool, say: Callable[[str], None]) -> Logbook | None:
+    """Open the ledger of a batch job. Nobody asked for it, so the run goes on where there can be none."""
+    from hpcp_mpi.ledger.writer import NothingThere, OtherWork, go_on, open_new
+
+    for number in count(1):  # several runs of one job may have no number of a step
+        name = path if number == 1 else b"%s-%d.ledger" % (path.removesuffix(b".ledger"), number)
+        try:
+            if resume:
+                return Logbook(*go_on(name, heading, say), say)
+            if not os.path.lexists(name) or not os.path.getsize(name):
+                break
+        except NothingThere:
+            _tell_nothing(name, say)
+            break
+        except OtherWork:
+            continue
+        except FatalError as error:
+            say(f"hpcp-mpi: {error.message}; another one is looked for")
+    try:
+        return Logbook(open_new(name, heading), None, say)
+    except FatalError as error:
+        say(f"hpcp-mpi: {error.message}; the run goes on without one, and cannot be gone on with")
+        return None
+
+
+def _tell_nothing(path: bytes, say: Callable[[str], None]) -> None:
+    say(f"hpcp-mpi: there is nothing to go on with in {shown(path)}: everything is looked at")
 
 
 def _heading(asked: Asked, command: tuple[str, ...], environment: Mapping[str, str], version: str) -> Heading:

@@ -113,8 +113,20 @@ def copy_range(place: Workplace, batch: Batch, outcome: Outcome) -> None:
             outcome.more.append(replace(batch, units=left))
         done = len(batch.units) - len(left)
         outcome.news.append(RangeDone(key, done, batch.amount - left.amount))
-        if done and place.options.verify:
-            outcome.news.append(Landed(replace(batch, units=batch.units[:done])))
+        if place.options.verify:
+            copied = _copied(batch.units, left)
+            if len(copied):
+                outcome.news.append(Landed(replace(batch, units=copied)))
+
+
+def _copied(units: Units, left: Units) -> Units:
+    """Return what of some ranges was copied. left: what was not, which may begin in the middle of one"""
+    done = len(units) - len(left)
+    if not len(left):
+        return units
+    (cut,), (rest,) = units[done : done + 1], left[:1]
+    begun = [cut._replace(amount=cut.amount - rest.amount)] if rest.amount < cut.amount else []
+    return Units.of([*units[:done], *begun])
 
 
 def _copy_range(place: Workplace, batch: Batch, big: BigFile, stack: ExitStack) -> Units:

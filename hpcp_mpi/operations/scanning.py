@@ -205,6 +205,11 @@ class Scan:
             seen, self.gather.seen = self.gather.seen or [], []
             return settled, seen
 
+    def forget_names(self) -> None:
+        """Keep the names of files with several no longer for unfinished()."""
+        with self._lock:
+            self.gather.seen = None
+
     def _maximal(self) -> Iterator[ScanTask]:
         """Yield tasks, such that all that was found and not handed on is below one of them."""
         for task in self._open:

@@ -140,6 +140,10 @@ class Verification:
         new, self._new = self._new, []
         return {_WRITTEN: pickle.dumps(new)} if new else {}
 
+    def forget_new(self) -> None:
+        """Keep nothing for take_new() any more."""
+        self._new = None
+
     def restore(self, records: Mapping[str, Iterable[bytes]]) -> None:
         """Take what earlier runs have copied and not verified, or not told so: whoever is here reads it."""
         for block in records.get(_WRITTEN, ()):

@@ -42,26 +42,45 @@ def link_batches(records: Iterable[LinkedName]) -> Iterator[Batch]:
 
     Whoever saw only some names of a file chose a leader among them: one of those leads all, the others follow.
     """
+    for names, leader, _ in _families(records):
+        by_source: dict[int, list[Unit]] = {}
+        for record in names.values():
+            if record.target != leader:
+                unit = Unit(record.path, _COUNTS[record.counts], 0, record.target)
+                by_source.setdefault(record.source, []).append(unit)
+        for source, units in by_source.items():
+            yield Batch(Kind.LINK, source, b"", b"", Units.of(units), leader)
+
+
+def leading_batches(records: Iterable[LinkedName]) -> Iterator[Batch]:
+    """Yield leaders that may never have been copied: they have to be there before anything is linked to them.
+
+    Links of one file are made by several ranks at once, and none of them could make up for it alone.
+    """
+    for names, leader, doubted in _families(records):
+        if doubted and len(names) > 1:
+            record = names[leader]
+            source_dir, _, name = record.path.rpartition(b"/")
+            dest_dir, _, target = leader.rpartition(b"/")
+            unit = Unit(name, _COUNTS[record.counts], 0, target)
+            yield Batch(Kind.CHECK, record.source, source_dir, dest_dir, Units.of([unit]))
+
+
+def _families(records: Iterable[LinkedName]) -> Iterator[tuple[dict[bytes, LinkedName], bytes, bool]]:
+    """Yield the recorded names of each inode, which of all leads them, and whether that may not have been copied."""
     for _, same in groupby(records, key=lambda record: record.inode):
         names: dict[bytes, LinkedName] = {}
         leaders: dict[bytes, set[bytes]] = {}  # of each name; one may have been seen again by a run that goes on
         for record in same:
-            names[record.target] = record  # of two records the one that counts: it is the last
+            known = names.get(record.target, record)
+            names[record.target] = max(known, record, key=lambda each: each.counts)
             leaders.setdefault(record.target, set()).add(record.leader)
         # One that is not recorded itself was seen with all of its names, or last: it is the one to keep. One that was
         # seen as a follower, too, may never have been copied.
         every = set().union(*leaders.values())
         doubted = {target for target in every if leaders.get(target, {target}) != {target}}
         leader = min(every, key=lambda target: (target in names, target in doubted, target))
-        own = names.pop(leader, None)
-        if own is not None and leader in doubted:
-            names[leader] = own  # as the last of them: if it is not there, it is linked to what was copied instead
-        by_source: dict[int, list[Unit]] = {}
-        for record in names.values():
-            unit = Unit(record.path, _COUNTS[record.counts], 0, record.target)
-            by_source.setdefault(record.source, []).append(unit)
-        for source, units in by_source.items():
-            yield Batch(Kind.LINK, source, b"", b"", Units.of(units), leader)
+        yield names, leader, leader in doubted
 
 
 def parting_batches(records: Iterable[SharedName], split_size: int) -> Iterator[Batch]:

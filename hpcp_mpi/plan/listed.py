@@ -197,7 +197,7 @@ def unfinished(folder: Folder) -> list[Settling]:
     found: list[Settling] = []
     at: Folder | None = folder
     while at is not None and not at.noted:
-        at.noted = at.opened
+        at.noted = at.opened and at.listed  # before, it is not known how it differs
         paths = at.source, at.source_dir, at.dest_dir
         if at.opened and at.settle:
             found.append(settling(*paths, MADE if at.new else DIFFERED))

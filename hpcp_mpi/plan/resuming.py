@@ -48,7 +48,8 @@ def least(todo: Iterable[Todo], single: Iterable[int] = ()) -> list[Todo]:
         if last is not None and last.deep and (last.source, last.source_dir) == (each.source, each.source_dir):
             if not each.deep:
                 continue
-            each = found.pop()._replace(seen=_in_both(last.seen, each.seen))
+            found.pop()
+            each = last._replace(seen=_in_both(last.seen, each.seen))
         found.append(each)
         last = each
         if each.deep and not each.seen:
@@ -57,8 +58,9 @@ def least(todo: Iterable[Todo], single: Iterable[int] = ()) -> list[Todo]:
 
 
 def _in_both(one: bytes, other: bytes) -> bytes:
-    others = frozenset(other.split(b"\0"))
-    return b"".join(name + b"\0" for name in one.split(b"\0")[:-1] if name in others)
+    """Return the names that are in both of two joined lists."""
+    names = set(other.split(b"\0")[:-1])
+    return b"".join(name + b"\0" for name in one.split(b"\0")[:-1] if name in names)
 
 
 def _covers(one: Todo, other: Todo) -> bool:

@@ -85,6 +85,7 @@ class Checkpoint:
     records: Mapping[str, bytes] = field(default_factory=dict)  # by what they are of: packed records that came since
     failures: tuple[Failure, ...] = ()
     notes: tuple[tuple[bytes, str], ...] = ()
+    anew: bool = False  # everything is looked at again: records of earlier runs mean nothing any more
 
 
 @dataclass(frozen=True, slots=True)

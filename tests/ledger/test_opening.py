@@ -319,3 +319,36 @@ def test_a_ledger_may_be_gone_on_with_after_its_process_was_killed(tmp_path: Pat
     second, saved = go_on(os.fsencode(path), heading(host="other"))
     assert saved.latest.phase == "phase 1" and not saved.complete and saved.exit_code is None
     second.close()
+
+
+def test_a_ledger_that_others_may_write_to_is_not_trusted(tmp_path: Path) -> None:
+    path = made(tmp_path / "ledger")
+    for mode in (0o664, 0o646):
+        path.chmod(mode)
+        error = refusal(lambda: go_on(os.fsencode(path), heading()))
+        assert "others may write to the ledger" in error.message and f"{mode:04o}" in error.message
+        assert "chmod go-w" in error.remedy
+    path.chmod(0o644)
+    go_on(os.fsencode(path), heading())[0].close()
+
+
+@needs_root
+def test_nor_is_somebody_elses(tmp_path: Path) -> None:
+    path = made(tmp_path / "ledger")
+    os.chown(path, 65534, 65534)
+    error = refusal(lambda: go_on(os.fsencode(path), heading()))
+    assert "belongs to another user (uid 65534)" in error.message and "of your own" in error.remedy
+    empty = tmp_path / "empty"
+    empty.touch()
+    os.chown(empty, 65534, 65534)
+    assert "another user" in refusal(lambda: open_new(os.fsencode(empty), heading())).message
+
+
+def test_what_a_lax_umask_allows_is_not_used(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        path = made(tmp_path / "ledger")
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == 0o644
+    go_on(os.fsencode(path), heading())[0].close()

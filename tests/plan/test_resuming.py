@@ -1,64 +1,99 @@
-"""What is looked at again covers all that is not known to be done, and nothing is looked at twice."""
+"""What is looked at again covers what was not done, and nothing is looked at twice."""
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from hpcp_mpi.plan.resuming import least
+from hpcp_mpi.plan.resuming import least, todo_of
 from hpcp_mpi.vocab.saved import Todo
+from hpcp_mpi.vocab.tally import NOTHING, Tally, one_file
+from hpcp_mpi.vocab.units import DEST, Batch, Kind, Unit, Units
 
-# Names that sort before and after `/`, and beginnings of each other.
-NAMES = [b"a", b"a!", b"a0", b"aa", b"b"]
-PATHS = st.lists(st.sampled_from(NAMES), max_size=3).map(b"/".join)
+NAMES = (b"a", b"b", b"a-", b"a0")  # "-" sorts before "/", "0" behind it
+PATHS = st.lists(st.sampled_from(NAMES), max_size=4).map(b"/".join)
+SEEN = st.lists(st.sampled_from(NAMES), unique=True, max_size=2).map(lambda names: b"".join(n + b"\0" for n in names))
+TODO = st.builds(
+    lambda source, path, deep, seen: Todo(source, path, path, deep, seen if deep else b""),
+    st.integers(0, 2),
+    PATHS,
+    st.booleans(),
+    SEEN,
+)
 
 
-@st.composite
-def todos(draw: st.DrawFn) -> Todo:
-    path, deep = draw(PATHS), draw(st.booleans())
-    seen = b"".join(name + b"\0" for name in draw(st.sets(st.sampled_from(NAMES), max_size=2))) if deep else b""
-    return Todo(draw(st.integers(0, 1)), path, path, deep, seen)
+def is_below(path: bytes, directory: bytes) -> bool:
+    return not directory or path == directory or path.startswith(directory + b"/")
 
 
-def covered(todo: list[Todo], single: frozenset[int] = frozenset()) -> list[tuple[int, bytes, str]]:
-    """What is looked at, each as often as it is: the files of directories that are there, all but infinitely deep."""
-    found = []
+def looked_at(todo: list[Todo], source: int, directory: bytes) -> int:
+    """How often the entries of a directory are looked at."""
+    count = 0
     for each in todo:
-        parts = each.source_dir.split(b"/") if each.source_dir else []
-        found.append((each.source, each.source_dir, "files"))
-        if not each.deep:
+        if each.source != source or not is_below(directory, each.source_dir):
             continue
-        seen = each.seen.split(b"\0")[:-1]
-        for path in _below(parts, 4 - len(parts)):
-            if path[len(parts)] not in seen:
-                found.append((each.source, b"/".join(path), "files"))
-    return found
+        if directory == each.source_dir:
+            count += 1
+        elif each.deep:
+            child = directory[len(each.source_dir) :].lstrip(b"/").split(b"/")[0]
+            count += child not in each.seen.split(b"\0")[:-1]
+    return count
 
 
-def _below(parts: list[bytes], levels: int) -> list[list[bytes]]:
-    if not levels:
-        return []
-    return [deeper for name in NAMES for deeper in ([*parts, name], *_below([*parts, name], levels - 1))]
+@settings(max_examples=1000)
+@given(st.lists(TODO, max_size=12), PATHS, st.integers(0, 2))
+@example([Todo(0, b"", b"", True, b"a\0"), Todo(0, b"", b"", True, b"b\0")], b"a", 0)
+def test_nothing_is_left_out(todo: list[Todo], directory: bytes, source: int) -> None:
+    found = least(todo)
+    assert {each[:4] for each in found} <= {each[:4] for each in todo}
+    assert bool(looked_at(found, source, directory)) is bool(looked_at(todo, source, directory))
 
 
-@given(st.lists(todos(), max_size=12))
-def test_the_least_covers_all_that_was_to_be_looked_at(todo: list[Todo]) -> None:
-    assert set(covered(todo)) <= set(covered(least(todo)))
-    assert {each[:3] for each in least(todo)} <= {each[:3] for each in todo}
+@settings(max_examples=500)
+@given(st.lists(TODO.map(lambda each: each._replace(seen=b"")), max_size=12), PATHS, st.integers(0, 2))
+def test_and_nothing_is_looked_at_twice(todo: list[Todo], directory: bytes, source: int) -> None:
+    assert looked_at(least(todo), source, directory) <= 1
 
 
-@given(st.lists(todos().map(lambda each: each._replace(seen=b"")), max_size=12))
-def test_nothing_is_looked_at_twice(todo: list[Todo]) -> None:
-    found = covered(least(todo))
-    assert len(found) == len(set(found))
+@given(st.lists(TODO, max_size=12), st.sets(st.integers(0, 2)))
+def test_of_a_source_that_is_one_entry_there_is_only_that(todo: list[Todo], single: set[int]) -> None:
+    found = least(todo, single)
+    for source in range(3):
+        of_source = [each for each in found if each.source == source]
+        if source in single:
+            assert of_source == [Todo(source, b"", b"", True)] * any(each.source == source for each in todo)
+        else:
+            assert of_source == [each for each in least(todo) if each.source == source]
 
 
-@given(st.lists(todos(), max_size=12))
-def test_a_source_of_one_entry_is_looked_at_whole(todo: list[Todo]) -> None:
-    found = least(todo, single=[1])
-    assert [each for each in found if each.source == 1] == [Todo(1, b"", b"", True)] * any(t.source == 1 for t in todo)
+def test_the_order_is_that_of_the_walk() -> None:
+    paths = [b"a/b", b"a-", b"a", b"a0", b"a-/b", b"b"]
+    found = least([Todo(0, path, path, False) for path in paths])
+    assert [each.source_dir for each in found] == [b"a", b"a/b", b"a-", b"a-/b", b"a0", b"b"]
 
 
-@given(st.lists(todos(), max_size=12))
-def test_the_least_of_the_least_is_the_same(todo: list[Todo]) -> None:
-    assert least(least(todo)) == least(todo) == least(iter(todo))
+def batch(kind: Kind, units: list[Unit], source: int = 0) -> Batch:
+    return Batch(kind, source, b"s", b"d", Units.of(units))
+
+
+def test_files_are_found_in_their_directory_and_subtrees_are_trees() -> None:
+    tree = Unit(b"tree", Tally(3, 2, 0, 0, 9), 9, b"renamed")
+    flat = Todo(0, b"s", b"d", False)
+    for kind in (Kind.COPY, Kind.CHECK):
+        found = list(todo_of(batch(kind, [Unit(b"f", one_file(3), 3), tree])))
+        assert found == [Todo(0, b"s/tree", b"d/renamed", True), flat]
+        assert list(todo_of(Batch(kind, 0, b"s", b"d", Units([b"f"], [3])))) == [flat]
+    for kind in (Kind.BEGIN, Kind.RANGE, Kind.FINISH, Kind.SWEEP):
+        assert list(todo_of(batch(kind, [Unit(b"f", one_file(3))]))) == [flat]
+
+
+def test_directories_that_nobody_listed_are_trees() -> None:
+    for kind in (Kind.LIST, Kind.MAKE):
+        some = Batch(kind, 1, b"", b"", Units.of([Unit(b"s/x", NOTHING, 0, b"d/y")]))
+        assert list(todo_of(some)) == [Todo(1, b"s/x", b"d/y", True)]
+
+
+def test_what_records_tell_of_is_not_looked_for() -> None:
+    for kind in (Kind.LINK, Kind.SETTLE, Kind.REMOVE, Kind.COUNT, Kind.MOVED, Kind.RMDIR, Kind.VERIFY):
+        assert list(todo_of(batch(kind, [Unit(b"f", one_file(3))]))) == []
+    assert list(todo_of(batch(Kind.COPY, [Unit(b"f", one_file(3))], DEST))) == []

@@ -1,0 +1,82 @@
+"""Runs in this process that break off at a given checkpoint, and others that go on from any checkpoint before that.
+
+    notes = Notes()
+    begin(asked, notes, stop_at=17)        # raises BrokenOff
+    report = go_on(asked, notes, 12)       # as if the last checkpoint that got to the disk were the 12th
+
+So a kill, and a ledger that lags behind, can be tried at every point of a run.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import replace
+
+from hpcp_mpi.cluster.signals import StopRequest
+from hpcp_mpi.operations.crew import Face
+from hpcp_mpi.operations.logbook import Logbook
+from hpcp_mpi.operations.session import lead
+from hpcp_mpi.operations.verbs import lead_verb
+from hpcp_mpi.vocab.asked import Asked
+from hpcp_mpi.vocab.report import Report
+from hpcp_mpi.vocab.saved import Checkpoint, Saved
+from hpcp_mpi.vocab.tally import NOTHING
+
+
+class BrokenOff(Exception):
+    """The run came to the checkpoint at which it ends."""
+
+
+class Notes:
+    """Stands for a ledger: keeps all checkpoints."""
+
+    path = b"/the/ledger"
+
+    def __init__(self, stop_at: int | None = None) -> None:
+        self.checkpoints: list[Checkpoint] = []
+        self.stop_at = stop_at
+
+    def checkpoint(self, cp: Checkpoint) -> None:
+        self.checkpoints.append(cp)
+        if self.stop_at is not None and len(self.checkpoints) >= self.stop_at:
+            raise BrokenOff
+
+    def end(self, cp: Checkpoint | None, exit_code: int) -> None:
+        """Nothing is kept of it."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def saved(self, count: int, exit_code: int | None = None) -> Saved | None:
+        """Return what is known after so many checkpoints; exit_code: and the end of the run."""
+        some = self.checkpoints[:count]
+        if not some:
+            return None
+        records: defaultdict[str, list[bytes]] = defaultdict(list)
+        for each in some:
+            if each.anew:
+                records.clear()
+            for kind, block in each.records.items():
+                records[kind].append(block)
+        failures = tuple(failure for each in some for failure in each.failures)
+        tallies = defaultdict(lambda: NOTHING, some[-1].tallies)
+        latest = replace(some[-1], failures=failures, tallies=tallies)
+        return Saved(1, 0.0, latest, dict(records), exit_code is not None, exit_code)
+
+
+class _Eager(Logbook):
+    """Writes whenever it is asked whether it should."""
+
+    def due(self) -> bool:
+        return True
+
+
+def run(asked: Asked, notes: Notes, saved: Saved | None = None, said: list[str] | None = None) -> Report:
+    """Do what is asked, with one worker. saved: what an earlier run left"""
+    stop = StopRequest()
+    asked = replace(asked, options=replace(asked.options, durable=True), force=True)
+    logbook = _Eager(notes, saved, said.append if said is not None else lambda _: None)
+    face = Face(stop, certain=True, confirm=lambda _: True, logbook=logbook)
+    if said is not None:
+        face = replace(face, say=said.append)
+    return lead(None, lambda wire: lead_verb(wire, asked, face), stop)
