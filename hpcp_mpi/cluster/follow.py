@@ -5,6 +5,7 @@ is in stages, and none of it gets a name.
 """
 
 import math
+import signal
 import threading
 import time
 from collections import deque
@@ -13,7 +14,7 @@ from typing import Any, Protocol
 
 from hpcp_mpi.cluster.pulse import DEFAULT, EARLIER, Heart, Pulse
 from hpcp_mpi.cluster.run import FIRST_PAUSE, LAST_PAUSE
-from hpcp_mpi.cluster.signals import StopRequest
+from hpcp_mpi.cluster.signals import ORDERLY, StopRequest
 from hpcp_mpi.cluster.wire import Wire
 from hpcp_mpi.stealing.messages import Alive, Asked, Begin, Broken, Drain, GiveBack, Grant, Hello, Leave, Message
 from hpcp_mpi.stealing.worker import Worker
@@ -70,6 +71,8 @@ def follow(wire: Wire, open_workshop: Callable[[Any, Wire], Workshop], stop: Sto
             if received is not None:
                 follower.heard()
                 if isinstance(received[1], Leave):
+                    if received[1].lost:
+                        raise CutOff("rank 0 takes it for lost")
                     follower.leave(received[1].stop)
                     if received[1].alone:
                         wire.lose(0)
@@ -87,6 +90,9 @@ def follow(wire: Wire, open_workshop: Callable[[Any, Wire], Workshop], stop: Sto
             else:
                 follower.wait(pause)
                 pause = min(2 * pause, LAST_PAUSE)
+    except CutOff:
+        follower.give_up()
+        raise
     except BaseException:
         follower.halt()
         raise
@@ -207,10 +213,19 @@ class Follower:
         if stop:
             self.halt()
         self._end()
-        for slot in self._slots:
-            slot.join(_LEAVING)
+        self._join()
         if self._workshop is not None:
             self._workshop.close()
+
+    def give_up(self) -> None:
+        """The same, but leave what others may be going on with: big files that were begun here."""
+        self.halt()
+        self._join()
+
+    def _join(self) -> None:
+        deadline = time.monotonic() + _LEAVING
+        for slot in self._slots:
+            slot.join(max(0.0, deadline - time.monotonic()))
 
     def _end(self) -> None:
         with self._changed:
@@ -218,6 +233,8 @@ class Follower:
             self._changed.notify_all()
 
     def _slot(self, workshop: Workshop) -> None:
+        # Programs inherit this. Batch systems and launchers signal them, too, but they are to end what they are at.
+        signal.pthread_sigmask(signal.SIG_BLOCK, ORDERLY)
         try:
             while (bite := self._next()) is not None:
                 outcome = workshop.work(bite[1])

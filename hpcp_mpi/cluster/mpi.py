@@ -25,10 +25,10 @@ from hpcp_mpi.cluster.pulse import DEFAULT  # noqa: E402
 from hpcp_mpi.stealing.messages import Message  # noqa: E402
 
 _TAG = 7
+_GONE = (getattr(MPI, "ERR_PROC_FAILED", None),)  # what a library that knows says of a rank that is gone
 _CLOSING = 60.0  # seconds
 _LEAVING = 12.0  # a rank has 10 to end what its slots are at
 _FAREWELL = 3.0  # the same when some ranks are lost
-_COMING = 64  # messages that are received at the same time; most are there as soon as they are seen
 _SENDING = 0.0001  # seconds between polls while something is on its way out
 
 
@@ -42,6 +42,8 @@ def initialise(pmix: bool) -> None:
     if "ucx ofi" in MPI.Get_library_version():
         # MPICH with both: over UCX, the death of one rank is a segmentation fault in all others; and it starts slower.
         os.environ.setdefault("MPIR_CVAR_CH4_NETMOD", "ofi")
+        # Its first choice over Ethernet waits for a node that is off, 15 s a time, in the midst of a send.
+        os.environ.setdefault("FI_PROVIDER", "^sockets")
     session = None
     if pmix and MPI.get_vendor()[0] != "Open MPI":
         try:
@@ -73,7 +75,7 @@ class MpiWire:
         self.lost: set[int] = set()
         self._guard = threading.Lock()  # around every call of MPI
         self._sending: list[tuple[int, MPI.Request]] = []
-        self._coming: list[tuple[int, MPI.Request]] = []  # messages that are being received, in their order
+        self._coming: dict[int, MPI.Request] = {}  # by sender: what is being received, one message of each
         self._undead: list[tuple[int, MPI.Request]] = []  # to and from lost ranks: MPI may go on using their memory
         self._woken = threading.Event()
         self._status = MPI.Status()
@@ -104,43 +106,55 @@ class MpiWire:
         left: list[tuple[int, MPI.Request]] = []
         for rank, request in self._sending:
             try:
-                if not request.Test():
-                    (self._undead if rank in self.lost else left).append((rank, request))
-            except MPI.Exception:
-                self.suspects.add(rank)
+                sent = request.Test()
+            except MPI.Exception as error:
+                # It may be another rank's failure that is told of here.
+                sent = error.Get_error_class() in _GONE
+                if sent:
+                    self.suspects.add(rank)
+            if not sent:
+                (self._undead if rank in self.lost else left).append((rank, request))
         self._sending = left
         return bool(left)
 
     def receive(self) -> tuple[int, Message] | None:
         with self._guard:
             try:
-                # Not recv: it would wait, holding the guard, for the rest of a big message from a rank that is gone.
-                while len(self._coming) < _COMING and self._comm.Iprobe(MPI.ANY_SOURCE, _TAG, self._status):
-                    source, size = self._status.Get_source(), self._status.Get_count(MPI.BYTE)
-                    self._coming.append((source, self._comm.irecv(bytearray(size), source, _TAG)))
-                    if len(self._coming) == 1 and (received := self._first_that_came()) is not None:
-                        return received
+                return self._receive()
             except MPI.Exception:
                 self._find_failed()
-            return self._first_that_came()
-
-    def _first_that_came(self) -> tuple[int, Message] | None:
-        """Return a message that is complete: of each sender the first."""
-        waiting = set()
-        for at, (source, request) in enumerate(self._coming):
-            if source in waiting:
-                continue
-            try:
-                complete, message = cast(tuple[bool, Message], request.test())
-            except MPI.Exception:
-                self.suspects.add(source)
-                del self._coming[at]
                 return None
-            if complete:
-                del self._coming[at]
+
+    def _receive(self) -> tuple[int, Message] | None:
+        # Not recv: it would wait, holding the guard, for the rest of a big message from a rank that is gone.
+        for source in list(self._coming):
+            if (message := self._complete(source)) is not None:
                 return source, message
-            waiting.add(source)
+        # Not from a sender of whom something is being received: of that a probe may tell once more.
+        others = (rank for rank in range(self.size) if rank not in self._coming)
+        for asked in others if self._coming else (MPI.ANY_SOURCE,):
+            if self._comm.Iprobe(asked, _TAG, self._status):
+                source, size = self._status.Get_source(), self._status.Get_count(MPI.BYTE)
+                self._coming[source] = self._comm.irecv(bytearray(size), source, _TAG)
+                message = self._complete(source)
+                return None if message is None else (source, message)
         return None
+
+    def _complete(self, source: int) -> Message | None:
+        """Return what is being received from a rank when all of it has come."""
+        request = self._coming[source]
+        try:
+            complete, message = cast(tuple[bool, Message | None], request.test())
+        except MPI.Exception as error:
+            if error.Get_error_class() not in _GONE:
+                return None  # it may be another rank's failure that is told of here
+            complete, message = True, None
+        if complete:
+            del self._coming[source]
+            if message is None:  # there will be no more of it
+                self.suspects.add(source)
+                self._undead.append((source, request))
+        return message
 
     def _find_failed(self) -> None:
         """Take note of who is gone, where the library tells (ULFM); it goes on telling until that is acknowledged."""
@@ -154,8 +168,8 @@ class MpiWire:
     def lose(self, rank: int) -> None:
         self.lost.add(rank)
         with self._guard:
-            self._undead += [each for each in self._coming if each[0] == rank]
-            self._coming = [each for each in self._coming if each[0] != rank]
+            if rank in self._coming:
+                self._undead.append((rank, self._coming.pop(rank)))
 
     def dismiss(self, rank: int, message: Message) -> None:
         self._send(rank, message)

@@ -167,7 +167,7 @@ class Lead:
         for rank, why in gone.items():
             self._wire.lose(rank)
             # Should it be there nevertheless, it is not to wait until it finds out itself.
-            self._wire.dismiss(rank, Leave(None, stop=True, alone=True))
+            self._wire.dismiss(rank, Leave(lost=True))
             self._ready.discard(rank)
             self._planner.lose(rank, why)
             self._lost(rank, why)
@@ -181,7 +181,7 @@ class Lead:
             self.messages += 1
             sender, message = received
             if sender in self._wire.lost:
-                self._wire.dismiss(sender, Leave(None, stop=True, alone=True))
+                self._wire.dismiss(sender, Leave(lost=True))
                 continue
             self._pulse.heard(sender)
             if isinstance(message, Alive):

@@ -20,6 +20,7 @@ _CODES = {
     signal.SIGHUP: EXIT_RESUMABLE,
     signal.SIGUSR1: EXIT_RESUMABLE,
 }
+ORDERLY = frozenset(_CODES) - {signal.SIGINT}  # those that ask for an end in good order
 
 
 class StopRequest:

@@ -21,6 +21,11 @@ _SPELLINGS = {
 
 def type_of(path: bytes) -> str:
     """Return the type of the file system that an existing path is on, as `ext4` or `fuse.sshfs`. Raises OSError."""
+    return mount_of(path)[0]
+
+
+def mount_of(path: bytes) -> tuple[str, list[str]]:
+    """Return the type of the file system that an existing path is on, and its own options. Raises OSError."""
     fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
         # The mount is told by its id: two mounts may have one device number (btrfs), or one path (mounted over).
@@ -29,7 +34,7 @@ def type_of(path: bytes) -> str:
     finally:
         os.close(fd)
     with open("/proc/self/mountinfo", "rb") as file:
-        return _type_of_mount(file, mount)
+        return _find_mount(file, mount)
 
 
 def invents_inodes(path: bytes) -> bool:
@@ -47,12 +52,14 @@ def _mount_id(lines: Iterable[bytes]) -> bytes:
     raise OSError("the kernel does not tell its mount")
 
 
-def _type_of_mount(lines: Iterable[bytes], mount: bytes) -> str:
+def _find_mount(lines: Iterable[bytes], mount: bytes) -> tuple[str, list[str]]:
     """Find `36 35 98:0 /root /point options shared:1 - ext4 /dev/x options`; optional fields end with `-`."""
     for line in lines:
         words = line.split()
         if words[0] == mount:
-            return _OCTAL.sub(lambda code: bytes([int(code[1], 8)]), words[words.index(b"-", 6) + 1]).decode()
+            kind, _, *options = words[words.index(b"-", 6) + 1 :]
+            name = _OCTAL.sub(lambda code: bytes([int(code[1], 8)]), kind).decode()
+            return name, os.fsdecode(b"".join(options)).split(",")
     raise OSError("its mount is not in /proc/self/mountinfo")
 
 

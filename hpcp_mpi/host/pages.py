@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from hpcp_mpi.host.dirs import path_of
-from hpcp_mpi.host.filesystems import type_of
+from hpcp_mpi.host.filesystems import mount_of
 from hpcp_mpi.vocab.options import MIB
 
 _WINDOW = 64 * MIB  # bytes of the file that are mapped at a time
@@ -115,8 +115,12 @@ def _libc() -> ctypes.CDLL:
 
 @contextmanager
 def pages_of(file: int) -> Iterator[Pages]:
-    """Yield what puts pages into an open file. Raises OSError where that cannot be done: only tmpfs is asked."""
-    if type_of(path_of(file)) != "tmpfs":
+    """Yield what puts pages into an open file. Raises OSError where that cannot be done: only tmpfs is asked.
+
+    Nor one that is mounted to have huge pages: it would get small ones.
+    """
+    kind, options = mount_of(path_of(file))
+    if kind != "tmpfs" or any(option.startswith("huge=") for option in options):
         raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
     with ExitStack() as stack:
         # Opened anew: to be mapped it has to be readable as well.

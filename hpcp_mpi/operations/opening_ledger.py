@@ -9,7 +9,7 @@ from itertools import count
 
 from hpcp_mpi.cluster.slurm import default_ledger, restarts
 from hpcp_mpi.operations.logbook import Logbook
-from hpcp_mpi.vocab.asked import Asked, Verb
+from hpcp_mpi.vocab.asked import Asked
 from hpcp_mpi.vocab.errors import FatalError
 from hpcp_mpi.vocab.names import shown
 from hpcp_mpi.vocab.options import CopyOptions
@@ -49,10 +49,11 @@ def open_logbook(
 ) -> Logbook | None:
     """Return what writes the run down; None where nobody asked for it. Raises FatalError.
 
-    ledger: as given; without it, a copy in a Slurm job has the job's. resume: go on with what is in it
+    ledger: as given; without it, a run in a Slurm job has the job's. resume: go on with what is in it, as a job does
+    that was started again
     """
     path, restarted = ledger, restarts(environment) > 0
-    if path is None and asked.verb is Verb.COPY and not asked.options.dry_run:
+    if path is None and not asked.options.dry_run:
         path = default_ledger(environment)
     if path is None:
         return None

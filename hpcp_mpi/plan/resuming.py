@@ -32,7 +32,7 @@ def least(todo: Iterable[Todo], single: Iterable[int] = ()) -> list[Todo]:
 
     single: sources of which one entry is copied, and nothing beside it: they are looked at whole
     """
-    alone = frozenset(single)
+    alone, todo = frozenset(single), list(todo)
     whole = {each.source for each in todo if each.source in alone}
     # Sorted by path, a directory comes right before all below it: with NUL for `/`.
     rest = sorted(

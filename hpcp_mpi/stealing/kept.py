@@ -38,11 +38,10 @@ class Kept:
         for batch in batches:
             count = len(batch.units)
             for part in self._parts:
-                if part.left >= count and _alike(part.batch, batch):
-                    part.left -= count
-                    break
-            for part in self._parts:
-                if _alike(part.batch, batch):
+                if _alike(part.batch, batch):  # from which of them it is does not matter: they share their directories
+                    known = min(part.left, count)
+                    part.left -= known
+                    count -= known
                     part.batch = _without(part.batch, batch)
         self._parts = [part for part in self._parts if part.left > 0 or len(part.batch.units)]
 

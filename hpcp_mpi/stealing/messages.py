@@ -104,7 +104,8 @@ class Leave:
 
     report: Any = None
     stop: bool = False  # at once: end what is running
-    alone: bool = False  # do not wait for others: some of them are lost, or this one is taken for lost
+    alone: bool = False  # do not wait for others: some of them are lost
+    lost: bool = False  # the receiver is taken for lost: what it has begun is others' now
 
 
 Message = Begin | Hello | Grant | Done | GiveBack | GaveBack | Drain | Alive | Asked | Broken | Leave

@@ -344,5 +344,5 @@ def play(seed: int, place: Path) -> Result:
     try:
         return Arena(round_, place).play()
     except AssertionError as error:
-        command = f"make chaos ARGS='--seed {seed}'"
+        command = f"make crashes ARGS='--seed {seed}'"
         raise AssertionError(f"{round_}\n{error}\nagain with: {command}") from None

@@ -152,6 +152,19 @@ def test_only_tmpfs_is_asked(on_disk: Path) -> None:
     assert caught.value.errno == errno.ENOTSUP
 
 
+@needs_root
+def test_a_tmpfs_with_huge_pages_keeps_them(on_tmpfs: Path) -> None:
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "huge=always", "none", on_tmpfs], capture_output=True)
+    if done.returncode:
+        return  # a kernel without huge pages
+    try:
+        make(on_tmpfs / "f", 1)
+        with open(on_tmpfs / "f", "r+b") as file, pytest.raises(OSError), pages_of(file.fileno()):
+            raise AssertionError
+    finally:
+        subprocess.run(["umount", on_tmpfs], check=True)
+
+
 def test_where_the_kernel_refuses_the_kernel_copies(
     on_tmpfs: Path, monkeypatch: pytest.MonkeyPatch, written: list[int]
 ) -> None:

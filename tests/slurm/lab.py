@@ -88,7 +88,7 @@ class Lab:
             self._keeper.kill()
             self._keeper.wait()
         self._keeper.stdout.close()
-        shutil.rmtree(self.directory, ignore_errors=True)
+        _remove(self.directory)
 
     @property
     def pid(self) -> int:
@@ -179,6 +179,16 @@ def _locked(directory: Path) -> Iterator[int]:
         os.close(fd)
 
 
+def _remove(directory: Path) -> None:
+    """Remove a lab's directory, the lock last: whoever is killed meanwhile leaves what the next one finds."""
+    for entry in directory.iterdir() if directory.exists() else ():
+        if entry.is_dir():
+            shutil.rmtree(entry, ignore_errors=True)
+        elif entry.name != "lock":
+            entry.unlink(missing_ok=True)
+    shutil.rmtree(directory, ignore_errors=True)
+
+
 def _sweep(parent: Path) -> None:
     """Remove what a lab left whose keeper was killed. One without a lock is only just being made."""
     for lock in parent.glob(f"{_PREFIX}*/lock"):
@@ -188,7 +198,7 @@ def _sweep(parent: Path) -> None:
             continue
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(lock.parent, ignore_errors=True)
+            _remove(lock.parent)
         except BlockingIOError:
             pass  # it lives
         finally:

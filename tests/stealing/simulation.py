@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 
 from hpcp_mpi.plan.backlog import Backlog
 from hpcp_mpi.plan.weights import Weights
-from hpcp_mpi.stealing.messages import GaveBack, GiveBack, Grant, Hello, Message
+from hpcp_mpi.stealing.bucket import Bucket
+from hpcp_mpi.stealing.kept import CONTENT
+from hpcp_mpi.stealing.messages import Drain, GaveBack, GiveBack, Grant, Hello, Message
 from hpcp_mpi.stealing.planner import Planner
 from hpcp_mpi.stealing.worker import Worker
 from hpcp_mpi.vocab.report import Outcome
@@ -21,9 +23,9 @@ from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 Action = Callable[[], None]
 
 
-def batch_of(names: list[int], sizes: list[int], kind: Kind = Kind.COPY) -> Batch:
+def batch_of(names: list[int], sizes: list[int], kind: Kind = Kind.COPY, directory: bytes = b"") -> Batch:
     units = (Unit(b"%d" % name, one_file(size), size) for name, size in zip(names, sizes, strict=True))
-    return Batch(kind, 0, b"", b"", Units.of(units))
+    return Batch(kind, 0, directory, directory, Units.of(units))
 
 
 @dataclass
@@ -37,6 +39,7 @@ class Rank:
     outbox: deque[Message] = field(default_factory=deque)
     running: list[tuple[int, list[Batch]]] = field(default_factory=list)
     did: list[Unit] = field(default_factory=list)
+    dead: bool = False  # it does nothing any more; what it has sent may still arrive
     stirred: bool = False  # something happened since the loop last asked the machine for news
     waiting: bool = False  # something happened since a slot last asked the machine for work in vain
 
@@ -51,10 +54,19 @@ class Cluster:
     """
 
     def __init__(
-        self, slots: list[int], arrivals: list[list[Batch]], chunk_size: int, bite_size: int, single: bool = False
+        self,
+        slots: list[int],
+        arrivals: list[list[Batch]],
+        chunk_size: int,
+        bite_size: int,
+        single: bool = False,
+        bucket: Bucket | None = None,
+        remember: bool = False,
     ) -> None:
         weights = Weights(1.0, 10**6, chunk_size)
-        self.planner = Planner(Backlog(weights), weights, 1.0, single)
+        self.backlog = Backlog(weights)
+        self.planner = Planner(self.backlog, weights, 1.0, single, bucket, remember)
+        self.draining = False
         self.arrivals = deque(arrivals)
         self.ranks = [Rank(number, count, Worker(bite_size, 1, count)) for number, count in enumerate(slots, 1)]
         self.finds: Callable[[list[Unit]], list[Batch]] = lambda units: []  # what a bite finds for others to do
@@ -70,11 +82,11 @@ class Cluster:
         """Deliveries, and workers that report."""
         actions: list[Action] = []
         for rank in self.ranks:
-            if rank.inbox:
+            if rank.inbox and not rank.dead:
                 actions.append(lambda rank=rank: self._to_worker(rank))  # type: ignore[misc]
             if rank.outbox:
                 actions.append(lambda rank=rank: self._to_planner(rank))  # type: ignore[misc]
-            if rank.stirred:
+            if rank.stirred and not rank.dead:
                 actions.append(lambda rank=rank: self._report(rank))  # type: ignore[misc]
         return actions
 
@@ -83,7 +95,7 @@ class Cluster:
         return [
             lambda rank=rank: self._start(rank)  # type: ignore[misc]
             for rank in self.ranks
-            if len(rank.running) < rank.slots and rank.waiting
+            if len(rank.running) < rank.slots and rank.waiting and not rank.dead
         ]
 
     def ends(self) -> list[Action]:
@@ -91,14 +103,38 @@ class Cluster:
         return [
             lambda rank=rank, at=at: self._finish(rank, at)  # type: ignore[misc]
             for rank in self.ranks
+            if not rank.dead
             for at in range(len(rank.running))
         ]
 
     def scans(self) -> list[Action]:
         """The scan finds more."""
-        return [self._arrive] if self.arrivals else []
+        return [self._arrive] if self.arrivals and not self.draining else []
 
     # --- it happens
+
+    def die(self, number: int) -> None:
+        """Have a rank do nothing any more. Rank 0 does not know."""
+        self.ranks[number - 1].dead = True
+
+    def lose(self, number: int) -> None:
+        """Have rank 0 take a rank for lost, dead or not."""
+        self.planner.lose(number, "silent")
+        self._post()
+
+    def drain(self) -> None:
+        """Begin nothing any more."""
+        self.draining = True
+        self.planner.drain()
+        self._post()
+
+    def bench(self, numbers: list[int]) -> None:
+        self.planner.bench(numbers)
+        self._post()
+
+    def tick(self, now: float) -> None:
+        self.planner.tick(now)
+        self._post()
 
     def _arrive(self) -> None:
         self.planner.add(self.arrivals.popleft())
@@ -107,6 +143,7 @@ class Cluster:
     def _post(self) -> None:
         for number, message in self.planner.outbox:
             self.asked += isinstance(message, GiveBack)
+            assert not (self.draining and isinstance(message, Grant)), "granted, and nothing is to be begun"
             self.ranks[number - 1].inbox.append(message)
         self.planner.outbox.clear()
 
@@ -118,6 +155,9 @@ class Cluster:
         message = rank.inbox.popleft()
         if isinstance(message, Grant):
             rank.machine.grant(message.chunks, message.seconds)
+            rank.stir()
+        elif isinstance(message, Drain):
+            rank.outbox.append(rank.machine.drain())
             rank.stir()
         else:
             assert isinstance(message, GiveBack)
@@ -147,7 +187,10 @@ class Cluster:
         total = Tally()
         for unit in units:
             total = total.plus(unit.tally)
-        rank.machine.finish(number, Outcome(copied=total, seconds=self.seconds, more=self.finds(units)))
+        outcome = Outcome(copied=total, seconds=self.seconds, more=self.finds(units))
+        outcome.notes = [(unit.name, batch.kind.value) for batch in batches for unit in batch.units]
+        outcome.news = [unit.name for batch in batches if batch.kind not in CONTENT for unit in batch.units]
+        rank.machine.finish(number, outcome, batches)
         rank.stir()
 
     # --- what is true of it
@@ -171,3 +214,7 @@ class Cluster:
 
     def executed(self) -> Counter[bytes]:
         return Counter(unit.name for rank in self.ranks for unit in rank.did)
+
+    def told(self) -> Counter[bytes]:
+        """What rank 0 knows to be done."""
+        return Counter(name for name, _ in self.planner.outcome.notes)
