@@ -228,7 +228,7 @@ def _with_begun(prepared: "Prepared", saved: "Saved") -> "tuple[Prepared, Begun]
     if sizes and not 0 < options.split_size <= min(sizes):
         # The run before split smaller files: they have to be known as what they are wherever they are found.
         options = replace(options, split_size=min(sizes))
-    job = replace(prepared.job, options=options, adopted=stages_of(begun), sweeps=True)
+    job = replace(prepared.job, options=options, adopted=stages_of(begun), resumed=True)
     return replace(prepared, job=job), begun
 
 
