@@ -185,12 +185,14 @@ class Cluster:
         self.lead.begin("the job")
         self.lead.drive(Stream(batches(count)))
 
-    def when_at_work(self, rank: int, then: Callable[[], None]) -> None:
-        """Do something as soon as a rank works."""
+    def when_at_work(self, rank: int, then: Callable[[], None], opened: int = 0) -> None:
+        """Do something as soon as a rank works. opened: a rank that may do its work after that, not before"""
 
         def waiting() -> None:
             assert self.shops[rank].entered.wait(SOON)
             then()
+            if opened:
+                self.shops[opened].gate.set()
 
         threading.Thread(target=waiting).start()
 
@@ -219,8 +221,7 @@ def cut(cluster: Cluster, rank: int) -> None:
 def test_a_rank_that_is_cut_off_is_lost_and_leaves_by_itself() -> None:
     cluster = Cluster()
     cluster.planner.whole = False
-    cluster.shops[1].gate.set()
-    cluster.when_at_work(2, lambda: cut(cluster, 2))
+    cluster.when_at_work(2, lambda: cut(cluster, 2), opened=1)
     cluster.do(30)
     assert cluster.lost == {2: "was not heard of for 2 s"}
     cluster.threads[2].join(SOON)
@@ -233,8 +234,7 @@ def test_a_rank_that_is_cut_off_is_lost_and_leaves_by_itself() -> None:
 
 def test_a_rank_that_is_not_heard_but_hears_is_told_to_leave() -> None:
     cluster = Cluster()
-    cluster.shops[1].gate.set()
-    cluster.when_at_work(2, lambda: cluster.wires[2].cut.add(0))
+    cluster.when_at_work(2, lambda: cluster.wires[2].cut.add(0), opened=1)
     cluster.do(30)
     cluster.threads[2].join(SOON)
     assert isinstance(cluster.ends[2], CutOff) and "takes it for lost" in str(cluster.ends[2])
@@ -245,8 +245,7 @@ def test_a_rank_that_is_not_heard_but_hears_is_told_to_leave() -> None:
 
 def test_what_a_lost_rank_says_later_is_answered_with_leave_and_ignored() -> None:
     cluster = Cluster()
-    cluster.shops[1].gate.set()
-    cluster.when_at_work(2, lambda: cluster.wires[0].suspects.add(2))
+    cluster.when_at_work(2, lambda: cluster.wires[0].suspects.add(2), opened=1)
     cluster.do(30)
     assert cluster.lost == {2: "cannot be reached any more"}
     assert cluster.planner.outcome.copied.files == 300
@@ -262,7 +261,6 @@ def test_what_a_lost_rank_says_later_is_answered_with_leave_and_ignored() -> Non
 def test_a_rank_that_was_stopped_for_long_does_nothing_more_however_late_it_reads_what_was_sent_to_it() -> None:
     cluster = Cluster()
     shop, wire = cluster.shops[2], cluster.wires[2]
-    cluster.shops[1].gate.set()
 
     def stop() -> None:
         wire.held.clear()
@@ -271,7 +269,7 @@ def test_a_rank_that_was_stopped_for_long_does_nothing_more_however_late_it_read
         shop.gate.set()  # what it was at is complete, and waits for its names
         wire.held.set()
 
-    cluster.when_at_work(2, stop)
+    cluster.when_at_work(2, stop, opened=1)
     # Its heart goes on here, so rank 0 does not miss it until it leaves.
     cluster.do(30)
     cluster.threads[2].join(SOON)
