@@ -168,3 +168,18 @@ def test_only_the_same_command_may_go_on(on_tmpfs: Path) -> None:
     assert again.copied_entries == 1, "a complete run looks at everything again"
     assert json.loads(json.dumps(again.report))["copied_before"]["files"] == 0
     oracle.assert_equal_trees(src, dst)
+
+
+def test_a_ledger_takes_less_than_a_hundred_bytes_an_entry(on_tmpfs: Path) -> None:
+    """Written twenty times a second, of files that all have a second name elsewhere, in directories that are there."""
+    src, dst = on_tmpfs / "src", on_tmpfs / "dst"
+    build(src, {f"d{i}": Dir({f"file {i} {j}": File(b"x") for j in range(10)}) for i in range(300)})
+    build(src / "twins", {f"t{i}": Dir({}) for i in range(300)})
+    for i in range(300):
+        (dst / f"d{i}").mkdir(parents=True)
+        for j in range(10):
+            os.link(src / f"d{i}/file {i} {j}", src / f"twins/t{i}/twin {i} {j}")
+    World("mpich", 3).run(["--ledger", on_tmpfs / "ledger", src, dst], python_args=EAGER).check()
+    empty, entries = 44 << 10, 6000 + 600
+    assert ((on_tmpfs / "ledger").stat().st_size - empty) / entries <= 100
+    oracle.assert_equal_trees(src, dst)
