@@ -19,7 +19,7 @@ from hpcp_mpi.vocab.asked import Asked, Verb
 from hpcp_mpi.vocab.errors import Failure, FatalError
 from hpcp_mpi.vocab.options import MIB, CopyOptions
 from hpcp_mpi.vocab.report import Report
-from hpcp_mpi.vocab.saved import Checkpoint
+from hpcp_mpi.vocab.saved import Checkpoint, Saved
 from hpcp_mpi.vocab.tally import NOTHING
 from hpcp_mpi.vocab.units import Unit, Units
 from tests.chaos import trees
@@ -62,8 +62,8 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> Looks:
     return found
 
 
-def broken_off(asked: Asked, phase: str) -> Notes:
-    """The notes of a run that ended when a phase had begun."""
+def broken_off(asked: Asked, phase: str, saved: Saved | None = None) -> Notes:
+    """The notes of a run that ended when a phase had begun. saved: what it had gone on with"""
 
     class Ending(Notes):
         def checkpoint(self, cp: Checkpoint) -> None:
@@ -73,7 +73,7 @@ def broken_off(asked: Asked, phase: str) -> Notes:
 
     notes = Ending()
     with pytest.raises(BrokenOff):
-        run(asked, notes)
+        run(asked, notes, saved)
     return notes
 
 
@@ -136,9 +136,7 @@ def test_a_complete_run_is_begun_anew_and_what_it_had_recorded_is_forgotten(look
     build(src / "new", {"n": File(b"n")})
     mirror = replace(asked, options=replace(asked.options, mirror=True))
     looks.at = []
-    second = Notes(2)
-    with pytest.raises(BrokenOff):
-        run(mirror, second, first.saved(10**6, 0))
+    second = broken_off(mirror, "linking", first.saved(10**6, 0))
     assert b"" in looks.at
     third = Notes()
     third.checkpoints = first.checkpoints + second.checkpoints
