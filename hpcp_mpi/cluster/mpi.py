@@ -73,6 +73,7 @@ class MpiWire:
         # A thread tells others that this rank lives; where the library allows no other thread, nobody waits for that.
         self.fallible = MPI.Query_thread() >= MPI.THREAD_SERIALIZED
         self.heartbeat = DEFAULT
+        self.quiet: frozenset[int] = frozenset()
         self.suspects: set[int] = set()
         self.lost: set[int] = set()
         self._guard = threading.Lock()  # around every call of MPI
