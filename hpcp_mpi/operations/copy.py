@@ -221,9 +221,15 @@ def _with_begun(prepared: "Prepared", saved: "Saved") -> "tuple[Prepared, Begun]
     begun = begun_before(saved, place)
     place.release()
     place.stages.close()
-    # After the copying, nobody lists directories: what a killed run left in them is found when they are settled.
-    late = saved.latest.phase != COPYING
-    return replace(prepared, job=replace(prepared.job, adopted=stages_of(begun), sweeps=late)), begun
+    # After the copying, nobody lists directories: what a killed run left in them is found when they are settled. It
+    # may have come further than its ledger tells.
+    options = prepared.job.options
+    sizes = [finish.big.size for finish, _ in begun if finish.big is not None]
+    if sizes and not 0 < options.split_size <= min(sizes):
+        # The run before split smaller files: they have to be known as what they are wherever they are found.
+        options = replace(options, split_size=min(sizes))
+    job = replace(prepared.job, options=options, adopted=stages_of(begun), resumed=True)
+    return replace(prepared, job=job), begun
 
 
 def _verification(crew: Crew) -> "Verification | None":

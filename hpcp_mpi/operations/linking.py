@@ -3,7 +3,7 @@
 import errno
 import os
 import stat
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 
 from hpcp_mpi.host.commands import Stopped
@@ -48,11 +48,11 @@ def _link(place: Workplace, batch: Batch, unit: Unit, leader: bytes, outcome: Ou
     source_dir, _, source_name = unit.name.rpartition(b"/")
     dest_dir, _, dest_name = unit.target.rpartition(b"/")
     leader_dir, _, leader_name = leader.rpartition(b"/")
-    with place.source(batch).at(source_dir) as source:
+    wanted = None
+    with suppress(FileNotFoundError), place.source(batch).at(source_dir) as source:
         wanted = lstat(source_name, source)
     if wanted is None:
-        outcome.failures.append(Failure(place.source_path(batch, unit.name), VANISHED, True))
-        return True
+        return _vanished(place, batch, unit, outcome)
     if place.options.dry_run:
         return _pretend(place, batch, unit, leader, wanted, outcome)
     with ExitStack() as stack:
@@ -96,6 +96,15 @@ def _link(place: Workplace, batch: Batch, unit: Unit, leader: bytes, outcome: Ou
             return True
     outcome.copied = outcome.copied.plus(unit.tally)
     outcome.linked += 1
+    return True
+
+
+def _vanished(place: Workplace, batch: Batch, unit: Unit, outcome: Outcome) -> bool:
+    path = place.source_path(batch, unit.name)
+    if place.job.resumed:
+        outcome.remark(path, VANISHED)
+    else:
+        outcome.failures.append(Failure(path, VANISHED, True))
     return True
 
 

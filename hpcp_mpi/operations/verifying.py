@@ -160,6 +160,9 @@ class _Verifier:
     def unknown(self, path: bytes, problem: Unknown) -> None:
         """path: relative to the batch's directory."""
         path = self.place.source_path(self.batch, path)
+        if problem.vanished and self.place.job.resumed:
+            self.outcome.remark(path, problem.reason)
+            return
         self.outcome.failures.append(Failure(path, problem.reason, problem.vanished))
 
 

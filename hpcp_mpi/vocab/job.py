@@ -45,7 +45,9 @@ class CopyJob:
     stored: bool = False  # every rank has what it wrote to the destination stored before anything is done
     left: frozenset[bytes] = frozenset()  # of a move: what stays with all below it, absolute paths in the sources
     naming: Naming | None = None  # for file lists
-    sweeps: bool = False  # stages of killed runs are looked for where directories are settled
+    # A run that goes on: what it has to link, to settle and to verify may be gone by now, and a killed run's stages may
+    # be in directories that nobody lists.
+    resumed: bool = False
     adopted: frozenset[bytes] = frozenset()  # stages of an earlier run that this one goes on with
 
     def source_dir_of(self, source: int, path: bytes) -> bytes | None:

@@ -202,5 +202,6 @@ CONTESTANTS = {
         hpcp(lambda job: [str(job.src), "-d", str(job.dst)]),
         ours(launch.World("plain")),
         *map(ours, WORLDS.values()),
+        ours(WORLDS["mpich-4"], lambda job: [job.work / "ledger", job.src, job.dst], "--ledger"),
     )
 }

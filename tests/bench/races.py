@@ -135,6 +135,14 @@ RACES = {
     for race in (
         Race("copy-small", "copy {source} to a missing destination", SMALL, _COPIERS, "cp", Cost(15, 9, 180)),
         Race(
+            "ledger",
+            "copy {source} to a missing destination, and write down how far it is",
+            SMALL,
+            ("mpich-4", "mpich-4-ledger"),
+            "mpich-4",
+            Cost(15, 4, 4),
+        ),
+        Race(
             "resync-fast",
             "the same again, nothing changed, judged by size and time: {source}",
             SMALL,

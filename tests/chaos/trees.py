@@ -117,9 +117,10 @@ def prepare(source: Path, dest: Path, rng: random.Random, how: str, extras: bool
         os.link(one, other)
 
 
-def size_of(root: Path) -> int:
-    """Return the bytes of the regular files below root, those with several names once for each."""
-    return sum(info.st_size for info in oracle.lstats(root).values() if stat.S_ISREG(info.st_mode))
+def room_of(root: Path) -> int:
+    """Return the bytes that the files below root take."""
+    found = (info for info in oracle.lstats(root).values() if stat.S_ISREG(info.st_mode))
+    return sum(dict(((info.st_dev, info.st_ino), info.st_blocks * 512) for info in found).values())
 
 
 def missing(source: Path, dest: Path) -> tuple[int, int]:

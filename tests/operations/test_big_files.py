@@ -59,3 +59,39 @@ def test_files_that_came_to_an_end_at_once_make_room() -> None:
             ended += len(batch.units)
             feed.hear([BeginsDone(len(batch.units))])
     assert ended == 2 * _UNDER_WAY
+
+
+def of_an_earlier_run(count: int) -> list[tuple[Batch, Units]]:
+    """What finishes each of some files, and the ranges that are missing."""
+    found = []
+    for unit in files(count).units:
+        big = BigFile(unit.name, unit.target, 2 * SIZE, b"stage of " + unit.name, (), 0)
+        left = Units.of([Unit(b"0", amount=SIZE), Unit(b"%d" % SIZE, amount=SIZE)][: int(unit.name) % 3])
+        found.append((Batch(Kind.FINISH, 0, b"", b"", Units.of([unit]), big=big), left))
+    return found
+
+
+def test_files_that_another_run_began_are_gone_on_with_and_not_begun_again() -> None:
+    """The scan finds them, too, as they are not there under their names."""
+    feed = WithRanges(Stream([files(9)]), SIZE, of_an_earlier_run(6))
+    began, finished, copied = [], [], 0
+    assert len(feed.files) == 4 and len(feed.pending) == 6  # of two nothing was missing
+    while not feed.exhausted:
+        for batch in feed.take():
+            if batch.kind is Kind.BEGIN:
+                began += batch.units.names
+                feed.hear(begun(batch))
+            elif batch.kind is Kind.RANGE:
+                assert batch.big is not None
+                copied += len(batch.units)
+                feed.hear([RangeDone((batch.dest_dir, batch.big.stage), len(batch.units), batch.amount)])
+            else:
+                finished += batch.units.names
+    assert (sorted(began), copied) == ([b"6", b"7", b"8"], 6 + 3)
+    assert sorted(finished) == [b"%d" % number for number in range(9)]
+
+
+def test_a_file_that_a_worker_finds_is_not_begun_again_either() -> None:
+    feed = WithRanges(Stream([]), SIZE, of_an_earlier_run(2))
+    feed.hear([files(3)])
+    assert [name for batch in feed.take() if batch.kind is Kind.BEGIN for name in batch.units.names] == [b"2"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -171,6 +172,22 @@ def test_a_name_that_became_another_file_meanwhile_is_not_linked_to_what_it_was(
     assert [(dst / name).read_bytes() for name in ("a/f", "b/g", "b/h")] == [b"one file", b"another file", b"one file"]
 
 
+@pytest.mark.parametrize("phase, verify", [("linking", False), ("settling", False), ("verifying", True)])
+def test_what_is_gone_meanwhile_is_a_note_and_no_failure_for_ever(phase: str, verify: bool, on_tmpfs: Path) -> None:
+    src, dst = on_tmpfs / "src", on_tmpfs / "dst"
+    full = {"a": Dir({"f": File(b"f"), "k": File(b"k")}), "b": Dir({"g": HardLink("a/f")}), "c": Dir({})}
+    build(src, {**full, "d": Dir({"h": HardLink("a/f"), "i": File(b"i")})})
+    (dst / "d").mkdir(parents=True)  # so that it is filled by several units
+    asked = copying(on_tmpfs, verify=verify)
+    notes = broken_off(asked, phase)
+    for directory in ("b", "c", "d"):
+        subprocess.run(["rm", "-r", src / directory], check=True)
+    report = after(notes, asked)
+    assert (report.exit_code, report.failures) == (0, [])
+    assert (dst / "a/f").read_bytes() == b"f" and stages(dst) == []
+    assert any("d" in os.fsdecode(path) for path, _ in report.outcome.notes)
+
+
 def test_a_ledger_that_cannot_be_written_any_more_is_a_note(on_tmpfs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Full(Notes):
         def checkpoint(self, cp: Checkpoint) -> None:
@@ -205,10 +222,10 @@ def test_commands_whose_frontier_is_not_remembered_look_at_everything(command: s
     elif command == "spread":
         asked = replace(asked, destinations=(os.fsencode(dst), os.fsencode(on_tmpfs / "dst2")))
     elif command == "a list":
-        (on_tmpfs / "list").write_bytes(b"".join(name + b"\0" for name in sorted(os.listdir(os.fsencode(src)))))
+        (on_tmpfs / "list").write_bytes(b"".join(name + b"\0" for name in oracle.entries(src)))
         asked = replace(asked, source_list=os.fsencode(on_tmpfs / "list"), nul=True)
     else:
-        os.system(f"cp -a {src} {on_tmpfs}/kept")
+        subprocess.run(["cp", "-a", src, on_tmpfs / "kept"], check=True)
         asked = replace(asked, options=replace(asked.options, move=True))
     try:
         notes = Notes(rng.randint(1, 30))

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import fields
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpcp_mpi.plan import backlog as module
@@ -200,3 +200,23 @@ def test_what_is_cut_is_like_the_batch_in_all_but_its_units() -> None:
         (cut,) = backlog.cut(0.01).batches
         assert cut.units.names == [unit]
         assert {name: getattr(cut, name) for name in others} == others
+
+
+@settings(deadline=None)
+@given(WORK, st.lists(st.floats(0.01, 3.0), max_size=12))
+def test_what_is_pending_and_what_was_cut_is_all_there_was(drawn: Work, targets: list[float]) -> None:
+    """Of plain files to copy or compare, more may be said to be pending than is: they are looked for by directory."""
+    backlog, all_ = Backlog(weights()), work_of(drawn)
+    backlog.add(all_)
+    cut: list[Batch] = []
+    for target in targets:
+        if backlog:
+            cut += backlog.cut(target).batches
+        pending = units_in(list(backlog.pending()))
+        known, total = Counter(units_in(cut)) + Counter(pending), Counter(units_in(all_))
+        for unit, count in total.items():
+            brief = unit[2].tally == one_file(unit[2].amount) and unit[0] in (Kind.COPY, Kind.CHECK)
+            assert known[unit] >= count and (brief or known[unit] == count)
+        assert set(known) == set(total)
+    if not backlog:
+        assert list(backlog.pending()) == []

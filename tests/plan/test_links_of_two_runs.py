@@ -36,7 +36,7 @@ def histories(draw: st.DrawFn) -> tuple[list[bytes], list[list[bytes]], bool]:
     return names, [first, list(last[:cut]), list(last[cut:])], done
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(histories(), st.booleans(), st.randoms(use_true_random=False))
 def test_all_names_become_one_file(
     history: tuple[list[bytes], list[list[bytes]], bool], ranks: bool, rng: random.Random

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpcp_mpi.plan.ranges import ALIGNMENT, Begun, RangeDone, RangeFailed, Ranges
@@ -40,6 +40,7 @@ def failed(batch: Batch, reason: str, vanished: bool = False) -> RangeFailed:
     return RangeFailed((batch.dest_dir, batch.big.stage), len(batch.units), reason, vanished)
 
 
+@settings(deadline=None)
 @given(size=st.integers(0, 10**5), split=st.integers(0, 2000), alignment=st.sampled_from([1, 16, 512]))
 def test_ranges_cover_a_file_exactly_once_and_begin_where_blocks_do(size: int, split: int, alignment: int) -> None:
     work = Ranges(split, alignment).hear(begun(size))
@@ -140,3 +141,44 @@ def test_news_of_others_and_of_finished_files_is_ignored() -> None:
     assert planner.hear("something else") == []
     assert len(planner.hear(done(batch))) == 1
     assert planner.hear(done(batch)) == [] and planner.idle
+
+
+@given(st.integers(1, 60), st.data())
+def test_another_run_goes_on_with_what_is_missing(count: int, data: st.DataObject) -> None:
+    """What the first run knows to be done is not done again, all else is, and the file is finished once."""
+    size = count * 10 - 3
+    first = Ranges(10, 1)
+    (batch,) = first.hear(begun(size))
+    cuts = data.draw(st.lists(st.integers(1, 5), max_size=5))
+    parts = data.draw(st.permutations(pieces(batch, cuts)))
+    told = data.draw(st.integers(0, len(parts) - 1))
+    for part in parts[:told]:
+        assert first.hear(done(part)) == []
+    (finish,) = first.files.values()
+    assert finish.kind is Kind.FINISH and finish.units.names == [b"f"]
+    left = Units.of(unit for part in parts[told:] for unit in part.units)
+
+    second = Ranges(7, 1)  # of another size now
+    again = second.resume(pickle.loads(pickle.dumps(finish)), pickle.loads(pickle.dumps(left)))
+    assert (again.kind, list(again.units)) == (Kind.RANGE, list(left))
+    assert again.big == finish.big and again.dest_dir == finish.dest_dir
+    ends = [end for part in pieces(again, [1, 2]) for end in second.hear(done(part))]
+    assert [(end.kind, end.units.names, end.big) for end in ends] == [(Kind.FINISH, [b"f"], finish.big)]
+    assert second.idle
+
+
+def test_a_file_of_which_nothing_is_missing_is_finished_in_doubt() -> None:
+    """The run before may have done it, and not told."""
+    first = Ranges(10, 1)
+    first.hear(begun(25))
+    (finish,) = first.files.values()
+    second = Ranges(10, 1)
+    end = second.resume(finish, Units([], []))
+    assert end.kind is Kind.FINISH and end.again and second.idle
+
+
+def test_of_a_file_that_is_spoilt_nothing_is_remembered() -> None:
+    first = Ranges(10, 1)
+    (batch,) = first.hear(begun(25))
+    first.hear(failed(batch.split(1)[0], "it changed"))
+    assert first.files == {} and not first.idle

@@ -40,7 +40,7 @@ def looked_at(todo: list[Todo], source: int, directory: bytes) -> int:
     return count
 
 
-@settings(max_examples=1000)
+@settings(max_examples=1000, deadline=None)
 @given(st.lists(TODO, max_size=12), PATHS, st.integers(0, 2))
 @example([Todo(0, b"", b"", True, b"a\0"), Todo(0, b"", b"", True, b"b\0")], b"a", 0)
 def test_nothing_is_left_out(todo: list[Todo], directory: bytes, source: int) -> None:
@@ -49,7 +49,7 @@ def test_nothing_is_left_out(todo: list[Todo], directory: bytes, source: int) ->
     assert bool(looked_at(found, source, directory)) is bool(looked_at(todo, source, directory))
 
 
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 @given(st.lists(TODO.map(lambda each: each._replace(seen=b"")), max_size=12), PATHS, st.integers(0, 2))
 def test_and_nothing_is_looked_at_twice(todo: list[Todo], directory: bytes, source: int) -> None:
     assert looked_at(least(todo), source, directory) <= 1
