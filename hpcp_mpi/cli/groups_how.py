@@ -128,7 +128,8 @@ def add_work(parser: Parser) -> None:
         type=parse_size,
         default=0,
         metavar="SIZE",
-        help="bytes read and written at once of such a range (default 0: the file system's block size, 4M at least)",
+        help="bytes read and written at once of such a range (default 0: the file system's block size, 4M at least; "
+        "1M to tmpfs)",
     )
     add(
         "--drop-cache",

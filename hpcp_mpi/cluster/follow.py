@@ -22,6 +22,7 @@ from hpcp_mpi.vocab.errors import EXIT_FATAL, FatalError
 from hpcp_mpi.vocab.report import Outcome
 from hpcp_mpi.vocab.units import Batch
 
+_LAST_WORD = 1.0  # seconds in which rank 0's may still be found, when it is gone
 _LEAVING = 10.0  # seconds a slot has to end after its programs were killed
 
 
@@ -108,6 +109,7 @@ class Follower:
         self._heart = heart
         self._silence = 0.0  # seconds of rank 0's, after which this rank leaves; 0: never
         self._expires = math.inf
+        self._missed = 0.0  # when rank 0 was found to be gone
         self._listen(DEFAULT)
         self._open_workshop = open_workshop
         self._workshop: Workshop | None = None
@@ -181,7 +183,10 @@ class Follower:
         if self._pulse.silent(time.monotonic()):
             raise CutOff(f"rank 0 was not heard of for {self._silence:.0f} s")
         if 0 in self._wire.suspects:
-            raise CutOff("rank 0 cannot be reached any more")
+            now = time.monotonic()
+            self._missed = self._missed or now
+            if now - self._missed > _LAST_WORD:
+                raise CutOff("rank 0 cannot be reached any more")
         if self._heart.stalled:
             raise CutOff("this process was stopped, and rank 0 takes it for lost")
 

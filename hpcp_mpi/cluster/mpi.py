@@ -28,6 +28,7 @@ _TAG = 7
 _GONE = (getattr(MPI, "ERR_PROC_FAILED", None),)  # what a library that knows says of a rank that is gone
 _CLOSING = 60.0  # seconds
 _LEAVING = 12.0  # a rank has 10 to end what its slots are at
+_FLUSHING = 0.5  # of those, when all is sent
 _FAREWELL = 3.0  # the same when some ranks are lost
 _SENDING = 0.0001  # seconds between polls while something is on its way out
 
@@ -73,6 +74,7 @@ class MpiWire:
         # A thread tells others that this rank lives; where the library allows no other thread, nobody waits for that.
         self.fallible = MPI.Query_thread() >= MPI.THREAD_SERIALIZED
         self.heartbeat = DEFAULT
+        self.quiet: frozenset[int] = frozenset()
         self.suspects: set[int] = set()
         self.lost: set[int] = set()
         self._guard = threading.Lock()  # around every call of MPI
@@ -204,6 +206,11 @@ class MpiWire:
             deadline = time.monotonic() + _FAREWELL
             while (self._drain() or self._is_sending()) and time.monotonic() < deadline:
                 self._woken.wait(0.002)
+            # What is sent, for MPI, may still lie in buffers of the network library, which end with this process.
+            deadline = time.monotonic() + _FLUSHING
+            while time.monotonic() < deadline:
+                self._drain()
+                self._woken.wait(0.01)
 
     def _leave_together(self) -> None:
         """Wait for all; lost names who did not come."""

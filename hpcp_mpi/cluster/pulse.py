@@ -16,6 +16,7 @@ from hpcp_mpi.stealing.messages import Alive
 DEFAULT = 60.0  # seconds of silence, as long as rank 0 has named no others
 EARLIER = 0.8  # of those, after which a worker leaves
 _BEATS = 6  # in that time
+_LOOK = 0.02  # of it between two looks at who is silent
 _STEP = 0.2  # seconds between two looks at the clock
 _LISTENING = 1.0  # seconds between two looks; in a longer time nobody has listened
 
@@ -29,6 +30,8 @@ class Pulse:
         self._listened = 0.0
         self._now = now
         self._heard = dict.fromkeys(ranks, 0.0)
+        self._looked = 0.0
+        self.quiet: frozenset[int] = frozenset()  # who was silent for half of the time: they will hardly hear, either
 
     def heard(self, rank: int) -> None:
         """Take note that a rank lives."""
@@ -36,12 +39,15 @@ class Pulse:
             self._heard[rank] = self._listened
 
     def silent(self, now: float) -> list[int]:
-        """Return who has been silent for too long, each once. Called often."""
+        """Return who has been silent for too long, each once. Called often; there may be a thousand ranks."""
         passed, self._now = now - self._now, now
         self._listened += min(passed, _LISTENING)
-        if not self._timeout:
+        if not self._timeout or self._listened - self._looked < self._timeout * _LOOK:
             return []
-        silent = [rank for rank, heard in self._heard.items() if self._listened - heard > self._timeout]
+        self._looked = self._listened
+        since = {rank: self._listened - heard for rank, heard in self._heard.items()}
+        self.quiet = frozenset(rank for rank, seconds in since.items() if seconds > self._timeout / 2)
+        silent = [rank for rank, seconds in since.items() if seconds > self._timeout]
         for rank in silent:
             del self._heard[rank]
         return silent

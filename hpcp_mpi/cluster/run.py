@@ -160,7 +160,9 @@ class Lead:
 
     def _look_for_lost(self, now: float) -> None:
         """Have others do what ranks were at that are not there any more. Raises StoppedEarly when none is left."""
-        gone = {rank: f"was not heard of for {self._heartbeat:g} s" for rank in self._pulse.silent(now)}
+        silent = self._pulse.silent(now)
+        self._wire.quiet = self._pulse.quiet
+        gone = {rank: f"was not heard of for {self._heartbeat:g} s" for rank in silent}
         gone |= dict.fromkeys(self._wire.suspects, "cannot be reached any more")
         for rank in self._wire.lost.intersection(gone):
             del gone[rank]

@@ -16,6 +16,7 @@ class ThreadWire:
         self.mates = 1
         self.fallible = False
         self.heartbeat = 0.0
+        self.quiet: frozenset[int] = frozenset()
         self.suspects: set[int] = set()
         self.lost: set[int] = set()
         self._peers = peers

@@ -13,6 +13,7 @@ class Wire(Protocol):
     mates: int  # ranks that share this rank's CPUs, itself included
     fallible: bool  # other ranks may be lost, and send() may be called by any thread
     heartbeat: float  # seconds of silence after which a rank is taken for lost; 0: none ever is
+    quiet: frozenset[int]  # ranks that need not be told that this one lives: to call one that is gone takes long
     suspects: set[int]  # ranks that the network says are gone
     lost: set[int]  # ranks that lose() was told of: nothing is sent to them, and close() does not wait for anybody
 

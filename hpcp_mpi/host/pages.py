@@ -4,14 +4,14 @@ write and copy_file_range hold the lock of the file's inode while they copy. UFF
 machines, takes a page, fills it and hands it to the file without that lock, and without clearing it first. The file is
 mapped for that, but nobody touches the mapping: a file system that is full is an answer here, and never a SIGBUS.
 
-Measured on tmpfs with a program in C, 1 GiB, 2 CPUs, medians in seconds with one process and with two:
+Measured on tmpfs with a program in C, 1 GiB, 2 CPUs, 11 rounds of all in turn on a busy machine: the shortest seconds
+with one process and with two, and the median of the CPU seconds with two.
 
-    copy_file_range                               0.41   0.48
-    copy_file_range, two halves in two files             0.30: what the memory allows
-    pread into the mapping                        0.93   0.84: each page is cleared, and costs a fault
-    the same, MADV_POPULATE_WRITE, 128 KiB ahead  0.90   0.61
-    the same, fallocate before it                        0.65
-    pread into a buffer of 128 KiB, UFFDIO_COPY   0.54   0.28
+    copy_file_range                                  0.61   0.56   0.58
+    pread into the mapping                           1.04   0.55   1.03: each page is cleared, and costs a fault
+    the same, MADV_POPULATE_WRITE 128 KiB ahead      0.93   0.57   1.04
+    the same, and fallocate before it                       0.62   0.62: which holds the lock
+    pread into a buffer of 128 KiB, UFFDIO_COPY      0.80   0.41   0.71
 """
 
 import ctypes

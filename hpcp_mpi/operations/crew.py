@@ -20,6 +20,7 @@ from hpcp_mpi.host.stage import sweep
 from hpcp_mpi.host.system import allow_open_files
 from hpcp_mpi.operations.itemizing import Item
 from hpcp_mpi.operations.logbook import Logbook, Remembered, nothing
+from hpcp_mpi.operations.timeline import Timeline
 from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan.backlog import Backlog
 from hpcp_mpi.plan.resuming import least
@@ -141,6 +142,7 @@ class Crew:
             wire, self.planner, lambda: self.backlog.memory, face.stop, self.watch, options.heartbeat, self._lose
         )
         self._began = time.monotonic()
+        self._timeline = Timeline()
         self.phase = ""
         # What the operation knows better; called often.
         self.scanned: Callable[[], Tally] = lambda: NOTHING
@@ -216,6 +218,7 @@ class Crew:
         if self.face.items is not None and outcome.items:
             self.face.items.add(outcome.items)
             outcome.items = []
+        self._timeline.look(outcome, self.planner.active, self.planner.alive)
         if self.face.logbook is not None and self.face.logbook.due():
             self.write_down()
         if self.face.watcher.due():
@@ -249,3 +252,4 @@ class Crew:
         report.ranks = self.planner.shares
         report.chunks, report.steals, report.messages = self.planner.chunks, self.planner.steals, self._lead.messages
         report.seconds = time.monotonic() - self._began
+        report.timeline = self._timeline.samples

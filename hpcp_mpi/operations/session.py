@@ -75,7 +75,7 @@ def lead(wire: Wire | None, work: Callable[[Wire], T], stop: StopRequest) -> T:
 
 def _lead(wire: Wire, work: Callable[[Wire], T], stop: StopRequest) -> T:
     stop.notify(wire.wake)
-    heart = Heart(wire, lambda: [rank for rank in range(1, wire.size) if rank not in wire.lost])
+    heart = Heart(wire, lambda: [rank for rank in range(1, wire.size) if rank not in wire.lost | wire.quiet])
     result: Any = None
     try:
         result = work(wire)

@@ -13,6 +13,7 @@ from hpcp_mpi.vocab.errors import (
     Failure,
 )
 from hpcp_mpi.vocab.names import shown
+from hpcp_mpi.vocab.saved import Sample
 from hpcp_mpi.vocab.tally import NOTHING, Tally
 from hpcp_mpi.vocab.units import Batch
 
@@ -96,6 +97,7 @@ class Report:
     chunks: int = 0
     steals: int = 0  # times that a rank gave work back
     messages: int = 0
+    timeline: list[Sample] = field(default_factory=list)
     started: float = field(default_factory=time.time)  # seconds since 1970-01-01 UTC
     scan_seconds: float = 0.0
     seconds: float = 0.0
@@ -130,6 +132,7 @@ class Report:
         self.chunks += other.chunks
         self.steals += other.steals
         self.messages += other.messages
+        self.timeline += [each._replace(seconds=self.seconds + each.seconds) for each in other.timeline]
         self.scan_seconds += other.scan_seconds
         self.seconds += other.seconds
         if other.stopped and not self.ended_early:
@@ -187,4 +190,5 @@ class Report:
             "chunks": self.chunks,
             "steals": self.steals,
             "messages": self.messages,
+            "timeline": [each._asdict() for each in self.timeline],
         }
