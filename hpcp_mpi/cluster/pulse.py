@@ -16,7 +16,8 @@ from hpcp_mpi.stealing.messages import Alive
 DEFAULT = 60.0  # seconds of silence, as long as rank 0 has named no others
 EARLIER = 0.8  # of those, after which a worker leaves
 _BEATS = 6  # in that time
-_LOOK = 0.02  # of it between two looks at who is silent
+_LOOK = 0.02  # of it between two looks at who is silent, where they are many
+_FEW = 16
 _STEP = 0.2  # seconds between two looks at the clock
 _LISTENING = 1.0  # seconds between two looks; in a longer time nobody has listened
 
@@ -42,7 +43,7 @@ class Pulse:
         """Return who has been silent for too long, each once. Called often; there may be a thousand ranks."""
         passed, self._now = now - self._now, now
         self._listened += min(passed, _LISTENING)
-        if not self._timeout or self._listened - self._looked < self._timeout * _LOOK:
+        if not self._timeout or (len(self._heard) > _FEW and self._listened - self._looked < self._timeout * _LOOK):
             return []
         self._looked = self._listened
         since = {rank: self._listened - heard for rank, heard in self._heard.items()}
