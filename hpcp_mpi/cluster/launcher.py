@@ -43,6 +43,13 @@ def speaks_pmix(environment: Mapping[str, str]) -> bool:
     return "PMIX_RANK" in environment and not any(name in environment for name in ("PMI_FD", "PMI_PORT"))
 
 
+def on_one_node(environment: Mapping[str, str]) -> bool:
+    """Tell whether the launcher says that all its tasks are on this node."""
+    if "SLURM_STEP_NUM_NODES" in environment:
+        return environment["SLURM_STEP_NUM_NODES"] == "1"
+    return "MPI_LOCALNRANKS" in environment and environment["MPI_LOCALNRANKS"] == environment.get("PMI_SIZE")
+
+
 def first_task(environment: Mapping[str, str]) -> bool:
     """Tell whether this is the task that speaks for all when MPI cannot say who it is."""
     ranks = [environment[name] for name in _RANKS if name in environment]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hpcp_mpi.cluster.launcher import first_task, launched, no_mpi, refuse_lonely_tasks, tasks
+from hpcp_mpi.cluster.launcher import first_task, launched, no_mpi, on_one_node, refuse_lonely_tasks, tasks
 from hpcp_mpi.vocab.errors import FatalError
 
 HYDRA = {"PMI_RANK": "1", "PMI_SIZE": "4", "PMI_FD": "9"}
@@ -71,3 +71,17 @@ def test_without_mpi_several_tasks_are_refused_and_one_goes_on_alone() -> None:
     assert "pip install" in refusal.remedy and "--mpi=pmi2" in refusal.remedy
     assert no_mpi({"PMI_SIZE": "1"}, why) is None
     assert no_mpi({}, why) is None
+
+
+@pytest.mark.parametrize(
+    "environment, alone",
+    [
+        ({}, False),
+        ({"PMI_SIZE": "4", "MPI_LOCALNRANKS": "4"}, True),
+        ({"PMI_SIZE": "4", "MPI_LOCALNRANKS": "2"}, False),
+        ({"PMI_SIZE": "4", "SLURM_STEP_NUM_NODES": "1"}, True),
+        ({"PMI_SIZE": "4", "SLURM_STEP_NUM_NODES": "2"}, False),
+    ],
+)
+def test_whether_all_tasks_are_on_one_node_is_what_the_launcher_says(environment: dict[str, str], alone: bool) -> None:
+    assert on_one_node(environment) is alone

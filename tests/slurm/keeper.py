@@ -142,6 +142,7 @@ class Keeper:
 
     def off(self, name: str) -> None:
         host = self.hosts.pop(name)
+        self.cut(name)  # first: who loses power does not even close its connections
         host.kill()  # the kernel kills the rest of the host, and its network card goes with the network
         host.wait()
         # That may take the kernel a while, and a host that is booted gets a card of the same name.
