@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from hpcp_mpi.cluster.launcher import first_task
 from hpcp_mpi.cluster.signals import StopRequest, watched
+from hpcp_mpi.cluster.slurm import job_number
 from hpcp_mpi.cluster.wire import Wire
 from hpcp_mpi.operations.session import Abandoned, connect, lead, serve
 from hpcp_mpi.vocab.asked import Asked, Verb
@@ -170,6 +171,8 @@ def _lead(arguments: Sequence[str], environment: Mapping[str, str], wire: Wire, 
 
 def _logbook(request: "Request", arguments: Sequence[str], environment: Mapping[str, str]) -> "Logbook | None":
     """Return what writes the run down, if something does. Raises FatalError."""
+    if request.ledger is None and not job_number(environment):
+        return None
     from hpcp_mpi import __version__
     from hpcp_mpi.operations.opening_ledger import open_logbook
 
