@@ -114,11 +114,12 @@ def _make_private(stage: int, inherit: bool) -> None:
             raise PermissionError(errno.EPERM, "another user put a directory of theirs in place of ours")
 
 
-def sweep(directory: int, name: bytes, lost: bool = False) -> bool:
+def sweep(directory: int, name: bytes, lost: bool = False, over: bool = False) -> bool:
     """Remove a stage that another run left in directory. Return False when that run may be alive, or was not ours.
 
     lost: it is that of a rank of this run that was taken for lost, and goes also from under a `cp` that goes on, or a
-    rank that comes back: neither can give anything in it a name then. Not so one that ranks share.
+    rank that comes back: neither can give anything in it a name then. Not so one that ranks share, unless it is over:
+    nothing is under way.
     """
     try:
         stage = os.open(name, FLAGS, dir_fd=directory)
@@ -127,7 +128,7 @@ def sweep(directory: int, name: bytes, lost: bool = False) -> bool:
     try:
         if os.fstat(stage).st_uid != os.geteuid():
             return False  # what is in there may be anybody's
-        if lost and lstat(name, stage) is None:
+        if lost and (over or lstat(name, stage) is None):
             _drop_in_use(directory, name, stage)
             return True
         try:

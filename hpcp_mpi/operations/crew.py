@@ -203,7 +203,7 @@ class Crew:
                 with self.place.dest.at(dest_dir) as directory:
                     for stage in entries_of(directory)[1]:
                         if self.place.own(stage) and not self.place.in_use(stage):
-                            sweep(directory, stage, lost=True)
+                            sweep(directory, stage, lost=True, over=True)
             except FileNotFoundError:
                 continue  # nothing was made there
             except OSError as error:
