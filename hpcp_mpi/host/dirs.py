@@ -7,6 +7,7 @@ import errno
 import os
 import stat
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from contextlib import contextmanager
 FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC  # for files: a FIFO does not wait
 _CACHED = 48  # parents kept open by each thread's Tree
+_TRIES = 40  # to make a directory: 7 s if each has to wait for what this node remembers of it
+_LONGEST_PAUSE = 0.2  # seconds between two of them
 _BLOCKED = (errno.ENOTDIR, errno.ELOOP)  # what O_DIRECTORY | O_NOFOLLOW says of a file or a symlink
 
 
@@ -122,12 +125,14 @@ class Tree:
 
 def _enter(parent: int, name: bytes, mode: int, over: bool) -> int:
     """Return a descriptor of directory name in parent, made if it is missing. Other ranks may do the same now."""
-    for _ in range(100):
+    for tries in range(_TRIES):
         try:
             return os.open(name, FLAGS, dir_fd=parent)
         except OSError as error:
             if error.errno == errno.ENOENT:
                 make_directory(name, mode, parent)
+                if tries:  # it is there, and was not found: another node has made it, and this one remembers otherwise
+                    time.sleep(min(_LONGEST_PAUSE, 0.001 * 2**tries))
             elif error.errno in _BLOCKED and over:
                 _remove_non_directory(name, parent)
             elif error.errno == errno.EACCES and _make_own(parent, name):

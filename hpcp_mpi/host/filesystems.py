@@ -19,6 +19,30 @@ _SPELLINGS = {
 }
 
 
+# One kernel's, or kept the same on all nodes by locks: what one rank wrote every other one sees.
+_COHERENT = frozenset(
+    (
+        *("bcachefs", "btrfs", "erofs", "exfat", "ext2", "ext3", "ext4", "f2fs", "fuseblk", "hfsplus", "jfs", "msdos"),
+        *("nilfs2", "ntfs", "ntfs3", "overlay", "ramfs", "reiserfs", "tmpfs", "ufs", "vfat", "xfs", "zfs"),
+        *("ceph", "gfs2", "gpfs", "lustre", "ocfs2"),
+    )
+)
+_STALE_SECONDS = {"fuse.sshfs": 20.0}  # its default; others remember for a second
+_USUAL_STALE_SECONDS = 3.0
+
+
+def stale_seconds(path: bytes) -> float:
+    """Return for how long (seconds) a node may be shown what another one has changed on the file system of path.
+
+    NFS may remember for longer, a minute, but looks anew at what is opened, and directories are opened for each look.
+    """
+    try:
+        kind = type_of(path)
+    except OSError:
+        return _USUAL_STALE_SECONDS
+    return 0.0 if kind in _COHERENT else _STALE_SECONDS.get(kind, _USUAL_STALE_SECONDS)
+
+
 def type_of(path: bytes) -> str:
     """Return the type of the file system that an existing path is on, as `ext4` or `fuse.sshfs`. Raises OSError."""
     return mount_of(path)[0]

@@ -52,6 +52,8 @@ class _Run:
         crew.listed = self._scan.outcome
         crew.tidy = self._tidy
         self._verification = _verification(crew)
+        if saved is not None and not saved.complete:
+            crew.wait_for_earlier_runs()
         self._todo = self._recall(saved) if face.logbook is not None else None
         if face.logbook is not None and saved is not None and self._todo is None:
             face.logbook.begin_anew(saved)

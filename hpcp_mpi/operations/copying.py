@@ -162,7 +162,8 @@ def land(stage: int, name: bytes, dest: int, target: bytes) -> None:
     except NotADirectoryError:  # a directory over a file or a symlink
         _exchange(stage, name, dest, target)
     except IsADirectoryError:  # a file over a directory, which may go if it is empty
-        os.rmdir(target, dir_fd=dest)
+        with suppress(FileNotFoundError):  # gone already, and this node did not know
+            os.rmdir(target, dir_fd=dest)
         os.rename(name, target, src_dir_fd=stage, dst_dir_fd=dest)
     except PermissionError:
         # To move a directory its owner needs to write in it: its `..` changes.
@@ -182,7 +183,11 @@ def _exchange(stage: int, name: bytes, dest: int, target: bytes) -> None:
     old = b"old.%d" % os.getpid()
     while lstat(old, stage) is not None:
         old += b"."
-    os.rename(target, old, src_dir_fd=dest, dst_dir_fd=stage)
+    try:
+        os.rename(target, old, src_dir_fd=dest, dst_dir_fd=stage)
+    except FileNotFoundError:  # gone already, and this node did not know
+        os.rename(name, target, src_dir_fd=stage, dst_dir_fd=dest)
+        return
     try:
         os.rename(name, target, src_dir_fd=stage, dst_dir_fd=dest)
     except OSError:

@@ -172,6 +172,13 @@ class Crew:
         """Give all ranks the job."""
         self._lead.begin(self.job, together=self.job.stored)
 
+    def wait_for_earlier_runs(self) -> None:
+        """Wait until no node is shown the destination as it was before a killed run's last changes."""
+        seconds = self.job.stale_seconds
+        if seconds:
+            self.face.say(f"hpcp-mpi: waits up to {seconds:g} s, until every node sees what the earlier run wrote")
+            self.place.looks.wait_for_earlier_runs()
+
     def _lose(self, rank: int, why: str) -> None:
         self.place.lost.add(rank)
         share = next((share for share in self.planner.shares if share.rank == rank), None)

@@ -47,7 +47,7 @@ def _link(place: Workplace, batch: Batch, unit: Unit, leader: bytes, outcome: Ou
     """Make one link; return False where the entry has to be copied instead."""
     source_dir, _, source_name = unit.name.rpartition(b"/")
     dest_dir, _, dest_name = unit.target.rpartition(b"/")
-    leader_dir, _, leader_name = leader.rpartition(b"/")
+    leader_name = leader.rpartition(b"/")[2]
     wanted = None
     with suppress(FileNotFoundError), place.source(batch).at(source_dir) as source:
         wanted = lstat(source_name, source)
@@ -56,13 +56,10 @@ def _link(place: Workplace, batch: Batch, unit: Unit, leader: bytes, outcome: Ou
     if place.options.dry_run:
         return _pretend(place, batch, unit, leader, wanted, outcome)
     with ExitStack() as stack:
-        try:
-            leaders = stack.enter_context(place.dest.at(leader_dir))
-            found = lstat(leader_name, leaders)
-        except OSError:
+        whole = _whole_leader(place, stack, leader, wanted)
+        if whole is None:
             return False
-        if found is None or not maybe_identical(wanted, found, place.job.window_ns):
-            return False
+        leaders, found = whole
         dest = stack.enter_context(made(place, dest_dir, batch.over))
         there = lstat(dest_name, dest)
         if there is not None and (there.st_dev, there.st_ino) == (found.st_dev, found.st_ino):
@@ -97,6 +94,27 @@ def _link(place: Workplace, batch: Batch, unit: Unit, leader: bytes, outcome: Ou
     outcome.copied = outcome.copied.plus(unit.tally)
     outcome.linked += 1
     return True
+
+
+def _whole_leader(
+    place: Workplace, stack: ExitStack, leader: bytes, wanted: os.stat_result
+) -> tuple[int, os.stat_result] | None:
+    """Return a descriptor of the leader's directory and the leader's lstat; None where it is not there, or not whole.
+
+    It was copied before any link is made, maybe by another node: what looks otherwise may be this one's memory.
+    """
+    directory, _, name = leader.rpartition(b"/")
+    for _ in place.looks.each():
+        with ExitStack() as own:
+            try:
+                fd = own.enter_context(place.dest.at(directory))
+                found = lstat(name, fd)
+            except OSError:
+                continue
+            if found is not None and maybe_identical(wanted, found, place.job.window_ns):
+                stack.enter_context(own.pop_all())
+                return fd, found
+    return None
 
 
 def _vanished(place: Workplace, batch: Batch, unit: Unit, outcome: Outcome) -> bool:

@@ -46,7 +46,11 @@ class Copied:
         try:
             with self._place.source_tree(self._source).handle(path) as mine:
                 own = os.fstat(mine)
-            copy = self._copy_of(path)
+            for _ in self._place.looks.each():
+                copy = self._copy_of(path)
+                if copy is not None:
+                    break
+                self._forget_copy()
         except OSError as error:
             return self._leave(where, f"cannot look at it and its copy: {reason_of(error)}; left")
         if copy is None:
@@ -68,20 +72,30 @@ class Copied:
             return not self._leave(where, f"cannot look at its copy: {reason_of(error)}; left")
 
     def _is_good(self, where: bytes, directory: int, path: bytes, name: bytes, wanted: os.stat_result) -> bool:
+        reason = ""
+        for _ in self._place.looks.each():  # another node may have made the copy
+            reason = self._problem(directory, path, name, wanted)
+            if not reason:
+                return True
+            self._forget_copy()
+        return self._leave(where, reason)
+
+    def _problem(self, directory: int, path: bytes, name: bytes, wanted: os.stat_result) -> str:
+        """Return why an entry has no good copy; "" if it has one. Raises OSError."""
         copy, called = self._copy_of(path), name
         if self._landed is None:
             called = self._target.rpartition(b"/")[2]
         found = lstat(called, copy) if copy is not None else None
         if copy is None or found is None:
-            return self._leave(where, CAME)
+            return CAME
         if _same_inode(wanted, found):
-            return self._leave(where, ITSELF)
+            return ITSELF
         if not self._equal(wanted, found):
-            return self._leave(where, CHANGED)
-        if stat.S_ISLNK(wanted.st_mode):
-            same = os.readlink(name, dir_fd=directory) == os.readlink(called, dir_fd=copy)
-            return same or self._leave(where, CHANGED)
-        return True
+            return CHANGED
+        is_link = stat.S_ISLNK(wanted.st_mode)
+        if is_link and os.readlink(name, dir_fd=directory) != os.readlink(called, dir_fd=copy):
+            return CHANGED
+        return ""
 
     def _equal(self, wanted: os.stat_result, found: os.stat_result) -> bool:
         window = self._place.job.window_ns
@@ -99,8 +113,7 @@ class Copied:
     def _copy_of(self, path: bytes) -> int | None:
         """Return a descriptor of the directory that path was copied to, None where there is none. Raises OSError."""
         if path != self._path:
-            self._stack.close()
-            self._path, self._copy = None, None
+            self._forget_copy()
             to = self._target.rpartition(b"/")[0] if self._landed is None else join(self._landed, path)
             try:
                 self._copy = self._stack.enter_context(self._place.dest.handle(to))
@@ -108,6 +121,10 @@ class Copied:
                 self._copy = None
             self._path = path
         return self._copy
+
+    def _forget_copy(self) -> None:
+        self._stack.close()
+        self._path, self._copy = None, None
 
     def _leave(self, where: bytes, reason: str) -> bool:
         """Name what stays; return False."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from hpcp_mpi.host.filesystems import is_called, type_of
+from hpcp_mpi.host.filesystems import is_called, stale_seconds, type_of
 from hpcp_mpi.host.system import find, time_step
 from hpcp_mpi.operations.preparing_removal import backup_path, refuse_backup, refuse_removal, with_removal
 from hpcp_mpi.operations.workplace import root_of
@@ -74,6 +74,7 @@ def prepare(sources: Iterable[bytes], destination: bytes, options: CopyOptions, 
         token=token,
         landed=tuple(landing.dest_dir if landing.name is None else None for landing in landings),
         targets=frozenset(landing.target for landing in landings) - {b""},
+        stale_seconds=stale_seconds(root) if exists else 0.0,
     )
     job = with_removal(job, backup, in_root)
     return Prepared(job, landings, made)

@@ -149,9 +149,11 @@ def _copy_range(place: Workplace, batch: Batch, big: BigFile, stack: ExitStack) 
             left = _fill(place, batch, big, copied)
             if place.options.durable:
                 _store(copied)
-            return left
         finally:
             _close(copied)
+        if not place.options.content_only:
+            _stamp(big, stage)
+        return left
     except _Spoilt:
         # So the other ranges fail at once, and the room is free again that was perhaps too little.
         with suppress(OSError):
@@ -208,6 +210,20 @@ def _close(copied: int) -> None:
         os.close(copied)
     except OSError as error:
         raise _Spoilt(f"its copy cannot be written: {reason_of(error)}") from None
+
+
+def _stamp(big: BigFile, stage: int) -> None:
+    """Give a copy its mtime, by the client that has just written to it.
+
+    A client may tell its servers late when it wrote (MooseFS's does, each second, closed or not), and so undo the
+    mtime that another one has set since. If it sets the mtime itself, it tells that one.
+    """
+    try:
+        os.utime(big.stage, ns=(big.read_ns, big.identity[1]), dir_fd=stage, follow_symlinks=False)
+    except OSError as error:
+        raise _Spoilt(
+            "" if error.errno == errno.ENOENT else f"its copy cannot be given its mtime: {reason_of(error)}"
+        ) from None
 
 
 def _lost(error: OSError) -> str:
@@ -269,6 +285,8 @@ def _dress(place: Workplace, big: BigFile, source: int, stage: int) -> str:
             file, status = stack.enter_context(opened(source, big.name))
         if changed(big.identity, status):
             raise _Spoilt(CHANGED)
+        if big.stage in place.job.adopted:
+            place.looks.wait_for_earlier_runs()  # what their clients still tell comes before
         there = lstat(big.stage, stage)
         if there is None or not stat.S_ISREG(there.st_mode):  # cp would make one, empty
             raise _Spoilt(EMPTIED)
@@ -283,12 +301,14 @@ def _dress(place: Workplace, big: BigFile, source: int, stage: int) -> str:
         words = _words(code, stderr) if code else ""
         if got is None:
             raise _Spoilt(EMPTIED)
-        if got.st_size != big.size or not same_time(got.st_mtime_ns, big.identity[1], place.job.window_ns):
-            # cp writes the mtime it finds: another one than that at first, or none.
+        # cp writes the mtime it finds: another one than that at first, or none.
+        if got.st_size != big.size or changed(big.identity, os.fstat(file)):
             raise _Spoilt(words or CHANGED)
-        if got.st_atime_ns != big.read_ns:  # cp -a would have kept it from before it read the file
-            with suppress(OSError):
-                os.utime(big.stage, ns=(big.read_ns, got.st_mtime_ns), dir_fd=stage, follow_symlinks=False)
+        timed = same_time(got.st_mtime_ns, big.identity[1], place.job.window_ns)
+        if words and not timed:
+            raise _Spoilt(words)
+        if not timed or got.st_atime_ns != big.read_ns:  # cp -a would have kept it from before it read the file
+            _stamp(big, stage)
     return words
 
 

@@ -38,10 +38,14 @@ class Differs(Exception):
     """A copy is not equal to its source.
 
     counted: what it counted for when it was copied. inodes: of files that look alike at least in type.
+    read: its bytes say so, not only its name and attributes
     """
 
-    def __init__(self, reason: str, counted: Tally = NOTHING, inodes: Inodes | None = None) -> None:
+    def __init__(
+        self, reason: str, counted: Tally = NOTHING, inodes: Inodes | None = None, *, read: bool = False
+    ) -> None:
         super().__init__(reason)
+        self.read = read
         self.reason = reason
         self.counted = counted
         self.inodes = inodes
@@ -117,6 +121,24 @@ class Reread:
         """Compare regular files; return what they count for."""
         return self.opened(pair, self.whole)
 
+    def surely(self, look: Callable[[], Tally]) -> Tally:
+        """Return what look returns. What it raises is not believed at once, unless the bytes say so.
+
+        Another node may have made the copy, and this one remember what had its name before.
+        """
+        try:
+            return look()
+        except Differs as problem:
+            seen = problem
+        for _ in self._place.looks.further() if not seen.read else ():
+            try:
+                return look()
+            except Differs as problem:
+                seen = problem
+                if seen.read:
+                    break
+        raise seen
+
     def whole(self, files: Opened) -> Tally:
         """Compare all of a file; return what it counts for."""
         self.read(files, 0, files.wanted.st_size)
@@ -161,7 +183,7 @@ class Reread:
                 os.fdatasync(theirs)
             except OSError as error:
                 reason = f"its copy cannot be written: {reason_of(error)}"
-                raise Differs(reason, one_file(wanted.st_size)) from None
+                raise Differs(reason, one_file(wanted.st_size), read=True) from None
         try:
             forget(mine, start, length)
             forget(theirs, start, length)
@@ -175,7 +197,7 @@ class Reread:
             with suppress(OSError):
                 os.utime(theirs, ns=(found.st_atime_ns, _SPOILT_NS))
             reason = CHANGED if self._is_new(wanted, found) else OTHER_BYTES
-            raise Differs(reason, one_file(wanted.st_size), files.inodes)
+            raise Differs(reason, one_file(wanted.st_size), files.inodes, read=True)
 
     def _is_new(self, wanted: os.stat_result, found: os.stat_result) -> bool:
         """Tell whether a source was changed since the run began, as far as is known."""

@@ -65,7 +65,7 @@ class _Verifier:
                     self.unknown(unit.name, unread(error))
                 return
             try:
-                dest = stack.enter_context(self.place.dest.at(batch.dest_dir))
+                dest = stack.enter_context(self.place.copied(batch.dest_dir))
             except OSError as error:
                 for unit in batch.units:
                     self.differs(unit, Differs(no_directory(error), unit.tally))
@@ -85,7 +85,7 @@ class _Verifier:
         def take(at: int) -> None:
             if at not in results and not self.place.commands.stopped:
                 try:
-                    results[at] = look(units[at])
+                    results[at] = self.reread.surely(lambda: look(units[at]))
                 except (Differs, Unknown) as problem:
                     results[at] = problem
                 except OSError as error:
@@ -114,9 +114,11 @@ class _Verifier:
         batch = self.batch
         differs: list[tuple[int, str]] = []
         try:
-            with self.place.source(batch).at(batch.source_dir) as source, self.place.dest.at(batch.dest_dir) as dest:
+            with self.place.source(batch).at(batch.source_dir) as source, self.place.copied(batch.dest_dir) as dest:
                 pair = Pair(source, dest, big.name, big.target)
-                self.good(self.reread.opened(pair, lambda files: self._parts(files, differs)))
+                self.good(
+                    self.reread.surely(lambda: self.reread.opened(pair, lambda files: self._parts(files, differs)))
+                )
         except OSError as error:
             self.unknown(big.name, unread(error))
         except Unknown as problem:
@@ -217,7 +219,7 @@ class _Subtree:
                 self._verifier.unknown(join(self._unit.name, path), unread(error))
                 return []
             try:
-                dest = stack.enter_context(self._place.dest.at(self._dest_dir(path)))
+                dest = stack.enter_context(self._place.copied(self._dest_dir(path)))
                 copied = names_in(dest)
             except OSError as error:
                 if not path and error.errno == errno.ENOENT:
@@ -255,9 +257,12 @@ class _Subtree:
         """Verify an entry that is no directory."""
         at = join(path, pair.name)
         reread = self._verifier.reread
+
+        def look() -> Tally:
+            return reread.opened(pair, lambda files: self._file(at, files)) if is_file else reread.entry(pair)
+
         try:
-            good = reread.opened(pair, lambda files: self._file(at, files)) if is_file else reread.entry(pair)
-            self._good = self._good.plus(good)
+            self._good = self._good.plus(reread.surely(look))
         except Differs as problem:
             if problem.inodes in self._again:
                 link = Unit(self._source_dir(at), NOTHING, 0, self._dest_dir(at))

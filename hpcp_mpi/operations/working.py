@@ -24,6 +24,7 @@ def work(place: Workplace, batches: list[Batch]) -> Outcome:
     outcome = Outcome()
     began = time.monotonic()
     kind = batches[0].kind
+    place.looks.begin((kind, batches[0].again))
     if kind is Kind.CHECK:
         _check(place, batches, outcome)
     elif kind is Kind.COPY:

@@ -3,6 +3,8 @@
 import os
 import threading
 import weakref
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 from hpcp_mpi.host.commands import Commands
 from hpcp_mpi.host.crowd import Crowd
@@ -11,6 +13,7 @@ from hpcp_mpi.host.filesystems import invents_inodes
 from hpcp_mpi.host.gate import Gate, Latency
 from hpcp_mpi.host.removal import Mounts, mounts_below
 from hpcp_mpi.host.stage import SharedStages
+from hpcp_mpi.host.stale_looks import StaleLooks
 from hpcp_mpi.plan import excludes
 from hpcp_mpi.plan.compare import Rights
 from hpcp_mpi.vocab.errors import FatalError, reason_of
@@ -38,6 +41,7 @@ class Workplace:
         self.latency = Latency()
         self.gate = Gate(_MOST_CHECKS, lambda: self.latency.slow)
         self.crowd = Crowd()
+        self.looks = StaleLooks(job.stale_seconds, lambda: commands.stopped)
         self.excluded = excludes.matcher(job.options.excludes)
         self._mounts: dict[int, Mounts] = {}
         self._foreign: dict[int, frozenset[tuple[int, int]]] = {}
@@ -69,6 +73,26 @@ class Workplace:
         if self.job.backup is None:
             raise FileNotFoundError
         return self._tree(self.job.backup)
+
+    @contextmanager
+    def copied(self, path: bytes) -> Iterator[int]:
+        """Yield a descriptor of a directory of the destination that is there, whatever this node remembers of it.
+
+        Raises OSError, FileNotFoundError where it is really missing.
+        """
+        with ExitStack() as stack:
+            found = None
+            missing: OSError | None = None
+            for _ in self.looks.each():
+                try:
+                    found = stack.enter_context(self.dest.at(path))
+                    break
+                except (FileNotFoundError, NotADirectoryError) as error:
+                    missing = error
+            if found is None:
+                assert missing is not None
+                raise missing
+            yield found
 
     def source_path(self, batch: Batch, name: bytes = b"") -> bytes:
         """Return the absolute path of what a batch calls name; of its directory without one."""

@@ -49,6 +49,7 @@ class CopyJob:
     # be in directories that nobody lists.
     resumed: bool = False
     adopted: frozenset[bytes] = frozenset()  # stages of an earlier run that this one goes on with
+    stale_seconds: float = 0.0  # for how long a node may be shown what another one has changed at the destination
 
     def source_dir_of(self, source: int, path: bytes) -> bytes | None:
         """Return what of a source lands on path, relative to its root; None where nothing of it can."""
