@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.dfs.glusterfs import GlusterFS
 from tests.dfs.moosefs import MooseFS
 from tests.dfs.places import Place, fresh
 from tests.dfs.volume import Volume
@@ -28,7 +29,13 @@ def moosefs() -> Iterator[Volume]:
     yield from _made(MooseFS)
 
 
-@pytest.fixture(scope="session", params=["moosefs"])
+@pytest.fixture(scope="session")
+def glusterfs() -> Iterator[Volume]:
+    """A volume of GlusterFS whose files are each on one of three bricks. A test that takes one down brings it back."""
+    yield from _made(GlusterFS)
+
+
+@pytest.fixture(scope="session", params=["moosefs", "glusterfs"])
 def dfs(request: pytest.FixtureRequest) -> Volume:
     """Each of the volumes, one after the other."""
     volume = request.getfixturevalue(request.param)
@@ -40,6 +47,13 @@ def dfs(request: pytest.FixtureRequest) -> Volume:
 def on_moosefs(moosefs: Volume) -> Iterator[Place]:
     """A directory on MooseFS."""
     with fresh(moosefs) as place:
+        yield place
+
+
+@pytest.fixture
+def on_glusterfs(glusterfs: Volume) -> Iterator[Place]:
+    """A directory on GlusterFS."""
+    with fresh(glusterfs) as place:
         yield place
 
 

@@ -1,4 +1,4 @@
-"""The process on which all of a volume depends: its servers, in namespaces of their own, and its clients, which are not.
+"""The process on which a volume depends: its servers, in namespaces of their own, and its clients, which are not.
 
 `keeper.py DIRECTORY LOCK NAME ADDRESS` ends at the end of its standard input, a pipe from whoever wants the volume, and
 unmounts the clients, ends everything and removes the directory. If it is killed, the kernel ends the processes, and

@@ -127,8 +127,9 @@ class Volume(ABC):
     def bring_back_metadata(self) -> None:
         """Start it again, and wait until it serves."""
 
+    @abstractmethod
     def made(self) -> None:
-        """Called when all clients are mounted."""
+        """What is left to do when all clients are mounted, before they can be used."""
 
     @property
     def wrapper(self) -> list[str]:
@@ -225,5 +226,5 @@ class Volume(ABC):
         tails = []
         for path in sorted((self.directory / "log").rglob("*")):
             if path.is_file():
-                tails += [f"--- {path.name}", *path.read_text(errors="replace").splitlines()[-15:]]
+                tails += [f"--- {path.name}", *path.read_text(errors="replace").splitlines()[-5:]]
         return "\n".join(tails)

@@ -1,4 +1,4 @@
-"""What needs namespaces of its own, a directory below a parent, and nothing left of either: the tests' hosts and servers.
+"""Namespaces for hosts and servers of the tests, directories for what they write, and nothing left of either.
 
 A directory is locked as long as someone lives who needs it. Whoever comes next removes those that nobody locks, with
 what is mounted below them.
