@@ -10,6 +10,7 @@
 #   make crashes  500 runs that are killed at random moments and go on  (ARGS='--seed 7', '--seconds 600', --help)
 #   make man     the man page, as build/hpcp-mpi.1
 #   make cluster  as root: a shell on the head of four hosts with a real Slurm; `exit` takes them down
+#   make dfs     as root: a shell beside a volume with two clients            (ARGS=moosefs or ARGS=glusterfs)
 #   make clean   remove what the targets above made here
 
 RANKS ?= 4
@@ -19,7 +20,7 @@ DST ?=
 ARGS ?=
 export SRC DST RANKS KEEP
 
-.PHONY: demo test check chaos crashes bench simulate man cluster clean packages
+.PHONY: demo test check chaos crashes bench simulate man cluster dfs clean packages
 
 demo: .venv/.ready
 	@sh tests/demo.sh
@@ -56,6 +57,9 @@ man: .venv/.ready
 
 cluster: packages .venv/.ready-test
 	@.venv/bin/python -m tests.slurm
+
+dfs: packages .venv/.ready-test
+	@.venv/bin/python -m tests.dfs $(ARGS)
 
 clean:
 	rm -rf .venv .venv-openmpi .venv-hpcp build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
