@@ -1,5 +1,5 @@
 /*
- * Calls that fail, one at a time. Included by faultfs.c.
+ * Calls that fail, one at a time, or wait. Included by faultfs.c.
  *
  *     fail_op=OP      calls of one operation fail, or with "all" of any. As FUSE calls them: a lookup is a getattr
  *     fail_errno=N    with this error number
@@ -14,6 +14,13 @@ struct failing {
     long first, count; /* count < 0: all from the first on */
     long seen;
 };
+
+static void nap(long microseconds)
+{
+    struct timespec pause = {microseconds / 1000000, (microseconds % 1000000) * 1000};
+    if (microseconds > 0)
+        nanosleep(&pause, NULL);
+}
 
 /* Tell whether an operation may fail, or is written down. */
 static int is_watched(const struct failing *failing, const char *op)

@@ -87,13 +87,6 @@ static struct real real_path(const char *path)
     return real;
 }
 
-static void nap(long microseconds)
-{
-    struct timespec pause = {microseconds / 1000000, (microseconds % 1000000) * 1000};
-    if (microseconds > 0)
-        nanosleep(&pause, NULL);
-}
-
 static int is_named(const char *path, const char *text) { return text && strstr(path, text); }
 
 static int result(long answer) { return answer < 0 ? -errno : (int)answer; }
@@ -167,15 +160,15 @@ static int fs_rename(const char *old, const char *path, unsigned flags)
 
 static int fs_chmod(const char *path, mode_t mode, struct fuse_file_info *file)
 {
-    META("chmod");
     (void)file;
+    META("chmod");
     return result(chmod(p, mode));
 }
 
 static int fs_chown(const char *path, uid_t uid, gid_t gid, struct fuse_file_info *file)
 {
-    META("chown");
     (void)file;
+    META("chown");
     return result(lchown(p, uid, gid));
 }
 
@@ -340,12 +333,10 @@ static int fs_flush(const char *path, struct fuse_file_info *file)
 static ssize_t fs_copy_file_range(const char *path, struct fuse_file_info *from, off_t at, const char *to,
                                   struct fuse_file_info *file, off_t to_at, size_t size, int flags)
 {
-    FAILING(faults.failing, "copy_file_range");
     (void)to;
-    if (!is_watched(&faults.failing, "copy_file_range"))
-        return -ENOSYS;
-    ssize_t copied = copy_file_range(from->fh, &at, file->fh, &to_at, size, flags);
-    return copied < 0 ? -errno : copied;
+    FAILING(faults.failing, "copy_file_range");
+    int wanted = is_watched(&faults.failing, "copy_file_range");
+    return wanted ? result(copy_file_range(from->fh, &at, file->fh, &to_at, size, flags)) : -ENOSYS;
 }
 
 static int fs_release(const char *path, struct fuse_file_info *file) { (void)path; return close(file->fh); }
