@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -15,6 +15,7 @@ from hpcp_mpi.host.stage import sweep
 from hpcp_mpi.operations.accounting import VANISHED
 from hpcp_mpi.operations.itemizing import item, tell_replaced
 from hpcp_mpi.operations.making import made
+from hpcp_mpi.operations.unfinished import persistently, surviving
 from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan.compare import NEW, itemize, maybe_identical, metadata_changes
 from hpcp_mpi.vocab.errors import Failure, failure_of, reason_of
@@ -54,6 +55,21 @@ def check(place: Workplace, batch: Batch, outcome: Outcome) -> Batch:
             except OSError as error:
                 outcome.failures.append(failure_of(place.source_path(batch, unit.name), error))
     return replace(batch, kind=Kind.COPY, equal=False, units=Units.of(differing))
+
+
+def check_all(place: Workplace, batches: Sequence[Batch], outcome: Outcome) -> list[Batch]:
+    """Check CHECK batches, whatever becomes of them; return the batches of what has to be copied."""
+    differing: list[Batch] = []
+
+    def look(place: Workplace, batch: Batch, mine: Outcome) -> None:
+        differing.append(check(place, batch, mine))
+
+    def do(some: Sequence[Batch], mine: Outcome, last: bool) -> None:
+        for batch in some:
+            surviving(place, batch, mine, look)
+
+    persistently(place, batches, outcome, do)
+    return [batch for batch in differing if len(batch.units)]
 
 
 def _doubtful(place: Workplace, batch: Batch, source: int, dest: int, outcome: Outcome) -> Iterator[Unit]:

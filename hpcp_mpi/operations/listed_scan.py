@@ -18,7 +18,7 @@ from typing import NamedTuple
 from hpcp_mpi.host.listing import Pair, Slice, lstat
 from hpcp_mpi.host.spill import Record, Spill
 from hpcp_mpi.operations.lister import Lister, gather_for
-from hpcp_mpi.operations.scanning import Waiting
+from hpcp_mpi.operations.waiting import Waiting
 from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan import excludes
 from hpcp_mpi.plan.landing import Landing

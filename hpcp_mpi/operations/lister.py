@@ -9,6 +9,7 @@ from typing import Protocol
 from hpcp_mpi.host import metadata
 from hpcp_mpi.host.listing import Names, Slice, entries_of, lstat, only_in, slices
 from hpcp_mpi.host.removal import first_in
+from hpcp_mpi.host.retrying import tells_passing, tries
 from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan import excludes
 from hpcp_mpi.plan.classify import Classifier
@@ -61,11 +62,10 @@ class Lister:
             NOWHERE if off or each in off_for else each for each in place.job.landed or [None] * len(place.job.sources)
         ]
         root = place.job.destination_root
-        status = os.stat(root.path) if root is not None else None
-        self._never = (status.st_dev, status.st_ino) if status is not None else None
-        self._devices = [os.stat(source.path).st_dev for source in place.job.sources]
-        if status is not None:
-            self._devices.append(status.st_dev)
+        self._never = place.inode_of(root) if root is not None else None
+        self._devices = [place.inode_of(source)[0] for source in place.job.sources]
+        if self._never is not None:
+            self._devices.append(self._never[0])
         self._classifier = Classifier(
             place.job.window_ns,
             place.options.directory_only,
@@ -138,8 +138,25 @@ class Lister:
     def listings(self, folder: Folder, failures: list[Failure]) -> Iterator[Listing]:
         """Yield the entries of a folder, some thousand at a time. failures gets what cannot be looked at.
 
-        Raises Unlisted.
+        What goes wrong with the first of them and may be over in a moment is tried again. Raises Unlisted.
         """
+        for last in tries(lambda: self._place.commands.stopped):
+            listings = self._listings(folder, failures)
+            try:
+                first = next(listings, None)
+            except Unlisted as problem:
+                if last or not tells_passing(problem.failure.reason):
+                    raise
+                continue
+            if last or not any(tells_passing(failure.reason) for failure in failures):
+                break
+            failures.clear()
+        if first is not None:
+            yield first
+            yield from listings
+
+    def _listings(self, folder: Folder, failures: list[Failure]) -> Iterator[Listing]:
+        """Yield the entries of a folder once. Raises Unlisted."""
         place = self._place
         path = below(place.job.sources[folder.source].path, folder.source_dir)
         with ExitStack() as stack:

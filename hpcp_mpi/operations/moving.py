@@ -12,6 +12,7 @@ import weakref
 from contextlib import ExitStack
 
 from hpcp_mpi.host.listing import lstat
+from hpcp_mpi.host.retrying import tried
 from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan.compare import maybe_identical, same_time
 from hpcp_mpi.vocab.errors import Failure, reason_of
@@ -67,7 +68,15 @@ class Copied:
                 return False  # gone
             if stat.S_ISSOCK(wanted.st_mode):
                 return True  # the scan noted that it was not copied
-            return not self._is_good(where, directory, path, name, wanted)
+
+            def is_good() -> bool:
+                try:
+                    return self._is_good(where, directory, path, name, wanted)
+                except OSError:
+                    self._path = None  # what is kept open of the copy may be stale
+                    raise
+
+            return not tried(is_good, lambda: self._place.commands.stopped)
         except OSError as error:
             return not self._leave(where, f"cannot look at its copy: {reason_of(error)}; left")
 

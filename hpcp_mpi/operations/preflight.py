@@ -17,8 +17,8 @@ from hpcp_mpi.host.filesystems import type_of
 from hpcp_mpi.host.quota import APPEND_ONLY, CASE_FOLDING, IMMUTABLE, Room, flags_of, rooms
 from hpcp_mpi.host.stage import staged
 from hpcp_mpi.operations.workplace import Workplace
-from hpcp_mpi.vocab.errors import FatalError
-from hpcp_mpi.vocab.names import shown
+from hpcp_mpi.vocab.errors import FatalError, reason_of
+from hpcp_mpi.vocab.names import below, shown
 from hpcp_mpi.vocab.options import MIB
 from hpcp_mpi.vocab.tally import Tally
 
@@ -72,6 +72,12 @@ class Preflight:
         """Look at the destination. Raises FatalError if nothing could be copied to it."""
         if self._place.job.destination_root is None:
             return  # a dry run
+        try:
+            self._look()
+        except OSError as error:
+            self._tell(f"it cannot be looked at to find out beforehand what will go wrong: {reason_of(error)}")
+
+    def _look(self) -> None:
         with suppress(OSError):
             self._kind = type_of(self._place.job.destination)
         with self._place.dest.at(b"") as dest:
@@ -167,7 +173,7 @@ class Preflight:
             times = (before.st_atime_ns, before.st_mtime_ns)
             stack.callback(partial(_suppressed, lambda: os.utime(dest, ns=times)))
             try:
-                stage = stack.enter_context(staged(dest, self._place.token, lambda path, note: None))
+                stage = stack.enter_context(staged(dest, self._place.token, self._say_of_stage))
                 fd = os.open(b"probe", os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=stage)
             except PermissionError as refusal:
                 if os.geteuid() == 0 and refusal.strerror and "uid" in refusal.strerror:
@@ -177,6 +183,9 @@ class Preflight:
                 return None
         stack.callback(os.close, fd)
         return fd
+
+    def _say_of_stage(self, name: bytes, note: str) -> None:
+        self._say(below(self._place.job.destination, name), note)
 
     def _refuse_squashed(self, uid: int | None) -> None:
         whose = "another user" if uid is None else f"user {uid}"
@@ -246,8 +255,11 @@ class Preflight:
         What replaces an older copy takes no room in the end.
         """
         assert room.bytes is not None
-        with self._place.dest.at(b"") as dest:
-            now = next((each for each in rooms(dest, os.geteuid(), os.getegid()) if each.whose == room.whose), room)
+        try:
+            with self._place.dest.at(b"") as dest:
+                now = next((each for each in rooms(dest, os.geteuid(), os.getegid()) if each.whose == room.whose), room)
+        except OSError:
+            return False  # whoever copies says what is wrong
         left = room.bytes if now.bytes is None else now.bytes
         taken = min(1.0, max(0.0, (room.bytes - left) / work.copied.bytes))
         return work.waiting * taken > left

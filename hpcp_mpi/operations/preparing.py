@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from hpcp_mpi.host.filesystems import is_called, stale_seconds, type_of
+from hpcp_mpi.host.retrying import tried
 from hpcp_mpi.host.system import find, time_step
 from hpcp_mpi.operations.preparing_removal import backup_path, refuse_backup, refuse_removal, with_removal
 from hpcp_mpi.operations.workplace import root_of
@@ -41,6 +42,17 @@ def prepare(sources: Iterable[bytes], destination: bytes, options: CopyOptions, 
     listed: only what a list names is copied from a source.
     Where the destination does not exist and is not to be made: NoDestination.
     """
+    sources = list(sources)
+    try:
+        return tried(lambda: _prepare(sources, destination, options, listed))
+    except OSError as error:
+        raise FatalError(
+            f"cannot look at what is to be copied to {shown(destination)}: {reason_of(error)}", "Nothing was copied."
+        ) from None
+
+
+def _prepare(sources: Iterable[bytes], destination: bytes, options: CopyOptions, listed: bool) -> Prepared:
+    """Do so. Raises OSError, too."""
     options = tuned(options)
     if find("cp") is None:
         raise FatalError("there is no cp on this machine", "Install GNU coreutils.")

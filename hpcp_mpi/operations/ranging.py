@@ -16,6 +16,7 @@ from dataclasses import replace
 from hpcp_mpi.host.cp import attributes_command, complaints, ending
 from hpcp_mpi.host.listing import lstat
 from hpcp_mpi.host.ranges import RangeCopier, changed, identity, opened, share_blocks
+from hpcp_mpi.host.retrying import tells_passing, tries
 from hpcp_mpi.operations.accounting import VANISHED
 from hpcp_mpi.operations.content_only import drop_writing, new_mode
 from hpcp_mpi.operations.copying import copy, land_unit
@@ -79,21 +80,24 @@ def _begin(place: Workplace, batch: Batch, unit: Unit, source: int, dest: int, o
         removal = stack.enter_context(ExitStack())
         removal.callback(place.stages.remove, dest, name, stage, outcome.remark)
         try:
-            file, status = stack.enter_context(opened(source, unit.name))
-            mode = new_mode(status) if place.options.content_only else 0o600
-            copied = os.open(name, _NEW, mode, dir_fd=stage)
-            stack.callback(os.close, copied)
-            big = BigFile(unit.name, unit.target, status.st_size, name, identity(status), status.st_atime_ns)
-            shared = share_blocks(file, copied, place.options)
-            if not shared:
-                os.ftruncate(copied, status.st_size)
+            with opened(source, unit.name) as (file, status):
+                mode = new_mode(status) if place.options.content_only else 0o600
+                big = BigFile(unit.name, unit.target, status.st_size, name, identity(status), status.st_atime_ns)
+                copied = os.open(name, _NEW, mode, dir_fd=stage)
+                try:
+                    shared = share_blocks(file, copied, place.options)
+                    if not shared:
+                        os.ftruncate(copied, status.st_size)
+                    block = os.fstat(copied).st_blksize
+                finally:
+                    os.close(copied)
         except OSError:
             return False
         alone = replace(batch, units=Units.of([unit]), big=big)
         if shared:
             _finish(place, alone, big, unit, (source, stage, dest), outcome)
         else:
-            outcome.news.append(Begun(alone, os.fstat(copied).st_blksize))
+            outcome.news.append(Begun(alone, block))
             removal.pop_all()
             os.close(stage)
     return True
@@ -105,7 +109,7 @@ def copy_range(place: Workplace, batch: Batch, outcome: Outcome) -> None:
     key = batch.dest_dir, big.stage
     with ExitStack() as stack:
         try:
-            left = _copy_range(place, batch, big, stack)
+            left = _copied_range(place, batch, big, stack)
         except _Spoilt as spoilt:
             outcome.news.append(RangeFailed(key, len(batch.units), spoilt.reason, spoilt.vanished))
             return
@@ -117,6 +121,17 @@ def copy_range(place: Workplace, batch: Batch, outcome: Outcome) -> None:
             copied = _copied(batch.units, left)
             if len(copied):
                 outcome.news.append(Landed(replace(batch, units=copied)))
+
+
+def _copied_range(place: Workplace, batch: Batch, big: BigFile, stack: ExitStack) -> Units:
+    """Copy ranges, a few times if what goes wrong may be over in a moment; return what is left. Raises _Spoilt."""
+    for last in tries(lambda: place.commands.stopped):
+        try:
+            return _copy_range(place, batch, big, stack)
+        except _Spoilt as spoilt:
+            if last or not tells_passing(spoilt.reason):
+                raise
+    raise AssertionError("the last try was not the last")
 
 
 def _copied(units: Units, left: Units) -> Units:
@@ -154,10 +169,11 @@ def _copy_range(place: Workplace, batch: Batch, big: BigFile, stack: ExitStack) 
         if not place.options.content_only:
             _stamp(big, stage)
         return left
-    except _Spoilt:
+    except _Spoilt as spoilt:
         # So the other ranges fail at once, and the room is free again that was perhaps too little.
-        with suppress(OSError):
-            os.unlink(big.stage, dir_fd=stage)
+        if not tells_passing(spoilt.reason):
+            with suppress(OSError):
+                os.unlink(big.stage, dir_fd=stage)
         raise
 
 
@@ -169,8 +185,8 @@ def _fill(place: Workplace, batch: Batch, big: BigFile, copied: int) -> Units:
             file, status = stack.enter_context(opened(source, big.name))
         if changed(big.identity, status):
             raise _Spoilt(CHANGED)
-        copier = RangeCopier(file, copied, place.options, lambda: place.commands.stopped)
         try:
+            copier = RangeCopier(file, copied, place.options, lambda: place.commands.stopped)
             for number, unit in enumerate(batch.units):
                 start, end = int(unit.name), int(unit.name) + unit.amount
                 while start < end:
@@ -263,7 +279,10 @@ def _finish(
     """directories: of the source, the stage, the destination."""
     source, stage, dest = directories
     try:
-        words = _dress(place, big, source, stage)
+        for last in tries(lambda: place.commands.stopped):
+            words = _dress(place, big, source, stage)
+            if last or not tells_passing(words):
+                break
         if place.options.itemize:
             itemize_copies(place, batch, outcome)
     except _Spoilt as spoilt:

@@ -175,7 +175,7 @@ def _mounted_in(directory: bytes) -> frozenset[bytes]:
     except OSError:
         return frozenset()
     try:
-        return frozenset(path for path in mounts_below(fd).below if b"/" not in path)
+        return frozenset(path for path in mounts_below(fd) if b"/" not in path)
     except OSError:
         return frozenset()
     finally:

@@ -213,7 +213,7 @@ def _target(name: bytes, source: int) -> bytes:
 
 def unread(error: OSError) -> Unknown:
     """Return what it means that a source cannot be read."""
-    if error.errno in (errno.ENOENT, errno.ESTALE):
+    if error.errno == errno.ENOENT:
         return Unknown(GONE, vanished=True)
     return Unknown(f"it cannot be read again to verify its copy: {reason_of(error)}")
 
