@@ -6,6 +6,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import replace
+from functools import partial
 
 from hpcp_mpi.host import cp
 from hpcp_mpi.host.commands import Stopped
@@ -16,13 +17,14 @@ from hpcp_mpi.operations.accounting import Account
 from hpcp_mpi.operations.content_only import default_acl, keep_metadata
 from hpcp_mpi.operations.itemizing import itemize_copies
 from hpcp_mpi.operations.making import made
+from hpcp_mpi.operations.setting_times import set_nearest
 from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan.written import Landed
 from hpcp_mpi.vocab.errors import Failure, failure_of, reason_of
 from hpcp_mpi.vocab.names import shown
 from hpcp_mpi.vocab.report import Outcome
 from hpcp_mpi.vocab.tally import NOTHING, Tally
-from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
+from hpcp_mpi.vocab.units import DEST, Batch, Kind, Unit, Units
 
 _MAX_PINNED = 200  # files that one cp is given as descriptors
 FULL = (errno.EISDIR, errno.ENOTEMPTY, errno.EEXIST)  # what a rename over a directory says if it is not empty
@@ -81,6 +83,7 @@ def _copy_batch(place: Workplace, batch: Batch, outcome: Outcome) -> None:
         except OSError as error:
             _refuse(place, batch, batch.units, f"cannot write to {to}: {reason_of(error)}", outcome)
             return
+        mends = not place.job.times.clamps
         for units in _calls(batch.units):
             lost: dict[bytes, Tally] = {}
             command = cp.command(place.options, stage, [unit.name for unit in units])
@@ -90,6 +93,9 @@ def _copy_batch(place: Workplace, batch: Batch, outcome: Outcome) -> None:
                 outcome.failures += damage.failures
                 lost = damage.lost
             for unit in units:
+                if mends:
+                    look = partial(lstat, unit.name, source)
+                    set_nearest(place, batch, unit, look, (stage, unit.name), outcome)
                 land_unit(place, batch, unit, (stage, unit.name, dest), lost.get(unit.name, NOTHING), outcome)
 
 
@@ -123,7 +129,7 @@ def land_unit(
         raise Stopped  # somebody else may have done it by now, and more
     try:
         if place.options.content_only:
-            keep_metadata(stage, name, dest, unit.target)
+            keep_metadata(stage, name, dest, unit.target, place.hides_acls(DEST))
         if place.job.backup is None or batch.again:
             land(stage, name, dest, unit.target)
         else:
@@ -239,7 +245,10 @@ def _copy_together(place: Workplace, batches: list[Batch], outcome: Outcome) -> 
         if place.options.itemize:
             for batch in batches:
                 itemize_copies(place, batch, outcome)
+        mends = not place.job.times.clamps
         for fd, (index, unit) in files.items():
+            if mends:
+                set_nearest(place, batches[index], unit, partial(os.fstat, fd), (stage, b"%d" % fd), outcome)
             land_unit(place, batches[index], unit, (stage, b"%d" % fd, dests[index]), NOTHING, outcome)
     return True
 

@@ -18,7 +18,6 @@ from hpcp_mpi.host.listing import lstat
 from hpcp_mpi.host.rereading import ReadError, forget, open_quietly, same_bytes
 from hpcp_mpi.operations.accounting import tally_of
 from hpcp_mpi.operations.workplace import Workplace
-from hpcp_mpi.plan.compare import same_time
 from hpcp_mpi.vocab.errors import reason_of
 from hpcp_mpi.vocab.tally import NOTHING, Tally, one_file
 
@@ -173,7 +172,7 @@ class Reread:
     def _same_mtime(self, wanted: os.stat_result, found: os.stat_result) -> bool:
         if self._place.options.content_only:
             return found.st_mtime_ns != _SPOILT_NS
-        return same_time(wanted.st_mtime_ns, found.st_mtime_ns, self._place.job.window_ns)
+        return self._place.job.times.same(wanted.st_mtime_ns, found.st_mtime_ns)
 
     def read(self, files: Opened, start: int, length: int) -> None:
         """Read a range of a file and of its copy."""

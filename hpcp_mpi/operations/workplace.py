@@ -11,6 +11,7 @@ from hpcp_mpi.host.crowd import Crowd
 from hpcp_mpi.host.dirs import Tree
 from hpcp_mpi.host.filesystems import invents_inodes
 from hpcp_mpi.host.gate import Gate, Latency
+from hpcp_mpi.host.metadata import Xattrs, xattrs_of
 from hpcp_mpi.host.removal import Mounts, mounts_below
 from hpcp_mpi.host.stage import SharedStages
 from hpcp_mpi.host.stale_looks import StaleLooks
@@ -93,6 +94,17 @@ class Workplace:
                 assert missing is not None
                 raise missing
             yield found
+
+    def hides_acls(self, index: int) -> bool:
+        """Tell whether the file system of a source root, or DEST, has ACLs and does not list them."""
+        return index in self.job.hides_acls
+
+    def xattrs_of(self, pair: tuple[int, bytes], other: tuple[int, bytes], source: int) -> tuple[Xattrs, Xattrs]:
+        """Return what attributes two entries carry, (directory, name) each: one of a source, one of the destination.
+
+        Raises OSError.
+        """
+        return xattrs_of(*pair, self.hides_acls(source)), xattrs_of(*other, self.hides_acls(DEST))
 
     def source_path(self, batch: Batch, name: bytes = b"") -> bytes:
         """Return the absolute path of what a batch calls name; of its directory without one."""
