@@ -60,8 +60,14 @@ def mounted(
     entry_timeout: float = 0,
     fold: int = 0,
     no_locks: int = 0,
+    fail_op: str = "",
+    fail_errno: int | None = None,
+    fail_path: str = "",
+    fail_first: int | None = None,
+    fail_count: int | None = None,
+    trace: Path | str = "",
 ) -> Iterator[Path]:
-    """Yield a directory that shows backing through the given faults (see faultfs.c); unmounted on the way
+    """Yield a directory that shows backing through the given faults (see faultfs.c and failing.h); unmounted on the way
     out.
 
     Texts match anywhere in the path below backing and may not hold commas. As root, others may use it too.
@@ -79,6 +85,12 @@ def mounted(
         "entry_timeout": entry_timeout,
         "fold": fold,
         "no_locks": no_locks,
+        "fail_op": fail_op,
+        "fail_errno": fail_errno,
+        "fail_path": fail_path,
+        "fail_first": fail_first,
+        "fail_count": fail_count,
+        "trace": trace,
         "max_threads": 64,
     }
     options = [f"{name}={value}" for name, value in faults.items() if value not in ("", None)]
