@@ -28,6 +28,7 @@ OTHER_TYPE = "its copy is something else"
 MISSING = "its copy is missing"
 GONE = "it was copied, and was gone when its copy was to be verified"
 _SPOILT_NS = 1  # an mtime that no source has
+_ELSE_NS = 1001 * 10**9  # instead where the other may be stored as, or be the nearest to, that of the source
 
 
 Inodes = tuple[int, int, int, int]  # devices and numbers: of a file, and of its copy
@@ -194,9 +195,15 @@ class Reread:
             forget(theirs, start, length)
         if not same:
             with suppress(OSError):
-                os.utime(theirs, ns=(found.st_atime_ns, _SPOILT_NS))
+                os.utime(theirs, ns=(found.st_atime_ns, self._spoilt_ns(wanted)))
             reason = CHANGED if self._is_new(wanted, found) else OTHER_BYTES
             raise Differs(reason, one_file(wanted.st_size), files.inodes, read=True)
+
+    def _spoilt_ns(self, wanted: os.stat_result) -> int:
+        """Return an mtime by which a copy is not taken for one of a source with the lstat wanted."""
+        if self._place.options.content_only or not self._place.job.times.same(wanted.st_mtime_ns, _SPOILT_NS):
+            return _SPOILT_NS
+        return _ELSE_NS
 
     def _is_new(self, wanted: os.stat_result, found: os.stat_result) -> bool:
         """Tell whether a source was changed since the run began, as far as is known."""

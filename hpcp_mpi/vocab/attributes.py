@@ -40,6 +40,7 @@ _OF_THE_PLACE = (
     # others
     b"trusted.overlay.",
     b"btrfs.",
+    b"user.Beagle.",
     b"ceph.",
     b"gpfs.",
     b"afs.",
