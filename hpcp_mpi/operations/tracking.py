@@ -208,6 +208,7 @@ class Tracking:
         items = face.items and _Prefixed(face.items, prefix)
         copied = carry_out(wire, prepared, replace(face, items=items), make)
         copied.outcome.items = [(change, prefix + name, target) for change, name, target in copied.outcome.items]
+        copied.abilities = {}  # those of the destination
         report.add(copied)
         self._note(job, up, scans[0].waiting.tracked)
         if self._options.dry_run:

@@ -12,7 +12,15 @@ from tests.support.trees import encode_acl
 OF_THE_PLACE = (
     *("trusted.SGI_ACL_FILE", "trusted.SGI_ACL_DEFAULT", "trusted.SGI_CAP_FILE", "trusted.SGI_DMI_X", "xfsroot.x"),
     *("trusted.gfid", "trusted.glusterfs.dht", "trusted.afr.v-client-0", "trusted.overlay.opaque"),
-    *("lustre.lov", "trusted.lov", "trusted.lma", "trusted.link", "trusted.fid", "btrfs.compression", "ceph.dir.layout"),
+    *(
+        "lustre.lov",
+        "trusted.lov",
+        "trusted.lma",
+        "trusted.link",
+        "trusted.fid",
+        "btrfs.compression",
+        "ceph.dir.layout",
+    ),
     *("system.nfs4_acl", "system.cifs_acl", "afs.acl", "security.selinux", "security.ima", "security.evm"),
 )
 OF_THE_FILE = (
