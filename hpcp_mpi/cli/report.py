@@ -56,6 +56,7 @@ def ability_lines(report: Report) -> Iterable[str]:
             else found.acls is not Acls.NONE,
             "user attributes": found.user_attributes,
             "trusted attributes": found.trusted_attributes,
+            "capabilities": found.capabilities,
             "holes": found.holes,
             "nameless files": found.nameless,
             "locks": found.locks,

@@ -26,6 +26,9 @@ _FAR_NS = (1 << 40) * SECOND_NS  # before or after 1970: further than any file o
 # Where times begin or end for those that do not clamp them, in seconds, the widest first.
 _BEGINNINGS = (-(1 << 31), 0)
 _ENDS = ((1 << 34) - 1, (1 << 32) - 1, (1 << 31) - 1)
+# GlusterFS's clients show earlier times as 1970 as soon as they have forgotten what was set.
+_SHOWN_FROM_NS = {"fuse.glusterfs": 0}
+_CAPABILITY = bytes.fromhex("0100000200200000" + 12 * "00")  # cap_net_raw=ep, as the kernel has it
 _NAME, _OTHER_CASE = b"probe", b"PROBE"
 _HOLE = 1 << 20  # bytes
 _NO_NAMELESS = (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL, errno.ENOSYS)
@@ -42,10 +45,11 @@ def tried(directory: int, kind: str, token: str | None) -> Abilities:
         return Abilities(
             kind=kind,
             tried=True,
-            times=_times(file),
+            times=_times(file, kind),
             acls=_acls(file),
             user_attributes=_stores(file, "user.hpcp-mpi", b""),
             trusted_attributes=_stores(file, "trusted.hpcp-mpi", b"") if os.geteuid() == 0 else None,
+            capabilities=_stores(file, "security.capability", _CAPABILITY),
             holes=_tells_holes(file),
             nameless=stage is None,
             locks=_locks(file),
@@ -61,16 +65,23 @@ def deduced(directory: int, kind: str) -> Abilities:
         with os.scandir(directory) as entries:
             stamps += [entry.stat(follow_symlinks=False).st_ctime_ns for entry in islice(entries, _SEEN)]
     step = 1 if stamps[0] % 1000 else step_of(stamps)
-    acls = Acls.HIDDEN if hides_acls(directory, kind) else None
-    return Abilities(kind=kind, times=StoredTimes(step), acls=acls, case=_case_of(kind, directory))
+    return Abilities(
+        kind=kind,
+        times=StoredTimes(step),
+        acls=Acls.HIDDEN if hides_acls(directory, kind) else None if _may_have(directory, ACCESS_ACL) else Acls.NONE,
+        user_attributes=None if _may_have(directory, b"user.hpcp-mpi") else False,
+        case=_case_of(kind, directory),
+    )
 
 
 def hides_acls(directory: int, kind: str) -> bool:
     """Tell whether a file system may have ACLs that it does not list, as long as nobody has tried."""
-    if kind in LISTING_ACLS:
-        return False
+    return kind not in LISTING_ACLS and _may_have(directory, ACCESS_ACL)
+
+
+def _may_have(directory: int, attribute: bytes) -> bool:
     try:
-        os.getxattr(directory, ACCESS_ACL)
+        os.getxattr(directory, attribute)
     except OSError as error:
         return error.errno not in _REFUSED
     return True
@@ -104,11 +115,12 @@ def _set_times(directory: int, before: os.stat_result) -> None:
         os.utime(directory, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
-def _times(file: int) -> StoredTimes:
+def _times(file: int, kind: str) -> StoredTimes:
     """Return which times can be stored. Raises OSError if none can be set."""
     lost = abs(_ODD_NS - _stored(file, _ODD_NS))
     step = next((step for step in _STEPS_NS if lost < step), _STEPS_NS[-1])
     earliest, low = _bound(file, -_FAR_NS, _BEGINNINGS)
+    earliest = max(earliest, _SHOWN_FROM_NS.get(kind, earliest))
     latest, high = _bound(file, _FAR_NS, _ENDS)
     if not high and latest < ENDLESS_NS:
         latest += SECOND_NS - 1  # all of that second

@@ -26,6 +26,7 @@ _PAUSE = 0.2  # seconds between looks at how much there is to copy
 _ENOUGH = 64 * MIB
 _ACL = "system.posix_acl_access"
 _XATTR = "user.hpcp-mpi"
+_CAPABILITY = "security.capability"
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 Say = Callable[[bytes, str], None]
@@ -156,8 +157,13 @@ class Preflight:
         found = self._abilities
         acls = _stores(dest, _ACL) if found.acls is None else found.acls is not Acls.NONE
         attributes = _stores(dest, _XATTR) if found.user_attributes is None else found.user_attributes
+        capabilities = found.capabilities is not False or os.geteuid() != 0
         lost = []
-        for name, attribute, stored in (("ACLs", _ACL, acls), ("extended attributes", _XATTR, attributes)):
+        for name, attribute, stored in (
+            ("ACLs", _ACL, acls),
+            ("extended attributes", _XATTR, attributes),
+            ("capabilities of files (setcap)", _CAPABILITY, capabilities),
+        ):
             if not stored and any(self._stores(index, attribute) for index in range(len(self._place.job.sources))):
                 lost.append(name)
         if lost:

@@ -31,6 +31,7 @@ class Workplace:
     def __init__(self, job: CopyJob, commands: Commands, rank: int) -> None:
         self.job = job
         self.options = job.options
+        self._lost = job.abilities.lost_attributes
         self.commands = commands
         self.rank = rank
         self._own = STAGE_PREFIX + job.token.encode() + b"."
@@ -102,9 +103,12 @@ class Workplace:
     def xattrs_of(self, pair: tuple[int, bytes], other: tuple[int, bytes], source: int) -> tuple[Xattrs, Xattrs]:
         """Return what attributes two entries carry, (directory, name) each: one of a source, one of the destination.
 
-        Raises OSError.
+        What the destination cannot have is left out of what the source has. Raises OSError.
         """
-        return xattrs_of(*pair, self.hides_acls(source)), xattrs_of(*other, self.hides_acls(DEST))
+        wanted = xattrs_of(*pair, self.hides_acls(source))
+        if wanted and self._lost:
+            wanted = {name: value for name, value in wanted.items() if not name.startswith(self._lost)}
+        return wanted, xattrs_of(*other, self.hides_acls(DEST))
 
     def source_path(self, batch: Batch, name: bytes = b"") -> bytes:
         """Return the absolute path of what a batch calls name; of its directory without one."""

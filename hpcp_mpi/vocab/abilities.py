@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from hpcp_mpi.vocab.attributes import ACL
+
 SECOND_NS = 10**9
 ENDLESS_NS = 1 << 80  # later than any time
 # Where the times of known file systems begin and end, in seconds: 32 bits with and without a sign, the 34 bits of ext4,
@@ -71,11 +73,23 @@ class Abilities:
     acls: Acls | None = None
     user_attributes: bool | None = None
     trusted_attributes: bool | None = None  # only root can try
+    capabilities: bool | None = None  # this user can give files capabilities, and they are kept
     holes: bool | None = None  # it tells where they are
     nameless: bool | None = None  # files without a name can be made (O_TMPFILE)
     locks: bool | None = None  # flock
     case: bool | None = None  # names that differ only in case are two
     owner: int | None = None  # uid that a file belongs to which this user makes; -1: another one than this user's
+
+    @property
+    def lost_attributes(self) -> tuple[bytes, ...]:
+        """Return how attributes begin that no copy can have: `cp -a` leaves them out without a word."""
+        kept = {
+            ACL: self.acls is not Acls.NONE,
+            b"user.": self.user_attributes is not False,
+            b"trusted.": self.trusted_attributes is not False,
+            b"security.capability": self.capabilities is not False,
+        }
+        return tuple(prefix for prefix, stored in kept.items() if not stored)
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON can hold it. null: not known."""
@@ -90,6 +104,7 @@ class Abilities:
             "acls": None if self.acls is None else self.acls.value,
             "user_attributes": self.user_attributes,
             "trusted_attributes": self.trusted_attributes,
+            "capabilities": self.capabilities,
             "holes": self.holes,
             "nameless_files": self.nameless,
             "locks": self.locks,

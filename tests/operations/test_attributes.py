@@ -71,6 +71,7 @@ def mounts() -> Iterator[dict[str, Path]]:
 class Trees:
     src: Path
     dst: Path
+    nameless: bool = True  # the destination makes files without a name
 
     def assert_equal(self) -> None:
         assert attributes(self.dst) == attributes(self.src)
@@ -80,14 +81,20 @@ class Trees:
 @pytest.fixture(params=PAIRS, ids=lambda pair: "-to-".join(pair))
 def trees(request: pytest.FixtureRequest, mounts: dict[str, Path]) -> Iterator[Trees]:
     source, dest = request.param
-    src, dst = mounts[source] / "src", mounts[dest] / "dst"
+    trees = made(mounts[source] / "src", mounts[dest] / "dst", nameless=dest != "moose")
+    yield trees
+    for path in (trees.src, trees.dst):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def made(src: Path, dst: Path, nameless: bool = True, capabilities: bool = True) -> Trees:
+    """A tree with attributes of each kind, and no copy yet."""
     build(src, TREE)
-    subprocess.run(["setcap", "cap_net_raw=ep", src / "plain"], check=True)
+    if capabilities:
+        subprocess.run(["setcap", "cap_net_raw=ep", src / "plain"], check=True)
     for path in (src / "plain", src):
         os.utime(path, ns=(T, T))
-    yield Trees(src, dst)
-    for path in (src, dst):
-        shutil.rmtree(path, ignore_errors=True)
+    return Trees(src, dst, nameless)
 
 
 def attributes(root: Path) -> dict[str, str]:
@@ -114,7 +121,8 @@ def test_attributes_arrive_stay_and_are_mended(trees: Trees) -> None:
     before = state(trees.dst)
     for how in ((), ("-hs", "0"), ("-pfl", "--verify")):
         assert items(copy("-v", *how, trees.src, "-d", trees.dst).done.stdout) == {}
-    assert changed(before, state(trees.dst)) == set()
+    # Where files without a name cannot be made, finding out what can be stored leaves a trace in the root's ctime.
+    assert changed(before, state(trees.dst)) <= (set() if trees.nameless else {b"."})
     trees.assert_equal()
 
 
