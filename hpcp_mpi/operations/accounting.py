@@ -14,7 +14,7 @@ from hpcp_mpi.host.dirs import Tree, path_of
 from hpcp_mpi.host.listing import lstat, names_in
 from hpcp_mpi.host.removal import remove_tree
 from hpcp_mpi.operations.workplace import Workplace
-from hpcp_mpi.plan.compare import metadata_changes, same_time
+from hpcp_mpi.plan.compare import metadata_changes
 from hpcp_mpi.vocab.errors import Failure, reason_of
 from hpcp_mpi.vocab.names import join
 from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, ONE_LINK, ONE_SPECIAL, Tally, one_file
@@ -129,14 +129,16 @@ class Account:
             return True
         if words and doubts_content(words):
             return False  # network file systems tell of a write that failed when the file is closed
-        window = self._place.job.window_ns
-        return wanted.st_size == got.st_size and same_time(wanted.st_mtime_ns, got.st_mtime_ns, window)
+        times = self._place.job.times
+        if times.goes_astray(wanted.st_mtime_ns):  # whatever cp made of it; a cp that was not killed ends each file
+            return wanted.st_size == got.st_size and not words and self._code >= 0
+        return wanted.st_size == got.st_size and times.same(wanted.st_mtime_ns, got.st_mtime_ns)
 
     def _undressed(self, wanted: os.stat_result, got: os.stat_result) -> bool:
         """Tell whether a cp that was killed did not come to all of an entry's metadata: it writes that last."""
         if self._place.options.content_only:
             return False
-        return bool(metadata_changes(wanted, got, self._place.job.window_ns, self._place.rights))
+        return bool(metadata_changes(wanted, got, self._place.job.times, self._place.rights))
 
     def _below(self, path: bytes, status: os.stat_result) -> Tally:
         """Return the tally of an entry and all below it, as far as it can be read."""

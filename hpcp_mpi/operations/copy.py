@@ -185,6 +185,7 @@ class _Run:
         report.sources = [landing.argument for landing in self._prepared.landings]
         report.destination = self._prepared.job.destination
         report.dry_run = self._prepared.job.options.dry_run
+        report.abilities = {report.destination: self._prepared.job.abilities}
         report.scanned = scan.gather.scanned
         report.outcome = outcome
         report.scan_seconds = scan.seconds

@@ -18,6 +18,7 @@ from hpcp_mpi.operations.accounting import Account, Damage
 from hpcp_mpi.operations.content_only import default_acl, keep_metadata
 from hpcp_mpi.operations.itemizing import itemize_copies
 from hpcp_mpi.operations.making import made
+from hpcp_mpi.operations.setting_times import set_nearest
 from hpcp_mpi.operations.unfinished import persistently, surviving
 from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan.written import Landed
@@ -25,7 +26,7 @@ from hpcp_mpi.vocab.errors import Failure, failure_of, reason_of
 from hpcp_mpi.vocab.names import shown
 from hpcp_mpi.vocab.report import Outcome
 from hpcp_mpi.vocab.tally import NOTHING, Tally
-from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
+from hpcp_mpi.vocab.units import DEST, Batch, Kind, Unit, Units
 
 _MAX_PINNED = 200  # files that one cp is given as descriptors
 FULL = (errno.EISDIR, errno.ENOTEMPTY, errno.EEXIST)  # what a rename over a directory says if it is not empty
@@ -89,6 +90,7 @@ def _copy_batch(place: Workplace, batch: Batch, outcome: Outcome, last: bool) ->
         except OSError as error:
             _refuse(place, batch, batch.units, f"cannot write to {to}: {reason_of(error)}", outcome)
             return
+        mends = not place.job.times.clamps
         for units in _calls(batch.units):
             damage = Damage()
             try:
@@ -102,9 +104,13 @@ def _copy_batch(place: Workplace, batch: Batch, outcome: Outcome, last: bool) ->
             outcome.failures += damage.failures
             staying = damage.unknown if last else damage.unknown | _passing(place, batch, damage)
             for unit in units:
-                if unit.name not in staying:
-                    lost = damage.lost.get(unit.name, NOTHING)
-                    land_unit(place, batch, unit, (stage, unit.name, dest), lost, outcome)
+                if unit.name in staying:
+                    continue
+                if mends:
+                    look = partial(lstat, unit.name, source)
+                    set_nearest(place, batch, unit, look, (stage, unit.name), outcome)
+                lost = damage.lost.get(unit.name, NOTHING)
+                land_unit(place, batch, unit, (stage, unit.name, dest), lost, outcome)
 
 
 def _passing(place: Workplace, batch: Batch, damage: Damage) -> set[bytes]:
@@ -144,7 +150,7 @@ def land_unit(
         raise Stopped  # somebody else may have done it by now, and more
     try:
         if place.options.content_only:
-            keep_metadata(stage, name, dest, unit.target)
+            keep_metadata(stage, name, dest, unit.target, place.hides_acls(DEST))
         if place.job.backup is None or batch.again:
             land(stage, name, dest, unit.target)
         else:
@@ -278,7 +284,10 @@ def _copy_together(place: Workplace, batches: list[Batch], outcome: Outcome) -> 
                 outcome.items += found.items
         except OSError:
             return False
+        mends = not place.job.times.clamps
         for fd, (index, unit) in files.items():
+            if mends:
+                set_nearest(place, batches[index], unit, partial(os.fstat, fd), (stage, b"%d" % fd), outcome)
             land_unit(place, batches[index], unit, (stage, b"%d" % fd, dests[index]), NOTHING, outcome)
     return True
 

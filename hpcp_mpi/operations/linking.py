@@ -111,7 +111,7 @@ def _whole_leader(
                 found = lstat(name, fd)
             except (FileNotFoundError, NotADirectoryError):
                 continue
-            if found is not None and maybe_identical(wanted, found, place.job.window_ns):
+            if found is not None and maybe_identical(wanted, found, place.job.times):
                 stack.enter_context(own.pop_all())
                 return fd, found
     return None

@@ -201,7 +201,7 @@ class ListedScan:
         visit.folder = self.gather.root(0, b"", new=job.destination_root is None)
         if job.destination_root is not None and self._place.options.directory_sync:
             with self._place.source_tree(0).at(b"") as source, self._place.dest.at(b"") as dest:
-                visit.folder.settle = self._lister.differs(source, dest)
+                visit.folder.settle = self._lister.differs(0, source, dest)
         return visit
 
     def _enter(self, directory: bytes) -> None:
@@ -283,7 +283,7 @@ class ListedScan:
             self.gather.count(ONE_DIRECTORY)
             if exists and self._place.options.directory_sync:
                 dest = stack.enter_context(self._place.dest.at(visit.path))
-                folder.settle = self._lister.differs(source, dest)
+                folder.settle = self._lister.differs(0, source, dest)
 
     # --- entries
 

@@ -67,7 +67,7 @@ class Lister:
         if self._never is not None:
             self._devices.append(self._never[0])
         self._classifier = Classifier(
-            place.job.window_ns,
+            place.job.times,
             place.options.directory_only,
             excludes.matcher(place.options.excludes),
             self.forbidden,
@@ -176,7 +176,11 @@ class Lister:
                 with place.latency.noted():
                     source = stack.enter_context(place.source_tree(folder.source).at(folder.source_dir))
                 merged = folder.dest_dir in place.job.merged
-                if dest is not None and place.options.directory_sync and (merged or self.differs(source, dest)):
+                if (
+                    dest is not None
+                    and place.options.directory_sync
+                    and (merged or self.differs(folder.source, source, dest))
+                ):
                     folder.settle = True
 
                 def failed(name: bytes, error: OSError) -> None:
@@ -184,15 +188,17 @@ class Lister:
 
                 alone = place.options.mirror and dest is not None
                 beside = 0  # entries that both sides have
+                astray = self._classifier.astray
+                own = astray is not None and astray(os.fstat(source).st_mtime_ns)
                 by_lstat = place.options.hash_size == 0 and not place.options.full_hash
-                for some in slices(source, dest, names, self._classifier.plain, by_lstat, failed, place.crowd):
+                for some in slices(source, dest, names, self._classifier.plain, by_lstat, failed, place.crowd, astray):
                     if self._choose is not None:
                         self._choose(folder, some, source)
                     listing = self.listing(path, some)
                     if listing.others or listing.existing or listing.linked:
                         self.track(folder, listing, source)
                     listing.sweeps, stages = stages, []
-                    listing.open = listing.open or merged or bool(failures)
+                    listing.open = listing.open or merged or own or bool(failures)
                     if alone and dest is not None:
                         beside += some.beside
                         if not place.options.compare:
@@ -262,8 +268,11 @@ class Lister:
                 continue
         return False
 
-    def differs(self, source: int, dest: int) -> bool:
-        """Tell whether the metadata of a directory is to be written to its counterpart. Raises OSError."""
-        letters = metadata.xattr_letters(metadata.xattrs_of(source, b"."), metadata.xattrs_of(dest, b"."))
+    def differs(self, index: int, source: int, dest: int) -> bool:
+        """Tell whether the metadata of a directory is to be written to its counterpart. index: of the source root
+
+        Raises OSError.
+        """
         place = self._place
-        return bool(metadata_changes(os.fstat(source), os.fstat(dest), place.job.window_ns, place.rights, letters))
+        letters = metadata.xattr_letters(*place.xattrs_of((source, b"."), (dest, b"."), index))
+        return bool(metadata_changes(os.fstat(source), os.fstat(dest), place.job.times, place.rights, letters))

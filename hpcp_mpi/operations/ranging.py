@@ -22,8 +22,8 @@ from hpcp_mpi.operations.content_only import drop_writing, new_mode
 from hpcp_mpi.operations.copying import copy, land_unit
 from hpcp_mpi.operations.itemizing import itemize_copies
 from hpcp_mpi.operations.making import made
+from hpcp_mpi.operations.setting_times import note_of
 from hpcp_mpi.operations.workplace import Workplace
-from hpcp_mpi.plan.compare import same_time
 from hpcp_mpi.plan.ranges import EMPTIED, Begun, RangeDone, RangeFailed
 from hpcp_mpi.plan.written import Landed
 from hpcp_mpi.vocab.errors import Failure, reason_of
@@ -167,7 +167,7 @@ def _copy_range(place: Workplace, batch: Batch, big: BigFile, stack: ExitStack) 
         finally:
             _close(copied)
         if not place.options.content_only:
-            _stamp(big, stage)
+            _stamp(place, big, stage)
         return left
     except _Spoilt as spoilt:
         # So the other ranges fail at once, and the room is free again that was perhaps too little.
@@ -228,14 +228,16 @@ def _close(copied: int) -> None:
         raise _Spoilt(f"its copy cannot be written: {reason_of(error)}") from None
 
 
-def _stamp(big: BigFile, stage: int) -> None:
+def _stamp(place: Workplace, big: BigFile, stage: int) -> None:
     """Give a copy its mtime, by the client that has just written to it.
 
     A client may tell its servers late when it wrote (MooseFS's does, each second, closed or not), and so undo the
     mtime that another one has set since. If it sets the mtime itself, it tells that one.
     """
+    times = place.job.times
+    nearest = times.nearest(big.read_ns), times.nearest(big.identity[1])
     try:
-        os.utime(big.stage, ns=(big.read_ns, big.identity[1]), dir_fd=stage, follow_symlinks=False)
+        os.utime(big.stage, ns=nearest, dir_fd=stage, follow_symlinks=False)
     except OSError as error:
         raise _Spoilt(
             "" if error.errno == errno.ENOENT else f"its copy cannot be given its mtime: {reason_of(error)}"
@@ -294,6 +296,8 @@ def _finish(
         return
     if words:  # it lands, but not with all of its metadata
         outcome.failures.append(Failure(place.source_path(batch, unit.name), words))
+    if place.job.times.goes_astray(big.identity[1]):
+        outcome.remark(place.source_path(batch, unit.name), note_of(place.job.times, big.identity[1]))
     land_unit(place, batch, unit, (stage, big.stage, dest), NOTHING, outcome)
 
 
@@ -316,6 +320,7 @@ def _dress(place: Workplace, big: BigFile, source: int, stage: int) -> str:
             return ""
         command = attributes_command(file, stage, big.stage)
         code, stderr = place.commands.run(command, b"/", (file, stage))
+        times = place.job.times
         got = lstat(big.stage, stage)
         words = _words(code, stderr) if code else ""
         if got is None:
@@ -323,11 +328,13 @@ def _dress(place: Workplace, big: BigFile, source: int, stage: int) -> str:
         # cp writes the mtime it finds: another one than that at first, or none.
         if got.st_size != big.size or changed(big.identity, os.fstat(file)):
             raise _Spoilt(words or CHANGED)
-        timed = same_time(got.st_mtime_ns, big.identity[1], place.job.window_ns)
+        timed = times.same(big.identity[1], got.st_mtime_ns)
         if words and not timed:
             raise _Spoilt(words)
-        if not timed or got.st_atime_ns != big.read_ns:  # cp -a would have kept it from before it read the file
-            _stamp(big, stage)
+        if not timed or got.st_atime_ns != times.nearest(
+            big.read_ns
+        ):  # cp -a would have kept it from before it read the file
+            _stamp(place, big, stage)
     return words
 
 

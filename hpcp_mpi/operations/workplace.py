@@ -12,6 +12,7 @@ from hpcp_mpi.host.crowd import Crowd
 from hpcp_mpi.host.dirs import Tree
 from hpcp_mpi.host.filesystems import invents_inodes
 from hpcp_mpi.host.gate import Gate, Latency
+from hpcp_mpi.host.metadata import Xattrs, xattrs_of
 from hpcp_mpi.host.removal import Mounts, mounts_below
 from hpcp_mpi.host.retrying import tried
 from hpcp_mpi.host.stage import SharedStages
@@ -32,6 +33,7 @@ class Workplace:
     def __init__(self, job: CopyJob, commands: Commands, rank: int) -> None:
         self.job = job
         self.options = job.options
+        self._lost = job.abilities.lost_attributes
         self.commands = commands
         self.rank = rank
         self._own = STAGE_PREFIX + job.token.encode() + b"."
@@ -96,6 +98,20 @@ class Workplace:
                 assert missing is not None
                 raise missing
             yield found
+
+    def hides_acls(self, index: int) -> bool:
+        """Tell whether the file system of a source root, or DEST, has ACLs and does not list them."""
+        return index in self.job.hides_acls
+
+    def xattrs_of(self, pair: tuple[int, bytes], other: tuple[int, bytes], source: int) -> tuple[Xattrs, Xattrs]:
+        """Return what attributes two entries carry, (directory, name) each: one of a source, one of the destination.
+
+        What the destination cannot have is left out of what the source has. Raises OSError.
+        """
+        wanted = xattrs_of(*pair, self.hides_acls(source))
+        if wanted and self._lost:
+            wanted = {name: value for name, value in wanted.items() if not name.startswith(self._lost)}
+        return wanted, xattrs_of(*other, self.hides_acls(DEST))
 
     def source_path(self, batch: Batch, name: bytes = b"") -> bytes:
         """Return the absolute path of what a batch calls name; of its directory without one."""

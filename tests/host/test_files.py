@@ -189,13 +189,6 @@ def test_the_cpus_are_those_that_this_process_may_use() -> None:
     assert done.stdout == "1\n", done.stderr
 
 
-def test_a_local_file_system_stores_nanoseconds_and_asking_it_leaves_nothing(directory: int, tmp_path: Path) -> None:
-    before = tmp_path.stat()
-    assert system.time_step(directory, "token") == 1
-    assert list(tmp_path.iterdir()) == []
-    assert tmp_path.stat().st_mtime_ns == before.st_mtime_ns
-
-
 # --- commands
 
 

@@ -17,6 +17,7 @@
  *     attr_timeout=N  another number of seconds for attributes
  *     no_locks=1      POSIX locks are refused, as Lustre does without `flock`; else they work
  *     fold=1          names that differ only in the case of ASCII letters are one
+ *     moose=1         times and ACLs are as on MooseFS: see moose.h
  *     fail_op=OP ...  single calls fail with any errno, trace=FILE writes calls down: see failing.h
  *
  * Everything else goes through: names, modes, owners, times, links, xattrs, holes. ACLs do not: like many parallel
@@ -45,6 +46,7 @@
 
 #include "failing.h"
 #include "folding.h"
+#include "moose.h"
 
 static struct {
     char *backing;
@@ -52,7 +54,7 @@ static struct {
     char *eio_read, *eio_write, *eio_list, *eio_unlink, *flip_read, *vanish;
     long long enospc_after;
     double entry_timeout, attr_timeout;
-    int fold, no_locks;
+    int fold, no_locks, moose;
     struct failing failing;
 } faults = {.enospc_after = -1, .attr_timeout = -1, .failing = {.first = 1, .count = -1}};
 
@@ -70,7 +72,7 @@ static const struct fuse_opt options[] = {
     OPTION("no_locks=%d", no_locks),         OPTION("fail_op=%s", failing.op),
     OPTION("fail_errno=%d", failing.number), OPTION("fail_path=%s", failing.path),
     OPTION("fail_first=%ld", failing.first), OPTION("fail_count=%ld", failing.count),
-    OPTION("trace=%s", failing.trace),
+    OPTION("trace=%s", failing.trace),       OPTION("moose=%d", moose),
     FUSE_OPT_END,
 };
 
@@ -115,7 +117,10 @@ static int fs_getattr(const char *path, struct stat *st, struct fuse_file_info *
 {
     META("getattr");
     (void)file;
-    return result(lstat(p, st));
+    int answer = result(lstat(p, st));
+    if (faults.moose)
+        in_whole_seconds(st);
+    return answer;
 }
 
 static int fs_readlink(const char *path, char *buffer, size_t size)
@@ -176,14 +181,15 @@ static int fs_utimens(const char *path, const struct timespec times[2], struct f
 {
     META("utimens");
     (void)file;
-    return result(utimensat(AT_FDCWD, p, times, AT_SYMLINK_NOFOLLOW));
+    struct timespec kept[2] = {in_32_bits(times[0]), in_32_bits(times[1])};
+    return result(utimensat(AT_FDCWD, p, faults.moose ? kept : times, AT_SYMLINK_NOFOLLOW));
 }
 
 static int fs_statfs(const char *path, struct statvfs *info) { META("statfs"); return result(statvfs(p, info)); }
 
 /* ---- xattrs ---- */
 
-static int is_acl(const char *key) { return strncmp(key, "system.", 7) == 0; }
+static int is_acl(const char *key) { return !faults.moose && strncmp(key, "system.", 7) == 0; }
 
 static int fs_setxattr(const char *path, const char *key, const char *value, size_t size, int flags)
 {
@@ -200,7 +206,8 @@ static int fs_getxattr(const char *path, const char *key, char *value, size_t si
 static int fs_listxattr(const char *path, char *list, size_t size)
 {
     META("listxattr");
-    return result(llistxattr(p, list, size));
+    int length = result(llistxattr(p, list, size));
+    return faults.moose && size > 0 && length > 0 ? (int)without_acls(list, length) : length;
 }
 
 static int fs_removexattr(const char *path, const char *key)
