@@ -34,12 +34,12 @@ def digest(fd: int, size: int, tail: int | None, stopped: Callable[[], bool] = l
 
 
 def same_tails(
-    name: bytes, directory: int, other: int, size: int, tail: int, hidden: tuple[bool, bool] = (False, False)
+    name: bytes, directory: int, other: int, size: int, tail: int, hidden: tuple[bool, bool] | None = None
 ) -> bool:
     """Tell whether a file of size bytes is in two directories the same in its last bytes, and without attributes.
 
     False also when it cannot be read, or is something else: then a closer look is due.
-    hidden: whether the file systems of the two do not list ACLs
+    hidden: whether the file systems of the two do not list ACLs; None: both do
     """
     wanted = size if size < tail else tail
     try:
@@ -51,20 +51,31 @@ def same_tails(
                     end = os.pread(mine, wanted, size - wanted)
                     if len(end) != wanted or end != os.pread(theirs, wanted, size - wanted):
                         return False
-                for file in (mine, theirs):
-                    try:
-                        if (listed := os.listxattr(file)) and any_carried(listed):
-                            return False
-                    except OSError as error:
-                        if error.errno != errno.ENOTSUP:
-                            return False
-                return not (hidden[0] and has_acl(mine)) and not (hidden[1] and has_acl(theirs))
+                try:
+                    if hidden is None and not os.listxattr(mine) and not os.listxattr(theirs):
+                        return True  # nearly all files, so there is no call more for them
+                except OSError as error:
+                    if error.errno != errno.ENOTSUP:
+                        return False
+                closer = hidden or (False, False)
+                return not _carries(mine, closer[0]) and not _carries(theirs, closer[1])
             finally:
                 os.close(theirs)
         finally:
             os.close(mine)
     except OSError:
         return False
+
+
+def _carries(file: int, hidden: bool) -> bool:
+    """Tell whether an open file carries attributes. Raises OSError."""
+    try:
+        if any_carried(os.listxattr(file)):
+            return True
+    except OSError as error:
+        if error.errno != errno.ENOTSUP:
+            raise
+    return hidden and has_acl(file)
 
 
 def attributes_digest(attributes: Mapping[bytes, bytes]) -> int:

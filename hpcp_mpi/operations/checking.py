@@ -78,6 +78,7 @@ def _doubtful(place: Workplace, batch: Batch, source: int, dest: int, outcome: O
     options, units = place.options, batch.units
     tail = _LONG if options.full_hash else options.hash_size
     hidden = place.hides_acls(batch.source), place.hides_acls(DEST)
+    hiding = hidden if any(hidden) else None
     if tail == 0:
         doubtful = {
             *metadata.carriers(source, units.names, place.crowd, hidden[0]),
@@ -88,7 +89,7 @@ def _doubtful(place: Workplace, batch: Batch, source: int, dest: int, outcome: O
 
         def compare(file: tuple[bytes, int]) -> None:
             name, size = file
-            if min(size, tail) >= _LONG or not same_tails(name, source, dest, size, tail, hidden):
+            if min(size, tail) >= _LONG or not same_tails(name, source, dest, size, tail, hiding):
                 doubtful.add(name)
 
         files = list(zip(units.names, units.amounts, strict=True))

@@ -43,7 +43,7 @@ def test_the_nearest_time_is_equal_ever_after_here_too(on_dfs: Place, on_tmpfs: 
     build(on_tmpfs / "src", test_times_out_of_range.TREE)
     os.utime(on_tmpfs / "src", ns=(T, T))
     kind = "moose" if is_moose(on_dfs) else "glusterfs"
-    trees = test_times_out_of_range.Trees(kind, on_tmpfs / "src", on_dfs.clients[0] / "dst", on_dfs.settled)
+    trees = test_times_out_of_range.Trees(kind, on_tmpfs / "src", on_dfs.clients[0] / "dst")
     test_times_out_of_range.test_the_nearest_time_is_equal_ever_after(trees)
     shutil.rmtree(trees.dst)
     test_times_out_of_range.test_a_time_that_can_be_stored_again_is(trees)
