@@ -84,7 +84,7 @@ def test_a_short_run_never_loses_more_than_a_third_and_a_long_one_never_more_tha
         if log.due():
             moments.append(now - 100)
             log.write(crew(1, 1), Remembered())
-    lost = [(later - earlier, later) for earlier, later in zip([0.0, *moments], moments)]
+    lost = [(later - earlier, later) for earlier, later in zip([0.0, *moments], moments, strict=False)]
     assert moments[0] == 1.0 and all(seconds <= 5.125 for seconds, _ in lost)
     assert all(seconds <= later / 3 + 0.125 for seconds, later in lost if later > 2)
     assert len(moments) < 18  # each costs a disk a write
