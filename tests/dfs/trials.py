@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import time
@@ -28,9 +29,11 @@ _SMALL = ("-f", "20", "--chunk-seconds", "0.1")  # files in a chunk: all ranks g
 _RANGES = (*_SMALL, "--split-size", "1M")
 _BASE = 1_500_000_000
 MIB = 1 << 20
+_ONLY_ATTRIBUTES = re.compile(r"rsync: [.h][fdL]\.{8}x ")
+_USERS = ("getfattr", "-RPh", "-d", "-m", r"^user\.")
 
 
-def grow(tree: Path, rng: random.Random, *, acls: bool, big: int = 0, files: int = 6) -> None:
+def grow(tree: Path, rng: random.Random, *, big: int = 0, files: int = 6) -> None:
     """Make a tree: 40 directories below 8 others, files that share inodes across them, links, attributes, holes."""
     names: list[Path] = []
     for number in range(40):
@@ -46,7 +49,7 @@ def grow(tree: Path, rng: random.Random, *, acls: bool, big: int = 0, files: int
             (directory / "link").symlink_to(rng.choice(("f0", "../nowhere")))
         if number % 6 == 0:
             os.setxattr(directory / "f1", "user.note", b"%d" % number)
-        if acls and number % 4 == 0:
+        if number % 4 == 0:
             subprocess.run(["setfacl", "-m", f"u:{1000 + number}:r", directory / "f2"], check=True)
             subprocess.run(["setfacl", "-d", "-m", f"g:{1000 + number}:rx", directory], check=True)
         directory.chmod(rng.choice((0o755, 0o700, 0o2770, 0o555)))
@@ -118,7 +121,6 @@ class Trial:
         grow(
             self.source,
             self.rng,
-            acls=self.place.volume.time_step_ns == 1,
             big=4 if "--split-size" in kind.options else 0,
             files=kind.files,
         )
@@ -138,10 +140,12 @@ class Trial:
             self.problems.append("there is no destination")
             return
         self.problems += [f"a stage is left: {stage!r}" for stage in stages(dest)]
-        self.problems += oracle.differences(source, dest)[:10]
+        # As attributes, rsync sees what XFS bricks show of ACLs; those that are a file's are compared below.
+        seen = oracle.differences(source, dest)
+        self.problems += [line for line in seen if not _ONLY_ATTRIBUTES.match(line)][:10]
         self.problems += oracle.lstat_differences(source, dest, time_step_ns=self.place.volume.time_step_ns)[:10]
         self.problems += oracle.hard_link_differences(source, dest)[:10]
-        self.problems += _acl_differences(source, dest)[:10]
+        self.problems += _attribute_differences(source, dest)[:10]
         if kind.moves and self.source_of_judge.exists():
             left = [os.fsdecode(path) for path in oracle.entries(self.source_of_judge)]
             self.problems.append(f"the source is still there: {len(left)} entries: {left[:10]}")
@@ -208,15 +212,16 @@ class Trial:
 _NO_OPENMPI = World("openmpi", 3).missing()
 
 
-def _acl_differences(source: Path, dest: Path) -> list[str]:
-    """What getfacl says of one and not of the other."""
+def _attribute_differences(source: Path, dest: Path) -> list[str]:
+    """What getfacl and getfattr say of one and not of the other."""
 
-    def told(tree: Path) -> list[str]:
-        done = subprocess.run(["getfacl", "-RpnP", "."], cwd=tree, capture_output=True, text=True, check=True)
-        return sorted(done.stdout.split("\n\n"))
+    def told(tree: Path, *words: str) -> set[str]:
+        done = subprocess.run([*words, "."], cwd=tree, capture_output=True, text=True, check=True)
+        return set(done.stdout.split("\n\n"))
 
-    ours, theirs = told(source), told(dest)
-    return [f"ACL: {text!r} only in one" for text in sorted(set(ours) ^ set(theirs))]
+    found = told(source, "getfacl", "-RpnP") ^ told(dest, "getfacl", "-RpnP")
+    found |= told(source, *_USERS) ^ told(dest, *_USERS)
+    return [f"attributes: {text!r} only in one" for text in sorted(found)]
 
 
 # --- what is there before
