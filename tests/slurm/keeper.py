@@ -19,10 +19,11 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from tests.support.namespaces import UNSHARE
+
 HEAD = "head"
 _NETWORK = "10.77.0"
 _PATIENCE = 20.0  # seconds for the daemons to come up
-UNSHARE = ("unshare", "--mount", "--net", "--uts", "--ipc", "--pid", "--fork", "--kill-child=KILL", "--mount-proc")
 
 _SLURM_CONF = """\
 ClusterName=lab

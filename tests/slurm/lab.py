@@ -12,24 +12,20 @@ a lab, and several do not see each other. Needs root.
 
 from __future__ import annotations
 
-import fcntl
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tests.slurm.keeper import UNSHARE
 from tests.support.everyone import REPOSITORY
+from tests.support.namespaces import UNSHARE, enter, locked, remove, sweep
 
 DAEMONS = ("slurmctld", "slurmd", "srun", "munged", "ip", "unshare", "nsenter")
 _PREFIX = "hpcp-mpi-slurm-"
-_NAMESPACES = ("mount=mnt", "net=net", "uts=uts", "ipc=ipc", "pid=pid_for_children")
 _IN = 'cd "$1" && shift && exec "$@"'
 
 Argument = str | os.PathLike[str]
@@ -44,13 +40,13 @@ class Lab:
 
     def __init__(self, hosts: Sequence[str], parent: str = "/var/tmp") -> None:
         self.hosts = tuple(hosts)
-        _sweep(Path(parent))
+        sweep(Path(parent), _PREFIX)
         self.directory = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
         self.directory.chmod(0o755)
         self.shared = self.directory / "shared"
         self.shared.mkdir(mode=0o1777)
         self.environment = {"SLURM_CONF": str(self.directory / "slurm.conf"), "TMPDIR": "/run/node"}
-        with _locked(self.directory) as lock:
+        with locked(self.directory) as lock:
             # In a session of its own: Ctrl-C at the terminal is for whoever wants the lab.
             self._keeper = subprocess.Popen(
                 [*UNSHARE, sys.executable, "-m", "tests.slurm.keeper", self.directory, *self.hosts],
@@ -88,7 +84,7 @@ class Lab:
             self._keeper.kill()
             self._keeper.wait()
         self._keeper.stdout.close()
-        _remove(self.directory)
+        remove(self.directory)
 
     @property
     def pid(self) -> int:
@@ -97,8 +93,8 @@ class Lab:
 
     def command(self, words: Sequence[Argument], *, host: str | None = None, cwd: Argument = "/") -> list[str]:
         """The command that runs words on a host, by default the head."""
-        inner = _enter((self.directory / f"{host}.pid").read_text()) if host is not None else []
-        return [*_enter(str(self._keeper.pid)), *inner, "sh", "-c", _IN, "sh", *map(os.fspath, (cwd, *words))]
+        inner = enter((self.directory / f"{host}.pid").read_text()) if host is not None else []
+        return [*enter(str(self._keeper.pid)), *inner, "sh", "-c", _IN, "sh", *map(os.fspath, (cwd, *words))]
 
     def start(
         self,
@@ -161,45 +157,3 @@ class Lab:
         for path in sorted((self.directory / "log").glob("*")):
             tails += [f"--- {path.name}", *path.read_text(errors="replace").splitlines()[-15:]]
         return "\n".join(tails)
-
-
-def _enter(pid: str) -> list[str]:
-    """nsenter, to where the child of an unshare is. Its own process namespace is only its child's."""
-    return ["nsenter", *(f"--{name}=/proc/{pid}/ns/{file}" for name, file in (n.split("=") for n in _NAMESPACES)), "--"]
-
-
-@contextmanager
-def _locked(directory: Path) -> Iterator[int]:
-    """Hold the lock that says that a lab lives; whoever inherits the descriptor goes on holding it."""
-    fd = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield fd
-    finally:
-        os.close(fd)
-
-
-def _remove(directory: Path) -> None:
-    """Remove a lab's directory, the lock last: whoever is killed meanwhile leaves what the next one finds."""
-    for entry in directory.iterdir() if directory.exists() else ():
-        if entry.is_dir():
-            shutil.rmtree(entry, ignore_errors=True)
-        elif entry.name != "lock":
-            entry.unlink(missing_ok=True)
-    shutil.rmtree(directory, ignore_errors=True)
-
-
-def _sweep(parent: Path) -> None:
-    """Remove what a lab left whose keeper was killed. One without a lock is only just being made."""
-    for lock in parent.glob(f"{_PREFIX}*/lock"):
-        try:
-            fd = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
-        except OSError:
-            continue
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _remove(lock.parent)
-        except BlockingIOError:
-            pass  # it lives
-        finally:
-            os.close(fd)

