@@ -103,13 +103,21 @@ def _stages(names: Iterable[str]) -> list[bytes]:
 
 
 def slices(
-    source: int, dest: int | None, names: Names | None, plain: bool, by_lstat: bool, failed: Failed, crowd: Crowd
+    source: int,
+    dest: int | None,
+    names: Names | None,
+    plain: bool,
+    by_lstat: bool,
+    failed: Failed,
+    crowd: Crowd,
+    within_ns: int = 0,
 ) -> Iterator[Slice]:
     """Yield the entries of source beside those of dest, some thousand at a time.
 
     names:    what dest holds, from entries_of
     plain:    False where nothing may be told apart here, as with excludes
     by_lstat: what lstat shows as equal is equal, unless the source's inode was changed after the copy's
+    within_ns: mtimes no further apart are equal
     What cannot be looked at is given to failed. Raises OSError when the directory itself cannot be read.
     """
     with os.scandir(source) as entries:
@@ -123,7 +131,7 @@ def slices(
                 _all_new(listed, some, failed)
             elif plain and dest is not None:
                 there = names if names is not None else {entry.name: _Unheld(entry.name, dest) for entry in listed}
-                _mostly_equal(listed, some, beside, there, by_lstat, failed)
+                _mostly_equal(listed, some, beside, there, (by_lstat, within_ns), failed)
             else:
                 for entry in listed:
                     _again(entry, some, beside, failed)
@@ -141,10 +149,10 @@ def _look_ahead(listed: list["os.DirEntry[str]"], names: Names | None, crowd: Cr
 
     ours, theirs = listed[:2], [names[entry.name] for entry in listed[:2] if entry.name in names] if names else []
     # One of the two file systems may be slow, or both.
-    if len(listed) > _FEW and (crowd.gains(look, ours) or crowd.gains(look, theirs)):
+    if len(listed) > _FEW and (seconds := crowd.gains(look, ours) or crowd.gains(look, theirs)):
         ours = [entry for entry in listed if not entry.is_dir(follow_symlinks=False)]
         theirs = [names[entry.name] for entry in ours if entry.name in names] if names else []
-        crowd.all(look, ours + theirs)
+        crowd.all(look, ours + theirs, seconds)
 
 
 class _Unheld:
@@ -211,10 +219,11 @@ def _mostly_equal(
     some: Slice,
     beside: _Beside,
     there: Mapping[str, Stats],
-    by_lstat: bool,
+    how: tuple[bool, int],
     failed: Failed,
 ) -> None:
-    """Take entries of which the destination has copies."""
+    """Take entries of which the destination has copies. how: by_lstat, within_ns"""
+    by_lstat, within_ns = how
     equal: list[str] = []
     fresh: list[str] = []
     sizes = some.equal[1]
@@ -230,7 +239,10 @@ def _mostly_equal(
             if name in there:
                 found = there[name].stat(follow_symlinks=False)
                 if (
-                    status.st_mtime_ns == found.st_mtime_ns
+                    (
+                        (wanted := status.st_mtime_ns) == (copied := found.st_mtime_ns)
+                        or -within_ns <= wanted - copied <= within_ns
+                    )
                     and status[0] == found[0]
                     and status[3:7] == found[3:7]  # names, owner, group, size
                     and status[3] == 1

@@ -145,10 +145,12 @@ class Lister:
         with ExitStack() as stack:
             names: Names | None = {}
             stages: list[bytes] = []
-            dest = None
+            dest = found = None
             try:
                 if not folder.new:
-                    dest = stack.enter_context(place.dest.at(folder.dest_dir))
+                    with place.dest_latency.noted():
+                        dest = stack.enter_context(place.dest.at(folder.dest_dir))
+                    found = os.fstat(dest)  # what is known from opening it; listing it changes its atime
                     names, stages = entries_of(dest)
                     stages = [stage for stage in stages if not place.in_use(stage)]
             except OSError as error:
@@ -159,7 +161,7 @@ class Lister:
                 with place.latency.noted():
                     source = stack.enter_context(place.source_tree(folder.source).at(folder.source_dir))
                 merged = folder.dest_dir in place.job.merged
-                if dest is not None and place.options.directory_sync and (merged or self.differs(source, dest)):
+                if dest is not None and place.options.directory_sync and (merged or self.differs(source, dest, found)):
                     folder.settle = True
 
                 def failed(name: bytes, error: OSError) -> None:
@@ -168,7 +170,8 @@ class Lister:
                 alone = place.options.mirror and dest is not None
                 beside = 0  # entries that both sides have
                 by_lstat = place.options.hash_size == 0 and not place.options.full_hash
-                for some in slices(source, dest, names, self._classifier.plain, by_lstat, failed, place.crowd):
+                within_ns, plain, crowd = place.job.window_ns, self._classifier.plain, place.crowd
+                for some in slices(source, dest, names, plain, by_lstat, failed, crowd, within_ns=within_ns):
                     if self._choose is not None:
                         self._choose(folder, some, source)
                     listing = self.listing(path, some)
@@ -245,8 +248,12 @@ class Lister:
                 continue
         return False
 
-    def differs(self, source: int, dest: int) -> bool:
-        """Tell whether the metadata of a directory is to be written to its counterpart. Raises OSError."""
-        letters = metadata.xattr_letters(metadata.xattrs_of(source, b"."), metadata.xattrs_of(dest, b"."))
-        place = self._place
-        return bool(metadata_changes(os.fstat(source), os.fstat(dest), place.job.window_ns, place.rights, letters))
+    def differs(self, source: int, dest: int, found: os.stat_result | None = None) -> bool:
+        """Tell whether the metadata of a directory is to be written to its counterpart.
+
+        found: the status of that, if it is known. Raises OSError.
+        """
+        place, wanted, found = self._place, os.fstat(source), found or os.fstat(dest)
+        if metadata_changes(wanted, found, place.job.window_ns, place.rights):
+            return True
+        return metadata.xattrs_of(source, b".") != metadata.xattrs_of(dest, b".")

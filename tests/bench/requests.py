@@ -20,15 +20,17 @@ from tests.bench import grounds, sources, stopwatch
 from tests.bench.contestants import Contestant, Job
 from tests.bench.races import Flat
 from tests.bench.tasks import TASKS
-from tests.bench.tracing import ASIDE, Counter, unavailable
 from tests.dfs.glusterfs import GlusterFS
 from tests.dfs.moosefs import MooseFS
 from tests.dfs.volume import Volume
+from tests.support.fuse_requests import ASIDE, Counter, unavailable
 
 KINDS: dict[str, type[Volume]] = {"moosefs": MooseFS, "glusterfs": GlusterFS}
-_RSYNC_ALL = {"rsync": ("-HAX",)}
-_FAST = {"hpcp-mpi": ("-hs", "0")}
+Options = dict[str, tuple[str, ...]]  # of programs
+_RSYNC_ALL: Options = {"rsync": ("-HAX",)}
+_FAST: Options = {"hpcp-mpi": ("-hs", "0")}
 _TIMEOUT = 600
+Who = tuple[tuple[str, Options], ...]
 
 
 @dataclass(frozen=True)
@@ -45,11 +47,18 @@ class Case:
     task: str
     on: str
     present: bool
-    who: tuple[tuple[str, dict[str, tuple[str, ...]]], ...]
+    who: Who
 
 
-_COPIERS = (("cp", {}), ("rsync", {}), ("rsync", _RSYNC_ALL), ("plain", {}), ("mpich-4", {}))
-_AGAIN = (("rsync", {}), ("rsync", _RSYNC_ALL), ("plain", _FAST), ("mpich-4", _FAST), ("plain", {}), ("mpich-4", {}))
+_COPIERS: Who = (("cp", {}), ("rsync", {}), ("rsync", _RSYNC_ALL), ("plain", {}), ("mpich-4", {}))
+_AGAIN: Who = (
+    ("rsync", {}),
+    ("rsync", _RSYNC_ALL),
+    ("plain", _FAST),
+    ("mpich-4", _FAST),
+    ("plain", {}),
+    ("mpich-4", {}),
+)
 CASES = {
     case.name: case
     for case in (
@@ -101,7 +110,7 @@ def _table(volume: Volume, case: Case, tree: Flat) -> None:
         print(f"| {label} | {total:.2f} | {' | '.join(cells)} | {seconds:.2f} |", flush=True)
 
 
-def _contestant(case: Case, name: str, extra: dict[str, tuple[str, ...]]) -> Contestant:
+def _contestant(case: Case, name: str, extra: Options) -> Contestant:
     return TASKS[case.task].contestants[name].given(extra)
 
 

@@ -46,7 +46,7 @@ def _traced(stack: ExitStack) -> Path:
     done = subprocess.run(["mount", "-t", "tracefs", "none", place], capture_output=True, text=True)
     if done.returncode:
         raise OSError(done.stderr.strip())
-    stack.callback(subprocess.run, ["umount", "-l", place], check=True)
+    stack.callback(lambda: subprocess.run(["umount", "-l", place], check=True))
     return place
 
 
@@ -83,7 +83,8 @@ class Counter:
         (self._instance / name).write_text(text)
 
     def _count(self) -> None:
-        names = {int(number): name for number, name in _KINDS.findall((self._instance / f"{_EVENT}/format").read_text())}
+        told = (self._instance / f"{_EVENT}/format").read_text()
+        names = {int(number): name for number, name in _KINDS.findall(told)}
         lost = [_LOST.search(each.read_text()) for each in self._instance.glob("per_cpu/cpu*/stats")]
         assert not any(found and int(found[1]) for found in lost), "more requests than the buffer holds"
         with open(self._instance / "trace", "rb") as lines:
