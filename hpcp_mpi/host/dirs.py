@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from hpcp_mpi.host.retrying import never, passes, tried
 
 FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# By which names in a directory are used: no request to the server of a network file system, unlike opening it to list.
+_HANDLE = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC  # for files: a FIFO does not wait
 _CACHED = 48  # parents kept open by each thread's Tree
 _TRIES = 40  # to make a directory: 7 s if each has to wait for what this node remembers of it
@@ -71,7 +73,7 @@ class Tree:
     @contextmanager
     def handle(self, path: bytes) -> Iterator[int]:
         """Yield a descriptor by which names in the directory path are used; it cannot be listed. Raises OSError."""
-        fd = self._open(path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fd = self._open(path, _HANDLE)
         try:
             yield fd
         finally:
@@ -79,13 +81,13 @@ class Tree:
 
     @contextmanager
     def made(self, path: bytes, mode: int = 0o700, over: bool = False) -> Iterator[int]:
-        """Yield a descriptor of the directory path, for writing; make what is missing of it with mode.
+        """Yield a descriptor of the directory path, for writing in it; make what is missing of it with mode.
 
-        over: a file or symlink in the way is replaced. Its own directories are made writable for a user who owns
-        them; the settling gives them their mode. Raises OSError.
+        The descriptor is as that of `handle`. over: a file or symlink in the way is replaced. Its own directories are
+        made writable for a user who owns them; the settling gives them their mode. Raises OSError.
         """
         try:
-            fd = self._open(path)
+            fd = self._open(path, _HANDLE)
         except OSError:
             fd = tried(lambda: self._make(path, mode, over), self._stopped)
         try:
@@ -126,7 +128,7 @@ class Tree:
             known, _, name = known.rpartition(b"/")
             missing.append(name)
         for name in reversed(missing):
-            fd = os.open(name, FLAGS, dir_fd=self._parents[known] if known else self._root_fd)
+            fd = os.open(name, _HANDLE, dir_fd=self._parents[known] if known else self._root_fd)
             known = known + b"/" + name if known else name
             self._keep(known, fd)
         return self._parents[path]
@@ -138,9 +140,10 @@ class Tree:
             os.close(oldest)
 
     def _make(self, path: bytes, mode: int, over: bool) -> int:
-        fd = os.open(b".", FLAGS, dir_fd=self._root_fd)
+        fd = os.open(b".", _HANDLE, dir_fd=self._root_fd)
         for name in path.split(b"/") if path else ():
             try:
+                _make_writable(fd)
                 below = _enter(fd, name, mode, over)
             finally:
                 os.close(fd)
@@ -152,7 +155,7 @@ def _enter(parent: int, name: bytes, mode: int, over: bool) -> int:
     """Return a descriptor of directory name in parent, made if it is missing. Other ranks may do the same now."""
     for tries in range(_TRIES):
         try:
-            return os.open(name, FLAGS, dir_fd=parent)
+            return os.open(name, _HANDLE, dir_fd=parent)
         except OSError as error:
             if error.errno == errno.ENOENT:
                 make_directory(name, mode, parent)
@@ -198,7 +201,7 @@ def _make_writable(fd: int) -> bool:
     status = os.fstat(fd)
     if status.st_uid != user or status.st_mode & 0o700 == 0o700:
         return False
-    os.fchmod(fd, stat.S_IMODE(status.st_mode) | 0o700)
+    os.chmod(path_of(fd), stat.S_IMODE(status.st_mode) | 0o700)
     return True
 
 

@@ -111,6 +111,7 @@ def slices(
     failed: Failed,
     crowd: Crowd,
     astray: Callable[[int], bool] | None = None,
+    within_ns: int = 0,
 ) -> Iterator[Slice]:
     """Yield the entries of source beside those of dest, some thousand at a time.
 
@@ -118,6 +119,7 @@ def slices(
     plain:    False where nothing may be told apart here, as with excludes
     by_lstat: what lstat shows as equal is equal, unless the source's inode was changed after the copy's
     astray:   tells of an mtime (ns) whether the destination makes it another one: such entries are not told apart here
+    within_ns: mtimes no further apart are equal
     What cannot be looked at is given to failed. Raises OSError when the directory itself cannot be read.
     """
     with os.scandir(source) as entries:
@@ -134,7 +136,7 @@ def slices(
                 _all_new(listed, some, failed)
             elif plain and dest is not None:
                 there = names if names is not None else {entry.name: _Unheld(entry.name, dest) for entry in listed}
-                _mostly_equal(listed, some, beside, there, by_lstat, failed)
+                _mostly_equal(listed, some, beside, there, (by_lstat, within_ns), failed)
             else:
                 for entry in listed:
                     _again(entry, some, beside, failed)
@@ -173,10 +175,10 @@ def _look_ahead(listed: list["os.DirEntry[str]"], names: Names | None, crowd: Cr
 
     ours, theirs = listed[:2], [names[entry.name] for entry in listed[:2] if entry.name in names] if names else []
     # One of the two file systems may be slow, or both.
-    if len(listed) > _FEW and (crowd.gains(look, ours) or crowd.gains(look, theirs)):
+    if len(listed) > _FEW and (seconds := crowd.gains(look, ours) or crowd.gains(look, theirs)):
         ours = [entry for entry in listed if not entry.is_dir(follow_symlinks=False)]
         theirs = [names[entry.name] for entry in ours if entry.name in names] if names else []
-        crowd.all(look, ours + theirs)
+        crowd.all(look, ours + theirs, seconds)
 
 
 class _Unheld:
@@ -243,10 +245,11 @@ def _mostly_equal(
     some: Slice,
     beside: _Beside,
     there: Mapping[str, Stats],
-    by_lstat: bool,
+    how: tuple[bool, int],
     failed: Failed,
 ) -> None:
-    """Take entries of which the destination has copies."""
+    """Take entries of which the destination has copies. how: by_lstat, within_ns"""
+    by_lstat, within_ns = how
     equal: list[str] = []
     fresh: list[str] = []
     sizes = some.equal[1]
@@ -262,7 +265,10 @@ def _mostly_equal(
             if name in there:
                 found = there[name].stat(follow_symlinks=False)
                 if (
-                    status.st_mtime_ns == found.st_mtime_ns
+                    (
+                        (wanted := status.st_mtime_ns) == (copied := found.st_mtime_ns)
+                        or -within_ns <= wanted - copied <= within_ns
+                    )
                     and status[0] == found[0]
                     and status[3:7] == found[3:7]  # names, owner, group, size
                     and status[3] == 1

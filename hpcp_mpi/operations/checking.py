@@ -42,7 +42,8 @@ def check(place: Workplace, batch: Batch, outcome: Outcome) -> Batch:
             outcome.failures.append(failure_of(path, error, "cannot open the directory"))
             return replace(batch, units=Units([], []))
         try:
-            dest = stack.enter_context(place.dest.at(batch.dest_dir))
+            with place.dest_latency.noted():
+                dest = stack.enter_context(place.dest.at(batch.dest_dir))
         except OSError:
             return replace(batch, kind=Kind.COPY, equal=False)  # gone: the copy makes it, or tells why not
         if batch.equal:
@@ -211,14 +212,14 @@ def settle(place: Workplace, batch: Batch, outcome: Outcome) -> None:
 def _settle(place: Workplace, batch: Batch, unit: Unit, outcome: Outcome) -> None:
     options = place.options
     with ExitStack() as stack:
-        source = stack.enter_context(place.source(batch).at(unit.name))
+        source = stack.enter_context(place.source(batch).handle(unit.name))
         wanted = os.fstat(source)
         changes = NEW
         if not options.dry_run:
             if options.directory_sync:
                 dest = stack.enter_context(place.dest.made(unit.target))
                 if place.job.resumed:
-                    sweep_stages(place, dest, unit.target, outcome)
+                    sweep_stages(place, stack.enter_context(place.dest.at(unit.target)), unit.target, outcome)
                 changes = _settle_one(place, batch, source, dest, wanted)
                 _tell_time(place, batch, unit, wanted, changes, outcome)
         elif not unit.tally:

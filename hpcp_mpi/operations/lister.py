@@ -162,10 +162,12 @@ class Lister:
         with ExitStack() as stack:
             names: Names | None = {}
             stages: list[bytes] = []
-            dest = None
+            dest = found = None
             try:
                 if not folder.new:
-                    dest = stack.enter_context(place.dest.at(folder.dest_dir))
+                    with place.dest_latency.noted():
+                        dest = stack.enter_context(place.dest.at(folder.dest_dir))
+                    found = os.fstat(dest)  # what is known from opening it; listing it changes its atime
                     names, stages = entries_of(dest)
                     stages = [stage for stage in stages if not place.in_use(stage)]
             except OSError as error:
@@ -179,7 +181,7 @@ class Lister:
                 if (
                     dest is not None
                     and place.options.directory_sync
-                    and (merged or self.differs(folder.source, source, dest))
+                    and (merged or self.differs(folder.source, source, dest, found))
                 ):
                     folder.settle = True
 
@@ -191,7 +193,8 @@ class Lister:
                 astray = self._classifier.astray
                 own = astray is not None and astray(os.fstat(source).st_mtime_ns)
                 by_lstat = place.options.hash_size == 0 and not place.options.full_hash
-                for some in slices(source, dest, names, self._classifier.plain, by_lstat, failed, place.crowd, astray):
+                within_ns, plain, crowd = place.job.times.within_ns, self._classifier.plain, place.crowd
+                for some in slices(source, dest, names, plain, by_lstat, failed, crowd, astray, within_ns):
                     if self._choose is not None:
                         self._choose(folder, some, source)
                     listing = self.listing(path, some)
@@ -268,11 +271,12 @@ class Lister:
                 continue
         return False
 
-    def differs(self, index: int, source: int, dest: int) -> bool:
+    def differs(self, index: int, source: int, dest: int, found: os.stat_result | None = None) -> bool:
         """Tell whether the metadata of a directory is to be written to its counterpart. index: of the source root
 
-        Raises OSError.
+        found: the status of the counterpart, if it is known. Raises OSError.
         """
         place = self._place
-        letters = metadata.xattr_letters(*place.xattrs_of((source, b"."), (dest, b"."), index))
-        return bool(metadata_changes(os.fstat(source), os.fstat(dest), place.job.times, place.rights, letters))
+        if metadata_changes(os.fstat(source), found or os.fstat(dest), place.job.times, place.rights):
+            return True
+        return bool(metadata.xattr_letters(*place.xattrs_of((source, b"."), (dest, b"."), index)))

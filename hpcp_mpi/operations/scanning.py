@@ -85,7 +85,7 @@ class Scan:
         self._open: set[ScanTask] = set()  # directories that are not listed to their end
         self._given_up = False
         most = 1 if place.options.single else 64
-        self._pool: Pool[ScanTask] = Pool(self._step, self._fail, most, lambda: place.latency.slow)
+        self._pool: Pool[ScanTask] = Pool(self._step, self._fail, most, lambda: place.slow)
 
     def start(self, todo: Sequence[Todo] | None = None) -> None:
         """Begin to list. todo: what is left to look at of a run that is gone on with; None: all"""

@@ -42,8 +42,9 @@ class Workplace:
         # Until they are settled our directories are for nobody else; without settling they are as mkdir makes them.
         self.new_mode = 0o700 if job.options.directory_sync else 0o777
         self.stages = SharedStages(self.token, job.options.content_only)
-        self.latency = Latency()
-        self.gate = Gate(_MOST_CHECKS, lambda: self.latency.slow)
+        self.latency = Latency()  # of what is read from, or removed
+        self.dest_latency = Latency()  # of what is compared with it
+        self.gate = Gate(_MOST_CHECKS, lambda: self.slow)
         self.crowd = Crowd()
         self.looks = StaleLooks(job.stale_seconds, lambda: commands.stopped)
         self.excluded = excludes.matcher(job.options.excludes)
@@ -55,6 +56,11 @@ class Workplace:
         self._pins: dict[bytes, int] = {}
         self._inodes: dict[bytes, tuple[int, int]] = {}  # (device, inode) of the roots, on this node
         weakref.finalize(self, _close_all, self._pins)
+
+    @property
+    def slow(self) -> bool:
+        """Tell whether calls take long, on either side."""
+        return self.latency.slow or self.dest_latency.slow
 
     def source(self, batch: Batch) -> Tree:
         """Return the tree that a batch is read from."""

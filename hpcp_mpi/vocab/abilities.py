@@ -27,11 +27,16 @@ class StoredTimes:
     clamps: bool = True  # what it cannot store becomes the nearest time by itself; else it becomes any time
     window_ns: int = 0  # times no further apart are equal: what the user asked for
 
+    @property
+    def within_ns(self) -> int:
+        """How far (ns) times may be apart that are equal."""
+        return max(self.window_ns, self.step_ns - 1)
+
     def same(self, source_ns: int, dest_ns: int) -> bool:
         """Tell whether a time of a copy is that of its source, or the nearest to it that can be stored."""
         if source_ns == dest_ns:
             return True
-        within = max(self.window_ns, self.step_ns - 1)
+        within = self.within_ns
         if abs(source_ns - dest_ns) <= within:
             return True
         earliest = _EARLIEST_NS if self.earliest_ns is None else (self.earliest_ns,)

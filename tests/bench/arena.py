@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -14,6 +15,9 @@ from tests.bench.contestants import Contestant, Job
 from tests.bench.races import Race
 from tests.bench.results import Report, Result, disturbance, rotated
 from tests.bench.tasks import TASKS
+
+# (race, where the trees are, source, a directory on disk) -> where a run takes place. Raises mounts.NotMounted.
+SiteOf = Callable[[Race, Path, Path, Path], AbstractContextManager[grounds.Site]]
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ class Entrant:
         return Result(name, label, "ok", *timings, remark=self.remark)
 
 
-def run(full: Race, contestants: Sequence[Contestant], setting: Setting) -> Report:
+def run(full: Race, contestants: Sequence[Contestant], setting: Setting, site_of: SiteOf = grounds.site) -> Report:
     """Raises sources.NoRoom. A contestant that fails leaves the race and is reported as failed."""
     race = full.at(setting.scale)
     because = grounds.unavailable(race)
@@ -81,7 +85,7 @@ def run(full: Race, contestants: Sequence[Contestant], setting: Setting) -> Repo
     if because is None:
         grounds.check_room(race, setting.place, setting.disk)
         with grounds.scratch(setting.place) as place:
-            _hold(race, entrants, place, setting)
+            _hold(race, entrants, place, setting, site_of)
     return Report(
         race.name,
         race.describe(),
@@ -97,7 +101,7 @@ def run(full: Race, contestants: Sequence[Contestant], setting: Setting) -> Repo
     )
 
 
-def _hold(race: Race, entrants: Sequence[Entrant], place: Path, setting: Setting) -> None:
+def _hold(race: Race, entrants: Sequence[Entrant], place: Path, setting: Setting, site_of: SiteOf) -> None:
     grounds.home(place).parent.mkdir()
     src = sources.make(race.source, grounds.home(place))
     sources.read_all(src)
@@ -105,7 +109,7 @@ def _hold(race: Race, entrants: Sequence[Entrant], place: Path, setting: Setting
     for number in range(setting.rounds):
         for entrant in rotated(entrants, number):
             if entrant.runs_in(number):
-                _one_run(race, entrant, place, src, setting)
+                _one_run(race, entrant, place, src, setting, site_of)
                 _tell(race, entrant, number)
 
 
@@ -119,9 +123,9 @@ def _warm_up(entrants: Sequence[Entrant], place: Path, setting: Setting) -> None
                 stopwatch.timed(entrant.who.command(Job(place / "tiny", work / "warm", work)), setting.timeout)
 
 
-def _one_run(race: Race, entrant: Entrant, place: Path, src: Path, setting: Setting) -> None:
+def _one_run(race: Race, entrant: Entrant, place: Path, src: Path, setting: Setting, site_of: SiteOf) -> None:
     try:
-        with grounds.scratch(place) as work, grounds.site(race, place, src, setting.disk) as site:
+        with grounds.scratch(place) as work, site_of(race, place, src, setting.disk) as site:
             command = entrant.who.command(Job(site.src, site.dst, work))
             outcome = stopwatch.timed(command, setting.timeout, servers=site.servers)
             if outcome.failure:

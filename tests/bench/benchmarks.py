@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from tests.bench import arena, idle, listing, rank0
+from tests.bench import arena, dfs, idle, listing, rank0
 from tests.bench.arena import Setting
+from tests.bench.contestants import Contestant
 from tests.bench.races import RACES, SMALL, Cost, Race
 from tests.bench.results import Report
 from tests.bench.tasks import TASKS
@@ -21,7 +22,7 @@ class Benchmark:
     slow:        contestants that run in --slow-rounds rounds only
     max_rounds:  rounds are limited to these
     on_demand:   runs only when asked for by name
-    task:        its name in tasks.TASKS
+    tasks:       their names in tasks.TASKS
     """
 
     name: str
@@ -33,7 +34,12 @@ class Benchmark:
     slow: frozenset[str] = frozenset()
     max_rounds: int = 1000
     on_demand: bool = False
-    task: str = "copy"
+    tasks: tuple[str, ...] = ("copy",)
+
+    @property
+    def known(self) -> Mapping[str, Contestant]:
+        """Who can do its tasks; one that does several stands for all of its name."""
+        return {name: one for task in self.tasks for name, one in TASKS[task].contestants.items()}
 
     def seconds(self, names: Iterable[str], setting: Setting) -> float:
         """An estimate."""
@@ -47,7 +53,7 @@ def _race(race: Race) -> Benchmark:
         return [arena.run(race, [TASKS[race.task].contestants[name] for name in names], setting)]
 
     return Benchmark(
-        race.name, race.describe(), race.contestants, run, race.cost, (race.name,), race.slow, task=race.task
+        race.name, race.describe(), race.contestants, run, race.cost, (race.name,), race.slow, tasks=(race.task,)
     )
 
 
@@ -63,7 +69,7 @@ def _list(race: Race) -> Benchmark:
         race.cost,
         (race.name, f"{race.name}{listing.MEMORY}"),
         race.slow,
-        task=race.task,
+        tasks=(race.task,),
     )
 
 
@@ -95,7 +101,34 @@ _IDLE = Benchmark(
     (idle.NAME,),
     max_rounds=idle.MAX_ROUNDS,
 )
+_DFS = Benchmark(
+    dfs.NAME,
+    dfs.WHAT,
+    dfs.CONTESTANTS,
+    dfs.run,
+    dfs.COST,
+    tuple(dfs.RACES),
+    max_rounds=dfs.MAX_ROUNDS,
+    on_demand=True,
+    tasks=dfs.TASKS_DONE,
+)
 
-BENCHMARKS: Mapping[str, Benchmark] = {
-    one.name: one for one in (*map(_race, RACES.values()), *map(_list, listing.RACES), _RANK0, _IDLE, _RANK0_MEMORY)
-}
+
+def _dfs_alone(race: Race) -> Benchmark:
+    def run(names: Sequence[str], setting: Setting) -> list[Report]:
+        return dfs.run(names, setting, [race.name])
+
+    what, who = race.describe(), race.contestants
+    return Benchmark(race.name, what, who, run, race.cost, (race.name,), on_demand=True, tasks=(race.task,))
+
+
+_ALL = (
+    *map(_race, RACES.values()),
+    *map(_list, listing.RACES),
+    _RANK0,
+    _IDLE,
+    _RANK0_MEMORY,
+    _DFS,
+    *map(_dfs_alone, dfs.RACES.values()),
+)
+BENCHMARKS: Mapping[str, Benchmark] = {one.name: one for one in _ALL}

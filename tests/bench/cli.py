@@ -146,7 +146,7 @@ def _directory(text: str) -> Path:
 
 
 def _contestants(benchmark: str) -> Mapping[str, Contestant]:
-    return TASKS[BENCHMARKS[benchmark].task].contestants
+    return BENCHMARKS[benchmark].known
 
 
 def _taking_part(benchmark: str, asked_for: Sequence[str]) -> list[str]:
@@ -165,7 +165,8 @@ def _duration(wanted: dict[str, list[str]], setting: Setting) -> str:
         benchmark: [name for name in names if _contestants(benchmark)[name].missing() is None]
         for benchmark, names in wanted.items()
     }
-    left_out = [name for name, one in BENCHMARKS.items() if one.on_demand and name not in wanted]
+    running = {report for name in wanted for report in BENCHMARKS[name].reports}
+    left_out = [name for name, one in BENCHMARKS.items() if one.on_demand and not running.issuperset(one.reports)]
     more = f"; not without being named: {', '.join(left_out)}" if left_out else ""
     return f"This takes {estimate.words(estimate.seconds(present, setting))}{more}."
 

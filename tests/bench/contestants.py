@@ -203,5 +203,6 @@ CONTESTANTS = {
         ours(launch.World("plain")),
         *map(ours, WORLDS.values()),
         ours(WORLDS["mpich-4"], lambda job: [job.work / "ledger", job.src, job.dst], "--ledger"),
+        *(ours(world, extra="--hash_size=0") for world in (launch.World("plain"), WORLDS["mpich-4"])),
     )
 }

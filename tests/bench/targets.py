@@ -57,6 +57,15 @@ TARGETS = (
     Target("remove", "mpich-4", 0.9, of="rm"),
     Target("slow-remove", "mpich-4", 1 / 20, of="rm"),
     Target("compare", "mpich-4", 1.2, of="rsync"),
+    *(
+        target
+        for name in ("moosefs", "glusterfs")
+        for target in (
+            Target(f"{name}-copy", "mpich-4", 0.4, of="cp"),
+            Target(f"{name}-again", "mpich-4-hash_size=0", 1.0, of="rsync"),
+            Target(f"{name}-remove", "mpich-4", 0.8, of="rm"),
+        )
+    ),
     Target("rank0-cpu", "mpich-4", 12),
     Target("rank0-scan", "mpich-4", 100_000, at_least=True),
     Target("rank0-first", "mpich-4", 1.0),

@@ -13,7 +13,11 @@ import pytest
 
 # Reasons (patterns) that a fully equipped machine may have. Keep it short: each is something CI does not
 # test.
-EXPECTED_SKIPS: tuple[str, ...] = ("userfaultfd is not allowed",)  # by the usual profile of containers
+EXPECTED_SKIPS: tuple[str, ...] = (
+    "userfaultfd is not allowed",  # by the usual profile of containers
+    "the kernel cannot be traced",  # the same
+    "the kernel does not tell of FUSE requests",  # before Linux 6.10
+)
 
 
 def is_strict() -> bool:
