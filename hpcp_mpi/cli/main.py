@@ -157,6 +157,9 @@ def _lead(arguments: Sequence[str], environment: Mapping[str, str], wire: Wire, 
             logbook.close()
     sys.stdout.writelines(line + "\n" for line in reporting.lines_of(items))
     sys.stdout.flush()
+    if asked.options.itemize and asked.verb is Verb.COPY:
+        for line in reporting.ability_lines(report):
+            _log(line)
     for line in reporting.problem_lines(report):
         _log(line)
     # Whoever reads a list from standard output gets nothing but the list.

@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from hpcp_mpi import __version__
 from hpcp_mpi.cli.table import differing
 from hpcp_mpi.operations.differences import GROUPS, Differences
 from hpcp_mpi.operations.sorted_items import SortedItems
+from hpcp_mpi.vocab.abilities import ENDLESS_NS, SECOND_NS, Acls, StoredTimes
 from hpcp_mpi.vocab.account import Account
 from hpcp_mpi.vocab.asked import Asked, Verb
 from hpcp_mpi.vocab.errors import EXIT_CODES, EXIT_DIFFERENT, EXIT_OK, EXIT_VANISHED, FatalError
@@ -43,6 +45,40 @@ def item_lines(items: Iterable[tuple[str, bytes, bytes]]) -> Iterable[str]:
     for change, path, target in items:
         arrow = " => " if change.startswith("h") else " -> "
         yield f"{change} {shown(path)}{arrow + shown(target) if target else ''}"
+
+
+def ability_lines(report: Report) -> Iterable[str]:
+    """Yield what the file system of each destination can store and do."""
+    for path, found in report.abilities.items():
+        has = {
+            "ACLs (not listed)" if found.acls is Acls.HIDDEN else "ACLs": None
+            if found.acls is None
+            else found.acls is not Acls.NONE,
+            "user attributes": found.user_attributes,
+            "trusted attributes": found.trusted_attributes,
+            "capabilities": found.capabilities,
+            "holes": found.holes,
+            "nameless files": found.nameless,
+            "locks": found.locks,
+            "upper and lower case": found.case,
+        }
+        words = [f"{shown(path)} is on {found.kind or 'an unknown file system'}{'' if found.tried else ' (not tried)'}"]
+        for word, wanted in (("with", True), ("without", False)):
+            names = [name for name, there in has.items() if there is wanted]
+            words += [f"{word} {', '.join(names)}"] if names else []
+        yield f"destination: {'; '.join(words)}; {_times_in_words(found.times)}"
+
+
+def _times_in_words(times: StoredTimes) -> str:
+    step = f"{times.step_ns // SECOND_NS} s" if times.step_ns >= SECOND_NS else f"{times.step_ns:,} ns"
+    if times.earliest_ns is None or times.latest_ns is None:
+        return f"times in steps of {step}"
+    if times.latest_ns >= ENDLESS_NS:
+        return f"any times in steps of {step}"
+    first, last = (
+        time.strftime("%Y-%m-%d", time.gmtime(ns // SECOND_NS)) for ns in (times.earliest_ns, times.latest_ns)
+    )
+    return f"times in steps of {step} from {first} to {last}"
 
 
 def problem_lines(report: Report) -> Iterable[str]:

@@ -6,6 +6,7 @@ is in stages, and none of it gets a name.
 
 import math
 import signal
+import sys
 import threading
 import time
 from collections import deque
@@ -19,6 +20,7 @@ from hpcp_mpi.cluster.wire import Wire
 from hpcp_mpi.stealing.messages import Alive, Asked, Begin, Broken, Drain, GiveBack, Grant, Hello, Leave, Message
 from hpcp_mpi.stealing.worker import Worker
 from hpcp_mpi.vocab.errors import EXIT_FATAL, FatalError
+from hpcp_mpi.vocab.names import join, shown
 from hpcp_mpi.vocab.report import Outcome
 from hpcp_mpi.vocab.units import Batch
 
@@ -118,6 +120,7 @@ class Follower:
         self._errors: deque[BaseException] = deque()
         self._ended = False
         self._slots: list[threading.Thread] = []
+        self._at: dict[str, Batch] = {}  # what slots are at, or were at last
 
     def receive(self, message: Message) -> None:
         """Take a message of rank 0's."""
@@ -218,8 +221,8 @@ class Follower:
         if stop:
             self.halt()
         self._end()
-        self._join()
-        if self._workshop is not None:
+        # What does not answer a slot would not answer this thread either.
+        if self._join() and self._workshop is not None:
             self._workshop.close()
 
     def give_up(self) -> None:
@@ -227,10 +230,16 @@ class Follower:
         self.halt()
         self._join()
 
-    def _join(self) -> None:
+    def _join(self) -> bool:
+        """Wait for the slots to end; return whether they did. Those that did not are named: nothing can end a call."""
         deadline = time.monotonic() + _LEAVING
         for slot in self._slots:
             slot.join(max(0.0, deadline - time.monotonic()))
+        stuck = [self._at[slot.name] for slot in self._slots if slot.is_alive() and slot.name in self._at]
+        for batch in stuck:
+            says = f"waits for storage that does not answer, at `{batch.kind.value}` of {_first_of(batch)}"
+            print(f"hpcp-mpi: rank {self._wire.rank} on {self._wire.node} {says}", file=sys.stderr, flush=True)
+        return not stuck
 
     def _end(self) -> None:
         with self._changed:
@@ -242,6 +251,7 @@ class Follower:
         signal.pthread_sigmask(signal.SIG_BLOCK, ORDERLY)
         try:
             while (bite := self._next()) is not None:
+                self._at[threading.current_thread().name] = bite[1][0]
                 outcome = workshop.work(bite[1])
                 if outcome is None:
                     if not self._ended:  # what it was at would never be told of
@@ -265,3 +275,9 @@ class Follower:
                     return bite
                 self._changed.wait()
         return None
+
+
+def _first_of(batch: Batch) -> str:
+    """Return what a batch begins with, as a path below the destination."""
+    name = batch.big.target if batch.big is not None else next((unit.target for unit in batch.units), b"")
+    return shown(join(batch.dest_dir, name))

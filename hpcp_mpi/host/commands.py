@@ -5,10 +5,12 @@ A program is started without `preexec_fn`, so that Python uses vfork: MPI librar
 
 import math
 import os
+import signal
 import subprocess
 import threading
 import time
 
+_DYING = 10.0  # seconds that a program has to end after SIGKILL: one that waits for a server inside the kernel does not
 ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "LC_ALL": "C"}
 
 
@@ -58,8 +60,13 @@ class Commands:
                 code = process.wait(self._timeout or None)
             except subprocess.TimeoutExpired:
                 process.kill()
-                code = process.wait()
-                late = b"took longer than %g s (-ctl)\n" % self._timeout
+                late = b"took longer than %g s (-ctl)" % self._timeout
+                try:
+                    code = process.wait(_DYING)
+                except subprocess.TimeoutExpired:
+                    code = -signal.SIGKILL
+                    late += b", and is not even ended by SIGKILL: its storage does not answer"
+                late += b"\n"
             with self._lock:
                 self._running.discard(process)
                 if self.stopped:

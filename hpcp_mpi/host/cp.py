@@ -15,6 +15,8 @@ _QUOTED = re.compile(rb"""(?:'[^']*'|"[^"]*"|\$'(?:[^'\\]|\\.)*'|\\')+""")
 _PIECE = re.compile(rb"""'([^']*)'|"([^"]*)"|\$'((?:[^'\\]|\\.)*)'|\\(')""")
 _ESCAPE = re.compile(rb"\\([0-7]{1,3}|.)", re.DOTALL)
 _MEANING = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"a": b"\a", b"b": b"\b", b"f": b"\f", b"v": b"\v"}
+# What cp says, after "cp ", when it does not know that all of a file's content is where it belongs.
+_CONTENT = ("error ", "failed to close", "failed to extend", "cannot fstat", "cannot lseek", "fsync failed")
 _DESCRIPTOR = re.compile(rb"/proc/self/fd/\d+/?")
 
 
@@ -63,6 +65,11 @@ def complaints(stderr: bytes) -> tuple[dict[bytes, str], list[str]]:
         words = text[: found.start()].rstrip() + text[found.end() :]
         by_path.setdefault(path, "cp " + words.decode("utf-8", "replace"))
     return by_path, others
+
+
+def doubts_content(words: str) -> bool:
+    """Tell whether what cp said of a file leaves its content in doubt, though it has its size and its time."""
+    return words.removeprefix("cp ").startswith(_CONTENT)
 
 
 def ending(code: int, others: list[str]) -> str:

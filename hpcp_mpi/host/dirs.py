@@ -9,8 +9,10 @@ import stat
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+from hpcp_mpi.host.retrying import never, passes, tried
 
 FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # By which names in a directory are used: no request to the server of a network file system, unlike opening it to list.
@@ -23,23 +25,33 @@ _BLOCKED = (errno.ENOTDIR, errno.ELOOP)  # what O_DIRECTORY | O_NOFOLLOW says of
 
 
 class Tree:
-    """One root directory and what is below it. Not thread-safe: every thread has its own."""
+    """One root directory and what is below it. Not thread-safe: every thread has its own.
 
-    def __init__(self, root: bytes, pin: int | None = None) -> None:
+    A descriptor that went stale is opened anew, from the root on.
+    """
+
+    def __init__(self, root: bytes, pin: int | None = None, stopped: Callable[[], bool] = never) -> None:
         """Open root, a path that the user named: symlinks in it are followed. Raises OSError.
 
         pin: a descriptor of it, to open what it was then, and not what has its name by now.
+        stopped: tells that nobody waits for a server to come back any more.
         """
         self.root = root
+        self._stopped = stopped
         path = root if pin is None else b"."
         # O_PATH: what is in a directory that may not be listed can still be reached by name.
-        self._root_fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=pin)
+        flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+        self._root_fd = tried(lambda: os.open(path, flags, dir_fd=pin), stopped)
         self._parents: OrderedDict[bytes, int] = OrderedDict()
 
-    def close(self) -> None:
+    def forget(self) -> None:
+        """Close what is kept open below the root: one of these may be stale."""
         for fd in self._parents.values():
             os.close(fd)
         self._parents.clear()
+
+    def close(self) -> None:
+        self.forget()
         if self._root_fd >= 0:
             os.close(self._root_fd)
             self._root_fd = -1
@@ -77,7 +89,7 @@ class Tree:
         try:
             fd = self._open(path, _HANDLE)
         except OSError:
-            fd = self._make(path, mode, over)
+            fd = tried(lambda: self._make(path, mode, over), self._stopped)
         try:
             _make_writable(fd)
             yield fd
@@ -85,6 +97,19 @@ class Tree:
             os.close(fd)
 
     def _open(self, path: bytes, flags: int = FLAGS) -> int:
+        try:
+            return self._open_once(path, flags)
+        except OSError as error:
+            if not passes(error):
+                raise
+
+        def anew() -> int:
+            self.forget()
+            return self._open_once(path, flags)
+
+        return tried(anew, self._stopped)
+
+    def _open_once(self, path: bytes, flags: int) -> int:
         if not path:
             return os.open(b".", flags, dir_fd=self._root_fd)
         parent, _, name = path.rpartition(b"/")

@@ -4,6 +4,27 @@ import os
 import re
 from collections.abc import Iterable
 
+# Known to list ACLs among the attributes, or to have none of POSIX's.
+LISTING_ACLS = frozenset(
+    (
+        "bcachefs",
+        "btrfs",
+        "ceph",
+        "erofs",
+        "exfat",
+        "ext2",
+        "ext3",
+        "ext4",
+        "f2fs",
+        "gfs2",
+        "gpfs",
+        "hfsplus",
+        "iso9660",
+    )
+    + ("jffs2", "jfs", "lustre", "msdos", "nfs", "nfs4", "ntfs3", "ocfs2", "overlay", "ramfs", "reiserfs", "squashfs")
+    + ("tmpfs", "ubifs", "vfat", "xfs", "zfs")
+)
+WITHOUT_CASE = ("vfat", "msdos", "exfat", "ntfs", "ntfs3")
 _OCTAL = re.compile(rb"\\([0-7]{3})")
 # What people call it, and what /proc/self/mountinfo may call it.
 _SPELLINGS = {

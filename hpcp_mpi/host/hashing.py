@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 import xxhash
 
 from hpcp_mpi.host.dirs import READ
+from hpcp_mpi.host.metadata import has_acl
+from hpcp_mpi.vocab.attributes import any_carried
 from hpcp_mpi.vocab.options import MIB
 
 _BLOCK = 4 * MIB
@@ -31,10 +33,13 @@ def digest(fd: int, size: int, tail: int | None, stopped: Callable[[], bool] = l
     return state.intdigest()
 
 
-def same_tails(name: bytes, directory: int, other: int, size: int, tail: int) -> bool:
+def same_tails(
+    name: bytes, directory: int, other: int, size: int, tail: int, hidden: tuple[bool, bool] | None = None
+) -> bool:
     """Tell whether a file of size bytes is in two directories the same in its last bytes, and without attributes.
 
     False also when it cannot be read, or is something else: then a closer look is due.
+    hidden: whether the file systems of the two do not list ACLs; None: both do
     """
     wanted = size if size < tail else tail
     try:
@@ -46,13 +51,31 @@ def same_tails(name: bytes, directory: int, other: int, size: int, tail: int) ->
                     end = os.pread(mine, wanted, size - wanted)
                     if len(end) != wanted or end != os.pread(theirs, wanted, size - wanted):
                         return False
-                return not os.listxattr(mine) and not os.listxattr(theirs)
+                try:
+                    if hidden is None and not os.listxattr(mine) and not os.listxattr(theirs):
+                        return True  # nearly all files, so there is no call more for them
+                except OSError as error:
+                    if error.errno != errno.ENOTSUP:
+                        return False
+                closer = hidden or (False, False)
+                return not _carries(mine, closer[0]) and not _carries(theirs, closer[1])
             finally:
                 os.close(theirs)
         finally:
             os.close(mine)
+    except OSError:
+        return False
+
+
+def _carries(file: int, hidden: bool) -> bool:
+    """Tell whether an open file carries attributes. Raises OSError."""
+    try:
+        if any_carried(os.listxattr(file)):
+            return True
     except OSError as error:
-        return error.errno == errno.ENOTSUP  # only attributes can be that, and they are looked at last
+        if error.errno != errno.ENOTSUP:
+            raise
+    return hidden and has_acl(file)
 
 
 def attributes_digest(attributes: Mapping[bytes, bytes]) -> int:

@@ -110,6 +110,7 @@ def slices(
     by_lstat: bool,
     failed: Failed,
     crowd: Crowd,
+    astray: Callable[[int], bool] | None = None,
     within_ns: int = 0,
 ) -> Iterator[Slice]:
     """Yield the entries of source beside those of dest, some thousand at a time.
@@ -117,6 +118,7 @@ def slices(
     names:    what dest holds, from entries_of
     plain:    False where nothing may be told apart here, as with excludes
     by_lstat: what lstat shows as equal is equal, unless the source's inode was changed after the copy's
+    astray:   tells of an mtime (ns) whether the destination makes it another one: such entries are not told apart here
     within_ns: mtimes no further apart are equal
     What cannot be looked at is given to failed. Raises OSError when the directory itself cannot be read.
     """
@@ -125,7 +127,10 @@ def slices(
             some = Slice()
             beside = _Beside(some, dest, names)
             listed = list(islice(entries, _SLICE))
+            last = len(listed) < _SLICE
             _look_ahead(listed, names, crowd)
+            if astray is not None:
+                listed = _without_astray(listed, astray, some, beside, failed)
             # In one loop for each case: a call per entry would take as long as an lstat.
             if plain and (dest is None or (names is not None and not names)):
                 _all_new(listed, some, failed)
@@ -136,8 +141,29 @@ def slices(
                 for entry in listed:
                     _again(entry, some, beside, failed)
             yield some
-            if len(listed) < _SLICE:
+            if last:
                 return
+
+
+def _without_astray(
+    listed: list["os.DirEntry[str]"],
+    astray: Callable[[int], bool],
+    some: Slice,
+    beside: "_Beside",
+    failed: Failed,
+) -> list["os.DirEntry[str]"]:
+    """Take entries whose times go astray; return the others. The entries keep the answers to lstat themselves."""
+    others = []
+    for entry in listed:
+        try:
+            taken = not entry.is_dir(follow_symlinks=False) and astray(entry.stat(follow_symlinks=False).st_mtime_ns)
+        except OSError:
+            taken = True  # it is said there what is wrong
+        if taken:
+            _again(entry, some, beside, failed)
+        else:
+            others.append(entry)
+    return others
 
 
 def _look_ahead(listed: list["os.DirEntry[str]"], names: Names | None, crowd: Crowd) -> None:

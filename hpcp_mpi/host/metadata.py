@@ -1,5 +1,8 @@
 """Metadata of an entry: owner, mode, ACLs, extended attributes and times, read and written.
 
+Some file systems have ACLs and do not list them among the attributes (MooseFS). There they `hide`: they are asked for
+by their names, which is a call more for each entry.
+
 Writing goes through a descriptor that pins the entry. Its path in /proc means the pinned inode itself, also when that
 is a symlink, so whatever is swapped in under the name meanwhile is not what gets written to.
 """
@@ -10,75 +13,89 @@ import stat
 
 from hpcp_mpi.host.crowd import Crowd
 from hpcp_mpi.host.dirs import entered, path_of, pinned
-
-ACL = b"system.posix_acl_"
-# Labels and layouts that belong to a place, not to a file: `cp -a` leaves them too or sets them anew.
-_OF_THE_PLACE = (
-    b"security.selinux",
-    b"security.ima",
-    b"security.evm",
-    b"lustre.",
-    b"trusted.lov",
-    b"trusted.lma",
-    b"trusted.link",
-    b"trusted.fid",
-    b"trusted.overlay.",
-    b"btrfs.",
-    b"ceph.",
-    b"system.nfs4",
+from hpcp_mpi.vocab.attributes import (
+    ACCESS_ACL,
+    ACL,
+    DEFAULT_ACL,
+    any_carried,
+    is_carried,
+    says_more_than_mode,
 )
+
 _NONE = (errno.ENOTSUP, errno.ENODATA)
 
 Xattrs = dict[bytes, bytes]
 
 
-def xattrs_of(parent: int, name: bytes) -> Xattrs:
-    """Return the extended attributes of an entry, ACLs among them. Raises OSError where one cannot be read."""
+def xattrs_of(parent: int, name: bytes, hidden: bool = False) -> Xattrs:
+    """Return the attributes that an entry carries, ACLs among them. Raises OSError where one cannot be read.
+
+    hidden: its file system does not list ACLs
+    """
     path = path_of(parent, name)
     try:
-        names = os.listxattr(path, follow_symlinks=False)
+        names = list(map(os.fsencode, os.listxattr(path, follow_symlinks=False)))
     except OSError as error:
-        if error.errno in _NONE:
-            return {}
-        raise
+        if error.errno not in _NONE:
+            raise
+        names = []
+    if hidden:
+        names = [*{*names, ACCESS_ACL, DEFAULT_ACL}]
     found: Xattrs = {}
-    for text in names:
-        attribute = os.fsencode(text)
-        if attribute.startswith(_OF_THE_PLACE):
+    for attribute in names:
+        if not is_carried(attribute):
             continue
         try:
-            found[attribute] = os.getxattr(path, attribute, follow_symlinks=False)
+            value = os.getxattr(path, attribute, follow_symlinks=False)
         except OSError as error:
             if error.errno not in _NONE:
                 raise
+        else:
+            if says_more_than_mode(attribute, value):
+                found[attribute] = value
     return found
 
 
-def carriers(directory: int, names: list[bytes], crowd: Crowd) -> list[bytes]:
-    """Return those names in a directory that have extended attributes, or cannot be asked for them."""
+def carriers(directory: int, names: list[bytes], crowd: Crowd, hidden: bool = False) -> list[bytes]:
+    """Return those files in a directory that carry attributes, or cannot be asked for them. hidden: as above"""
     found: list[bytes] = []
 
     def ask(name: bytes) -> None:
-        if _may_carry(path_of(directory, name)):
+        if _may_carry(path_of(directory, name), hidden):
             found.append(name)
 
     if crowd.each(ask, names):
         return found
     with entered(directory) as path:
         paths = [path + name for name in names] if path else names
-        try:
-            return [name for name, at in zip(names, paths, strict=True) if os.listxattr(at, follow_symlinks=False)]
-        except OSError as error:
-            if error.errno == errno.ENOTSUP:
-                return []  # a file system without attributes
-        return [name for name, at in zip(names, paths, strict=True) if _may_carry(at)]
+        if not hidden:
+            try:
+                return [
+                    name
+                    for name, at in zip(names, paths, strict=True)
+                    if (listed := os.listxattr(at, follow_symlinks=False)) and any_carried(listed)
+                ]
+            except OSError as error:
+                if error.errno == errno.ENOTSUP:
+                    return []  # a file system without attributes
+        return [name for name, at in zip(names, paths, strict=True) if _may_carry(at, hidden)]
 
 
-def _may_carry(path: bytes) -> bool:
+def _may_carry(path: bytes, hidden: bool) -> bool:
     try:
-        return bool(os.listxattr(path, follow_symlinks=False))
+        return any_carried(os.listxattr(path, follow_symlinks=False)) or (hidden and has_acl(path))
     except OSError:
         return True  # whoever looks closer will say what is wrong
+
+
+def has_acl(file: int | bytes) -> bool:
+    """Tell whether a file has an ACL, without listing its attributes. Raises OSError."""
+    try:
+        return says_more_than_mode(ACCESS_ACL, os.getxattr(file, ACCESS_ACL))
+    except OSError as error:
+        if error.errno not in _NONE:
+            raise
+        return False
 
 
 def xattr_letters(wanted: Xattrs, found: Xattrs) -> str:

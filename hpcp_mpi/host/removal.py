@@ -17,14 +17,13 @@ class Mounts(NamedTuple):
     below: frozenset[bytes]  # what is mounted below it, paths relative to it: also what shows the same device again
 
 
-def mounts_below(fd: int) -> Mounts:
-    """Return what is mounted below the directory fd. Raises OSError."""
-    device = os.fstat(fd).st_dev
+def mounts_below(fd: int) -> frozenset[bytes]:
+    """Return the paths, relative to the directory fd, of what is mounted below it. Raises OSError."""
     root = os.readlink(path_of(fd)).rstrip(b"/") + b"/"
     with open("/proc/self/mountinfo", "rb") as file:
         points = [line.split(b" ", 5)[4] for line in file]
     paths = (_OCTAL.sub(lambda found: bytes([int(found[1], 8)]), point) for point in points)
-    return Mounts(device, frozenset(path[len(root) :] for path in paths if path.startswith(root) and path != root))
+    return frozenset(path[len(root) :] for path in paths if path.startswith(root) and path != root)
 
 
 def first_in(directory: int, name: bytes) -> bytes | None:

@@ -22,6 +22,8 @@ from contextlib import contextmanager, suppress
 from hpcp_mpi.host.dirs import FLAGS
 from hpcp_mpi.host.listing import lstat, names_in
 from hpcp_mpi.host.removal import remove_tree
+from hpcp_mpi.host.retrying import tried
+from hpcp_mpi.vocab.errors import reason_of
 from hpcp_mpi.vocab.names import STAGE_PREFIX
 
 _OLD_SECONDS = 24 * 3600  # without locks, only this tells a dead run's stage
@@ -52,11 +54,12 @@ def staged(directory: int, token: str, remark: Callable[[bytes, str], None], inh
 
 def _new(directory: int, token: str) -> tuple[bytes, int]:
     name = STAGE_PREFIX + b"%s.%d" % (token.encode(), next(_numbers))
-    os.mkdir(name, 0o700, dir_fd=directory)
     try:
+        os.mkdir(name, 0o700, dir_fd=directory)
         return name, os.open(name, FLAGS, dir_fd=directory)
     except OSError:
-        os.rmdir(name, dir_fd=directory)
+        with suppress(OSError):  # it may be there, and only the answer was lost
+            os.rmdir(name, dir_fd=directory)
         raise
 
 
@@ -65,7 +68,7 @@ def _discard(directory: int, name: bytes, stage: int, remark: Callable[[bytes, s
     try:
         _drop(directory, name, stage)
     except OSError as error:
-        remark(name, f"a private directory of this run could not be removed: {error.strerror}")
+        remark(name, f"a private directory of this run could not be removed: {reason_of(error)}")
     finally:
         os.close(stage)
 
@@ -75,9 +78,13 @@ def _drop(directory: int, name: bytes, stage: int) -> None:
     try:
         os.rmdir(name, dir_fd=directory)
     except OSError:
-        for left in names_in(stage):
-            remove_tree(stage, left)
-        os.rmdir(name, dir_fd=directory)
+        tried(lambda: _empty_and_drop(directory, name, stage))
+
+
+def _empty_and_drop(directory: int, name: bytes, stage: int) -> None:
+    for left in names_in(stage):
+        remove_tree(stage, left)
+    os.rmdir(name, dir_fd=directory)
 
 
 def _drop_in_use(directory: int, name: bytes, stage: int) -> None:

@@ -1,18 +1,12 @@
-"""What this machine is and allows: CPUs, open files, time stamps, programs."""
+"""What this machine is and allows: CPUs, open files, programs."""
 
 import os
 import resource
-from collections.abc import Sequence
 from contextlib import suppress
-from itertools import islice
 
 from hpcp_mpi.host.commands import ENVIRONMENT
-from hpcp_mpi.host.stage import staged
 
 _OPEN_FILES = 65536
-_FINEST = 123_456_789  # ns: what a file system makes of it shows what it can store
-_SEEN = 32  # entries whose time stamps tell what a file system stores
-_STEPS_NS = (1, 100, 1_000, 1_000_000, 10_000_000, 1_000_000_000, 2_000_000_000)
 
 
 def cpus() -> int:
@@ -63,47 +57,3 @@ def find(program: str) -> str | None:
     """Return the path of a program that commands would run."""
     places = (f"{directory}/{program}" for directory in ENVIRONMENT["PATH"].split(":"))
     return next((place for place in places if os.access(place, os.X_OK)), None)
-
-
-def time_step(directory: int, token: str | None, probe: bool = True) -> int:
-    """Return the step (ns) in which the file system of a directory stores mtimes: 1, or 2 s on FAT. Raises OSError.
-
-    The kernel's own time stamp on the directory tells mostly; only if that is round, a file is made to find out: one
-    without a name, or else, unless token is None, one in a stage of that name. probe: False if nothing may be made.
-    """
-    before = os.fstat(directory)
-    if before.st_ctime_ns % 1000:
-        return 1
-    if not probe:
-        with os.scandir(directory) as entries:
-            seen = [entry.stat(follow_symlinks=False).st_ctime_ns for entry in islice(entries, _SEEN)]
-        return step_of([before.st_ctime_ns, *seen])
-    try:
-        fd = os.open(b".", os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=directory)
-    except OSError:
-        if token is None:
-            raise
-    else:
-        return _stored_step(fd)
-    try:
-        with staged(directory, token, lambda path, note: None) as stage:
-            fd = os.open(b"time", os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=stage)
-            return _stored_step(fd)
-    finally:
-        os.utime(directory, ns=(before.st_atime_ns, before.st_mtime_ns))
-
-
-def step_of(stamps: Sequence[int]) -> int:
-    """Return the longest step (ns) of those that file systems have in which time stamps may have been made."""
-    return next(step for step in reversed(_STEPS_NS) if not any(stamp % step for stamp in stamps))
-
-
-def _stored_step(fd: int) -> int:
-    """Return what a file's time stamp lost when it was set. Closes fd."""
-    wanted = 1_000_000_001 * 10**9 + _FINEST  # an odd second: two-second steps show
-    try:
-        os.utime(fd, ns=(0, wanted))
-        lost = abs(wanted - os.fstat(fd).st_mtime_ns)
-    finally:
-        os.close(fd)
-    return next((step for step in _STEPS_NS if lost < step), _STEPS_NS[-1])

@@ -7,15 +7,14 @@ everything else is good and lands.
 import os
 import stat
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 
-from hpcp_mpi.host.cp import complaints, ending
+from hpcp_mpi.host.cp import complaints, doubts_content, ending
 from hpcp_mpi.host.dirs import Tree, path_of
 from hpcp_mpi.host.listing import lstat, names_in
 from hpcp_mpi.host.removal import remove_tree
 from hpcp_mpi.operations.workplace import Workplace
-from hpcp_mpi.plan.compare import metadata_changes, same_time
+from hpcp_mpi.plan.compare import metadata_changes
 from hpcp_mpi.vocab.errors import Failure, reason_of
 from hpcp_mpi.vocab.names import join
 from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, ONE_LINK, ONE_SPECIAL, Tally, one_file
@@ -30,6 +29,7 @@ class Damage:
 
     failures: list[Failure] = field(default_factory=list)
     lost: dict[bytes, Tally] = field(default_factory=dict)  # by unit; none where the unit is whole
+    unknown: set[bytes] = field(default_factory=set)  # units in which something may be half made: they may not land
 
 
 def tally_of(status: os.stat_result) -> Tally:
@@ -65,11 +65,20 @@ class Account:
         """Return the damage to units, the arguments of that call."""
         try:
             for unit in units:
-                self._unit(unit.name)
+                try:
+                    self._unit(unit.name)
+                except OSError as error:
+                    self._give_up(unit.name, error)
             self._leftovers(units)
         finally:
             self._stage.close()
         return self.damage
+
+    def _give_up(self, unit: bytes, error: OSError) -> None:
+        """Take note of a unit that cannot be looked at in the stage, or not be rid there of what is half made."""
+        self.damage.unknown.add(unit)
+        reason = f"what was copied of it cannot be looked at: {reason_of(error)}"
+        self.damage.failures.append(Failure(self._path(unit), reason))
 
     def _unit(self, name: bytes) -> None:
         waiting = [name] if self._entry(b"", name) else []
@@ -118,14 +127,18 @@ class Account:
             return False  # there is nothing but the content that they could be about
         if not stat.S_ISREG(wanted.st_mode):
             return True
-        window = self._place.job.window_ns
-        return wanted.st_size == got.st_size and same_time(wanted.st_mtime_ns, got.st_mtime_ns, window)
+        if words and doubts_content(words):
+            return False  # network file systems tell of a write that failed when the file is closed
+        times = self._place.job.times
+        if times.goes_astray(wanted.st_mtime_ns):  # whatever cp made of it; a cp that was not killed ends each file
+            return wanted.st_size == got.st_size and not words and self._code >= 0
+        return wanted.st_size == got.st_size and times.same(wanted.st_mtime_ns, got.st_mtime_ns)
 
     def _undressed(self, wanted: os.stat_result, got: os.stat_result) -> bool:
         """Tell whether a cp that was killed did not come to all of an entry's metadata: it writes that last."""
         if self._place.options.content_only:
             return False
-        return bool(metadata_changes(wanted, got, self._place.job.window_ns, self._place.rights))
+        return bool(metadata_changes(wanted, got, self._place.job.times, self._place.rights))
 
     def _below(self, path: bytes, status: os.stat_result) -> Tally:
         """Return the tally of an entry and all below it, as far as it can be read."""
@@ -158,12 +171,14 @@ class Account:
         ours = {unit.name for unit in units}
         for path in [path for path in self._words if path.partition(b"/")[0] in ours]:
             directory, _, name = path.rpartition(b"/")
-            with suppress(OSError):  # no longer listed: mostly it vanished meanwhile
-                words = self._words[path]
+            words = self._words[path]
+            try:
                 self._entry(directory, name)
-                words = ""
-            if words:
+            except (FileNotFoundError, NotADirectoryError):  # no longer listed: mostly it vanished meanwhile
                 self._words[path] = words
+            except OSError as error:
+                self._words[path] = words
+                self._give_up(path.partition(b"/")[0], error)
         for path, words in self._words.items():
             self.damage.failures.append(Failure(self._path(path), words))
         if not self.damage.failures:

@@ -20,6 +20,7 @@ from hpcp_mpi.host.metadata import write, xattrs_of
 from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan.compare import maybe_identical
 from hpcp_mpi.vocab.names import join
+from hpcp_mpi.vocab.units import DEST
 
 # No link can be made where a rename can: too many links, another user's file, no links at all.
 _RENAME_INSTEAD = (errno.EMLINK, errno.EPERM, errno.ENOTSUP, errno.ENOSYS)
@@ -61,7 +62,7 @@ def _ours(place: Workplace, there: os.stat_result, new: os.stat_result) -> bool:
     """
     began = place.job.began_ns[-1]
     since_then = there.st_ctime_ns > began and (not place.options.content_only or there.st_mtime_ns > began)
-    return since_then and maybe_identical(there, new, place.job.window_ns)
+    return since_then and maybe_identical(there, new, place.job.times)
 
 
 def _same(one: os.stat_result | None, other: os.stat_result) -> bool:
@@ -202,6 +203,7 @@ def _dress(place: Workplace, parent: int, path: bytes, name: bytes) -> None:
         wanted = os.fstat(like)
         found = os.stat(name, dir_fd=parent, follow_symlinks=False)
         mode = place.rights.mode(wanted, found) | (0 if place.rights.uid == 0 else stat.S_IRWXU)
-        xattrs = xattrs_of(like, b"."), xattrs_of(parent, name)
+        hidden = place.hides_acls(DEST)
+        xattrs = xattrs_of(like, b".", hidden), xattrs_of(parent, name, hidden)
         times = wanted.st_atime_ns, wanted.st_mtime_ns
         write(parent, name, found, place.rights.owner(wanted, found), mode, xattrs, times)

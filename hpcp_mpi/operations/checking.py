@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -15,6 +15,8 @@ from hpcp_mpi.host.stage import sweep
 from hpcp_mpi.operations.accounting import VANISHED
 from hpcp_mpi.operations.itemizing import item, tell_replaced
 from hpcp_mpi.operations.making import made
+from hpcp_mpi.operations.setting_times import note_of
+from hpcp_mpi.operations.unfinished import persistently, surviving
 from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan.compare import NEW, itemize, maybe_identical, metadata_changes
 from hpcp_mpi.vocab.errors import Failure, failure_of, reason_of
@@ -22,7 +24,7 @@ from hpcp_mpi.vocab.names import STAGE_PREFIX, join
 from hpcp_mpi.vocab.options import MIB
 from hpcp_mpi.vocab.report import Outcome
 from hpcp_mpi.vocab.tally import ONE_DIRECTORY, Tally
-from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
+from hpcp_mpi.vocab.units import DEST, Batch, Kind, Unit, Units
 
 ALIVE = "a private directory of another run, which may be alive; left alone"
 _LONG = MIB  # tails of this size are hashed, not held
@@ -57,21 +59,38 @@ def check(place: Workplace, batch: Batch, outcome: Outcome) -> Batch:
     return replace(batch, kind=Kind.COPY, equal=False, units=Units.of(differing))
 
 
+def check_all(place: Workplace, batches: Sequence[Batch], outcome: Outcome) -> list[Batch]:
+    """Check CHECK batches, whatever becomes of them; return the batches of what has to be copied."""
+    differing: list[Batch] = []
+
+    def look(place: Workplace, batch: Batch, mine: Outcome) -> None:
+        differing.append(check(place, batch, mine))
+
+    def do(some: Sequence[Batch], mine: Outcome, last: bool) -> None:
+        for batch in some:
+            surviving(place, batch, mine, look)
+
+    persistently(place, batches, outcome, do)
+    return [batch for batch in differing if len(batch.units)]
+
+
 def _doubtful(place: Workplace, batch: Batch, source: int, dest: int, outcome: Outcome) -> Iterator[Unit]:
     """Yield the units of files that lstat shows as equal and that are not, or need a closer look; count the others."""
     options, units = place.options, batch.units
     tail = _LONG if options.full_hash else options.hash_size
+    hidden = place.hides_acls(batch.source), place.hides_acls(DEST)
+    hiding = hidden if any(hidden) else None
     if tail == 0:
         doubtful = {
-            *metadata.carriers(source, units.names, place.crowd),
-            *metadata.carriers(dest, units.names, place.crowd),
+            *metadata.carriers(source, units.names, place.crowd, hidden[0]),
+            *metadata.carriers(dest, units.names, place.crowd, hidden[1]),
         }
     else:
         doubtful = set()
 
         def compare(file: tuple[bytes, int]) -> None:
             name, size = file
-            if min(size, tail) >= _LONG or not same_tails(name, source, dest, size, tail):
+            if min(size, tail) >= _LONG or not same_tails(name, source, dest, size, tail, hiding):
                 doubtful.add(name)
 
         files = list(zip(units.names, units.amounts, strict=True))
@@ -94,16 +113,15 @@ def _same(place: Workplace, batch: Batch, unit: Unit, source: int, dest: int, ou
     if wanted is None:
         outcome.failures.append(Failure(place.source_path(batch, unit.name), VANISHED, True))
         return True
-    if found is None or not maybe_identical(wanted, found, place.job.window_ns):
+    if found is None or not maybe_identical(wanted, found, place.job.times):
         return False
     if not _same_content(place, unit, source, dest, wanted):
         return False
     if place.options.content_only:
         outcome.skipped = outcome.skipped.plus(unit.tally)
         return True
-    xattrs = metadata.xattrs_of(source, unit.name), metadata.xattrs_of(dest, unit.target)
-    window = place.job.window_ns
-    changes = metadata_changes(wanted, found, window, place.rights, metadata.xattr_letters(*xattrs))
+    xattrs = place.xattrs_of((source, unit.name), (dest, unit.target), batch.source)
+    changes = metadata_changes(wanted, found, place.job.times, place.rights, metadata.xattr_letters(*xattrs))
     if not changes:
         outcome.skipped = outcome.skipped.plus(unit.tally)
         return True
@@ -115,8 +133,17 @@ def _same(place: Workplace, batch: Batch, unit: Unit, source: int, dest: int, ou
         outcome.items.append(item(line, join(batch.dest_dir, unit.target), source, unit.name, wanted.st_mode))
     if not place.options.dry_run:
         write_metadata(place, wanted, (dest, unit.target), found, xattrs)
+        _tell_time(place, batch, unit, wanted, changes, outcome)
     outcome.updated = outcome.updated.plus(unit.tally)
     return True
+
+
+def _tell_time(
+    place: Workplace, batch: Batch, unit: Unit, wanted: os.stat_result, changes: str, outcome: Outcome
+) -> None:
+    """Say so if an entry was given another time, as the destination cannot store its own."""
+    if "t" in changes and place.job.times.nearest(wanted.st_mtime_ns) != wanted.st_mtime_ns:
+        outcome.remark(place.source_path(batch, unit.name), note_of(place.job.times, wanted.st_mtime_ns))
 
 
 def write_metadata(
@@ -133,7 +160,7 @@ def write_metadata(
         place.rights.owner(wanted, found),
         place.rights.mode(wanted, found),
         xattrs,
-        (wanted.st_atime_ns, wanted.st_mtime_ns),
+        (place.job.times.nearest(wanted.st_atime_ns), place.job.times.nearest(wanted.st_mtime_ns)),
     )
 
 
@@ -193,10 +220,11 @@ def _settle(place: Workplace, batch: Batch, unit: Unit, outcome: Outcome) -> Non
                 dest = stack.enter_context(place.dest.made(unit.target))
                 if place.job.resumed:
                     sweep_stages(place, stack.enter_context(place.dest.at(unit.target)), unit.target, outcome)
-                changes = _settle_one(place, source, dest, wanted)
+                changes = _settle_one(place, batch, source, dest, wanted)
+                _tell_time(place, batch, unit, wanted, changes, outcome)
         elif not unit.tally:
             dest = stack.enter_context(place.dest.at(unit.target))
-            changes = _directory_changes(place, source, dest, wanted)[0]
+            changes = _directory_changes(place, batch, source, dest, wanted)[0]
         elif options.compare:
             tell_replaced(place, unit.target, wanted.st_mode, outcome)
         if batch.restore:
@@ -218,21 +246,21 @@ def sweep_stages(place: Workplace, dest: int, path: bytes, outcome: Outcome) -> 
 
 
 def _directory_changes(
-    place: Workplace, source: int, dest: int, wanted: os.stat_result
+    place: Workplace, batch: Batch, source: int, dest: int, wanted: os.stat_result
 ) -> tuple[str, os.stat_result, tuple[metadata.Xattrs, metadata.Xattrs]]:
     found = os.fstat(dest)
-    xattrs = metadata.xattrs_of(source, b"."), metadata.xattrs_of(dest, b".")
+    xattrs = place.xattrs_of((source, b"."), (dest, b"."), batch.source)
     letters = metadata.xattr_letters(*xattrs)
-    return metadata_changes(wanted, found, place.job.window_ns, place.rights, letters), found, xattrs
+    return metadata_changes(wanted, found, place.job.times, place.rights, letters), found, xattrs
 
 
-def _settle_one(place: Workplace, source: int, dest: int, wanted: os.stat_result) -> str:
+def _settle_one(place: Workplace, batch: Batch, source: int, dest: int, wanted: os.stat_result) -> str:
     """Write a directory's metadata; return in what it seemed to differ.
 
     Written also where nothing seems to differ: what is settled was written to, maybe by another node, and for a while
     this one may still be shown the times from before.
     """
-    changes, found, xattrs = _directory_changes(place, source, dest, wanted)
+    changes, found, xattrs = _directory_changes(place, batch, source, dest, wanted)
     write_metadata(place, wanted, (dest, b"."), found, xattrs)
     return changes
 

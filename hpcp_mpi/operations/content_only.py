@@ -8,19 +8,22 @@ import os
 import stat
 from contextlib import suppress
 
+from hpcp_mpi.host.dirs import path_of
 from hpcp_mpi.host.listing import lstat
-from hpcp_mpi.host.metadata import ACL, write, xattrs_of
+from hpcp_mpi.host.metadata import write, xattrs_of
+from hpcp_mpi.vocab.attributes import DEFAULT_ACL
 
-_FOR_ALL = ACL + b"default"
 
+def keep_metadata(stage: int, name: bytes, dest: int, target: bytes, hidden: bool) -> None:
+    """Give a file in the stage the metadata of the file that it is to replace, if there is one. Raises OSError.
 
-def keep_metadata(stage: int, name: bytes, dest: int, target: bytes) -> None:
-    """Give a file in the stage the metadata of the file that it is to replace, if there is one. Raises OSError."""
+    hidden: the destination does not list ACLs
+    """
     new, old = lstat(name, stage), lstat(target, dest)
     if new is None or old is None or not (stat.S_ISREG(new.st_mode) and stat.S_ISREG(old.st_mode)):
         return
     owner = old.st_uid, old.st_gid
-    xattrs = xattrs_of(dest, target), xattrs_of(stage, name)
+    xattrs = xattrs_of(dest, target, hidden), xattrs_of(stage, name, hidden)
     times = new.st_atime_ns, new.st_mtime_ns
     mode = stat.S_IMODE(old.st_mode)
     try:
@@ -30,13 +33,14 @@ def keep_metadata(stage: int, name: bytes, dest: int, target: bytes) -> None:
         group = owner[1] if owner[1] in (os.getegid(), *os.getgroups()) else new.st_gid
         now = lstat(name, stage)
         if now is not None:
-            write(stage, name, now, (new.st_uid, group), mode & 0o1777, (xattrs[0], xattrs_of(stage, name)), times)
+            xattrs = xattrs[0], xattrs_of(stage, name, hidden)
+            write(stage, name, now, (new.st_uid, group), mode & 0o1777, xattrs, times)
 
 
 def default_acl(directory: int) -> bytes:
     """Return the ACL that a directory gives to what is made in it; b"" for none."""
     with suppress(OSError):
-        return xattrs_of(directory, b".").get(_FOR_ALL, b"")
+        return os.getxattr(path_of(directory), DEFAULT_ACL)
     return b""
 
 

@@ -14,7 +14,7 @@ from hpcp_mpi.operations.crew import Crew, Face
 from hpcp_mpi.operations.logbook import Remembered
 from hpcp_mpi.plan.ending import leading_batches, link_batches, parting_batches, settle_batches
 from hpcp_mpi.plan.listed import TOUCHED, LinkedName, Settling, SharedName, settling
-from hpcp_mpi.vocab.errors import EXIT_OK, Failure
+from hpcp_mpi.vocab.errors import EXIT_OK, Failure, reason_of
 from hpcp_mpi.vocab.names import shown
 from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.units import Kind
@@ -167,6 +167,12 @@ class _Run:
         for _, level in groupby(records, key=lambda record: record.height):
             self._drive("settling", Stream(settle_batches(level)))
 
+    def fail(self, error: OSError) -> None:
+        """Take note of what keeps rank 0 from going on: what was not begun stays undone."""
+        name = error.filename
+        path = os.fsencode(name) if isinstance(name, str | bytes) else self._prepared.job.destination
+        self._crew.outcome.failures.append(Failure(path, f"the run ends here: {reason_of(error)}"))
+
     def end(self, stopped: int = 0) -> Report:
         """Return the report. stopped: the exit code of an early end."""
         report, scan = self.report, self._scan
@@ -179,6 +185,7 @@ class _Run:
         report.sources = [landing.argument for landing in self._prepared.landings]
         report.destination = self._prepared.job.destination
         report.dry_run = self._prepared.job.options.dry_run
+        report.abilities = {report.destination: self._prepared.job.abilities}
         report.scanned = scan.gather.scanned
         report.outcome = outcome
         report.scan_seconds = scan.seconds
@@ -261,4 +268,6 @@ def carry_out(wire: Wire, prepared: "Prepared", face: Face, scan: "ScanMaker | N
         run.run()
     except StoppedEarly as early:
         return run.end(early.code)
+    except OSError as error:
+        run.fail(error)
     return run.end()

@@ -3,26 +3,30 @@
 import errno
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
+from functools import partial
 
 from hpcp_mpi.host import cp
 from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.host.dirs import path_of, pinned
 from hpcp_mpi.host.listing import lstat
+from hpcp_mpi.host.retrying import passes, tells_passing
 from hpcp_mpi.host.stage import staged
-from hpcp_mpi.operations.accounting import Account
+from hpcp_mpi.operations.accounting import Account, Damage
 from hpcp_mpi.operations.content_only import default_acl, keep_metadata
 from hpcp_mpi.operations.itemizing import itemize_copies
 from hpcp_mpi.operations.making import made
+from hpcp_mpi.operations.setting_times import set_nearest
+from hpcp_mpi.operations.unfinished import persistently, surviving
 from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan.written import Landed
 from hpcp_mpi.vocab.errors import Failure, failure_of, reason_of
 from hpcp_mpi.vocab.names import shown
 from hpcp_mpi.vocab.report import Outcome
 from hpcp_mpi.vocab.tally import NOTHING, Tally
-from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
+from hpcp_mpi.vocab.units import DEST, Batch, Kind, Unit, Units
 
 _MAX_PINNED = 200  # files that one cp is given as descriptors
 FULL = (errno.EISDIR, errno.ENOTEMPTY, errno.EEXIST)  # what a rename over a directory says if it is not empty
@@ -30,12 +34,17 @@ IN_THE_WAY = "a directory that is not empty is in the way; remove it first if it
 FEW = 16  # files in a directory for which a cp of their own costs more than pinning each
 
 
-def copy(place: Workplace, batches: list[Batch], outcome: Outcome) -> None:
+def copy(place: Workplace, batches: Sequence[Batch], outcome: Outcome) -> None:
     """Copy the units of COPY batches. What fails is a Failure in outcome."""
     if place.options.dry_run:
         for batch in batches:
             _pretend(place, batch, outcome)
         return
+    persistently(place, batches, outcome, partial(_copy, place))
+
+
+def _copy(place: Workplace, batches: Sequence[Batch], outcome: Outcome, last: bool) -> None:
+    """last: what fails is not copied again, so units land without what failed in them."""
     few = [batch for batch in batches if len(batch.units) < FEW and _are_files(batch.units)]
     groups = _together(few) if len(few) > 1 else []
     grouped = {id(batch) for group in groups for batch in group}
@@ -44,7 +53,7 @@ def copy(place: Workplace, batches: list[Batch], outcome: Outcome) -> None:
         if not _copy_together(place, group, outcome):
             alone += group
     for batch in alone:
-        _copy_batch(place, batch, outcome)
+        surviving(place, batch, outcome, partial(_copy_batch, last=last))
 
 
 def _are_files(units: Units) -> bool:
@@ -61,8 +70,8 @@ def _pretend(place: Workplace, batch: Batch, outcome: Outcome) -> None:
         outcome.copied = outcome.copied.plus(unit.tally)
 
 
-def _copy_batch(place: Workplace, batch: Batch, outcome: Outcome) -> None:
-    """Copy units that share a directory, with as few calls of cp as fit."""
+def _copy_batch(place: Workplace, batch: Batch, outcome: Outcome, last: bool) -> None:
+    """Copy units that share a directory, with as few calls of cp as fit. last: as for _copy"""
     to = shown(place.dest_path(batch.dest_dir))
     with ExitStack() as stack:
         try:
@@ -81,16 +90,34 @@ def _copy_batch(place: Workplace, batch: Batch, outcome: Outcome) -> None:
         except OSError as error:
             _refuse(place, batch, batch.units, f"cannot write to {to}: {reason_of(error)}", outcome)
             return
+        mends = not place.job.times.clamps
         for units in _calls(batch.units):
-            lost: dict[bytes, Tally] = {}
-            command = cp.command(place.options, stage, [unit.name for unit in units])
-            code, stderr = place.commands.run(command, path_of(source), (stage,))
-            if code:
-                damage = Account(place, batch, stage, code, stderr).take(units)
-                outcome.failures += damage.failures
-                lost = damage.lost
+            damage = Damage()
+            try:
+                command = cp.command(place.options, stage, [unit.name for unit in units])
+                code, stderr = place.commands.run(command, path_of(source), (stage,))
+                if code:
+                    damage = Account(place, batch, stage, code, stderr).take(units)
+            except OSError as error:
+                _refuse(place, batch, units, f"cannot be copied to {to}: {reason_of(error)}", outcome)
+                continue
+            outcome.failures += damage.failures
+            staying = damage.unknown if last else damage.unknown | _passing(place, batch, damage)
             for unit in units:
-                land_unit(place, batch, unit, (stage, unit.name, dest), lost.get(unit.name, NOTHING), outcome)
+                if unit.name in staying:
+                    continue
+                if mends:
+                    look = partial(lstat, unit.name, source)
+                    set_nearest(place, batch, unit, look, (stage, unit.name), outcome)
+                lost = damage.lost.get(unit.name, NOTHING)
+                land_unit(place, batch, unit, (stage, unit.name, dest), lost, outcome)
+
+
+def _passing(place: Workplace, batch: Batch, damage: Damage) -> set[bytes]:
+    """Return the units to which something happened that may be over in a moment: they are copied again."""
+    directory = place.source_path(batch)
+    paths = [failure.path for failure in damage.failures if tells_passing(failure.reason)]
+    return {path[len(directory) :].lstrip(b"/").partition(b"/")[0] for path in paths}
 
 
 def _refuse(place: Workplace, batch: Batch, units: Iterable[Unit], reason: str, outcome: Outcome) -> None:
@@ -123,23 +150,35 @@ def land_unit(
         raise Stopped  # somebody else may have done it by now, and more
     try:
         if place.options.content_only:
-            keep_metadata(stage, name, dest, unit.target)
+            keep_metadata(stage, name, dest, unit.target, place.hides_acls(DEST))
         if place.job.backup is None or batch.again:
             land(stage, name, dest, unit.target)
         else:
             _land_saving(place, batch, unit, staged_as)
     except OSError as error:
-        if lost and lstat(name, stage) is None:
+        left = not _is_gone(name, stage)
+        if lost and not left:
             return  # cp made nothing of it; that is a failure already
-        if place.options.mirror and error.errno in FULL and not unit.tally.directories:
+        if not left and passes(error):
+            pass  # it was renamed, and only the answer was lost
+        elif place.options.mirror and error.errno in FULL and not unit.tally.directories:
             outcome.late.append(replace(batch, kind=Kind.COPY, units=Units.of([unit]), equal=False, big=None))
             return
-        reason = f"cannot be put in place in {shown(place.dest_path(batch.dest_dir))}: {_landing_reason(error)}"
-        _refuse(place, batch, [unit], reason, outcome)
-        return
+        else:
+            reason = f"cannot be put in place in {shown(place.dest_path(batch.dest_dir))}: {_landing_reason(error)}"
+            _refuse(place, batch, [unit], reason, outcome)
+            return
     outcome.copied = outcome.copied.plus(unit.tally.minus(lost))
     if place.options.verify:
         outcome.news.append(Landed(batch, unit, bool(lost)))
+
+
+def _is_gone(name: bytes, stage: int) -> bool:
+    """Tell whether an entry of a stage, which nobody else may enter, is known not to be there."""
+    try:
+        return lstat(name, stage) is None
+    except OSError:
+        return False
 
 
 def _land_saving(place: Workplace, batch: Batch, unit: Unit, staged_as: tuple[int, bytes, int]) -> None:
@@ -188,6 +227,10 @@ def _exchange(stage: int, name: bytes, dest: int, target: bytes) -> None:
     except FileNotFoundError:  # gone already, and this node did not know
         os.rename(name, target, src_dir_fd=stage, dst_dir_fd=dest)
         return
+    except OSError:
+        if lstat(old, stage) is None:
+            raise
+        # It was renamed, and only the answer was lost.
     try:
         os.rename(name, target, src_dir_fd=stage, dst_dir_fd=dest)
     except OSError:
@@ -230,16 +273,21 @@ def _copy_together(place: Workplace, batches: list[Batch], outcome: Outcome) -> 
             if not _alike(dests, place.options.content_only):
                 return False
             stage = stack.enter_context(staged(dests[0], place.token, outcome.remark, place.options.content_only))
+            command = cp.command(place.options, stage, [path_of(fd) for fd in files], follow=True)
+            code, _ = place.commands.run(command, b"/", (stage, *files))
+            if code:
+                return False
+            if place.options.itemize:
+                found = Outcome()
+                for batch in batches:
+                    itemize_copies(place, batch, found)
+                outcome.items += found.items
         except OSError:
             return False
-        command = cp.command(place.options, stage, [path_of(fd) for fd in files], follow=True)
-        code, _ = place.commands.run(command, b"/", (stage, *files))
-        if code:
-            return False
-        if place.options.itemize:
-            for batch in batches:
-                itemize_copies(place, batch, outcome)
+        mends = not place.job.times.clamps
         for fd, (index, unit) in files.items():
+            if mends:
+                set_nearest(place, batches[index], unit, partial(os.fstat, fd), (stage, b"%d" % fd), outcome)
             land_unit(place, batches[index], unit, (stage, b"%d" % fd, dests[index]), NOTHING, outcome)
     return True
 

@@ -207,7 +207,7 @@ class Crew:
             return
         for dest_dir in left:
             try:
-                with self.place.dest.at(dest_dir) as directory:
+                with self.place.copied(dest_dir) as directory:
                     for stage in entries_of(directory)[1]:
                         if self.place.own(stage) and not self.place.in_use(stage):
                             sweep(directory, stage, lost=True, over=True)

@@ -4,10 +4,13 @@ import errno
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from functools import partial
 from itertools import islice
 
 from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.host.removal import first_in, is_directory
+from hpcp_mpi.host.retrying import in_the_end, tried
 from hpcp_mpi.operations.itemizing import GONE
 from hpcp_mpi.operations.keeping import disposer_of, keeper_of
 from hpcp_mpi.operations.workplace import Workplace
@@ -86,6 +89,9 @@ class Emptier:
         if self._place.commands.stopped:
             raise Stopped
 
+    def _stopped(self) -> bool:
+        return self._place.commands.stopped
+
     def may_enter(self, path: bytes) -> bool:
         """Tell whether the kind of removal allows to empty a directory."""
         return self._keeper is None or self._keeper.enters(path)
@@ -106,8 +112,8 @@ class Emptier:
 
         to_the_end: however large it is. What is left of it can hardly be removed.
         """
-        with os.scandir(folder.fd) as entries:
-            block = list(islice(entries, _HUGE))
+        with ExitStack() as stack:
+            entries, block = tried(partial(_begun, folder.fd, stack), self._stopped)
             if len(block) == _HUGE and not (to_the_end or self.counts_only):
                 self._empty_huge(folder, block, entries)
                 return
@@ -188,8 +194,10 @@ class Emptier:
                         call(name, dir_fd=folder.fd)
                     break
                 except OSError as error:
-                    undone.add(name)
-                    kept |= self._not_unlinked(folder, os.fsencode(name), error)
+                    problem = in_the_end(error, partial(call, name, dir_fd=folder.fd), self._stopped)
+                    if problem is not None:
+                        undone.add(name)
+                        kept |= self._not_unlinked(folder, os.fsencode(name), problem)
         gone = [name for name in names if name not in undone] if undone else names
         self.went(kind, folder.path, gone)
         return len(gone), kept
@@ -233,13 +241,17 @@ class Emptier:
     def rmdir(self, above: int, path: bytes, name: bytes) -> bool:
         """Remove an empty directory; tell whether it is gone."""
         directory = path[: -len(name)].rstrip(b"/")
-        try:
+
+        def call() -> None:
             if self.counts_only:
-                pass
-            elif self._disposer is None:
+                return
+            if self._disposer is None:
                 os.rmdir(name, dir_fd=above)
             else:
                 self._disposer.rmdir(above, directory, name)
+
+        try:
+            tried(call, self._stopped)
         except FileNotFoundError:
             return True
         except OSError as error:
@@ -258,6 +270,12 @@ class Emptier:
         if self._itemizes:
             prefix, end = join(self._prefix, path), b"/" if kind == DIRECTORIES else b""
             self._outcome.items += [(GONE, join(prefix, os.fsencode(name)) + end, b"") for name in names]
+
+
+def _begun(fd: int, stack: ExitStack) -> "tuple[Iterator[os.DirEntry[str]], list[os.DirEntry[str]]]":
+    """Return the listing of a directory, and the first entries of it. Raises OSError."""
+    entries = stack.enter_context(os.scandir(fd))
+    return entries, list(islice(entries, _HUGE))
 
 
 def sort(entries: "Iterable[os.DirEntry[str]]") -> tuple[list[tuple[int, list[str]]], list[str]]:

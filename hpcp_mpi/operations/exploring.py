@@ -5,9 +5,8 @@ else goes to rank 0 as work for anyone, and so do directories that there was no 
 """
 
 import time
-from collections.abc import Iterator
 
-from hpcp_mpi.operations.checking import check
+from hpcp_mpi.operations.checking import check_all
 from hpcp_mpi.operations.lister import Lister, Unlisted, gather_for
 from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan.gather import Gather
@@ -95,11 +94,6 @@ class _Walk:
             if batch.kind is Kind.LIST:
                 self._found.lists.append(batch)
             elif batch.kind is Kind.CHECK and not self._place.options.full_hash:
-                self._outcome.more += _some(check(self._place, batch, self._outcome))
+                self._outcome.more += check_all(self._place, [batch], self._outcome)
             else:
                 self._outcome.more.append(batch)
-
-
-def _some(batch: Batch) -> Iterator[Batch]:
-    if len(batch.units):
-        yield batch

@@ -5,9 +5,9 @@ import stat
 from contextlib import ExitStack
 
 from hpcp_mpi.host.listing import lstat, types_in
-from hpcp_mpi.host.metadata import xattr_letters, xattrs_of
+from hpcp_mpi.host.metadata import xattr_letters
 from hpcp_mpi.operations.workplace import Workplace
-from hpcp_mpi.plan.compare import NEW, itemize, metadata_changes, same_time
+from hpcp_mpi.plan.compare import NEW, itemize, metadata_changes
 from hpcp_mpi.vocab.names import join
 from hpcp_mpi.vocab.report import Outcome
 from hpcp_mpi.vocab.units import Batch, Unit
@@ -42,25 +42,25 @@ def itemize_copies(place: Workplace, batch: Batch, outcome: Outcome) -> None:
             path = join(batch.dest_dir, unit.target)
             if place.options.compare:
                 tell_replaced(place, path, status.st_mode, outcome)
-            change = _change(place, source, unit, status, dest)
+            change = _change(place, batch.source, source, unit, status, dest)
             outcome.items.append(item(change, path, source, unit.name, status.st_mode))
             if stat.S_ISDIR(status.st_mode):
                 _subtree(place, batch, unit.name, path, outcome)
 
 
-def _change(place: Workplace, source: int, unit: Unit, status: os.stat_result, dest: int | None) -> str:
+def _change(place: Workplace, index: int, source: int, unit: Unit, status: os.stat_result, dest: int | None) -> str:
     update = ">" if stat.S_ISREG(status.st_mode) else "c"
     there = lstat(unit.target, dest) if dest is not None else None
     if dest is None or there is None or stat.S_IFMT(there.st_mode) != stat.S_IFMT(status.st_mode):
         return itemize(update, status.st_mode, NEW)
-    letters = xattr_letters(xattrs_of(source, unit.name), xattrs_of(dest, unit.target))
-    changes = metadata_changes(status, there, place.job.window_ns, place.rights, letters)
+    letters = xattr_letters(*place.xattrs_of((source, unit.name), (dest, unit.target), index))
+    changes = metadata_changes(status, there, place.job.times, place.rights, letters)
     if place.options.content_only:
         changes = ""
     if stat.S_ISREG(status.st_mode):
         # "c" is rsync's for: the checksum told, nothing else did.
         changes += "s" if status.st_size != there.st_size else ""
-        if not changes.strip("pogax") and same_time(status.st_mtime_ns, there.st_mtime_ns, place.job.window_ns):
+        if not changes.strip("pogax") and place.job.times.same(status.st_mtime_ns, there.st_mtime_ns):
             changes += "c"
     else:
         changes += "c"

@@ -109,9 +109,9 @@ def _whole_leader(
             try:
                 fd = own.enter_context(place.dest.at(directory))
                 found = lstat(name, fd)
-            except OSError:
+            except (FileNotFoundError, NotADirectoryError):
                 continue
-            if found is not None and maybe_identical(wanted, found, place.job.window_ns):
+            if found is not None and maybe_identical(wanted, found, place.job.times):
                 stack.enter_context(own.pop_all())
                 return fd, found
     return None

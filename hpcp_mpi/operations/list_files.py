@@ -18,6 +18,7 @@ from hpcp_mpi.operations.workplace import root_of
 from hpcp_mpi.plan.landing import own_name
 from hpcp_mpi.plan.named import Named
 from hpcp_mpi.plan.walked import Walked
+from hpcp_mpi.vocab.abilities import Abilities
 from hpcp_mpi.vocab.asked import Asked
 from hpcp_mpi.vocab.errors import FatalError, failure_of, reason_of
 from hpcp_mpi.vocab.job import CopyJob, Naming, inside
@@ -74,7 +75,7 @@ def prepare_list(
         destination=b"",
         destination_root=None,
         merged=frozenset(),
-        window_ns=0,
+        abilities=Abilities(),
         token=os.urandom(4).hex(),
         naming=Naming(style, tuple(prefixes), frozenset(_omitted(roots, file))),
     )

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from hpcp_mpi.host.listing import Pair, Slice, lstat
 from hpcp_mpi.host.spill import Record, Spill
 from hpcp_mpi.operations.lister import Lister, gather_for
-from hpcp_mpi.operations.scanning import Waiting
+from hpcp_mpi.operations.waiting import Waiting
 from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan import excludes
 from hpcp_mpi.plan.landing import Landing
@@ -201,7 +201,7 @@ class ListedScan:
         visit.folder = self.gather.root(0, b"", new=job.destination_root is None)
         if job.destination_root is not None and self._place.options.directory_sync:
             with self._place.source_tree(0).at(b"") as source, self._place.dest.at(b"") as dest:
-                visit.folder.settle = self._lister.differs(source, dest)
+                visit.folder.settle = self._lister.differs(0, source, dest)
         return visit
 
     def _enter(self, directory: bytes) -> None:
@@ -283,7 +283,7 @@ class ListedScan:
             self.gather.count(ONE_DIRECTORY)
             if exists and self._place.options.directory_sync:
                 dest = stack.enter_context(self._place.dest.at(visit.path))
-                folder.settle = self._lister.differs(source, dest)
+                folder.settle = self._lister.differs(0, source, dest)
 
     # --- entries
 

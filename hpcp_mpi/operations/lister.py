@@ -9,6 +9,7 @@ from typing import Protocol
 from hpcp_mpi.host import metadata
 from hpcp_mpi.host.listing import Names, Slice, entries_of, lstat, only_in, slices
 from hpcp_mpi.host.removal import first_in
+from hpcp_mpi.host.retrying import tells_passing, tries
 from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan import excludes
 from hpcp_mpi.plan.classify import Classifier
@@ -61,13 +62,12 @@ class Lister:
             NOWHERE if off or each in off_for else each for each in place.job.landed or [None] * len(place.job.sources)
         ]
         root = place.job.destination_root
-        status = os.stat(root.path) if root is not None else None
-        self._never = (status.st_dev, status.st_ino) if status is not None else None
-        self._devices = [os.stat(source.path).st_dev for source in place.job.sources]
-        if status is not None:
-            self._devices.append(status.st_dev)
+        self._never = place.inode_of(root) if root is not None else None
+        self._devices = [place.inode_of(source)[0] for source in place.job.sources]
+        if self._never is not None:
+            self._devices.append(self._never[0])
         self._classifier = Classifier(
-            place.job.window_ns,
+            place.job.times,
             place.options.directory_only,
             excludes.matcher(place.options.excludes),
             self.forbidden,
@@ -138,8 +138,25 @@ class Lister:
     def listings(self, folder: Folder, failures: list[Failure]) -> Iterator[Listing]:
         """Yield the entries of a folder, some thousand at a time. failures gets what cannot be looked at.
 
-        Raises Unlisted.
+        What goes wrong with the first of them and may be over in a moment is tried again. Raises Unlisted.
         """
+        for last in tries(lambda: self._place.commands.stopped):
+            listings = self._listings(folder, failures)
+            try:
+                first = next(listings, None)
+            except Unlisted as problem:
+                if last or not tells_passing(problem.failure.reason):
+                    raise
+                continue
+            if last or not any(tells_passing(failure.reason) for failure in failures):
+                break
+            failures.clear()
+        if first is not None:
+            yield first
+            yield from listings
+
+    def _listings(self, folder: Folder, failures: list[Failure]) -> Iterator[Listing]:
+        """Yield the entries of a folder once. Raises Unlisted."""
         place = self._place
         path = below(place.job.sources[folder.source].path, folder.source_dir)
         with ExitStack() as stack:
@@ -161,7 +178,11 @@ class Lister:
                 with place.latency.noted():
                     source = stack.enter_context(place.source_tree(folder.source).at(folder.source_dir))
                 merged = folder.dest_dir in place.job.merged
-                if dest is not None and place.options.directory_sync and (merged or self.differs(source, dest, found)):
+                if (
+                    dest is not None
+                    and place.options.directory_sync
+                    and (merged or self.differs(folder.source, source, dest, found))
+                ):
                     folder.settle = True
 
                 def failed(name: bytes, error: OSError) -> None:
@@ -169,16 +190,18 @@ class Lister:
 
                 alone = place.options.mirror and dest is not None
                 beside = 0  # entries that both sides have
+                astray = self._classifier.astray
+                own = astray is not None and astray(os.fstat(source).st_mtime_ns)
                 by_lstat = place.options.hash_size == 0 and not place.options.full_hash
-                within_ns, plain, crowd = place.job.window_ns, self._classifier.plain, place.crowd
-                for some in slices(source, dest, names, plain, by_lstat, failed, crowd, within_ns=within_ns):
+                within_ns, plain, crowd = place.job.times.within_ns, self._classifier.plain, place.crowd
+                for some in slices(source, dest, names, plain, by_lstat, failed, crowd, astray, within_ns):
                     if self._choose is not None:
                         self._choose(folder, some, source)
                     listing = self.listing(path, some)
                     if listing.others or listing.existing or listing.linked:
                         self.track(folder, listing, source)
                     listing.sweeps, stages = stages, []
-                    listing.open = listing.open or merged or bool(failures)
+                    listing.open = listing.open or merged or own or bool(failures)
                     if alone and dest is not None:
                         beside += some.beside
                         if not place.options.compare:
@@ -248,12 +271,12 @@ class Lister:
                 continue
         return False
 
-    def differs(self, source: int, dest: int, found: os.stat_result | None = None) -> bool:
-        """Tell whether the metadata of a directory is to be written to its counterpart.
+    def differs(self, index: int, source: int, dest: int, found: os.stat_result | None = None) -> bool:
+        """Tell whether the metadata of a directory is to be written to its counterpart. index: of the source root
 
-        found: the status of that, if it is known. Raises OSError.
+        found: the status of the counterpart, if it is known. Raises OSError.
         """
-        place, wanted, found = self._place, os.fstat(source), found or os.fstat(dest)
-        if metadata_changes(wanted, found, place.job.window_ns, place.rights):
+        place = self._place
+        if metadata_changes(os.fstat(source), found or os.fstat(dest), place.job.times, place.rights):
             return True
-        return metadata.xattrs_of(source, b".") != metadata.xattrs_of(dest, b".")
+        return bool(metadata.xattr_letters(*place.xattrs_of((source, b"."), (dest, b"."), index)))

@@ -13,8 +13,9 @@ from hpcp_mpi.vocab.report import Outcome, RankShare
 from hpcp_mpi.vocab.saved import Checkpoint, RankState, Sample, Saved, Todo
 from hpcp_mpi.vocab.tally import NOTHING, Tally
 
-EVERY = 5.0  # seconds between checkpoints
-_FIRST = 1.0  # before the first one
+EVERY = 5.0  # seconds between checkpoints, in the long run
+_FIRST = 1.0  # before the first one, and at least between the next ones
+_SHARE = 0.5  # of a short run that may have passed since the last one: else five seconds would be all it has done
 
 
 class Planned(Protocol):
@@ -138,7 +139,8 @@ class Logbook:
 
     def write(self, crew: Working, remembered: Remembered) -> None:
         """Write down where crew is."""
-        self._next = time.monotonic() + EVERY
+        now = time.monotonic()
+        self._next = now + min(EVERY, max(_FIRST, _SHARE * (now - self._began)))
         if self._broken:
             return
         try:

@@ -12,7 +12,7 @@ from hpcp_mpi.cluster.run import Feed, Stream
 from hpcp_mpi.operations.copying import IN_THE_WAY
 from hpcp_mpi.operations.crew import Crew
 from hpcp_mpi.operations.remove import Removal, counted
-from hpcp_mpi.operations.scanning import Waiting
+from hpcp_mpi.operations.waiting import Waiting
 from hpcp_mpi.plan.ending import link_batches
 from hpcp_mpi.plan.listed import TOUCHED, Extra, LinkedName, settling
 from hpcp_mpi.plan.mirror import extra_batches

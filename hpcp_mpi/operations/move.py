@@ -12,6 +12,7 @@ from functools import partial
 
 from hpcp_mpi.cluster.run import StoppedEarly
 from hpcp_mpi.cluster.wire import Wire
+from hpcp_mpi.host.retrying import tried
 from hpcp_mpi.operations.crew import Crew, Face
 from hpcp_mpi.operations.preparing import Prepared
 from hpcp_mpi.operations.remove import Removal
@@ -110,12 +111,13 @@ def _is_in(path: bytes, directory: bytes) -> bool:
 
 def _remove_root(path: bytes, inode: int, outcome: Outcome) -> None:
     """Remove a source that is empty. Another directory that has its name by now would have to be empty, too."""
-    own = os.stat(path, follow_symlinks=False) if os.path.lexists(path) else None
     with suppress(OSError):
-        if own is None or own.st_ino != inode or os.path.ismount(path) or os.path.samefile(path, b"."):
+        if os.path.ismount(path) or os.path.samefile(path, b"."):
             return
     try:
-        os.rmdir(path)
+        if os.stat(path, follow_symlinks=False).st_ino != inode:
+            return
+        tried(lambda: os.rmdir(path))
     except FileNotFoundError:
         return
     except OSError as error:

@@ -12,8 +12,9 @@ import weakref
 from contextlib import ExitStack
 
 from hpcp_mpi.host.listing import lstat
+from hpcp_mpi.host.retrying import tried
 from hpcp_mpi.operations.workplace import Workplace
-from hpcp_mpi.plan.compare import maybe_identical, same_time
+from hpcp_mpi.plan.compare import maybe_identical
 from hpcp_mpi.vocab.errors import Failure, reason_of
 from hpcp_mpi.vocab.names import STAGE_PREFIX, below, join
 from hpcp_mpi.vocab.report import Outcome
@@ -67,7 +68,15 @@ class Copied:
                 return False  # gone
             if stat.S_ISSOCK(wanted.st_mode):
                 return True  # the scan noted that it was not copied
-            return not self._is_good(where, directory, path, name, wanted)
+
+            def is_good() -> bool:
+                try:
+                    return self._is_good(where, directory, path, name, wanted)
+                except OSError:
+                    self._path = None  # what is kept open of the copy may be stale
+                    raise
+
+            return not tried(is_good, lambda: self._place.commands.stopped)
         except OSError as error:
             return not self._leave(where, f"cannot look at its copy: {reason_of(error)}; left")
 
@@ -98,13 +107,13 @@ class Copied:
         return ""
 
     def _equal(self, wanted: os.stat_result, found: os.stat_result) -> bool:
-        window = self._place.job.window_ns
+        times = self._place.job.times
         if self._place.options.content_only:
             if stat.S_IFMT(wanted.st_mode) != stat.S_IFMT(found.st_mode) or wanted.st_rdev != found.st_rdev:
                 return False
             if stat.S_ISREG(wanted.st_mode) and wanted.st_size != found.st_size:
                 return False
-        elif not (maybe_identical(wanted, found, window) and same_time(wanted.st_mtime_ns, found.st_mtime_ns, window)):
+        elif not (maybe_identical(wanted, found, times) and times.same(wanted.st_mtime_ns, found.st_mtime_ns)):
             return False
         if wanted.st_nlink > 1 or found.st_nlink > 1:
             return True

@@ -8,16 +8,15 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
-from functools import partial
+from collections.abc import Callable
+from contextlib import suppress
 from typing import NamedTuple
 
-from hpcp_mpi.host.filesystems import type_of
+from hpcp_mpi.host.filesystems import WITHOUT_CASE
 from hpcp_mpi.host.quota import APPEND_ONLY, CASE_FOLDING, IMMUTABLE, Room, flags_of, rooms
-from hpcp_mpi.host.stage import staged
 from hpcp_mpi.operations.workplace import Workplace
-from hpcp_mpi.vocab.errors import FatalError
+from hpcp_mpi.vocab.abilities import Acls
+from hpcp_mpi.vocab.errors import FatalError, reason_of
 from hpcp_mpi.vocab.names import shown
 from hpcp_mpi.vocab.options import MIB
 from hpcp_mpi.vocab.tally import Tally
@@ -25,11 +24,9 @@ from hpcp_mpi.vocab.tally import Tally
 _PAUSE = 0.2  # seconds between looks at how much there is to copy
 # Bytes that were copied over an older copy before it is known how much of that was room that got free again.
 _ENOUGH = 64 * MIB
-# Nobody else decides there what root may do, so nothing has to be made to find out.
-_OF_THIS_MACHINE = ("bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "ramfs", "tmpfs", "vfat", "xfs", "zfs")
-_WITHOUT_CASE = ("vfat", "msdos", "exfat", "ntfs", "ntfs3")
 _ACL = "system.posix_acl_access"
 _XATTR = "user.hpcp-mpi"
+_CAPABILITY = "security.capability"
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 Say = Callable[[bytes, str], None]
@@ -57,9 +54,9 @@ class Preflight:
     def __init__(self, place: Workplace, say: Say) -> None:
         self._place = place
         self._options = place.options
+        self._abilities = place.job.abilities
         self._say = say
         self._fresh = False  # the destination is empty: nothing in it is replaced, and nothing is identical
-        self._kind = ""  # of file system
         self._rooms: list[Room] = []
         self._most: int | None = None  # bytes that the sources can be at most
         self._next = 0.0
@@ -72,8 +69,12 @@ class Preflight:
         """Look at the destination. Raises FatalError if nothing could be copied to it."""
         if self._place.job.destination_root is None:
             return  # a dry run
-        with suppress(OSError):
-            self._kind = type_of(self._place.job.destination)
+        try:
+            self._look()
+        except OSError as error:
+            self._tell(f"it cannot be looked at to find out beforehand what will go wrong: {reason_of(error)}")
+
+    def _look(self) -> None:
         with self._place.dest.at(b"") as dest:
             self._rooms = rooms(dest, os.geteuid(), os.getegid())
             with suppress(OSError), os.scandir(dest) as entries:
@@ -84,8 +85,9 @@ class Preflight:
             self._names(dest)
             if not self._options.content_only:
                 self._owners(dest)
-            with ExitStack() as stack:
-                self._probe(dest, stack)
+            self._refuse_squashed()
+            if not self._options.content_only:
+                self._losses(dest)
 
     def _tell(self, note: str) -> None:
         self._say(self._place.job.destination, note)
@@ -113,13 +115,16 @@ class Preflight:
             )
 
     def _names(self, dest: int) -> None:
-        if self._kind in _WITHOUT_CASE:
+        kind = self._abilities.kind
+        if kind in WITHOUT_CASE:
             self._tell(
-                f"it is on {self._kind}: names that differ only in case will be one entry, names with one of "
+                f"it is on {kind}: names that differ only in case will be one entry, names with one of "
                 '\\ : * ? " < > | cannot be made, and owners, modes and links will be lost; consider a tar file'
             )
         elif flags_of(dest) & CASE_FOLDING:
             self._tell("it ignores case (chattr +F): names that differ only in case will be one entry")
+        elif self._abilities.case is False:
+            self._tell("it ignores case: names that differ only in case will be one entry")
 
     def _owners(self, dest: int) -> None:
         """Say which owners and groups cannot be kept by a user who is not root."""
@@ -140,65 +145,42 @@ class Preflight:
                     note = f"this user is not in its group {here.st_gid}: copies will have group {group}, {why}"
                     self._say(root.path, note)
 
-    # --- what only trying tells
+    # --- what was found out by trying
 
-    def _probe(self, dest: int, stack: ExitStack) -> None:
-        local = self._kind in _OF_THIS_MACHINE
-        made = None if self._options.dry_run or local else self._made(dest, stack)
-        if made is not None and os.geteuid() == 0 and os.fstat(made).st_uid:
-            self._refuse_squashed(os.fstat(made).st_uid)
-        if self._options.content_only:
+    def _refuse_squashed(self) -> None:
+        owner = self._abilities.owner
+        if os.geteuid() or not owner:
             return
-        lost = [name for name, lose in self._losses(dest, made) if lose]
-        if lost:
-            self._tell(
-                f"its file system does not store {' and '.join(lost)}: where the sources have some they will be lost; "
-                "copy to another place, or keep them in a tar file (tar --acls --xattrs)"
-            )
-
-    def _made(self, dest: int, stack: ExitStack) -> int | None:
-        """Return a new file in the destination that has no name, or is in a stage; None if there is none."""
-        before = os.fstat(dest)
-        try:
-            fd = os.open(b".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=dest)
-        except OSError as error:
-            if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL) or os.geteuid():
-                return None
-            times = (before.st_atime_ns, before.st_mtime_ns)
-            stack.callback(partial(_suppressed, lambda: os.utime(dest, ns=times)))
-            try:
-                stage = stack.enter_context(staged(dest, self._place.token, lambda path, note: None))
-                fd = os.open(b"probe", os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=stage)
-            except PermissionError as refusal:
-                if os.geteuid() == 0 and refusal.strerror and "uid" in refusal.strerror:
-                    self._refuse_squashed(None)
-                return None
-            except OSError:
-                return None
-        stack.callback(os.close, fd)
-        return fd
-
-    def _refuse_squashed(self, uid: int | None) -> None:
-        whose = "another user" if uid is None else f"user {uid}"
+        whose = "another user" if owner < 0 else f"user {owner}"
         raise FatalError(
             f"what root makes in {shown(self._place.job.destination)} belongs to {whose}: the server does not let root "
             "be root (root_squash), so no owner could be kept and no copy would be safe; nothing was copied",
             "Run as the owner of the files, or have it exported with no_root_squash.",
         )
 
-    def _losses(self, dest: int, made: int | None) -> Iterator[tuple[str, bool]]:
-        """Yield what sources may have, and whether the destination cannot have it."""
-        there = dest if made is None else made
-        for name, attribute in (("ACLs", _ACL), ("extended attributes", _XATTR)):
-            yield (
-                name,
-                any(self._stores(index, attribute) for index in range(len(self._place.job.sources)))
-                and not (_stores(there, attribute, made is not None and attribute == _XATTR)),
+    def _losses(self, dest: int) -> None:
+        """Say what sources may have that the destination cannot have."""
+        found = self._abilities
+        acls = _stores(dest, _ACL) if found.acls is None else found.acls is not Acls.NONE
+        attributes = _stores(dest, _XATTR) if found.user_attributes is None else found.user_attributes
+        capabilities = found.capabilities is not False or os.geteuid() != 0
+        lost = []
+        for name, attribute, stored in (
+            ("ACLs", _ACL, acls),
+            ("extended attributes", _XATTR, attributes),
+            ("capabilities of files (setcap)", _CAPABILITY, capabilities),
+        ):
+            if not stored and any(self._stores(index, attribute) for index in range(len(self._place.job.sources))):
+                lost.append(name)
+        if lost:
+            self._tell(
+                f"its file system does not store {' and '.join(lost)}: where the sources have some they will be lost; "
+                "copy to another place, or keep them in a tar file (tar --acls --xattrs)"
             )
 
     def _stores(self, index: int, attribute: str) -> bool:
         with self._place.source_tree(index).at(b"") as fd:
-            return _stores(fd, attribute, False)
+            return _stores(fd, attribute)
 
     # --- while the scan goes on
 
@@ -246,8 +228,11 @@ class Preflight:
         What replaces an older copy takes no room in the end.
         """
         assert room.bytes is not None
-        with self._place.dest.at(b"") as dest:
-            now = next((each for each in rooms(dest, os.geteuid(), os.getegid()) if each.whose == room.whose), room)
+        try:
+            with self._place.dest.at(b"") as dest:
+                now = next((each for each in rooms(dest, os.geteuid(), os.getegid()) if each.whose == room.whose), room)
+        except OSError:
+            return False  # whoever copies says what is wrong
         left = room.bytes if now.bytes is None else now.bytes
         taken = min(1.0, max(0.0, (room.bytes - left) / work.copied.bytes))
         return work.waiting * taken > left
@@ -285,21 +270,13 @@ def _may_write(directory: int) -> bool:
     return os.access(b"/proc/self/fd/%d" % directory, os.W_OK | os.X_OK, effective_ids=True)
 
 
-def _stores(fd: int, attribute: str, trying: bool) -> bool:
-    """Tell whether an open file or directory can have an attribute. trying: by giving it one."""
+def _stores(fd: int, attribute: str) -> bool:
+    """Tell whether an open file or directory may have an attribute."""
     try:
-        if trying:
-            os.setxattr(fd, attribute, b"")
-        else:
-            os.getxattr(fd, attribute)
+        os.getxattr(fd, attribute)
     except OSError as error:
         return error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS)
     return True
-
-
-def _suppressed(call: Callable[[], None]) -> None:
-    with suppress(OSError):
-        call()
 
 
 def _amount(count: float) -> str:

@@ -8,18 +8,19 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from hpcp_mpi.host.filesystems import is_called, stale_seconds, type_of
-from hpcp_mpi.host.system import find, time_step
+from hpcp_mpi.host.retrying import tried
+from hpcp_mpi.host.system import find
+from hpcp_mpi.operations.finding_abilities import abilities_of, hiding
 from hpcp_mpi.operations.preparing_removal import backup_path, refuse_backup, refuse_removal, with_removal
 from hpcp_mpi.operations.workplace import root_of
 from hpcp_mpi.plan import excludes
 from hpcp_mpi.plan.landing import Landing, Type, land
 from hpcp_mpi.plan.tuning import tuned
+from hpcp_mpi.vocab.abilities import Abilities
 from hpcp_mpi.vocab.errors import FatalError, UsageError, reason_of
 from hpcp_mpi.vocab.job import CopyJob
 from hpcp_mpi.vocab.names import below, join, shown
 from hpcp_mpi.vocab.options import CopyOptions
-
-_ANY_TIME = 1 << 62  # ns: a window in which all mtimes are equal
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,17 @@ def prepare(sources: Iterable[bytes], destination: bytes, options: CopyOptions, 
     listed: only what a list names is copied from a source.
     Where the destination does not exist and is not to be made: NoDestination.
     """
+    sources = list(sources)
+    try:
+        return tried(lambda: _prepare(sources, destination, options, listed))
+    except OSError as error:
+        raise FatalError(
+            f"cannot look at what is to be copied to {shown(destination)}: {reason_of(error)}", "Nothing was copied."
+        ) from None
+
+
+def _prepare(sources: Iterable[bytes], destination: bytes, options: CopyOptions, listed: bool) -> Prepared:
+    """Do so. Raises OSError, too."""
     options = tuned(options)
     if find("cp") is None:
         raise FatalError("there is no cp on this machine", "Install GNU coreutils.")
@@ -64,17 +76,19 @@ def prepare(sources: Iterable[bytes], destination: bytes, options: CopyOptions, 
     made = not options.dry_run and _make(root)
     token = os.urandom(4).hex()
     exists = os.path.isdir(root)
+    abilities = abilities_of(root, options, token) if exists else Abilities()
     job = CopyJob(
         options=options,
         sources=tuple(root_of(path) for path in source_roots),
         destination=root,
         destination_root=root_of(root) if exists else None,
         merged=merged,
-        window_ns=_window_ns(root, options, token) if exists else 0,
+        abilities=abilities,
         token=token,
         landed=tuple(landing.dest_dir if landing.name is None else None for landing in landings),
         targets=frozenset(landing.target for landing in landings) - {b""},
         stale_seconds=stale_seconds(root) if exists else 0.0,
+        hides_acls=hiding(source_roots, root if exists else None, abilities),
     )
     job = with_removal(job, backup, in_root)
     return Prepared(job, landings, made)
@@ -230,18 +244,3 @@ def _make(root: bytes) -> bool:
     except OSError as error:
         raise FatalError(f"cannot make the destination {shown(root)}: {reason_of(error)}") from None
     return True
-
-
-def _window_ns(root: bytes, options: CopyOptions, token: str) -> int:
-    """Return how far mtimes may be apart: what was asked for, or what the destination cannot store (FAT: 2 s)."""
-    if options.content_only:
-        return _ANY_TIME
-    asked = round(options.modify_window * 1e9)
-    fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        step = time_step(fd, None if options.dry_run else token, probe=not options.compare)
-    except OSError:
-        return asked  # not writable at its root, or not to be written to; if that matters, the copy says so
-    finally:
-        os.close(fd)
-    return max(asked, step - 1)

@@ -16,13 +16,14 @@ from dataclasses import replace
 from hpcp_mpi.host.cp import attributes_command, complaints, ending
 from hpcp_mpi.host.listing import lstat
 from hpcp_mpi.host.ranges import RangeCopier, changed, identity, opened, share_blocks
+from hpcp_mpi.host.retrying import tells_passing, tries
 from hpcp_mpi.operations.accounting import VANISHED
 from hpcp_mpi.operations.content_only import drop_writing, new_mode
 from hpcp_mpi.operations.copying import copy, land_unit
 from hpcp_mpi.operations.itemizing import itemize_copies
 from hpcp_mpi.operations.making import made
+from hpcp_mpi.operations.setting_times import note_of
 from hpcp_mpi.operations.workplace import Workplace
-from hpcp_mpi.plan.compare import same_time
 from hpcp_mpi.plan.ranges import EMPTIED, Begun, RangeDone, RangeFailed
 from hpcp_mpi.plan.written import Landed
 from hpcp_mpi.vocab.errors import Failure, reason_of
@@ -79,21 +80,24 @@ def _begin(place: Workplace, batch: Batch, unit: Unit, source: int, dest: int, o
         removal = stack.enter_context(ExitStack())
         removal.callback(place.stages.remove, dest, name, stage, outcome.remark)
         try:
-            file, status = stack.enter_context(opened(source, unit.name))
-            mode = new_mode(status) if place.options.content_only else 0o600
-            copied = os.open(name, _NEW, mode, dir_fd=stage)
-            stack.callback(os.close, copied)
-            big = BigFile(unit.name, unit.target, status.st_size, name, identity(status), status.st_atime_ns)
-            shared = share_blocks(file, copied, place.options)
-            if not shared:
-                os.ftruncate(copied, status.st_size)
+            with opened(source, unit.name) as (file, status):
+                mode = new_mode(status) if place.options.content_only else 0o600
+                big = BigFile(unit.name, unit.target, status.st_size, name, identity(status), status.st_atime_ns)
+                copied = os.open(name, _NEW, mode, dir_fd=stage)
+                try:
+                    shared = share_blocks(file, copied, place.options)
+                    if not shared:
+                        os.ftruncate(copied, status.st_size)
+                    block = os.fstat(copied).st_blksize
+                finally:
+                    os.close(copied)
         except OSError:
             return False
         alone = replace(batch, units=Units.of([unit]), big=big)
         if shared:
             _finish(place, alone, big, unit, (source, stage, dest), outcome)
         else:
-            outcome.news.append(Begun(alone, os.fstat(copied).st_blksize))
+            outcome.news.append(Begun(alone, block))
             removal.pop_all()
             os.close(stage)
     return True
@@ -105,7 +109,7 @@ def copy_range(place: Workplace, batch: Batch, outcome: Outcome) -> None:
     key = batch.dest_dir, big.stage
     with ExitStack() as stack:
         try:
-            left = _copy_range(place, batch, big, stack)
+            left = _copied_range(place, batch, big, stack)
         except _Spoilt as spoilt:
             outcome.news.append(RangeFailed(key, len(batch.units), spoilt.reason, spoilt.vanished))
             return
@@ -117,6 +121,17 @@ def copy_range(place: Workplace, batch: Batch, outcome: Outcome) -> None:
             copied = _copied(batch.units, left)
             if len(copied):
                 outcome.news.append(Landed(replace(batch, units=copied)))
+
+
+def _copied_range(place: Workplace, batch: Batch, big: BigFile, stack: ExitStack) -> Units:
+    """Copy ranges, a few times if what goes wrong may be over in a moment; return what is left. Raises _Spoilt."""
+    for last in tries(lambda: place.commands.stopped):
+        try:
+            return _copy_range(place, batch, big, stack)
+        except _Spoilt as spoilt:
+            if last or not tells_passing(spoilt.reason):
+                raise
+    raise AssertionError("the last try was not the last")
 
 
 def _copied(units: Units, left: Units) -> Units:
@@ -152,12 +167,13 @@ def _copy_range(place: Workplace, batch: Batch, big: BigFile, stack: ExitStack) 
         finally:
             _close(copied)
         if not place.options.content_only:
-            _stamp(big, stage)
+            _stamp(place, big, stage)
         return left
-    except _Spoilt:
+    except _Spoilt as spoilt:
         # So the other ranges fail at once, and the room is free again that was perhaps too little.
-        with suppress(OSError):
-            os.unlink(big.stage, dir_fd=stage)
+        if not tells_passing(spoilt.reason):
+            with suppress(OSError):
+                os.unlink(big.stage, dir_fd=stage)
         raise
 
 
@@ -169,8 +185,8 @@ def _fill(place: Workplace, batch: Batch, big: BigFile, copied: int) -> Units:
             file, status = stack.enter_context(opened(source, big.name))
         if changed(big.identity, status):
             raise _Spoilt(CHANGED)
-        copier = RangeCopier(file, copied, place.options, lambda: place.commands.stopped)
         try:
+            copier = RangeCopier(file, copied, place.options, lambda: place.commands.stopped)
             for number, unit in enumerate(batch.units):
                 start, end = int(unit.name), int(unit.name) + unit.amount
                 while start < end:
@@ -212,14 +228,16 @@ def _close(copied: int) -> None:
         raise _Spoilt(f"its copy cannot be written: {reason_of(error)}") from None
 
 
-def _stamp(big: BigFile, stage: int) -> None:
+def _stamp(place: Workplace, big: BigFile, stage: int) -> None:
     """Give a copy its mtime, by the client that has just written to it.
 
     A client may tell its servers late when it wrote (MooseFS's does, each second, closed or not), and so undo the
     mtime that another one has set since. If it sets the mtime itself, it tells that one.
     """
+    times = place.job.times
+    nearest = times.nearest(big.read_ns), times.nearest(big.identity[1])
     try:
-        os.utime(big.stage, ns=(big.read_ns, big.identity[1]), dir_fd=stage, follow_symlinks=False)
+        os.utime(big.stage, ns=nearest, dir_fd=stage, follow_symlinks=False)
     except OSError as error:
         raise _Spoilt(
             "" if error.errno == errno.ENOENT else f"its copy cannot be given its mtime: {reason_of(error)}"
@@ -263,7 +281,10 @@ def _finish(
     """directories: of the source, the stage, the destination."""
     source, stage, dest = directories
     try:
-        words = _dress(place, big, source, stage)
+        for last in tries(lambda: place.commands.stopped):
+            words = _dress(place, big, source, stage)
+            if last or not tells_passing(words):
+                break
         if place.options.itemize:
             itemize_copies(place, batch, outcome)
     except _Spoilt as spoilt:
@@ -275,6 +296,8 @@ def _finish(
         return
     if words:  # it lands, but not with all of its metadata
         outcome.failures.append(Failure(place.source_path(batch, unit.name), words))
+    if place.job.times.goes_astray(big.identity[1]):
+        outcome.remark(place.source_path(batch, unit.name), note_of(place.job.times, big.identity[1]))
     land_unit(place, batch, unit, (stage, big.stage, dest), NOTHING, outcome)
 
 
@@ -297,6 +320,7 @@ def _dress(place: Workplace, big: BigFile, source: int, stage: int) -> str:
             return ""
         command = attributes_command(file, stage, big.stage)
         code, stderr = place.commands.run(command, b"/", (file, stage))
+        times = place.job.times
         got = lstat(big.stage, stage)
         words = _words(code, stderr) if code else ""
         if got is None:
@@ -304,11 +328,13 @@ def _dress(place: Workplace, big: BigFile, source: int, stage: int) -> str:
         # cp writes the mtime it finds: another one than that at first, or none.
         if got.st_size != big.size or changed(big.identity, os.fstat(file)):
             raise _Spoilt(words or CHANGED)
-        timed = same_time(got.st_mtime_ns, big.identity[1], place.job.window_ns)
+        timed = times.same(big.identity[1], got.st_mtime_ns)
         if words and not timed:
             raise _Spoilt(words)
-        if not timed or got.st_atime_ns != big.read_ns:  # cp -a would have kept it from before it read the file
-            _stamp(big, stage)
+        if not timed or got.st_atime_ns != times.nearest(
+            big.read_ns
+        ):  # cp -a would have kept it from before it read the file
+            _stamp(place, big, stage)
     return words
 
 

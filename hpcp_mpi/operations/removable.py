@@ -11,6 +11,7 @@ from hpcp_mpi.operations.preparing import absolute, expanded
 from hpcp_mpi.operations.workplace import root_of
 from hpcp_mpi.plan import excludes
 from hpcp_mpi.plan.removal import others, walks
+from hpcp_mpi.vocab.abilities import Abilities
 from hpcp_mpi.vocab.errors import FatalError, UsageError, reason_of
 from hpcp_mpi.vocab.job import CopyJob, Root
 from hpcp_mpi.vocab.names import below, shown
@@ -175,7 +176,7 @@ def _mounted_in(directory: bytes) -> frozenset[bytes]:
     except OSError:
         return frozenset()
     try:
-        return frozenset(path for path in mounts_below(fd).below if b"/" not in path)
+        return frozenset(path for path in mounts_below(fd) if b"/" not in path)
     except OSError:
         return frozenset()
     finally:
@@ -233,7 +234,7 @@ def _placed(targets: list[Target], skipped: Tally, options: CopyOptions) -> Remo
         destination=b"",
         destination_root=None,
         merged=frozenset(),
-        window_ns=0,
+        abilities=Abilities(),
         token=os.urandom(4).hex(),
         landed=tuple(called),
     )

@@ -14,13 +14,14 @@ from contextlib import ExitStack
 from itertools import pairwise
 
 from hpcp_mpi.host.dirs import FLAGS
+from hpcp_mpi.host.retrying import tried
 from hpcp_mpi.operations.emptying import DIRECTORIES, FILES, MOUNTED, Emptier, Folder, kind_of
 from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan.removal import Finished, Left, Told, chain, is_walk, walks
 from hpcp_mpi.plan.walked import Walked
 from hpcp_mpi.vocab.names import join
 from hpcp_mpi.vocab.report import Outcome
-from hpcp_mpi.vocab.units import Batch
+from hpcp_mpi.vocab.units import Batch, Kind
 
 _SECONDS = 0.1  # after which directories that are found are for others: they may be idle
 _EACH = 0.01  # the same for each directory that was asked for: at first there is one, and all others are idle
@@ -50,6 +51,15 @@ def remove_emptied(place: Workplace, batch: Batch, outcome: Outcome) -> None:
     for unit in batch.units:
         removing.remove_chain(chain(unit))
     removing.tell(0)
+
+
+def told_undone(batch: Batch) -> Walked:
+    """Return what rank 0 is to be told of a batch of which nothing is known to be gone."""
+    directory = batch.source_dir if batch.units.names[0] else None
+    finished = [Finished(batch.source, directory, len(batch.units), kept=True)]
+    if batch.kind is Kind.RMDIR:
+        finished = [Finished(batch.source, chain(unit)[-1], 1, kept=True) for unit in batch.units]
+    return Walked(len(batch.units) if is_walk(batch) else 0, [], Told(finished=finished))
 
 
 class _Removing:
@@ -189,7 +199,7 @@ class _Removing:
 
     def _opened(self, above: int, name: bytes) -> int:
         if self._noted:
-            return os.open(name or b".", FLAGS, dir_fd=above)
+            return tried(lambda: os.open(name or b".", FLAGS, dir_fd=above), lambda: self._place.commands.stopped)
         self._noted = True
         with self._place.latency.noted():
             return os.open(name or b".", FLAGS, dir_fd=above)

@@ -18,7 +18,6 @@ from hpcp_mpi.host.listing import lstat
 from hpcp_mpi.host.rereading import ReadError, forget, open_quietly, same_bytes
 from hpcp_mpi.operations.accounting import tally_of
 from hpcp_mpi.operations.workplace import Workplace
-from hpcp_mpi.plan.compare import same_time
 from hpcp_mpi.vocab.errors import reason_of
 from hpcp_mpi.vocab.tally import NOTHING, Tally, one_file
 
@@ -29,6 +28,7 @@ OTHER_TYPE = "its copy is something else"
 MISSING = "its copy is missing"
 GONE = "it was copied, and was gone when its copy was to be verified"
 _SPOILT_NS = 1  # an mtime that no source has
+_ELSE_NS = 1001 * 10**9  # instead where the other may be stored as, or be the nearest to, that of the source
 
 
 Inodes = tuple[int, int, int, int]  # devices and numbers: of a file, and of its copy
@@ -173,7 +173,7 @@ class Reread:
     def _same_mtime(self, wanted: os.stat_result, found: os.stat_result) -> bool:
         if self._place.options.content_only:
             return found.st_mtime_ns != _SPOILT_NS
-        return same_time(wanted.st_mtime_ns, found.st_mtime_ns, self._place.job.window_ns)
+        return self._place.job.times.same(wanted.st_mtime_ns, found.st_mtime_ns)
 
     def read(self, files: Opened, start: int, length: int) -> None:
         """Read a range of a file and of its copy."""
@@ -195,9 +195,15 @@ class Reread:
             forget(theirs, start, length)
         if not same:
             with suppress(OSError):
-                os.utime(theirs, ns=(found.st_atime_ns, _SPOILT_NS))
+                os.utime(theirs, ns=(found.st_atime_ns, self._spoilt_ns(wanted)))
             reason = CHANGED if self._is_new(wanted, found) else OTHER_BYTES
             raise Differs(reason, one_file(wanted.st_size), files.inodes, read=True)
+
+    def _spoilt_ns(self, wanted: os.stat_result) -> int:
+        """Return an mtime by which a copy is not taken for one of a source with the lstat wanted."""
+        if self._place.options.content_only or not self._place.job.times.same(wanted.st_mtime_ns, _SPOILT_NS):
+            return _SPOILT_NS
+        return _ELSE_NS
 
     def _is_new(self, wanted: os.stat_result, found: os.stat_result) -> bool:
         """Tell whether a source was changed since the run began, as far as is known."""
@@ -213,7 +219,7 @@ def _target(name: bytes, source: int) -> bytes:
 
 def unread(error: OSError) -> Unknown:
     """Return what it means that a source cannot be read."""
-    if error.errno in (errno.ENOENT, errno.ESTALE):
+    if error.errno == errno.ENOENT:
         return Unknown(GONE, vanished=True)
     return Unknown(f"it cannot be read again to verify its copy: {reason_of(error)}")
 

@@ -15,17 +15,16 @@ from dataclasses import replace
 
 from hpcp_mpi.host.listing import Slice, lstat
 from hpcp_mpi.host.pool import Pool
-from hpcp_mpi.host.spill import Spill
 from hpcp_mpi.operations.frontier import most_asked
 from hpcp_mpi.operations.lister import Choose, Lister, Unlisted, gather_for
 from hpcp_mpi.operations.scan_task import ScanTask
 from hpcp_mpi.operations.sparing import spared
+from hpcp_mpi.operations.waiting import Waiting
 from hpcp_mpi.operations.workplace import Workplace
-from hpcp_mpi.plan.gather import Gather
 from hpcp_mpi.plan.landing import Landing
 from hpcp_mpi.plan.listed import Folder, LinkedName, Listed, Listing, Settling, unfinished
 from hpcp_mpi.plan.resuming import todo_of
-from hpcp_mpi.vocab.errors import Failure
+from hpcp_mpi.vocab.errors import Failure, failure_of
 from hpcp_mpi.vocab.names import below, join
 from hpcp_mpi.vocab.report import Outcome
 from hpcp_mpi.vocab.saved import Todo
@@ -33,30 +32,6 @@ from hpcp_mpi.vocab.tally import NOTHING
 from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 
 _AT_ONCE = 100  # directories per slot that others are asked to list; fewer, and slots wait for the next
-
-
-class Waiting:
-    """What waits for the end of the run."""
-
-    def __init__(self) -> None:
-        self.settled = Spill()
-        self.linked = Spill()
-        self.shared = Spill()
-        self.extras = Spill()
-        self.tracked = Spill()
-
-    def take(self, found: Gather | Listed) -> None:
-        """Take what was found."""
-        for mine, theirs in (
-            (self.settled, found.settled),
-            (self.linked, found.linked),
-            (self.shared, found.shared),
-            (self.extras, found.extras),
-            (self.tracked, found.tracked),
-        ):
-            if theirs:
-                mine.add(theirs)
-                theirs.clear()
 
 
 class Scan:
@@ -162,8 +137,11 @@ class Scan:
         if self._place.job.destination_root is None:
             return True, False, False
         for depth, name in enumerate(names):
-            with self._place.dest.at(join(*names[:depth])) as directory:
-                status = lstat(name, directory)
+            try:
+                with self._place.dest.at(join(*names[:depth])) as directory:
+                    status = lstat(name, directory)
+            except OSError:
+                break  # who lists it says what is wrong
             if status is None:
                 return True, False, False
             if not stat.S_ISDIR(status.st_mode):
@@ -316,8 +294,16 @@ class Scan:
         if landing.name is None:
             new, over = self._state(landing.dest_dir)
             return [self.gather.root(index, landing.dest_dir, new, over)]
+        try:
+            self._single(index, landing, landing.name)
+        except OSError as error:
+            path = below(self._place.job.sources[index].path, landing.name)
+            self.outcome.failures.append(failure_of(path, error))
+        return []
+
+    def _single(self, index: int, landing: Landing, name: bytes) -> None:
+        """Take a landing that is a single entry. Raises OSError."""
         folder = self.gather.place(index, b"", landing.dest_dir)
-        name = landing.name
         directory = self._place.job.sources[index].path
         status = os.stat(below(directory, name), follow_symlinks=False)
         there = None
@@ -336,7 +322,6 @@ class Scan:
         dest_name = landing.dest_name
         if dest_name is not None:
             self.gather.out[:] = [_renamed(batch, dest_name) for batch in self.gather.out]
-        return []
 
     def _state(self, dest_dir: bytes) -> tuple[bool, bool]:
         """Return (missing, a non-directory is there) of a directory directly below the destination root."""
@@ -344,8 +329,11 @@ class Scan:
             return True, False
         if not dest_dir:
             return self._made_root and not self._place.job.merged, False
-        with self._place.dest.at(b"") as root:
-            status = lstat(dest_dir, root)
+        try:
+            with self._place.dest.at(b"") as root:
+                status = lstat(dest_dir, root)
+        except OSError:
+            return False, False  # who lists it says what is wrong
         directory = status is not None and stat.S_ISDIR(status.st_mode)
         return not directory, status is not None and not directory
 

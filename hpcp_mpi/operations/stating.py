@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from hpcp_mpi.host.commands import Stopped
-from hpcp_mpi.host.dirs import READ, Tree
+from hpcp_mpi.host.dirs import READ
 from hpcp_mpi.host.hashing import attributes_digest, digest
 from hpcp_mpi.host.listing import lstat, types_in
 from hpcp_mpi.host.metadata import xattrs_of
@@ -80,20 +80,20 @@ def tell_states(place: Workplace, batch: Batch, outcome: Outcome) -> None:
     for unit in batch.units:
         old = new = (ABSENT, False)
         if op is not Op.ADDED:
-            old = _state(place, place.dest, place.dest_path(unit.target), unit.target, outcome)
+            old = _state(place, DEST, place.dest_path(unit.target), unit.target, outcome)
         if op is not Op.DELETED:
             path = below(place.job.sources[batch.source].path, unit.name)
-            new = _state(place, place.source(batch), path, unit.name, outcome)
+            new = _state(place, batch.source, path, unit.name, outcome)
         is_directory = new[1] or (op is Op.DELETED and old[1])
         rows.append(Row(op, (unit.target or b".") + (b"/" if is_directory else b""), old[0], new[0]))
     outcome.news.append(rows)
 
 
-def _state(place: Workplace, tree: Tree, shown_as: bytes, path: bytes, outcome: Outcome) -> tuple[bytes, bool]:
-    """Return what the table says of an entry, and whether it is a directory."""
+def _state(place: Workplace, index: int, shown_as: bytes, path: bytes, outcome: Outcome) -> tuple[bytes, bool]:
+    """Return what the table says of an entry, and whether it is a directory. index: of a source root, or DEST"""
     directory, _, name = path.rpartition(b"/")
     try:
-        with tree.at(directory) as parent:
+        with place.source_tree(index).at(directory) as parent:
             name = name or b"."
             status = lstat(name, parent)
             if status is None:
@@ -101,7 +101,7 @@ def _state(place: Workplace, tree: Tree, shown_as: bytes, path: bytes, outcome: 
                 return UNKNOWN, False
             if stat.S_ISLNK(status.st_mode):
                 return described(status, None, 0, os.readlink(name, dir_fd=parent)), False
-            attributes = attributes_digest(xattrs_of(parent, name))
+            attributes = attributes_digest(xattrs_of(parent, name, place.hides_acls(index)))
             content = _content(place, parent, name, status) if stat.S_ISREG(status.st_mode) else None
             return described(status, content, attributes), stat.S_ISDIR(status.st_mode)
     except OSError as error:

@@ -141,7 +141,7 @@ class TargetScan(Scan):
         depth = missing[0] - 1 if missing else dest_dir.count(b"/") + 1
         for path, there in _counterpart(source_dir, dest_dir, depth):
             with suppress(OSError), place.source_tree(source).at(path) as mine, place.dest.at(there) as theirs:
-                if not metadata_changes(os.fstat(mine), os.fstat(theirs), place.job.window_ns, place.rights):
+                if not metadata_changes(os.fstat(mine), os.fstat(theirs), place.job.times, place.rights):
                     self.waiting.settled.add([settling(source, path, there, TOUCHED)])
 
     def _missing(self, dest_dir: bytes) -> Iterator[int]:

@@ -19,6 +19,7 @@ from hpcp_mpi.host.dirs import path_of
 from hpcp_mpi.host.spill import Spill
 from hpcp_mpi.operations.copy import carry_out
 from hpcp_mpi.operations.crew import Face, Items
+from hpcp_mpi.operations.finding_abilities import hiding
 from hpcp_mpi.operations.itemizing import Item
 from hpcp_mpi.operations.preparing import Prepared, prepare
 from hpcp_mpi.operations.scanning import Scan, ScanMaker
@@ -186,9 +187,10 @@ class Tracking:
             destination=path,
             destination_root=root,
             merged=frozenset(),
-            window_ns=self._prepared.job.window_ns,
+            abilities=self._prepared.job.abilities,
             token=os.urandom(4).hex(),
             landed=(None,) * len(names),
+            hides_acls=hiding(names, path, self._prepared.job.abilities),
         )
         places = [
             Place(index[source], what, target.replace(b"\0", b"/"))
@@ -206,6 +208,7 @@ class Tracking:
         items = face.items and _Prefixed(face.items, prefix)
         copied = carry_out(wire, prepared, replace(face, items=items), make)
         copied.outcome.items = [(change, prefix + name, target) for change, name, target in copied.outcome.items]
+        copied.abilities = {}  # those of the destination
         report.add(copied)
         self._note(job, up, scans[0].waiting.tracked)
         if self._options.dry_run:

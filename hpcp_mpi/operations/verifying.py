@@ -3,7 +3,7 @@
 import errno
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 from hpcp_mpi.host.commands import Stopped
@@ -11,6 +11,7 @@ from hpcp_mpi.host.listing import lstat, names_in, types_in
 from hpcp_mpi.host.rereading import write_out
 from hpcp_mpi.operations.accounting import tally_of
 from hpcp_mpi.operations.rereading import GONE, MISSING, Differs, Inodes, Opened, Pair, Reread, Unknown, unread
+from hpcp_mpi.operations.unfinished import surviving
 from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan.written import Differing
 from hpcp_mpi.vocab.errors import Failure, reason_of
@@ -23,15 +24,19 @@ APPEARED = "it appeared when its directory had been listed; it was not copied"
 _FEW = 16  # entries for which it does not pay to have a whole file system written out
 
 
-def verify(place: Workplace, batches: list[Batch], outcome: Outcome) -> None:
+def verify(place: Workplace, batches: Sequence[Batch], outcome: Outcome) -> None:
     """Verify the units of VERIFY batches. What differs is told to rank 0. Raises host.commands.Stopped."""
     each = sum(batch.entries for batch in batches) < _FEW or not _written_out(place)
-    for batch in batches:
+
+    def look(place: Workplace, batch: Batch, mine: Outcome) -> None:
         if batch.big is not None:
-            _Verifier(place, batch, outcome, sync=True).ranges(batch.big)
+            _Verifier(place, batch, mine, sync=True).ranges(batch.big)
         else:
             with place.gate:
-                _Verifier(place, batch, outcome, each).units()
+                _Verifier(place, batch, mine, each).units()
+
+    for batch in batches:
+        surviving(place, batch, outcome, look)
 
 
 def _written_out(place: Workplace) -> bool:

@@ -1,15 +1,17 @@
 """What a slot does with a bite of work."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from hpcp_mpi.host.retrying import tells_passing
 from hpcp_mpi.host.stage import sweep
-from hpcp_mpi.operations.checking import ALIVE, check, make, settle
+from hpcp_mpi.operations.checking import ALIVE, check_all, make, settle
 from hpcp_mpi.operations.copying import copy
 from hpcp_mpi.operations.exploring import explore
 from hpcp_mpi.operations.linking import link
 from hpcp_mpi.operations.ranging import begin, copy_range, finish
+from hpcp_mpi.operations.unfinished import persistently, surviving
 from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan.ranges import BeginsDone
 from hpcp_mpi.plan.written import gathered
@@ -25,15 +27,12 @@ def work(place: Workplace, batches: list[Batch]) -> Outcome:
     began = time.monotonic()
     kind = batches[0].kind
     place.looks.begin((kind, batches[0].again))
-    if kind is Kind.CHECK:
-        _check(place, batches, outcome)
-    elif kind is Kind.COPY:
+    if kind is Kind.COPY:
         copy(place, batches, outcome)
-    elif kind is Kind.VERIFY:
-        _verify(place, batches, outcome)
+    elif kind in _AGAIN:
+        persistently(place, batches, outcome, lambda some, mine, last: _do(place, some, mine))
     else:
-        for batch in batches:
-            _ONE_BY_ONE[kind](place, batch, outcome)
+        _do(place, batches, outcome)
     found = [each for batch in outcome.more for each in _divided(place, batch)]
     outcome.more = [batch for batch in found if batch.kind is not Kind.BEGIN]
     outcome.news += [batch for batch in found if batch.kind is Kind.BEGIN]  # rank 0 has few begun at a time
@@ -43,13 +42,24 @@ def work(place: Workplace, batches: list[Batch]) -> Outcome:
     return outcome
 
 
-def _check(place: Workplace, batches: list[Batch], outcome: Outcome) -> None:
+def _do(place: Workplace, batches: Sequence[Batch], outcome: Outcome) -> None:
+    """Do batches of one kind, whatever becomes of them."""
+    kind = batches[0].kind
+    if kind is Kind.CHECK:
+        _check(place, batches, outcome)
+    elif kind is Kind.VERIFY:
+        _verify(place, batches, outcome)
+    else:
+        for batch in batches:
+            surviving(place, batch, outcome, _ONE_BY_ONE[kind])
+
+
+def _check(place: Workplace, batches: Sequence[Batch], outcome: Outcome) -> None:
     """Check what may be identical; copy what is not, unless it is so much that others should help."""
-    differing = []
+    differing: list[Batch] = []
     for batch in batches:
         with place.gate:
-            differing.append(check(place, batch, outcome))
-    differing = [batch for batch in differing if len(batch.units)]
+            differing += check_all(place, [batch], outcome)
     limited = place.options.rate_bytes or place.options.rate_files  # then rank 0 says when it may be copied
     if limited or sum(batch.amount for batch in differing) > place.options.bite_weight:
         outcome.more += differing
@@ -72,6 +82,17 @@ def _divided(place: Workplace, batch: Batch) -> list[Batch]:
 def _begin(place: Workplace, batch: Batch, outcome: Outcome) -> None:
     begin(place, batch, outcome)
     outcome.news.append(BeginsDone(len(batch.units)))
+
+
+def _finish(place: Workplace, batch: Batch, outcome: Outcome) -> None:
+    """Finish a big file; one that is spoilt for a reason that may be over in a moment is copied by one cp."""
+    mine = Outcome()
+    finish(place, batch, mine)
+    again = not mine.copied and any(tells_passing(failure.reason) for failure in mine.failures)
+    if again and not place.commands.stopped:
+        mine.failures = []
+        copy(place, [replace(batch, kind=Kind.COPY, big=None, again=False)], mine)
+    outcome.add(mine)
 
 
 def _list(place: Workplace, batch: Batch, outcome: Outcome) -> None:
@@ -127,18 +148,21 @@ def _name_below(place: Workplace, batch: Batch, outcome: Outcome) -> None:
         name_below(place, batch, outcome)
 
 
-def _verify(place: Workplace, batches: list[Batch], outcome: Outcome) -> None:
+def _verify(place: Workplace, batches: Sequence[Batch], outcome: Outcome) -> None:
     from hpcp_mpi.operations.verifying import verify
 
     verify(place, batches, outcome)
 
+
+# What names each unit that failed, and of which nothing else is told then: it can be done again.
+_AGAIN = (Kind.VERIFY, Kind.LINK, Kind.MAKE, Kind.SETTLE)
 
 # What only some verbs need is imported when it is needed.
 _ONE_BY_ONE: dict[Kind, Callable[[Workplace, Batch, Outcome], None]] = {
     Kind.LIST: _list,
     Kind.BEGIN: _begin,
     Kind.RANGE: copy_range,
-    Kind.FINISH: finish,
+    Kind.FINISH: _finish,
     Kind.LINK: link,
     Kind.MAKE: make,
     Kind.SETTLE: settle,

@@ -5,13 +5,16 @@ import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 from hpcp_mpi.host.commands import Commands
 from hpcp_mpi.host.crowd import Crowd
 from hpcp_mpi.host.dirs import Tree
 from hpcp_mpi.host.filesystems import invents_inodes
 from hpcp_mpi.host.gate import Gate, Latency
+from hpcp_mpi.host.metadata import Xattrs, xattrs_of
 from hpcp_mpi.host.removal import Mounts, mounts_below
+from hpcp_mpi.host.retrying import tried
 from hpcp_mpi.host.stage import SharedStages
 from hpcp_mpi.host.stale_looks import StaleLooks
 from hpcp_mpi.plan import excludes
@@ -30,6 +33,7 @@ class Workplace:
     def __init__(self, job: CopyJob, commands: Commands, rank: int) -> None:
         self.job = job
         self.options = job.options
+        self._lost = job.abilities.lost_attributes
         self.commands = commands
         self.rank = rank
         self._own = STAGE_PREFIX + job.token.encode() + b"."
@@ -50,6 +54,7 @@ class Workplace:
         self.ending = threading.Event()  # the run ends in good order: a big file's ranges stop between blocks
         self._local = threading.local()
         self._pins: dict[bytes, int] = {}
+        self._inodes: dict[bytes, tuple[int, int]] = {}  # (device, inode) of the roots, on this node
         weakref.finalize(self, _close_all, self._pins)
 
     @property
@@ -100,6 +105,20 @@ class Workplace:
                 raise missing
             yield found
 
+    def hides_acls(self, index: int) -> bool:
+        """Tell whether the file system of a source root, or DEST, has ACLs and does not list them."""
+        return index in self.job.hides_acls
+
+    def xattrs_of(self, pair: tuple[int, bytes], other: tuple[int, bytes], source: int) -> tuple[Xattrs, Xattrs]:
+        """Return what attributes two entries carry, (directory, name) each: one of a source, one of the destination.
+
+        What the destination cannot have is left out of what the source has. Raises OSError.
+        """
+        wanted = xattrs_of(*pair, self.hides_acls(source))
+        if wanted and self._lost:
+            wanted = {name: value for name, value in wanted.items() if not name.startswith(self._lost)}
+        return wanted, xattrs_of(*other, self.hides_acls(DEST))
+
     def source_path(self, batch: Batch, name: bytes = b"") -> bytes:
         """Return the absolute path of what a batch calls name; of its directory without one."""
         return below(self.job.sources[batch.source].path, join(batch.source_dir, name))
@@ -112,7 +131,7 @@ class Workplace:
         trees: dict[bytes, Tree] = self._local.__dict__.setdefault("trees", {})
         tree = trees.get(root.path)
         if tree is None:
-            tree = trees[root.path] = Tree(root.path, self._pins.get(root.path))
+            tree = trees[root.path] = Tree(root.path, self._pins.get(root.path), lambda: self.commands.stopped)
         return tree
 
     def mounts_of(self, index: int) -> Mounts:
@@ -122,7 +141,7 @@ class Workplace:
             root = self.job.destination_root if index == DEST else self.job.sources[index]
             if root is None:
                 raise FileNotFoundError
-            found = self._mounts[index] = mounts_below(self._pins[root.path])
+            found = self._mounts[index] = Mounts(self._inodes[root.path][0], mounts_below(self._pins[root.path]))
         return found
 
     def foreign_to(self, index: int) -> frozenset[tuple[int, int]]:
@@ -133,9 +152,16 @@ class Workplace:
         found = self._foreign.get(index)
         if found is None:
             other = self.job.sources if index == DEST else (self.job.destination_root,)
-            pins = [self._pins[root.path] for root in (*other, self.job.backup) if root is not None]
-            found = frozenset((status.st_dev, status.st_ino) for status in map(os.fstat, pins))
-            self._foreign[index] = found
+            roots = [root for root in (*other, self.job.backup) if root is not None]
+            found = self._foreign[index] = frozenset(self._inodes[root.path] for root in roots)
+        return found
+
+    def inode_of(self, root: Root) -> tuple[int, int]:
+        """Return (device, inode) of a root, as they were when the job began. Raises OSError where it is not pinned."""
+        found = self._inodes.get(root.path)
+        if found is None:
+            status = os.stat(root.path)
+            found = status.st_dev, status.st_ino
         return found
 
     def in_use(self, stage: bytes) -> bool:
@@ -168,11 +194,12 @@ class Workplace:
         roots = [*job.sources, *(root for root in (job.destination_root, job.backup) if root is not None)]
         for root in {root.path: root for root in roots}.values():
             try:
-                pin = self._pins[root.path] = os.open(root.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-                status = os.fstat(pin)
+                pin, status = tried(partial(_pinned, root.path))
             except OSError as error:
                 problem = reason_of(error)
             else:
+                self._pins[root.path] = pin
+                self._inodes[root.path] = status.st_dev, status.st_ino
                 same_time = status.st_mtime_ns == root.mtime_ns
                 if status.st_ino == root.inode or (same_time and invents_inodes(root.path)):
                     continue
@@ -181,6 +208,16 @@ class Workplace:
                 f"rank {rank} on {node} cannot use {shown(root.path)}: {problem}",
                 "Is the file system mounted on that node, at the same place?",
             )
+
+
+def _pinned(path: bytes) -> tuple[int, os.stat_result]:
+    """Return a descriptor of a directory, and its status. Raises OSError."""
+    pin = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return pin, os.fstat(pin)
+    except OSError:
+        os.close(pin)
+        raise
 
 
 def _close_all(pins: dict[bytes, int]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 
 from hpcp_mpi.plan.compare import maybe_identical
 from hpcp_mpi.plan.listed import Existing, Linked, Listing
+from hpcp_mpi.vocab.abilities import StoredTimes
 from hpcp_mpi.vocab.names import STAGE_PREFIX, below
 from hpcp_mpi.vocab.tally import ONE_LINK, ONE_SPECIAL, one_file
 
@@ -23,19 +24,24 @@ class Classifier:
 
     def __init__(
         self,
-        window_ns: int,
+        times: StoredTimes,
         directory_only: bool,
         excluded: Callable[[bytes], bool] | None,
         forbidden: Callable[[bytes, int], bool],
         device: Callable[[int], int],
         note: Callable[[bytes, str], None],
     ) -> None:
-        self._window_ns = window_ns
+        self._times = times
         self._directory_only = directory_only
         self.excluded = excluded
         self._forbidden = forbidden
         self._device = device
         self._note = note
+
+    @property
+    def astray(self) -> Callable[[int], bool] | None:
+        """Return what tells of an mtime (ns) whether `cp` would make it another one; None where it makes none."""
+        return None if self._times.clamps else self._times.goes_astray
 
     @property
     def plain(self) -> bool:
@@ -61,7 +67,10 @@ class Classifier:
     def entries(self, listing: Listing, directory: bytes, found: Iterable[Entry]) -> None:
         """Add what is not a directory to a listing. directory: their absolute path, for excludes and notes."""
         names, sizes = listing.plain
+        astray = self.astray
         for name, status, dest in found:
+            if astray is not None and astray(status.st_mtime_ns):
+                listing.open = True  # a worker sets its time, which `cp` could not
             if self.excluded is not None and self.excluded(below(directory, name)):
                 listing.open = True
             elif name.startswith(STAGE_PREFIX):
@@ -86,7 +95,7 @@ class Classifier:
             if stat.S_ISREG(status.st_mode)
             else ONE_LINK if stat.S_ISLNK(status.st_mode) else ONE_SPECIAL
         )  # fmt: skip
-        existing = dest is not None and maybe_identical(status, dest, self._window_ns)
+        existing = dest is not None and maybe_identical(status, dest, self._times)
         inode = (self._device(status.st_dev), status.st_ino)
         dest_inode = (self._device(dest.st_dev), dest.st_ino) if dest is not None and dest.st_nlink > 1 else None
         if status.st_nlink > 1:

@@ -6,6 +6,8 @@
 import os
 import stat
 
+from hpcp_mpi.vocab.abilities import StoredTimes
+
 NEW = "+++++++++"
 _LETTERS = {
     stat.S_IFREG: "f",
@@ -19,21 +21,17 @@ _LETTERS = {
 SPECIAL_BITS = stat.S_ISUID | stat.S_ISGID | stat.S_ISVTX
 
 
-def same_time(a_ns: int, b_ns: int, window_ns: int) -> bool:
-    """Tell whether two mtimes (ns) are equal, or no further apart than the window."""
-    return a_ns == b_ns or abs(a_ns - b_ns) <= window_ns
-
-
-def maybe_identical(source: os.stat_result, dest: os.stat_result, window_ns: int) -> bool:
+def maybe_identical(source: os.stat_result, dest: os.stat_result, times: StoredTimes) -> bool:
     """Tell whether dest may be a true copy of source, as far as `lstat` shows: content is not looked at.
 
     What is False needs a copy. Links are compared by target elsewhere; their times are metadata.
+    times: what the file system of dest can store
     """
     kind = stat.S_IFMT(source.st_mode)
     if kind != stat.S_IFMT(dest.st_mode):
         return False
     if kind == stat.S_IFREG:
-        return source.st_size == dest.st_size and same_time(source.st_mtime_ns, dest.st_mtime_ns, window_ns)
+        return source.st_size == dest.st_size and times.same(source.st_mtime_ns, dest.st_mtime_ns)
     if kind in (stat.S_IFCHR, stat.S_IFBLK):
         return source.st_rdev == dest.st_rdev
     return True
@@ -69,14 +67,14 @@ class Rights:
 
 
 def metadata_changes(
-    source: os.stat_result, dest: os.stat_result, window_ns: int, rights: Rights, xattrs: str = ""
+    source: os.stat_result, dest: os.stat_result, times: StoredTimes, rights: Rights, xattrs: str = ""
 ) -> str:
     """Return the attributes in which dest differs from source, in rsync's letters `tpogax`; "" when equal.
 
     xattrs: the letters `a` (ACL) and `x` (other attributes) when the caller found those to differ.
     """
     changes = ""
-    if not same_time(source.st_mtime_ns, dest.st_mtime_ns, window_ns):
+    if not times.same(source.st_mtime_ns, dest.st_mtime_ns):
         changes += "t"
     if not stat.S_ISLNK(source.st_mode) and rights.mode(source, dest) != stat.S_IMODE(dest.st_mode):
         changes += "p"

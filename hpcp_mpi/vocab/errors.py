@@ -68,4 +68,4 @@ def reason_of(error: OSError) -> str:
 def failure_of(path: bytes, error: OSError, doing: str = "", attempted: int = 0) -> Failure:
     """Return the Failure that error means for path. doing: what was tried, as "cannot list"."""
     reason = f"{doing}: {reason_of(error)}" if doing else reason_of(error)
-    return Failure(path, reason, error.errno in (errno.ENOENT, errno.ESTALE), attempted)
+    return Failure(path, reason, error.errno == errno.ENOENT, attempted)

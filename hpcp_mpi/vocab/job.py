@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from hpcp_mpi.vocab.abilities import Abilities, StoredTimes
 from hpcp_mpi.vocab.listed_names import Style
 from hpcp_mpi.vocab.options import CopyOptions
 
@@ -33,7 +34,7 @@ class CopyJob:
     destination: bytes  # absolute
     destination_root: Root | None  # None: a dry run to a place that does not exist
     merged: frozenset[bytes]  # directories, relative to the destination root, that several sources have
-    window_ns: int  # mtimes no further apart are equal
+    abilities: Abilities  # of the destination
     token: str  # unique to the run; part of the names of its stages
     # Where the contents of each source land, relative to the destination root; None: only an entry of it is copied.
     landed: tuple[bytes | None, ...] = ()
@@ -50,6 +51,12 @@ class CopyJob:
     resumed: bool = False
     adopted: frozenset[bytes] = frozenset()  # stages of an earlier run that this one goes on with
     stale_seconds: float = 0.0  # for how long a node may be shown what another one has changed at the destination
+    hides_acls: frozenset[int] = frozenset()  # source roots, and DEST, whose file systems may not list their ACLs
+
+    @property
+    def times(self) -> StoredTimes:
+        """Return which times the destination can store, and so which are equal."""
+        return self.abilities.times
 
     def source_dir_of(self, source: int, path: bytes) -> bytes | None:
         """Return what of a source lands on path, relative to its root; None where nothing of it can."""

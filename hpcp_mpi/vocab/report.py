@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from hpcp_mpi.vocab.abilities import Abilities
 from hpcp_mpi.vocab.errors import (
     EXIT_DIFFERENT,
     EXIT_MAX_DELETE,
@@ -106,6 +107,7 @@ class Report:
     declined: bool = False  # the answer to a question was no, so something was not removed
     differences: dict[str, int] | None = None  # of a compare: how many entries are added, modified, deleted
     paths: dict[str, list[bytes]] | None = None  # theirs, below the destination; None if they are very many
+    abilities: dict[bytes, Abilities] = field(default_factory=dict)  # of the file system of each destination
 
     @property
     def ended_early(self) -> bool:
@@ -123,6 +125,7 @@ class Report:
         other.outcome.notes = [note for note in other.outcome.notes if note not in noted]
         self.outcome.add(other.outcome)
         self.scanned = self.scanned.plus(other.scanned)
+        self.abilities = {**other.abilities, **self.abilities}
         shares = {share.rank: share for share in self.ranks}
         for share in other.ranks:
             if share.rank in shares:
@@ -155,6 +158,7 @@ class Report:
             "destination": shown(self.destination),
             "destinations": [shown(path) for path in self.destinations or [self.destination]],
             "dry_run": self.dry_run,
+            "file_systems": {shown(path): abilities.as_dict() for path, abilities in self.abilities.items()},
             "exit_code": self.exit_code,
             "declined": self.declined,
             "started": self.started,

@@ -12,8 +12,9 @@ from hpcp_mpi.cluster.signals import StopRequest
 from hpcp_mpi.cluster.threads import thread_cluster
 from hpcp_mpi.cluster.wire import Wire
 from hpcp_mpi.operations import session
-from hpcp_mpi.stealing.messages import Broken, Leave
+from hpcp_mpi.stealing.messages import Begin, Broken, Grant, Leave
 from hpcp_mpi.vocab.errors import FatalError
+from hpcp_mpi.vocab.units import Batch, Chunk, Kind, Unit, Units
 from tests.support.trees import Dir, File, build
 
 
@@ -76,3 +77,46 @@ def test_a_worker_that_breaks_down_says_so_and_waits_to_be_let_go() -> None:
     assert received is not None and isinstance(received[1], Broken)
     assert received[1].message.startswith("rank 1 on ") and "TypeError: not a message" in received[1].message
     assert received[1].code == 1
+
+
+def test_a_worker_leaves_though_a_slot_never_comes_back_from_the_storage_and_says_where_that_is(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    began, answer = threading.Event(), threading.Event()
+
+    class Shop:
+        slots, bite_weight, file_cost = 2, 1, 1
+
+        def __init__(self, job: object, wire: Wire) -> None:
+            pass
+
+        def work(self, batches: list[Batch]) -> None:
+            began.set()
+            answer.wait()
+
+        def stop(self) -> None:
+            pass
+
+        def release(self) -> None:
+            pass
+
+        def close(self) -> None:
+            answer.wait()  # it is the same storage
+
+    monkeypatch.setattr("hpcp_mpi.operations.session.CopyWorkshop", Shop)
+    monkeypatch.setattr("hpcp_mpi.cluster.follow._LEAVING", 0.1)
+    zero, one = thread_cluster(2)
+    zero.send(1, Begin(None))
+    zero.send(1, Grant((Chunk(1, (Batch(Kind.COPY, 0, b"s", b"d", Units.of([Unit(b"file")])),)),), (1.0,)))
+    worker = threading.Thread(target=session.serve, args=(one, StopRequest()))
+    worker.start()
+    try:
+        assert began.wait(10)
+        zero.send(1, Leave(stop=True))
+        worker.join(10)
+        assert not worker.is_alive()
+    finally:
+        answer.set()
+        worker.join()
+    assert "rank 1 on " in (said := capfd.readouterr().err)
+    assert said.count("waits for storage that does not answer, at `copy` of d/file") == 1

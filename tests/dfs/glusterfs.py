@@ -42,6 +42,7 @@ class _Brick:
 
 class GlusterFS(Volume):
     programs = ("glusterd", "gluster", "glusterfs", "mkfs.xfs")
+    time_step_ns = 1
     cache_seconds = 2.5  # the kernel's 1 s, and after it md-cache's
 
     def __init__(self, parent: str = "/var/tmp", *, kind: str = "distribute", brick_size: str = "6G") -> None:

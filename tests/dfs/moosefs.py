@@ -42,6 +42,7 @@ _REGISTERED = "chunkserver register end"
 class MooseFS(Volume):
     name = "MooseFS"
     programs = ("mfsmaster", "mfschunkserver", "mfsmount", "mfssetgoal", "mfssettrashtime")
+    time_step_ns = 10**9
     cache_seconds = 1.5  # attributes and names: 1 s
 
     @property

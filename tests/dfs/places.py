@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.dfs.volume import Volume
+from tests.slurm.lab import Lab
+from tests.support import oracle
 from tests.support.launch import Argument, Finished, World
 
 
@@ -44,6 +46,18 @@ class Place:
     def run(self, world: World, args: Sequence[Argument], **setting: Any) -> Finished:
         """Run the tool with its ranks on clients in turns; arguments name `shared`."""
         return world.run(args, wrapper=self.volume.wrapper, **setting)
+
+    def assert_holds(self, src: Path, name: str) -> None:
+        """Fail unless what has that name in here is a copy of src, seen by another client after its cache is over."""
+        step = self.volume.time_step_ns
+        oracle.assert_equal_trees(src, self.settled() / name, sparse=False, time_step_ns=step)
+
+
+def give_hosts_clients(lab: Lab, volume: Volume) -> None:
+    """Have the hosts of a lab see clients 1 and 2 in turns at `shared`. The volume has to be older than the lab."""
+    for number, host in enumerate(lab.hosts):
+        done = lab.run(["mount", "--bind", volume.clients[number % 2], volume.shared], host=host)
+        assert done.returncode == 0, done.stderr
 
 
 @contextmanager

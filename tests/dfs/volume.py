@@ -46,6 +46,7 @@ class Volume(ABC):
 
     name: str  # what it is called, for people
     programs: tuple[str, ...]  # without which there is none
+    time_step_ns: int  # what it rounds times down to
     cache_seconds: float  # after which no client believes any more in what it saw before
     host, address = _NAME, _ADDRESS  # of the servers, in their own network
 

@@ -189,13 +189,6 @@ def test_the_cpus_are_those_that_this_process_may_use() -> None:
     assert done.stdout == "1\n", done.stderr
 
 
-def test_a_local_file_system_stores_nanoseconds_and_asking_it_leaves_nothing(directory: int, tmp_path: Path) -> None:
-    before = tmp_path.stat()
-    assert system.time_step(directory, "token") == 1
-    assert list(tmp_path.iterdir()) == []
-    assert tmp_path.stat().st_mtime_ns == before.st_mtime_ns
-
-
 # --- commands
 
 
@@ -213,6 +206,23 @@ def test_after_a_stop_nothing_is_started() -> None:
     commands.stop()
     with pytest.raises(Stopped):
         commands.run([b"true"], b"/")
+
+
+def test_a_program_that_not_even_a_kill_ends_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inside the kernel, for a server that does not answer."""
+    deaf: list[subprocess.Popen[bytes]] = []
+    monkeypatch.setattr(subprocess.Popen, "kill", lambda program: deaf.append(program))
+    monkeypatch.setattr("hpcp_mpi.host.commands._DYING", 0.1)
+    code, words = Commands(timeout=0.1).run([b"sh", b"-c", b"sleep 10; exit 3"], b"/")
+    (program,) = deaf
+    assert program.poll() is None
+    program.terminate()
+    program.wait()
+    assert code == -9
+    assert (
+        words.splitlines()[-1]
+        == b"took longer than 0.1 s (-ctl), and is not even ended by SIGKILL: its storage does not answer"
+    )
 
 
 def test_a_program_that_is_missing_has_no_version() -> None:

@@ -16,6 +16,7 @@ from hpcp_mpi.host.commands import Commands
 from hpcp_mpi.operations import ranging
 from hpcp_mpi.operations.workplace import Workplace, root_of
 from hpcp_mpi.plan.ranges import Ranges
+from hpcp_mpi.vocab.abilities import Abilities
 from hpcp_mpi.vocab.errors import Failure
 from hpcp_mpi.vocab.job import CopyJob
 from hpcp_mpi.vocab.options import CopyOptions
@@ -48,7 +49,7 @@ class Copying:
             destination=dest.path,
             destination_root=dest,
             merged=frozenset(),
-            window_ns=0,
+            abilities=Abilities(),
             token="token",
         )
         self.places = [Workplace(job, Commands(), rank) for rank in (1, 2)]

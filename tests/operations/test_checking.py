@@ -14,6 +14,7 @@ from hpcp_mpi.host import dirs
 from hpcp_mpi.host.commands import Commands
 from hpcp_mpi.operations.checking import check
 from hpcp_mpi.operations.workplace import Workplace, root_of
+from hpcp_mpi.vocab.abilities import Abilities
 from hpcp_mpi.vocab.job import CopyJob
 from hpcp_mpi.vocab.options import CopyOptions
 from hpcp_mpi.vocab.report import Outcome
@@ -48,7 +49,7 @@ def pair(on_tmpfs: Path) -> tuple[Path, Path]:
 def checked(pair: tuple[Path, Path], **options: object) -> Checked:
     """Check the three as the listing found them before anything happened: equal in all of lstat."""
     source, dest = (root_of(os.fsencode(path)) for path in pair)
-    job = CopyJob(CopyOptions(**options), (source,), dest.path, dest, frozenset(), 0, "token")  # type: ignore[arg-type]
+    job = CopyJob(CopyOptions(**options), (source,), dest.path, dest, frozenset(), Abilities(), "token")  # type: ignore[arg-type]
     place, outcome = Workplace(job, Commands(), 1), Outcome()
     batch = Batch(Kind.CHECK, 0, b"", b"", Units(NAMES, [len(CONTENT)] * 3, most=job.options.hash_size), equal=True)
     found = check(place, batch, outcome)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from hpcp_mpi.host import system
+from hpcp_mpi.host.abilities import step_of
 from hpcp_mpi.vocab.names import shown
 from tests.operations.comparing import compared, groups
 from tests.operations.copies import PLAIN, Copied, copy, refused, state
@@ -190,7 +190,7 @@ def test_no_system_call_even_tries_to_write_to_either_tree(
     ([T + 123_456_789], 1), ([T + 100], 100), ([T, T + 10**9], 10**9), ([T], 2 * 10**9), ([T + 10**7, T], 10**7),
 ])  # fmt: skip
 def test_what_a_file_system_stores_is_seen_by_the_stamps_it_has(stamps: list[int], step: int) -> None:
-    assert system.step_of(stamps) == step
+    assert step_of(stamps) == step
 
 
 # --- files of changes

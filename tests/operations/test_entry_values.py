@@ -14,6 +14,7 @@ from hpcp_mpi.host.commands import Commands
 from hpcp_mpi.operations import entry_values
 from hpcp_mpi.operations.entry_values import Values
 from hpcp_mpi.operations.workplace import Workplace, root_of
+from hpcp_mpi.vocab.abilities import Abilities
 from hpcp_mpi.vocab.job import CopyJob
 from hpcp_mpi.vocab.options import CopyOptions
 
@@ -28,7 +29,8 @@ def values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Val
 
     def make(**options: int | bool) -> Values:
         chosen = CopyOptions(**options)  # type: ignore[arg-type]
-        return Values(Workplace(CopyJob(chosen, (root,), root.path, root, frozenset(), 0, "token"), Commands(), 1))
+        job = CopyJob(chosen, (root,), root.path, root, frozenset(), Abilities(), "token")
+        return Values(Workplace(job, Commands(), 1))
 
     return make
 

@@ -14,6 +14,7 @@ from hpcp_mpi.host.commands import Commands
 from hpcp_mpi.operations.lister import Lister, gather_for
 from hpcp_mpi.operations.workplace import Workplace, root_of
 from hpcp_mpi.plan.listed import Listing
+from hpcp_mpi.vocab.abilities import Abilities
 from hpcp_mpi.vocab.errors import Failure
 from hpcp_mpi.vocab.job import CopyJob
 from hpcp_mpi.vocab.options import CopyOptions
@@ -25,7 +26,7 @@ T = 1_600_000_000 * 10**9
 def listed(src: Path, dst: Path, new: bool = False, **options: object) -> list[Listing]:
     """List src beside dst, as ranks do; new: as if nothing were there."""
     source, dest = root_of(os.fsencode(src)), root_of(os.fsencode(dst))
-    job = CopyJob(CopyOptions(**options), (source,), dest.path, dest, frozenset(), 0, "token")  # type: ignore[arg-type]
+    job = CopyJob(CopyOptions(**options), (source,), dest.path, dest, frozenset(), Abilities(), "token")  # type: ignore[arg-type]
     place = Workplace(job, Commands(), 1)
     folder = gather_for(job.options).root(0, b"", new)
     failures: list[Failure] = []

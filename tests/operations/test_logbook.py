@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
+
+import pytest
 
 from hpcp_mpi.operations.logbook import Logbook, Remembered
 from hpcp_mpi.vocab.errors import Failure, FatalError
@@ -67,6 +70,24 @@ def test_what_happened_is_written_once_whoever_met_it() -> None:
     told = [sorted(each.path for each in cp.failures) for cp in notes.checkpoints]
     assert told == [[b"a", b"l"], [], [b"b", b"m"], [b"c"]]
     assert [cp.notes for cp in notes.checkpoints] == [((b"socket", "is one"),), (), ((b"x", "y"),), ()]
+
+
+def test_a_short_run_never_loses_more_than_a_third_and_a_long_one_never_more_than_five_seconds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    log = Logbook(Notes(), None, lambda _: None)
+    moments = []
+    for tick in range(1, 61 * 8):
+        now = 100 + tick / 8
+        if log.due():
+            moments.append(now - 100)
+            log.write(crew(1, 1), Remembered())
+    lost = [(later - earlier, later) for earlier, later in zip([0.0, *moments], moments, strict=False)]
+    assert moments[0] == 1.0 and all(seconds <= 5.125 for seconds, _ in lost)
+    assert all(seconds <= later / 3 + 0.125 for seconds, later in lost if later > 2)
+    assert len(moments) < 18  # each costs a disk a write
 
 
 def test_a_run_that_looks_at_everything_again_says_so_once() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tracemalloc
 
 from hpcp_mpi.operations.lister import gather_for
-from hpcp_mpi.operations.scanning import Waiting
+from hpcp_mpi.operations.waiting import Waiting
 from hpcp_mpi.plan.backlog import Backlog
 from hpcp_mpi.plan.listed import Linked, Listing
 from hpcp_mpi.plan.weights import Weights

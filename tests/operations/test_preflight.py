@@ -16,6 +16,7 @@ from hpcp_mpi.host.quota import Room
 from hpcp_mpi.operations import preflight
 from hpcp_mpi.operations.preflight import Preflight
 from hpcp_mpi.operations.workplace import Workplace, root_of
+from hpcp_mpi.vocab.abilities import Abilities
 from hpcp_mpi.vocab.errors import FatalError
 from hpcp_mpi.vocab.job import CopyJob
 from hpcp_mpi.vocab.options import CopyOptions
@@ -30,6 +31,7 @@ from tests.support.trees import Dir, File, Sparse, build
 
 MIB = 1 << 20
 PLAIN = World("plain")
+LOCAL = Abilities("tmpfs")
 
 
 @contextmanager
@@ -97,9 +99,9 @@ def test_a_resync_of_a_full_file_system_is_no_reason_to_warn(on_tmpfs: Path) -> 
         assert (done.notes, done.report["copied"]["files"]) == ({}, 6)
 
 
-def flight(src: Path, dst: Path, said: list[str], **options: Any) -> Preflight:
+def flight(src: Path, dst: Path, said: list[str], found: Abilities = LOCAL, **options: Any) -> Preflight:
     source, dest = root_of(os.fsencode(src)), root_of(os.fsencode(dst))
-    job = CopyJob(CopyOptions(**options), (source,), dest.path, dest, frozenset(), 0, "token")
+    job = CopyJob(CopyOptions(**options), (source,), dest.path, dest, frozenset(), found, "token")
     return Preflight(Workplace(job, Commands(), 0), lambda path, note: said.append(f"{os.fsdecode(path)}: {note}"))
 
 
@@ -209,20 +211,11 @@ def test_attributes_that_would_be_lost_are_named_once_and_a_dry_run_makes_nothin
 
 
 @needs_root
-def test_a_server_that_does_not_let_root_be_root_is_refused(on_tmpfs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_does_not_let_root_be_root_is_refused(on_tmpfs: Path) -> None:
     build(on_tmpfs, {"src": Dir({}), "dst": Dir({})})
-    real = Preflight._made
-
-    def squashed(self: Preflight, dest: int, stack: Any) -> int | None:
-        made = real(self, dest, stack)
-        assert made is not None
-        os.fchown(made, 65534, 65534)
-        return made
-
-    monkeypatch.setattr(Preflight, "_made", squashed)
-    monkeypatch.setattr(preflight, "type_of", lambda path: "nfs4")
+    squashed = Abilities("nfs4", tried=True, owner=65534)
     with pytest.raises(FatalError, match=r"(?s)belongs to user 65534.*root_squash.*Run as the owner"):
-        flight(on_tmpfs / "src", on_tmpfs / "dst", []).check()
+        flight(on_tmpfs / "src", on_tmpfs / "dst", [], squashed).check()
 
 
 @needs_root
@@ -236,9 +229,9 @@ def test_it_makes_no_lasting_change_and_few_system_calls(on_tmpfs: Path) -> None
     assert all(before[path].st_mtime_ns == after[path].st_mtime_ns for path in before)
 
 
-def test_names_are_warned_of_where_case_does_not_count(on_tmpfs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_are_warned_of_where_case_does_not_count(on_tmpfs: Path) -> None:
     build(on_tmpfs, {"src": Dir({}), "dst": Dir({})})
-    monkeypatch.setattr(preflight, "type_of", lambda path: "vfat")
-    said: list[str] = []
-    flight(on_tmpfs / "src", on_tmpfs / "dst", said).check()
-    assert len(said) == 1 and "names that differ only in case will be one entry" in said[0]
+    for found in (Abilities("vfat"), Abilities("cifs", tried=True, case=False)):
+        said: list[str] = []
+        flight(on_tmpfs / "src", on_tmpfs / "dst", said, found).check()
+        assert len(said) == 1 and "names that differ only in case will be one entry" in said[0]

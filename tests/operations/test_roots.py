@@ -9,6 +9,7 @@ import pytest
 
 from hpcp_mpi.host.commands import Commands
 from hpcp_mpi.operations.workplace import Workplace, root_of
+from hpcp_mpi.vocab.abilities import Abilities
 from hpcp_mpi.vocab.errors import FatalError
 from hpcp_mpi.vocab.job import CopyJob
 from hpcp_mpi.vocab.options import CopyOptions
@@ -16,7 +17,7 @@ from hpcp_mpi.vocab.options import CopyOptions
 
 def workplace(source: Path, destination: Path) -> Workplace:
     paths = os.fsencode(source), os.fsencode(destination)
-    job = CopyJob(CopyOptions(), (root_of(paths[0]),), paths[1], root_of(paths[1]), frozenset(), 0, "test")
+    job = CopyJob(CopyOptions(), (root_of(paths[0]),), paths[1], root_of(paths[1]), frozenset(), Abilities(), "test")
     return Workplace(job, Commands(), 3)
 
 

@@ -11,12 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcp_mpi.plan.compare import NEW, Rights, itemize, letter, maybe_identical, metadata_changes, same_time
+from hpcp_mpi.plan.compare import NEW, Rights, itemize, letter, maybe_identical, metadata_changes
+from hpcp_mpi.vocab.abilities import StoredTimes
 
 REG, DIR, LNK, CHR, BLK, FIFO, SOCK = (
     stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK,
 )  # fmt: skip
 ROOT = Rights(0, frozenset({0}))
+FIVE = StoredTimes(window_ns=5)
 ANN = Rights(1000, frozenset({1000, 50}))
 
 
@@ -27,7 +29,8 @@ def status(kind: int = REG, mode: int = 0o644, **other: Any) -> os.stat_result:
 
 @given(st.integers(-(2**62), 2**62), st.integers(-(10**10), 10**10), st.integers(0, 10**10))
 def test_times_are_equal_exactly_within_the_window(time_ns: int, apart: int, window: int) -> None:
-    assert same_time(time_ns, time_ns + apart, window) == (abs(apart) <= window)
+    times = StoredTimes(1, -(2**80), 2**80, window_ns=window)
+    assert times.same(time_ns, time_ns + apart) == (abs(apart) <= window)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +53,7 @@ def test_times_are_equal_exactly_within_the_window(time_ns: int, apart: int, win
 def test_type_size_and_mtime_tell_what_may_be_identical(
     source: os.stat_result, dest: os.stat_result, window: int, same: bool
 ) -> None:
-    assert maybe_identical(source, dest, window) is same
+    assert maybe_identical(source, dest, StoredTimes(window_ns=window)) is same
 
 
 @pytest.mark.parametrize(
@@ -78,12 +81,12 @@ def test_type_size_and_mtime_tell_what_may_be_identical(
 def test_only_metadata_that_this_user_can_set_is_a_change(
     rights: Rights, source: os.stat_result, dest: os.stat_result, changes: str
 ) -> None:
-    assert metadata_changes(source, dest, 0, rights) == changes
+    assert metadata_changes(source, dest, StoredTimes(), rights) == changes
 
 
 def test_the_window_holds_for_metadata_and_attribute_letters_come_last() -> None:
-    assert metadata_changes(status(), status(mtime_ns=10**18 + 5), 5, ROOT, "ax") == "ax"
-    assert metadata_changes(status(), status(mtime_ns=10**18 + 6, mode=0), 5, ROOT, "x") == "tpx"
+    assert metadata_changes(status(), status(mtime_ns=10**18 + 5), FIVE, ROOT, "ax") == "ax"
+    assert metadata_changes(status(), status(mtime_ns=10**18 + 6, mode=0), FIVE, ROOT, "x") == "tpx"
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,8 @@
  *     attr_timeout=N  another number of seconds for attributes
  *     no_locks=1      POSIX locks are refused, as Lustre does without `flock`; else they work
  *     fold=1          names that differ only in the case of ASCII letters are one
+ *     moose=1         times and ACLs are as on MooseFS: see moose.h
+ *     fail_op=OP ...  single calls fail with any errno, trace=FILE writes calls down: see failing.h
  *
  * Everything else goes through: names, modes, owners, times, links, xattrs, holes. ACLs do not: like many parallel
  * file systems without them, it answers EOPNOTSUPP. Waiting costs no CPU, so a two-core machine can show what
@@ -42,14 +44,19 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "failing.h"
+#include "folding.h"
+#include "moose.h"
+
 static struct {
     char *backing;
     long meta_us, data_us;
     char *eio_read, *eio_write, *eio_list, *eio_unlink, *flip_read, *vanish;
     long long enospc_after;
     double entry_timeout, attr_timeout;
-    int fold, no_locks;
-} faults = {.enospc_after = -1, .attr_timeout = -1};
+    int fold, no_locks, moose;
+    struct failing failing;
+} faults = {.enospc_after = -1, .attr_timeout = -1, .failing = {.first = 1, .count = -1}};
 
 static long long bytes_written;
 
@@ -62,43 +69,16 @@ static const struct fuse_opt options[] = {
     OPTION("flip_read=%s", flip_read),
     OPTION("enospc_after=%lld", enospc_after), OPTION("entry_timeout=%lf", entry_timeout),
     OPTION("attr_timeout=%lf", attr_timeout), OPTION("fold=%d", fold),
-    OPTION("no_locks=%d", no_locks),
+    OPTION("no_locks=%d", no_locks),         OPTION("fail_op=%s", failing.op),
+    OPTION("fail_errno=%d", failing.number), OPTION("fail_path=%s", failing.path),
+    OPTION("fail_first=%ld", failing.first), OPTION("fail_count=%ld", failing.count),
+    OPTION("trace=%s", failing.trace),       OPTION("moose=%d", moose),
     FUSE_OPT_END,
 };
 
 /* ---- helpers ---- */
 
 struct real { char path[2 * PATH_MAX]; };
-
-/* Give each component of the path that ends at its end the case that its directory has, if it has one. */
-static void fold_one(char *whole, char *name)
-{
-    struct stat st;
-    struct dirent *entry;
-    DIR *parent;
-    if (lstat(whole, &st) == 0)
-        return;
-    name[-1] = 0;
-    parent = opendir(whole);
-    name[-1] = '/';
-    while (parent && (entry = readdir(parent)))
-        if (strcasecmp(entry->d_name, name) == 0)
-            memcpy(name, entry->d_name, strlen(name));
-    if (parent)
-        closedir(parent);
-}
-
-static void fold(char *whole, char *path)
-{
-    while (*path == '/') {
-        char *end = strchrnul(++path, '/'), was = *end;
-        *end = 0;
-        if (*path)
-            fold_one(whole, path);
-        *end = was;
-        path = end;
-    }
-}
 
 static struct real real_path(const char *path)
 {
@@ -107,13 +87,6 @@ static struct real real_path(const char *path)
     if (faults.fold)
         fold(real.path, real.path + strlen(faults.backing));
     return real;
-}
-
-static void nap(long microseconds)
-{
-    struct timespec pause = {microseconds / 1000000, (microseconds % 1000000) * 1000};
-    if (microseconds > 0)
-        nanosleep(&pause, NULL);
 }
 
 static int is_named(const char *path, const char *text) { return text && strstr(path, text); }
@@ -131,24 +104,28 @@ static int owned_by_caller(const char *real, int answer)
     return answer;
 }
 
-/* Metadata operations all begin alike: wait, and find the real path in `p`. */
-#define META                                                                                                           \
+/* Metadata operations all begin alike: wait, fail if they are to, and find the real path in `p`. */
+#define META(op)                                                                                                       \
     struct real real_ = real_path(path);                                                                               \
     const char *p = real_.path;                                                                                        \
-    nap(faults.meta_us)
+    nap(faults.meta_us);                                                                                               \
+    FAILING(faults.failing, op)
 
 /* ---- names and attributes ---- */
 
 static int fs_getattr(const char *path, struct stat *st, struct fuse_file_info *file)
 {
-    META;
+    META("getattr");
     (void)file;
-    return result(lstat(p, st));
+    int answer = result(lstat(p, st));
+    if (faults.moose)
+        in_whole_seconds(st);
+    return answer;
 }
 
 static int fs_readlink(const char *path, char *buffer, size_t size)
 {
-    META;
+    META("readlink");
     ssize_t length = readlink(p, buffer, size - 1);
     if (length < 0)
         return -errno;
@@ -156,72 +133,88 @@ static int fs_readlink(const char *path, char *buffer, size_t size)
     return 0;
 }
 
-static int fs_mkdir(const char *path, mode_t mode) { META; return owned_by_caller(p, mkdir(p, mode)); }
-static int fs_mknod(const char *path, mode_t mode, dev_t dev) { META; return owned_by_caller(p, mknod(p, mode, dev)); }
-static int fs_symlink(const char *to, const char *path) { META; return owned_by_caller(p, symlink(to, p)); }
+static int fs_mkdir(const char *path, mode_t mode) { META("mkdir"); return owned_by_caller(p, mkdir(p, mode)); }
+static int fs_mknod(const char *path, mode_t mode, dev_t dev)
+{
+    META("mknod");
+    return owned_by_caller(p, mknod(p, mode, dev));
+}
+
+static int fs_symlink(const char *to, const char *path) { META("symlink"); return owned_by_caller(p, symlink(to, p)); }
 static int fs_unlink(const char *path)
 {
-    META;
+    META("unlink");
     return is_named(path, faults.eio_unlink) ? -EIO : result(unlink(p));
 }
 
-static int fs_rmdir(const char *path) { META; return result(rmdir(p)); }
+static int fs_rmdir(const char *path) { META("rmdir"); return result(rmdir(p)); }
 
 static int fs_link(const char *old, const char *path)
 {
-    META;
+    META("link");
     struct real from = real_path(old);
     return result(link(from.path, p));
 }
 
 static int fs_rename(const char *old, const char *path, unsigned flags)
 {
-    META;
+    META("rename");
     struct real from = real_path(old);
     return result(renameat2(AT_FDCWD, from.path, AT_FDCWD, p, flags));
 }
 
 static int fs_chmod(const char *path, mode_t mode, struct fuse_file_info *file)
 {
-    META;
     (void)file;
+    META("chmod");
     return result(chmod(p, mode));
 }
 
 static int fs_chown(const char *path, uid_t uid, gid_t gid, struct fuse_file_info *file)
 {
-    META;
     (void)file;
+    META("chown");
     return result(lchown(p, uid, gid));
 }
 
 static int fs_utimens(const char *path, const struct timespec times[2], struct fuse_file_info *file)
 {
-    META;
+    META("utimens");
     (void)file;
-    return result(utimensat(AT_FDCWD, p, times, AT_SYMLINK_NOFOLLOW));
+    struct timespec kept[2] = {in_32_bits(times[0]), in_32_bits(times[1])};
+    return result(utimensat(AT_FDCWD, p, faults.moose ? kept : times, AT_SYMLINK_NOFOLLOW));
 }
 
-static int fs_statfs(const char *path, struct statvfs *info) { META; return result(statvfs(p, info)); }
+static int fs_statfs(const char *path, struct statvfs *info) { META("statfs"); return result(statvfs(p, info)); }
 
 /* ---- xattrs ---- */
 
-static int is_acl(const char *key) { return strncmp(key, "system.", 7) == 0; }
+static int is_acl(const char *key) { return !faults.moose && strncmp(key, "system.", 7) == 0; }
 
 static int fs_setxattr(const char *path, const char *key, const char *value, size_t size, int flags)
 {
-    META;
+    META("setxattr");
     return is_acl(key) ? -EOPNOTSUPP : result(lsetxattr(p, key, value, size, flags));
 }
 
 static int fs_getxattr(const char *path, const char *key, char *value, size_t size)
 {
-    META;
+    META("getxattr");
     return is_acl(key) ? -EOPNOTSUPP : result(lgetxattr(p, key, value, size));
 }
 
-static int fs_listxattr(const char *path, char *list, size_t size) { META; return result(llistxattr(p, list, size)); }
-static int fs_removexattr(const char *path, const char *key) { META; return result(lremovexattr(p, key)); }
+static int fs_listxattr(const char *path, char *list, size_t size)
+{
+    META("listxattr");
+    int length = result(llistxattr(p, list, size));
+    return faults.moose && size > 0 && length > 0 ? (int)without_acls(list, length) : length;
+}
+
+static int fs_removexattr(const char *path, const char *key)
+{
+    META("removexattr");
+    return result(lremovexattr(p, key));
+}
 
 /* ---- directories ---- */
 
@@ -229,7 +222,7 @@ static DIR *dir_of(struct fuse_file_info *file) { return (DIR *)(uintptr_t)file-
 
 static int fs_opendir(const char *path, struct fuse_file_info *file)
 {
-    META;
+    META("opendir");
     if (is_named(path, faults.vanish))
         return -ENOENT;
     if (is_named(path, faults.eio_list))
@@ -245,8 +238,9 @@ static int fs_readdir(const char *path, void *buffer, fuse_fill_dir_t fill, off_
                       enum fuse_readdir_flags flags)
 {
     struct dirent *entry;
-    (void)path, (void)offset, (void)flags;
+    (void)offset, (void)flags;
     nap(faults.meta_us);
+    FAILING(faults.failing, "readdir");
     rewinddir(dir_of(file));
     while ((entry = readdir(dir_of(file)))) {
         struct stat st = {.st_ino = entry->d_ino, .st_mode = DTTOIF(entry->d_type)};
@@ -256,18 +250,13 @@ static int fs_readdir(const char *path, void *buffer, fuse_fill_dir_t fill, off_
     return 0;
 }
 
-static int fs_releasedir(const char *path, struct fuse_file_info *file)
-{
-    (void)path;
-    closedir(dir_of(file));
-    return 0;
-}
+static int fs_releasedir(const char *path, struct fuse_file_info *file) { (void)path; return closedir(dir_of(file)); }
 
 /* ---- files ---- */
 
 static int fs_open(const char *path, struct fuse_file_info *file)
 {
-    META;
+    META("open");
     if (is_named(path, faults.vanish)) {
         unlink(p);
         return -ENOENT;
@@ -282,7 +271,7 @@ static int fs_open(const char *path, struct fuse_file_info *file)
 
 static int fs_create(const char *path, mode_t mode, struct fuse_file_info *file)
 {
-    META;
+    META("create");
     int fd = owned_by_caller(p, open(p, file->flags | O_CREAT | O_NOFOLLOW, mode));
     if (fd < 0)
         return fd;
@@ -293,6 +282,7 @@ static int fs_create(const char *path, mode_t mode, struct fuse_file_info *file)
 static int fs_read(const char *path, char *buffer, size_t size, off_t offset, struct fuse_file_info *file)
 {
     nap(faults.data_us);
+    FAILING(faults.failing, "read");
     if (is_named(path, faults.eio_read))
         return -EIO;
     ssize_t length = pread(file->fh, buffer, size, offset);
@@ -304,6 +294,7 @@ static int fs_read(const char *path, char *buffer, size_t size, off_t offset, st
 static int fs_write(const char *path, const char *buffer, size_t size, off_t offset, struct fuse_file_info *file)
 {
     nap(faults.data_us);
+    FAILING(faults.failing, "write");
     if (is_named(path, faults.eio_write))
         return -EIO;
     if (faults.enospc_after >= 0 && __sync_add_and_fetch(&bytes_written, size) > faults.enospc_after)
@@ -313,37 +304,49 @@ static int fs_write(const char *path, const char *buffer, size_t size, off_t off
 
 static int fs_truncate(const char *path, off_t size, struct fuse_file_info *file)
 {
-    META;
+    META("truncate");
     return result(file ? ftruncate(file->fh, size) : truncate(p, size));
 }
 
 /* The real offset of data and holes; without this the kernel says that a file has no holes. */
 static off_t fs_lseek(const char *path, off_t offset, int whence, struct fuse_file_info *file)
 {
-    (void)path;
+    FAILING(faults.failing, "lseek");
     off_t found = lseek(file->fh, offset, whence);
     return found < 0 ? -errno : found;
 }
 
 static int fs_fallocate(const char *path, int mode, off_t offset, off_t length, struct fuse_file_info *file)
 {
-    (void)path;
+    FAILING(faults.failing, "fallocate");
     return result(fallocate(file->fh, mode, offset, length));
 }
 
 static int fs_fsync(const char *path, int only_data, struct fuse_file_info *file)
 {
-    (void)path;
     nap(faults.meta_us);
+    FAILING(faults.failing, "fsync");
     return result(only_data ? fdatasync(file->fh) : fsync(file->fh));
 }
 
-static int fs_release(const char *path, struct fuse_file_info *file)
+/* This and the next are there only if they are to fail. Without, the kernel asks once, and manages. */
+static int fs_flush(const char *path, struct fuse_file_info *file)
 {
-    (void)path;
-    close(file->fh);
-    return 0;
+    (void)file;
+    FAILING(faults.failing, "flush");
+    return is_watched(&faults.failing, "flush") ? 0 : -ENOSYS;
 }
+
+static ssize_t fs_copy_file_range(const char *path, struct fuse_file_info *from, off_t at, const char *to,
+                                  struct fuse_file_info *file, off_t to_at, size_t size, int flags)
+{
+    (void)to;
+    FAILING(faults.failing, "copy_file_range");
+    int wanted = is_watched(&faults.failing, "copy_file_range");
+    return wanted ? result(copy_file_range(from->fh, &at, file->fh, &to_at, size, flags)) : -ENOSYS;
+}
+
+static int fs_release(const char *path, struct fuse_file_info *file) { (void)path; return close(file->fh); }
 
 /* ---- life ---- */
 
@@ -374,7 +377,8 @@ static const struct fuse_operations operations = {
     .listxattr = fs_listxattr, .removexattr = fs_removexattr, .opendir = fs_opendir, .readdir = fs_readdir,
     .releasedir = fs_releasedir, .open = fs_open,         .create = fs_create,       .read = fs_read,
     .write = fs_write,         .truncate = fs_truncate,   .lseek = fs_lseek,         .fallocate = fs_fallocate,
-    .fsync = fs_fsync,         .release = fs_release,     .lock = fs_lock,
+    .fsync = fs_fsync,         .flush = fs_flush,         .release = fs_release,   .lock = fs_lock,
+    .copy_file_range = fs_copy_file_range,
 };
 
 /* The first word that is no option is BACKING; the rest is for FUSE. */

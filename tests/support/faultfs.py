@@ -60,8 +60,15 @@ def mounted(
     entry_timeout: float = 0,
     fold: int = 0,
     no_locks: int = 0,
+    moose: int = 0,
+    fail_op: str = "",
+    fail_errno: int | None = None,
+    fail_path: str = "",
+    fail_first: int | None = None,
+    fail_count: int | None = None,
+    trace: Path | str = "",
 ) -> Iterator[Path]:
-    """Yield a directory that shows backing through the given faults (see faultfs.c); unmounted on the way
+    """Yield a directory that shows backing through the given faults (see faultfs.c and failing.h); unmounted on the way
     out.
 
     Texts match anywhere in the path below backing and may not hold commas. As root, others may use it too.
@@ -79,6 +86,13 @@ def mounted(
         "entry_timeout": entry_timeout,
         "fold": fold,
         "no_locks": no_locks,
+        "moose": moose,
+        "fail_op": fail_op,
+        "fail_errno": fail_errno,
+        "fail_path": fail_path,
+        "fail_first": fail_first,
+        "fail_count": fail_count,
+        "trace": trace,
         "max_threads": 64,
     }
     options = [f"{name}={value}" for name, value in faults.items() if value not in ("", None)]
@@ -107,7 +121,8 @@ def served(backing: Path, mountpoint: Path, options: list[str]) -> Iterator[int]
 
 def _wait_until_mounted(daemon: subprocess.Popen[bytes], mountpoint: Path) -> None:
     deadline = time.monotonic() + 10
-    while not os.path.ismount(mountpoint):
+    # Asked of the kernel: looking at the mountpoint would be a call that may be one to fail.
+    while f" {mountpoint} " not in Path("/proc/self/mountinfo").read_text():
         if daemon.poll() is not None:
             assert daemon.stderr is not None
             raise RuntimeError(f"faultfs: {daemon.stderr.read().decode(errors='replace')}")

@@ -35,6 +35,7 @@ def assert_equal_trees(
     top: bool = True,
     owners: bool = True,
     sparse: bool = True,
+    time_step_ns: int = 1,
 ) -> None:
     """Fail with a readable list unless dst is src in every respect.
 
@@ -42,6 +43,7 @@ def assert_equal_trees(
     top:     also the metadata of the two roots themselves
     owners:  False where the copy was made by a user who cannot give files away
     sparse:  also the holes
+    time_step_ns: what dst rounds times down to
     """
     skipped = [os.fsencode(name) for name in exclude]
     if not sockets:
@@ -49,7 +51,7 @@ def assert_equal_trees(
         stray = [path for path, info in lstats(dst).items() if stat.S_ISSOCK(info.st_mode)]
         assert not stray, f"sockets were copied: {stray}"
     found = differences(src, dst, exclude=skipped, top=top, owners=owners)
-    found += lstat_differences(src, dst, exclude=skipped, top=top, owners=owners)
+    found += lstat_differences(src, dst, exclude=skipped, top=top, owners=owners, time_step_ns=time_step_ns)
     found += hard_link_differences(src, dst, exclude=skipped)
     if sparse:
         found += sparse_differences(src, dst, exclude=skipped)
@@ -142,7 +144,13 @@ def lstats(root: Root, exclude: Iterable[Name] = ()) -> dict[bytes, os.stat_resu
 
 
 def lstat_differences(
-    src: Root, dst: Root, *, exclude: Iterable[Name] = (), top: bool = True, owners: bool = True
+    src: Root,
+    dst: Root,
+    *,
+    exclude: Iterable[Name] = (),
+    top: bool = True,
+    owners: bool = True,
+    time_step_ns: int = 1,
 ) -> list[str]:
     """Type, mode, owner, size, ns mtime, device and link target of all entries; for those too deep for
     rsync also content and xattrs."""
@@ -152,6 +160,8 @@ def lstat_differences(
     found += [f"lstat: extra: {path!r}" for path in sorted(theirs.keys() - ours.keys())]
     for path in sorted(ours.keys() & theirs.keys()):
         for key, value in ours[path].items():
+            if key == "mtime_ns" and isinstance(value, int):
+                value -= value % time_step_ns
             if theirs[path].get(key) != value:
                 found.append(f"lstat: {path!r}: {key} {value} became {theirs[path].get(key)}")
     return found

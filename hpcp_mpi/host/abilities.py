@@ -1,0 +1,198 @@
+"""What can the file system of a directory store and do? Found out by one file, made and gone in a moment.
+
+The file has no name (O_TMPFILE) or, where that cannot be, is in a stage; the directory's times are left as they were.
+On local storage it is some twenty system calls, a fifth of a millisecond.
+"""
+
+import errno
+import fcntl
+import os
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from itertools import islice
+
+from hpcp_mpi.host.filesystems import LISTING_ACLS, WITHOUT_CASE
+from hpcp_mpi.host.listing import lstat
+from hpcp_mpi.host.quota import CASE_FOLDING, flags_of
+from hpcp_mpi.host.stage import staged
+from hpcp_mpi.vocab.abilities import ENDLESS_NS, SECOND_NS, Abilities, Acls, StoredTimes
+from hpcp_mpi.vocab.attributes import ACCESS_ACL
+
+_SEEN = 32  # entries whose time stamps tell what a file system stores
+_STEPS_NS = (1, 100, 1_000, 1_000_000, 10_000_000, 1_000_000_000, 2_000_000_000)
+_ODD_NS = 1_000_000_001 * SECOND_NS + 123_456_789  # what becomes of it shows the step; an odd second: FAT's is two
+_FAR_NS = (1 << 40) * SECOND_NS  # before or after 1970: further than any file of anybody's
+# Where times begin or end for those that do not clamp them, in seconds, the widest first.
+_BEGINNINGS = (-(1 << 31), 0)
+_ENDS = ((1 << 34) - 1, (1 << 32) - 1, (1 << 31) - 1)
+# GlusterFS's clients show earlier times as 1970 as soon as they have forgotten what was set.
+_SHOWN_FROM_NS = {"fuse.glusterfs": 0}
+_CAPABILITY = bytes.fromhex("0100000200200000" + 12 * "00")  # cap_net_raw=ep, as the kernel has it
+_NAME, _OTHER_CASE = b"probe", b"PROBE"
+_HOLE = 1 << 20  # bytes
+_NO_NAMELESS = (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL, errno.ENOSYS)
+_REFUSED = (errno.EOPNOTSUPP, errno.ENOSYS)
+
+
+def tried(directory: int, kind: str, token: str | None) -> Abilities:
+    """Return what a new file in directory shows. kind: its type of file system. Raises OSError where none can be made.
+
+    token: of a stage that may be made; None: nothing with a name may
+    """
+    with _new_file(directory, token) as (file, stage):
+        owner = os.fstat(file).st_uid
+        return Abilities(
+            kind=kind,
+            tried=True,
+            times=_times(file, kind),
+            acls=_acls(file),
+            user_attributes=_stores(file, "user.hpcp-mpi", b""),
+            trusted_attributes=_stores(file, "trusted.hpcp-mpi", b"") if os.geteuid() == 0 else None,
+            capabilities=_stores(file, "security.capability", _CAPABILITY),
+            holes=_tells_holes(file),
+            nameless=stage is None,
+            locks=_locks(file),
+            case=_case_of(kind, directory) if stage is None else lstat(_OTHER_CASE, stage) is None,
+            owner=owner,
+        )
+
+
+def deduced(directory: int, kind: str) -> Abilities:
+    """Return what is known of a directory without making anything in it. Raises OSError."""
+    stamps = [os.fstat(directory).st_ctime_ns]
+    if not stamps[0] % 1000:
+        with os.scandir(directory) as entries:
+            stamps += [entry.stat(follow_symlinks=False).st_ctime_ns for entry in islice(entries, _SEEN)]
+    step = 1 if stamps[0] % 1000 else step_of(stamps)
+    return Abilities(
+        kind=kind,
+        times=StoredTimes(step),
+        acls=Acls.HIDDEN if hides_acls(directory, kind) else None if _may_have(directory, ACCESS_ACL) else Acls.NONE,
+        user_attributes=None if _may_have(directory, b"user.hpcp-mpi") else False,
+        case=_case_of(kind, directory),
+    )
+
+
+def hides_acls(directory: int, kind: str) -> bool:
+    """Tell whether a file system may have ACLs that it does not list, as long as nobody has tried."""
+    return kind not in LISTING_ACLS and _may_have(directory, ACCESS_ACL)
+
+
+def _may_have(directory: int, attribute: bytes) -> bool:
+    try:
+        os.getxattr(directory, attribute)
+    except OSError as error:
+        return error.errno not in _REFUSED
+    return True
+
+
+def step_of(stamps: Sequence[int]) -> int:
+    """Return the longest step (ns) of those that file systems have in which time stamps may have been made."""
+    return next(step for step in reversed(_STEPS_NS) if not any(stamp % step for stamp in stamps))
+
+
+@contextmanager
+def _new_file(directory: int, token: str | None) -> Iterator[tuple[int, int | None]]:
+    """Yield a new file and the stage that it is in, None if it has no name. Raises OSError."""
+    with ExitStack() as stack:
+        stage = None
+        try:
+            fd = os.open(b".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=directory)
+        except OSError as error:
+            if token is None or error.errno not in _NO_NAMELESS:
+                raise
+            before = os.fstat(directory)
+            stack.callback(_set_times, directory, before)
+            stage = stack.enter_context(staged(directory, token, lambda path, note: None))
+            fd = os.open(_NAME, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=stage)
+        stack.callback(os.close, fd)
+        yield fd, stage
+
+
+def _set_times(directory: int, before: os.stat_result) -> None:
+    with suppress(OSError):  # a directory that others may write in too
+        os.utime(directory, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def _times(file: int, kind: str) -> StoredTimes:
+    """Return which times can be stored. Raises OSError if none can be set."""
+    lost = abs(_ODD_NS - _stored(file, _ODD_NS))
+    step = next((step for step in _STEPS_NS if lost < step), _STEPS_NS[-1])
+    earliest, low = _bound(file, -_FAR_NS, _BEGINNINGS)
+    earliest = max(earliest, _SHOWN_FROM_NS.get(kind, earliest))
+    latest, high = _bound(file, _FAR_NS, _ENDS)
+    if not high and latest < ENDLESS_NS:
+        latest += SECOND_NS - 1  # all of that second
+    return StoredTimes(step, earliest, latest, clamps=low and high)
+
+
+def _stored(file: int, time_ns: int) -> int:
+    os.utime(file, ns=(time_ns, time_ns))
+    return os.fstat(file).st_mtime_ns
+
+
+def _bound(file: int, far_ns: int, known: Sequence[int]) -> tuple[int, bool]:
+    """Return where times end on the side of a far one, and whether one beyond becomes that by itself."""
+    way = 1 if far_ns > 0 else -1
+    with suppress(OSError):  # refused: then it is not stored
+        found = _stored(file, far_ns)
+        if _near(found, far_ns):
+            return way * ENDLESS_NS, True
+        if _stored(file, found + way * 2 * _STEPS_NS[-1]) == found:
+            return found, True
+    for seconds in known:
+        with suppress(OSError):
+            if _near(_stored(file, seconds * SECOND_NS), seconds * SECOND_NS):
+                return seconds * SECOND_NS, False
+    return way * ENDLESS_NS, True  # nothing makes sense; it is left to cp
+
+
+def _near(found_ns: int, wanted_ns: int) -> bool:
+    return abs(found_ns - wanted_ns) < _STEPS_NS[-1]
+
+
+def _acls(file: int) -> Acls | None:
+    """Return how ACLs are had: by giving the file one that a mode cannot say."""
+    entries = ((0x01, 6, -1), (0x02, 6, os.geteuid()), (0x04, 0, -1), (0x10, 6, -1), (0x20, 0, -1))
+    value = struct.pack("<I", 2) + b"".join(
+        struct.pack("<HHI", tag, may, who & 0xFFFFFFFF) for tag, may, who in entries
+    )
+    try:
+        os.setxattr(file, ACCESS_ACL, value)
+        if os.fsdecode(ACCESS_ACL) in os.listxattr(file):
+            return Acls.LISTED
+        os.getxattr(file, ACCESS_ACL)
+    except OSError as error:
+        return Acls.NONE if error.errno in (*_REFUSED, errno.ENODATA) else None
+    return Acls.HIDDEN
+
+
+def _stores(file: int, attribute: str, value: bytes) -> bool | None:
+    try:
+        os.setxattr(file, attribute, value)
+    except OSError as error:
+        return False if error.errno in (*_REFUSED, errno.EPERM) else None
+    return True
+
+
+def _tells_holes(file: int) -> bool | None:
+    """Tell whether a file that is nothing but a hole is known to be one."""
+    try:
+        os.ftruncate(file, _HOLE)
+        return os.lseek(file, 0, os.SEEK_HOLE) == 0
+    except OSError:
+        return None
+
+
+def _locks(file: int) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _case_of(kind: str, directory: int) -> bool:
+    """Tell whether names that differ only in case are two, as far as the type and the directory's flags say."""
+    return kind not in WITHOUT_CASE and not flags_of(directory) & CASE_FOLDING

@@ -1,0 +1,83 @@
+"""What the file systems of a job can do: of the destination by trying once, of the sources by what they are."""
+
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import replace
+
+from hpcp_mpi.host.abilities import deduced, hides_acls, tried
+from hpcp_mpi.host.filesystems import type_of
+from hpcp_mpi.vocab.abilities import Abilities, Acls, StoredTimes
+from hpcp_mpi.vocab.options import CopyOptions
+from hpcp_mpi.vocab.units import DEST
+
+_ANY_TIME = 1 << 62  # ns: a window in which all times are equal
+
+
+def abilities_of(root: bytes, options: CopyOptions, token: str) -> Abilities:
+    """Return what the file system of an existing destination can do.
+
+    A dry run makes nothing that has a name, a compare nothing at all: then some of it is only deduced.
+    token: of a stage that may be made
+    """
+    found = _found(root, options, token)
+    if options.content_only:
+        return replace(found, times=StoredTimes(window_ns=_ANY_TIME))
+    return replace(found, times=replace(found.times, window_ns=round(options.modify_window * 1e9)))
+
+
+def _found(root: bytes, options: CopyOptions, token: str) -> Abilities:
+    kind = ""
+    with suppress(OSError):
+        kind = type_of(root)
+    try:
+        fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return Abilities(kind)  # not readable at its root; if that matters, the copy says so
+    try:
+        if not options.compare:
+            try:
+                return tried(fd, kind, None if options.dry_run else token)
+            except PermissionError as refusal:
+                if os.geteuid() == 0 and refusal.strerror and "uid" in refusal.strerror:
+                    return Abilities(kind, owner=-1)
+            except OSError:
+                pass  # not writable at its root, or not to be written to; if that matters, the copy says so
+        return deduced(fd, kind)
+    except OSError:
+        return Abilities(kind)
+    finally:
+        os.close(fd)
+
+
+def hiding(sources: Iterable[bytes], destination: bytes | None, found: Abilities) -> frozenset[int]:
+    """Return which source roots, or DEST, may have ACLs that are not listed.
+
+    found: what the destination can do; that holds for sources of the same file system too, if it was tried.
+    """
+    known: dict[int, bool] = {}
+    hidden: set[int] = set()
+    if destination is not None:
+        if found.acls is Acls.HIDDEN:
+            hidden.add(DEST)
+        if found.acls is not None and found.tried:
+            known[os.stat(destination).st_dev] = found.acls is Acls.HIDDEN
+    for index, root in enumerate(sources):
+        device = os.stat(root).st_dev
+        if device not in known:
+            known[device] = _hides(root)
+        if known[device]:
+            hidden.add(index)
+    return frozenset(hidden)
+
+
+def _hides(root: bytes) -> bool:
+    try:
+        kind = type_of(root)
+        fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return True  # then it is asked for
+    try:
+        return hides_acls(fd, kind)
+    finally:
+        os.close(fd)

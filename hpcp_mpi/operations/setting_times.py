@@ -1,0 +1,57 @@
+"""Times that the destination cannot store and of which its file system makes any other: the nearest is set instead.
+
+Most file systems clamp times themselves; there nobody comes here.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from hpcp_mpi.operations.workplace import Workplace
+from hpcp_mpi.vocab.abilities import SECOND_NS, StoredTimes
+from hpcp_mpi.vocab.errors import Failure, reason_of
+from hpcp_mpi.vocab.report import Outcome
+from hpcp_mpi.vocab.units import Batch, Unit
+
+
+def set_nearest(
+    place: Workplace,
+    batch: Batch,
+    unit: Unit,
+    look: Callable[[], os.stat_result | None],
+    entry: tuple[int, bytes],
+    outcome: Outcome,
+) -> None:
+    """Set the time of a unit's copy, an entry (directory, name) of a stage, if `cp` could not. Subtrees are whole.
+
+    look: returns the lstat of the source
+    """
+    if unit.tally.directories:
+        return
+    path, times = place.source_path(batch, unit.name), place.job.times
+    stage, name = entry
+    try:
+        wanted = look()
+        if wanted is None or not times.goes_astray(wanted.st_mtime_ns):
+            return
+        with suppress(FileNotFoundError):  # cp made nothing of it; that is a failure already
+            nearest = times.nearest(wanted.st_atime_ns), times.nearest(wanted.st_mtime_ns)
+            os.utime(name, ns=nearest, dir_fd=stage, follow_symlinks=False)
+            outcome.remark(path, note_of(times, wanted.st_mtime_ns))
+    except OSError as error:
+        outcome.failures.append(Failure(path, f"its copy cannot be given a time: {reason_of(error)}"))
+
+
+def note_of(times: StoredTimes, mtime_ns: int) -> str:
+    """Return what a reader should know of a time that cannot be stored."""
+    nearest = times.nearest(mtime_ns)
+    return f"the destination cannot store its time, {_date(mtime_ns)}: its copy has the nearest, {_date(nearest)}"
+
+
+def _date(time_ns: int) -> str:
+    seconds = time_ns // SECOND_NS
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
+    except (OverflowError, OSError, ValueError):
+        return f"{seconds} s since 1970"

@@ -1,0 +1,124 @@
+"""What becomes of work that the storage broke off: the entries that have no result are failures, no rank breaks down.
+
+Each kind of work names what fails of it as narrowly as it can; this is for what nobody looked out for. It is named by
+the unit, with the reason, and rank 0 is told as much as it waits for.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from hpcp_mpi.host.retrying import recovered, tells_passing, tries
+from hpcp_mpi.operations.workplace import Workplace
+from hpcp_mpi.plan.listed import Listed
+from hpcp_mpi.plan.ranges import BeginsDone, RangeFailed
+from hpcp_mpi.plan.walked import Walked
+from hpcp_mpi.vocab.errors import Failure, reason_of
+from hpcp_mpi.vocab.names import join
+from hpcp_mpi.vocab.report import Outcome
+from hpcp_mpi.vocab.units import DEST, Batch, Kind, Unit, Units
+
+_REMOVING = (Kind.REMOVE, Kind.COUNT, Kind.MOVED, Kind.RMDIR)
+
+
+def surviving(
+    place: Workplace, batch: Batch, outcome: Outcome, do: Callable[[Workplace, Batch, Outcome], None]
+) -> None:
+    """Do a batch; if the storage breaks that off, all of it has failed that is not named already.
+
+    What was counted by then is not: some of it may be there, and the next run finds it.
+    """
+    mine = Outcome()
+    try:
+        do(place, batch, mine)
+    except OSError as error:
+        broken = Outcome(failures=mine.failures, notes=mine.notes, touched=mine.touched, seconds=mine.seconds)
+        named = {failure.path for failure in mine.failures}
+        reason = f"could not be done: {reason_of(error)}"
+        for path, units in _by_path(place, batch).items():
+            if path not in named:
+                broken.failures.append(Failure(path, reason, False, sum(unit.tally.bytes for unit in units)))
+        _tell(batch, reason, broken)
+        mine = broken
+    outcome.add(mine)
+
+
+def _by_path(place: Workplace, batch: Batch) -> dict[bytes, list[Unit]]:
+    """Return the units of a batch by the absolute paths by which failures name them; parts of a big file have one."""
+    found: dict[bytes, list[Unit]] = defaultdict(list)
+    for unit in batch.units:
+        name = unit.name if batch.big is None else batch.big.name
+        if batch.source == DEST:
+            found[place.dest_path(join(batch.source_dir, name))].append(unit)
+        else:
+            found[place.source_path(batch, name)].append(unit)
+    return found
+
+
+def _tell(batch: Batch, reason: str, outcome: Outcome) -> None:
+    """Tell rank 0 what it waits for."""
+    count = len(batch.units)
+    if batch.kind is Kind.LIST:
+        outcome.news.append(Listed(done=count))
+    elif batch.kind is Kind.BEGIN:
+        outcome.news.append(BeginsDone(count))
+    elif batch.kind is Kind.RANGE and batch.big is not None:
+        outcome.failures.clear()  # the file is named when it is finished
+        outcome.news.append(RangeFailed((batch.dest_dir, batch.big.stage), count, reason))
+    elif batch.kind in _REMOVING:
+        from hpcp_mpi.operations.removing import told_undone
+
+        outcome.news.append(told_undone(batch))
+    elif batch.kind in (Kind.NAMES, Kind.BELOW):
+        outcome.news.append(Walked(count))
+    elif batch.kind is Kind.STATE:
+        outcome.news.append([])
+
+
+def persistently(
+    place: Workplace,
+    batches: Sequence[Batch],
+    outcome: Outcome,
+    do: Callable[[Sequence[Batch], Outcome, bool], None],
+) -> None:
+    """Have batches done; what failed of them for a reason that may be over in a moment is done again a few times.
+
+    do: takes batches, their outcome, and whether it is the last try
+    """
+    for last in tries(lambda: place.commands.stopped):
+        mine = Outcome()
+        do(batches, mine, last)
+        again = _passing(place, batches, mine) if not last else []
+        outcome.add(mine)
+        if last and not any(tells_passing(failure.reason) for failure in mine.failures):
+            recovered()
+        if not again:
+            return
+        batches = again
+
+
+def _passing(place: Workplace, batches: Iterable[Batch], outcome: Outcome) -> list[Batch]:
+    """Take what may be over in a moment out of the failures; return the units concerned, to be done again."""
+    if not any(tells_passing(failure.reason) for failure in outcome.failures):
+        return []
+    again: list[Batch] = []
+    for batch in batches:
+        units = _by_path(place, batch)
+        reasons = [(_above(failure.path, units), failure.reason) for failure in outcome.failures]
+        concerned = {path for path, reason in reasons if path is not None and tells_passing(reason)}
+        if batch.kind is Kind.VERIFY:  # what is good in a subtree is counted already
+            concerned = {path for path in concerned if not any(unit.tally.directories for unit in units[path])}
+        if concerned:
+            outcome.failures = [each for each in outcome.failures if _above(each.path, units) not in concerned]
+            found = Units.of(unit for path, some in units.items() if path in concerned for unit in some)
+            again.append(replace(batch, units=found, equal=False))
+    return again
+
+
+def _above(path: bytes, units: Mapping[bytes, object]) -> bytes | None:
+    """Return the path of the unit that an entry is, or is in."""
+    while path not in units:
+        path, slash, _ = path.rpartition(b"/")
+        if not slash:
+            return None
+    return path

@@ -1,0 +1,70 @@
+"""Which extended attributes belong to a file and are copied with it, and which to the place where it is.
+
+The one table of them: whoever compares, writes, digests or removes attributes asks here. What belongs to a place is
+neither a difference nor anybody's to remove: removing `trusted.SGI_ACL_FILE`, as which XFS shows root a file's ACL,
+removes the ACL. `cp -a` leaves such names too, as far as /etc/xattr.conf has them.
+"""
+
+from collections.abc import Iterable
+from functools import lru_cache
+
+ACL = b"system.posix_acl_"
+ACCESS_ACL, DEFAULT_ACL = ACL + b"access", ACL + b"default"
+
+# Names that begin like one of these belong to the place.
+_OF_THE_PLACE = (
+    # labels and signatures that the system gives anew
+    b"security.selinux",
+    b"security.ima",
+    b"security.evm",
+    # XFS shows root its ACLs, capabilities and labels a second time, in its own form
+    b"trusted.SGI_",
+    b"xfsroot.",
+    # Lustre: layouts and identities
+    b"lustre.",
+    b"trusted.lov",
+    b"trusted.lma",
+    b"trusted.lmv",
+    b"trusted.link",
+    b"trusted.fid",
+    b"trusted.hsm",
+    b"trusted.som",
+    b"trusted.dmv",
+    # GlusterFS, as on its bricks
+    b"trusted.glusterfs.",
+    b"trusted.gfid",
+    b"trusted.afr.",
+    b"trusted.ec.",
+    b"trusted.pgfid.",
+    b"trusted.bit-rot.",
+    # others
+    b"trusted.overlay.",
+    b"btrfs.",
+    b"user.Beagle.",
+    b"ceph.",
+    b"gpfs.",
+    b"afs.",
+    b"system.ntfs_",
+    # ACLs of other kinds than POSIX: they name users of their own server, and only its clients can set them
+    b"system.nfs4",
+    b"system.richacl",
+    b"system.cifs_",
+    b"system.smb3_",
+)
+_SHORTEST_ACL = 28  # bytes: owner, group and others, who are the mode
+
+
+@lru_cache(maxsize=1024)
+def is_carried(name: str | bytes) -> bool:
+    """Tell whether an attribute belongs to a file, and not to the place where that is."""
+    return not (name if isinstance(name, bytes) else name.encode("utf-8", "surrogateescape")).startswith(_OF_THE_PLACE)
+
+
+def any_carried(names: Iterable[str]) -> bool:
+    """Tell whether one of the attributes that a file system lists belongs to the file."""
+    return any(map(is_carried, names))
+
+
+def says_more_than_mode(name: bytes, value: bytes) -> bool:
+    """Tell whether an ACL says anything that a mode does not: most file systems show none that does not."""
+    return name != ACCESS_ACL or len(value) > _SHORTEST_ACL
