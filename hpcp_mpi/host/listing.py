@@ -266,8 +266,8 @@ def _mostly_equal(
                 found = there[name].stat(follow_symlinks=False)
                 if (
                     (
-                        (wanted := status.st_mtime_ns) == (copied := found.st_mtime_ns)
-                        or -within_ns <= wanted - copied <= within_ns
+                        status.st_mtime_ns == found.st_mtime_ns
+                        or (within_ns and abs(status.st_mtime_ns - found.st_mtime_ns) <= within_ns)
                     )
                     and status[0] == found[0]
                     and status[3:7] == found[3:7]  # names, owner, group, size

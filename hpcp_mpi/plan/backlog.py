@@ -6,6 +6,10 @@ run ends; everything else. What makes new work is held back while the backlog is
 through limited memory.
 
 A chunk of one kind can be learnt from, and one `cp` may do much of it.
+
+A batch is of one directory. Who has been given a part of one gets the rest before anything else that is light, and
+others get it only when nothing is left that nobody has begun: what one rank writes in a directory, it need not ask
+other nodes for.
 """
 
 from bisect import bisect_left
@@ -77,6 +81,7 @@ class Backlog:
         self._lanes: dict[Kind, deque[_Piece]] = {kind: deque() for kind in Kind}
         self._begin = self._lanes.pop(Kind.BEGIN)
         self._listing = self._lanes.pop(Kind.LIST)
+        self._begun: dict[int, _Piece] = {}  # light ones, by the rank that has a part of each
         self._heavy: list[tuple[float, int, _Piece]] = []  # a heap by -seconds, then by order
         self._loads: dict[Kind, list[int]] = {}  # entries, bytes
         self._order = 0
@@ -104,7 +109,9 @@ class Backlog:
     def pending(self) -> Iterator[Batch]:
         """Yield all that there is, in no order. Names of plain files to copy or compare may be too many."""
         heavy = (piece for _, _, piece in self._heavy)
-        for piece in chain(self._returned, self._begin, self._listing, heavy, *self._lanes.values()):
+        for piece in chain(
+            self._returned, self._begin, self._listing, heavy, self._begun.values(), *self._lanes.values()
+        ):
             batch = piece.batch
             brief = batch.units.plain and batch.kind in (Kind.COPY, Kind.CHECK)
             yield batch if brief or not piece.at else _of(batch, batch.units[piece.at :])
@@ -163,14 +170,21 @@ class Backlog:
         piece = self._piece(batch)
         heappush(self._heavy, (-seconds, piece.order, piece))
 
-    def cut(self, target: float) -> Chunk:
-        """Return a chunk of about target seconds: at least one unit; of light ones no more than reach the target."""
-        chunk = self.cut_open(target, frozenset(), {})
+    def cut(self, target: float, rank: int | None = None) -> Chunk:
+        """Return a chunk of about target seconds: at least one unit; of light ones no more than reach the target.
+
+        rank: who gets it
+        """
+        chunk = self.cut_open(target, frozenset(), {}, rank)
         assert chunk is not None, "nothing is left to cut"
         return chunk
 
     def cut_open(
-        self, target: float, closed: frozenset[Kind], most: Mapping[Kind, tuple[float, float]]
+        self,
+        target: float,
+        closed: frozenset[Kind],
+        most: Mapping[Kind, tuple[float, float]],
+        rank: int | None = None,
     ) -> Chunk | None:
         """Return such a chunk of a kind that is not closed; None where there is no work of another kind.
 
@@ -179,7 +193,7 @@ class Backlog:
         taken: list[Batch] = []
         kind, costs, left = None, (0.0, 0.0), target
         while self.units:
-            head = self._head(closed)
+            head = self._head(closed, rank)
             if head is None:
                 break
             piece, remove = head
@@ -194,6 +208,8 @@ class Backlog:
             batch = self._take(piece, left, costs)
             if piece.at == len(piece.batch.units):
                 remove()
+            elif rank is not None:
+                self._begin_lane(piece, rank)
             taken.append(batch)
             left -= batch.units.entries * costs[0] + batch.units.amount * costs[1]
             if left < target * _NEAR:
@@ -203,7 +219,13 @@ class Backlog:
         self._number += 1
         return Chunk(self._number, tuple(taken))
 
-    def _head(self, closed: frozenset[Kind]) -> tuple[_Piece, Callable[[], object]] | None:
+    def _begin_lane(self, piece: _Piece, rank: int) -> None:
+        """Note that a rank has a part of a piece, if it is the first of its lane."""
+        lane = self._lanes.get(piece.batch.kind)
+        if lane and lane[0] is piece and rank not in self._begun:
+            self._begun[rank] = lane.popleft()
+
+    def _head(self, closed: frozenset[Kind], rank: int | None) -> tuple[_Piece, Callable[[], object]] | None:
         """Return the next piece of a kind that is not closed, and what removes it; None where there is none."""
         if self._returned and self._returned[0].batch.kind not in closed:
             return self._returned[0], self._returned.popleft
@@ -213,12 +235,17 @@ class Backlog:
             return self._listing[0], self._listing.popleft
         if self._heavy and self._heavy[0][2].batch.kind not in closed:
             return self._heavy[0][2], self._pop_heavy
+        if rank in self._begun and self._begun[rank].batch.kind not in closed:
+            return self._begun[rank], partial(self._begun.pop, rank)
         oldest = None
         for kind, lane in self._lanes.items():
             if lane and kind not in closed and (oldest is None or lane[0].order < oldest[0].order):
                 oldest = lane
         if oldest is not None:
             return oldest[0], oldest.popleft
+        for other, piece in self._begun.items():
+            if piece.batch.kind not in closed:
+                return piece, partial(self._begun.pop, other)
         if self._listing:
             return self._listing[-1], self._listing.pop  # depth first: fewest directories wait at the same time
         return None

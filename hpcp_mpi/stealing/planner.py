@@ -28,9 +28,9 @@ class Backlog(Protocol):
     def __bool__(self) -> bool: ...
     def add(self, batches: Iterable[Batch], first: bool = False) -> None: ...
     def amount(self, kinds: Collection[Kind]) -> int: ...
-    def cut(self, target: float) -> Chunk: ...
+    def cut(self, target: float, rank: int) -> Chunk: ...
     def cut_open(
-        self, target: float, closed: frozenset[Kind], most: Mapping[Kind, tuple[float, float]]
+        self, target: float, closed: frozenset[Kind], most: Mapping[Kind, tuple[float, float]], rank: int
     ) -> Chunk | None: ...
 
 
@@ -288,14 +288,14 @@ class Planner:
         shortest = max(SHORTEST_SECONDS, SERVED_SECONDS * slots)
         return min(self._chunk_seconds, max(shortest, fair)) / rank.slowness
 
-    def _cut(self, target: float) -> Chunk | None:
+    def _cut(self, target: float, rank: int) -> Chunk | None:
         if self._bucket is None:
-            return self._backlog.cut(target)
-        return self._backlog.cut_open(target, self._bucket.closed, self._bucket.most(self._ranks.slots))
+            return self._backlog.cut(target, rank)
+        return self._backlog.cut_open(target, self._bucket.closed, self._bucket.most(self._ranks.slots), rank)
 
     def _grant(self, rank: Rank) -> bool:
         """Give a rank the next chunk; tell whether there was one that may be granted."""
-        chunk = self._cut(self._target(rank))
+        chunk = self._cut(self._target(rank), rank.share.rank)
         if chunk is None:
             return False
         kind, entries, amount, units = chunk.batches[0].kind, 0, 0, 0

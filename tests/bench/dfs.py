@@ -106,6 +106,7 @@ class _Ground:
     def site(self, race: Race, place: Path, src: Path, disk: Path) -> Iterator[grounds.Site]:
         if race.present and race.task == "copy":
             self.copy = self.copy or self._made(self._stack, src)
+            self.volume.settle()  # what one contestant has listed would save the next one requests
             yield self._seen(src, self.copy)
         else:
             with ExitStack() as stack:

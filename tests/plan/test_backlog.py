@@ -61,7 +61,8 @@ def test_every_unit_is_cut_once_whatever_the_targets(drawn: Work, data: st.DataO
         if waiting and (not backlog or data.draw(st.booleans(), label="more comes")):
             backlog.add([waiting.pop(0)], first=data.draw(st.booleans(), label="given back"))
             continue
-        chunk = backlog.cut(data.draw(st.floats(0.001, 5), label="target"))
+        whose = data.draw(st.none() | st.integers(1, 3), label="rank")
+        chunk = backlog.cut(data.draw(st.floats(0.001, 5), label="target"), whose)
         assert chunk.batches and all(len(batch.units) for batch in chunk.batches)
         assert len({batch.kind for batch in chunk.batches}) == 1
         cut += units_in(list(chunk.batches))
@@ -70,6 +71,20 @@ def test_every_unit_is_cut_once_whatever_the_targets(drawn: Work, data: st.DataO
     assert Counter(cut) == Counter(units_in(batches))
     assert (backlog.weight, backlog.units, backlog.memory) == (0, 0, 0)
     assert numbers == sorted(set(numbers))
+
+
+@given(st.lists(st.lists(st.just(40), min_size=1, max_size=9), min_size=1, max_size=12), st.data())
+def test_what_a_rank_has_begun_is_shared_only_when_nothing_is_left_to_begin(
+    drawn: list[list[int]], data: st.DataObject
+) -> None:
+    backlog = Backlog(weights())
+    backlog.add(batch_of(Kind.COPY, sizes, b"%d" % at) for at, sizes in enumerate(drawn))
+    ranks: dict[bytes, set[int]] = {}
+    while backlog:
+        rank = data.draw(st.integers(1, 3), label="rank")
+        for batch in backlog.cut(data.draw(st.floats(0.01, 0.2), label="target"), rank).batches:
+            assert len(ranks) == len(drawn) or ranks.get(batch.source_dir, {rank}) == {rank}
+            ranks.setdefault(batch.source_dir, set()).add(rank)
 
 
 @given(st.lists(st.lists(st.integers(0, 50), min_size=1, max_size=300), max_size=8), st.data())
