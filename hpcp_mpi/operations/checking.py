@@ -257,11 +257,12 @@ def _directory_changes(
 def _settle_one(place: Workplace, batch: Batch, source: int, dest: int, wanted: os.stat_result) -> str:
     """Write a directory's metadata; return in what it seemed to differ.
 
-    Written also where nothing seems to differ: what is settled was written to, maybe by another node, and for a while
-    this one may still be shown the times from before.
+    Written also where nothing seems to differ, if this run wrote in it: maybe by another node, and for a while this one
+    may still be shown the times from before.
     """
     changes, found, xattrs = _directory_changes(place, batch, source, dest, wanted)
-    write_metadata(place, wanted, (dest, b"."), found, xattrs)
+    if changes or batch.again:
+        write_metadata(place, wanted, (dest, b"."), found, xattrs)
     return changes
 
 

@@ -7,7 +7,7 @@ file, are neighbours.
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 
-from hpcp_mpi.plan.listed import MADE, TOUCHED, LinkedName, Settling, SharedName
+from hpcp_mpi.plan.listed import DIFFERED, MADE, TOUCHED, LinkedName, Settling, SharedName
 from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, ONE_LINK, ONE_SPECIAL, one_file
 from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 
@@ -20,21 +20,22 @@ def settle_batches(records: Iterable[Settling]) -> Iterator[Batch]:
 
     Where several sources merge in one directory, the last source's metadata is what it gets.
     """
-    groups: dict[tuple[int, bool], list[Unit]] = {}
+    groups: dict[tuple[int, bool, bool], list[Unit]] = {}
     for dest_dir, same in groupby(records, key=lambda record: record.dest_dir):
         some = list(same)
         last = max(some, key=lambda record: record.source)
-        why = max(record.why for record in some)
-        group = groups.setdefault((last.source, why == TOUCHED), [])
-        group.append(Unit(last.source_dir, ONE_DIRECTORY if why == MADE else NOTHING, 0, dest_dir))
+        reasons = {record.why for record in some}
+        key = last.source, reasons == {TOUCHED}, reasons != {DIFFERED}
+        group = groups.setdefault(key, [])
+        group.append(Unit(last.source_dir, ONE_DIRECTORY if MADE in reasons else NOTHING, 0, dest_dir))
         if len(group) == _TOGETHER:
-            yield _settle(last.source, why == TOUCHED, groups.pop((last.source, why == TOUCHED)))
-    for (source, restore), units in groups.items():
-        yield _settle(source, restore, units)
+            yield _settle(*key, groups.pop(key))
+    for key, units in groups.items():
+        yield _settle(*key, units)
 
 
-def _settle(source: int, restore: bool, units: list[Unit]) -> Batch:
-    return Batch(Kind.SETTLE, source, b"", b"", Units.of(units), restore=restore)
+def _settle(source: int, restore: bool, written: bool, units: list[Unit]) -> Batch:
+    return Batch(Kind.SETTLE, source, b"", b"", Units.of(units), restore=restore, again=written)
 
 
 def link_batches(records: Iterable[LinkedName]) -> Iterator[Batch]:

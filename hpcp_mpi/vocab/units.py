@@ -191,7 +191,8 @@ class Batch:
     equal: bool = False  # CHECK: files that are equal in all that lstat shows
     big: BigFile | None = None  # RANGE, FINISH, and VERIFY of parts of a file, which are called by where they begin
     # COPY, BEGIN: what is there is a copy that this run made, and that is not good. REMOVE, COUNT, MOVED: of one huge
-    # directory, from which nothing more went the last time: it is gone through to its end.
+    # directory, from which nothing more went the last time: it is gone through to its end. SETTLE: this run wrote in
+    # the directories, so that no look tells whether their metadata is right.
     again: bool = False
     lossy: bool = False  # VERIFY: some of what is in the units was not copied, and was named
 
