@@ -15,7 +15,6 @@ from tests.dfs.moosefs import MooseFS
 from tests.dfs.places import Place, fresh
 from tests.dfs.volume import Volume, VolumeError
 
-
 # Of the tests that run on both, those that run on GlusterFS too without `make chaos`: there each takes three times as
 # long as on MooseFS, and servers, clients and ranks share the machine's CPUs.
 _ON_BOTH = (
