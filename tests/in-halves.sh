@@ -16,9 +16,10 @@ trap end EXIT
 trap 'exit 143' TERM INT HUP
 
 # Each has a cache of its own: they would write it at the same time.
-"$python" -m pytest -o cache_dir=.pytest_cache/others --ignore tests/operations >"$said" 2>&1 &
+"$python" -m pytest -o cache_dir=.pytest_cache/others \
+    --ignore tests/operations --ignore tests/host --ignore tests/ledger >"$said" 2>&1 &
 other=$!
-"$python" -m pytest tests/operations
+"$python" -m pytest tests/operations tests/host tests/ledger
 one=$?
 wait "$other"
 two=$?

@@ -114,12 +114,13 @@ class Mirror:
     def _remove(self) -> None:
         outcome = self._crew.outcome
         removed, skipped = outcome.removed, outcome.skipped
-        if self._options.directory_sync and not self._options.dry_run:
+        Removal(self._crew, self._batches(Kind.REMOVE)).drive("removing")
+        outcome = self._crew.outcome
+        # If all of it stayed (what is excluded lies below it), as it will each time, there is nothing to be undone.
+        if outcome.removed != removed and self._options.directory_sync and not self._options.dry_run:
             self._waiting.settled.add(
                 settling(each.source, each.source_dir, each.dest_dir, TOUCHED) for each in self._extras()
             )
-        Removal(self._crew, self._batches(Kind.REMOVE)).drive("removing")
-        outcome = self._crew.outcome
         outcome.skipped = skipped  # what is excluded at the destination is nothing that was found in the sources
         limit, count = self._options.max_delete, outcome.removed.minus(removed).entries
         if self._options.dry_run and limit is not None and count > limit:
