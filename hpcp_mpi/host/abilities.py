@@ -10,6 +10,7 @@ import os
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from itertools import islice
 
 from hpcp_mpi.host.filesystems import LISTING_ACLS, WITHOUT_CASE
@@ -40,9 +41,10 @@ def tried(directory: int, kind: str, token: str | None) -> Abilities:
 
     token: of a stage that may be made; None: nothing with a name may
     """
-    with _new_file(directory, token) as (file, stage):
+    left: list[tuple[bytes, str]] = []
+    with _new_file(directory, token, left) as (file, stage):
         owner = os.fstat(file).st_uid
-        return Abilities(
+        found = Abilities(
             kind=kind,
             tried=True,
             times=_times(file, kind),
@@ -56,6 +58,7 @@ def tried(directory: int, kind: str, token: str | None) -> Abilities:
             case=_case_of(kind, directory) if stage is None else lstat(_OTHER_CASE, stage) is None,
             owner=owner,
         )
+    return replace(found, left=tuple(left))
 
 
 def deduced(directory: int, kind: str) -> Abilities:
@@ -93,8 +96,11 @@ def step_of(stamps: Sequence[int]) -> int:
 
 
 @contextmanager
-def _new_file(directory: int, token: str | None) -> Iterator[tuple[int, int | None]]:
-    """Yield a new file and the stage that it is in, None if it has no name. Raises OSError."""
+def _new_file(directory: int, token: str | None, left: list[tuple[bytes, str]]) -> Iterator[tuple[int, int | None]]:
+    """Yield a new file and the stage that it is in, None if it has no name. left: gets what stays, and why
+
+    Raises OSError.
+    """
     with ExitStack() as stack:
         stage = None
         try:
@@ -104,10 +110,16 @@ def _new_file(directory: int, token: str | None) -> Iterator[tuple[int, int | No
                 raise
             before = os.fstat(directory)
             stack.callback(_set_times, directory, before)
-            stage = stack.enter_context(staged(directory, token, lambda path, note: None))
+            stage = stack.enter_context(staged(directory, token, lambda name, note: left.append((name, note))))
             fd = os.open(_NAME, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=stage)
+            stack.callback(_unlink, stage)  # so that the stage need not be listed
         stack.callback(os.close, fd)
         yield fd, stage
+
+
+def _unlink(stage: int) -> None:
+    with suppress(OSError):  # it goes with the stage, or what keeps that is said
+        os.unlink(_NAME, dir_fd=stage)
 
 
 def _set_times(directory: int, before: os.stat_result) -> None:

@@ -17,7 +17,7 @@ from hpcp_mpi.host.quota import APPEND_ONLY, CASE_FOLDING, IMMUTABLE, Room, flag
 from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.vocab.abilities import Acls
 from hpcp_mpi.vocab.errors import FatalError, reason_of
-from hpcp_mpi.vocab.names import shown
+from hpcp_mpi.vocab.names import below, shown
 from hpcp_mpi.vocab.options import MIB
 from hpcp_mpi.vocab.tally import Tally
 
@@ -75,6 +75,8 @@ class Preflight:
             self._tell(f"it cannot be looked at to find out beforehand what will go wrong: {reason_of(error)}")
 
     def _look(self) -> None:
+        for name, note in self._abilities.left:
+            self._say(below(self._place.job.destination, name), note)
         with self._place.dest.at(b"") as dest:
             self._rooms = rooms(dest, os.geteuid(), os.getegid())
             with suppress(OSError), os.scandir(dest) as entries:

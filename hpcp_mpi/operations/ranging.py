@@ -34,6 +34,7 @@ from hpcp_mpi.vocab.tally import NOTHING
 from hpcp_mpi.vocab.units import Batch, BigFile, Kind, Unit, Units
 
 CHANGED = "it changed while it was copied"
+_HOUR_NS = 3600 * 10**9
 _STEP = 64 * MIB  # of a range, after which it is looked whether the run is to end
 _NEW = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 _OLD = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # never O_CREAT: what is gone stays gone
@@ -318,6 +319,8 @@ def _dress(place: Workplace, big: BigFile, source: int, stage: int) -> str:
                 raise _Spoilt(CHANGED)
             drop_writing(stage, big.stage, status)
             return ""
+        # cp sets the mtime last, so it tells afterwards whether cp came to its end: not if it is right already.
+        os.utime(big.stage, ns=(big.read_ns, _unlike(big)), dir_fd=stage, follow_symlinks=False)
         command = attributes_command(file, stage, big.stage)
         code, stderr = place.commands.run(command, b"/", (file, stage))
         times = place.job.times
@@ -336,6 +339,11 @@ def _dress(place: Workplace, big: BigFile, source: int, stage: int) -> str:
         ):  # cp -a would have kept it from before it read the file
             _stamp(place, big, stage)
     return words
+
+
+def _unlike(big: BigFile) -> int:
+    """Return an mtime (ns) that a file does not have."""
+    return _HOUR_NS if abs(big.identity[1]) < _HOUR_NS // 2 else 0
 
 
 def _words(code: int, stderr: bytes) -> str:

@@ -83,6 +83,7 @@ class Abilities:
     nameless: bool | None = None  # files without a name can be made (O_TMPFILE)
     locks: bool | None = None  # flock
     case: bool | None = None  # names that differ only in case are two
+    left: tuple[tuple[bytes, str], ...] = ()  # what trying left behind: (name, why)
     owner: int | None = None  # uid that a file belongs to which this user makes; -1: another one than this user's
 
     @property

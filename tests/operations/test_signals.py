@@ -87,7 +87,7 @@ def test_a_signal_ends_the_run_soon_and_cleanly(how: str, world: World, slow: tu
         else:
             running.signal(number)
         done = running.finish(timeout=20)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 8  # five seconds are for what is begun
     check_end(world, done, code)
     assert cps(src) == []
     nothing_half_done(src, backing)
@@ -117,7 +117,7 @@ def test_a_signal_to_one_rank_ends_all_of_them(world: World, rank: int, slow: tu
         os.kill(pid_of(rank, running), signal.SIGTERM)
         began = time.monotonic()
         done = running.finish(timeout=20)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 8  # five seconds are for what is begun
     check_end(world, done, 75)
     assert cps(src) == [] and stages(backing) == []
     nothing_half_done(src, backing)
