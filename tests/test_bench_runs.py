@@ -15,6 +15,7 @@ import pytest
 from tests.bench import (
     arena,
     cli,
+    dfs,
     idle,
     mounts,
     races,
@@ -62,7 +63,8 @@ def test_without_names_everything_runs_but_what_takes_minutes(
         stub = replace(one, run=lambda names, setting, name=name: ran.append(name) or [])
         monkeypatch.setitem(BENCHMARKS, name, stub)  # type: ignore[arg-type]
     assert cli.main(["--place", "/dev/shm"]) == 0
-    assert ran == [name for name in BENCHMARKS if name != rank0.MEMORY]
+    named_only = [rank0.MEMORY, dfs.NAME, *dfs.RACES]
+    assert ran == [name for name in BENCHMARKS if name not in named_only]
     out = capsys.readouterr().out
     assert "This takes about" in out and "not without being named: rank0-memory" in out
 
