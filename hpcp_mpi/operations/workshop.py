@@ -6,7 +6,7 @@ from hpcp_mpi.host.system import allow_open_files, cpus, slots
 from hpcp_mpi.operations.ranging import abandon
 from hpcp_mpi.operations.working import work
 from hpcp_mpi.operations.workplace import Workplace
-from hpcp_mpi.vocab.errors import FatalError
+from hpcp_mpi.vocab.errors import FatalError, reason_of
 from hpcp_mpi.vocab.job import CopyJob
 from hpcp_mpi.vocab.names import shown
 from hpcp_mpi.vocab.report import Outcome
@@ -56,11 +56,16 @@ def _store(place: Workplace, wire: Wire) -> None:
     """Have all be stored that this node wrote to the destination. Raises FatalError."""
     from hpcp_mpi.host.rereading import write_out
 
-    with place.dest.at(b"") as dest:
-        stored = write_out(dest)
+    problem = ""
+    try:
+        with place.dest.at(b"") as dest:
+            stored = write_out(dest)
+    except OSError as error:
+        stored, problem = False, f": {reason_of(error)}"
     place.release()
     if not stored:
+        where = shown(place.job.destination)
         raise FatalError(
-            f"rank {wire.rank} on {wire.node}: what was copied to {shown(place.job.destination)} could not be stored",
+            f"rank {wire.rank} on {wire.node}: what was copied to {where} could not be stored{problem}",
             "Nothing was removed from the sources. Look for errors of that file system in the system log.",
         )
