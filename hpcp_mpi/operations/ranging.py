@@ -368,5 +368,8 @@ def abandon(place: Workplace, outcome: Outcome) -> None:
     for where, name in place.stages.made():
         with suppress(OSError):  # finished by another rank, or the next run's to remove
             with place.dest.at(where) as dest:
+                before = os.fstat(dest)
                 stage = place.stages.enter(dest, name)
                 place.stages.remove(dest, name, stage, outcome.remark)
+                # All may be settled by now: a file whose stage could not be entered for a moment is copied otherwise.
+                os.utime(dest, ns=(before.st_atime_ns, before.st_mtime_ns))
