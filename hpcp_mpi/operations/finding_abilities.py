@@ -17,7 +17,7 @@ _ANY_TIME = 1 << 62  # ns: a window in which all times are equal
 def abilities_of(root: bytes, options: CopyOptions, token: str) -> Abilities:
     """Return what the file system of an existing destination can do.
 
-    A dry run makes nothing that has a name, a compare nothing at all: then some of it is only deduced.
+    A dry run and a compare make nothing at all: then some of it is only deduced.
     token: of a stage that may be made
     """
     found = _found(root, options, token)
@@ -35,9 +35,9 @@ def _found(root: bytes, options: CopyOptions, token: str) -> Abilities:
     except OSError:
         return Abilities(kind)  # not readable at its root; if that matters, the copy says so
     try:
-        if not options.compare:
+        if not (options.compare or options.dry_run):
             try:
-                return tried(fd, kind, None if options.dry_run else token)
+                return tried(fd, kind, token)
             except PermissionError as refusal:
                 if os.geteuid() == 0 and refusal.strerror and "uid" in refusal.strerror:
                     return Abilities(kind, owner=-1)

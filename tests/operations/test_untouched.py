@@ -60,7 +60,8 @@ def test_no_system_call_even_tries_to_write_below_the_destination(
     assert done.returncode == 0, done.stderr
     # Where a call was interrupted by another thread's, its first half has the arguments.
     lines = [line for line in log.read_text().splitlines() if os.fspath(dst) in line and " resumed>" not in line]
-    assert [line for line in lines if writes(line)] == []
+    # What the file system can store is tried on one file that has no name.
+    assert [line for line in lines if writes(line) and "(deleted)" not in line] == []
 
 
 def writes(line: str) -> bool:
