@@ -151,17 +151,7 @@ class Volume(ABC):
 
     def close(self) -> None:
         """End everything, and wait for it."""
-        assert self._keeper.stdin is not None and self._keeper.stdout is not None
-        try:
-            self._keeper.stdin.close()
-        except BrokenPipeError:
-            pass
-        try:
-            self._keeper.wait(20)
-        except subprocess.TimeoutExpired:
-            self._keeper.kill()
-            self._keeper.wait()
-        self._keeper.stdout.close()
+        namespaces.end(self._keeper, 20)
         namespaces.remove(self.directory)
 
     @property

@@ -11,7 +11,6 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,13 +57,8 @@ PAIRS = [("tmpfs", "ext4"), ("ext4", "btrfs"), ("btrfs", "xfs"), ("xfs", "moose"
 @pytest.fixture(scope="module")
 def mounts() -> Iterator[dict[str, Path]]:
     """One of each file system, by kind."""
-    place = Path("/dev/shm") / f"hpcp-mpi-test-attributes-{os.getpid()}"
-    place.mkdir()
-    try:
-        with ExitStack() as stack:
-            yield {kind: stack.enter_context(filesystems.mounted(kind, place)) for kind in filesystems.KINDS}
-    finally:
-        shutil.rmtree(place)
+    with filesystems.all_mounted() as found:
+        yield found
 
 
 @dataclass

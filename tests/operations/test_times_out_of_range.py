@@ -9,7 +9,6 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,13 +47,8 @@ ASTRAY = {"old", "just-old", "new", "big", "whole/deep/old", "old-dir", "old-dir
 @pytest.fixture(scope="module")
 def mounts() -> Iterator[dict[str, Path]]:
     """One of each file system, by kind."""
-    place = Path("/dev/shm") / f"hpcp-mpi-test-times-{os.getpid()}"
-    place.mkdir()
-    try:
-        with ExitStack() as stack:
-            yield {kind: stack.enter_context(filesystems.mounted(kind, place)) for kind in filesystems.KINDS}
-    finally:
-        shutil.rmtree(place)
+    with filesystems.all_mounted() as found:
+        yield found
 
 
 @dataclass

@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import Any
 
 from tests.support.everyone import REPOSITORY
-from tests.support.namespaces import UNSHARE, enter, locked, remove, sweep
+from tests.support.namespaces import UNSHARE, end, enter, locked, remove, sweep
 
 DAEMONS = ("slurmctld", "slurmd", "srun", "munged", "ip", "unshare", "nsenter")
 _PREFIX = "hpcp-mpi-slurm-"
@@ -73,17 +73,7 @@ class Lab:
 
     def close(self) -> None:
         """End everything, and wait for it."""
-        assert self._keeper.stdin is not None and self._keeper.stdout is not None
-        try:
-            self._keeper.stdin.close()
-        except BrokenPipeError:
-            pass
-        try:
-            self._keeper.wait(10)
-        except subprocess.TimeoutExpired:
-            self._keeper.kill()
-            self._keeper.wait()
-        self._keeper.stdout.close()
+        end(self._keeper, 10)
         remove(self.directory)
 
     @property

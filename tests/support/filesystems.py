@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from tests.support import faultfs
@@ -49,3 +50,14 @@ def mounted(kind: str, place: Path) -> Iterator[Path]:
             yield at
         finally:
             subprocess.run(["umount", "-l", at], check=True)
+
+
+@contextmanager
+def all_mounted() -> Iterator[dict[str, Path]]:
+    """Yield where one of each file system is mounted, by kind."""
+    place = Path(tempfile.mkdtemp(prefix="hpcp-mpi-test-", dir="/dev/shm"))
+    try:
+        with ExitStack() as stack:
+            yield {kind: stack.enter_context(mounted(kind, place)) for kind in KINDS}
+    finally:
+        shutil.rmtree(place)

@@ -74,3 +74,18 @@ def sweep(parent: Path, prefix: str) -> None:
             pass  # it lives
         finally:
             os.close(fd)
+
+
+def end(keeper: subprocess.Popen[str], patience: float) -> None:
+    """End a process that ends when its input does, and all that depends on it. patience: seconds; then it is killed."""
+    assert keeper.stdin is not None and keeper.stdout is not None
+    try:
+        keeper.stdin.close()
+    except BrokenPipeError:
+        pass
+    try:
+        keeper.wait(patience)
+    except subprocess.TimeoutExpired:
+        keeper.kill()
+        keeper.wait()
+    keeper.stdout.close()
