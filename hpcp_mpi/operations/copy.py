@@ -172,6 +172,7 @@ class _Run:
         name = error.filename
         path = os.fsencode(name) if isinstance(name, str | bytes) else self._prepared.job.destination
         self._crew.outcome.failures.append(Failure(path, f"the run ends here: {reason_of(error)}"))
+        self.report.broken_off = True
 
     def end(self, stopped: int = 0) -> Report:
         """Return the report. stopped: the exit code of an early end."""

@@ -35,7 +35,7 @@ def move(wire: Wire, prepared: Prepared, face: Face, report: Report) -> None:
     report: of the copy; what is done now becomes a part of it. What failed stays, with all below it.
     """
     job, limit = prepared.job, prepared.job.options.max_delete
-    if report.ended_early:
+    if report.ended_early or report.broken_off:
         return
     if limit is not None and report.scanned.entries > limit:
         report.stopped = EXIT_MAX_DELETE

@@ -103,6 +103,7 @@ class Report:
     scan_seconds: float = 0.0
     seconds: float = 0.0
     stopped: int = EXIT_OK  # the exit code of an early stop
+    broken_off: bool = False  # rank 0 could not go on, as a failure says: what was to follow was not done
     before: Tally = NOTHING  # what earlier runs copied that this one went on with
     declined: bool = False  # the answer to a question was no, so something was not removed
     differences: dict[str, int] | None = None  # of a compare: how many entries are added, modified, deleted

@@ -22,6 +22,7 @@ from hpcp_mpi.cluster.signals import StopRequest
 from hpcp_mpi.host import rereading
 from hpcp_mpi.operations import checking
 from hpcp_mpi.operations import move as moving
+from hpcp_mpi.operations.copy import _Run as copying_run
 from hpcp_mpi.operations.crew import Face
 from hpcp_mpi.operations.remove import Removal
 from hpcp_mpi.operations.session import lead
@@ -389,3 +390,17 @@ def test_what_cannot_be_stored_is_not_moved(on_tmpfs: Path, monkeypatch: pytest.
         hpcp_mpi.copy(on_tmpfs / "src", on_tmpfs / "dst", move=True)
     assert str(on_tmpfs / "dst") in str(refusal.value) and "system log" in str(refusal.value)
     oracle.assert_equal_trees(on_tmpfs / "src", on_tmpfs / "dst")
+
+
+def test_nothing_is_removed_when_rank_0_could_not_end_the_copy(on_tmpfs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    src, dst = on_tmpfs / "src", on_tmpfs / "dst"
+    build(src, {"d": Dir({"f": File(b"f")}, mode=0o750)})
+
+    def broken(*args: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(copying_run, "_settle", broken)  # copies are there, directories have no metadata yet
+    what = Asked(Verb.COPY, (os.fsencode(src),), (os.fsencode(dst),), CopyOptions(move=True))
+    report = lead(None, lambda wire: lead_verb(wire, what, Face(confirm=lambda question: True)), StopRequest())
+    assert report.exit_code == 23 and (src / "d/f").read_bytes() == b"f"
+    assert [failure.reason for failure in report.failures] == ["the run ends here: Input/output error"]
