@@ -1,7 +1,7 @@
 """Records that wait for the end of a run: held in memory while they are few, else sorted and written to a file.
 
-The file has no name, so nothing is left behind. Records are tuples of what `marshal` can write (bytes, numbers and
-tuples of those), and come back sorted, each once.
+The file has no name, so nothing is left behind, and nobody else can write to it. Records are tuples of what `marshal`
+can write (bytes, numbers and tuples of those), and come back sorted, each once.
 """
 
 import heapq
@@ -42,10 +42,9 @@ class Spill:
         held: Iterable[Record] = sorted(self._held)
         return _unique(heapq.merge(held, *(self._read(run) for run in self._runs)))
 
-    def restore(self, blocks: Iterable[bytes]) -> None:
-        """Add what was put into blocks by packed()."""
-        for block in blocks:
-            Spill.add(self, marshal.loads(block))
+    def restore(self, records: Iterable[Record]) -> None:
+        """Add records that an earlier run added."""
+        Spill.add(self, records)
 
     def _write(self, records: Iterable[Record]) -> None:
         if self._file is None:
@@ -100,11 +99,6 @@ class NotedSpill(Spill):
     def forget_new(self) -> None:
         """Keep it for nobody any more."""
         self._new = None
-
-
-def packed(records: Iterable[Record]) -> bytes:
-    """Return records as a block, for Spill.restore."""
-    return marshal.dumps([tuple(record) for record in records])
 
 
 def _unique(records: Iterable[Record]) -> Iterator[Record]:

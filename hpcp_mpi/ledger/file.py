@@ -19,7 +19,7 @@ from hpcp_mpi.vocab.errors import FatalError, reason_of
 from hpcp_mpi.vocab.names import shown
 
 APPLICATION = 0x68706C67  # "hplg", in the file's header, so that file(1) and we know it
-FORMAT = 1
+FORMAT = 2
 SCHEMA = """
 CREATE TABLE heading(one INTEGER PRIMARY KEY, verb, sources BLOB, destination BLOB, command BLOB, fingerprint, started,
     unlocked);
@@ -156,17 +156,20 @@ def nothing_in(path: bytes) -> NothingThere:
 
 
 def check_format(connection: sqlite3.Connection, path: bytes) -> None:
-    """Raise FatalError if the file is no ledger, or one that only a newer version understands."""
+    """Raise FatalError if the file is no ledger, or one that only another version understands."""
     application = connection.execute("PRAGMA application_id").fetchone()[0]
     if not application and not connection.execute("PRAGMA page_count").fetchone()[0]:
         raise nothing_in(path)  # its making was rolled back
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if application != APPLICATION:
         raise not_a_ledger(path)
-    if version > FORMAT:
+    if version != FORMAT:
+        newer = version > FORMAT
         raise FatalError(
-            f"the ledger {shown(path)} was written by a newer hpcp-mpi (format {version}, known here: {FORMAT})",
-            "Use the version that wrote it.",
+            f"the ledger {shown(path)} was written by {'a newer' if newer else 'an older'} hpcp-mpi "
+            f"(format {version}, known here: {FORMAT})",
+            "Use the version that wrote it"
+            + ("." if newer else ", or remove it and run the command without --resume: what is copied stays copied."),
         )
 
 

@@ -118,7 +118,7 @@ class _Run:
 
     def _recall(self, saved: "Saved | None") -> "list[Todo] | None":
         """Begin to remember what another run would have to know; return what an earlier one left to look at."""
-        from hpcp_mpi.operations.going_on import Memory, left_to_do
+        from hpcp_mpi.operations.going_on import Memory, left_to_do, reading_records
         from hpcp_mpi.operations.scanning import Scan
 
         # What links lead to, and what a move removes, is found by looking at everything; so is what a list names.
@@ -143,10 +143,11 @@ class _Run:
         todo = left_to_do(saved, self._prepared.landings, self._prepared.job) if saved is not None else None
         if todo is None or saved is None:
             return None
-        memory.restore(saved)
+        with reading_records():
+            memory.restore(saved)
+            if self._verification is not None:
+                self._verification.restore(saved.records)
         self._crew.found_before = saved.latest.tallies["found"]
-        if self._verification is not None:
-            self._verification.restore(saved.records)
         self._crew.face.say(
             f"hpcp-mpi: goes on where {saved.runs:,} earlier run{'s' if saved.runs > 1 else ''} ended: "
             f"{saved.latest.tallies['copied'].entries:,} entries were copied, "

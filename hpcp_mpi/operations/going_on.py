@@ -6,15 +6,15 @@ again. So a checkpoint may be old, or miss what was done since.
 """
 
 import os
-import pickle
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from itertools import chain
 
 from hpcp_mpi.host.listing import lstat
 from hpcp_mpi.host.ranges import changed, opened
-from hpcp_mpi.host.spill import NotedSpill, Record, packed
+from hpcp_mpi.host.spill import NotedSpill, Record
 from hpcp_mpi.operations.big_files import WithRanges
 from hpcp_mpi.operations.crew import Crew
 from hpcp_mpi.operations.logbook import Remembered, remembered_failures
@@ -23,13 +23,15 @@ from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan.landing import Landing
 from hpcp_mpi.plan.listed import TOUCHED, Extra, LinkedName, SharedName, settling
 from hpcp_mpi.plan.resuming import least, todo_of
-from hpcp_mpi.vocab.errors import EXIT_OK
+from hpcp_mpi.vocab import columns, stored_batches
+from hpcp_mpi.vocab.errors import EXIT_OK, FatalError
 from hpcp_mpi.vocab.job import CopyJob
 from hpcp_mpi.vocab.names import join
 from hpcp_mpi.vocab.saved import Saved, Todo
 from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 
-_KINDS = ("settled", "linked", "shared", "extras", "tracked")
+# What waits for the end, and the types of the fields of its records (plan.listed) in a ledger.
+_LAYOUTS = {"settled": "inini", "linked": "pinnni", "shared": "ppinni", "extras": "nnbin", "tracked": "inini"}
 Begun = list[tuple[Batch, Units]]  # what finishes a big file, and the ranges that are not copied
 
 
@@ -41,7 +43,7 @@ class Memory:
         self._crew = crew
         self._scan = scan
         self._single = [index for index, landing in enumerate(landings) if landing.name is not None]
-        self._spills = {kind: NotedSpill() for kind in _KINDS}
+        self._spills = {kind: NotedSpill() for kind in _LAYOUTS}
         for kind, spill in self._spills.items():
             setattr(scan.waiting, kind, spill)
         scan.gather.seen = []
@@ -49,7 +51,8 @@ class Memory:
     def restore(self, saved: Saved) -> None:
         """Take what earlier runs recorded."""
         for kind, spill in self._spills.items():
-            spill.restore(saved.records.get(kind, ()))
+            for block in saved.records.get(kind, ()):
+                spill.restore(columns.unpacked(_LAYOUTS[kind], block))
         # Where names were linked or removed, directories may have other times since; who did it has not told.
         waiting = self._scan.waiting
         touched = chain(
@@ -58,7 +61,7 @@ class Memory:
             ((each.source, each.source_dir, each.dest_dir) for each in map(Extra._make, waiting.extras)),
         )
         if self._crew.job.options.directory_sync:
-            waiting.settled.restore(packed([settling(*each, TOUCHED)]) for each in touched)
+            waiting.settled.restore(settling(*each, TOUCHED) for each in touched)
 
     def forget(self) -> None:
         """Remember nothing any more: nobody writes it down."""
@@ -80,8 +83,9 @@ class Memory:
         new: dict[str, list[Record]] = {kind: spill.take_new() for kind, spill in self._spills.items()}
         new["settled"] += settled
         new["linked"] += linked
-        records = {kind: packed(some) for kind, some in new.items() if some}
-        return Remembered(tuple(least(todo, self._single)), records, pickle.dumps(_under_way(feed, batches)))
+        records = {kind: columns.packed(_LAYOUTS[kind], some) for kind, some in new.items() if some}
+        state = stored_batches.packed(chain.from_iterable(_as_batches(_under_way(feed, batches))))
+        return Remembered(tuple(least(todo, self._single)), records, state)
 
 
 def _above(source: int, path: bytes, target: bytes) -> tuple[int, bytes, bytes]:
@@ -100,6 +104,12 @@ def _under_way(feed: WithRanges | None, batches: Iterable[Batch]) -> Begun:
     begun = [(finish, Units.of(left.get(key, ()))) for key, finish in feed.files.items()]
     finishing = [batch for batch in batches if batch.kind is Kind.FINISH and batch.big and not batch.big.spoilt]
     return begun + [(batch, Units([], [])) for batch in finishing]
+
+
+def _as_batches(begun: Begun) -> Iterator[tuple[Batch, Batch]]:
+    """Yield what begun_before() reads: of each file what finishes it, and its ranges."""
+    for finish, left in begun:
+        yield finish, replace(finish, kind=Kind.RANGE, units=left)
 
 
 def left_to_do(saved: Saved, landings: Sequence[Landing], job: CopyJob) -> list[Todo] | None:
@@ -138,8 +148,22 @@ def _where(path: bytes, landings: Sequence[Landing], job: CopyJob) -> Iterator[T
 
 def begun_before(saved: Saved, place: Workplace) -> Begun:
     """Return the big files that an earlier run began and this one can go on with."""
-    begun: Begun = pickle.loads(saved.latest.state) if saved.latest.state else []
+    with reading_records():
+        batches = stored_batches.unpacked(saved.latest.state) if saved.latest.state else []
+        begun = list(zip(batches[::2], (ranges.units for ranges in batches[1::2]), strict=True))
     return [each for each in begun if _is_there(each[0], place)]
+
+
+@contextmanager
+def reading_records() -> Iterator[None]:
+    """Raise FatalError for the ValueError of records that no run has written."""
+    try:
+        yield
+    except ValueError as error:
+        raise FatalError(
+            f"the ledger is damaged: {error}",
+            "Remove it and run the command without --resume: what is copied stays copied.",
+        ) from None
 
 
 def stages_of(begun: Begun) -> frozenset[bytes]:

@@ -5,15 +5,16 @@ ranks get nothing to do. What is not good is copied again, once, and verified ag
 """
 
 import pickle
+import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hpcp_mpi.cluster.run import Feed, Stream
 from hpcp_mpi.host.journal import Journal
 from hpcp_mpi.plan.ranges import ranges
-from hpcp_mpi.plan.written import Differing, Written, packed, unpacked
+from hpcp_mpi.plan.written import Differing, Written
 from hpcp_mpi.vocab.errors import Failure
+from hpcp_mpi.vocab.stored_batches import packed, unpacked
 from hpcp_mpi.vocab.tally import Tally
 from hpcp_mpi.vocab.units import Batch, Kind, Units
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 # More would leave fewer ranks idle in each of them (an eighth), and each has an end, when ranks wait for the last one.
 _MOST_GROUPS = 8
 _WRITTEN = "written"  # the ledger's records of what was copied and is to be verified
+_PART = struct.Struct("<Q")
 _NOBODY = -1  # a rank of an earlier run
 ALONE = "no other rank worked, so the rank that had written the copies verified them itself"
 
@@ -138,7 +140,7 @@ class Verification:
     def take_new(self) -> dict[str, bytes]:
         """Return what came since the last call, for a ledger; from the first call on it is kept for the next."""
         new, self._new = self._new, []
-        return {_WRITTEN: pickle.dumps(new)} if new else {}
+        return {_WRITTEN: _stored(new)} if new else {}
 
     def forget_new(self) -> None:
         """Keep nothing for take_new() any more."""
@@ -147,8 +149,8 @@ class Verification:
     def restore(self, records: Mapping[str, Iterable[bytes]]) -> None:
         """Take what earlier runs have copied and not verified, or not told so: whoever is here reads it."""
         for block in records.get(_WRITTEN, ()):
-            for written in pickle.loads(block):
-                self._recorder.take(replace(written, rank=_NOBODY))
+            for batches, big in _restored(block):
+                self._recorder.take(Written(_NOBODY, batches, tuple(unpacked(big))))
 
     def run(self, drive: Drive) -> None:
         """Verify what was recorded and not verified yet. drive: copies, and records that."""
@@ -188,6 +190,24 @@ class Verification:
         if not self._told:
             self._told = True
             self._crew.outcome.remark(self._crew.job.destination, ALONE)
+
+
+def _stored(written: Iterable[Written]) -> bytes:
+    """Return what was copied, for a ledger: pairs of packed batches, each after its length."""
+    return b"".join(_PART.pack(len(part)) + part for each in written for part in (each.batches, packed(each.big)))
+
+
+def _restored(block: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Undo _stored(). Raises ValueError if that did not make block."""
+    at, parts = 0, []
+    while at < len(block):
+        try:
+            (length,) = _PART.unpack_from(block, at)
+        except struct.error as error:
+            raise ValueError(str(error)) from None
+        at += _PART.size + length
+        parts.append(block[at - length : at])
+    yield from zip(parts[::2], parts[1::2], strict=True)
 
 
 def _batches(journal: Journal, writers: Iterable[int]) -> Iterator[Batch]:
@@ -238,7 +258,7 @@ class _Round:
             outcome.failures.append(Failure(path, reason, attempted=differing.counted.bytes))
         else:
             outcome.remark(path, f"copied again: {differing.reason}")
-            self.again.add(0, packed([differing]))
+            self.again.add(0, pickle.dumps(differing, pickle.HIGHEST_PROTOCOL))
 
     def end(self) -> None:
         """Take back big files whose first range was found good, and so counted."""
@@ -247,8 +267,8 @@ class _Round:
         outcome.verified = outcome.verified.minus(Tally(files=wrong))
 
     def _differing(self) -> Iterator[Differing]:
-        for block in self.again.blocks(0):
-            yield from unpacked(block)
+        for block in self.again.blocks(0):  # of this process: the file has no name
+            yield pickle.loads(block)
 
     def copying(self) -> Iterator[Batch]:
         """Yield what is to be copied again."""

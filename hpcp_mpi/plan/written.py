@@ -1,12 +1,10 @@
 """What was copied by whom, and what of it turned out not to be good: told to rank 0, for verifying."""
 
-import pickle
-import zlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, NamedTuple
 
+from hpcp_mpi.vocab.stored_batches import packed
 from hpcp_mpi.vocab.tally import NOTHING, Tally
 from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 
@@ -24,7 +22,7 @@ class Written:
     """What a rank has copied in one bite."""
 
     rank: int
-    batches: bytes  # VERIFY batches, packed: rank 0 only puts them aside; b"": none
+    batches: bytes  # VERIFY batches, as stored_batches packs them: rank 0 only puts them aside; b"": none
     big: tuple[Batch, ...] = ()  # of big files: RANGE, what was copied; FINISH or BEGIN, it has its name
 
 
@@ -57,13 +55,3 @@ def _verifying(landed: list[Landed]) -> Batch:
     some = [each.unit for each in landed if each.unit is not None]
     units = Units([unit.name for unit in some], [unit.amount for unit in some]) if batch.units.plain else Units.of(some)
     return Batch(Kind.VERIFY, batch.source, batch.source_dir, batch.dest_dir, units, lossy=lossy)
-
-
-def packed(parts: Iterable[Any]) -> bytes:
-    """Return what may wait in a file for long: names compress to a fifth, at 3 ms for a chunk of 8,000."""
-    return zlib.compress(pickle.dumps(tuple(parts), pickle.HIGHEST_PROTOCOL), 1)
-
-
-def unpacked(data: bytes) -> Any:
-    """Undo packed()."""
-    return pickle.loads(zlib.decompress(data))

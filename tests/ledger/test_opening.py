@@ -85,9 +85,16 @@ def test_what_is_no_ledger_is_not_touched(tmp_path: Path) -> None:
 
 def test_a_newer_format_is_left_to_a_newer_version(tmp_path: Path) -> None:
     path = made(tmp_path / "ledger")
-    change(path, "PRAGMA user_version=2")
+    change(path, "PRAGMA user_version=3")
     error = refusal(lambda: go_on(os.fsencode(path), heading()))
-    assert "newer hpcp-mpi (format 2" in error.message and "version that wrote it" in error.remedy
+    assert "newer hpcp-mpi (format 3" in error.message and "version that wrote it" in error.remedy
+
+
+def test_an_older_format_is_refused_and_says_how_to_begin_anew(tmp_path: Path) -> None:
+    path = made(tmp_path / "ledger")
+    change(path, "PRAGMA user_version=1")
+    error = refusal(lambda: go_on(os.fsencode(path), heading()))
+    assert "older hpcp-mpi (format 1" in error.message and "without --resume" in error.remedy
 
 
 def test_other_work_is_refused_and_the_ledger_says_what_it_is_of(tmp_path: Path) -> None:
