@@ -61,8 +61,8 @@ def _done(
     verb: str, sources: tuple[bytes, ...], destinations: tuple[bytes, ...], options: dict[str, Any], **more: Any
 ) -> "Report":
     from hpcp_mpi.operations.session import run
-    from hpcp_mpi.vocab.asked import Asked, Verb
     from hpcp_mpi.vocab.options import CopyOptions
+    from hpcp_mpi.vocab.request import Asked, Verb
 
     asked = Asked(Verb[verb], sources, destinations, CopyOptions(**options), force=True, **more)
     return run(asked, os.environ)

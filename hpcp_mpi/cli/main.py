@@ -14,8 +14,8 @@ from hpcp_mpi.cluster.signals import StopRequest, watched
 from hpcp_mpi.cluster.slurm import job_number
 from hpcp_mpi.cluster.wire import Wire
 from hpcp_mpi.operations.session import Abandoned, connect, lead, serve
-from hpcp_mpi.vocab.asked import Asked, Verb
 from hpcp_mpi.vocab.errors import EXIT_OK, EXIT_USAGE, FatalError
+from hpcp_mpi.vocab.request import Asked, Verb
 
 if TYPE_CHECKING:
     from hpcp_mpi.cli.request import Request

@@ -4,8 +4,8 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from hpcp_mpi.vocab.asked import Verb
 from hpcp_mpi.vocab.errors import UsageError
+from hpcp_mpi.vocab.request import Verb
 
 _DOES = {
     Verb.COPY: "this copies",

@@ -11,11 +11,11 @@ from hpcp_mpi.cli.table import differing
 from hpcp_mpi.operations.differences import GROUPS, Differences
 from hpcp_mpi.operations.sorted_items import SortedItems
 from hpcp_mpi.vocab.abilities import ENDLESS_NS, SECOND_NS, Acls, StoredTimes
-from hpcp_mpi.vocab.account import Account
-from hpcp_mpi.vocab.asked import Asked, Verb
 from hpcp_mpi.vocab.errors import EXIT_CODES, EXIT_DIFFERENT, EXIT_OK, EXIT_VANISHED, FatalError
-from hpcp_mpi.vocab.names import shown
+from hpcp_mpi.vocab.ledger_status import Account
+from hpcp_mpi.vocab.paths import shown
 from hpcp_mpi.vocab.report import Report
+from hpcp_mpi.vocab.request import Asked, Verb
 
 _IN_FULL = 5  # of a kind
 _TITLES = {

@@ -10,9 +10,9 @@ from hpcp_mpi.cli.parser import Given, build_parser
 from hpcp_mpi.cli.refusals import refuse, refuse_with_status
 from hpcp_mpi.cli.words import understood
 from hpcp_mpi.cluster.slurm import default_ledger
-from hpcp_mpi.vocab.asked import Asked, Verb
 from hpcp_mpi.vocab.errors import FatalError, UsageError
 from hpcp_mpi.vocab.options import CopyOptions
+from hpcp_mpi.vocab.request import Asked, Verb
 
 
 @dataclass(frozen=True, slots=True)

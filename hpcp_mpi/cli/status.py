@@ -12,10 +12,10 @@ from hpcp_mpi.cli.report import check_json, grouped, write_json
 from hpcp_mpi.cli.sizes import duration, size
 from hpcp_mpi.cli.table import counts, in_columns, number
 from hpcp_mpi.operations.status import account_of
-from hpcp_mpi.vocab.account import Account, RunAccount
+from hpcp_mpi.vocab.checkpoint import Checkpoint, RankState, Sample
 from hpcp_mpi.vocab.errors import EXIT_CODES, EXIT_INTERRUPTED, EXIT_OK
-from hpcp_mpi.vocab.names import shown
-from hpcp_mpi.vocab.saved import Checkpoint, RankState, Sample
+from hpcp_mpi.vocab.ledger_status import Account, RunAccount
+from hpcp_mpi.vocab.paths import shown
 from hpcp_mpi.vocab.tally import NOTHING
 
 _MOST_NODES = 32  # that are shown

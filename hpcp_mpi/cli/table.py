@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from hpcp_mpi.cli.sizes import duration, size
-from hpcp_mpi.vocab.asked import Verb
 from hpcp_mpi.vocab.report import RankShare, Report
+from hpcp_mpi.vocab.request import Verb
 from hpcp_mpi.vocab.tally import Tally
 
 _MOST_RANKS = 16  # that are shown

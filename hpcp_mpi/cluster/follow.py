@@ -20,7 +20,7 @@ from hpcp_mpi.cluster.wire import Wire
 from hpcp_mpi.stealing.messages import Alive, Asked, Begin, Broken, Drain, GiveBack, Grant, Hello, Leave, Message
 from hpcp_mpi.stealing.worker import Worker
 from hpcp_mpi.vocab.errors import EXIT_FATAL, FatalError
-from hpcp_mpi.vocab.names import join, shown
+from hpcp_mpi.vocab.paths import join, shown
 from hpcp_mpi.vocab.report import Outcome
 from hpcp_mpi.vocab.units import Batch
 

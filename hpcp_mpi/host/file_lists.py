@@ -12,8 +12,8 @@ from typing import IO, cast
 
 from hpcp_mpi.host.spill import Spill
 from hpcp_mpi.vocab.errors import FatalError, reason_of
-from hpcp_mpi.vocab.names import STAGE_PREFIX, shown
 from hpcp_mpi.vocab.options import MIB
+from hpcp_mpi.vocab.paths import STAGE_PREFIX, shown
 
 STANDARD = b"-"  # standard input or output
 _BLOCK = MIB  # bytes

@@ -15,7 +15,7 @@ from stat import S_IFDIR, S_IFREG, S_ISDIR
 from typing import Protocol
 
 from hpcp_mpi.host.crowd import Crowd
-from hpcp_mpi.vocab.names import STAGE_PREFIX
+from hpcp_mpi.vocab.paths import STAGE_PREFIX
 
 _FEW = 3  # entries that are not worth many threads
 _SLICE = 4096  # entries that are handed on together

@@ -24,7 +24,7 @@ from hpcp_mpi.host.listing import lstat, names_in
 from hpcp_mpi.host.removal import remove_tree
 from hpcp_mpi.host.retrying import tried
 from hpcp_mpi.vocab.errors import reason_of
-from hpcp_mpi.vocab.names import STAGE_PREFIX
+from hpcp_mpi.vocab.paths import STAGE_PREFIX
 
 _OLD_SECONDS = 24 * 3600  # without locks, only this tells a dead run's stage
 _NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL, errno.EBADF)

@@ -16,7 +16,7 @@ import stat
 from collections.abc import Callable
 
 from hpcp_mpi.vocab.errors import FatalError, reason_of
-from hpcp_mpi.vocab.names import shown
+from hpcp_mpi.vocab.paths import shown
 
 APPLICATION = 0x68706C67  # "hplg", in the file's header, so that file(1) and we know it
 FORMAT = 2

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from hpcp_mpi.ledger import file, liveness, rows
 from hpcp_mpi.ledger.liveness import Writer
+from hpcp_mpi.vocab.checkpoint import Checkpoint, Heading
 from hpcp_mpi.vocab.errors import FatalError
-from hpcp_mpi.vocab.names import shown
-from hpcp_mpi.vocab.saved import Checkpoint, Heading
+from hpcp_mpi.vocab.paths import shown
 
 PATIENCE = 75.0  # seconds to wait for a run that may be dead; longer than liveness.STALE
 _POLL = 0.5  # seconds

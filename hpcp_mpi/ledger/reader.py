@@ -15,10 +15,10 @@ from contextlib import contextmanager
 
 from hpcp_mpi.ledger import file, liveness, rows
 from hpcp_mpi.ledger.liveness import Writer
-from hpcp_mpi.vocab.account import Account, RunAccount
+from hpcp_mpi.vocab.checkpoint import Sample
 from hpcp_mpi.vocab.errors import FatalError
-from hpcp_mpi.vocab.names import shown
-from hpcp_mpi.vocab.saved import Sample
+from hpcp_mpi.vocab.ledger_status import Account, RunAccount
+from hpcp_mpi.vocab.paths import shown
 
 PATIENCE = 5.0  # seconds
 _POLL = 0.05  # seconds

@@ -5,8 +5,8 @@ import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 
+from hpcp_mpi.vocab.checkpoint import Checkpoint, Heading, RankState, Sample, Todo
 from hpcp_mpi.vocab.errors import Failure
-from hpcp_mpi.vocab.saved import Checkpoint, Heading, RankState, Sample, Todo
 from hpcp_mpi.vocab.tally import Tally
 
 _SMALLER = 2 / 3  # of its size: else a block stays as it is, as unpacking it would not be worth it

@@ -16,9 +16,9 @@ from dataclasses import replace
 from hpcp_mpi.ledger import file, opening, rows
 from hpcp_mpi.ledger.file import NothingThere, OtherWork
 from hpcp_mpi.ledger.liveness import SIGN
+from hpcp_mpi.vocab.checkpoint import Checkpoint, Heading, Saved, Todo
 from hpcp_mpi.vocab.errors import FatalError
-from hpcp_mpi.vocab.names import shown
-from hpcp_mpi.vocab.saved import Checkpoint, Heading, Saved, Todo
+from hpcp_mpi.vocab.paths import shown
 
 _LOCKED = 300.0  # seconds for which others may keep the file locked, while checkpoints pile up in memory
 _LAST = 15.0  # seconds that the end of a run waits for others' locks

@@ -16,7 +16,7 @@ from hpcp_mpi.host.removal import remove_tree
 from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan.compare import metadata_changes
 from hpcp_mpi.vocab.errors import Failure, reason_of
-from hpcp_mpi.vocab.names import join
+from hpcp_mpi.vocab.paths import join
 from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, ONE_LINK, ONE_SPECIAL, Tally, one_file
 from hpcp_mpi.vocab.units import Batch, Unit
 

@@ -18,9 +18,9 @@ from hpcp_mpi.plan import excludes
 from hpcp_mpi.plan.changes import HEADER, Op, Row, tar_name
 from hpcp_mpi.plan.landing import Landing
 from hpcp_mpi.plan.listed import LinkedName
-from hpcp_mpi.vocab.asked import Asked
 from hpcp_mpi.vocab.errors import FatalError, UsageError, reason_of
-from hpcp_mpi.vocab.names import below, shown
+from hpcp_mpi.vocab.paths import below, shown
+from hpcp_mpi.vocab.request import Asked
 from hpcp_mpi.vocab.units import DEST, Batch, Kind, Unit, Units
 
 _TOGETHER = 200  # entries that are described as one batch

@@ -20,8 +20,8 @@ from hpcp_mpi.operations.unfinished import persistently, surviving
 from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan.compare import NEW, itemize, maybe_identical, metadata_changes
 from hpcp_mpi.vocab.errors import Failure, failure_of, reason_of
-from hpcp_mpi.vocab.names import STAGE_PREFIX, join
 from hpcp_mpi.vocab.options import MIB
+from hpcp_mpi.vocab.paths import STAGE_PREFIX, join
 from hpcp_mpi.vocab.report import Outcome
 from hpcp_mpi.vocab.tally import ONE_DIRECTORY, Tally
 from hpcp_mpi.vocab.units import DEST, Batch, Kind, Unit, Units

@@ -22,11 +22,11 @@ from hpcp_mpi.operations.preparing import Prepared, prepare
 from hpcp_mpi.operations.scanning import Scan
 from hpcp_mpi.plan.ending import link_batches, parting_batches, settle_batches
 from hpcp_mpi.plan.listed import Extra, LinkedName, Settling, SharedName
-from hpcp_mpi.vocab.asked import Asked
 from hpcp_mpi.vocab.errors import FatalError, UsageError
-from hpcp_mpi.vocab.names import join, shown
 from hpcp_mpi.vocab.options import CopyOptions
+from hpcp_mpi.vocab.paths import join, shown
 from hpcp_mpi.vocab.report import Report
+from hpcp_mpi.vocab.request import Asked
 from hpcp_mpi.vocab.units import DEST, Batch, Kind, Unit, Units
 
 _TOGETHER = 500  # directories that are handed out as one batch

@@ -21,10 +21,10 @@ from hpcp_mpi.operations.itemizing import GONE, Item
 from hpcp_mpi.operations.list_files import NamesOf, prepare_list, style_of
 from hpcp_mpi.plan.changes import ABSENT, UNKNOWN, Op, Row, escaped, tar_name
 from hpcp_mpi.plan.compare import NEW, itemize
-from hpcp_mpi.vocab.asked import Asked
 from hpcp_mpi.vocab.errors import UsageError
 from hpcp_mpi.vocab.listed_names import Style, Type, read
 from hpcp_mpi.vocab.report import Report
+from hpcp_mpi.vocab.request import Asked
 from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, ONE_LINK, ONE_SPECIAL, Tally, one_file
 
 _TOGETHER = 1000  # records that are put aside at once

@@ -15,7 +15,7 @@ from hpcp_mpi.operations.logbook import Remembered
 from hpcp_mpi.plan.ending import leading_batches, link_batches, parting_batches, settle_batches
 from hpcp_mpi.plan.listed import TOUCHED, LinkedName, Settling, SharedName, settling
 from hpcp_mpi.vocab.errors import EXIT_OK, Failure, reason_of
-from hpcp_mpi.vocab.names import shown
+from hpcp_mpi.vocab.paths import shown
 from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.units import Kind
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from hpcp_mpi.operations.preparing import Prepared
     from hpcp_mpi.operations.scanning import ScanMaker
     from hpcp_mpi.operations.verify_phase import Verification
-    from hpcp_mpi.vocab.saved import Saved, Todo
+    from hpcp_mpi.vocab.checkpoint import Saved, Todo
 
 COPYING = "copying"
 _MOST_TOUCHED = 10_000  # directories that are remembered before they are put aside

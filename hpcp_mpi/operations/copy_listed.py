@@ -15,11 +15,11 @@ from hpcp_mpi.operations.listed_scan import ListedName, ListedScan
 from hpcp_mpi.operations.preparing import prepare
 from hpcp_mpi.operations.scanning import ScanMaker
 from hpcp_mpi.operations.tracking import carry_out_all
-from hpcp_mpi.vocab.asked import Asked
 from hpcp_mpi.vocab.errors import FatalError, UsageError
 from hpcp_mpi.vocab.listed_names import Style, read, relative
-from hpcp_mpi.vocab.names import shown
+from hpcp_mpi.vocab.paths import shown
 from hpcp_mpi.vocab.report import Report
+from hpcp_mpi.vocab.request import Asked
 
 
 def lead_copy_listed(wire: Wire, asked: Asked, face: Face) -> Report:

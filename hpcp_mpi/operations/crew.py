@@ -27,11 +27,11 @@ from hpcp_mpi.plan.resuming import least
 from hpcp_mpi.plan.weights import Weights
 from hpcp_mpi.stealing.bucket import Bucket
 from hpcp_mpi.stealing.planner import Planner
+from hpcp_mpi.vocab.checkpoint import Todo
 from hpcp_mpi.vocab.errors import reason_of
 from hpcp_mpi.vocab.job import CopyJob
 from hpcp_mpi.vocab.options import CopyOptions
 from hpcp_mpi.vocab.report import Outcome, Report
-from hpcp_mpi.vocab.saved import Todo
 from hpcp_mpi.vocab.tally import NOTHING, Tally
 
 

@@ -16,7 +16,7 @@ from hpcp_mpi.operations.keeping import disposer_of, keeper_of
 from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan.removal import others
 from hpcp_mpi.vocab.errors import Failure, failure_of
-from hpcp_mpi.vocab.names import below, join, shown
+from hpcp_mpi.vocab.paths import below, join, shown
 from hpcp_mpi.vocab.report import Outcome
 from hpcp_mpi.vocab.tally import ONE_LINK, ONE_SPECIAL, Tally
 from hpcp_mpi.vocab.units import DEST, Batch, Kind, Units

@@ -24,10 +24,10 @@ from hpcp_mpi.plan.landing import Landing
 from hpcp_mpi.plan.listed import TOUCHED, Extra, LinkedName, SharedName, settling
 from hpcp_mpi.plan.resuming import least, todo_of
 from hpcp_mpi.vocab import columns, stored_batches
+from hpcp_mpi.vocab.checkpoint import Saved, Todo
 from hpcp_mpi.vocab.errors import EXIT_OK, FatalError
 from hpcp_mpi.vocab.job import CopyJob
-from hpcp_mpi.vocab.names import join
-from hpcp_mpi.vocab.saved import Saved, Todo
+from hpcp_mpi.vocab.paths import join
 from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 
 # What waits for the end, and the types of the fields of its records (plan.listed) in a ledger.

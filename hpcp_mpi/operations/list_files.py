@@ -19,14 +19,14 @@ from hpcp_mpi.plan.landing import own_name
 from hpcp_mpi.plan.named import Named
 from hpcp_mpi.plan.walked import Walked
 from hpcp_mpi.vocab.abilities import Abilities
-from hpcp_mpi.vocab.asked import Asked
 from hpcp_mpi.vocab.errors import FatalError, failure_of, reason_of
 from hpcp_mpi.vocab.job import CopyJob, Naming, inside
 from hpcp_mpi.vocab.listed_names import Style, Type, read
-from hpcp_mpi.vocab.names import below, join, shown
 from hpcp_mpi.vocab.natural_order import key_of
 from hpcp_mpi.vocab.options import CopyOptions
+from hpcp_mpi.vocab.paths import below, join, shown
 from hpcp_mpi.vocab.report import Outcome, Report
+from hpcp_mpi.vocab.request import Asked
 from hpcp_mpi.vocab.tally import NOTHING, ONE_LINK, ONE_SPECIAL, one_file
 from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 

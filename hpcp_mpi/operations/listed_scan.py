@@ -23,11 +23,11 @@ from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan import excludes
 from hpcp_mpi.plan.landing import Landing
 from hpcp_mpi.plan.listed import Folder, Listed
+from hpcp_mpi.vocab.checkpoint import Todo
 from hpcp_mpi.vocab.errors import Failure, reason_of
 from hpcp_mpi.vocab.listed_names import Type
-from hpcp_mpi.vocab.names import STAGE_PREFIX, below, join, shown
+from hpcp_mpi.vocab.paths import STAGE_PREFIX, below, join, shown
 from hpcp_mpi.vocab.report import Outcome
-from hpcp_mpi.vocab.saved import Todo
 from hpcp_mpi.vocab.tally import ONE_DIRECTORY, Tally
 from hpcp_mpi.vocab.units import Batch
 

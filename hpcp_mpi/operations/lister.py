@@ -18,8 +18,8 @@ from hpcp_mpi.plan.gather import Gather
 from hpcp_mpi.plan.links import NOWHERE, tracked
 from hpcp_mpi.plan.listed import Folder, Listing
 from hpcp_mpi.vocab.errors import Failure, failure_of, reason_of
-from hpcp_mpi.vocab.names import STAGE_PREFIX, below, join
 from hpcp_mpi.vocab.options import CopyOptions
+from hpcp_mpi.vocab.paths import STAGE_PREFIX, below, join
 from hpcp_mpi.vocab.tally import Tally
 from hpcp_mpi.vocab.units import Batch
 

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from hpcp_mpi.vocab.checkpoint import Checkpoint, RankState, Sample, Saved, Todo
 from hpcp_mpi.vocab.errors import EXIT_OK, Failure, FatalError
 from hpcp_mpi.vocab.report import Outcome, RankShare
-from hpcp_mpi.vocab.saved import Checkpoint, RankState, Sample, Saved, Todo
 from hpcp_mpi.vocab.tally import NOTHING, Tally
 
 EVERY = 5.0  # seconds between checkpoints, in the long run

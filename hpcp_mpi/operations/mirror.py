@@ -17,7 +17,7 @@ from hpcp_mpi.plan.ending import link_batches
 from hpcp_mpi.plan.listed import TOUCHED, Extra, LinkedName, settling
 from hpcp_mpi.plan.mirror import extra_batches
 from hpcp_mpi.vocab.errors import EXIT_MAX_DELETE, EXIT_OK, Failure
-from hpcp_mpi.vocab.names import join, shown
+from hpcp_mpi.vocab.paths import join, shown
 from hpcp_mpi.vocab.tally import NOTHING
 from hpcp_mpi.vocab.units import Batch, Kind, Units
 

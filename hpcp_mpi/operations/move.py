@@ -21,7 +21,7 @@ from hpcp_mpi.plan.mirror import coarsened
 from hpcp_mpi.plan.removal import others, walks
 from hpcp_mpi.vocab.errors import EXIT_MAX_DELETE, Failure, reason_of
 from hpcp_mpi.vocab.job import CopyJob
-from hpcp_mpi.vocab.names import shown
+from hpcp_mpi.vocab.paths import shown
 from hpcp_mpi.vocab.report import Outcome, Report
 from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY
 from hpcp_mpi.vocab.units import Batch, Kind

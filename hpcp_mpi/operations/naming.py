@@ -21,9 +21,9 @@ from hpcp_mpi.plan.named import Named
 from hpcp_mpi.plan.walked import Walked
 from hpcp_mpi.vocab.errors import failure_of
 from hpcp_mpi.vocab.listed_names import Entry, Style, Type, escaped, needs_escapes, written
-from hpcp_mpi.vocab.names import STAGE_PREFIX, below, join
 from hpcp_mpi.vocab.natural_order import in_order, key_of, key_of_name
 from hpcp_mpi.vocab.options import MIB, CopyOptions
+from hpcp_mpi.vocab.paths import STAGE_PREFIX, below, join
 from hpcp_mpi.vocab.report import Outcome
 from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, ONE_LINK, ONE_SPECIAL, Tally, one_file
 from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units

@@ -9,11 +9,11 @@ from itertools import count
 
 from hpcp_mpi.cluster.slurm import default_ledger, restarts
 from hpcp_mpi.operations.logbook import Logbook
-from hpcp_mpi.vocab.asked import Asked
+from hpcp_mpi.vocab.checkpoint import Heading
 from hpcp_mpi.vocab.errors import FatalError
-from hpcp_mpi.vocab.names import shown
 from hpcp_mpi.vocab.options import CopyOptions
-from hpcp_mpi.vocab.saved import Heading
+from hpcp_mpi.vocab.paths import shown
+from hpcp_mpi.vocab.request import Asked
 
 # How it is done, and not what: a run may be gone on with by another number of ranks, slower, or with other chunks.
 _HOW = frozenset(

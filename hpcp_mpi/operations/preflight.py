@@ -17,8 +17,8 @@ from hpcp_mpi.host.quota import APPEND_ONLY, CASE_FOLDING, IMMUTABLE, Room, flag
 from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.vocab.abilities import Acls
 from hpcp_mpi.vocab.errors import FatalError, reason_of
-from hpcp_mpi.vocab.names import below, shown
 from hpcp_mpi.vocab.options import MIB
+from hpcp_mpi.vocab.paths import below, shown
 from hpcp_mpi.vocab.tally import Tally
 
 _PAUSE = 0.2  # seconds between looks at how much there is to copy

@@ -19,8 +19,8 @@ from hpcp_mpi.plan.tuning import tuned
 from hpcp_mpi.vocab.abilities import Abilities
 from hpcp_mpi.vocab.errors import FatalError, UsageError, reason_of
 from hpcp_mpi.vocab.job import CopyJob
-from hpcp_mpi.vocab.names import below, join, shown
 from hpcp_mpi.vocab.options import CopyOptions
+from hpcp_mpi.vocab.paths import below, join, shown
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from hpcp_mpi.operations.workplace import root_of
 from hpcp_mpi.plan.landing import Landing
 from hpcp_mpi.vocab.errors import FatalError, UsageError, reason_of
 from hpcp_mpi.vocab.job import CopyJob, Root, inside
-from hpcp_mpi.vocab.names import below, shown
 from hpcp_mpi.vocab.options import CopyOptions
+from hpcp_mpi.vocab.paths import below, shown
 
 
 def refuse_removal(landings: Sequence[Landing], roots: Sequence[bytes], root: bytes, options: CopyOptions) -> None:

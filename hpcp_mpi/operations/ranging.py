@@ -27,8 +27,8 @@ from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan.ranges import EMPTIED, Begun, RangeDone, RangeFailed
 from hpcp_mpi.plan.written import Landed
 from hpcp_mpi.vocab.errors import Failure, reason_of
-from hpcp_mpi.vocab.names import shown
 from hpcp_mpi.vocab.options import MIB
+from hpcp_mpi.vocab.paths import shown
 from hpcp_mpi.vocab.report import Outcome
 from hpcp_mpi.vocab.tally import NOTHING
 from hpcp_mpi.vocab.units import Batch, BigFile, Kind, Unit, Units

@@ -14,8 +14,8 @@ from hpcp_mpi.plan.removal import others, walks
 from hpcp_mpi.vocab.abilities import Abilities
 from hpcp_mpi.vocab.errors import FatalError, UsageError, reason_of
 from hpcp_mpi.vocab.job import CopyJob, Root
-from hpcp_mpi.vocab.names import below, shown
 from hpcp_mpi.vocab.options import CopyOptions
+from hpcp_mpi.vocab.paths import below, shown
 from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, ONE_LINK, ONE_SPECIAL, Tally, one_file
 from hpcp_mpi.vocab.units import Batch, Kind
 

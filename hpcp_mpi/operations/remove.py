@@ -13,10 +13,10 @@ from hpcp_mpi.operations.frontier import most_asked
 from hpcp_mpi.operations.itemizing import GONE
 from hpcp_mpi.plan.removal import Emptying, Finished, Told, chain, is_walk
 from hpcp_mpi.plan.walked import Walked
-from hpcp_mpi.vocab.asked import Asked
 from hpcp_mpi.vocab.errors import EXIT_MAX_DELETE, Failure, failure_of
-from hpcp_mpi.vocab.names import shown
+from hpcp_mpi.vocab.paths import shown
 from hpcp_mpi.vocab.report import Outcome, Report
+from hpcp_mpi.vocab.request import Asked
 from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, Tally
 from hpcp_mpi.vocab.units import Batch, Kind
 

@@ -19,7 +19,7 @@ from hpcp_mpi.operations.emptying import DIRECTORIES, FILES, MOUNTED, Emptier, F
 from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan.removal import Finished, Left, Told, chain, is_walk, walks
 from hpcp_mpi.plan.walked import Walked
-from hpcp_mpi.vocab.names import join
+from hpcp_mpi.vocab.paths import join
 from hpcp_mpi.vocab.report import Outcome
 from hpcp_mpi.vocab.units import Batch, Kind
 

@@ -2,8 +2,8 @@
 
 from hpcp_mpi.operations.lister import Lister, Unlisted
 from hpcp_mpi.plan.listed import Folder, Listing
+from hpcp_mpi.vocab.checkpoint import Todo
 from hpcp_mpi.vocab.errors import Failure
-from hpcp_mpi.vocab.saved import Todo
 
 
 class ScanTask:

@@ -24,10 +24,10 @@ from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan.landing import Landing
 from hpcp_mpi.plan.listed import Folder, LinkedName, Listed, Listing, Settling, unfinished
 from hpcp_mpi.plan.resuming import todo_of
+from hpcp_mpi.vocab.checkpoint import Todo
 from hpcp_mpi.vocab.errors import Failure, failure_of
-from hpcp_mpi.vocab.names import below, join
+from hpcp_mpi.vocab.paths import below, join
 from hpcp_mpi.vocab.report import Outcome
-from hpcp_mpi.vocab.saved import Todo
 from hpcp_mpi.vocab.tally import NOTHING
 from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 

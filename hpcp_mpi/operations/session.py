@@ -18,9 +18,9 @@ from hpcp_mpi.cluster.threads import thread_cluster
 from hpcp_mpi.cluster.wire import Wire
 from hpcp_mpi.operations.workshop import CopyWorkshop
 from hpcp_mpi.stealing.messages import Broken, Leave
-from hpcp_mpi.vocab.asked import Asked
 from hpcp_mpi.vocab.errors import EXIT_FATAL, EXIT_RESUMABLE, FatalError
 from hpcp_mpi.vocab.report import Report
+from hpcp_mpi.vocab.request import Asked
 
 _LEAVING = 10.0  # seconds that others have to end well after one broke down
 

@@ -7,7 +7,7 @@ from typing import cast
 from hpcp_mpi.host.spill import Spill
 from hpcp_mpi.operations.differences import Differences
 from hpcp_mpi.operations.itemizing import Item
-from hpcp_mpi.vocab.asked import Verb
+from hpcp_mpi.vocab.request import Verb
 
 
 def items_of(verb: Verb) -> "SortedItems | Differences":

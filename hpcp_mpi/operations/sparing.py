@@ -10,7 +10,7 @@ from typing import Any
 from hpcp_mpi.host.spill import Spill
 from hpcp_mpi.plan.listed import Extra, Tracked
 from hpcp_mpi.vocab.job import CopyJob
-from hpcp_mpi.vocab.names import below, join
+from hpcp_mpi.vocab.paths import below, join
 
 
 def spared(job: CopyJob, extras: Spill, tracked: Spill) -> Spill:

@@ -25,11 +25,11 @@ from hpcp_mpi.plan import excludes
 from hpcp_mpi.plan.links import is_below, leads
 from hpcp_mpi.plan.listed import Folder
 from hpcp_mpi.plan.spread import Room, Spread
-from hpcp_mpi.vocab.asked import Asked
 from hpcp_mpi.vocab.errors import Failure, FatalError, UsageError
 from hpcp_mpi.vocab.job import CopyJob
-from hpcp_mpi.vocab.names import STAGE_PREFIX, below, join, shown
+from hpcp_mpi.vocab.paths import STAGE_PREFIX, below, join, shown
 from hpcp_mpi.vocab.report import Report
+from hpcp_mpi.vocab.request import Asked
 from hpcp_mpi.vocab.tally import Tally
 
 _LINKS = 40  # as many symlinks the kernel follows before it gives up

@@ -18,7 +18,7 @@ from hpcp_mpi.plan import excludes
 from hpcp_mpi.plan.changes import ABSENT, UNKNOWN, Op, Row, described
 from hpcp_mpi.plan.walked import Walked
 from hpcp_mpi.vocab.errors import Failure, failure_of
-from hpcp_mpi.vocab.names import STAGE_PREFIX, below, join
+from hpcp_mpi.vocab.paths import STAGE_PREFIX, below, join
 from hpcp_mpi.vocab.report import Outcome
 from hpcp_mpi.vocab.units import DEST, Batch, Unit, Units
 

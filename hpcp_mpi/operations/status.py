@@ -1,6 +1,6 @@
 """Looking at a run from outside, by its ledger."""
 
-from hpcp_mpi.vocab.account import Account
+from hpcp_mpi.vocab.ledger_status import Account
 
 
 def account_of(path: bytes) -> Account:

@@ -17,7 +17,7 @@ from hpcp_mpi.plan import excludes
 from hpcp_mpi.plan.compare import metadata_changes
 from hpcp_mpi.plan.listed import MADE, TOUCHED, Folder, Listing, settling
 from hpcp_mpi.vocab.errors import failure_of, reason_of
-from hpcp_mpi.vocab.names import below, join, shown
+from hpcp_mpi.vocab.paths import below, join, shown
 from hpcp_mpi.vocab.tally import ONE_DIRECTORY
 
 

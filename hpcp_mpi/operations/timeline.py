@@ -2,8 +2,8 @@
 
 import time
 
+from hpcp_mpi.vocab.checkpoint import Sample
 from hpcp_mpi.vocab.report import Outcome
-from hpcp_mpi.vocab.saved import Sample
 
 _MOST = 512  # samples; then every second one is left out, and they are taken half as often
 _FIRST_STEP = 0.1  # seconds between two samples

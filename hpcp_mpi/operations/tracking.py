@@ -27,11 +27,11 @@ from hpcp_mpi.operations.target_scan import Place, TargetScan
 from hpcp_mpi.plan.landing import Landing
 from hpcp_mpi.plan.links import is_below
 from hpcp_mpi.plan.listed import Tracked
-from hpcp_mpi.vocab.asked import Asked
 from hpcp_mpi.vocab.errors import FatalError, reason_of
 from hpcp_mpi.vocab.job import CopyJob, Root
-from hpcp_mpi.vocab.names import below, join, shown
+from hpcp_mpi.vocab.paths import below, join, shown
 from hpcp_mpi.vocab.report import Report
+from hpcp_mpi.vocab.request import Asked
 
 _AT_ONCE = 10_000  # places that one copy is about
 _CHAIN = 40  # copies that may follow from each other; the kernel follows no more links either

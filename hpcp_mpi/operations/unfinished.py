@@ -14,7 +14,7 @@ from hpcp_mpi.plan.listed import Listed
 from hpcp_mpi.plan.ranges import BeginsDone, RangeFailed
 from hpcp_mpi.plan.walked import Walked
 from hpcp_mpi.vocab.errors import Failure, reason_of
-from hpcp_mpi.vocab.names import join
+from hpcp_mpi.vocab.paths import join
 from hpcp_mpi.vocab.report import Outcome
 from hpcp_mpi.vocab.units import DEST, Batch, Kind, Unit, Units
 

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from hpcp_mpi.cluster.wire import Wire
 from hpcp_mpi.operations.crew import Face
-from hpcp_mpi.vocab.asked import Asked, Verb
 from hpcp_mpi.vocab.report import Report
+from hpcp_mpi.vocab.request import Asked, Verb
 
 
 def lead_verb(wire: Wire, asked: Asked, face: Face) -> Report:

@@ -15,7 +15,7 @@ from hpcp_mpi.operations.unfinished import surviving
 from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan.written import Differing
 from hpcp_mpi.vocab.errors import Failure, reason_of
-from hpcp_mpi.vocab.names import join
+from hpcp_mpi.vocab.paths import join
 from hpcp_mpi.vocab.report import Outcome
 from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, Tally, one_file
 from hpcp_mpi.vocab.units import Batch, BigFile, Kind, Unit, Units

@@ -16,7 +16,7 @@ from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan.ranges import BeginsDone
 from hpcp_mpi.plan.written import gathered
 from hpcp_mpi.vocab.errors import reason_of
-from hpcp_mpi.vocab.names import join
+from hpcp_mpi.vocab.paths import join
 from hpcp_mpi.vocab.report import Outcome
 from hpcp_mpi.vocab.units import Batch, Kind, Units
 

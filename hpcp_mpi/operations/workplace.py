@@ -21,7 +21,7 @@ from hpcp_mpi.plan import excludes
 from hpcp_mpi.plan.compare import Rights
 from hpcp_mpi.vocab.errors import FatalError, reason_of
 from hpcp_mpi.vocab.job import CopyJob, Root
-from hpcp_mpi.vocab.names import STAGE_PREFIX, below, join, shown
+from hpcp_mpi.vocab.paths import STAGE_PREFIX, below, join, shown
 from hpcp_mpi.vocab.units import DEST, Batch
 
 _MOST_CHECKS = 64  # threads of this rank that compare files at once

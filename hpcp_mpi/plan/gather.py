@@ -34,7 +34,7 @@ from hpcp_mpi.plan.listed import (
     Tracked,
     settling,
 )
-from hpcp_mpi.vocab.names import join
+from hpcp_mpi.vocab.paths import join
 from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, Tally, one_file
 from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from hpcp_mpi.vocab.errors import UsageError
-from hpcp_mpi.vocab.names import shown
+from hpcp_mpi.vocab.paths import shown
 
 
 class Type(Enum):

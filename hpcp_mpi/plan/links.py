@@ -3,7 +3,7 @@
 Paths are relative to a root that the link lies below. `..` may lead above it.
 """
 
-from hpcp_mpi.vocab.names import join
+from hpcp_mpi.vocab.paths import join
 
 
 def leads(directory: bytes, target: bytes) -> tuple[int, bytes] | None:

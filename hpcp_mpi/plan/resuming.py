@@ -5,8 +5,8 @@ A run that is gone on with compares what it looks at with what is there: it may 
 
 from collections.abc import Iterable, Iterator
 
-from hpcp_mpi.vocab.names import join
-from hpcp_mpi.vocab.saved import Todo
+from hpcp_mpi.vocab.checkpoint import Todo
+from hpcp_mpi.vocab.paths import join
 from hpcp_mpi.vocab.units import DEST, Batch, Kind
 
 # What is made from records when everything is copied, and made again from those.

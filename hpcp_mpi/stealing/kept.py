@@ -11,8 +11,8 @@ In doubt more is remembered than is out, never less. Pure.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from hpcp_mpi.vocab.names import join
-from hpcp_mpi.vocab.saved import Todo
+from hpcp_mpi.vocab.checkpoint import Todo
+from hpcp_mpi.vocab.paths import join
 from hpcp_mpi.vocab.units import Batch, Kind, Units
 
 CONTENT = frozenset({Kind.COPY, Kind.CHECK})

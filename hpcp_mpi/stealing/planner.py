@@ -12,8 +12,8 @@ from hpcp_mpi.stealing.kept import Kept, again, places_of
 from hpcp_mpi.stealing.messages import Done, Drain, GaveBack, GiveBack, Grant, Hello, Message
 from hpcp_mpi.stealing.pace import Fleet
 from hpcp_mpi.stealing.ranks import QUEUE_DEPTH, Out, Rank, Ranks
+from hpcp_mpi.vocab.checkpoint import Todo
 from hpcp_mpi.vocab.report import Outcome, RankShare
-from hpcp_mpi.vocab.saved import Todo
 from hpcp_mpi.vocab.units import Batch, Chunk, Kind
 
 SHORTEST_SECONDS = 0.1  # that a chunk has to take, so that starting it is not the work

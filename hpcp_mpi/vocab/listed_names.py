@@ -16,7 +16,7 @@ import re
 from enum import Enum
 from typing import NamedTuple
 
-from hpcp_mpi.vocab.names import parsed, shown
+from hpcp_mpi.vocab.paths import parsed, shown
 
 
 class Style(Enum):

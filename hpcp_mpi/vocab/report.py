@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hpcp_mpi.vocab.abilities import Abilities
+from hpcp_mpi.vocab.checkpoint import Sample
 from hpcp_mpi.vocab.errors import (
     EXIT_DIFFERENT,
     EXIT_MAX_DELETE,
@@ -13,8 +14,7 @@ from hpcp_mpi.vocab.errors import (
     EXIT_VANISHED,
     Failure,
 )
-from hpcp_mpi.vocab.names import shown
-from hpcp_mpi.vocab.saved import Sample
+from hpcp_mpi.vocab.paths import shown
 from hpcp_mpi.vocab.tally import NOTHING, Tally
 from hpcp_mpi.vocab.units import Batch
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from hpcp_mpi.cli.request import Request, parse
 from hpcp_mpi.plan.excludes import from_lines
-from hpcp_mpi.vocab.asked import Asked, Verb
 from hpcp_mpi.vocab.errors import FatalError, UsageError
+from hpcp_mpi.vocab.request import Asked, Verb
 
 
 def parsed(*words: str) -> Request:

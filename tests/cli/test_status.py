@@ -15,9 +15,9 @@ from hpcp_mpi.cli.main import main
 from hpcp_mpi.cli.status import _ASCII, lines
 from hpcp_mpi.ledger.reader import read
 from hpcp_mpi.ledger.writer import go_on, open_new
-from hpcp_mpi.vocab.account import Account
+from hpcp_mpi.vocab.checkpoint import Checkpoint, Sample
 from hpcp_mpi.vocab.errors import Failure
-from hpcp_mpi.vocab.saved import Checkpoint, Sample
+from hpcp_mpi.vocab.ledger_status import Account
 from hpcp_mpi.vocab.tally import Tally
 from tests.ledger.making import checkpoint, end_process, heading
 from tests.support.launch import command_line, run

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from hpcp_mpi.vocab.checkpoint import Checkpoint, Heading, RankState, Sample, Todo
 from hpcp_mpi.vocab.errors import Failure
-from hpcp_mpi.vocab.saved import Checkpoint, Heading, RankState, Sample, Todo
 from hpcp_mpi.vocab.tally import Tally
 
 

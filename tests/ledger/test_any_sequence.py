@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from hpcp_mpi.ledger import file
 from hpcp_mpi.ledger.writer import Ledger, go_on, open_new
+from hpcp_mpi.vocab.checkpoint import Checkpoint, RankState, Sample, Todo
 from hpcp_mpi.vocab.errors import Failure
-from hpcp_mpi.vocab.saved import Checkpoint, RankState, Sample, Todo
 from hpcp_mpi.vocab.tally import Tally
 from tests.ledger.making import end_process, heading
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from hpcp_mpi.ledger.reader import read
 from hpcp_mpi.ledger.writer import go_on, open_new
+from hpcp_mpi.vocab.checkpoint import Checkpoint, Todo
 from hpcp_mpi.vocab.errors import Failure
-from hpcp_mpi.vocab.saved import Checkpoint, Todo
 from tests.ledger.making import checkpoint, heading
 
 ROUNDS = 150

@@ -16,8 +16,8 @@ import pytest
 from hpcp_mpi.ledger import liveness, opening
 from hpcp_mpi.ledger import writer as writing
 from hpcp_mpi.ledger.writer import Ledger, NothingThere, go_on, open_new
+from hpcp_mpi.vocab.checkpoint import Heading
 from hpcp_mpi.vocab.errors import FatalError
-from hpcp_mpi.vocab.saved import Heading
 from tests.ledger.making import change, checkpoint, end_process, heading, rows, until
 from tests.support.faultfs import mounted
 from tests.support.launch import REPOSITORY, run
@@ -58,7 +58,7 @@ def test_a_directory_that_may_not_be_written_to_is_told_of(everyone: Callable[[P
     everyone(on_tmpfs / "mine")
     (on_tmpfs / "d").mkdir()
     script = (
-        "import sys; from hpcp_mpi.ledger.writer import open_new; from hpcp_mpi.vocab.saved import Heading\n"
+        "import sys; from hpcp_mpi.ledger.writer import open_new; from hpcp_mpi.vocab.checkpoint import Heading\n"
         "open_new(sys.argv[1].encode(), Heading('copy', (), b'', (), '', '', '', 1))"
     )
     done = run([on_tmpfs / "d/ledger"], flavour="plain", user="nobody", python_args=("-c", script))

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from hpcp_mpi.operations import session
-from hpcp_mpi.vocab.asked import Asked, Verb
 from hpcp_mpi.vocab.options import CopyOptions
 from hpcp_mpi.vocab.report import Report
+from hpcp_mpi.vocab.request import Asked, Verb
 from tests.support import oracle
 
 Groups = dict[str, set[bytes]]

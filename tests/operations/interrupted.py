@@ -17,9 +17,9 @@ from hpcp_mpi.operations.crew import Face
 from hpcp_mpi.operations.logbook import Logbook
 from hpcp_mpi.operations.session import lead
 from hpcp_mpi.operations.verbs import lead_verb
-from hpcp_mpi.vocab.asked import Asked
+from hpcp_mpi.vocab.checkpoint import Checkpoint, Saved
 from hpcp_mpi.vocab.report import Report
-from hpcp_mpi.vocab.saved import Checkpoint, Saved
+from hpcp_mpi.vocab.request import Asked
 from hpcp_mpi.vocab.tally import NOTHING
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import xxhash
 
 from hpcp_mpi.operations.session import run
-from hpcp_mpi.vocab.asked import Asked, Verb
 from hpcp_mpi.vocab.options import CopyOptions
 from hpcp_mpi.vocab.report import Report
+from hpcp_mpi.vocab.request import Asked, Verb
 from tests.support import launch, oracle
 from tests.support.launch import Argument
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from hpcp_mpi.host.abilities import step_of
-from hpcp_mpi.vocab.names import shown
+from hpcp_mpi.vocab.paths import shown
 from tests.operations.comparing import compared, groups
 from tests.operations.copies import PLAIN, Copied, copy, refused, state
 from tests.operations.test_untouched import LISTINGS, WRITING, writes

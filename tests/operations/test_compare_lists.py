@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hpcp_mpi.operations import session
-from hpcp_mpi.vocab.asked import Asked, Verb
 from hpcp_mpi.vocab.options import CopyOptions
 from hpcp_mpi.vocab.report import Report
+from hpcp_mpi.vocab.request import Asked, Verb
 from tests.operations.comparing import Groups, groups
 from tests.operations.copies import PLAIN, changed, copy, refused, state
 from tests.operations.small_trees import Tree, trees

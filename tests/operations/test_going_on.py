@@ -15,11 +15,11 @@ import pytest
 from hpcp_mpi.host.spill import NotedSpill
 from hpcp_mpi.operations.lister import Lister, Unlisted
 from hpcp_mpi.operations.ranging import _copied
-from hpcp_mpi.vocab.asked import Asked, Verb
+from hpcp_mpi.vocab.checkpoint import Checkpoint, Saved
 from hpcp_mpi.vocab.errors import Failure, FatalError
 from hpcp_mpi.vocab.options import MIB, CopyOptions
 from hpcp_mpi.vocab.report import Report
-from hpcp_mpi.vocab.saved import Checkpoint, Saved
+from hpcp_mpi.vocab.request import Asked, Verb
 from hpcp_mpi.vocab.tally import NOTHING
 from hpcp_mpi.vocab.units import Unit, Units
 from tests.chaos import trees

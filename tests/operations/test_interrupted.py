@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from hpcp_mpi.vocab.asked import Asked, Verb
 from hpcp_mpi.vocab.options import MIB, CopyOptions
+from hpcp_mpi.vocab.request import Asked, Verb
 from tests.chaos import trees
 from tests.operations.copies import stages
 from tests.operations.interrupted import BrokenOff, Notes, run

@@ -15,8 +15,8 @@ from hpcp_mpi.operations import session, sorted_items
 from hpcp_mpi.operations.crew import Face
 from hpcp_mpi.operations.sorted_items import SortedItems
 from hpcp_mpi.operations.tracking import lead_copy
-from hpcp_mpi.vocab.asked import Asked, Verb
 from hpcp_mpi.vocab.options import CopyOptions
+from hpcp_mpi.vocab.request import Asked, Verb
 from tests.support.trees import Dir, File, HardLink, build
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from hpcp_mpi.operations.logbook import Logbook, Remembered
+from hpcp_mpi.vocab.checkpoint import Saved
 from hpcp_mpi.vocab.errors import Failure, FatalError
 from hpcp_mpi.vocab.report import Outcome, RankShare
-from hpcp_mpi.vocab.saved import Saved
 from hpcp_mpi.vocab.tally import Tally
 from tests.operations.interrupted import Notes
 

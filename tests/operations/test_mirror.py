@@ -14,10 +14,10 @@ from hpcp_mpi.cluster.signals import StopRequest
 from hpcp_mpi.operations.crew import Face
 from hpcp_mpi.operations.session import lead
 from hpcp_mpi.operations.verbs import lead_verb
-from hpcp_mpi.vocab.asked import Asked, Verb
 from hpcp_mpi.vocab.errors import UsageError
 from hpcp_mpi.vocab.options import CopyOptions
 from hpcp_mpi.vocab.report import Report
+from hpcp_mpi.vocab.request import Asked, Verb
 from tests.operations.copies import PLAIN, TINY_CHUNKS, changed, copy, refused, run, state
 from tests.support import oracle
 from tests.support.faultfs import mounted

@@ -27,9 +27,9 @@ from hpcp_mpi.operations.crew import Face
 from hpcp_mpi.operations.remove import Removal
 from hpcp_mpi.operations.session import lead
 from hpcp_mpi.operations.verbs import lead_verb
-from hpcp_mpi.vocab.asked import Asked, Verb
 from hpcp_mpi.vocab.errors import FatalError
 from hpcp_mpi.vocab.options import CopyOptions
+from hpcp_mpi.vocab.request import Asked, Verb
 from tests.operations.copies import TINY_CHUNKS, changed, copy, refused, run, state
 from tests.operations.small_trees import Tree, meddle, trees
 from tests.operations.test_any_tree import OPTIONS

@@ -12,9 +12,9 @@ import pytest
 
 from hpcp_mpi.operations import opening_ledger
 from hpcp_mpi.operations.logbook import Logbook
-from hpcp_mpi.vocab.asked import Asked, Verb
 from hpcp_mpi.vocab.errors import FatalError
 from hpcp_mpi.vocab.options import CopyOptions
+from hpcp_mpi.vocab.request import Asked, Verb
 from tests.ledger.making import checkpoint, rows
 
 COPY = Asked(Verb.COPY, (b"/data/a", b"/data/b"), (b"/backup",))

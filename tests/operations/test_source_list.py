@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from hpcp_mpi.operations import copy_listed, listed_scan
 from hpcp_mpi.operations.session import run
-from hpcp_mpi.vocab.asked import Asked, Verb
 from hpcp_mpi.vocab.listed_names import Entry, Style, Type, written
 from hpcp_mpi.vocab.options import CopyOptions
 from hpcp_mpi.vocab.report import Report
+from hpcp_mpi.vocab.request import Asked, Verb
 from tests.operations.copies import changed, copy, refused, state
 from tests.operations.lists import find, made, run_with_input
 from tests.operations.small_trees import Tree, trees

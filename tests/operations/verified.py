@@ -18,9 +18,9 @@ from hpcp_mpi.operations.crew import Face
 from hpcp_mpi.operations.rereading import Opened, Reread
 from hpcp_mpi.operations.verbs import lead_verb
 from hpcp_mpi.plan import written
-from hpcp_mpi.vocab.asked import Asked, Verb
 from hpcp_mpi.vocab.options import CopyOptions
 from hpcp_mpi.vocab.report import Report
+from hpcp_mpi.vocab.request import Asked, Verb
 
 Meddle = Callable[[int, bytes], None]  # with an entry of a directory, before it lands
 

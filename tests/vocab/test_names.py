@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hpcp_mpi.vocab.names import below, join, parsed, shown
+from hpcp_mpi.vocab.paths import below, join, parsed, shown
 
 ANY_NAME = st.binary(max_size=300) | st.text(max_size=100).map(lambda text: text.encode("utf-8", "surrogatepass"))
 

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from hpcp_mpi.vocab.checkpoint import Checkpoint, RankState, Sample
 from hpcp_mpi.vocab.errors import EXIT_RESUMABLE
-from hpcp_mpi.vocab.names import shown
-from hpcp_mpi.vocab.saved import Checkpoint, RankState, Sample
+from hpcp_mpi.vocab.paths import shown
 
 SILENT = 60.0  # seconds without a sign of life, after which a run may be dead; it gives one every 20
 
