@@ -14,7 +14,7 @@ from hpcp_mpi.host.dirs import Tree, path_of
 from hpcp_mpi.host.listing import lstat, names_in
 from hpcp_mpi.host.removal import remove_tree
 from hpcp_mpi.operations.workplace import Workplace
-from hpcp_mpi.plan.compare import metadata_changes
+from hpcp_mpi.rules.equality import metadata_changes
 from hpcp_mpi.vocab.errors import Failure, reason_of
 from hpcp_mpi.vocab.paths import join
 from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, ONE_LINK, ONE_SPECIAL, Tally, one_file

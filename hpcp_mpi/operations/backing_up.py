@@ -18,7 +18,7 @@ from hpcp_mpi.host.dirs import Tree
 from hpcp_mpi.host.listing import lstat
 from hpcp_mpi.host.metadata import write, xattrs_of
 from hpcp_mpi.operations.workplace import Workplace
-from hpcp_mpi.plan.compare import maybe_identical
+from hpcp_mpi.rules.equality import maybe_identical
 from hpcp_mpi.vocab.paths import join
 from hpcp_mpi.vocab.units import DEST
 

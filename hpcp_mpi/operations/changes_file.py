@@ -10,14 +10,14 @@ from itertools import groupby, islice
 from typing import IO, Any, cast
 
 from hpcp_mpi.cluster.run import Stream
+from hpcp_mpi.formats.changes_table import HEADER, Op, Row, tar_name
 from hpcp_mpi.host.listing import lstat
 from hpcp_mpi.host.spill import Spill
 from hpcp_mpi.operations.differences import Differences
 from hpcp_mpi.operations.workplace import Workplace
-from hpcp_mpi.plan import excludes
-from hpcp_mpi.plan.changes import HEADER, Op, Row, tar_name
-from hpcp_mpi.plan.landing import Landing
 from hpcp_mpi.plan.listed import LinkedName
+from hpcp_mpi.rules import excludes
+from hpcp_mpi.rules.landing import Landing
 from hpcp_mpi.vocab.errors import FatalError, UsageError, reason_of
 from hpcp_mpi.vocab.paths import below, shown
 from hpcp_mpi.vocab.request import Asked

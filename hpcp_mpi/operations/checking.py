@@ -18,7 +18,7 @@ from hpcp_mpi.operations.making import made
 from hpcp_mpi.operations.setting_times import note_of
 from hpcp_mpi.operations.unfinished import persistently, surviving
 from hpcp_mpi.operations.workplace import Workplace
-from hpcp_mpi.plan.compare import NEW, itemize, maybe_identical, metadata_changes
+from hpcp_mpi.rules.equality import NEW, itemize, maybe_identical, metadata_changes
 from hpcp_mpi.vocab.errors import Failure, failure_of, reason_of
 from hpcp_mpi.vocab.options import MIB
 from hpcp_mpi.vocab.paths import STAGE_PREFIX, join

@@ -12,6 +12,8 @@ from typing import NamedTuple, cast
 
 from hpcp_mpi.cluster.run import StoppedEarly
 from hpcp_mpi.cluster.wire import Wire
+from hpcp_mpi.formats.changes_table import ABSENT, UNKNOWN, Op, Row, escaped, tar_name
+from hpcp_mpi.formats.file_list import Style, Type, read
 from hpcp_mpi.host.file_lists import BrokenList, entries_in
 from hpcp_mpi.host.spill import Spill
 from hpcp_mpi.operations import changes_file
@@ -19,10 +21,8 @@ from hpcp_mpi.operations.crew import Crew, Face
 from hpcp_mpi.operations.differences import Differences
 from hpcp_mpi.operations.itemizing import GONE, Item
 from hpcp_mpi.operations.list_files import NamesOf, prepare_list, style_of
-from hpcp_mpi.plan.changes import ABSENT, UNKNOWN, Op, Row, escaped, tar_name
-from hpcp_mpi.plan.compare import NEW, itemize
+from hpcp_mpi.rules.equality import NEW, itemize
 from hpcp_mpi.vocab.errors import UsageError
-from hpcp_mpi.vocab.listed_names import Style, Type, read
 from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.request import Asked
 from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, ONE_LINK, ONE_SPECIAL, Tally, one_file

@@ -6,6 +6,7 @@ from functools import partial
 from typing import cast
 
 from hpcp_mpi.cluster.wire import Wire
+from hpcp_mpi.formats.file_list import Style, read, relative
 from hpcp_mpi.host.file_lists import BrokenList, entries_in
 from hpcp_mpi.host.spill import Spill
 from hpcp_mpi.operations.copy import carry_out
@@ -16,7 +17,6 @@ from hpcp_mpi.operations.preparing import prepare
 from hpcp_mpi.operations.scanning import ScanMaker
 from hpcp_mpi.operations.tracking import carry_out_all
 from hpcp_mpi.vocab.errors import FatalError, UsageError
-from hpcp_mpi.vocab.listed_names import Style, read, relative
 from hpcp_mpi.vocab.paths import shown
 from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.request import Asked

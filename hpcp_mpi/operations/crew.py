@@ -23,8 +23,8 @@ from hpcp_mpi.operations.logbook import Logbook, Remembered, nothing
 from hpcp_mpi.operations.timeline import Timeline
 from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan.backlog import Backlog
-from hpcp_mpi.plan.resuming import least
 from hpcp_mpi.plan.weights import Weights
+from hpcp_mpi.rules.relisting import least
 from hpcp_mpi.stealing.bucket import Bucket
 from hpcp_mpi.stealing.planner import Planner
 from hpcp_mpi.vocab.checkpoint import Todo

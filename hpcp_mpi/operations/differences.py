@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 
+from hpcp_mpi.formats.changes_table import Op
 from hpcp_mpi.host.spill import Spill
 from hpcp_mpi.operations.itemizing import Item
-from hpcp_mpi.plan.changes import Op
-from hpcp_mpi.plan.compare import NEW
+from hpcp_mpi.rules.equality import NEW
 from hpcp_mpi.vocab.report import Report
 
 _MOST_PATHS = 100_000  # that a report holds

@@ -20,9 +20,9 @@ from hpcp_mpi.operations.crew import Crew
 from hpcp_mpi.operations.logbook import Remembered, remembered_failures
 from hpcp_mpi.operations.scanning import Scan
 from hpcp_mpi.operations.workplace import Workplace
-from hpcp_mpi.plan.landing import Landing
 from hpcp_mpi.plan.listed import TOUCHED, Extra, LinkedName, SharedName, settling
-from hpcp_mpi.plan.resuming import least, todo_of
+from hpcp_mpi.rules.landing import Landing
+from hpcp_mpi.rules.relisting import least, todo_of
 from hpcp_mpi.vocab import columns, stored_batches
 from hpcp_mpi.vocab.checkpoint import Saved, Todo
 from hpcp_mpi.vocab.errors import EXIT_OK, FatalError

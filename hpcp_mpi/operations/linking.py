@@ -15,7 +15,7 @@ from hpcp_mpi.operations.copying import FULL, copy, land
 from hpcp_mpi.operations.itemizing import tell_replaced
 from hpcp_mpi.operations.making import made
 from hpcp_mpi.operations.workplace import Workplace
-from hpcp_mpi.plan.compare import NEW, itemize, maybe_identical
+from hpcp_mpi.rules.equality import NEW, itemize, maybe_identical
 from hpcp_mpi.vocab.errors import Failure, reason_of
 from hpcp_mpi.vocab.paths import shown
 from hpcp_mpi.vocab.report import Outcome

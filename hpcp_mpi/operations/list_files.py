@@ -9,20 +9,20 @@ from typing import Any
 
 from hpcp_mpi.cluster.run import StoppedEarly
 from hpcp_mpi.cluster.wire import Wire
+from hpcp_mpi.formats.file_list import Style, Type, read
+from hpcp_mpi.formats.natural_order import key_of
 from hpcp_mpi.host import file_lists
 from hpcp_mpi.operations.crew import Crew, Face
 from hpcp_mpi.operations.frontier import Frontier
 from hpcp_mpi.operations.naming import HUGE, Walk, unit_of
 from hpcp_mpi.operations.preparing import absolute, expanded
 from hpcp_mpi.operations.workplace import root_of
-from hpcp_mpi.plan.landing import own_name
 from hpcp_mpi.plan.named import Named
 from hpcp_mpi.plan.walked import Walked
+from hpcp_mpi.rules.landing import own_name
 from hpcp_mpi.vocab.abilities import Abilities
 from hpcp_mpi.vocab.errors import FatalError, failure_of, reason_of
 from hpcp_mpi.vocab.job import CopyJob, Naming, inside
-from hpcp_mpi.vocab.listed_names import Style, Type, read
-from hpcp_mpi.vocab.natural_order import key_of
 from hpcp_mpi.vocab.options import CopyOptions
 from hpcp_mpi.vocab.paths import below, join, shown
 from hpcp_mpi.vocab.report import Outcome, Report

@@ -15,17 +15,17 @@ from contextlib import ExitStack
 from itertools import groupby, islice
 from typing import NamedTuple
 
+from hpcp_mpi.formats.file_list import Type
 from hpcp_mpi.host.listing import Pair, Slice, lstat
 from hpcp_mpi.host.spill import Record, Spill
 from hpcp_mpi.operations.lister import Lister, gather_for
 from hpcp_mpi.operations.waiting import Waiting
 from hpcp_mpi.operations.workplace import Workplace
-from hpcp_mpi.plan import excludes
-from hpcp_mpi.plan.landing import Landing
 from hpcp_mpi.plan.listed import Folder, Listed
+from hpcp_mpi.rules import excludes
+from hpcp_mpi.rules.landing import Landing
 from hpcp_mpi.vocab.checkpoint import Todo
 from hpcp_mpi.vocab.errors import Failure, reason_of
-from hpcp_mpi.vocab.listed_names import Type
 from hpcp_mpi.vocab.paths import STAGE_PREFIX, below, join, shown
 from hpcp_mpi.vocab.report import Outcome
 from hpcp_mpi.vocab.tally import ONE_DIRECTORY, Tally

@@ -11,12 +11,12 @@ from hpcp_mpi.host.listing import Names, Slice, entries_of, lstat, only_in, slic
 from hpcp_mpi.host.removal import first_in
 from hpcp_mpi.host.retrying import tells_passing, tries
 from hpcp_mpi.operations.workplace import Workplace
-from hpcp_mpi.plan import excludes
 from hpcp_mpi.plan.classify import Classifier
-from hpcp_mpi.plan.compare import metadata_changes
 from hpcp_mpi.plan.gather import Gather
 from hpcp_mpi.plan.links import NOWHERE, tracked
 from hpcp_mpi.plan.listed import Folder, Listing
+from hpcp_mpi.rules import excludes
+from hpcp_mpi.rules.equality import metadata_changes
 from hpcp_mpi.vocab.errors import Failure, failure_of, reason_of
 from hpcp_mpi.vocab.options import CopyOptions
 from hpcp_mpi.vocab.paths import STAGE_PREFIX, below, join

@@ -16,9 +16,9 @@ from hpcp_mpi.host.retrying import tried
 from hpcp_mpi.operations.crew import Crew, Face
 from hpcp_mpi.operations.preparing import Prepared
 from hpcp_mpi.operations.remove import Removal
-from hpcp_mpi.plan.landing import Landing
 from hpcp_mpi.plan.mirror import coarsened
 from hpcp_mpi.plan.removal import others, walks
+from hpcp_mpi.rules.landing import Landing
 from hpcp_mpi.vocab.errors import EXIT_MAX_DELETE, Failure, reason_of
 from hpcp_mpi.vocab.job import CopyJob
 from hpcp_mpi.vocab.paths import shown

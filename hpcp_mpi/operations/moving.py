@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from hpcp_mpi.host.listing import lstat
 from hpcp_mpi.host.retrying import tried
 from hpcp_mpi.operations.workplace import Workplace
-from hpcp_mpi.plan.compare import maybe_identical
+from hpcp_mpi.rules.equality import maybe_identical
 from hpcp_mpi.vocab.errors import Failure, reason_of
 from hpcp_mpi.vocab.paths import STAGE_PREFIX, below, join
 from hpcp_mpi.vocab.report import Outcome

@@ -13,9 +13,9 @@ from hpcp_mpi.host.system import find
 from hpcp_mpi.operations.finding_abilities import abilities_of, hiding
 from hpcp_mpi.operations.preparing_removal import backup_path, refuse_backup, refuse_removal, with_removal
 from hpcp_mpi.operations.workplace import root_of
-from hpcp_mpi.plan import excludes
-from hpcp_mpi.plan.landing import Landing, Type, land
 from hpcp_mpi.plan.tuning import tuned
+from hpcp_mpi.rules import excludes
+from hpcp_mpi.rules.landing import Landing, Type, land
 from hpcp_mpi.vocab.abilities import Abilities
 from hpcp_mpi.vocab.errors import FatalError, UsageError, reason_of
 from hpcp_mpi.vocab.job import CopyJob

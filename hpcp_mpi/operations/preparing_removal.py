@@ -8,7 +8,7 @@ from dataclasses import replace
 from hpcp_mpi.host.clock import ticked
 from hpcp_mpi.host.dirs import Tree
 from hpcp_mpi.operations.workplace import root_of
-from hpcp_mpi.plan.landing import Landing
+from hpcp_mpi.rules.landing import Landing
 from hpcp_mpi.vocab.errors import FatalError, UsageError, reason_of
 from hpcp_mpi.vocab.job import CopyJob, Root, inside
 from hpcp_mpi.vocab.options import CopyOptions

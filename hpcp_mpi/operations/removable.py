@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from hpcp_mpi.host.removal import mounts_below
 from hpcp_mpi.operations.preparing import absolute, expanded
 from hpcp_mpi.operations.workplace import root_of
-from hpcp_mpi.plan import excludes
 from hpcp_mpi.plan.removal import others, walks
+from hpcp_mpi.rules import excludes
 from hpcp_mpi.vocab.abilities import Abilities
 from hpcp_mpi.vocab.errors import FatalError, UsageError, reason_of
 from hpcp_mpi.vocab.job import CopyJob, Root

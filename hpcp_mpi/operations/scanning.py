@@ -21,9 +21,9 @@ from hpcp_mpi.operations.scan_task import ScanTask
 from hpcp_mpi.operations.sparing import spared
 from hpcp_mpi.operations.waiting import Waiting
 from hpcp_mpi.operations.workplace import Workplace
-from hpcp_mpi.plan.landing import Landing
 from hpcp_mpi.plan.listed import Folder, LinkedName, Listed, Listing, Settling, unfinished
-from hpcp_mpi.plan.resuming import todo_of
+from hpcp_mpi.rules.landing import Landing
+from hpcp_mpi.rules.relisting import todo_of
 from hpcp_mpi.vocab.checkpoint import Todo
 from hpcp_mpi.vocab.errors import Failure, failure_of
 from hpcp_mpi.vocab.paths import below, join

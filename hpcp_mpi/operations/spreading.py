@@ -21,10 +21,10 @@ from hpcp_mpi.operations.crew import Face
 from hpcp_mpi.operations.preparing import NoDestination, Prepared, prepare
 from hpcp_mpi.operations.scanning import Scan
 from hpcp_mpi.operations.tracking import carry_out_all
-from hpcp_mpi.plan import excludes
 from hpcp_mpi.plan.links import is_below, leads
 from hpcp_mpi.plan.listed import Folder
 from hpcp_mpi.plan.spread import Room, Spread
+from hpcp_mpi.rules import excludes
 from hpcp_mpi.vocab.errors import Failure, FatalError, UsageError
 from hpcp_mpi.vocab.job import CopyJob
 from hpcp_mpi.vocab.paths import STAGE_PREFIX, below, join, shown

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 
+from hpcp_mpi.formats.changes_table import ABSENT, UNKNOWN, Op, Row, described
 from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.host.dirs import READ
 from hpcp_mpi.host.hashing import attributes_digest, digest
@@ -14,9 +15,8 @@ from hpcp_mpi.host.listing import lstat, types_in
 from hpcp_mpi.host.metadata import xattrs_of
 from hpcp_mpi.operations.accounting import VANISHED
 from hpcp_mpi.operations.workplace import Workplace
-from hpcp_mpi.plan import excludes
-from hpcp_mpi.plan.changes import ABSENT, UNKNOWN, Op, Row, described
 from hpcp_mpi.plan.walked import Walked
+from hpcp_mpi.rules import excludes
 from hpcp_mpi.vocab.errors import Failure, failure_of
 from hpcp_mpi.vocab.paths import STAGE_PREFIX, below, join
 from hpcp_mpi.vocab.report import Outcome

@@ -13,9 +13,9 @@ from typing import Any
 
 from hpcp_mpi.host.listing import Slice, lstat
 from hpcp_mpi.operations.scanning import Scan
-from hpcp_mpi.plan import excludes
-from hpcp_mpi.plan.compare import metadata_changes
 from hpcp_mpi.plan.listed import MADE, TOUCHED, Folder, Listing, settling
+from hpcp_mpi.rules import excludes
+from hpcp_mpi.rules.equality import metadata_changes
 from hpcp_mpi.vocab.errors import failure_of, reason_of
 from hpcp_mpi.vocab.paths import below, join, shown
 from hpcp_mpi.vocab.tally import ONE_DIRECTORY

@@ -1,7 +1,7 @@
 """The programs that the operations use."""
 
 from hpcp_mpi.host.commands import version_of
-from hpcp_mpi.plan.excludes import from_lines
+from hpcp_mpi.rules.excludes import from_lines
 
 TOOLS = ("cp",)
 

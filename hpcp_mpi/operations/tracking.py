@@ -24,9 +24,9 @@ from hpcp_mpi.operations.itemizing import Item
 from hpcp_mpi.operations.preparing import Prepared, prepare
 from hpcp_mpi.operations.scanning import Scan, ScanMaker
 from hpcp_mpi.operations.target_scan import Place, TargetScan
-from hpcp_mpi.plan.landing import Landing
 from hpcp_mpi.plan.links import is_below
 from hpcp_mpi.plan.listed import Tracked
+from hpcp_mpi.rules.landing import Landing
 from hpcp_mpi.vocab.errors import FatalError, reason_of
 from hpcp_mpi.vocab.job import CopyJob, Root
 from hpcp_mpi.vocab.paths import below, join, shown

@@ -17,8 +17,8 @@ from hpcp_mpi.host.removal import Mounts, mounts_below
 from hpcp_mpi.host.retrying import tried
 from hpcp_mpi.host.stage import SharedStages
 from hpcp_mpi.host.stale_looks import StaleLooks
-from hpcp_mpi.plan import excludes
-from hpcp_mpi.plan.compare import Rights
+from hpcp_mpi.rules import excludes
+from hpcp_mpi.rules.equality import Rights
 from hpcp_mpi.vocab.errors import FatalError, reason_of
 from hpcp_mpi.vocab.job import CopyJob, Root
 from hpcp_mpi.vocab.paths import STAGE_PREFIX, below, join, shown

@@ -4,8 +4,8 @@ import os
 import stat
 from collections.abc import Callable, Iterable
 
-from hpcp_mpi.plan.compare import maybe_identical
 from hpcp_mpi.plan.listed import Existing, Linked, Listing
+from hpcp_mpi.rules.equality import maybe_identical
 from hpcp_mpi.vocab.abilities import StoredTimes
 from hpcp_mpi.vocab.paths import STAGE_PREFIX, below
 from hpcp_mpi.vocab.tally import ONE_LINK, ONE_SPECIAL, one_file

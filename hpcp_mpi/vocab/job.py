@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from hpcp_mpi.formats.file_list import Style
 from hpcp_mpi.vocab.abilities import Abilities, StoredTimes
-from hpcp_mpi.vocab.listed_names import Style
 from hpcp_mpi.vocab.options import CopyOptions
 
 

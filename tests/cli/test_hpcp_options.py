@@ -12,7 +12,7 @@ import pytest
 from hpcp_mpi.cli.parser import build_parser
 from hpcp_mpi.cli.request import parse
 from hpcp_mpi.cli.words import NOT_YET
-from hpcp_mpi.plan.excludes import from_lines
+from hpcp_mpi.rules.excludes import from_lines
 from hpcp_mpi.vocab.errors import UsageError
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -11,7 +11,7 @@ import pytest
 from hpcp_mpi.cli.help import EXAMPLES
 from hpcp_mpi.cli.parser import build_parser, described
 from hpcp_mpi.cli.request import Request, parse
-from hpcp_mpi.plan.excludes import from_lines
+from hpcp_mpi.rules.excludes import from_lines
 from hpcp_mpi.vocab.errors import EXIT_CODES, FatalError, UsageError
 from hpcp_mpi.vocab.options import CopyOptions
 from tests.support.launch import run

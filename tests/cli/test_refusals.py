@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpcp_mpi.cli.request import Request, parse
-from hpcp_mpi.plan.excludes import from_lines
+from hpcp_mpi.rules.excludes import from_lines
 from hpcp_mpi.vocab.errors import FatalError, UsageError
 from hpcp_mpi.vocab.request import Asked, Verb
 

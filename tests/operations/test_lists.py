@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from hpcp_mpi.formats.file_list import Style, read
 from hpcp_mpi.operations import list_files, naming
 from hpcp_mpi.operations.entry_values import Values
-from hpcp_mpi.vocab.listed_names import Style, read
 from tests.operations.copies import PLAIN, STAGE, copy, refused, state
 from tests.operations.lists import EMPTY, expected, find, listed, made, natural
 from tests.support import faultfs

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from hpcp_mpi.formats.file_list import Entry, Style, Type, written
 from hpcp_mpi.operations import copy_listed, listed_scan
 from hpcp_mpi.operations.session import run
-from hpcp_mpi.vocab.listed_names import Entry, Style, Type, written
 from hpcp_mpi.vocab.options import CopyOptions
 from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.request import Asked, Verb

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcp_mpi.plan.changes import (
+from hpcp_mpi.formats.changes_table import (
     HEADER,
     Op,
     Row,

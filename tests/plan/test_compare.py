@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcp_mpi.plan.compare import NEW, Rights, itemize, letter, maybe_identical, metadata_changes
+from hpcp_mpi.rules.equality import NEW, Rights, itemize, letter, maybe_identical, metadata_changes
 from hpcp_mpi.vocab.abilities import StoredTimes
 
 REG, DIR, LNK, CHR, BLK, FIFO, SOCK = (

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcp_mpi.plan.excludes import from_lines, matcher, normalise
+from hpcp_mpi.rules.excludes import from_lines, matcher, normalise
 
 EXAMPLES = [
     # a plain name: any entry that is called so, at any depth

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hpcp_mpi.plan.landing import Type, land, own_name
+from hpcp_mpi.rules.landing import Type, land, own_name
 from hpcp_mpi.vocab.errors import UsageError
 
 DIR, LINK, FILE = Type.DIRECTORY, Type.DIRECTORY_LINK, Type.OTHER

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from hpcp_mpi.plan.resuming import least, todo_of
+from hpcp_mpi.rules.relisting import least, todo_of
 from hpcp_mpi.vocab.checkpoint import Todo
 from hpcp_mpi.vocab.tally import NOTHING, Tally, one_file
 from hpcp_mpi.vocab.units import DEST, Batch, Kind, Unit, Units
