@@ -17,8 +17,8 @@ from hpcp_mpi.cluster.pulse import DEFAULT, EARLIER, Heart, Pulse
 from hpcp_mpi.cluster.run import FIRST_PAUSE, LAST_PAUSE
 from hpcp_mpi.cluster.signals import ORDERLY, StopRequest
 from hpcp_mpi.cluster.wire import Wire
-from hpcp_mpi.stealing.messages import Alive, Asked, Begin, Broken, Drain, GiveBack, Grant, Hello, Leave, Message
-from hpcp_mpi.stealing.worker import Worker
+from hpcp_mpi.scheduling.messages import Alive, Asked, Begin, Broken, Drain, GiveBack, Grant, Hello, Leave, Message
+from hpcp_mpi.scheduling.worker_queue import Worker
 from hpcp_mpi.vocab.errors import EXIT_FATAL, FatalError
 from hpcp_mpi.vocab.paths import join, shown
 from hpcp_mpi.vocab.report import Outcome

@@ -23,7 +23,7 @@ from mpi4py import MPI  # noqa: E402
 
 from hpcp_mpi.cluster.launcher import on_one_node  # noqa: E402
 from hpcp_mpi.cluster.pulse import DEFAULT  # noqa: E402
-from hpcp_mpi.stealing.messages import Message  # noqa: E402
+from hpcp_mpi.scheduling.messages import Message  # noqa: E402
 
 _TAG = 7
 _GONE = (getattr(MPI, "ERR_PROC_FAILED", None),)  # what a library that knows says of a rank that is gone

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from hpcp_mpi.cluster.wire import Wire
-from hpcp_mpi.stealing.messages import Alive
+from hpcp_mpi.scheduling.messages import Alive
 
 DEFAULT = 60.0  # seconds of silence, as long as rank 0 has named no others
 EARLIER = 0.8  # of those, after which a worker leaves

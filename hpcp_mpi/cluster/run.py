@@ -12,8 +12,8 @@ from typing import Any, Protocol
 from hpcp_mpi.cluster.pulse import Pulse
 from hpcp_mpi.cluster.signals import StopRequest
 from hpcp_mpi.cluster.wire import Wire
-from hpcp_mpi.stealing.messages import Alive, Asked, Begin, Broken, Hello, Leave
-from hpcp_mpi.stealing.planner import Planner
+from hpcp_mpi.scheduling.messages import Alive, Asked, Begin, Broken, Hello, Leave
+from hpcp_mpi.scheduling.planner import Planner
 from hpcp_mpi.vocab.errors import EXIT_FATAL, EXIT_RESUMABLE, FatalError
 from hpcp_mpi.vocab.units import Batch
 

@@ -4,7 +4,7 @@ import os
 import threading
 from collections import deque
 
-from hpcp_mpi.stealing.messages import Message
+from hpcp_mpi.scheduling.messages import Message
 
 
 class ThreadWire:

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from hpcp_mpi.stealing.messages import Message
+from hpcp_mpi.scheduling.messages import Message
 
 
 class Wire(Protocol):

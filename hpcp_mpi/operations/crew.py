@@ -22,11 +22,11 @@ from hpcp_mpi.operations.itemizing import Item
 from hpcp_mpi.operations.logbook import Logbook, Remembered, nothing
 from hpcp_mpi.operations.timeline import Timeline
 from hpcp_mpi.operations.workplace import Workplace
-from hpcp_mpi.plan.backlog import Backlog
-from hpcp_mpi.plan.weights import Weights
 from hpcp_mpi.rules.relisting import least
-from hpcp_mpi.stealing.bucket import Bucket
-from hpcp_mpi.stealing.planner import Planner
+from hpcp_mpi.scheduling.backlog import Backlog
+from hpcp_mpi.scheduling.cost_model import Weights
+from hpcp_mpi.scheduling.planner import Planner
+from hpcp_mpi.scheduling.rate_limit import Bucket
 from hpcp_mpi.vocab.checkpoint import Todo
 from hpcp_mpi.vocab.errors import reason_of
 from hpcp_mpi.vocab.job import CopyJob

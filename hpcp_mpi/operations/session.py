@@ -17,7 +17,7 @@ from hpcp_mpi.cluster.signals import StopRequest
 from hpcp_mpi.cluster.threads import thread_cluster
 from hpcp_mpi.cluster.wire import Wire
 from hpcp_mpi.operations.workshop import CopyWorkshop
-from hpcp_mpi.stealing.messages import Broken, Leave
+from hpcp_mpi.scheduling.messages import Broken, Leave
 from hpcp_mpi.vocab.errors import EXIT_FATAL, EXIT_RESUMABLE, FatalError
 from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.request import Asked

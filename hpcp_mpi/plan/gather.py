@@ -16,7 +16,6 @@ with the tree. Pure: listings in, batches out. Not thread-safe; the scan holds a
 
 from collections.abc import Iterable
 
-from hpcp_mpi.plan.bites import bites
 from hpcp_mpi.plan.listed import (
     DIFFERED,
     MADE,
@@ -34,6 +33,7 @@ from hpcp_mpi.plan.listed import (
     Tracked,
     settling,
 )
+from hpcp_mpi.scheduling.bites import bites
 from hpcp_mpi.vocab.paths import join
 from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, Tally, one_file
 from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units

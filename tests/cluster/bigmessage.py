@@ -3,7 +3,7 @@
 import time
 
 from hpcp_mpi.cluster.mpi import MpiWire, initialise
-from hpcp_mpi.stealing.messages import Begin
+from hpcp_mpi.scheduling.messages import Begin
 
 LONG = 0.005  # seconds
 

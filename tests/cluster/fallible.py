@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from hpcp_mpi.cluster.threads import ThreadWire
-from hpcp_mpi.stealing.messages import Message
+from hpcp_mpi.scheduling.messages import Message
 
 
 class FallibleWire(ThreadWire):

@@ -4,7 +4,7 @@ import sys
 import time
 
 from hpcp_mpi.cluster.mpi import MpiWire, initialise
-from hpcp_mpi.stealing.messages import Begin, Leave
+from hpcp_mpi.scheduling.messages import Begin, Leave
 
 ROUNDS = 20
 SIZES = (0, 10, 100_000)  # bytes: eager and rendezvous

@@ -12,7 +12,7 @@ from hpcp_mpi.cluster.signals import StopRequest
 from hpcp_mpi.cluster.threads import thread_cluster
 from hpcp_mpi.cluster.wire import Wire
 from hpcp_mpi.operations import session
-from hpcp_mpi.stealing.messages import Begin, Broken, Grant, Leave
+from hpcp_mpi.scheduling.messages import Begin, Broken, Grant, Leave
 from hpcp_mpi.vocab.errors import FatalError
 from hpcp_mpi.vocab.units import Batch, Chunk, Kind, Unit, Units
 from tests.support.trees import Dir, File, build

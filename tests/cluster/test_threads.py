@@ -17,10 +17,10 @@ from hpcp_mpi.cluster.run import Lead, StoppedEarly, Stream
 from hpcp_mpi.cluster.signals import StopRequest
 from hpcp_mpi.cluster.threads import ThreadWire, thread_cluster
 from hpcp_mpi.cluster.wire import Wire
-from hpcp_mpi.plan.backlog import Backlog
-from hpcp_mpi.plan.weights import Weights
-from hpcp_mpi.stealing.messages import Leave
-from hpcp_mpi.stealing.planner import Planner
+from hpcp_mpi.scheduling.backlog import Backlog
+from hpcp_mpi.scheduling.cost_model import Weights
+from hpcp_mpi.scheduling.messages import Leave
+from hpcp_mpi.scheduling.planner import Planner
 from hpcp_mpi.vocab.errors import FatalError
 from hpcp_mpi.vocab.report import Outcome
 from hpcp_mpi.vocab.tally import Tally

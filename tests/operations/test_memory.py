@@ -6,9 +6,9 @@ import tracemalloc
 
 from hpcp_mpi.operations.lister import gather_for
 from hpcp_mpi.operations.waiting import Waiting
-from hpcp_mpi.plan.backlog import Backlog
 from hpcp_mpi.plan.listed import Linked, Listing
-from hpcp_mpi.plan.weights import Weights
+from hpcp_mpi.scheduling.backlog import Backlog
+from hpcp_mpi.scheduling.cost_model import Weights
 from hpcp_mpi.vocab.options import CopyOptions
 from hpcp_mpi.vocab.tally import one_file
 

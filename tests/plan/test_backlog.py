@@ -9,9 +9,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpcp_mpi.plan import backlog as module
-from hpcp_mpi.plan.backlog import Backlog
-from hpcp_mpi.plan.weights import FIRST, Weights
+from hpcp_mpi.scheduling import backlog as module
+from hpcp_mpi.scheduling.backlog import Backlog
+from hpcp_mpi.scheduling.cost_model import FIRST, Weights
 from hpcp_mpi.vocab.tally import Tally, one_file
 from hpcp_mpi.vocab.units import Batch, Chunk, Kind, Unit, Units
 

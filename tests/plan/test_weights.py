@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcp_mpi.plan.weights import ENOUGH, FIRST, GROWTH, LEAST_BYTE, LEAST_ENTRY, WINDOW, Weights, fitted
+from hpcp_mpi.scheduling.cost_model import ENOUGH, FIRST, GROWTH, LEAST_BYTE, LEAST_ENTRY, WINDOW, Weights, fitted
 from hpcp_mpi.vocab.units import Batch, Kind, Units
 
 MIB = 1 << 20
@@ -139,7 +139,7 @@ def test_chunks_get_longer_as_results_come() -> None:
 
 def test_a_short_run_does_not_load_numpy() -> None:
     script = (
-        "import sys; from hpcp_mpi.plan.weights import *; weights = Weights(2.0, 8000, 2**29)\n"
+        "import sys; from hpcp_mpi.scheduling.cost_model import *; weights = Weights(2.0, 8000, 2**29)\n"
         f"for _ in range({10 * ENOUGH}): weights.learn(Kind.COPY, 100, 0, 0.03)\n"
         "assert 'numpy' not in sys.modules\n"
         f"for _ in range({ENOUGH}): weights.learn(Kind.COPY, 100, 0, 1.0)\n"

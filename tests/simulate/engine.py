@@ -15,11 +15,11 @@ from heapq import heappop, heappush
 from math import exp
 from random import Random
 
-from hpcp_mpi.plan.backlog import Backlog
-from hpcp_mpi.plan.weights import Weights
-from hpcp_mpi.stealing.messages import GiveBack, Grant, Hello, Message
-from hpcp_mpi.stealing.planner import Planner
-from hpcp_mpi.stealing.worker import Worker
+from hpcp_mpi.scheduling.backlog import Backlog
+from hpcp_mpi.scheduling.cost_model import Weights
+from hpcp_mpi.scheduling.messages import GiveBack, Grant, Hello, Message
+from hpcp_mpi.scheduling.planner import Planner
+from hpcp_mpi.scheduling.worker_queue import Worker
 from hpcp_mpi.vocab.report import Outcome
 from hpcp_mpi.vocab.tally import Tally
 from hpcp_mpi.vocab.units import Batch

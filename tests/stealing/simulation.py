@@ -9,13 +9,13 @@ from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from hpcp_mpi.plan.backlog import Backlog
-from hpcp_mpi.plan.weights import Weights
-from hpcp_mpi.stealing.bucket import Bucket
-from hpcp_mpi.stealing.kept import CONTENT
-from hpcp_mpi.stealing.messages import Drain, GaveBack, GiveBack, Grant, Hello, Message
-from hpcp_mpi.stealing.planner import Planner
-from hpcp_mpi.stealing.worker import Worker
+from hpcp_mpi.scheduling.backlog import Backlog
+from hpcp_mpi.scheduling.cost_model import Weights
+from hpcp_mpi.scheduling.grants import CONTENT
+from hpcp_mpi.scheduling.messages import Drain, GaveBack, GiveBack, Grant, Hello, Message
+from hpcp_mpi.scheduling.planner import Planner
+from hpcp_mpi.scheduling.rate_limit import Bucket
+from hpcp_mpi.scheduling.worker_queue import Worker
 from hpcp_mpi.vocab.report import Outcome
 from hpcp_mpi.vocab.tally import Tally, one_file
 from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcp_mpi.stealing.messages import GiveBack, Grant
+from hpcp_mpi.scheduling.messages import GiveBack, Grant
 from tests.stealing.simulation import batch_of
 from tests.stealing.test_any_interleaving import CHANCE, MANY, Setting, clusters, happen, play, units_of
 from tests.stealing.test_planner import planner_with, sent

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcp_mpi.plan.backlog import Backlog
-from hpcp_mpi.plan.weights import Weights
-from hpcp_mpi.stealing.bucket import OUT, SHARE, Bucket
-from hpcp_mpi.stealing.messages import Done, GaveBack, Grant, Hello
-from hpcp_mpi.stealing.planner import Planner
+from hpcp_mpi.scheduling.backlog import Backlog
+from hpcp_mpi.scheduling.cost_model import Weights
+from hpcp_mpi.scheduling.messages import Done, GaveBack, Grant, Hello
+from hpcp_mpi.scheduling.planner import Planner
+from hpcp_mpi.scheduling.rate_limit import OUT, SHARE, Bucket
 from hpcp_mpi.vocab.report import Outcome
 from hpcp_mpi.vocab.units import Batch, Chunk, Kind
 from tests.stealing.simulation import batch_of

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcp_mpi.stealing.kept import Kept, again, places_of
+from hpcp_mpi.scheduling.grants import Kept, again, places_of
 from hpcp_mpi.vocab.checkpoint import Todo
 from hpcp_mpi.vocab.tally import Tally, one_file
 from hpcp_mpi.vocab.units import Batch, BigFile, Kind, Unit, Units

@@ -8,8 +8,8 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpcp_mpi.stealing.bucket import Bucket
-from hpcp_mpi.stealing.kept import CONTENT
+from hpcp_mpi.scheduling.grants import CONTENT
+from hpcp_mpi.scheduling.rate_limit import Bucket
 from hpcp_mpi.vocab.tally import Tally
 from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 from tests.stealing.simulation import Cluster, batch_of

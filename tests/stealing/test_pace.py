@@ -7,9 +7,9 @@ from random import Random
 
 import pytest
 
-from hpcp_mpi.plan.weights import Weights
-from hpcp_mpi.stealing.pace import Fleet
-from hpcp_mpi.stealing.ranks import Rank
+from hpcp_mpi.scheduling.cost_model import Weights
+from hpcp_mpi.scheduling.rank_speed import Fleet
+from hpcp_mpi.scheduling.rank_table import Rank
 from hpcp_mpi.vocab.report import RankShare
 from hpcp_mpi.vocab.units import Kind
 

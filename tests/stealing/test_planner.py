@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from hpcp_mpi.plan.backlog import Backlog
-from hpcp_mpi.plan.weights import FIRST, Weights
-from hpcp_mpi.stealing.messages import Done, GaveBack, GiveBack, Grant, Hello, Leave, Message
-from hpcp_mpi.stealing.planner import Planner
+from hpcp_mpi.scheduling.backlog import Backlog
+from hpcp_mpi.scheduling.cost_model import FIRST, Weights
+from hpcp_mpi.scheduling.messages import Done, GaveBack, GiveBack, Grant, Hello, Leave, Message
+from hpcp_mpi.scheduling.planner import Planner
 from hpcp_mpi.vocab.report import Outcome
 from tests.stealing.simulation import batch_of
 

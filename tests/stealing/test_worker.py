@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcp_mpi.stealing.worker import BITES, Worker
+from hpcp_mpi.scheduling.worker_queue import BITES, Worker
 from hpcp_mpi.vocab.report import Outcome
 from hpcp_mpi.vocab.units import Batch, Chunk, Kind
 from tests.stealing.simulation import batch_of

@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 
-from hpcp_mpi.stealing.kept import Kept
-from hpcp_mpi.stealing.messages import Done, GaveBack
+from hpcp_mpi.scheduling.grants import Kept
+from hpcp_mpi.scheduling.messages import Done, GaveBack
 from hpcp_mpi.vocab.report import RankShare
 from hpcp_mpi.vocab.units import Batch, Kind
 

@@ -7,11 +7,11 @@ termination algorithm: nothing in the backlog, nothing granted, no more to come.
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Protocol
 
-from hpcp_mpi.stealing.bucket import Bucket
-from hpcp_mpi.stealing.kept import Kept, again, places_of
-from hpcp_mpi.stealing.messages import Done, Drain, GaveBack, GiveBack, Grant, Hello, Message
-from hpcp_mpi.stealing.pace import Fleet
-from hpcp_mpi.stealing.ranks import QUEUE_DEPTH, Out, Rank, Ranks
+from hpcp_mpi.scheduling.grants import Kept, again, places_of
+from hpcp_mpi.scheduling.messages import Done, Drain, GaveBack, GiveBack, Grant, Hello, Message
+from hpcp_mpi.scheduling.rank_speed import Fleet
+from hpcp_mpi.scheduling.rank_table import QUEUE_DEPTH, Out, Rank, Ranks
+from hpcp_mpi.scheduling.rate_limit import Bucket
 from hpcp_mpi.vocab.checkpoint import Todo
 from hpcp_mpi.vocab.report import Outcome, RankShare
 from hpcp_mpi.vocab.units import Batch, Chunk, Kind

@@ -15,8 +15,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from hpcp_mpi.stealing.kept import CONTENT
-from hpcp_mpi.stealing.messages import Done, GaveBack
+from hpcp_mpi.scheduling.grants import CONTENT
+from hpcp_mpi.scheduling.messages import Done, GaveBack
 from hpcp_mpi.vocab.report import Outcome
 from hpcp_mpi.vocab.units import Batch, Chunk
 

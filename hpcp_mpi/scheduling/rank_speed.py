@@ -7,7 +7,7 @@ weights get the seconds that a usual rank would have taken.
 
 from math import exp, log
 
-from hpcp_mpi.stealing.ranks import Rank
+from hpcp_mpi.scheduling.rank_table import Rank
 from hpcp_mpi.vocab.units import Kind
 
 NEWS = 0.3  # how much the latest chunk counts for a rank
