@@ -5,7 +5,7 @@ It is given names in a directory that it is started in, and a stage to copy to, 
 
 import re
 
-from hpcp_mpi.host.dirs import path_of
+from hpcp_mpi.host.dirfd import path_of
 from hpcp_mpi.vocab.options import CopyOptions
 
 MAX_ARGUMENTS = 512 * 1024  # bytes of names in one call; the kernel allows 2 MiB, environment included

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from hpcp_mpi.host.gate import SLOW
+from hpcp_mpi.host.latency import SLOW
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import xxhash
 
-from hpcp_mpi.host.dirs import READ
+from hpcp_mpi.host.dirfd import READ
 from hpcp_mpi.host.metadata import has_acl
 from hpcp_mpi.vocab.attributes import any_carried
 from hpcp_mpi.vocab.options import MIB

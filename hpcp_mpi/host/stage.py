@@ -19,9 +19,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from hpcp_mpi.host.dirs import FLAGS
+from hpcp_mpi.host.dirfd import FLAGS
 from hpcp_mpi.host.listing import lstat, names_in
-from hpcp_mpi.host.removal import remove_tree
+from hpcp_mpi.host.remove_tree import remove_tree
 from hpcp_mpi.host.retrying import tried
 from hpcp_mpi.vocab.errors import reason_of
 from hpcp_mpi.vocab.paths import STAGE_PREFIX

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from hpcp_mpi.host.cp import complaints, doubts_content, ending
-from hpcp_mpi.host.dirs import Tree, path_of
+from hpcp_mpi.host.dirfd import Tree, path_of
 from hpcp_mpi.host.listing import lstat, names_in
-from hpcp_mpi.host.removal import remove_tree
+from hpcp_mpi.host.remove_tree import remove_tree
 from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.rules.equality import metadata_changes
 from hpcp_mpi.vocab.errors import Failure, reason_of

@@ -14,7 +14,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
-from hpcp_mpi.host.dirs import Tree
+from hpcp_mpi.host.dirfd import Tree
 from hpcp_mpi.host.listing import lstat
 from hpcp_mpi.host.metadata import write, xattrs_of
 from hpcp_mpi.operations.workplace import Workplace

@@ -11,8 +11,8 @@ from typing import IO, Any, cast
 
 from hpcp_mpi.cluster.run import Stream
 from hpcp_mpi.formats.changes_table import HEADER, Op, Row, tar_name
+from hpcp_mpi.host.external_sort import Spill
 from hpcp_mpi.host.listing import lstat
-from hpcp_mpi.host.spill import Spill
 from hpcp_mpi.operations.differences import Differences
 from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan.listed import LinkedName

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from hpcp_mpi.host import metadata
 from hpcp_mpi.host.commands import Stopped
-from hpcp_mpi.host.dirs import READ
+from hpcp_mpi.host.dirfd import READ
 from hpcp_mpi.host.hashing import digest, same_tails
 from hpcp_mpi.host.listing import lstat, names_in
 from hpcp_mpi.host.stage import sweep

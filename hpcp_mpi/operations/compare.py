@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from hpcp_mpi.cluster.run import Feed, StoppedEarly, Stream
 from hpcp_mpi.cluster.wire import Wire
-from hpcp_mpi.host.spill import Spill
+from hpcp_mpi.host.external_sort import Spill
 from hpcp_mpi.operations import changes_file
 from hpcp_mpi.operations.copy import first_of_each
 from hpcp_mpi.operations.crew import Crew, Face

@@ -14,8 +14,8 @@ from hpcp_mpi.cluster.run import StoppedEarly
 from hpcp_mpi.cluster.wire import Wire
 from hpcp_mpi.formats.changes_table import ABSENT, UNKNOWN, Op, Row, escaped, tar_name
 from hpcp_mpi.formats.file_list import Style, Type, read
-from hpcp_mpi.host.file_lists import BrokenList, entries_in
-from hpcp_mpi.host.spill import Spill
+from hpcp_mpi.host.external_sort import Spill
+from hpcp_mpi.host.list_file import BrokenList, entries_in
 from hpcp_mpi.operations import changes_file
 from hpcp_mpi.operations.crew import Crew, Face
 from hpcp_mpi.operations.differences import Differences

@@ -7,8 +7,8 @@ from typing import cast
 
 from hpcp_mpi.cluster.wire import Wire
 from hpcp_mpi.formats.file_list import Style, read, relative
-from hpcp_mpi.host.file_lists import BrokenList, entries_in
-from hpcp_mpi.host.spill import Spill
+from hpcp_mpi.host.external_sort import Spill
+from hpcp_mpi.host.list_file import BrokenList, entries_in
 from hpcp_mpi.operations.copy import carry_out
 from hpcp_mpi.operations.crew import Face
 from hpcp_mpi.operations.list_files import style_of

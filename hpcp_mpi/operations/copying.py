@@ -10,7 +10,7 @@ from functools import partial
 
 from hpcp_mpi.host import cp
 from hpcp_mpi.host.commands import Stopped
-from hpcp_mpi.host.dirs import path_of, pinned
+from hpcp_mpi.host.dirfd import path_of, pinned
 from hpcp_mpi.host.listing import lstat
 from hpcp_mpi.host.retrying import passes, tells_passing
 from hpcp_mpi.host.stage import staged

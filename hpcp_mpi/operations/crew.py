@@ -16,8 +16,8 @@ from hpcp_mpi.cluster.signals import StopRequest
 from hpcp_mpi.cluster.wire import Wire
 from hpcp_mpi.host.commands import Commands
 from hpcp_mpi.host.listing import entries_of
+from hpcp_mpi.host.machine import allow_open_files
 from hpcp_mpi.host.stage import sweep
-from hpcp_mpi.host.system import allow_open_files
 from hpcp_mpi.operations.itemizing import Item
 from hpcp_mpi.operations.logbook import Logbook, Remembered, nothing
 from hpcp_mpi.operations.timeline import Timeline

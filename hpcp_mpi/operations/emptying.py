@@ -9,7 +9,7 @@ from functools import partial
 from itertools import islice
 
 from hpcp_mpi.host.commands import Stopped
-from hpcp_mpi.host.removal import first_in, is_directory
+from hpcp_mpi.host.remove_tree import first_in, is_directory
 from hpcp_mpi.host.retrying import in_the_end, tried
 from hpcp_mpi.operations.itemizing import GONE
 from hpcp_mpi.operations.keeping import disposer_of, keeper_of

@@ -9,7 +9,7 @@ import xxhash
 
 from hpcp_mpi.formats.file_list import Type, link_value
 from hpcp_mpi.host.commands import Stopped
-from hpcp_mpi.host.dirs import READ
+from hpcp_mpi.host.dirfd import READ
 from hpcp_mpi.host.hashing import digest
 from hpcp_mpi.host.listing import lstat
 from hpcp_mpi.operations.workplace import Workplace

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from hpcp_mpi.host.abilities import deduced, hides_acls, tried
-from hpcp_mpi.host.filesystems import type_of
+from hpcp_mpi.host.mounts import type_of
 from hpcp_mpi.vocab.abilities import Abilities, Acls, StoredTimes
 from hpcp_mpi.vocab.options import CopyOptions
 from hpcp_mpi.vocab.units import DEST

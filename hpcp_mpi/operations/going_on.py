@@ -12,9 +12,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from itertools import chain
 
+from hpcp_mpi.host.external_sort import NotedSpill, Record
 from hpcp_mpi.host.listing import lstat
-from hpcp_mpi.host.ranges import changed, opened
-from hpcp_mpi.host.spill import NotedSpill, Record
+from hpcp_mpi.host.range_copy import changed, opened
 from hpcp_mpi.operations.big_files import WithRanges
 from hpcp_mpi.operations.crew import Crew
 from hpcp_mpi.operations.logbook import Remembered, remembered_failures

@@ -11,7 +11,7 @@ from hpcp_mpi.cluster.run import StoppedEarly
 from hpcp_mpi.cluster.wire import Wire
 from hpcp_mpi.formats.file_list import Style, Type, read
 from hpcp_mpi.formats.natural_order import key_of
-from hpcp_mpi.host import file_lists
+from hpcp_mpi.host import list_file as file_lists
 from hpcp_mpi.operations.crew import Crew, Face
 from hpcp_mpi.operations.frontier import Frontier
 from hpcp_mpi.operations.naming import HUGE, Walk, unit_of

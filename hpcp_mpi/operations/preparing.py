@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from hpcp_mpi.host.filesystems import is_called, stale_seconds, type_of
+from hpcp_mpi.host.machine import find
+from hpcp_mpi.host.mounts import is_called, stale_seconds, type_of
 from hpcp_mpi.host.retrying import tried
-from hpcp_mpi.host.system import find
 from hpcp_mpi.operations.finding_abilities import abilities_of, hiding
 from hpcp_mpi.operations.preparing_removal import backup_path, refuse_backup, refuse_removal, with_removal
 from hpcp_mpi.operations.workplace import root_of

@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from hpcp_mpi.host.cp import attributes_command, complaints, ending
 from hpcp_mpi.host.listing import lstat
-from hpcp_mpi.host.ranges import RangeCopier, changed, identity, opened, share_blocks
+from hpcp_mpi.host.range_copy import RangeCopier, changed, identity, opened, share_blocks
 from hpcp_mpi.host.retrying import tells_passing, tries
 from hpcp_mpi.operations.accounting import VANISHED
 from hpcp_mpi.operations.content_only import drop_writing, new_mode

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from hpcp_mpi.host.removal import mounts_below
+from hpcp_mpi.host.remove_tree import mounts_below
 from hpcp_mpi.operations.preparing import absolute, expanded
 from hpcp_mpi.operations.workplace import root_of
 from hpcp_mpi.plan.removal import others, walks

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from hpcp_mpi.cluster.run import StoppedEarly
 from hpcp_mpi.cluster.wire import Wire
-from hpcp_mpi.host.removal import first_in
+from hpcp_mpi.host.remove_tree import first_in
 from hpcp_mpi.operations.crew import Crew, Face
 from hpcp_mpi.operations.frontier import most_asked
 from hpcp_mpi.operations.itemizing import GONE

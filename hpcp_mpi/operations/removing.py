@@ -13,7 +13,7 @@ import time
 from contextlib import ExitStack
 from itertools import pairwise
 
-from hpcp_mpi.host.dirs import FLAGS
+from hpcp_mpi.host.dirfd import FLAGS
 from hpcp_mpi.host.retrying import tried
 from hpcp_mpi.operations.emptying import DIRECTORIES, FILES, MOUNTED, Emptier, Folder, kind_of
 from hpcp_mpi.operations.workplace import Workplace

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from hpcp_mpi.host.listing import Slice, lstat
-from hpcp_mpi.host.pool import Pool
+from hpcp_mpi.host.walk_pool import Pool
 from hpcp_mpi.operations.frontier import most_asked
 from hpcp_mpi.operations.lister import Choose, Lister, Unlisted, gather_for
 from hpcp_mpi.operations.scan_task import ScanTask

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from hpcp_mpi.host.spill import Spill
+from hpcp_mpi.host.external_sort import Spill
 from hpcp_mpi.plan.listed import Extra, Tracked
 from hpcp_mpi.vocab.job import CopyJob
 from hpcp_mpi.vocab.paths import below, join

@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import partial
 
 from hpcp_mpi.cluster.wire import Wire
-from hpcp_mpi.host.dirs import Tree
+from hpcp_mpi.host.dirfd import Tree
 from hpcp_mpi.host.listing import Slice, lstat
 from hpcp_mpi.operations.copy import carry_out
 from hpcp_mpi.operations.crew import Face

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from hpcp_mpi.formats.changes_table import ABSENT, UNKNOWN, Op, Row, described
 from hpcp_mpi.host.commands import Stopped
-from hpcp_mpi.host.dirs import READ
+from hpcp_mpi.host.dirfd import READ
 from hpcp_mpi.host.hashing import attributes_digest, digest
 from hpcp_mpi.host.listing import lstat, types_in
 from hpcp_mpi.host.metadata import xattrs_of

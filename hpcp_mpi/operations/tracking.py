@@ -15,8 +15,8 @@ from itertools import groupby, islice
 from typing import Any
 
 from hpcp_mpi.cluster.wire import Wire
-from hpcp_mpi.host.dirs import path_of
-from hpcp_mpi.host.spill import Spill
+from hpcp_mpi.host.dirfd import path_of
+from hpcp_mpi.host.external_sort import Spill
 from hpcp_mpi.operations.copy import carry_out
 from hpcp_mpi.operations.crew import Face, Items
 from hpcp_mpi.operations.finding_abilities import hiding

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from hpcp_mpi.cluster.run import Feed, Stream
-from hpcp_mpi.host.journal import Journal
+from hpcp_mpi.host.spool import Journal
 from hpcp_mpi.plan.ranges import ranges
 from hpcp_mpi.plan.written import Differing, Written
 from hpcp_mpi.vocab.errors import Failure

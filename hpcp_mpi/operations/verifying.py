@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.host.listing import lstat, names_in, types_in
-from hpcp_mpi.host.rereading import write_out
+from hpcp_mpi.host.uncached_read import write_out
 from hpcp_mpi.operations.accounting import tally_of
 from hpcp_mpi.operations.rereading import GONE, MISSING, Differs, Inodes, Opened, Pair, Reread, Unknown, unread
 from hpcp_mpi.operations.unfinished import surviving

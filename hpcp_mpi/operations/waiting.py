@@ -1,6 +1,6 @@
 """What a scan finds and waits for the end of the run, in files."""
 
-from hpcp_mpi.host.spill import Spill
+from hpcp_mpi.host.external_sort import Spill
 from hpcp_mpi.plan.gather import Gather
 from hpcp_mpi.plan.listed import Listed
 

@@ -2,7 +2,7 @@
 
 from hpcp_mpi.cluster.wire import Wire
 from hpcp_mpi.host.commands import Commands, Stopped
-from hpcp_mpi.host.system import allow_open_files, cpus, slots
+from hpcp_mpi.host.machine import allow_open_files, cpus, slots
 from hpcp_mpi.operations.ranging import abandon
 from hpcp_mpi.operations.working import work
 from hpcp_mpi.operations.workplace import Workplace
@@ -54,7 +54,7 @@ class CopyWorkshop:
 
 def _store(place: Workplace, wire: Wire) -> None:
     """Have all be stored that this node wrote to the destination. Raises FatalError."""
-    from hpcp_mpi.host.rereading import write_out
+    from hpcp_mpi.host.uncached_read import write_out
 
     problem = ""
     try:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcp_mpi.host.dirs import Tree, make_directory, path_of, pinned
+from hpcp_mpi.host.dirfd import Tree, make_directory, path_of, pinned
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcp_mpi.host import file_lists
-from hpcp_mpi.host.file_lists import BrokenList, Parts, entries_in
+from hpcp_mpi.host import list_file as file_lists
+from hpcp_mpi.host.list_file import BrokenList, Parts, entries_in
 
 ENTRIES = st.binary(min_size=1, max_size=6).filter(lambda entry: b"\n" not in entry)
 

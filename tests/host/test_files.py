@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 import xxhash
 
-from hpcp_mpi.host import metadata, system
+from hpcp_mpi.host import machine as system
+from hpcp_mpi.host import metadata
 from hpcp_mpi.host.commands import Commands, Stopped, version_of
 from hpcp_mpi.host.hashing import digest
-from hpcp_mpi.host.removal import remove_tree
+from hpcp_mpi.host.remove_tree import remove_tree
 from tests.support.marks import needs_root
 from tests.support.trees import encode_acl
 

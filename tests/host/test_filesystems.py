@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcp_mpi.host.filesystems import is_called, type_of
+from hpcp_mpi.host.mounts import is_called, type_of
 from tests.operations.copies import run
 from tests.support.marks import needs_commands, needs_root
 

@@ -2,7 +2,7 @@
 
 import threading
 
-from hpcp_mpi.host.gate import SLOW, Gate, Latency
+from hpcp_mpi.host.latency import SLOW, Gate, Latency
 
 
 class Crowd:

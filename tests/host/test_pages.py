@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from hpcp_mpi.host import pages, ranges
-from hpcp_mpi.host.pages import pages_of
-from hpcp_mpi.host.ranges import RangeCopier
+from hpcp_mpi.host import range_copy as ranges
+from hpcp_mpi.host import tmpfs_pages as pages
+from hpcp_mpi.host.range_copy import RangeCopier
+from hpcp_mpi.host.tmpfs_pages import pages_of
 from hpcp_mpi.vocab.options import CopyOptions
 from tests.support.marks import needs_pages, needs_root
 

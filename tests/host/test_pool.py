@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from hpcp_mpi.host.pool import Pool
+from hpcp_mpi.host.walk_pool import Pool
 
 SOON = 30.0  # seconds; nothing here takes one
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from hpcp_mpi.host import quota
-from hpcp_mpi.host.quota import Room, rooms
+from hpcp_mpi.host import free_space as quota
+from hpcp_mpi.host.free_space import Room, rooms
 from tests.support.marks import needs_root
 
 NOW = (0, 0, 0b111111)  # times of grace, and what is valid

@@ -20,9 +20,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hpcp_mpi.host import ranges
+from hpcp_mpi.host import range_copy as ranges
 from hpcp_mpi.host.commands import Stopped
-from hpcp_mpi.host.ranges import RangeCopier, changed, identity, opened, share_blocks
+from hpcp_mpi.host.range_copy import RangeCopier, changed, identity, opened, share_blocks
 from hpcp_mpi.vocab.options import CopyOptions
 from tests.support.marks import needs_commands
 

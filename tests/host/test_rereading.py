@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hpcp_mpi.host import rereading
+from hpcp_mpi.host import uncached_read as rereading
 from hpcp_mpi.host.commands import Stopped
-from hpcp_mpi.host.journal import Journal
-from hpcp_mpi.host.rereading import ReadError, forget, open_quietly, same_bytes, write_out
+from hpcp_mpi.host.spool import Journal
+from hpcp_mpi.host.uncached_read import ReadError, forget, open_quietly, same_bytes, write_out
 
 BLOCK = 4096
 PIECES = st.lists(st.tuples(st.integers(0, 40), st.binary(min_size=1, max_size=3 * BLOCK)), max_size=6)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hpcp_mpi.host import retrying
-from hpcp_mpi.host.dirs import Tree
+from hpcp_mpi.host.dirfd import Tree
 from hpcp_mpi.host.retrying import in_the_end, tells_passing, tried
 from tests.support.faultfs import mounted
 from tests.support.marks import needs_fuse

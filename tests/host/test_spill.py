@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpcp_mpi.host import spill as spilling
-from hpcp_mpi.host.spill import Spill
+from hpcp_mpi.host import external_sort as spilling
+from hpcp_mpi.host.external_sort import Spill
 
 RECORDS = st.lists(st.lists(st.tuples(st.integers(0, 3), st.binary(max_size=2), st.tuples(st.integers(0, 2**64)))))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hpcp_mpi.host import stale_looks
-from hpcp_mpi.host.filesystems import stale_seconds
+from hpcp_mpi.host.mounts import stale_seconds
 from hpcp_mpi.host.stale_looks import StaleLooks
 from tests.support import faultfs
 

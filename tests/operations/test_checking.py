@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcp_mpi.host import dirs
+from hpcp_mpi.host import dirfd as dirs
 from hpcp_mpi.host.commands import Commands
 from hpcp_mpi.operations.checking import check
 from hpcp_mpi.operations.workplace import Workplace, root_of

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from hpcp_mpi.host.spill import NotedSpill
+from hpcp_mpi.host.external_sort import NotedSpill
 from hpcp_mpi.operations.lister import Lister, Unlisted
 from hpcp_mpi.operations.ranging import _copied
 from hpcp_mpi.vocab.checkpoint import Checkpoint, Saved

@@ -10,7 +10,7 @@ import pytest
 
 import hpcp_mpi
 from hpcp_mpi.cluster.signals import StopRequest
-from hpcp_mpi.host.spill import Spill
+from hpcp_mpi.host.external_sort import Spill
 from hpcp_mpi.operations import session, sorted_items
 from hpcp_mpi.operations.crew import Face
 from hpcp_mpi.operations.sorted_items import SortedItems

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from hpcp_mpi.host.commands import Commands
-from hpcp_mpi.host.quota import Room
+from hpcp_mpi.host.free_space import Room
 from hpcp_mpi.operations import preflight
 from hpcp_mpi.operations.preflight import Preflight
 from hpcp_mpi.operations.workplace import Workplace, root_of

@@ -135,7 +135,8 @@ def test_what_other_ranks_finished_is_not_abandoned(quick: Callable[..., Copying
 _VICTIM = """
 import sys
 from pathlib import Path
-from hpcp_mpi.host import pages, ranges
+from hpcp_mpi.host import tmpfs_pages as pages
+from hpcp_mpi.host import range_copy as ranges
 from tests.operations.ranging import Kind, once, started
 
 def wait():

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import hpcp_mpi
-from hpcp_mpi.host import gate
+from hpcp_mpi.host import latency as gate
 from hpcp_mpi.operations import emptying, removing
 from tests.operations.copies import PLAIN, refused, state
 from tests.operations.removing import gone, remove, removed_entries

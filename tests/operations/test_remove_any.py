@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import hpcp_mpi
-from hpcp_mpi.host import gate
+from hpcp_mpi.host import latency as gate
 from hpcp_mpi.operations import emptying, removing
 from hpcp_mpi.operations import remove as removals
 from tests.operations.copies import state

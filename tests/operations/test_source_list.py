@@ -355,8 +355,8 @@ def test_lists_that_are_not_held_in_memory_give_the_same(src: Path, monkeypatch:
     os.utime(src / "many", ns=(OLD, OLD))
     names = [path for path in sorted(find(src), reverse=True) if b"1" in path or path.startswith(b"d")]
     judge = rsynced(src, names, src.parent / "judge")
-    monkeypatch.setattr("hpcp_mpi.host.file_lists._BLOCK", 7)
-    monkeypatch.setattr("hpcp_mpi.host.spill._BLOCK", 2)
+    monkeypatch.setattr("hpcp_mpi.host.list_file._BLOCK", 7)
+    monkeypatch.setattr("hpcp_mpi.host.external_sort._BLOCK", 2)
     for module in copy_listed, listed_scan:
         spill = module.Spill
         monkeypatch.setattr(module, "Spill", lambda spill=spill: spill(3))

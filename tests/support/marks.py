@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import pytest
 
-from hpcp_mpi.host.pages import pages_of
+from hpcp_mpi.host.tmpfs_pages import pages_of
 from tests.support import faultfs, launch
 
 Test = TypeVar("Test", bound=Callable[..., object])

@@ -5,7 +5,7 @@ import re
 import stat
 from typing import NamedTuple
 
-from hpcp_mpi.host.dirs import FLAGS, path_of
+from hpcp_mpi.host.dirfd import FLAGS, path_of
 
 _OCTAL = re.compile(rb"\\([0-7]{3})")
 

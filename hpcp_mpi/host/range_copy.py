@@ -11,7 +11,7 @@ Measured on tmpfs, 1 GiB, 2 CPUs, medians of five in GiB/s with one thread and w
 
 One write at a time is let into a file there. copy_file_range goes first nevertheless, as for `cp`: where a file system
 can share blocks or have its server copy them (XFS, Btrfs, NFS 4.2), nothing passes through this machine at all. On
-tmpfs, where nothing can be shared, pages are put into the file without its lock: host/pages.py.
+tmpfs, where nothing can be shared, pages are put into the file without its lock: host/tmpfs_pages.py.
 """
 
 import errno
@@ -24,13 +24,13 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from hpcp_mpi.host.commands import Stopped
-from hpcp_mpi.host.dirs import READ
-from hpcp_mpi.host.system import cpus
+from hpcp_mpi.host.dirfd import READ
+from hpcp_mpi.host.machine import cpus
 from hpcp_mpi.vocab.errors import reason_of
 from hpcp_mpi.vocab.options import MIB, CopyOptions
 
 if TYPE_CHECKING:
-    from hpcp_mpi.host.pages import Pages
+    from hpcp_mpi.host.tmpfs_pages import Pages
 
 SHRANK = "it shrank while it was copied"
 _FICLONE = 0x40049409  # _IOW(0x94, 9, int)
@@ -131,7 +131,7 @@ class RangeCopier:
         """Put pages meanwhile, if the copy is on a file system where that is possible."""
         with ExitStack() as stack:
             if self._by_pages:
-                from hpcp_mpi.host.pages import pages_of  # ctypes takes 3 ms, and few ranks ever copy ranges
+                from hpcp_mpi.host.tmpfs_pages import pages_of  # ctypes takes 3 ms, and few ranks ever copy ranges
 
                 try:
                     self._pages = stack.enter_context(pages_of(self._dest))

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable
 
 from hpcp_mpi.host.commands import Stopped
-from hpcp_mpi.host.dirs import READ
+from hpcp_mpi.host.dirfd import READ
 from hpcp_mpi.vocab.options import KIB, MIB
 
 _NO_ATIME = READ | os.O_NOATIME

@@ -24,8 +24,8 @@ import struct
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from hpcp_mpi.host.dirs import path_of
-from hpcp_mpi.host.filesystems import mount_of
+from hpcp_mpi.host.dirfd import path_of
+from hpcp_mpi.host.mounts import mount_of
 from hpcp_mpi.vocab.options import MIB
 
 _WINDOW = 64 * MIB  # bytes of the file that are mapped at a time

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from itertools import chain, pairwise
 from typing import IO, cast
 
-from hpcp_mpi.host.spill import Spill
+from hpcp_mpi.host.external_sort import Spill
 from hpcp_mpi.vocab.errors import FatalError, reason_of
 from hpcp_mpi.vocab.options import MIB
 from hpcp_mpi.vocab.paths import STAGE_PREFIX, shown
