@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 from hpcp_mpi.cluster.launcher import first_task
 from hpcp_mpi.cluster.signals import StopRequest, watched
 from hpcp_mpi.cluster.slurm import job_number
-from hpcp_mpi.cluster.wire import Wire
+from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.operations.session import Abandoned, connect, lead, serve
 from hpcp_mpi.vocab.errors import EXIT_OK, EXIT_USAGE, FatalError
 from hpcp_mpi.vocab.request import Asked, Verb

@@ -6,7 +6,7 @@ import sys
 import termios
 from collections.abc import Callable
 
-from hpcp_mpi.cluster.run import StoppedEarly
+from hpcp_mpi.cluster.coordinator_loop import StoppedEarly
 from hpcp_mpi.cluster.signals import StopRequest
 from hpcp_mpi.vocab.errors import UsageError
 

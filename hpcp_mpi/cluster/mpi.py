@@ -21,8 +21,8 @@ mpi4py.rc.recv_mprobe = False
 
 from mpi4py import MPI  # noqa: E402
 
+from hpcp_mpi.cluster.heartbeat import DEFAULT  # noqa: E402
 from hpcp_mpi.cluster.launcher import on_one_node  # noqa: E402
-from hpcp_mpi.cluster.pulse import DEFAULT  # noqa: E402
 from hpcp_mpi.scheduling.messages import Message  # noqa: E402
 
 _TAG = 7

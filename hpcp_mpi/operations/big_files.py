@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from hpcp_mpi.cluster.run import Feed
+from hpcp_mpi.cluster.coordinator_loop import Feed
 from hpcp_mpi.plan.listed import Listed
 from hpcp_mpi.plan.ranges import BeginsDone, Key, Ranges
 from hpcp_mpi.vocab.units import Batch, Kind, Units

@@ -9,8 +9,8 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any, cast
 
-from hpcp_mpi.cluster.run import Feed, StoppedEarly, Stream
-from hpcp_mpi.cluster.wire import Wire
+from hpcp_mpi.cluster.coordinator_loop import Feed, StoppedEarly, Stream
+from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.host.external_sort import Spill
 from hpcp_mpi.operations import changes_file
 from hpcp_mpi.operations.copy import first_of_each

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby, islice
 from typing import NamedTuple, cast
 
-from hpcp_mpi.cluster.run import StoppedEarly
-from hpcp_mpi.cluster.wire import Wire
+from hpcp_mpi.cluster.coordinator_loop import StoppedEarly
+from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.formats.changes_table import ABSENT, UNKNOWN, Op, Row, escaped, tar_name
 from hpcp_mpi.formats.file_list import Style, Type, read
 from hpcp_mpi.host.external_sort import Spill

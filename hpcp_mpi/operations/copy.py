@@ -7,8 +7,8 @@ from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from hpcp_mpi.cluster.run import Feed, StoppedEarly, Stream
-from hpcp_mpi.cluster.wire import Wire
+from hpcp_mpi.cluster.coordinator_loop import Feed, StoppedEarly, Stream
+from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.operations.big_files import WithRanges
 from hpcp_mpi.operations.crew import Crew, Face
 from hpcp_mpi.operations.logbook import Remembered

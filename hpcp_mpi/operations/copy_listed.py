@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import partial
 from typing import cast
 
-from hpcp_mpi.cluster.wire import Wire
+from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.formats.file_list import Style, read, relative
 from hpcp_mpi.host.external_sort import Spill
 from hpcp_mpi.host.list_file import BrokenList, entries_in

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from hpcp_mpi.cluster.run import Feed, Lead
+from hpcp_mpi.cluster.coordinator_loop import Feed, Lead
 from hpcp_mpi.cluster.signals import StopRequest
-from hpcp_mpi.cluster.wire import Wire
+from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.host.commands import Commands
 from hpcp_mpi.host.listing import entries_of
 from hpcp_mpi.host.machine import allow_open_files

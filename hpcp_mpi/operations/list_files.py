@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
-from hpcp_mpi.cluster.run import StoppedEarly
-from hpcp_mpi.cluster.wire import Wire
+from hpcp_mpi.cluster.coordinator_loop import StoppedEarly
+from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.formats.file_list import Style, Type, read
 from hpcp_mpi.formats.natural_order import key_of
 from hpcp_mpi.host import list_file as file_lists

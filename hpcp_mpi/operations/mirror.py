@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import groupby, islice
 
-from hpcp_mpi.cluster.run import Feed, Stream
+from hpcp_mpi.cluster.coordinator_loop import Feed, Stream
 from hpcp_mpi.operations.copying import IN_THE_WAY
 from hpcp_mpi.operations.crew import Crew
 from hpcp_mpi.operations.remove import Removal, counted

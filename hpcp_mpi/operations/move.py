@@ -10,8 +10,8 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
-from hpcp_mpi.cluster.run import StoppedEarly
-from hpcp_mpi.cluster.wire import Wire
+from hpcp_mpi.cluster.coordinator_loop import StoppedEarly
+from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.host.retrying import tried
 from hpcp_mpi.operations.crew import Crew, Face
 from hpcp_mpi.operations.preparing import Prepared

@@ -5,8 +5,8 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from hpcp_mpi.cluster.run import StoppedEarly
-from hpcp_mpi.cluster.wire import Wire
+from hpcp_mpi.cluster.coordinator_loop import StoppedEarly
+from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.host.remove_tree import first_in
 from hpcp_mpi.operations.crew import Crew, Face
 from hpcp_mpi.operations.frontier import most_asked

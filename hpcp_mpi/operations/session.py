@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from hpcp_mpi.cluster import launcher
-from hpcp_mpi.cluster.follow import CutOff, follow
-from hpcp_mpi.cluster.pulse import Heart
+from hpcp_mpi.cluster.heartbeat import Heart
 from hpcp_mpi.cluster.signals import StopRequest
 from hpcp_mpi.cluster.threads import thread_cluster
-from hpcp_mpi.cluster.wire import Wire
+from hpcp_mpi.cluster.transport import Wire
+from hpcp_mpi.cluster.worker_loop import CutOff, follow
 from hpcp_mpi.operations.workshop import CopyWorkshop
 from hpcp_mpi.scheduling.messages import Broken, Leave
 from hpcp_mpi.vocab.errors import EXIT_FATAL, EXIT_RESUMABLE, FatalError

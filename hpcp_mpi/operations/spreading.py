@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 
-from hpcp_mpi.cluster.wire import Wire
+from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.host.dirfd import Tree
 from hpcp_mpi.host.listing import Slice, lstat
 from hpcp_mpi.operations.copy import carry_out

@@ -14,7 +14,7 @@ from dataclasses import replace
 from itertools import groupby, islice
 from typing import Any
 
-from hpcp_mpi.cluster.wire import Wire
+from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.host.dirfd import path_of
 from hpcp_mpi.host.external_sort import Spill
 from hpcp_mpi.operations.copy import carry_out

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from hpcp_mpi.cluster.wire import Wire
+from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.operations.crew import Face
 from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.request import Asked, Verb

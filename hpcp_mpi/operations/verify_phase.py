@@ -9,7 +9,7 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from hpcp_mpi.cluster.run import Feed, Stream
+from hpcp_mpi.cluster.coordinator_loop import Feed, Stream
 from hpcp_mpi.host.spool import Journal
 from hpcp_mpi.plan.ranges import ranges
 from hpcp_mpi.plan.written import Differing, Written

@@ -1,6 +1,6 @@
 """A worker's side of a copy. What only rank 0 needs is not imported here: a thousand workers import this."""
 
-from hpcp_mpi.cluster.wire import Wire
+from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.host.commands import Commands, Stopped
 from hpcp_mpi.host.machine import allow_open_files, cpus, slots
 from hpcp_mpi.operations.ranging import abandon

@@ -23,7 +23,7 @@ if rank_of(os.environ) == rank:
 
         workshop.work = injected_fault  # type: ignore[attr-defined]
     elif where == "loop":
-        from hpcp_mpi.cluster.follow import Follower
+        from hpcp_mpi.cluster.worker_loop import Follower
 
         Follower.receive = injected_fault  # type: ignore[assignment,method-assign]
     else:

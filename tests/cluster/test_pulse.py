@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from hpcp_mpi.cluster import follow as following
-from hpcp_mpi.cluster import pulse as pulses
-from hpcp_mpi.cluster.follow import CutOff, follow
-from hpcp_mpi.cluster.pulse import Heart, Pulse
-from hpcp_mpi.cluster.run import Lead, StoppedEarly, Stream
+from hpcp_mpi.cluster import heartbeat as pulses
+from hpcp_mpi.cluster import worker_loop as following
+from hpcp_mpi.cluster.coordinator_loop import Lead, StoppedEarly, Stream
+from hpcp_mpi.cluster.heartbeat import Heart, Pulse
 from hpcp_mpi.cluster.signals import StopRequest
-from hpcp_mpi.cluster.wire import Wire
+from hpcp_mpi.cluster.transport import Wire
+from hpcp_mpi.cluster.worker_loop import CutOff, follow
 from hpcp_mpi.scheduling.backlog import Backlog
 from hpcp_mpi.scheduling.cost_model import Weights
 from hpcp_mpi.scheduling.messages import Alive, Leave

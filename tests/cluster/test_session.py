@@ -10,7 +10,7 @@ import pytest
 import hpcp_mpi
 from hpcp_mpi.cluster.signals import StopRequest
 from hpcp_mpi.cluster.threads import thread_cluster
-from hpcp_mpi.cluster.wire import Wire
+from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.operations import session
 from hpcp_mpi.scheduling.messages import Begin, Broken, Grant, Leave
 from hpcp_mpi.vocab.errors import FatalError
@@ -104,7 +104,7 @@ def test_a_worker_leaves_though_a_slot_never_comes_back_from_the_storage_and_say
             answer.wait()  # it is the same storage
 
     monkeypatch.setattr("hpcp_mpi.operations.session.CopyWorkshop", Shop)
-    monkeypatch.setattr("hpcp_mpi.cluster.follow._LEAVING", 0.1)
+    monkeypatch.setattr("hpcp_mpi.cluster.worker_loop._LEAVING", 0.1)
     zero, one = thread_cluster(2)
     zero.send(1, Begin(None))
     zero.send(1, Grant((Chunk(1, (Batch(Kind.COPY, 0, b"s", b"d", Units.of([Unit(b"file")])),)),), (1.0,)))

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from hpcp_mpi.cluster.follow import follow
-from hpcp_mpi.cluster.run import Lead, StoppedEarly, Stream
+from hpcp_mpi.cluster.coordinator_loop import Lead, StoppedEarly, Stream
 from hpcp_mpi.cluster.signals import StopRequest
 from hpcp_mpi.cluster.threads import ThreadWire, thread_cluster
-from hpcp_mpi.cluster.wire import Wire
+from hpcp_mpi.cluster.transport import Wire
+from hpcp_mpi.cluster.worker_loop import follow
 from hpcp_mpi.scheduling.backlog import Backlog
 from hpcp_mpi.scheduling.cost_model import Weights
 from hpcp_mpi.scheduling.messages import Leave

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from hpcp_mpi.cluster.run import Stream
+from hpcp_mpi.cluster.coordinator_loop import Stream
 from hpcp_mpi.operations.big_files import _UNDER_WAY, WithRanges
 from hpcp_mpi.plan.ranges import BeginsDone, Begun, RangeDone
 from hpcp_mpi.vocab.tally import one_file

@@ -28,7 +28,7 @@ from tests.simulate.scenarios import BYTE, CHUNK_FILES, CHUNK_SECONDS, CHUNK_SIZ
 LATENCY = 50e-6  # seconds from rank to rank
 SERVICE = 50e-6  # seconds that rank 0 takes for a message: the 20,000 a second that it is to reach
 START = 0.003  # seconds that a bite takes beside its work: a program is started
-FULL = 64 << 20  # bytes of backlog at which the feed is held, as in cluster/run.py
+FULL = 64 << 20  # bytes of backlog at which the feed is held, as in cluster/coordinator_loop.py
 FILE_COST = CHUNK_SIZE // CHUNK_FILES
 BITE_WEIGHT = CHUNK_SIZE // 4
 

@@ -1,4 +1,4 @@
-"""Rank 0's loop: it leads, the others follow (`cluster.follow`).
+"""Rank 0's loop: it leads, the others follow (`cluster.worker_loop`).
 
 Both poll with a growing pause and are woken by their own threads, so an idle rank costs next to nothing and a slot that
 gets free waits for nobody.
@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any, Protocol
 
-from hpcp_mpi.cluster.pulse import Pulse
+from hpcp_mpi.cluster.heartbeat import Pulse
 from hpcp_mpi.cluster.signals import StopRequest
-from hpcp_mpi.cluster.wire import Wire
+from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.scheduling.messages import Alive, Asked, Begin, Broken, Hello, Leave
 from hpcp_mpi.scheduling.planner import Planner
 from hpcp_mpi.vocab.errors import EXIT_FATAL, EXIT_RESUMABLE, FatalError

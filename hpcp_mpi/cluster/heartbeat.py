@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 
-from hpcp_mpi.cluster.wire import Wire
+from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.scheduling.messages import Alive
 
 DEFAULT = 60.0  # seconds of silence, as long as rank 0 has named no others
