@@ -19,7 +19,7 @@ from hpcp_mpi.vocab.request import Asked, Verb
 
 if TYPE_CHECKING:
     from hpcp_mpi.cli.request import Request
-    from hpcp_mpi.operations.logbook import Logbook
+    from hpcp_mpi.engine.checkpoints import Logbook
 
 # A launcher that sees a task fail kills the others, also the one that is about to say why: the first task goes first.
 _AFTER_THE_FIRST = 3.0  # seconds
@@ -113,8 +113,8 @@ def _log(line: str) -> None:
 def _lead(arguments: Sequence[str], environment: Mapping[str, str], wire: Wire, stop: StopRequest) -> int:
     # Imported here, as only rank 0 needs them: a thousand ranks that import are a load for the file system.
     from hpcp_mpi.cli.request import parse
-    from hpcp_mpi.operations.crew import Face
-    from hpcp_mpi.operations.sorted_items import items_of
+    from hpcp_mpi.engine.coordinator import Face
+    from hpcp_mpi.engine.sorted_items import items_of
     from hpcp_mpi.operations.tools import exclude_lines
     from hpcp_mpi.operations.verbs import lead_verb
 
@@ -132,7 +132,7 @@ def _lead(arguments: Sequence[str], environment: Mapping[str, str], wire: Wire, 
     from hpcp_mpi.cli.progress import watcher_for
     from hpcp_mpi.cli.prompt import Asker
     from hpcp_mpi.cli.table import table
-    from hpcp_mpi.operations.job_end import before_the_end
+    from hpcp_mpi.engine.walltime import before_the_end
 
     asked = request.asked
     if request.json:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
 from hpcp_mpi.cli.sizes import duration, size
-from hpcp_mpi.operations.crew import Status
+from hpcp_mpi.engine.coordinator import Status
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

@@ -9,11 +9,11 @@ import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from hpcp_mpi.engine.context import Workplace
 from hpcp_mpi.host.cp import complaints, doubts_content, ending
 from hpcp_mpi.host.dirfd import Tree, path_of
 from hpcp_mpi.host.listing import lstat, names_in
 from hpcp_mpi.host.remove_tree import remove_tree
-from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.rules.equality import metadata_changes
 from hpcp_mpi.vocab.errors import Failure, reason_of
 from hpcp_mpi.vocab.paths import join

@@ -10,11 +10,11 @@ from itertools import groupby, islice
 from typing import IO, Any, cast
 
 from hpcp_mpi.cluster.coordinator_loop import Stream
+from hpcp_mpi.engine.context import Workplace
 from hpcp_mpi.formats.changes_table import HEADER, Op, Row, tar_name
 from hpcp_mpi.host.external_sort import Spill
 from hpcp_mpi.host.listing import lstat
 from hpcp_mpi.operations.differences import Differences
-from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan.listed import LinkedName
 from hpcp_mpi.rules import excludes
 from hpcp_mpi.rules.landing import Landing

@@ -6,6 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 
+from hpcp_mpi.engine.context import Workplace
+from hpcp_mpi.engine.destination import made
+from hpcp_mpi.engine.itemize import item, tell_replaced
+from hpcp_mpi.engine.setting_times import note_of
+from hpcp_mpi.engine.unfinished import persistently, surviving
 from hpcp_mpi.host import metadata
 from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.host.dirfd import READ
@@ -13,11 +18,6 @@ from hpcp_mpi.host.hashing import digest, same_tails
 from hpcp_mpi.host.listing import lstat, names_in
 from hpcp_mpi.host.stage import sweep
 from hpcp_mpi.operations.accounting import VANISHED
-from hpcp_mpi.operations.itemizing import item, tell_replaced
-from hpcp_mpi.operations.making import made
-from hpcp_mpi.operations.setting_times import note_of
-from hpcp_mpi.operations.unfinished import persistently, surviving
-from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.rules.equality import NEW, itemize, maybe_identical, metadata_changes
 from hpcp_mpi.vocab.errors import Failure, failure_of, reason_of
 from hpcp_mpi.vocab.options import MIB

@@ -11,13 +11,13 @@ from typing import Any, cast
 
 from hpcp_mpi.cluster.coordinator_loop import Feed, StoppedEarly, Stream
 from hpcp_mpi.cluster.transport import Wire
+from hpcp_mpi.engine.coordinator import Crew, Face
+from hpcp_mpi.engine.itemize import GONE, Item
+from hpcp_mpi.engine.walk_feed import Frontier
 from hpcp_mpi.host.external_sort import Spill
 from hpcp_mpi.operations import changes_file
 from hpcp_mpi.operations.copy import first_of_each
-from hpcp_mpi.operations.crew import Crew, Face
 from hpcp_mpi.operations.differences import Differences
-from hpcp_mpi.operations.frontier import Frontier
-from hpcp_mpi.operations.itemizing import GONE, Item
 from hpcp_mpi.operations.preparing import Prepared, prepare
 from hpcp_mpi.operations.scanning import Scan
 from hpcp_mpi.plan.ending import link_batches, parting_batches, settle_batches

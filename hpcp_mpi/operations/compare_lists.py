@@ -12,14 +12,14 @@ from typing import NamedTuple, cast
 
 from hpcp_mpi.cluster.coordinator_loop import StoppedEarly
 from hpcp_mpi.cluster.transport import Wire
+from hpcp_mpi.engine.coordinator import Crew, Face
+from hpcp_mpi.engine.itemize import GONE, Item
 from hpcp_mpi.formats.changes_table import ABSENT, UNKNOWN, Op, Row, escaped, tar_name
 from hpcp_mpi.formats.file_list import Style, Type, read
 from hpcp_mpi.host.external_sort import Spill
 from hpcp_mpi.host.list_file import BrokenList, entries_in
 from hpcp_mpi.operations import changes_file
-from hpcp_mpi.operations.crew import Crew, Face
 from hpcp_mpi.operations.differences import Differences
-from hpcp_mpi.operations.itemizing import GONE, Item
 from hpcp_mpi.operations.list_files import NamesOf, prepare_list, style_of
 from hpcp_mpi.rules.equality import NEW, itemize
 from hpcp_mpi.vocab.errors import UsageError

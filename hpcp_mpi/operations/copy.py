@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from hpcp_mpi.cluster.coordinator_loop import Feed, StoppedEarly, Stream
 from hpcp_mpi.cluster.transport import Wire
+from hpcp_mpi.engine.checkpoints import Remembered
+from hpcp_mpi.engine.coordinator import Crew, Face
 from hpcp_mpi.operations.big_files import WithRanges
-from hpcp_mpi.operations.crew import Crew, Face
-from hpcp_mpi.operations.logbook import Remembered
 from hpcp_mpi.plan.ending import leading_batches, link_batches, parting_batches, settle_batches
 from hpcp_mpi.plan.listed import TOUCHED, LinkedName, Settling, SharedName, settling
 from hpcp_mpi.vocab.errors import EXIT_OK, Failure, reason_of
@@ -224,9 +224,9 @@ class _Run:
 
 def _with_begun(prepared: "Prepared", saved: "Saved") -> "tuple[Prepared, Begun]":
     """Return prepared with the big files that an earlier run began, and those."""
+    from hpcp_mpi.engine.context import Workplace
     from hpcp_mpi.host.commands import Commands
     from hpcp_mpi.operations.going_on import begun_before, stages_of
-    from hpcp_mpi.operations.workplace import Workplace
 
     place = Workplace(prepared.job, Commands(), 0)
     begun = begun_before(saved, place)

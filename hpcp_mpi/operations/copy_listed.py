@@ -6,11 +6,11 @@ from functools import partial
 from typing import cast
 
 from hpcp_mpi.cluster.transport import Wire
+from hpcp_mpi.engine.coordinator import Face
 from hpcp_mpi.formats.file_list import Style, read, relative
 from hpcp_mpi.host.external_sort import Spill
 from hpcp_mpi.host.list_file import BrokenList, entries_in
 from hpcp_mpi.operations.copy import carry_out
-from hpcp_mpi.operations.crew import Face
 from hpcp_mpi.operations.list_files import style_of
 from hpcp_mpi.operations.listed_scan import ListedName, ListedScan
 from hpcp_mpi.operations.preparing import prepare

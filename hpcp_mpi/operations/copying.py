@@ -8,6 +8,11 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
 
+from hpcp_mpi.engine.context import Workplace
+from hpcp_mpi.engine.destination import made
+from hpcp_mpi.engine.itemize import itemize_copies
+from hpcp_mpi.engine.setting_times import set_nearest
+from hpcp_mpi.engine.unfinished import persistently, surviving
 from hpcp_mpi.host import cp
 from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.host.dirfd import path_of, pinned
@@ -16,11 +21,6 @@ from hpcp_mpi.host.retrying import passes, tells_passing
 from hpcp_mpi.host.stage import staged
 from hpcp_mpi.operations.accounting import Account, Damage
 from hpcp_mpi.operations.content_only import default_acl, keep_metadata
-from hpcp_mpi.operations.itemizing import itemize_copies
-from hpcp_mpi.operations.making import made
-from hpcp_mpi.operations.setting_times import set_nearest
-from hpcp_mpi.operations.unfinished import persistently, surviving
-from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan.written import Landed
 from hpcp_mpi.vocab.errors import Failure, failure_of, reason_of
 from hpcp_mpi.vocab.paths import shown
@@ -183,7 +183,7 @@ def _is_gone(name: bytes, stage: int) -> bool:
 
 def _land_saving(place: Workplace, batch: Batch, unit: Unit, staged_as: tuple[int, bytes, int]) -> None:
     """The same with a backup of what is replaced. Raises OSError."""
-    from hpcp_mpi.operations.backing_up import saved
+    from hpcp_mpi.engine.backup import saved
 
     stage, name, dest = staged_as
     with saved(place, batch.dest_dir, dest, unit.target, lstat(name, stage)):

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 
+from hpcp_mpi.engine.itemize import Item
 from hpcp_mpi.formats.changes_table import Op
 from hpcp_mpi.host.external_sort import Spill
-from hpcp_mpi.operations.itemizing import Item
 from hpcp_mpi.rules.equality import NEW
 from hpcp_mpi.vocab.report import Report
 

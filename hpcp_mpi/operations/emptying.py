@@ -8,12 +8,12 @@ from contextlib import ExitStack
 from functools import partial
 from itertools import islice
 
+from hpcp_mpi.engine.context import Workplace
+from hpcp_mpi.engine.itemize import GONE
 from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.host.remove_tree import first_in, is_directory
 from hpcp_mpi.host.retrying import in_the_end, tried
-from hpcp_mpi.operations.itemizing import GONE
 from hpcp_mpi.operations.keeping import disposer_of, keeper_of
-from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan.removal import others
 from hpcp_mpi.vocab.errors import Failure, failure_of
 from hpcp_mpi.vocab.paths import below, join, shown

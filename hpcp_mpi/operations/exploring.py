@@ -6,9 +6,9 @@ else goes to rank 0 as work for anyone, and so do directories that there was no 
 
 import time
 
+from hpcp_mpi.engine.context import Workplace
 from hpcp_mpi.operations.checking import check_all
 from hpcp_mpi.operations.lister import Lister, Unlisted, gather_for
-from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan.gather import Gather
 from hpcp_mpi.plan.listed import Folder, Listed, Listing
 from hpcp_mpi.vocab.errors import Failure

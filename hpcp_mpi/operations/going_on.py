@@ -12,14 +12,14 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from itertools import chain
 
+from hpcp_mpi.engine.checkpoints import Remembered, remembered_failures
+from hpcp_mpi.engine.context import Workplace
+from hpcp_mpi.engine.coordinator import Crew
 from hpcp_mpi.host.external_sort import NotedSpill, Record
 from hpcp_mpi.host.listing import lstat
 from hpcp_mpi.host.range_copy import changed, opened
 from hpcp_mpi.operations.big_files import WithRanges
-from hpcp_mpi.operations.crew import Crew
-from hpcp_mpi.operations.logbook import Remembered, remembered_failures
 from hpcp_mpi.operations.scanning import Scan
-from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan.listed import TOUCHED, Extra, LinkedName, SharedName, settling
 from hpcp_mpi.rules.landing import Landing
 from hpcp_mpi.rules.relisting import least, todo_of

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from hpcp_mpi.operations.workplace import Workplace
+from hpcp_mpi.engine.context import Workplace
 from hpcp_mpi.vocab.report import Outcome
 from hpcp_mpi.vocab.units import DEST, Batch, Kind
 

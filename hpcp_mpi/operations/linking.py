@@ -6,15 +6,15 @@ import stat
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 
+from hpcp_mpi.engine.context import Workplace
+from hpcp_mpi.engine.destination import made
+from hpcp_mpi.engine.itemize import tell_replaced
 from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.host.listing import lstat
 from hpcp_mpi.host.stage import staged
 from hpcp_mpi.operations.accounting import VANISHED
 from hpcp_mpi.operations.checking import check
 from hpcp_mpi.operations.copying import FULL, copy, land
-from hpcp_mpi.operations.itemizing import tell_replaced
-from hpcp_mpi.operations.making import made
-from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.rules.equality import NEW, itemize, maybe_identical
 from hpcp_mpi.vocab.errors import Failure, reason_of
 from hpcp_mpi.vocab.paths import shown
@@ -82,7 +82,7 @@ def _link(place: Workplace, batch: Batch, unit: Unit, leader: bytes, outcome: Ou
             if place.job.backup is None:
                 land(stage, dest_name, dest, dest_name)
             else:
-                from hpcp_mpi.operations.backing_up import saved
+                from hpcp_mpi.engine.backup import saved
 
                 with saved(place, dest_dir, dest, dest_name, found):
                     land(stage, dest_name, dest, dest_name)

@@ -9,16 +9,16 @@ from typing import Any
 
 from hpcp_mpi.cluster.coordinator_loop import StoppedEarly
 from hpcp_mpi.cluster.transport import Wire
+from hpcp_mpi.engine.context import root_of
+from hpcp_mpi.engine.coordinator import Crew, Face
+from hpcp_mpi.engine.walk_feed import Frontier
+from hpcp_mpi.engine.walked import Walked
 from hpcp_mpi.formats.file_list import Style, Type, read
 from hpcp_mpi.formats.natural_order import key_of
 from hpcp_mpi.host import list_file as file_lists
-from hpcp_mpi.operations.crew import Crew, Face
-from hpcp_mpi.operations.frontier import Frontier
 from hpcp_mpi.operations.naming import HUGE, Walk, unit_of
 from hpcp_mpi.operations.preparing import absolute, expanded
-from hpcp_mpi.operations.workplace import root_of
 from hpcp_mpi.plan.named import Named
-from hpcp_mpi.plan.walked import Walked
 from hpcp_mpi.rules.landing import own_name
 from hpcp_mpi.vocab.abilities import Abilities
 from hpcp_mpi.vocab.errors import FatalError, failure_of, reason_of

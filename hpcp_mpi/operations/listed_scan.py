@@ -15,12 +15,12 @@ from contextlib import ExitStack
 from itertools import groupby, islice
 from typing import NamedTuple
 
+from hpcp_mpi.engine.context import Workplace
 from hpcp_mpi.formats.file_list import Type
 from hpcp_mpi.host.external_sort import Record, Spill
 from hpcp_mpi.host.listing import Pair, Slice, lstat
 from hpcp_mpi.operations.lister import Lister, gather_for
 from hpcp_mpi.operations.waiting import Waiting
-from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan.listed import Folder, Listed
 from hpcp_mpi.rules import excludes
 from hpcp_mpi.rules.landing import Landing

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from typing import Protocol
 
+from hpcp_mpi.engine.context import Workplace
 from hpcp_mpi.host import metadata
 from hpcp_mpi.host.listing import Names, Slice, entries_of, lstat, only_in, slices
 from hpcp_mpi.host.remove_tree import first_in
 from hpcp_mpi.host.retrying import tells_passing, tries
-from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan.classify import Classifier
 from hpcp_mpi.plan.gather import Gather
 from hpcp_mpi.plan.links import NOWHERE, tracked

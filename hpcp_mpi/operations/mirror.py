@@ -9,8 +9,8 @@ from dataclasses import replace
 from itertools import groupby, islice
 
 from hpcp_mpi.cluster.coordinator_loop import Feed, Stream
+from hpcp_mpi.engine.coordinator import Crew
 from hpcp_mpi.operations.copying import IN_THE_WAY
-from hpcp_mpi.operations.crew import Crew
 from hpcp_mpi.operations.remove import Removal, counted
 from hpcp_mpi.operations.waiting import Waiting
 from hpcp_mpi.plan.ending import link_batches

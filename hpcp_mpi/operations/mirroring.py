@@ -8,9 +8,9 @@ import errno
 import os
 import stat
 
+from hpcp_mpi.engine.context import Workplace
 from hpcp_mpi.host.listing import lstat
 from hpcp_mpi.operations.folding import Inode, copies_of, folds
-from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.vocab.errors import Failure, reason_of
 from hpcp_mpi.vocab.paths import STAGE_PREFIX, below, join
 from hpcp_mpi.vocab.report import Outcome
@@ -146,12 +146,12 @@ class IntoBackup:
         self._place = place
 
     def unlink(self, directory: int, path: bytes, name: bytes) -> None:
-        from hpcp_mpi.operations.backing_up import put_away
+        from hpcp_mpi.engine.backup import put_away
 
         put_away(self._place, path, directory, name)
 
     def rmdir(self, directory: int, path: bytes, name: bytes) -> None:
-        from hpcp_mpi.operations.backing_up import keep_directory
+        from hpcp_mpi.engine.backup import keep_directory
 
         keep_directory(self._place, join(path, name))
         os.rmdir(name, dir_fd=directory)

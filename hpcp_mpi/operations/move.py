@@ -12,8 +12,8 @@ from functools import partial
 
 from hpcp_mpi.cluster.coordinator_loop import StoppedEarly
 from hpcp_mpi.cluster.transport import Wire
+from hpcp_mpi.engine.coordinator import Crew, Face
 from hpcp_mpi.host.retrying import tried
-from hpcp_mpi.operations.crew import Crew, Face
 from hpcp_mpi.operations.preparing import Prepared
 from hpcp_mpi.operations.remove import Removal
 from hpcp_mpi.plan.mirror import coarsened

@@ -11,9 +11,9 @@ import stat
 import weakref
 from contextlib import ExitStack
 
+from hpcp_mpi.engine.context import Workplace
 from hpcp_mpi.host.listing import lstat
 from hpcp_mpi.host.retrying import tried
-from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.rules.equality import maybe_identical
 from hpcp_mpi.vocab.errors import Failure, reason_of
 from hpcp_mpi.vocab.paths import STAGE_PREFIX, below, join

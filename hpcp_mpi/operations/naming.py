@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from itertools import groupby, islice
 from operator import attrgetter
 
+from hpcp_mpi.engine.context import Workplace
+from hpcp_mpi.engine.walked import Walked
 from hpcp_mpi.formats.file_list import Entry, Style, Type, escaped, needs_escapes, written
 from hpcp_mpi.formats.natural_order import in_order, key_of, key_of_name
 from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.host.listing import encoded
 from hpcp_mpi.operations.entry_values import Values
-from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan.named import Named
-from hpcp_mpi.plan.walked import Walked
 from hpcp_mpi.rules import excludes
 from hpcp_mpi.vocab.errors import failure_of
 from hpcp_mpi.vocab.options import MIB, CopyOptions

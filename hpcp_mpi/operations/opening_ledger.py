@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import count
 
 from hpcp_mpi.cluster.slurm import default_ledger, restarts
-from hpcp_mpi.operations.logbook import Logbook
+from hpcp_mpi.engine.checkpoints import Logbook
 from hpcp_mpi.vocab.checkpoint import Heading
 from hpcp_mpi.vocab.errors import FatalError
 from hpcp_mpi.vocab.options import CopyOptions

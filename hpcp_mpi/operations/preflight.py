@@ -12,9 +12,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
+from hpcp_mpi.engine.context import Workplace
 from hpcp_mpi.host.free_space import APPEND_ONLY, CASE_FOLDING, IMMUTABLE, Room, flags_of, rooms
 from hpcp_mpi.host.mounts import WITHOUT_CASE
-from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.vocab.abilities import Acls
 from hpcp_mpi.vocab.errors import FatalError, reason_of
 from hpcp_mpi.vocab.options import MIB

@@ -13,6 +13,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 
+from hpcp_mpi.engine.context import Workplace
+from hpcp_mpi.engine.destination import made
+from hpcp_mpi.engine.itemize import itemize_copies
+from hpcp_mpi.engine.setting_times import note_of
 from hpcp_mpi.host.cp import attributes_command, complaints, ending
 from hpcp_mpi.host.listing import lstat
 from hpcp_mpi.host.range_copy import RangeCopier, changed, identity, opened, share_blocks
@@ -20,10 +24,6 @@ from hpcp_mpi.host.retrying import tells_passing, tries
 from hpcp_mpi.operations.accounting import VANISHED
 from hpcp_mpi.operations.content_only import drop_writing, new_mode
 from hpcp_mpi.operations.copying import copy, land_unit
-from hpcp_mpi.operations.itemizing import itemize_copies
-from hpcp_mpi.operations.making import made
-from hpcp_mpi.operations.setting_times import note_of
-from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan.ranges import EMPTIED, Begun, RangeDone, RangeFailed
 from hpcp_mpi.plan.written import Landed
 from hpcp_mpi.vocab.errors import Failure, reason_of

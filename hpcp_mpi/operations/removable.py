@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from hpcp_mpi.engine.context import root_of
 from hpcp_mpi.host.remove_tree import mounts_below
 from hpcp_mpi.operations.preparing import absolute, expanded
-from hpcp_mpi.operations.workplace import root_of
 from hpcp_mpi.plan.removal import others, walks
 from hpcp_mpi.rules import excludes
 from hpcp_mpi.vocab.abilities import Abilities

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from hpcp_mpi.cluster.coordinator_loop import StoppedEarly
 from hpcp_mpi.cluster.transport import Wire
+from hpcp_mpi.engine.coordinator import Crew, Face
+from hpcp_mpi.engine.itemize import GONE
+from hpcp_mpi.engine.walk_feed import most_asked
+from hpcp_mpi.engine.walked import Walked
 from hpcp_mpi.host.remove_tree import first_in
-from hpcp_mpi.operations.crew import Crew, Face
-from hpcp_mpi.operations.frontier import most_asked
-from hpcp_mpi.operations.itemizing import GONE
 from hpcp_mpi.plan.removal import Emptying, Finished, Told, chain, is_walk
-from hpcp_mpi.plan.walked import Walked
 from hpcp_mpi.vocab.errors import EXIT_MAX_DELETE, Failure, failure_of
 from hpcp_mpi.vocab.paths import shown
 from hpcp_mpi.vocab.report import Outcome, Report

@@ -13,12 +13,12 @@ import time
 from contextlib import ExitStack
 from itertools import pairwise
 
+from hpcp_mpi.engine.context import Workplace
+from hpcp_mpi.engine.walked import Walked
 from hpcp_mpi.host.dirfd import FLAGS
 from hpcp_mpi.host.retrying import tried
 from hpcp_mpi.operations.emptying import DIRECTORIES, FILES, MOUNTED, Emptier, Folder, kind_of
-from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan.removal import Finished, Left, Told, chain, is_walk, walks
-from hpcp_mpi.plan.walked import Walked
 from hpcp_mpi.vocab.paths import join
 from hpcp_mpi.vocab.report import Outcome
 from hpcp_mpi.vocab.units import Batch, Kind

@@ -14,10 +14,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
+from hpcp_mpi.engine.context import Workplace
 from hpcp_mpi.host.listing import lstat
 from hpcp_mpi.host.uncached_read import ReadError, forget, open_quietly, same_bytes
 from hpcp_mpi.operations.accounting import tally_of
-from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.vocab.errors import reason_of
 from hpcp_mpi.vocab.tally import NOTHING, Tally, one_file
 

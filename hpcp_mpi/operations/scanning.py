@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
+from hpcp_mpi.engine.context import Workplace
+from hpcp_mpi.engine.walk_feed import most_asked
 from hpcp_mpi.host.listing import Slice, lstat
 from hpcp_mpi.host.walk_pool import Pool
-from hpcp_mpi.operations.frontier import most_asked
 from hpcp_mpi.operations.lister import Choose, Lister, Unlisted, gather_for
 from hpcp_mpi.operations.scan_task import ScanTask
 from hpcp_mpi.operations.sparing import spared
 from hpcp_mpi.operations.waiting import Waiting
-from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan.listed import Folder, LinkedName, Listed, Listing, Settling, unfinished
 from hpcp_mpi.rules.landing import Landing
 from hpcp_mpi.rules.relisting import todo_of

@@ -14,10 +14,10 @@ from dataclasses import replace
 from functools import partial
 
 from hpcp_mpi.cluster.transport import Wire
+from hpcp_mpi.engine.coordinator import Face
 from hpcp_mpi.host.dirfd import Tree
 from hpcp_mpi.host.listing import Slice, lstat
 from hpcp_mpi.operations.copy import carry_out
-from hpcp_mpi.operations.crew import Face
 from hpcp_mpi.operations.preparing import NoDestination, Prepared, prepare
 from hpcp_mpi.operations.scanning import Scan
 from hpcp_mpi.operations.tracking import carry_out_all

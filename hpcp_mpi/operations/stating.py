@@ -7,6 +7,8 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 
+from hpcp_mpi.engine.context import Workplace
+from hpcp_mpi.engine.walked import Walked
 from hpcp_mpi.formats.changes_table import ABSENT, UNKNOWN, Op, Row, described
 from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.host.dirfd import READ
@@ -14,8 +16,6 @@ from hpcp_mpi.host.hashing import attributes_digest, digest
 from hpcp_mpi.host.listing import lstat, types_in
 from hpcp_mpi.host.metadata import xattrs_of
 from hpcp_mpi.operations.accounting import VANISHED
-from hpcp_mpi.operations.workplace import Workplace
-from hpcp_mpi.plan.walked import Walked
 from hpcp_mpi.rules import excludes
 from hpcp_mpi.vocab.errors import Failure, failure_of
 from hpcp_mpi.vocab.paths import STAGE_PREFIX, below, join

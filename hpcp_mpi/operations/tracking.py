@@ -15,12 +15,12 @@ from itertools import groupby, islice
 from typing import Any
 
 from hpcp_mpi.cluster.transport import Wire
+from hpcp_mpi.engine.coordinator import Face, Items
+from hpcp_mpi.engine.itemize import Item
 from hpcp_mpi.host.dirfd import path_of
 from hpcp_mpi.host.external_sort import Spill
 from hpcp_mpi.operations.copy import carry_out
-from hpcp_mpi.operations.crew import Face, Items
 from hpcp_mpi.operations.finding_abilities import hiding
-from hpcp_mpi.operations.itemizing import Item
 from hpcp_mpi.operations.preparing import Prepared, prepare
 from hpcp_mpi.operations.scanning import Scan, ScanMaker
 from hpcp_mpi.operations.target_scan import Place, TargetScan

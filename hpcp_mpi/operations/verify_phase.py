@@ -19,7 +19,7 @@ from hpcp_mpi.vocab.tally import Tally
 from hpcp_mpi.vocab.units import Batch, Kind, Units
 
 if TYPE_CHECKING:
-    from hpcp_mpi.operations.crew import Crew
+    from hpcp_mpi.engine.coordinator import Crew
 
 # More would leave fewer ranks idle in each of them (an eighth), and each has an end, when ranks wait for the last one.
 _MOST_GROUPS = 8

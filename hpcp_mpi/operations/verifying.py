@@ -6,13 +6,13 @@ import stat
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
+from hpcp_mpi.engine.context import Workplace
+from hpcp_mpi.engine.unfinished import surviving
 from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.host.listing import lstat, names_in, types_in
 from hpcp_mpi.host.uncached_read import write_out
 from hpcp_mpi.operations.accounting import tally_of
 from hpcp_mpi.operations.rereading import GONE, MISSING, Differs, Inodes, Opened, Pair, Reread, Unknown, unread
-from hpcp_mpi.operations.unfinished import surviving
-from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan.written import Differing
 from hpcp_mpi.vocab.errors import Failure, reason_of
 from hpcp_mpi.vocab.paths import join

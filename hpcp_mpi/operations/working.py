@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from hpcp_mpi.engine.context import Workplace
+from hpcp_mpi.engine.unfinished import persistently, surviving
 from hpcp_mpi.host.retrying import tells_passing
 from hpcp_mpi.host.stage import sweep
 from hpcp_mpi.operations.checking import ALIVE, check_all, make, settle
@@ -11,8 +13,6 @@ from hpcp_mpi.operations.copying import copy
 from hpcp_mpi.operations.exploring import explore
 from hpcp_mpi.operations.linking import link
 from hpcp_mpi.operations.ranging import begin, copy_range, finish
-from hpcp_mpi.operations.unfinished import persistently, surviving
-from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan.ranges import BeginsDone
 from hpcp_mpi.plan.written import gathered
 from hpcp_mpi.vocab.errors import reason_of

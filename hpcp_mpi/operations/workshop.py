@@ -1,11 +1,11 @@
 """A worker's side of a copy. What only rank 0 needs is not imported here: a thousand workers import this."""
 
 from hpcp_mpi.cluster.transport import Wire
+from hpcp_mpi.engine.context import Workplace
 from hpcp_mpi.host.commands import Commands, Stopped
 from hpcp_mpi.host.machine import allow_open_files, cpus, slots
 from hpcp_mpi.operations.ranging import abandon
 from hpcp_mpi.operations.working import work
-from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.vocab.errors import FatalError, reason_of
 from hpcp_mpi.vocab.job import CopyJob
 from hpcp_mpi.vocab.paths import shown

@@ -11,8 +11,8 @@ import sys
 from typing import Any
 
 from hpcp_mpi.cli.main import main
-from hpcp_mpi.operations import logbook
-from hpcp_mpi.operations.crew import Crew
+from hpcp_mpi.engine import checkpoints as logbook
+from hpcp_mpi.engine.coordinator import Crew
 
 logbook.EVERY = logbook._FIRST = 0.05
 

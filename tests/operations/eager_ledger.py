@@ -4,7 +4,7 @@ import os
 import sys
 
 from hpcp_mpi.cli.main import main
-from hpcp_mpi.operations import logbook
+from hpcp_mpi.engine import checkpoints as logbook
 
 logbook.EVERY = logbook._FIRST = 0.05
 

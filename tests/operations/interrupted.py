@@ -13,8 +13,8 @@ from collections import defaultdict
 from dataclasses import replace
 
 from hpcp_mpi.cluster.signals import StopRequest
-from hpcp_mpi.operations.crew import Face
-from hpcp_mpi.operations.logbook import Logbook
+from hpcp_mpi.engine.checkpoints import Logbook
+from hpcp_mpi.engine.coordinator import Face
 from hpcp_mpi.operations.session import lead
 from hpcp_mpi.operations.verbs import lead_verb
 from hpcp_mpi.vocab.checkpoint import Checkpoint, Saved

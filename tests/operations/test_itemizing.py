@@ -10,10 +10,11 @@ import pytest
 
 import hpcp_mpi
 from hpcp_mpi.cluster.signals import StopRequest
+from hpcp_mpi.engine import sorted_items
+from hpcp_mpi.engine.coordinator import Face
+from hpcp_mpi.engine.sorted_items import SortedItems
 from hpcp_mpi.host.external_sort import Spill
-from hpcp_mpi.operations import session, sorted_items
-from hpcp_mpi.operations.crew import Face
-from hpcp_mpi.operations.sorted_items import SortedItems
+from hpcp_mpi.operations import session
 from hpcp_mpi.operations.tracking import lead_copy
 from hpcp_mpi.vocab.options import CopyOptions
 from hpcp_mpi.vocab.request import Asked, Verb

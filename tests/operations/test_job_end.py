@@ -9,8 +9,8 @@ import pytest
 
 from hpcp_mpi.cluster.signals import StopRequest
 from hpcp_mpi.cluster.slurm import parsed_end
-from hpcp_mpi.operations import job_end
-from hpcp_mpi.operations.job_end import before_the_end
+from hpcp_mpi.engine import walltime as job_end
+from hpcp_mpi.engine.walltime import before_the_end
 from hpcp_mpi.vocab.errors import EXIT_RESUMABLE, FatalError
 
 NOW = time.mktime((2025, 3, 1, 12, 0, 0, 0, 0, -1))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hpcp_mpi.operations.logbook import Logbook, Remembered
+from hpcp_mpi.engine.checkpoints import Logbook, Remembered
 from hpcp_mpi.vocab.checkpoint import Saved
 from hpcp_mpi.vocab.errors import Failure, FatalError
 from hpcp_mpi.vocab.report import Outcome, RankShare

@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 
 import hpcp_mpi
 from hpcp_mpi.cluster.signals import StopRequest
+from hpcp_mpi.engine.coordinator import Face
 from hpcp_mpi.host import uncached_read as rereading
 from hpcp_mpi.operations import checking
 from hpcp_mpi.operations import move as moving
 from hpcp_mpi.operations.copy import _Run as copying_run
-from hpcp_mpi.operations.crew import Face
 from hpcp_mpi.operations.remove import Removal
 from hpcp_mpi.operations.session import lead
 from hpcp_mpi.operations.verbs import lead_verb

@@ -13,8 +13,8 @@ from typing import Any
 
 from hpcp_mpi.cluster.signals import StopRequest
 from hpcp_mpi.cluster.threads import thread_cluster
+from hpcp_mpi.engine.coordinator import Face
 from hpcp_mpi.operations import copying, session
-from hpcp_mpi.operations.crew import Face
 from hpcp_mpi.operations.rereading import Opened, Reread
 from hpcp_mpi.operations.verbs import lead_verb
 from hpcp_mpi.plan import written

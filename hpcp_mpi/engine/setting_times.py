@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from hpcp_mpi.operations.workplace import Workplace
+from hpcp_mpi.engine.context import Workplace
 from hpcp_mpi.vocab.abilities import SECOND_NS, StoredTimes
 from hpcp_mpi.vocab.errors import Failure, reason_of
 from hpcp_mpi.vocab.report import Outcome

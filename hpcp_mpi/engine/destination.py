@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from hpcp_mpi.operations.workplace import Workplace
+from hpcp_mpi.engine.context import Workplace
 
 
 @contextmanager
@@ -13,7 +13,7 @@ def made(place: Workplace, path: bytes, over: bool = False) -> Iterator[int]:
     over: a file or symlink in the way is replaced. Raises OSError.
     """
     if over and place.job.backup is not None:
-        from hpcp_mpi.operations.backing_up import save_way
+        from hpcp_mpi.engine.backup import save_way
 
         save_way(place, path)
     with place.dest.made(path, place.new_mode, over) as fd:

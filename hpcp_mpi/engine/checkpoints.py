@@ -32,7 +32,7 @@ class Planned(Protocol):
 
 
 class Working(Protocol):
-    """What is written down: operations.crew.Crew."""
+    """What is written down: engine.coordinator.Crew."""
 
     phase: str
     scanned: Callable[[], Tally]

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import cast
 
+from hpcp_mpi.engine.itemize import Item
 from hpcp_mpi.host.external_sort import Spill
 from hpcp_mpi.operations.differences import Differences
-from hpcp_mpi.operations.itemizing import Item
 from hpcp_mpi.vocab.request import Verb
 
 

@@ -8,11 +8,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from hpcp_mpi.engine.context import Workplace
+from hpcp_mpi.engine.walked import Walked
 from hpcp_mpi.host.retrying import recovered, tells_passing, tries
-from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.plan.listed import Listed
 from hpcp_mpi.plan.ranges import BeginsDone, RangeFailed
-from hpcp_mpi.plan.walked import Walked
 from hpcp_mpi.vocab.errors import Failure, reason_of
 from hpcp_mpi.vocab.paths import join
 from hpcp_mpi.vocab.report import Outcome

@@ -4,9 +4,9 @@ import os
 import stat
 from contextlib import ExitStack
 
+from hpcp_mpi.engine.context import Workplace
 from hpcp_mpi.host.listing import lstat, types_in
 from hpcp_mpi.host.metadata import xattr_letters
-from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.rules.equality import NEW, itemize, metadata_changes
 from hpcp_mpi.vocab.paths import join
 from hpcp_mpi.vocab.report import Outcome

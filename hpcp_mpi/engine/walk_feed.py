@@ -7,7 +7,7 @@ per slot are handed out at a time.
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from hpcp_mpi.plan.walked import Walked
+from hpcp_mpi.engine.walked import Walked
 from hpcp_mpi.vocab.units import Batch
 
 _AT_ONCE = 100  # units per slot that others are asked for; fewer, and slots wait for the next

@@ -14,14 +14,14 @@ from typing import Protocol
 from hpcp_mpi.cluster.coordinator_loop import Feed, Lead
 from hpcp_mpi.cluster.signals import StopRequest
 from hpcp_mpi.cluster.transport import Wire
+from hpcp_mpi.engine.checkpoints import Logbook, Remembered, nothing
+from hpcp_mpi.engine.context import Workplace
+from hpcp_mpi.engine.itemize import Item
+from hpcp_mpi.engine.timeline import Timeline
 from hpcp_mpi.host.commands import Commands
 from hpcp_mpi.host.listing import entries_of
 from hpcp_mpi.host.machine import allow_open_files
 from hpcp_mpi.host.stage import sweep
-from hpcp_mpi.operations.itemizing import Item
-from hpcp_mpi.operations.logbook import Logbook, Remembered, nothing
-from hpcp_mpi.operations.timeline import Timeline
-from hpcp_mpi.operations.workplace import Workplace
 from hpcp_mpi.rules.relisting import least
 from hpcp_mpi.scheduling.backlog import Backlog
 from hpcp_mpi.scheduling.cost_model import Weights
