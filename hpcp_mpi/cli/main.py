@@ -115,8 +115,8 @@ def _lead(arguments: Sequence[str], environment: Mapping[str, str], wire: Wire, 
     from hpcp_mpi.cli.request import parse
     from hpcp_mpi.engine.coordinator import Face
     from hpcp_mpi.engine.sorted_items import items_of
-    from hpcp_mpi.operations.tools import exclude_lines
-    from hpcp_mpi.operations.verbs import lead_verb
+    from hpcp_mpi.operations.dispatch import lead_verb
+    from hpcp_mpi.operations.prepare.tools import exclude_lines
 
     if not arguments:
         from hpcp_mpi.cli.help import short
@@ -177,7 +177,7 @@ def _logbook(request: "Request", arguments: Sequence[str], environment: Mapping[
     if request.ledger is None and not job_number(environment):
         return None
     from hpcp_mpi import __version__
-    from hpcp_mpi.operations.opening_ledger import open_logbook
+    from hpcp_mpi.operations.open_ledger import open_logbook
 
     command = ("hpcp-mpi", *arguments)
     return open_logbook(request.asked, request.ledger, request.resume, command, environment, _say, __version__)

@@ -9,7 +9,7 @@ from pathlib import Path
 from hpcp_mpi import __version__
 from hpcp_mpi.cli.table import differing
 from hpcp_mpi.engine.sorted_items import SortedItems
-from hpcp_mpi.operations.differences import GROUPS, Differences
+from hpcp_mpi.operations.compare.differences import GROUPS, Differences
 from hpcp_mpi.vocab.abilities import ENDLESS_NS, SECOND_NS, Acls, StoredTimes
 from hpcp_mpi.vocab.errors import EXIT_CODES, EXIT_DIFFERENT, EXIT_OK, EXIT_VANISHED, FatalError
 from hpcp_mpi.vocab.ledger_status import Account

@@ -4,7 +4,7 @@ import platform
 from importlib import metadata
 
 from hpcp_mpi import __version__
-from hpcp_mpi.operations.tools import tool_versions
+from hpcp_mpi.operations.prepare.tools import tool_versions
 
 
 def describe() -> str:

@@ -6,7 +6,7 @@ from typing import cast
 
 from hpcp_mpi.engine.itemize import Item
 from hpcp_mpi.host.external_sort import Spill
-from hpcp_mpi.operations.differences import Differences
+from hpcp_mpi.operations.compare.differences import Differences
 from hpcp_mpi.vocab.request import Verb
 
 

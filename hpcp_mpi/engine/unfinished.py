@@ -11,8 +11,8 @@ from dataclasses import replace
 from hpcp_mpi.engine.context import Workplace
 from hpcp_mpi.engine.walked import Walked
 from hpcp_mpi.host.retrying import recovered, tells_passing, tries
-from hpcp_mpi.plan.listed import Listed
-from hpcp_mpi.plan.ranges import BeginsDone, RangeFailed
+from hpcp_mpi.operations.copy.big_files.rules import BeginsDone, RangeFailed
+from hpcp_mpi.operations.scan.records import Listed
 from hpcp_mpi.vocab.errors import Failure, reason_of
 from hpcp_mpi.vocab.paths import join
 from hpcp_mpi.vocab.report import Outcome
@@ -66,7 +66,7 @@ def _tell(batch: Batch, reason: str, outcome: Outcome) -> None:
         outcome.failures.clear()  # the file is named when it is finished
         outcome.news.append(RangeFailed((batch.dest_dir, batch.big.stage), count, reason))
     elif batch.kind in _REMOVING:
-        from hpcp_mpi.operations.removing import told_undone
+        from hpcp_mpi.operations.remove.worker import told_undone
 
         outcome.news.append(told_undone(batch))
     elif batch.kind in (Kind.NAMES, Kind.BELOW):

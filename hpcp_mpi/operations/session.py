@@ -16,7 +16,7 @@ from hpcp_mpi.cluster.signals import StopRequest
 from hpcp_mpi.cluster.threads import thread_cluster
 from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.cluster.worker_loop import CutOff, follow
-from hpcp_mpi.operations.workshop import CopyWorkshop
+from hpcp_mpi.operations.worker import CopyWorkshop
 from hpcp_mpi.scheduling.messages import Broken, Leave
 from hpcp_mpi.vocab.errors import EXIT_FATAL, EXIT_RESUMABLE, FatalError
 from hpcp_mpi.vocab.report import Report
@@ -121,7 +121,7 @@ def _await_leave(wire: Wire) -> None:
 def run(asked: Asked, environment: Mapping[str, str]) -> Report:
     """The Python API's: do what is asked; the report, on every rank. Raises FatalError, on every rank."""
     from hpcp_mpi.engine.coordinator import Face, nobody_to_ask
-    from hpcp_mpi.operations.verbs import lead_verb
+    from hpcp_mpi.operations.dispatch import lead_verb
 
     wire, stop = connect(environment), StopRequest()
     if wire is not None and wire.rank > 0:

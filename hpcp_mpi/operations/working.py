@@ -8,13 +8,13 @@ from hpcp_mpi.engine.context import Workplace
 from hpcp_mpi.engine.unfinished import persistently, surviving
 from hpcp_mpi.host.retrying import tells_passing
 from hpcp_mpi.host.stage import sweep
-from hpcp_mpi.operations.checking import ALIVE, check_all, make, settle
-from hpcp_mpi.operations.copying import copy
-from hpcp_mpi.operations.exploring import explore
-from hpcp_mpi.operations.linking import link
-from hpcp_mpi.operations.ranging import begin, copy_range, finish
-from hpcp_mpi.plan.ranges import BeginsDone
-from hpcp_mpi.plan.written import gathered
+from hpcp_mpi.operations.copy.big_files.rules import BeginsDone
+from hpcp_mpi.operations.copy.big_files.worker import begin, copy_range, finish
+from hpcp_mpi.operations.copy.check import ALIVE, check_all, make, settle
+from hpcp_mpi.operations.copy.hard_links import link
+from hpcp_mpi.operations.copy.worker import copy
+from hpcp_mpi.operations.scan.worker import explore
+from hpcp_mpi.operations.verify.records import gathered
 from hpcp_mpi.vocab.errors import reason_of
 from hpcp_mpi.vocab.paths import join
 from hpcp_mpi.vocab.report import Outcome
@@ -116,40 +116,40 @@ def _sweep(place: Workplace, batch: Batch, outcome: Outcome) -> None:
 
 
 def _remove(place: Workplace, batch: Batch, outcome: Outcome) -> None:
-    from hpcp_mpi.operations.removing import remove
+    from hpcp_mpi.operations.remove.worker import remove
 
     with place.gate:
         remove(place, batch, outcome)
 
 
 def _remove_emptied(place: Workplace, batch: Batch, outcome: Outcome) -> None:
-    from hpcp_mpi.operations.removing import remove_emptied
+    from hpcp_mpi.operations.remove.worker import remove_emptied
 
     remove_emptied(place, batch, outcome)
 
 
 def _name(place: Workplace, batch: Batch, outcome: Outcome) -> None:
-    from hpcp_mpi.operations.naming import name_entries
+    from hpcp_mpi.operations.list_files.worker import name_entries
 
     with place.gate:
         name_entries(place, batch, outcome)
 
 
 def _state(place: Workplace, batch: Batch, outcome: Outcome) -> None:
-    from hpcp_mpi.operations.stating import tell_states
+    from hpcp_mpi.operations.compare.worker import tell_states
 
     tell_states(place, batch, outcome)
 
 
 def _name_below(place: Workplace, batch: Batch, outcome: Outcome) -> None:
-    from hpcp_mpi.operations.stating import name_below
+    from hpcp_mpi.operations.compare.worker import name_below
 
     with place.gate:
         name_below(place, batch, outcome)
 
 
 def _verify(place: Workplace, batches: Sequence[Batch], outcome: Outcome) -> None:
-    from hpcp_mpi.operations.verifying import verify
+    from hpcp_mpi.operations.verify.worker import verify
 
     verify(place, batches, outcome)
 

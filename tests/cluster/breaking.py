@@ -19,7 +19,7 @@ def injected_fault(*anything: object) -> None:
 where, rank = sys.argv[1], int(sys.argv[2])
 if rank_of(os.environ) == rank:
     if where == "slot":
-        from hpcp_mpi.operations import workshop
+        from hpcp_mpi.operations import worker as workshop
 
         workshop.work = injected_fault  # type: ignore[attr-defined]
     elif where == "loop":
@@ -27,7 +27,7 @@ if rank_of(os.environ) == rank:
 
         Follower.receive = injected_fault  # type: ignore[assignment,method-assign]
     else:
-        from hpcp_mpi.operations.scanning import Scan
+        from hpcp_mpi.operations.scan.rank0 import Scan
 
         Scan._step = injected_fault  # type: ignore[assignment,method-assign]
 

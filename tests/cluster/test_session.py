@@ -30,7 +30,7 @@ def test_a_slot_that_raises_ends_the_run_with_its_traceback_and_its_words(
     def broken(place: object, batches: object) -> None:
         raise ValueError("injected")
 
-    monkeypatch.setattr("hpcp_mpi.operations.workshop.work", broken)
+    monkeypatch.setattr("hpcp_mpi.operations.worker.work", broken)
     with pytest.raises(FatalError, match=r"rank 1 on .* broke down: ValueError: injected"):
         hpcp_mpi.copy(source, source.parent / "dst")
     assert "in broken" in capfd.readouterr().err
@@ -40,7 +40,7 @@ def test_what_rank_0s_scan_raises_comes_out_of_the_call(source: Path, monkeypatc
     def broken(*anything: object) -> None:
         raise ZeroDivisionError("injected")
 
-    monkeypatch.setattr("hpcp_mpi.operations.scanning.Scan._step", broken)
+    monkeypatch.setattr("hpcp_mpi.operations.scan.rank0.Scan._step", broken)
     with pytest.raises(ZeroDivisionError, match="injected"):
         hpcp_mpi.copy(source, source.parent / "dst")
 

@@ -15,8 +15,8 @@ from dataclasses import replace
 from hpcp_mpi.cluster.signals import StopRequest
 from hpcp_mpi.engine.checkpoints import Logbook
 from hpcp_mpi.engine.coordinator import Face
+from hpcp_mpi.operations.dispatch import lead_verb
 from hpcp_mpi.operations.session import lead
-from hpcp_mpi.operations.verbs import lead_verb
 from hpcp_mpi.vocab.checkpoint import Checkpoint, Saved
 from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.request import Asked

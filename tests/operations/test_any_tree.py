@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 import hpcp_mpi
 from hpcp_mpi.host import listing
-from hpcp_mpi.operations import exploring
-from hpcp_mpi.plan import gather
+from hpcp_mpi.operations.scan import unit_builder as gather
+from hpcp_mpi.operations.scan import worker as exploring
 from tests.operations.copies import changed, stages, state
 from tests.operations.small_trees import Tree, meddle, trees
 from tests.support import oracle

@@ -13,7 +13,7 @@ import pytest
 from hpcp_mpi.engine.context import Workplace, root_of
 from hpcp_mpi.host import dirfd as dirs
 from hpcp_mpi.host.commands import Commands
-from hpcp_mpi.operations.checking import check
+from hpcp_mpi.operations.copy.check import check
 from hpcp_mpi.vocab.abilities import Abilities
 from hpcp_mpi.vocab.job import CopyJob
 from hpcp_mpi.vocab.options import CopyOptions

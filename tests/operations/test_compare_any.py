@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 import hpcp_mpi
 from hpcp_mpi.host import listing
-from hpcp_mpi.operations import exploring, stating
+from hpcp_mpi.operations.compare.rank0 import worker as stating
+from hpcp_mpi.operations.scan import worker as exploring
 from tests.operations.comparing import assert_as_rsync_says, compared
 from tests.operations.copies import changed, state
 from tests.operations.small_trees import Tree, meddle, trees

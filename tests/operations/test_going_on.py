@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from hpcp_mpi.host.external_sort import NotedSpill
-from hpcp_mpi.operations.lister import Lister, Unlisted
-from hpcp_mpi.operations.ranging import _copied
+from hpcp_mpi.operations.copy.big_files.worker import _copied
+from hpcp_mpi.operations.scan.lister import Lister, Unlisted
 from hpcp_mpi.vocab.checkpoint import Checkpoint, Saved
 from hpcp_mpi.vocab.errors import Failure, FatalError
 from hpcp_mpi.vocab.options import MIB, CopyOptions

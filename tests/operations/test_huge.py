@@ -9,7 +9,7 @@ import pytest
 
 import hpcp_mpi
 from hpcp_mpi.host import listing
-from hpcp_mpi.operations import exploring
+from hpcp_mpi.operations.scan import worker as exploring
 from tests.operations.copies import changed, state
 from tests.support import oracle
 from tests.support.marks import needs_commands

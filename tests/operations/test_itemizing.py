@@ -15,7 +15,7 @@ from hpcp_mpi.engine.coordinator import Face
 from hpcp_mpi.engine.sorted_items import SortedItems
 from hpcp_mpi.host.external_sort import Spill
 from hpcp_mpi.operations import session
-from hpcp_mpi.operations.tracking import lead_copy
+from hpcp_mpi.operations.copy.symlink_targets.rank0 import lead_copy
 from hpcp_mpi.vocab.options import CopyOptions
 from hpcp_mpi.vocab.request import Asked, Verb
 from tests.support.trees import Dir, File, HardLink, build

@@ -12,8 +12,8 @@ import pytest
 from hpcp_mpi.engine.context import Workplace, root_of
 from hpcp_mpi.host import listing as listings
 from hpcp_mpi.host.commands import Commands
-from hpcp_mpi.operations.lister import Lister, gather_for
-from hpcp_mpi.plan.listed import Listing
+from hpcp_mpi.operations.scan.lister import Lister, gather_for
+from hpcp_mpi.operations.scan.records import Listing
 from hpcp_mpi.vocab.abilities import Abilities
 from hpcp_mpi.vocab.errors import Failure
 from hpcp_mpi.vocab.job import CopyJob

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import tracemalloc
 
-from hpcp_mpi.operations.lister import gather_for
-from hpcp_mpi.operations.waiting import Waiting
-from hpcp_mpi.plan.listed import Linked, Listing
+from hpcp_mpi.operations.scan.lister import gather_for
+from hpcp_mpi.operations.scan.records import Linked, Listing
+from hpcp_mpi.operations.scan.waiting import Waiting
 from hpcp_mpi.scheduling.backlog import Backlog
 from hpcp_mpi.scheduling.cost_model import Weights
 from hpcp_mpi.vocab.options import CopyOptions

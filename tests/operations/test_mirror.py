@@ -12,8 +12,8 @@ import pytest
 import hpcp_mpi
 from hpcp_mpi.cluster.signals import StopRequest
 from hpcp_mpi.engine.coordinator import Face
+from hpcp_mpi.operations.dispatch import lead_verb
 from hpcp_mpi.operations.session import lead
-from hpcp_mpi.operations.verbs import lead_verb
 from hpcp_mpi.vocab.errors import UsageError
 from hpcp_mpi.vocab.options import CopyOptions
 from hpcp_mpi.vocab.report import Report

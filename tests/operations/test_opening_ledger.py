@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from hpcp_mpi.engine.checkpoints import Logbook
-from hpcp_mpi.operations import opening_ledger
+from hpcp_mpi.operations import open_ledger as opening_ledger
 from hpcp_mpi.vocab.errors import FatalError
 from hpcp_mpi.vocab.options import CopyOptions
 from hpcp_mpi.vocab.request import Asked, Verb

@@ -14,8 +14,8 @@ import pytest
 from hpcp_mpi.engine.context import Workplace, root_of
 from hpcp_mpi.host.commands import Commands
 from hpcp_mpi.host.free_space import Room
-from hpcp_mpi.operations import preflight
-from hpcp_mpi.operations.preflight import Preflight
+from hpcp_mpi.operations.prepare import preflight
+from hpcp_mpi.operations.prepare.preflight import Preflight
 from hpcp_mpi.vocab.abilities import Abilities
 from hpcp_mpi.vocab.errors import FatalError
 from hpcp_mpi.vocab.job import CopyJob

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 import hpcp_mpi
 from hpcp_mpi.host import latency as gate
-from hpcp_mpi.operations import emptying, removing
-from hpcp_mpi.operations import remove as removals
+from hpcp_mpi.operations.remove.rank0 import empty_directory as emptying
+from hpcp_mpi.operations.remove.rank0 import rank0 as removals
+from hpcp_mpi.operations.remove.rank0 import worker as removing
 from tests.operations.copies import state
 from tests.operations.removing import left_by_rule
 from tests.operations.small_trees import Tree, trees
@@ -70,7 +71,7 @@ def test_what_is_excluded_stays_and_nothing_else(
         stay = left_by_rule(root, patterns)
         options = {"excludes": tuple(map(os.fsencode, patterns)), "slots": slots, **chunks}
         # As the root of the work, or as one of many that are removed by name.
-        with mock.patch("hpcp_mpi.operations.removable._PINNED", 0 if by_name else 16):
+        with mock.patch("hpcp_mpi.operations.remove.prepare._PINNED", 0 if by_name else 16):
             would = hpcp_mpi.remove(root, dry_run=True, itemize=True, **options)
             assert set(oracle.entries(root)) == entries
             report = hpcp_mpi.remove(root, itemize=True, **options)

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from hpcp_mpi.operations import rereading
-from hpcp_mpi.operations.verify_phase import ALONE
+from hpcp_mpi.operations.verify import reread as rereading
+from hpcp_mpi.operations.verify.rank0 import ALONE
 from tests.operations.copies import copy
 from tests.operations.verified import Times, Watch, flip, meddling, run
 from tests.support import oracle

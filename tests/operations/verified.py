@@ -14,10 +14,11 @@ from typing import Any
 from hpcp_mpi.cluster.signals import StopRequest
 from hpcp_mpi.cluster.threads import thread_cluster
 from hpcp_mpi.engine.coordinator import Face
-from hpcp_mpi.operations import copying, session
-from hpcp_mpi.operations.rereading import Opened, Reread
-from hpcp_mpi.operations.verbs import lead_verb
-from hpcp_mpi.plan import written
+from hpcp_mpi.operations import session
+from hpcp_mpi.operations.copy.phases import worker as copying
+from hpcp_mpi.operations.dispatch import lead_verb
+from hpcp_mpi.operations.verify import records as written
+from hpcp_mpi.operations.verify.reread import Opened, Reread
 from hpcp_mpi.vocab.options import CopyOptions
 from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.request import Asked, Verb

@@ -8,9 +8,9 @@ from typing import cast
 
 from hypothesis import strategies as st
 
-from hpcp_mpi.operations.lister import Lister
-from hpcp_mpi.plan.gather import Gather
-from hpcp_mpi.plan.listed import Folder, LinkedName, Settling, SharedName
+from hpcp_mpi.operations.scan.lister import Lister
+from hpcp_mpi.operations.scan.records import Folder, LinkedName, Settling, SharedName
+from hpcp_mpi.operations.scan.unit_builder import Gather
 from hpcp_mpi.vocab.tally import NOTHING, Tally
 from hpcp_mpi.vocab.units import Batch, Kind
 from tests.plan.forest import Dir, Forest, Item, listing_of

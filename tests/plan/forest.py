@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from hypothesis import strategies as st
 
-from hpcp_mpi.plan.listed import Existing, Inode, Linked, Listing
+from hpcp_mpi.operations.scan.records import Existing, Inode, Linked, Listing
 from hpcp_mpi.vocab.tally import ONE_LINK, ONE_SPECIAL, Tally, one_file
 
 Path = tuple[int, bytes]  # (source, path below its root)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from hpcp_mpi.plan import ending
-from hpcp_mpi.plan.ending import link_batches, parting_batches, settle_batches
-from hpcp_mpi.plan.listed import DIFFERED, MADE, TOUCHED, LinkedName, Settling, SharedName, settling
+from hpcp_mpi.operations.scan import deferred as ending
+from hpcp_mpi.operations.scan.deferred import link_batches, parting_batches, settle_batches
+from hpcp_mpi.operations.scan.records import DIFFERED, MADE, TOUCHED, LinkedName, Settling, SharedName, settling
 from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, ONE_LINK, ONE_SPECIAL, Tally, one_file
 from hpcp_mpi.vocab.units import Batch, Kind
 

@@ -11,9 +11,9 @@ from unittest import mock
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcp_mpi.plan import gather as gathering
-from hpcp_mpi.plan.ending import link_batches, parting_batches, settle_batches
-from hpcp_mpi.plan.gather import Gather
+from hpcp_mpi.operations.scan import unit_builder as gathering
+from hpcp_mpi.operations.scan.deferred import link_batches, parting_batches, settle_batches
+from hpcp_mpi.operations.scan.unit_builder import Gather
 from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, Tally
 from hpcp_mpi.vocab.units import Batch, Kind
 from tests.plan.delivery import deliver

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpcp_mpi.plan import gather as gathering
-from hpcp_mpi.plan.ending import link_batches
-from hpcp_mpi.plan.gather import Gather
-from hpcp_mpi.plan.listed import Existing, Linked, Listing
+from hpcp_mpi.operations.scan import unit_builder as gathering
+from hpcp_mpi.operations.scan.deferred import link_batches
+from hpcp_mpi.operations.scan.records import Existing, Linked, Listing
+from hpcp_mpi.operations.scan.unit_builder import Gather
 from hpcp_mpi.vocab.tally import Tally
 from hpcp_mpi.vocab.units import Batch, Kind
 from tests.plan.delivery import deliver

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcp_mpi.plan.links import is_below, leads, tracked
+from hpcp_mpi.operations.scan.symlinks import is_below, leads, tracked
 
 names = st.sampled_from([b"a", b"b", b"c"])
 paths = st.lists(names, max_size=4).map(b"/".join)

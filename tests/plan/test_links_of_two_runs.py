@@ -11,8 +11,8 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpcp_mpi.plan.ending import leading_batches, link_batches
-from hpcp_mpi.plan.listed import LinkedName
+from hpcp_mpi.operations.scan.deferred import leading_batches, link_batches
+from hpcp_mpi.operations.scan.records import LinkedName
 from hpcp_mpi.vocab.units import Kind
 
 INODE = (0, 7)

@@ -7,10 +7,10 @@ from unittest import mock
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcp_mpi.plan import mirror
-from hpcp_mpi.plan.listed import Extra
-from hpcp_mpi.plan.mirror import coarsened, extra_batches
-from hpcp_mpi.plan.removal import is_walk
+from hpcp_mpi.operations.mirror.rank0 import rules as mirror
+from hpcp_mpi.operations.mirror.rules import coarsened, extra_batches
+from hpcp_mpi.operations.remove.rules import is_walk
+from hpcp_mpi.operations.scan.records import Extra
 from hpcp_mpi.vocab.units import DEST, Kind
 
 NAMES = st.sampled_from([b"a", b"b", b"c", b"d"])

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpcp_mpi.plan.ranges import ALIGNMENT, Begun, RangeDone, RangeFailed, Ranges
+from hpcp_mpi.operations.copy.big_files.rules import ALIGNMENT, Begun, RangeDone, RangeFailed, Ranges
 from hpcp_mpi.vocab.options import MIB
 from hpcp_mpi.vocab.tally import NOTHING, one_file
 from hpcp_mpi.vocab.units import Batch, BigFile, Kind, Unit, Units

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcp_mpi.plan.removal import Emptying, Finished, Left, Told, chain, is_walk, others, walks
+from hpcp_mpi.operations.remove.rules import Emptying, Finished, Left, Told, chain, is_walk, others, walks
 from hpcp_mpi.vocab.paths import join
 from hpcp_mpi.vocab.tally import ONE_LINK
 from hpcp_mpi.vocab.units import Batch, Kind

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcp_mpi.plan.spread import Room, Spread
+from hpcp_mpi.operations.copy.destinations.rules import Room, Spread
 
 shares = st.lists(st.floats(0, 1e15), min_size=1, max_size=9)
 

@@ -1,0 +1,257 @@
+"""Rank 0's: differences written down, as a table of changes or as a list for tar. Neither sits in memory."""
+
+import heapq
+import os
+import stat
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from itertools import groupby, islice
+from typing import IO, Any, cast
+
+from hpcp_mpi.cluster.coordinator_loop import Stream
+from hpcp_mpi.engine.context import Workplace
+from hpcp_mpi.formats.changes_table import HEADER, Op, Row, tar_name
+from hpcp_mpi.host.external_sort import Spill
+from hpcp_mpi.host.listing import lstat
+from hpcp_mpi.operations.compare.differences import Differences
+from hpcp_mpi.operations.scan.records import LinkedName
+from hpcp_mpi.rules import excludes
+from hpcp_mpi.rules.landing import Landing
+from hpcp_mpi.vocab.errors import FatalError, UsageError, reason_of
+from hpcp_mpi.vocab.paths import below, shown
+from hpcp_mpi.vocab.request import Asked
+from hpcp_mpi.vocab.units import DEST, Batch, Kind, Unit, Units
+
+_TOGETHER = 200  # entries that are described as one batch
+_MOST_NAME = 255  # bytes
+
+
+def place_of(asked: Asked) -> bytes | None:
+    """Return the absolute path of the file that asked has differences written to; None where there is none.
+
+    Raises FatalError: a file that is read, or is no regular file, is never replaced.
+    """
+    if asked.changes_file is None:
+        return None
+    path = os.path.realpath(asked.changes_file or _automatic(asked))
+    for name in (asked.file_list, asked.source_list):
+        if name is not None and name != b"-" and os.path.realpath(name) == path:
+            raise UsageError(f"{shown(path)} is the list that is read: it is not overwritten", "Name another file.")
+    with suppress(FileNotFoundError):
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise FatalError(f"{shown(path)} is no regular file: it is not replaced by a list of changes")
+    if not os.access(os.path.dirname(path), os.W_OK | os.X_OK):
+        raise FatalError(f"nothing can be written in {shown(os.path.dirname(path))}", "Name a file with -dfl.")
+    return path
+
+
+def _automatic(asked: Asked) -> bytes:
+    """Return hpcp's name for the file, in the working directory."""
+    to = asked.destinations[0] if asked.destinations else asked.file_list or b""
+    sources = b"-".join(_last(path) for path in (*asked.sources, *([asked.source_list] if asked.source_list else ())))
+    end = b"_TO_%s_%d_%sfile_list.txt" % (_last(to), time.time(), b"tar_" if asked.tar_list else b"")
+    return b"DIFF_" + sources[: max(0, _MOST_NAME - len(end) - 5)] + end
+
+
+def _last(path: bytes) -> bytes:
+    return os.path.basename(os.path.realpath(path)) or b"root"
+
+
+@contextmanager
+def replaced(path: bytes) -> Iterator[IO[bytes]]:
+    """Yield a file that takes the name path when all is written, in one step. Raises FatalError."""
+    directory, name = os.path.split(path)
+    beside = os.path.join(directory, b".%s.%d" % (name[:200], os.getpid()))
+    try:
+        with open(beside, "xb") as file:
+            yield file
+        os.replace(beside, path)
+    except OSError as error:
+        raise FatalError(f"cannot write {shown(path)}: {reason_of(error)}") from None
+    finally:
+        with suppress(OSError):
+            os.unlink(beside)
+
+
+class Origins:
+    """Which source an entry of the destination is, or would be, a copy of."""
+
+    def __init__(self, place: Workplace, landings: Sequence[Landing]) -> None:
+        self._place = place
+        self._entries: dict[bytes, int] = {}  # by where they land
+        self._contents: dict[bytes, list[int]] = {}
+        self._landings = landings
+        self._excluded = excludes.matcher(place.options.excludes)
+        for index, landing in enumerate(landings):
+            if landing.name is not None:
+                self._entries[landing.target] = index
+            else:
+                self._contents.setdefault(landing.dest_dir, []).append(index)
+
+    def of(self, path: bytes) -> tuple[int, bytes] | None:
+        """Return (source, path below its root) of what is to be at path; None where no source has it.
+
+        Of a directory that several sources have it is the last one: that one's metadata counts.
+        """
+        if path in self._entries:
+            index = self._entries[path]
+            return index, self._landings[index].name or b""
+        first = path.partition(b"/")[0]
+        found = [(index, path) for index in self._contents.get(b"", ())]
+        if first:
+            found += [(index, path[len(first) + 1 :]) for index in self._contents.get(first, ())]
+        if len(found) > 1:
+            found = sorted(each for each in found if self._has(*each))
+        return found[-1] if found else None
+
+    def _has(self, index: int, path: bytes) -> bool:
+        if self._excluded is not None and self._excluded(below(self._place.job.sources[index].path, path)):
+            return False
+        directory, _, name = path.rpartition(b"/")
+        try:
+            with self._place.source_tree(index).at(directory) as fd:
+                return lstat(name or b".", fd) is not None
+        except OSError:
+            return False
+
+
+class States(Stream):
+    """A feed: has the entries of differences described. The rows are in `rows` then."""
+
+    def __init__(self, differences: Differences, origins: Origins) -> None:
+        super().__init__(_state_batches(differences, origins))
+        self.rows = Spill()
+
+    def hear(self, news: list[Any]) -> None:
+        for rows in news:
+            self.rows.add(rows)
+
+
+def _state_batches(differences: Differences, origins: Origins) -> Iterator[Batch]:
+    for op in Op:
+        units = (_unit(op, path, origins) for _, path, _ in differences.of(op))
+        for source, some in groupby(units, key=lambda unit: unit[0]):
+            same = (unit for _, unit in some)
+            while together := list(islice(same, _TOGETHER)):
+                yield Batch(Kind.STATE, source, b"", b"", Units.of(together), new=op is Op.ADDED)
+
+
+def _unit(op: Op, shown_as: bytes, origins: Origins) -> tuple[int, Unit]:
+    """Return (source, unit) of an entry. Where it comes from is not known if it vanished just now: any will do."""
+    path = path_of(shown_as)
+    if op is Op.DELETED:
+        return DEST, Unit(path)
+    source, name = origins.of(path) or (0, path)
+    return source, Unit(name, dest_name=path)
+
+
+def path_of(shown_as: bytes) -> bytes:
+    """Return the path below the root of what an item calls shown_as."""
+    path = shown_as.removesuffix(b"/")
+    return b"" if path == b"." else path
+
+
+def table(rows: Iterable[Any]) -> Iterator[bytes]:
+    """Yield the lines of a table of changes."""
+    yield HEADER
+    yield from (Row._make(row).line for row in rows)
+
+
+def write(path: bytes, lines: Iterable[bytes]) -> None:
+    """Write a table, or a list for tar. Raises FatalError."""
+    with replaced(path) as file:
+        file.writelines(lines)
+
+
+def written(path: bytes, tar_list: bool) -> str:
+    """Return what is said of the file, whose name may have been made up here."""
+    return f"{'names for tar -T' if tar_list else 'the table of differences'}: {shown(path)}"
+
+
+def changed(differences: Differences) -> Iterator[bytes]:
+    """Yield what was added or modified, sorted."""
+    return heapq.merge(*((path for _, path, _ in differences.of(op)) for op in (Op.ADDED, Op.MODIFIED)))
+
+
+def tar_list(differences: Differences, linked: Spill, origins: Origins, nul: bool) -> Iterator[bytes]:
+    """Yield the names for `tar -T`: what was added and modified."""
+    return (tar_name(name, nul) for name in _tar_paths(differences, linked, origins))
+
+
+def _tar_paths(differences: Differences, linked: Spill, origins: Origins) -> Iterator[bytes]:
+    """Yield what tar is to be given, sorted.
+
+    Beside what differs: the other names of files that are to be extracted anew, else they would stay names of the old
+    files; and the directories that all of these are in, else their times would be those of the extraction.
+    """
+
+    more = _other_names(changed(differences), linked)
+    directories = Spill()
+    last = None
+    for path in heapq.merge(changed(differences), _only_paths(more)):
+        directory = path_of(path).rpartition(b"/")[0]
+        if path != b"./" and directory != last and origins.of(directory) is not None:
+            directories.add([((directory or b".") + b"/",)])
+        last = directory
+    names = heapq.merge(changed(differences), _only_paths(more), _only_paths(directories))
+    return (path for path, _ in groupby(names))
+
+
+def _only_paths(records: Spill) -> Iterator[bytes]:
+    return (path for (path,) in cast(Iterable[tuple[bytes]], records))
+
+
+def _other_names(changed: Iterator[bytes], linked: Spill) -> Spill:
+    """Return the names of all files of which a name was changed."""
+    names, groups, found = Spill(), Spill(), Spill()
+    for number, group in enumerate(_groups(linked)):
+        names.add((name, number) for name in group)
+    known = cast(Iterator[tuple[bytes, int]], iter(names))
+    groups.add((number,) for _, number in _common(changed, known))
+    hit = (number for (number,) in cast(Iterable[tuple[int]], groups))
+    wanted = next(hit, None)
+    for number, group in enumerate(_groups(linked)):
+        if number == wanted:
+            found.add((name,) for name in group)
+            wanted = next(hit, None)
+    return found
+
+
+def _groups(linked: Spill) -> Iterator[set[bytes]]:
+    """Yield the names of each file that is known to have several."""
+    for _, same in groupby(map(LinkedName._make, linked), key=lambda record: record.inode):
+        group: set[bytes] = set()
+        for record in same:
+            group |= {record.target, record.leader}
+        yield group
+
+
+def _common(paths: Iterator[bytes], records: Iterator[tuple[bytes, int]]) -> Iterator[tuple[bytes, int]]:
+    """Yield the records whose path is among paths; both are sorted."""
+    path = next(paths, None)
+    for record in records:
+        while path is not None and path < record[0]:
+            path = next(paths, None)
+        if path == record[0]:
+            yield record
+
+
+def in_the_way(differences: Differences) -> Iterator[bytes]:
+    """Yield the directories that were deleted and something else was added in their place: tar does not remove them."""
+    deleted = Spill()
+    deleted.add((path_of(path),) for _, path, _ in differences.of(Op.DELETED) if path.endswith(b"/"))
+    added = ((path, 0) for _, path, _ in differences.of(Op.ADDED) if not path.endswith(b"/"))
+    return (path for path, _ in _common(_only_paths(deleted), added))
+
+
+Remark = Callable[[bytes, str], None]
+
+
+def remark_in_trees(path: bytes, place: Workplace, remark: Remark) -> None:
+    """Say so if the file is in one of the trees that are compared."""
+    roots = [root.path for root in (*place.job.sources, place.job.destination_root) if root is not None]
+    for root in roots:
+        if path.startswith(os.path.realpath(root).rstrip(b"/") + b"/"):
+            remark(path, f"this list is written into {shown(root)}, which is compared: the next compare will find it")
+            return

@@ -1,0 +1,193 @@
+"""The verb: compare, as rank 0 leads it. It is the dry run of a copy that would make the destination equal.
+
+Nothing is written to either tree: not to find out what its file system can store, and no directory is made.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from itertools import islice
+from typing import Any, cast
+
+from hpcp_mpi.cluster.coordinator_loop import Feed, StoppedEarly, Stream
+from hpcp_mpi.cluster.transport import Wire
+from hpcp_mpi.engine.coordinator import Crew, Face
+from hpcp_mpi.engine.itemize import GONE, Item
+from hpcp_mpi.engine.walk_feed import Frontier
+from hpcp_mpi.host.external_sort import Spill
+from hpcp_mpi.operations.compare.differences import Differences
+from hpcp_mpi.operations.compare.rank0 import changes_file
+from hpcp_mpi.operations.copy.phases import first_of_each
+from hpcp_mpi.operations.prepare.copy_job import Prepared, prepare
+from hpcp_mpi.operations.scan.deferred import link_batches, parting_batches, settle_batches
+from hpcp_mpi.operations.scan.rank0 import Scan
+from hpcp_mpi.operations.scan.records import Extra, LinkedName, Settling, SharedName
+from hpcp_mpi.vocab.errors import FatalError, UsageError
+from hpcp_mpi.vocab.options import CopyOptions
+from hpcp_mpi.vocab.paths import join, shown
+from hpcp_mpi.vocab.report import Report
+from hpcp_mpi.vocab.request import Asked
+from hpcp_mpi.vocab.units import DEST, Batch, Kind, Unit, Units
+
+_TOGETHER = 500  # directories that are handed out as one batch
+_MOST_NOTES = 1000  # of one kind
+
+
+def lead_compare(wire: Wire, asked: Asked, face: Face) -> Report:
+    """Compare sources with the destination, with all workers of the wire; rank 0 calls it, the others follow.
+
+    Raises FatalError. A signal ends it early: the report's exit code says so.
+    """
+    if asked.file_list is not None:
+        from hpcp_mpi.operations.compare.with_list import lead_compare_lists
+
+        return lead_compare_lists(wire, asked, face)
+    if len(asked.destinations) != 1:
+        raise UsageError("a compare is with one destination", "Give -d once.")
+    if asked.source_list is not None:
+        raise UsageError(
+            "what a list names is not compared with a directory",
+            "Compare the directory with the list: hpcp-mpi DIR -fl LIST -cfl.",
+        )
+    prepared = prepare(asked.sources, asked.destinations[0], compare_options(asked.options))
+    _refuse_missing(prepared)
+    found = face.items if isinstance(face.items, Differences) else Differences()
+    path = changes_file.place_of(asked)
+    run = _Run(wire, prepared, face, found)
+    try:
+        run.run()
+        if path is not None:
+            run.write(path, asked.tar_list, asked.nul)
+            face.say(changes_file.written(path, asked.tar_list))
+        return run.end()
+    except StoppedEarly as early:
+        return run.end(early.code)
+
+
+def compare_options(options: CopyOptions) -> CopyOptions:
+    """Return options of the copy that a compare is the dry run of. No file is taken apart: none is copied."""
+    plain = replace(options, move=False, verify=False, rate_bytes=0, rate_files=0, backup_dir=b"", split_size=0)
+    return replace(plain, compare=True, dry_run=True, itemize=True, mirror=True)
+
+
+def _refuse_missing(prepared: Prepared) -> None:
+    """Refuse to compare with nothing: that is a mistyped name more often than it is meant."""
+    job = prepared.job
+    missing = job.destination if job.destination_root is None else None
+    if missing is None and len(prepared.landings) == 1:
+        path = join(job.destination, prepared.landings[0].target)
+        missing = None if os.path.lexists(path) else path
+    if missing is not None:
+        raise FatalError(
+            f"there is nothing at {shown(missing)} to compare with",
+            "SRC -d DST compares the contents of SRC with those of DST; SRC -d DST/ compares SRC with DST/SRC.",
+        )
+
+
+class _Found:
+    """Takes the items of a compare, and keeps the directories that only the destination has: all in them is extra."""
+
+    def __init__(self, differences: Differences) -> None:
+        self._differences = differences
+        self.directories = Spill()
+
+    def add(self, items: Iterable[Item]) -> None:
+        items = list(items)
+        self._differences.add(items)
+        self.directories.add((path[:-1],) for change, path, _ in items if change == GONE and path.endswith(b"/"))
+
+
+class _Run:
+    """Rank 0's: one compare from scan to report."""
+
+    def __init__(self, wire: Wire, prepared: Prepared, face: Face, differences: Differences) -> None:
+        self._prepared = prepared
+        self._differences = differences
+        self._found = _Found(differences)
+        self._crew = crew = Crew(wire, prepared.job, replace(face, items=self._found))
+        self._scan = Scan(crew.place, prepared.landings, False, wire.wake, lambda: crew.slots)
+        crew.scanned = lambda: self._scan.gather.scanned
+        crew.scan_done = lambda: self._scan.exhausted
+        self.report = Report()
+
+    def run(self) -> None:
+        """Find all differences. Raises StoppedEarly, FatalError."""
+        self._crew.begin()
+        self._scan.start()
+        try:
+            self._crew.drive_scan("comparing", self._scan)
+            self._crew.watch()
+            waiting = self._scan.waiting
+            self._drive(Stream(parting_batches(map(SharedName._make, waiting.shared), 0)))
+            self._drive(Stream(link_batches(map(LinkedName._make, waiting.linked))))
+            self._drive(Stream(settle_batches(map(Settling._make, waiting.settled))))
+            self._name_extras()
+        finally:
+            self._scan.end()
+
+    def _drive(self, feed: Feed) -> None:
+        self._crew.drive("comparing", feed)
+        self._crew.watch()  # what was found is put aside before the next phase looks at it
+
+    def _name_extras(self) -> None:
+        """Name what only the destination has: what was found beside the source's entries, and all below that."""
+        for some in _portions(map(Extra._make, self._scan.waiting.extras)):
+            self._found.add(_gone(extra.dest_dir, extra.name, extra.is_directory) for extra in some)
+        directories = cast(Iterator[tuple[bytes]], iter(self._found.directories))
+        batches = (_below(path for (path,) in some) for some in _portions(directories))
+        self._drive(Frontier(batches, lambda: self._crew.slots, self._hear_below))
+
+    def _hear_below(self, told: list[tuple[bytes, bytes, bytes]]) -> None:
+        for directory, names, types in told:
+            entries = zip(names.split(b"\0"), types, strict=True) if types else ()
+            self._differences.add(_gone(directory, name, kind == ord("/")) for name, kind in entries)
+
+    def write(self, path: bytes, tar_list: bool, nul: bool) -> None:
+        """Write down what was found. Raises StoppedEarly, FatalError."""
+        place, outcome = self._crew.place, self._scan.outcome
+        origins = changes_file.Origins(place, self._prepared.landings)
+        changes_file.remark_in_trees(path, place, outcome.remark)
+        if not tar_list:
+            states = changes_file.States(self._differences, origins)
+            self._crew.drive("describing", states)
+            changes_file.write(path, changes_file.table(states.rows))
+            return
+        linked = self._scan.waiting.linked
+        changes_file.write(path, changes_file.tar_list(self._differences, linked, origins, nul))
+        for directory in islice(changes_file.in_the_way(self._differences), _MOST_NOTES):
+            outcome.remark(
+                place.dest_path(directory), "a directory where the source has none: remove it before tar extracts"
+            )
+
+    def end(self, stopped: int = 0) -> Report:
+        """Return the report. stopped: the exit code of an early end."""
+        report, scan = self.report, self._scan
+        self._crew.fill(report)
+        outcome = scan.outcome
+        outcome.skipped = outcome.skipped.plus(scan.gather.skipped)
+        outcome.add(self._crew.outcome)
+        outcome.failures = list(first_of_each(outcome.failures))
+        report.sources = [landing.argument for landing in self._prepared.landings]
+        report.destination = self._prepared.job.destination
+        report.dry_run = True
+        report.scanned = scan.gather.scanned
+        report.outcome = outcome
+        report.scan_seconds = scan.seconds
+        report.stopped = stopped
+        if not stopped:
+            self._differences.tell(report)
+        return report
+
+
+def _gone(directory: bytes, name: bytes, is_directory: bool) -> Item:
+    return GONE, join(directory, name) + (b"/" if is_directory else b""), b""
+
+
+def _below(directories: Iterable[bytes]) -> Batch:
+    return Batch(Kind.BELOW, DEST, b"", b"", Units.of(map(Unit, directories)))
+
+
+def _portions(records: Iterable[Any]) -> Iterator[list[Any]]:
+    records = iter(records)
+    while some := list(islice(records, _TOGETHER)):
+        yield some

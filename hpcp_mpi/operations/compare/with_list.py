@@ -1,0 +1,248 @@
+"""The verb: compare with a file list, as rank 0 leads it: what sources hold, or another list, against the list.
+
+Lines that both have are equal and need no look; the others are sorted by path and paired. A list is only read.
+"""
+
+import stat
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import groupby, islice
+from typing import NamedTuple, cast
+
+from hpcp_mpi.cluster.coordinator_loop import StoppedEarly
+from hpcp_mpi.cluster.transport import Wire
+from hpcp_mpi.engine.coordinator import Crew, Face
+from hpcp_mpi.engine.itemize import GONE, Item
+from hpcp_mpi.formats.changes_table import ABSENT, UNKNOWN, Op, Row, escaped, tar_name
+from hpcp_mpi.formats.file_list import Style, Type, read
+from hpcp_mpi.host.external_sort import Spill
+from hpcp_mpi.host.list_file import BrokenList, entries_in
+from hpcp_mpi.operations.compare.differences import Differences
+from hpcp_mpi.operations.compare.rank0 import changes_file
+from hpcp_mpi.operations.list_files.rank0 import NamesOf, prepare_list, style_of
+from hpcp_mpi.rules.equality import NEW, itemize
+from hpcp_mpi.vocab.errors import UsageError
+from hpcp_mpi.vocab.report import Report
+from hpcp_mpi.vocab.request import Asked
+from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, ONE_LINK, ONE_SPECIAL, Tally, one_file
+
+_TOGETHER = 1000  # records that are put aside at once
+_FORMATS = {Type.FILE: stat.S_IFREG, Type.DIRECTORY: stat.S_IFDIR, Type.LINK: stat.S_IFLNK, Type.OTHER: stat.S_IFIFO}
+_TALLIES = {Type.DIRECTORY: ONE_DIRECTORY, Type.LINK: ONE_LINK, Type.OTHER: ONE_SPECIAL}
+_TALLIES |= {Type.FILE: one_file(0), Type.UNKNOWN: one_file(0)}
+_LETTERS = {b"fifo": b"p", b"socket": b"s", b"char": b"c", b"block": b"b"}
+
+
+def lead_compare_lists(wire: Wire, asked: Asked, face: Face) -> Report:
+    """Compare with a list; rank 0 calls it, the others follow. Raises FatalError.
+
+    A signal ends it early: the report's exit code says so.
+    """
+    assert asked.file_list is not None
+    style, path = style_of(asked), changes_file.place_of(asked)
+    if asked.source_list is not None and asked.sources:
+        raise UsageError("-sfl with -fl and -cfl compares two lists, as they are", "Leave out the directory.")
+    differences = face.items if isinstance(face.items, Differences) else Differences()
+    differences.against = "list"
+    report = Report(sources=list(asked.sources), destination=asked.file_list, dry_run=True)
+    old, _ = _lines_in(asked.file_list, style)
+    try:
+        if asked.source_list is not None:
+            report.sources = [asked.source_list]
+            new, report.scanned = _lines_in(asked.source_list, style)
+        else:
+            new = _lines_of_sources(wire, asked, face, report)
+    except StoppedEarly as early:
+        report.stopped = early.code
+        return report
+    comparing = _Comparing(differences, style)
+    comparing.compare(new, old)
+    report.outcome.skipped = report.scanned.minus(comparing.differing)
+    if comparing.unknown:
+        report.outcome.remark(
+            asked.file_list,
+            f"only the names of {comparing.unknown:,} entries were compared: no hash or target of them is known",
+        )
+    if path is not None:
+        changes_file.write(path, _tar_lines(differences, asked.nul) if asked.tar_list else comparing.table())
+        face.say(changes_file.written(path, asked.tar_list))
+    differences.tell(report)
+    report.seconds = time.time() - report.started
+    return report
+
+
+def _lines_in(path: bytes, style: Style) -> tuple[Spill, Tally]:
+    """Return the entries of a list, each a record, and how many they are. Raises BrokenList if one means nothing."""
+    lines = Spill()
+    counts: Counter[Type] = Counter()
+    for number, texts in entries_in(path, style.end):
+        for line, text in enumerate(texts, number):
+            try:
+                if text:
+                    counts[read(text, style).type] += 1
+            except ValueError as error:
+                raise BrokenList(path, line, str(error)) from None
+        lines.add((text,) for text in texts if text)
+    if not counts:
+        raise BrokenList(path, 0, "it is empty")
+    files = counts[Type.FILE] + counts[Type.UNKNOWN]
+    return lines, Tally(files, counts[Type.DIRECTORY], counts[Type.LINK], counts[Type.OTHER])
+
+
+def _lines_of_sources(wire: Wire, asked: Asked, face: Face, report: Report) -> Spill:
+    """Return what a list of the sources would have. Raises StoppedEarly, FatalError."""
+    job, first = prepare_list(asked.sources, style_of(asked), asked.options, asked.file_list)
+    crew = Crew(wire, job, face)
+    names = NamesOf(crew, first)
+    crew.scanned = lambda: names.tally
+    crew.scan_done = lambda: names.exhausted
+    lines = Spill()
+    try:
+        crew.begin()
+        crew.drive("comparing", names)
+        for piece in names:
+            lines.add((text,) for text in piece.split(style_of(asked).end) if text)
+            if face.stop.code:
+                raise StoppedEarly(face.stop.code, face.stop.name)
+    finally:
+        crew.fill(report)
+        report.scanned = names.tally
+        report.outcome = names.outcome
+        report.outcome.add(crew.outcome)
+    return lines
+
+
+class _Side(NamedTuple):
+    """A line that only one side has. They sort by path."""
+
+    path: bytes
+    new: bool
+    type: str  # Type's value
+    value: bytes
+
+
+class _Comparing:
+    """Compares sorted lines."""
+
+    def __init__(self, differences: Differences, style: Style) -> None:
+        self.unknown = 0  # entries whose content one side does not tell
+        self.differing = NOTHING  # of the new side
+        self._differences = differences
+        self._style = style
+        self._sides = Spill()
+
+    def compare(self, new: Spill, old: Spill) -> None:
+        """Find the differences."""
+        sides = _sides_of(_one_sided(new, old), self._style)
+        while some := list(islice(sides, _TOGETHER)):
+            self._sides.add(some)
+        pairs = self._pairs()
+        while some_pairs := list(islice(pairs, _TOGETHER)):
+            self._differences.add(item for new_one, old_one in some_pairs for item in self._items(new_one, old_one))
+
+    def table(self) -> Iterator[bytes]:
+        """Yield the rows of a table of changes."""
+        rows = Spill()
+        pairs = self._pairs()
+        while some := list(islice(pairs, _TOGETHER)):
+            rows.add(row for pair in some for row in _rows(*pair))
+        return changes_file.table(rows)
+
+    def _pairs(self) -> Iterator[tuple[_Side | None, _Side | None]]:
+        """Yield (new, old) of each path that differs."""
+        for _, same in groupby(map(_Side._make, cast(Iterable[tuple[bytes, bool, str, bytes]], self._sides)), _path):
+            sides = list(same)
+            new = next((side for side in sides if side.new), None)
+            old = next((side for side in sides if not side.new), None)
+            yield new, old
+
+    def _items(self, new: _Side | None, old: _Side | None) -> Iterator[Item]:
+        op = _op(new, old)
+        if op is None:
+            self.unknown += 1
+            return
+        if new is not None:
+            self.differing = self.differing.plus(_TALLIES[Type(new.type)])
+        if op is Op.MODIFIED and new is not None:
+            mode = _FORMATS[Type(new.type)]
+            yield itemize(">" if stat.S_ISREG(mode) else "c", mode, "c"), new.path, b""
+        else:
+            if old is not None:
+                yield GONE, _shown_as(old), b""
+            if new is not None:
+                mode = _FORMATS.get(Type(new.type), stat.S_IFREG)
+                yield itemize(">" if stat.S_ISREG(mode) else "c", mode, NEW), _shown_as(new), b""
+
+
+def _path(side: _Side) -> bytes:
+    return side.path
+
+
+def _shown_as(side: _Side) -> bytes:
+    return (side.path or b".") + (b"/" if side.type == Type.DIRECTORY.value else b"")
+
+
+def _one_sided(new: Spill, old: Spill) -> Iterator[tuple[bool, bytes]]:
+    """Yield the lines that only one side has, and whether it is the new one."""
+    ours, theirs = (cast(Iterator[tuple[bytes]], iter(side)) for side in (new, old))
+    mine, other = next(ours, None), next(theirs, None)
+    while mine is not None or other is not None:
+        if mine == other:
+            mine, other = next(ours, None), next(theirs, None)
+        elif other is None or (mine is not None and mine < other):
+            assert mine is not None
+            yield True, mine[0]
+            mine = next(ours, None)
+        else:
+            yield False, other[0]
+            other = next(theirs, None)
+
+
+def _sides_of(lines: Iterable[tuple[bool, bytes]], style: Style) -> Iterator[_Side]:
+    for is_new, text in lines:
+        entry = read(text, style)
+        yield _Side(entry.name.removeprefix(b"./"), is_new, entry.type.value, entry.value)
+
+
+def _op(new: _Side | None, old: _Side | None) -> Op | None:
+    """Return what became of an entry; None where it cannot be told. An entry of another type is deleted and added."""
+    if new is None:
+        return Op.DELETED
+    if old is None or (new.type != old.type and Type.UNKNOWN.value not in (new.type, old.type)):
+        return Op.ADDED
+    if new.type != old.type or new.type == Type.DIRECTORY.value or not (new.value and old.value):
+        return None
+    return Op.MODIFIED
+
+
+def _rows(new: _Side | None, old: _Side | None) -> Iterator[Row]:
+    op = _op(new, old)
+    if op is Op.MODIFIED and new is not None and old is not None:
+        yield Row(op, new.path, _state(old), _state(new))
+    elif op is not None:
+        if old is not None:
+            yield Row(Op.DELETED, _shown_as(old), _state(old), ABSENT)
+        if new is not None:
+            yield Row(Op.ADDED, _shown_as(new), ABSENT, _state(new))
+
+
+def _state(side: _Side) -> bytes:
+    """Return a state with what a list knows."""
+    kind = Type(side.type)
+    if kind is Type.LINK:
+        return b"l:" + escaped(side.value)
+    if kind is Type.FILE:
+        return b"f:?:?:?:?:?:%s:?" % (side.value or UNKNOWN)
+    if kind is Type.DIRECTORY:
+        return b"d:?:?:?:?"
+    called, _, device = side.value.partition(b" ")
+    if called not in _LETTERS:
+        return UNKNOWN
+    numbers = b":" + device.replace(b",", b":") if device else b""
+    return _LETTERS[called] + b":?:?:?" + numbers + b":?"
+
+
+def _tar_lines(differences: Differences, nul: bool) -> Iterator[bytes]:
+    """Yield the names that were added or modified, for tar."""
+    return (tar_name(path, nul) for path in changes_file.changed(differences))

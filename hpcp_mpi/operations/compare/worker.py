@@ -1,0 +1,124 @@
+"""A worker's side of a compare: what is only in the destination, and what a table of changes says of an entry."""
+
+import os
+import stat
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+
+from hpcp_mpi.engine.context import Workplace
+from hpcp_mpi.engine.walked import Walked
+from hpcp_mpi.formats.changes_table import ABSENT, UNKNOWN, Op, Row, described
+from hpcp_mpi.host.commands import Stopped
+from hpcp_mpi.host.dirfd import READ
+from hpcp_mpi.host.hashing import attributes_digest, digest
+from hpcp_mpi.host.listing import lstat, types_in
+from hpcp_mpi.host.metadata import xattrs_of
+from hpcp_mpi.operations.copy.cp_failures import VANISHED
+from hpcp_mpi.rules import excludes
+from hpcp_mpi.vocab.errors import Failure, failure_of
+from hpcp_mpi.vocab.paths import STAGE_PREFIX, below, join
+from hpcp_mpi.vocab.report import Outcome
+from hpcp_mpi.vocab.units import DEST, Batch, Unit, Units
+
+_SECONDS = 0.1  # after which no further directory is begun: others may be idle
+
+
+def name_below(place: Workplace, batch: Batch, outcome: Outcome) -> None:
+    """Name all entries below the directories of a BELOW batch, which are the destination's, for as long as it is short.
+
+    What is told: for each directory its path, the names in it joined by NUL, and in the same order for each one byte:
+    `/` where it is a directory.
+    """
+    tree, kept = place.dest, _keeper(place)
+    waiting = [unit.name for unit in batch.units][::-1]
+    told: list[tuple[bytes, bytes, bytes]] = []
+    deadline = time.monotonic() + _SECONDS
+    while waiting and (not told or time.monotonic() < deadline):
+        directory = waiting.pop()
+        try:
+            with tree.at(directory) as fd:
+                entries = [(name, stat.S_ISDIR(mode)) for name, mode in types_in(fd) if not kept(directory, name)]
+        except OSError as error:
+            outcome.failures.append(failure_of(place.dest_path(directory), error, "cannot list"))
+            continue
+        names, types = b"\0".join(name for name, _ in entries), b"".join(b"/" if d else b"." for _, d in entries)
+        told.append((directory, names, types))
+        waiting += [join(directory, name) for name, is_directory in reversed(entries) if is_directory]
+    found = [replace(batch, units=Units.of(map(Unit, waiting)))] if waiting else []
+    outcome.news.append(Walked(len(batch.units), found, told))
+
+
+def _keeper(place: Workplace) -> Callable[[bytes, bytes], bool]:
+    """Return what tells of (directory, name) in the destination that a mirror would leave it alone: what would be
+    excluded in a source, and what belongs to runs of ours.
+    """
+    job = place.job
+    excluded = None if job.options.delete_excluded else excludes.matcher(job.options.excludes)
+
+    def kept(directory: bytes, name: bytes) -> bool:
+        if name.startswith(STAGE_PREFIX):
+            return True
+        if excluded is None:
+            return False
+        path = join(directory, name)
+        inside = [(root.path, job.source_dir_of(index, path)) for index, root in enumerate(job.sources)]
+        return any(excluded(below(root, source_path)) for root, source_path in inside if source_path is not None)
+
+    return kept
+
+
+def tell_states(place: Workplace, batch: Batch, outcome: Outcome) -> None:
+    """Describe the entries of a STATE batch: units' names are their paths below the source root, targets those below
+    the destination root.
+
+    With DEST as its source a batch is of what only the destination has; a new one of what only the source has.
+    """
+    op = Op.DELETED if batch.source == DEST else Op.ADDED if batch.new else Op.MODIFIED
+    rows: list[Row] = []
+    for unit in batch.units:
+        old = new = (ABSENT, False)
+        if op is not Op.ADDED:
+            old = _state(place, DEST, place.dest_path(unit.target), unit.target, outcome)
+        if op is not Op.DELETED:
+            path = below(place.job.sources[batch.source].path, unit.name)
+            new = _state(place, batch.source, path, unit.name, outcome)
+        is_directory = new[1] or (op is Op.DELETED and old[1])
+        rows.append(Row(op, (unit.target or b".") + (b"/" if is_directory else b""), old[0], new[0]))
+    outcome.news.append(rows)
+
+
+def _state(place: Workplace, index: int, shown_as: bytes, path: bytes, outcome: Outcome) -> tuple[bytes, bool]:
+    """Return what the table says of an entry, and whether it is a directory. index: of a source root, or DEST"""
+    directory, _, name = path.rpartition(b"/")
+    try:
+        with place.source_tree(index).at(directory) as parent:
+            name = name or b"."
+            status = lstat(name, parent)
+            if status is None:
+                outcome.failures.append(Failure(shown_as, VANISHED, True))
+                return UNKNOWN, False
+            if stat.S_ISLNK(status.st_mode):
+                return described(status, None, 0, os.readlink(name, dir_fd=parent)), False
+            attributes = attributes_digest(xattrs_of(parent, name, place.hides_acls(index)))
+            content = _content(place, parent, name, status) if stat.S_ISREG(status.st_mode) else None
+            return described(status, content, attributes), stat.S_ISDIR(status.st_mode)
+    except OSError as error:
+        outcome.failures.append(failure_of(shown_as, error, "cannot be described in the table of changes"))
+        return UNKNOWN, False
+
+
+def _content(place: Workplace, parent: int, name: bytes, status: os.stat_result) -> int | None:
+    """Return the hash that a table has of a file; None where none is asked for."""
+    options = place.options
+    if not options.full_hash and options.hash_size == 0:
+        return None
+    with ExitStack() as stack:
+        fd = os.open(name, READ, dir_fd=parent)
+        stack.callback(os.close, fd)
+        try:
+            tail = None if options.full_hash else options.hash_size
+            return digest(fd, status.st_size, tail, lambda: place.commands.stopped)
+        except InterruptedError:
+            raise Stopped from None

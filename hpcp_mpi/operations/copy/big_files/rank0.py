@@ -1,0 +1,83 @@
+"""Rank 0's side of big files: they are begun a few at a time, then come their ranges, then their end."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from hpcp_mpi.cluster.coordinator_loop import Feed
+from hpcp_mpi.operations.copy.big_files.rules import BeginsDone, Key, Ranges
+from hpcp_mpi.operations.scan.records import Listed
+from hpcp_mpi.vocab.units import Batch, Kind, Units
+
+_UNDER_WAY = 64  # files that have a stage at the same time; a killed run leaves so many behind
+
+
+class WithRanges:
+    """A feed, and what follows from its big files."""
+
+    def __init__(self, feed: Feed, split_size: int, begun: Iterable[tuple[Batch, Units]] = ()) -> None:
+        """begun: files that another run began: what finishes each, and the ranges that are not copied"""
+        self._feed = feed
+        self._ranges = Ranges(split_size)
+        self._ready: list[Batch] = []
+        self._waiting: list[Batch] = []  # files to begin
+        self._beginning = 0  # files that somebody was asked to begin
+        self._known: set[tuple[int, bytes, bytes]] = set()
+        for finish, left in begun:
+            self._known |= {(finish.source, finish.source_dir, name) for name in finish.units.names}
+            self._ready.append(self._ranges.resume(finish, left))
+
+    @property
+    def exhausted(self) -> bool:
+        under_way = self._ready or self._waiting or not self._ranges.idle
+        return self._feed.exhausted and not under_way
+
+    @property
+    def pending(self) -> list[Batch]:
+        """Work that nobody has taken yet."""
+        return [*self._ready, *self._waiting]
+
+    @property
+    def files(self) -> dict[Key, Batch]:
+        """The big files under way, each as the batch that finishes it."""
+        return self._ranges.files
+
+    def take(self) -> list[Batch]:
+        ready, self._ready = self._ready, []
+        for batch in self._feed.take():
+            if batch.kind is Kind.BEGIN:
+                self._wait(batch)
+            else:
+                ready.append(batch)
+        while self._waiting and (room := _UNDER_WAY - self._ranges.active - self._beginning) > 0:
+            batch = self._waiting.pop()
+            if len(batch.units) > room:
+                batch, rest = batch.split(room)
+                self._waiting.append(rest)
+            self._beginning += len(batch.units)
+            ready.append(batch)
+        return ready
+
+    def _wait(self, batch: Batch) -> None:
+        """Have files begun when it is their turn, but for those that another run began."""
+        if self._known:
+            where = batch.source, batch.source_dir
+            batch = replace(
+                batch, units=Units.of(unit for unit in batch.units if (*where, unit.name) not in self._known)
+            )
+        if len(batch.units):
+            self._waiting.append(batch)
+
+    def hear(self, news: list[Any]) -> None:
+        for each in news:
+            if isinstance(each, Listed):
+                self._feed.hear([each])
+            elif isinstance(each, BeginsDone):
+                self._beginning -= each.files
+            elif isinstance(each, Batch):
+                self._wait(each)
+            else:
+                self._ready += self._ranges.hear(each)
+
+    def hold(self, held: bool) -> None:
+        self._feed.hold(held or len(self._waiting) > 100 * _UNDER_WAY)

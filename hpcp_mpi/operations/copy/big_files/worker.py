@@ -1,0 +1,375 @@
+"""Big files are copied in ranges by all who are free, and appear under their names complete, or not at all.
+
+BEGIN makes a stage that outlives it, with an empty copy of the full size in it; RANGE fills in a part, on any rank;
+FINISH gives the copy its metadata and its name. Only FINISH counts the file, or tells why there is no copy of it.
+
+Each of them looks the source up anew: if it is another file, or one that was written to, the copy is spoilt.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
+
+from hpcp_mpi.engine.context import Workplace
+from hpcp_mpi.engine.destination import made
+from hpcp_mpi.engine.itemize import itemize_copies
+from hpcp_mpi.engine.setting_times import note_of
+from hpcp_mpi.host.cp import attributes_command, complaints, ending
+from hpcp_mpi.host.listing import lstat
+from hpcp_mpi.host.range_copy import RangeCopier, changed, identity, opened, share_blocks
+from hpcp_mpi.host.retrying import tells_passing, tries
+from hpcp_mpi.operations.copy.big_files.rules import EMPTIED, Begun, RangeDone, RangeFailed
+from hpcp_mpi.operations.copy.content_only import drop_writing, new_mode
+from hpcp_mpi.operations.copy.cp_failures import VANISHED
+from hpcp_mpi.operations.copy.worker import copy, land_unit
+from hpcp_mpi.operations.verify.records import Landed
+from hpcp_mpi.vocab.errors import Failure, reason_of
+from hpcp_mpi.vocab.options import MIB
+from hpcp_mpi.vocab.paths import shown
+from hpcp_mpi.vocab.report import Outcome
+from hpcp_mpi.vocab.tally import NOTHING
+from hpcp_mpi.vocab.units import Batch, BigFile, Kind, Unit, Units
+
+CHANGED = "it changed while it was copied"
+_HOUR_NS = 3600 * 10**9
+_STEP = 64 * MIB  # of a range, after which it is looked whether the run is to end
+_NEW = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+_OLD = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # never O_CREAT: what is gone stays gone
+
+
+class _Spoilt(Exception):
+    """There will be no copy of a big file. reason: "" where others say why."""
+
+    def __init__(self, reason: str, vanished: bool = False) -> None:
+        super().__init__(reason, vanished)
+        self.reason = reason
+        self.vanished = vanished
+
+
+def begin(place: Workplace, batch: Batch, outcome: Outcome) -> None:
+    """Begin the files of a BEGIN batch; those whose blocks can be shared are finished at once.
+
+    What cannot be begun is left to `cp`, which copies whatever is there now, or says what is wrong in its own words.
+    """
+    if place.options.dry_run:
+        copy(place, [replace(batch, kind=Kind.COPY)], outcome)
+        return
+    left: list[Unit] = []
+    with ExitStack() as stack:
+        try:
+            source = stack.enter_context(place.source(batch).at(batch.source_dir))
+            dest = stack.enter_context(made(place, batch.dest_dir, batch.over))
+        except OSError:
+            left = list(batch.units)
+        else:
+            outcome.touched.add((batch.source, batch.source_dir, batch.dest_dir))
+            left = [unit for unit in batch.units if not _begin(place, batch, unit, source, dest, outcome)]
+    if left:
+        copy(place, [replace(batch, kind=Kind.COPY, units=Units.of(left))], outcome)
+
+
+def _begin(place: Workplace, batch: Batch, unit: Unit, source: int, dest: int, outcome: Outcome) -> bool:
+    """Make the stage of a file and an empty copy in it; return False when that is not possible."""
+    try:
+        name, stage = place.stages.make(dest, batch.dest_dir)
+    except OSError:
+        return False
+    with ExitStack() as stack:
+        removal = stack.enter_context(ExitStack())
+        removal.callback(place.stages.remove, dest, name, stage, outcome.remark)
+        try:
+            with opened(source, unit.name) as (file, status):
+                mode = new_mode(status) if place.options.content_only else 0o600
+                big = BigFile(unit.name, unit.target, status.st_size, name, identity(status), status.st_atime_ns)
+                copied = os.open(name, _NEW, mode, dir_fd=stage)
+                try:
+                    shared = share_blocks(file, copied, place.options)
+                    if not shared:
+                        os.ftruncate(copied, status.st_size)
+                    block = os.fstat(copied).st_blksize
+                finally:
+                    os.close(copied)
+        except OSError:
+            return False
+        alone = replace(batch, units=Units.of([unit]), big=big)
+        if shared:
+            _finish(place, alone, big, unit, (source, stage, dest), outcome)
+        else:
+            outcome.news.append(Begun(alone, block))
+            removal.pop_all()
+            os.close(stage)
+    return True
+
+
+def copy_range(place: Workplace, batch: Batch, outcome: Outcome) -> None:
+    """Copy the ranges of a RANGE batch. Raises host.commands.Stopped."""
+    big = _of(batch)
+    key = batch.dest_dir, big.stage
+    with ExitStack() as stack:
+        try:
+            left = _copied_range(place, batch, big, stack)
+        except _Spoilt as spoilt:
+            outcome.news.append(RangeFailed(key, len(batch.units), spoilt.reason, spoilt.vanished))
+            return
+        if left:  # the run ends in good order: another one goes on in the middle of a range
+            outcome.more.append(replace(batch, units=left))
+        done = len(batch.units) - len(left)
+        outcome.news.append(RangeDone(key, done, batch.amount - left.amount))
+        if place.options.verify:
+            copied = _copied(batch.units, left)
+            if len(copied):
+                outcome.news.append(Landed(replace(batch, units=copied)))
+
+
+def _copied_range(place: Workplace, batch: Batch, big: BigFile, stack: ExitStack) -> Units:
+    """Copy ranges, a few times if what goes wrong may be over in a moment; return what is left. Raises _Spoilt."""
+    for last in tries(lambda: place.commands.stopped):
+        try:
+            return _copy_range(place, batch, big, stack)
+        except _Spoilt as spoilt:
+            if last or not tells_passing(spoilt.reason):
+                raise
+    raise AssertionError("the last try was not the last")
+
+
+def _copied(units: Units, left: Units) -> Units:
+    """Return what of some ranges was copied. left: what was not, which may begin in the middle of one"""
+    done = len(units) - len(left)
+    if not len(left):
+        return units
+    (cut,), (rest,) = units[done : done + 1], left[:1]
+    begun = [cut._replace(amount=cut.amount - rest.amount)] if rest.amount < cut.amount else []
+    return Units.of([*units[:done], *begun])
+
+
+def _copy_range(place: Workplace, batch: Batch, big: BigFile, stack: ExitStack) -> Units:
+    """Return what is left, if the run ends in good order meanwhile."""
+    try:
+        # made, not at: some network file systems remember for a while that another rank's new directory is not there.
+        dest = stack.enter_context(place.dest.made(batch.dest_dir, place.new_mode))
+        stage = place.stages.enter(dest, big.stage)
+    except OSError as error:
+        raise _Spoilt(_lost(error)) from None
+    stack.callback(os.close, stage)
+    try:
+        copied = os.open(big.stage, _OLD, dir_fd=stage)
+    except OSError as error:
+        raise _Spoilt(
+            "" if error.errno == errno.ENOENT else f"its copy cannot be written: {reason_of(error)}"
+        ) from None
+    try:
+        try:
+            left = _fill(place, batch, big, copied)
+            if place.options.durable:
+                _store(copied)
+        finally:
+            _close(copied)
+        if not place.options.content_only:
+            _stamp(place, big, stage)
+        return left
+    except _Spoilt as spoilt:
+        # So the other ranges fail at once, and the room is free again that was perhaps too little.
+        if not tells_passing(spoilt.reason):
+            with suppress(OSError):
+                os.unlink(big.stage, dir_fd=stage)
+        raise
+
+
+def _fill(place: Workplace, batch: Batch, big: BigFile, copied: int) -> Units:
+    """Copy a batch's ranges into the open copy; return what is left when the run ends in good order meanwhile."""
+    with ExitStack() as stack:
+        with _reading():
+            source = stack.enter_context(place.source(batch).at(batch.source_dir))
+            file, status = stack.enter_context(opened(source, big.name))
+        if changed(big.identity, status):
+            raise _Spoilt(CHANGED)
+        try:
+            copier = RangeCopier(file, copied, place.options, lambda: place.commands.stopped)
+            for number, unit in enumerate(batch.units):
+                start, end = int(unit.name), int(unit.name) + unit.amount
+                while start < end:
+                    if place.ending.is_set():
+                        rest = Unit(b"%d" % start, unit.tally, end - start)
+                        return Units.of([rest, *batch.units[number + 1 :]])
+                    step = min(_STEP, end - start)
+                    copier.copy(start, step)
+                    start += step
+        except OSError as error:
+            raise _Spoilt(reason_of(error)) from None
+    return Units([], [])
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    """A source that cannot be opened meanwhile spoils its copy."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise _Spoilt(VANISHED, vanished=True) from None
+    except OSError as error:
+        raise _Spoilt(f"cannot be opened for reading: {reason_of(error)}") from None
+
+
+def _store(copied: int) -> None:
+    """Have a copy stored: after a power failure the ledger would say that it is there."""
+    try:
+        os.fdatasync(copied)
+    except OSError as error:
+        raise _Spoilt(f"its copy cannot be stored: {reason_of(error)}") from None
+
+
+def _close(copied: int) -> None:
+    """Close a copy. Network file systems write, and fail to, only now."""
+    try:
+        os.close(copied)
+    except OSError as error:
+        raise _Spoilt(f"its copy cannot be written: {reason_of(error)}") from None
+
+
+def _stamp(place: Workplace, big: BigFile, stage: int) -> None:
+    """Give a copy its mtime, by the client that has just written to it.
+
+    A client may tell its servers late when it wrote (MooseFS's does, each second, closed or not), and so undo the
+    mtime that another one has set since. If it sets the mtime itself, it tells that one.
+    """
+    times = place.job.times
+    nearest = times.nearest(big.read_ns), times.nearest(big.identity[1])
+    try:
+        os.utime(big.stage, ns=nearest, dir_fd=stage, follow_symlinks=False)
+    except OSError as error:
+        raise _Spoilt(
+            "" if error.errno == errno.ENOENT else f"its copy cannot be given its mtime: {reason_of(error)}"
+        ) from None
+
+
+def _lost(error: OSError) -> str:
+    return f"the private directory that it was copied in is lost: {reason_of(error)}"
+
+
+def finish(place: Workplace, batch: Batch, outcome: Outcome) -> None:
+    """Give a file whose ranges are all copied its metadata and its name; remove its stage in any case."""
+    big = _of(batch)
+    (unit,) = batch.units
+    with ExitStack() as stack:
+        try:
+            dest = stack.enter_context(place.dest.made(batch.dest_dir, place.new_mode))
+            stage = place.stages.enter(dest, big.stage)
+        except OSError as error:
+            if batch.again and error.errno == errno.ENOENT and not big.spoilt:
+                # A rank that was lost may have finished it, and not told: what is there tells.
+                outcome.more.append(replace(batch, kind=Kind.CHECK, big=None, again=False))
+                return
+            _fail(place, batch, unit, big.spoilt or _lost(error), outcome, big.vanished)
+            return
+        stack.callback(place.stages.remove, dest, big.stage, stage, outcome.remark)
+        if big.spoilt:
+            _fail(place, batch, unit, big.spoilt, outcome, big.vanished)
+            return
+        try:
+            source = stack.enter_context(place.source(batch).at(batch.source_dir))
+        except OSError as error:
+            _fail(place, batch, unit, f"cannot open its directory: {reason_of(error)}", outcome)
+            return
+        _finish(place, batch, big, unit, (source, stage, dest), outcome)
+
+
+def _finish(
+    place: Workplace, batch: Batch, big: BigFile, unit: Unit, directories: tuple[int, int, int], outcome: Outcome
+) -> None:
+    """directories: of the source, the stage, the destination."""
+    source, stage, dest = directories
+    try:
+        for last in tries(lambda: place.commands.stopped):
+            words = _dress(place, big, source, stage)
+            if last or not tells_passing(words):
+                break
+        if place.options.itemize:
+            itemize_copies(place, batch, outcome)
+    except _Spoilt as spoilt:
+        _fail(place, batch, unit, spoilt.reason, outcome, spoilt.vanished)
+        return
+    except OSError as error:
+        to = shown(place.dest_path(batch.dest_dir))
+        _fail(place, batch, unit, f"cannot write to {to}: {reason_of(error)}", outcome)
+        return
+    if words:  # it lands, but not with all of its metadata
+        outcome.failures.append(Failure(place.source_path(batch, unit.name), words))
+    if place.job.times.goes_astray(big.identity[1]):
+        outcome.remark(place.source_path(batch, unit.name), note_of(place.job.times, big.identity[1]))
+    land_unit(place, batch, unit, (stage, big.stage, dest), NOTHING, outcome)
+
+
+def _dress(place: Workplace, big: BigFile, source: int, stage: int) -> str:
+    """Give the copy in the stage the source's metadata; return what could not be set. Raises OSError."""
+    with ExitStack() as stack:
+        with _reading():
+            file, status = stack.enter_context(opened(source, big.name))
+        if changed(big.identity, status):
+            raise _Spoilt(CHANGED)
+        if big.stage in place.job.adopted:
+            place.looks.wait_for_earlier_runs()  # what their clients still tell comes before
+        there = lstat(big.stage, stage)
+        if there is None or not stat.S_ISREG(there.st_mode):  # cp would make one, empty
+            raise _Spoilt(EMPTIED)
+        if place.options.content_only:
+            if there.st_size != big.size:
+                raise _Spoilt(CHANGED)
+            drop_writing(stage, big.stage, status)
+            return ""
+        # cp sets the mtime last, so it tells afterwards whether cp came to its end: not if it is right already.
+        os.utime(big.stage, ns=(big.read_ns, _unlike(big)), dir_fd=stage, follow_symlinks=False)
+        command = attributes_command(file, stage, big.stage)
+        code, stderr = place.commands.run(command, b"/", (file, stage))
+        times = place.job.times
+        got = lstat(big.stage, stage)
+        words = _words(code, stderr) if code else ""
+        if got is None:
+            raise _Spoilt(EMPTIED)
+        # cp writes the mtime it finds: another one than that at first, or none.
+        if got.st_size != big.size or changed(big.identity, os.fstat(file)):
+            raise _Spoilt(words or CHANGED)
+        timed = times.same(big.identity[1], got.st_mtime_ns)
+        if words and not timed:
+            raise _Spoilt(words)
+        if not timed or got.st_atime_ns != times.nearest(
+            big.read_ns
+        ):  # cp -a would have kept it from before it read the file
+            _stamp(place, big, stage)
+    return words
+
+
+def _unlike(big: BigFile) -> int:
+    """Return an mtime (ns) that a file does not have."""
+    return _HOUR_NS if abs(big.identity[1]) < _HOUR_NS // 2 else 0
+
+
+def _words(code: int, stderr: bytes) -> str:
+    """Return what a cp that failed said."""
+    by_path, others = complaints(stderr)
+    return next(iter(by_path.values())) if by_path and code >= 0 else ending(code, others)
+
+
+def _fail(place: Workplace, batch: Batch, unit: Unit, reason: str, outcome: Outcome, vanished: bool = False) -> None:
+    path = place.source_path(batch, unit.name)
+    outcome.failures.append(Failure(path, reason, vanished, unit.tally.bytes))
+
+
+def _of(batch: Batch) -> BigFile:
+    if batch.big is None:
+        raise ValueError(f"a {batch.kind.name} batch without its file")
+    return batch.big
+
+
+def abandon(place: Workplace, outcome: Outcome) -> None:
+    """Remove the stages that this rank made and nobody finished: the run ends early. Nobody may be copying any more."""
+    for where, name in place.stages.made():
+        with suppress(OSError):  # finished by another rank, or the next run's to remove
+            with place.dest.at(where) as dest:
+                before = os.fstat(dest)
+                stage = place.stages.enter(dest, name)
+                place.stages.remove(dest, name, stage, outcome.remark)
+                # All may be settled by now: a file whose stage could not be entered for a moment is copied otherwise.
+                os.utime(dest, ns=(before.st_atime_ns, before.st_mtime_ns))

@@ -1,0 +1,279 @@
+"""Checking entries that may be identical: content by hash, then metadata. What differs is copied or written."""
+
+import os
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+
+from hpcp_mpi.engine.context import Workplace
+from hpcp_mpi.engine.destination import made
+from hpcp_mpi.engine.itemize import item, tell_replaced
+from hpcp_mpi.engine.setting_times import note_of
+from hpcp_mpi.engine.unfinished import persistently, surviving
+from hpcp_mpi.host import metadata
+from hpcp_mpi.host.commands import Stopped
+from hpcp_mpi.host.dirfd import READ
+from hpcp_mpi.host.hashing import digest, same_tails
+from hpcp_mpi.host.listing import lstat, names_in
+from hpcp_mpi.host.stage import sweep
+from hpcp_mpi.operations.copy.cp_failures import VANISHED
+from hpcp_mpi.rules.equality import NEW, itemize, maybe_identical, metadata_changes
+from hpcp_mpi.vocab.errors import Failure, failure_of, reason_of
+from hpcp_mpi.vocab.options import MIB
+from hpcp_mpi.vocab.paths import STAGE_PREFIX, join
+from hpcp_mpi.vocab.report import Outcome
+from hpcp_mpi.vocab.tally import ONE_DIRECTORY, Tally
+from hpcp_mpi.vocab.units import DEST, Batch, Kind, Unit, Units
+
+ALIVE = "a private directory of another run, which may be alive; left alone"
+_LONG = MIB  # tails of this size are hashed, not held
+
+
+def check(place: Workplace, batch: Batch, outcome: Outcome) -> Batch:
+    """Check the units of a CHECK batch; return the batch of those that have to be copied."""
+    differing: list[Unit] = []
+    with ExitStack() as stack:
+        try:
+            with place.latency.noted():
+                source = stack.enter_context(place.source(batch).at(batch.source_dir))
+        except OSError as error:
+            path = place.source_path(batch)
+            outcome.failures.append(failure_of(path, error, "cannot open the directory"))
+            return replace(batch, units=Units([], []))
+        try:
+            with place.dest_latency.noted():
+                dest = stack.enter_context(place.dest.at(batch.dest_dir))
+        except OSError:
+            return replace(batch, kind=Kind.COPY, equal=False)  # gone: the copy makes it, or tells why not
+        if batch.equal:
+            units: Iterable[Unit] = _doubtful(place, batch, source, dest, outcome)
+        else:
+            units = batch.units
+        for unit in units:
+            try:
+                if not _same(place, batch, unit, source, dest, outcome):
+                    differing.append(unit)
+            except OSError as error:
+                outcome.failures.append(failure_of(place.source_path(batch, unit.name), error))
+    return replace(batch, kind=Kind.COPY, equal=False, units=Units.of(differing))
+
+
+def check_all(place: Workplace, batches: Sequence[Batch], outcome: Outcome) -> list[Batch]:
+    """Check CHECK batches, whatever becomes of them; return the batches of what has to be copied."""
+    differing: list[Batch] = []
+
+    def look(place: Workplace, batch: Batch, mine: Outcome) -> None:
+        differing.append(check(place, batch, mine))
+
+    def do(some: Sequence[Batch], mine: Outcome, last: bool) -> None:
+        for batch in some:
+            surviving(place, batch, mine, look)
+
+    persistently(place, batches, outcome, do)
+    return [batch for batch in differing if len(batch.units)]
+
+
+def _doubtful(place: Workplace, batch: Batch, source: int, dest: int, outcome: Outcome) -> Iterator[Unit]:
+    """Yield the units of files that lstat shows as equal and that are not, or need a closer look; count the others."""
+    options, units = place.options, batch.units
+    tail = _LONG if options.full_hash else options.hash_size
+    hidden = place.hides_acls(batch.source), place.hides_acls(DEST)
+    hiding = hidden if any(hidden) else None
+    if tail == 0:
+        doubtful = {
+            *metadata.carriers(source, units.names, place.crowd, hidden[0]),
+            *metadata.carriers(dest, units.names, place.crowd, hidden[1]),
+        }
+    else:
+        doubtful = set()
+
+        def compare(file: tuple[bytes, int]) -> None:
+            name, size = file
+            if min(size, tail) >= _LONG or not same_tails(name, source, dest, size, tail, hiding):
+                doubtful.add(name)
+
+        files = list(zip(units.names, units.amounts, strict=True))
+        if not place.crowd.each(compare, files):
+            for file in files:
+                compare(file)
+                if place.commands.stopped:
+                    raise Stopped
+    count, size = len(units), sum(units.amounts)
+    for unit in units if doubtful else ():
+        if unit.name in doubtful:
+            count, size = count - 1, size - unit.tally.bytes
+            yield unit
+    outcome.skipped = outcome.skipped.plus(Tally(files=count, bytes=size))
+
+
+def _same(place: Workplace, batch: Batch, unit: Unit, source: int, dest: int, outcome: Outcome) -> bool:
+    """Tell whether an entry needs no copy, having written its metadata if that is all that differs."""
+    wanted, found = lstat(unit.name, source), lstat(unit.target, dest)
+    if wanted is None:
+        outcome.failures.append(Failure(place.source_path(batch, unit.name), VANISHED, True))
+        return True
+    if found is None or not maybe_identical(wanted, found, place.job.times):
+        return False
+    if not _same_content(place, unit, source, dest, wanted):
+        return False
+    if place.options.content_only:
+        outcome.skipped = outcome.skipped.plus(unit.tally)
+        return True
+    xattrs = place.xattrs_of((source, unit.name), (dest, unit.target), batch.source)
+    changes = metadata_changes(wanted, found, place.job.times, place.rights, metadata.xattr_letters(*xattrs))
+    if not changes:
+        outcome.skipped = outcome.skipped.plus(unit.tally)
+        return True
+    if found.st_nlink > 1 and not stat.S_ISDIR(found.st_mode):
+        # Its other names may be elsewhere, put there by somebody else: a copy of its own takes the name instead.
+        return False
+    if place.options.itemize:
+        line = itemize(".", wanted.st_mode, changes)
+        outcome.items.append(item(line, join(batch.dest_dir, unit.target), source, unit.name, wanted.st_mode))
+    if not place.options.dry_run:
+        write_metadata(place, wanted, (dest, unit.target), found, xattrs)
+        _tell_time(place, batch, unit, wanted, changes, outcome)
+    outcome.updated = outcome.updated.plus(unit.tally)
+    return True
+
+
+def _tell_time(
+    place: Workplace, batch: Batch, unit: Unit, wanted: os.stat_result, changes: str, outcome: Outcome
+) -> None:
+    """Say so if an entry was given another time, as the destination cannot store its own."""
+    if "t" in changes and place.job.times.nearest(wanted.st_mtime_ns) != wanted.st_mtime_ns:
+        outcome.remark(place.source_path(batch, unit.name), note_of(place.job.times, wanted.st_mtime_ns))
+
+
+def write_metadata(
+    place: Workplace,
+    wanted: os.stat_result,
+    entry: tuple[int, bytes],
+    found: os.stat_result,
+    xattrs: tuple[metadata.Xattrs, metadata.Xattrs],
+) -> None:
+    """Give entry (directory, name) the metadata of a source with the lstat wanted. Raises OSError."""
+    metadata.write(
+        *entry,
+        found,
+        place.rights.owner(wanted, found),
+        place.rights.mode(wanted, found),
+        xattrs,
+        (place.job.times.nearest(wanted.st_atime_ns), place.job.times.nearest(wanted.st_mtime_ns)),
+    )
+
+
+def _same_content(place: Workplace, unit: Unit, source: int, dest: int, wanted: os.stat_result) -> bool:
+    if stat.S_ISLNK(wanted.st_mode):
+        return os.readlink(unit.name, dir_fd=source) == os.readlink(unit.target, dir_fd=dest)
+    if not stat.S_ISREG(wanted.st_mode):
+        return True
+    options = place.options
+    if not options.full_hash and options.hash_size == 0:
+        return True
+    mine = _digest(place, unit.name, source, wanted.st_size)
+    try:
+        return mine == _digest(place, unit.target, dest, wanted.st_size)
+    except OSError as error:
+        if options.compare:
+            raise OSError(error.errno, f"its counterpart cannot be read: {reason_of(error)}") from None
+        return False  # a copy that cannot be read is no copy; a new one takes its place
+
+
+def _digest(place: Workplace, name: bytes, directory: int, size: int) -> int:
+    fd = os.open(name, READ, dir_fd=directory)
+    try:
+        tail = None if place.options.full_hash else place.options.hash_size
+        return digest(fd, size, tail, lambda: place.commands.stopped)
+    except InterruptedError:
+        raise Stopped from None
+    finally:
+        os.close(fd)
+
+
+def settle(place: Workplace, batch: Batch, outcome: Outcome) -> None:
+    """Give directories the metadata of their sources: nothing in them changes any more.
+
+    A unit with a tally is a directory that this run made.
+    """
+    for unit in batch.units:
+        path = place.source_path(batch, unit.name)
+        try:
+            _settle(place, batch, unit, outcome)
+        except OSError as error:
+            if place.job.resumed and not os.path.lexists(path):
+                outcome.remark(path, VANISHED)
+                continue
+            reason = f"cannot give its copy the directory's metadata: {reason_of(error)}"
+            outcome.failures.append(Failure(path, reason))
+
+
+def _settle(place: Workplace, batch: Batch, unit: Unit, outcome: Outcome) -> None:
+    options = place.options
+    with ExitStack() as stack:
+        source = stack.enter_context(place.source(batch).handle(unit.name))
+        wanted = os.fstat(source)
+        changes = NEW
+        if not options.dry_run:
+            if options.directory_sync:
+                dest = stack.enter_context(place.dest.made(unit.target))
+                if place.job.resumed:
+                    sweep_stages(place, stack.enter_context(place.dest.at(unit.target)), unit.target, outcome)
+                changes = _settle_one(place, batch, source, dest, wanted)
+                _tell_time(place, batch, unit, wanted, changes, outcome)
+        elif not unit.tally:
+            dest = stack.enter_context(place.dest.at(unit.target))
+            changes = _directory_changes(place, batch, source, dest, wanted)[0]
+        elif options.compare:
+            tell_replaced(place, unit.target, wanted.st_mode, outcome)
+        if batch.restore:
+            return  # only what the run itself did to it was undone
+        if unit.tally:
+            outcome.copied = outcome.copied.plus(unit.tally)
+        elif changes and changes != NEW:
+            outcome.updated = outcome.updated.plus(ONE_DIRECTORY)
+        if options.itemize and changes:
+            line = itemize("c", wanted.st_mode, NEW) if unit.tally else itemize(".", wanted.st_mode, changes)
+            outcome.items.append((line, (unit.target or b".") + b"/", b""))
+
+
+def sweep_stages(place: Workplace, dest: int, path: bytes, outcome: Outcome) -> None:
+    """Remove what killed runs left in a directory. Raises OSError."""
+    for name in names_in(dest):
+        if name.startswith(STAGE_PREFIX) and not place.in_use(name) and not sweep(dest, name):
+            outcome.remark(place.dest_path(join(path, name)), ALIVE)
+
+
+def _directory_changes(
+    place: Workplace, batch: Batch, source: int, dest: int, wanted: os.stat_result
+) -> tuple[str, os.stat_result, tuple[metadata.Xattrs, metadata.Xattrs]]:
+    found = os.fstat(dest)
+    xattrs = place.xattrs_of((source, b"."), (dest, b"."), batch.source)
+    letters = metadata.xattr_letters(*xattrs)
+    return metadata_changes(wanted, found, place.job.times, place.rights, letters), found, xattrs
+
+
+def _settle_one(place: Workplace, batch: Batch, source: int, dest: int, wanted: os.stat_result) -> str:
+    """Write a directory's metadata; return in what it seemed to differ.
+
+    Written also where nothing seems to differ, if this run wrote in it: maybe by another node, and for a while this one
+    may still be shown the times from before.
+    """
+    changes, found, xattrs = _directory_changes(place, batch, source, dest, wanted)
+    if changes or batch.again:
+        write_metadata(place, wanted, (dest, b"."), found, xattrs)
+    return changes
+
+
+def make(place: Workplace, batch: Batch, outcome: Outcome) -> None:
+    """Make directories that nothing is copied to."""
+    if place.options.dry_run:
+        return
+    for unit in batch.units:
+        try:
+            with made(place, unit.target, batch.over):
+                pass
+        except OSError as error:
+            path = place.source_path(batch, unit.name)
+            outcome.failures.append(Failure(path, f"its copy cannot be made: {reason_of(error)}"))

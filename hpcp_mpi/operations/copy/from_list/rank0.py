@@ -1,0 +1,78 @@
+"""The verb: copy what a file list names, as rank 0 leads it."""
+
+import os
+from dataclasses import replace
+from functools import partial
+from typing import cast
+
+from hpcp_mpi.cluster.transport import Wire
+from hpcp_mpi.engine.coordinator import Face
+from hpcp_mpi.formats.file_list import Style, read, relative
+from hpcp_mpi.host.external_sort import Spill
+from hpcp_mpi.host.list_file import BrokenList, entries_in
+from hpcp_mpi.operations.copy.from_list.scan import ListedName, ListedScan
+from hpcp_mpi.operations.copy.phases import carry_out
+from hpcp_mpi.operations.copy.symlink_targets.rank0 import carry_out_all
+from hpcp_mpi.operations.list_files.rank0 import style_of
+from hpcp_mpi.operations.prepare.copy_job import prepare
+from hpcp_mpi.operations.scan.rank0 import ScanMaker
+from hpcp_mpi.vocab.errors import FatalError, UsageError
+from hpcp_mpi.vocab.paths import shown
+from hpcp_mpi.vocab.report import Report
+from hpcp_mpi.vocab.request import Asked
+
+
+def lead_copy_listed(wire: Wire, asked: Asked, face: Face) -> Report:
+    """Copy what the list names to its place below the destination; rank 0 calls it, the others follow.
+
+    The list is read to its end before anything is done. Raises FatalError.
+    """
+    assert asked.source_list is not None
+    base = asked.sources[0] if asked.sources else b"."
+    options = asked.options
+    _refuse(asked, base)
+    names = names_in(asked.source_list, style_of(asked))
+    if options.links != "anywhere":
+        options = replace(options, links="never")  # what a link points to is copied if it is listed
+    prepared = prepare([base.rstrip(b"/") + b"/"], asked.destinations[0], options, listed=True)
+    scan = cast(ScanMaker, partial(ListedScan, names))  # it takes the place of a Scan
+    if options.links == "anywhere":
+        return carry_out_all(wire, prepared, face, (scan,))
+    return carry_out(wire, prepared, face, scan)
+
+
+def _refuse(asked: Asked, base: bytes) -> None:
+    if len(asked.sources) > 1:
+        raise UsageError("the names in a list are relative to one directory, and there are several")
+    if len(asked.destinations) > 1:
+        raise UsageError("-sfl with several destinations is not possible", "Give -d once.")
+    if asked.options.mirror:
+        raise UsageError("-rme with -sfl would remove everything that the list does not name", "Leave out one of them.")
+    if asked.options.move:
+        raise UsageError(
+            "-rm with -sfl: what a list names cannot be moved", "Copy it, and remove it when that is done."
+        )
+    if not os.path.isdir(base):
+        raise FatalError(f"{shown(base)}, which the names in the list are relative to, is not a directory")
+
+
+def names_in(path: bytes, style: Style) -> Spill:
+    """Return what a list names, ListedName records. Raises BrokenList if any of it cannot be believed."""
+    names = Spill()
+    anything = False
+    for number, texts in entries_in(path, style.end):
+        records = []
+        for line, text in enumerate(texts, number):
+            if not text and style is not Style.NUL:
+                continue  # a blank line
+            try:
+                entry = read(text, style)
+                where, _, name = relative(entry.name).rpartition(b"/")
+            except ValueError as error:
+                raise BrokenList(path, line, str(error)) from None
+            records.append(ListedName(where.replace(b"/", b"\0"), name, line, entry.type.value))
+        names.add(records)
+        anything = anything or bool(records)
+    if not anything:
+        raise BrokenList(path, 0, "it is empty")
+    return names

@@ -1,0 +1,356 @@
+"""Rank 0 looks up what a file list names, beside what is at the destination; what it finds becomes units as it goes.
+
+Names are read directory by directory, those above first, so only the directories on the way to the one at hand are
+remembered. What a list names is taken without what is below it. The directories that a name lies in are made too, with
+their sources' metadata; the root only gets any if it is listed itself.
+"""
+
+import os
+import stat
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from itertools import groupby, islice
+from typing import NamedTuple
+
+from hpcp_mpi.engine.context import Workplace
+from hpcp_mpi.formats.file_list import Type
+from hpcp_mpi.host.external_sort import Record, Spill
+from hpcp_mpi.host.listing import Pair, Slice, lstat
+from hpcp_mpi.operations.scan.lister import Lister, gather_for
+from hpcp_mpi.operations.scan.records import Folder, Listed
+from hpcp_mpi.operations.scan.waiting import Waiting
+from hpcp_mpi.rules import excludes
+from hpcp_mpi.rules.landing import Landing
+from hpcp_mpi.vocab.checkpoint import Todo
+from hpcp_mpi.vocab.errors import Failure, reason_of
+from hpcp_mpi.vocab.paths import STAGE_PREFIX, below, join, shown
+from hpcp_mpi.vocab.report import Outcome
+from hpcp_mpi.vocab.tally import ONE_DIRECTORY, Tally
+from hpcp_mpi.vocab.units import Batch
+
+_SLICE = 4096  # names that are looked up together
+
+
+class ListedName(NamedTuple):
+    """A name in a list. They sort by directory, each right before those in it."""
+
+    directory: bytes  # relative, with NUL for `/`
+    name: bytes  # in it; b"" is the root
+    line: int
+    type: str  # Type's value: what the list says
+
+
+class _Visit:
+    """A directory that listed names lie in, or that is listed itself."""
+
+    __slots__ = ("folder", "name", "next", "path", "pending", "problem", "waiting")
+
+    def __init__(self, path: bytes, name: bytes) -> None:
+        self.path = path
+        self.name = name
+        self.folder: Folder | None = None  # None: nothing in it is taken
+        self.problem = ""  # why; without one, because it is excluded
+        self.pending = Spill()  # (name, line) of listed directories in it
+        self.waiting: Iterator[Record] | None = None  # those that were not visited yet, and the first of them
+        self.next: Record | None = None
+
+
+class _ButRoot(Spill):
+    """Records of directories to settle, without the root: nobody listed it."""
+
+    def add(self, records: Iterable[Record]) -> None:
+        super().add(record for record in records if record[1])
+
+
+class ListedScan:
+    """The stream of work that a list names. take() it until it is exhausted; `outcome` says what could not be taken.
+
+    names: ListedName records. The other arguments are those of Scan, whose place it takes in a copy.
+    """
+
+    only: int | None = None
+    relists = False
+
+    def __init__(
+        self,
+        names: Spill,
+        place: Workplace,
+        landings: list[Landing],
+        made_root: bool,
+        wake: Callable[[], None],
+        slots: Callable[[], int],
+    ) -> None:
+        self.outcome = Outcome()
+        self.gather = gather_for(place.options)
+        self.gather.collapse = False  # cp would copy all that is in a directory
+        self.waiting = Waiting()
+        self.seconds = 0.0
+        self._names = names
+        self._place = place
+        self._base = place.job.sources[0].path
+        self._wake = wake
+        self._lister = Lister(place, self.outcome.remark)
+        self._excluded = excludes.matcher(place.options.excludes)
+        self._stack: list[_Visit] = []  # the directory at hand, and those that it lies in
+        self._ready: deque[tuple[Listed, list[Batch]]] = deque()
+        self._changed = threading.Condition()
+        self._held = self._ended = self._done = False
+        self._error: BaseException | None = None
+        self._began = time.monotonic()
+        if (b"", b"") not in ((record[0], record[1]) for record in islice(names, 1)):
+            self.waiting.settled = _ButRoot()
+            self.gather.count(Tally(directories=-1))
+
+    def start(self) -> None:
+        """Begin to look names up."""
+        threading.Thread(target=self._run, name="scan-list", daemon=True).start()
+
+    @property
+    def exhausted(self) -> bool:
+        done = self._done and not self._ready and self._error is None  # in this order
+        if done and not self.seconds:
+            self.seconds = time.monotonic() - self._began
+        return done
+
+    def take(self) -> list[Batch]:
+        """Return the work that was found since the last call. Raises what looking up raised."""
+        if self._error is not None:
+            raise self._error
+        taken: list[Batch] = []
+        while self._ready:
+            found, batches = self._ready.popleft()
+            self.waiting.take(found)
+            taken += batches
+        return taken
+
+    def again(self, todo: Sequence[Todo]) -> None:
+        """Nothing is a unit with all below it here, so nothing has to be looked at again."""
+        assert not todo, todo
+
+    def hear(self, news: list[Listed]) -> None:
+        """Nobody is asked to list."""
+
+    def hold(self, held: bool) -> None:
+        with self._changed:
+            self._held = held
+            self._changed.notify_all()
+
+    def end(self) -> None:
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    # --- the thread
+
+    def _run(self) -> None:
+        try:
+            if self._look_up():
+                self._done = True
+        except BaseException as error:
+            self._error = error
+        finally:
+            self._place.release()
+            self._wake()
+
+    def _look_up(self) -> bool:
+        """Take all names; tell whether it was not ended early."""
+        self._stack.append(self._root())
+        for directory, records in groupby(self._names, key=lambda record: record[0]):
+            assert isinstance(directory, bytes)
+            self._enter(directory.replace(b"\0", b"/"))
+            last = None
+            while some := list(islice(records, _SLICE)):
+                names = []
+                for name in map(ListedName._make, some):
+                    if name.name and name.name != last:  # each once
+                        names.append(name)
+                    last = name.name
+                self._take(self._stack[-1], names)
+                self._emit()
+                if not self._goes_on():
+                    return False
+        while self._stack:
+            self._leave()
+        if self.gather.partial:
+            self.gather.give_up()
+        self._emit()
+        return True
+
+    def _goes_on(self) -> bool:
+        with self._changed:
+            while self._held and not self._ended:
+                self._changed.wait()
+            return not self._ended
+
+    def _emit(self) -> None:
+        """Hand on what gather has."""
+        gather = self.gather
+        found = Listed(settled=gather.settled, linked=gather.linked, shared=gather.shared, tracked=gather.tracked)
+        self._ready.append((found, gather.out))
+        gather.settled, gather.linked, gather.shared, gather.tracked, gather.out = [], [], [], [], []
+        self._wake()
+
+    # --- directories
+
+    def _root(self) -> _Visit:
+        visit = _Visit(b"", b"")
+        job = self._place.job
+        visit.folder = self.gather.root(0, b"", new=job.destination_root is None)
+        if job.destination_root is not None and self._place.options.directory_sync:
+            with self._place.source_tree(0).at(b"") as source, self._place.dest.at(b"") as dest:
+                visit.folder.settle = self._lister.differs(0, source, dest)
+        return visit
+
+    def _enter(self, directory: bytes) -> None:
+        """Make a directory the one at hand: leave those that it does not lie in, visit those on the way to it."""
+        while self._stack[-1].path and not (directory + b"/").startswith(self._stack[-1].path + b"/"):
+            self._leave()
+        above = self._stack[-1].path
+        missing = directory[len(above) + bool(above) :]
+        for name in missing.split(b"/") if missing else ():
+            line = self._visit_pending(self._stack[-1], until=name)
+            visit = self._visit(self._stack[-1], name)
+            self._stack.append(visit)
+            if line and visit.problem:
+                self._fail(visit.path, line, visit.problem)
+
+    def _leave(self) -> None:
+        visit = self._stack[-1]
+        self._visit_pending(visit)
+        self._stack.pop()
+        if visit.folder is not None:
+            self.gather.close(visit.folder)
+
+    def _visit_pending(self, parent: _Visit, until: bytes | None = None) -> int:
+        """Visit directories that are listed and hold nothing that is.
+
+        until: the next name of one that does; return the line that lists it, if there is one, else 0.
+        """
+        if parent.waiting is None:
+            parent.waiting = iter(parent.pending)
+            parent.next = next(parent.waiting, None)
+        while parent.next is not None:
+            name, line = parent.next
+            assert isinstance(name, bytes) and isinstance(line, int)
+            if until is not None and name > until:
+                break
+            parent.next = next(parent.waiting, None)
+            if name == until:
+                return line
+            visit = self._visit(parent, name)
+            if visit.folder is not None:
+                self.gather.close(visit.folder)
+            elif visit.problem:
+                self._fail(visit.path, line, visit.problem)
+            if len(self.gather.out) > _SLICE:
+                self._emit()
+        return 0
+
+    def _visit(self, parent: _Visit, name: bytes) -> _Visit:
+        """Return what is known of a directory and of its counterpart."""
+        visit = _Visit(join(parent.path, name), name)
+        if parent.folder is None:
+            visit.problem = parent.problem
+            return visit
+        path = below(self._base, visit.path)
+        if self._excluded is not None and self._excluded(path):
+            return visit
+        if name.startswith(STAGE_PREFIX):
+            self.outcome.remark(path, "left behind by a killed run; not copied")
+            return visit
+        try:
+            with self._place.source_tree(0).at(visit.path) as source:
+                if self._lister.forbidden(path, os.fstat(source).st_ino):
+                    visit.problem = "it lies in the destination"
+                else:
+                    self._place_beside(parent.folder, visit, source)
+        except OSError as error:
+            visit.problem = f"cannot open the directory {shown(visit.path)}: {reason_of(error)}"
+        return visit
+
+    def _place_beside(self, parent: Folder, visit: _Visit, source: int) -> None:
+        """Find out what is at the destination beside a directory. Raises OSError."""
+        there = None
+        with ExitStack() as stack:
+            if not parent.new:
+                dest_parent = stack.enter_context(self._place.dest.at(parent.dest_dir))
+                there = lstat(visit.name, dest_parent)
+            exists = there is not None and stat.S_ISDIR(there.st_mode)
+            visit.folder = folder = self.gather.child(parent, visit.name, not exists, there is not None and not exists)
+            self.gather.count(ONE_DIRECTORY)
+            if exists and self._place.options.directory_sync:
+                dest = stack.enter_context(self._place.dest.at(visit.path))
+                folder.settle = self._lister.differs(0, source, dest)
+
+    # --- entries
+
+    def _take(self, visit: _Visit, names: list[ListedName]) -> None:
+        """Take names in a directory."""
+        folder = visit.folder
+        if folder is None:
+            for each in names if visit.problem else ():
+                self._fail(join(visit.path, each.name), each.line, visit.problem)
+            return
+        if not names:
+            return
+        some = Slice()
+        with ExitStack() as stack:
+            try:
+                source = stack.enter_context(self._place.source_tree(0).at(visit.path))
+                dest = None if folder.new else stack.enter_context(self._place.dest.at(folder.dest_dir))
+            except OSError as error:
+                for each in names:
+                    self._fail(join(visit.path, each.name), each.line, f"cannot open its directory: {reason_of(error)}")
+                return
+            found = self._statuses(names, source, dest)
+            for each in names:
+                self._sort_out(visit, each, found[each.name], some)
+            listing = self._lister.listing(below(self._base, visit.path), some)
+            self._lister.track(folder, listing, source)
+        self.gather.add(folder, listing)
+
+    def _sort_out(self, visit: _Visit, listed: ListedName, pair: Pair | OSError, some: Slice) -> None:
+        """Put aside directories and what cannot be taken; all else is for some."""
+        if isinstance(pair, OSError):
+            self._fail(join(visit.path, listed.name), listed.line, reason_of(pair))
+        elif problem := _mismatch(listed, pair[1]):
+            self._fail(join(visit.path, listed.name), listed.line, problem)
+        elif stat.S_ISDIR(pair[1].st_mode):
+            visit.pending.add([(listed.name, listed.line)])
+        else:
+            some.rest.append(pair)
+
+    def _statuses(self, names: list[ListedName], source: int, dest: int | None) -> dict[bytes, Pair | OSError]:
+        """Return what lstat says of names on both sides, many at once where that takes long."""
+        found: dict[bytes, Pair | OSError] = {}
+
+        def look(name: bytes) -> None:
+            try:
+                own = os.stat(name, dir_fd=source, follow_symlinks=False)
+                found[name] = name, own, None if dest is None else lstat(name, dest)
+            except OSError as error:
+                found[name] = error
+
+        wanted = [each.name for each in names]
+        if not self._place.crowd.each(look, wanted):
+            for name in wanted:
+                look(name)
+        return found
+
+    def _fail(self, path: bytes, line: int, reason: str) -> None:
+        self.outcome.failures.append(Failure(below(self._base, path), f"line {line}: {reason}"))
+
+
+def _mismatch(listed: ListedName, status: os.stat_result) -> str:
+    """Tell what is wrong where something is not what it was when it was listed, or another name was meant."""
+    directory = stat.S_ISDIR(status.st_mode)
+    if listed.type == Type.DIRECTORY.value:
+        return "" if directory else "it was listed as a directory, and is none"
+    if listed.type == Type.LINK.value and not stat.S_ISLNK(status.st_mode):
+        return "it was listed as a symlink, and is none; if `:` is part of the name, give -nhfl or -0"
+    if directory and listed.type != Type.UNKNOWN.value:
+        return f"it was listed as a {listed.type}, and is a directory"
+    return ""

@@ -1,0 +1,275 @@
+"""The verb: copy, as rank 0 leads it."""
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from functools import partial
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from hpcp_mpi.cluster.coordinator_loop import Feed, StoppedEarly, Stream
+from hpcp_mpi.cluster.transport import Wire
+from hpcp_mpi.engine.checkpoints import Remembered
+from hpcp_mpi.engine.coordinator import Crew, Face
+from hpcp_mpi.operations.copy.big_files.rank0 import WithRanges
+from hpcp_mpi.operations.scan.deferred import leading_batches, link_batches, parting_batches, settle_batches
+from hpcp_mpi.operations.scan.records import TOUCHED, LinkedName, Settling, SharedName, settling
+from hpcp_mpi.vocab.errors import EXIT_OK, Failure, reason_of
+from hpcp_mpi.vocab.paths import shown
+from hpcp_mpi.vocab.report import Report
+from hpcp_mpi.vocab.units import Kind
+
+if TYPE_CHECKING:
+    from hpcp_mpi.operations.copy.resume import Begun
+    from hpcp_mpi.operations.prepare.copy_job import Prepared
+    from hpcp_mpi.operations.prepare.preflight import Preflight
+    from hpcp_mpi.operations.scan.rank0 import ScanMaker
+    from hpcp_mpi.operations.verify.rank0 import Verification
+    from hpcp_mpi.vocab.checkpoint import Saved, Todo
+
+COPYING = "copying"
+_MOST_TOUCHED = 10_000  # directories that are remembered before they are put aside
+
+
+class _Run:
+    """Rank 0's: one copy from scan to report."""
+
+    def __init__(self, wire: Wire, prepared: "Prepared", face: Face, scan: "ScanMaker | None") -> None:
+        from hpcp_mpi.operations.scan.rank0 import Scan
+
+        saved = face.logbook.take() if face.logbook is not None else None
+        begun: Begun = []
+        if saved is not None:
+            prepared, begun = _with_begun(prepared, saved)
+        self._prepared = prepared
+        self._begun = begun  # big files that an earlier run began
+        self._feed: WithRanges | None = None
+        self._crew = crew = Crew(wire, prepared.job, face)
+        self._scan = (scan or Scan)(crew.place, prepared.landings, prepared.made_root, wire.wake, lambda: crew.slots)
+        crew.planner.whole = not self._scan.relists
+        crew.scanned = lambda: self._scan.gather.scanned
+        crew.scan_done = lambda: self._scan.exhausted
+        crew.listed = self._scan.outcome
+        crew.tidy = self._tidy
+        self._verification = _verification(crew)
+        if saved is not None and not saved.complete:
+            crew.wait_for_earlier_runs()
+        self._todo = self._recall(saved) if face.logbook is not None else None
+        if face.logbook is not None and saved is not None and self._todo is None:
+            face.logbook.begin_anew(saved)
+        self._preflight = self._new_preflight(face)
+        self.report = Report()
+        self._stopped = EXIT_OK
+
+    def run(self) -> None:
+        """Do everything. Raises StoppedEarly, FatalError."""
+        options = self._prepared.job.options
+        if self._preflight is not None:
+            self._preflight.check()
+        self._crew.begin()
+        if self._todo is None:
+            self._scan.start()
+        else:
+            self._scan.start(self._todo)
+        try:
+            self._crew.drive_scan(COPYING, self._scan, self._wrapped)
+            self._preflight = None  # there is no more to come
+            waiting = self._scan.waiting
+            shared = map(SharedName._make, waiting.shared)
+            self._drive("parting", Stream(parting_batches(shared, options.split_size)))
+            self._verify()  # before other names are given to what is not good
+            self._link()
+            self._verify()  # what could not be linked and was copied
+            if options.mirror and not options.compare:
+                self._mirror()
+            self._note_touched()
+            self._settle(map(Settling._make, waiting.settled))
+        finally:
+            self._scan.end()
+
+    def _link(self) -> None:
+        """Give files their other names."""
+        linked = self._scan.waiting.linked
+        if self._scan.gather.partial:
+            self._drive("linking", Stream(leading_batches(map(LinkedName._make, linked))))
+        self._drive("linking", Stream(link_batches(map(LinkedName._make, linked))))
+
+    def _mirror(self) -> None:
+        """Remove what the sources do not have."""
+        from hpcp_mpi.operations.mirror.rank0 import Mirror
+
+        mirror = Mirror(self._crew, self._scan.waiting)
+        mirror.run(len(self._failures()), self._drive)
+        self._stopped = mirror.stopped
+        self._verify()
+
+    def _failures(self) -> list[Failure]:
+        """Return what failed so far, one failure a path."""
+        return list(first_of_each([*self._scan.outcome.failures, *self._crew.outcome.failures]))
+
+    def _drive(self, phase: str, feed: Feed) -> None:
+        self._crew.drive(phase, self._wrapped(feed))
+
+    def _wrapped(self, feed: Feed) -> Feed:
+        """Return feed with what follows from it."""
+        begun, self._begun = self._begun, []
+        self._feed = with_ranges = WithRanges(feed, self._prepared.job.options.split_size, begun)
+        return with_ranges if self._verification is None else self._verification.recorded(with_ranges)
+
+    def _recall(self, saved: "Saved | None") -> "list[Todo] | None":
+        """Begin to remember what another run would have to know; return what an earlier one left to look at."""
+        from hpcp_mpi.operations.copy.resume import Memory, left_to_do, reading_records
+        from hpcp_mpi.operations.scan.rank0 import Scan
+
+        # What links lead to, and what a move removes, is found by looking at everything; so is what a list names.
+        if type(self._scan) is not Scan or not self._scan.entire or self._prepared.job.options.move:
+            return None
+        memory = Memory(self._crew, self._scan, self._prepared.landings)
+
+        def remember() -> Remembered:
+            self._note_touched()
+            remembered = memory.remember(self._feed)
+            new = {} if self._verification is None else self._verification.take_new()
+            return replace(remembered, records={**remembered.records, **new})
+
+        def forget() -> None:
+            memory.forget()
+            if self._verification is not None:
+                self._verification.forget_new()
+
+        self._crew.remember, self._crew.forget = remember, forget
+        if self._verification is not None:
+            self._verification.take_new()
+        todo = left_to_do(saved, self._prepared.landings, self._prepared.job) if saved is not None else None
+        if todo is None or saved is None:
+            return None
+        with reading_records():
+            memory.restore(saved)
+            if self._verification is not None:
+                self._verification.restore(saved.records)
+        self._crew.found_before = saved.latest.tallies["found"]
+        self._crew.face.say(
+            f"hpcp-mpi: goes on where {saved.runs:,} earlier run{'s' if saved.runs > 1 else ''} ended: "
+            f"{saved.latest.tallies['copied'].entries:,} entries were copied, "
+            f"{len(todo):,} directories are looked at again"
+        )
+        return todo
+
+    def _verify(self) -> None:
+        if self._verification is not None:
+            self._verification.run(self._drive)
+
+    def _settle(self, records: Iterator[Settling]) -> None:
+        """Settle directories, deepest first."""
+        if os.geteuid() == 0:
+            self._drive("settling", Stream(settle_batches(records)))
+            return
+        # Whoever is not root may lock themselves out of what lies below: level by level.
+        for _, level in groupby(records, key=lambda record: record.height):
+            self._drive("settling", Stream(settle_batches(level)))
+
+    def fail(self, error: OSError) -> None:
+        """Take note of what keeps rank 0 from going on: what was not begun stays undone."""
+        name = error.filename
+        path = os.fsencode(name) if isinstance(name, str | bytes) else self._prepared.job.destination
+        self._crew.outcome.failures.append(Failure(path, f"the run ends here: {reason_of(error)}"))
+        self.report.broken_off = True
+
+    def end(self, stopped: int = 0) -> Report:
+        """Return the report. stopped: the exit code of an early end."""
+        report, scan = self.report, self._scan
+        self._crew.write_down()
+        self._crew.fill(report)
+        outcome = scan.outcome
+        outcome.skipped = outcome.skipped.plus(scan.gather.skipped)
+        outcome.add(self._crew.outcome)  # in this order: what the scan could not read explains what failed later
+        outcome.failures = list(first_of_each(outcome.failures))
+        report.sources = [landing.argument for landing in self._prepared.landings]
+        report.destination = self._prepared.job.destination
+        report.dry_run = self._prepared.job.options.dry_run
+        report.abilities = {report.destination: self._prepared.job.abilities}
+        report.scanned = scan.gather.scanned
+        report.outcome = outcome
+        report.scan_seconds = scan.seconds
+        report.stopped = stopped or self._stopped
+        return report
+
+    def _note_touched(self) -> None:
+        """Note the existing directories that were written to and have a counterpart in the source."""
+        touched, self._crew.outcome.touched = self._crew.outcome.touched, set()
+        if self._prepared.job.options.directory_sync:
+            landings = self._prepared.landings
+            self._scan.waiting.settled.add(
+                settling(*each, TOUCHED) for each in touched if landings[each[0]].name is None
+            )
+
+    def _new_preflight(self, face: Face) -> "Preflight | None":
+        if self._prepared.job.options.compare:
+            return None
+        from hpcp_mpi.operations.prepare.preflight import Preflight
+
+        def say(path: bytes, note: str) -> None:
+            self._crew.outcome.remark(path, note)
+            face.say(f"{shown(path)}: {note}")
+
+        return Preflight(self._crew.place, say)
+
+    def _tidy(self) -> None:
+        if self._preflight is not None:
+            waiting = partial(self._crew.planner.waiting, (Kind.COPY, Kind.RANGE))
+            self._preflight.look(self._scan.gather.scanned, self._crew.outcome.copied, waiting, self._scan.exhausted)
+        if len(self._crew.outcome.touched) > _MOST_TOUCHED:
+            self._note_touched()
+
+
+def _with_begun(prepared: "Prepared", saved: "Saved") -> "tuple[Prepared, Begun]":
+    """Return prepared with the big files that an earlier run began, and those."""
+    from hpcp_mpi.engine.context import Workplace
+    from hpcp_mpi.host.commands import Commands
+    from hpcp_mpi.operations.copy.resume import begun_before, stages_of
+
+    place = Workplace(prepared.job, Commands(), 0)
+    begun = begun_before(saved, place)
+    place.release()
+    place.stages.close()
+    # After the copying, nobody lists directories: what a killed run left in them is found when they are settled. It
+    # may have come further than its ledger tells.
+    options = prepared.job.options
+    sizes = [finish.big.size for finish, _ in begun if finish.big is not None]
+    if sizes and not 0 < options.split_size <= min(sizes):
+        # The run before split smaller files: they have to be known as what they are wherever they are found.
+        options = replace(options, split_size=min(sizes))
+    job = replace(prepared.job, options=options, adopted=stages_of(begun), resumed=True)
+    return replace(prepared, job=job), begun
+
+
+def _verification(crew: Crew) -> "Verification | None":
+    if not crew.job.options.verify or crew.job.options.dry_run:
+        return None
+    from hpcp_mpi.operations.verify.rank0 import Verification
+
+    return Verification(crew)
+
+
+def first_of_each(failures: Iterable[Failure]) -> Iterable[Failure]:
+    """Yield the first failure of each path: what follows from it is no news."""
+    seen: set[bytes] = set()
+    for failure in failures:
+        if failure.path not in seen:
+            seen.add(failure.path)
+            yield failure
+
+
+def carry_out(wire: Wire, prepared: "Prepared", face: Face, scan: "ScanMaker | None" = None) -> Report:
+    """Do what is prepared, with all workers of the wire. scan: makes another scan than that of all landings.
+
+    Raises FatalError. A signal ends it early: the report's exit code says so.
+    """
+    run = _Run(wire, prepared, face, scan)
+    try:
+        run.run()
+    except StoppedEarly as early:
+        return run.end(early.code)
+    except OSError as error:
+        run.fail(error)
+    return run.end()

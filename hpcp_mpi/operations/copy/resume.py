@@ -1,0 +1,191 @@
+"""What a copy has to remember so that another run can go on with it, in the middle of the scan or of a big file.
+
+Remembered is what is not known to be done, by directory; what waits for the end, in records; and which ranges of big
+files are missing. A run that goes on looks at those directories as any run does: what is there by then is not copied
+again. So a checkpoint may be old, or miss what was done since.
+"""
+
+import os
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
+from itertools import chain
+
+from hpcp_mpi.engine.checkpoints import Remembered, remembered_failures
+from hpcp_mpi.engine.context import Workplace
+from hpcp_mpi.engine.coordinator import Crew
+from hpcp_mpi.host.external_sort import NotedSpill, Record
+from hpcp_mpi.host.listing import lstat
+from hpcp_mpi.host.range_copy import changed, opened
+from hpcp_mpi.operations.copy.big_files.rank0 import WithRanges
+from hpcp_mpi.operations.scan.rank0 import Scan
+from hpcp_mpi.operations.scan.records import TOUCHED, Extra, LinkedName, SharedName, settling
+from hpcp_mpi.rules.landing import Landing
+from hpcp_mpi.rules.relisting import least, todo_of
+from hpcp_mpi.vocab import columns, stored_batches
+from hpcp_mpi.vocab.checkpoint import Saved, Todo
+from hpcp_mpi.vocab.errors import EXIT_OK, FatalError
+from hpcp_mpi.vocab.job import CopyJob
+from hpcp_mpi.vocab.paths import join
+from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
+
+# What waits for the end, and the types of the fields of its records (operations.scan.records) in a ledger.
+_LAYOUTS = {"settled": "inini", "linked": "pinnni", "shared": "ppinni", "extras": "nnbin", "tracked": "inini"}
+Begun = list[tuple[Batch, Units]]  # what finishes a big file, and the ranges that are not copied
+
+
+class Memory:
+    """Rank 0's: remembers a copy while it goes."""
+
+    def __init__(self, crew: Crew, scan: Scan, landings: Sequence[Landing]) -> None:
+        """Before the scan is started."""
+        self._crew = crew
+        self._scan = scan
+        self._single = [index for index, landing in enumerate(landings) if landing.name is not None]
+        self._spills = {kind: NotedSpill() for kind in _LAYOUTS}
+        for kind, spill in self._spills.items():
+            setattr(scan.waiting, kind, spill)
+        scan.gather.seen = []
+
+    def restore(self, saved: Saved) -> None:
+        """Take what earlier runs recorded."""
+        for kind, spill in self._spills.items():
+            for block in saved.records.get(kind, ()):
+                spill.restore(columns.unpacked(_LAYOUTS[kind], block))
+        # Where names were linked or removed, directories may have other times since; who did it has not told.
+        waiting = self._scan.waiting
+        touched = chain(
+            (_above(each.source, each.path, each.target) for each in map(LinkedName._make, waiting.linked)),
+            (_above(each.source, each.path, each.target) for each in map(SharedName._make, waiting.shared)),
+            ((each.source, each.source_dir, each.dest_dir) for each in map(Extra._make, waiting.extras)),
+        )
+        if self._crew.job.options.directory_sync:
+            waiting.settled.restore(settling(*each, TOUCHED) for each in touched)
+
+    def forget(self) -> None:
+        """Remember nothing any more: nobody writes it down."""
+        for spill in self._spills.values():
+            spill.forget_new()
+        self._scan.forget_names()
+
+    def remember(self, feed: WithRanges | None) -> Remembered:
+        """Return what is left to do. feed: of big files, while there is one"""
+        # The directories first: what is done meanwhile is recorded then, and may be looked at once more.
+        todo = self._scan.todo
+        settled, linked = self._scan.unfinished()
+        batches = [*self._crew.backlog.pending(), *self._crew.planner.granted, *self._crew.outcome.late]
+        if feed is not None:
+            batches += feed.pending
+        for batch in batches:
+            todo += todo_of(batch)
+        todo += self._crew.planner.todo
+        new: dict[str, list[Record]] = {kind: spill.take_new() for kind, spill in self._spills.items()}
+        new["settled"] += settled
+        new["linked"] += linked
+        records = {kind: columns.packed(_LAYOUTS[kind], some) for kind, some in new.items() if some}
+        state = stored_batches.packed(chain.from_iterable(_as_batches(_under_way(feed, batches))))
+        return Remembered(tuple(least(todo, self._single)), records, state)
+
+
+def _above(source: int, path: bytes, target: bytes) -> tuple[int, bytes, bytes]:
+    """Return the directory that a name is in, as a source, its path there, and its counterpart's."""
+    return source, path.rpartition(b"/")[0], target.rpartition(b"/")[0]
+
+
+def _under_way(feed: WithRanges | None, batches: Iterable[Batch]) -> Begun:
+    """Return the big files under way."""
+    if feed is None:
+        return []
+    left: dict[tuple[bytes, bytes], list[Unit]] = {}
+    for batch in batches:
+        if batch.kind is Kind.RANGE and batch.big is not None:
+            left.setdefault((batch.dest_dir, batch.big.stage), []).extend(batch.units)
+    begun = [(finish, Units.of(left.get(key, ()))) for key, finish in feed.files.items()]
+    finishing = [batch for batch in batches if batch.kind is Kind.FINISH and batch.big and not batch.big.spoilt]
+    return begun + [(batch, Units([], [])) for batch in finishing]
+
+
+def _as_batches(begun: Begun) -> Iterator[tuple[Batch, Batch]]:
+    """Yield what begun_before() reads: of each file what finishes it, and its ranges."""
+    for finish, left in begun:
+        yield finish, replace(finish, kind=Kind.RANGE, units=left)
+
+
+def left_to_do(saved: Saved, landings: Sequence[Landing], job: CopyJob) -> list[Todo] | None:
+    """Return what earlier runs left to look at; None: everything."""
+    if not saved.latest.state or (saved.complete and saved.exit_code == EXIT_OK):
+        return None
+    todo = list(saved.latest.todo)
+    for path in remembered_failures(saved):
+        again = list(_where(path, landings, job))
+        if not again and not (path + b"/").startswith(job.destination.rstrip(b"/") + b"/"):  # there: to be removed
+            return None
+        todo += again
+    return least(todo, [index for index, landing in enumerate(landings) if landing.name is not None])
+
+
+def _where(path: bytes, landings: Sequence[Landing], job: CopyJob) -> Iterator[Todo]:
+    """Yield what has to be looked at to try again what failed; nothing where that is not known.
+
+    One source may be in another one, and several entries of a directory are several sources.
+    """
+    for index, source in enumerate(job.sources):
+        if path == source.path:
+            inside = b""
+        elif path.startswith(source.path.rstrip(b"/") + b"/"):
+            inside = path[len(source.path.rstrip(b"/")) + 1 :]
+        else:
+            continue
+        landing, deep = landings[index], not inside
+        if landing.name is not None and inside != landing.name:
+            continue
+        with suppress(OSError):
+            deep = deep or stat.S_ISDIR(os.lstat(path).st_mode)
+        directory = inside if deep else inside.rpartition(b"/")[0]
+        yield Todo(index, directory, join(landing.dest_dir, directory), deep)
+
+
+def begun_before(saved: Saved, place: Workplace) -> Begun:
+    """Return the big files that an earlier run began and this one can go on with."""
+    with reading_records():
+        batches = stored_batches.unpacked(saved.latest.state) if saved.latest.state else []
+        begun = list(zip(batches[::2], (ranges.units for ranges in batches[1::2]), strict=True))
+    return [each for each in begun if _is_there(each[0], place)]
+
+
+@contextmanager
+def reading_records() -> Iterator[None]:
+    """Raise FatalError for the ValueError of records that no run has written."""
+    try:
+        yield
+    except ValueError as error:
+        raise FatalError(
+            f"the ledger is damaged: {error}",
+            "Remove it and run the command without --resume: what is copied stays copied.",
+        ) from None
+
+
+def stages_of(begun: Begun) -> frozenset[bytes]:
+    """Return the names of the stages of big files."""
+    return frozenset(finish.big.stage for finish, _ in begun if finish.big is not None)
+
+
+def _is_there(finish: Batch, place: Workplace) -> bool:
+    """Tell whether a big file's copy is as its run left it, and the source too."""
+    big = finish.big
+    if big is None or finish.source >= len(place.job.sources):
+        return False
+    try:
+        with ExitStack() as stack:
+            source = stack.enter_context(place.source(finish).at(finish.source_dir))
+            _, status = stack.enter_context(opened(source, big.name))
+            if changed(big.identity, status):
+                return False
+            dest = stack.enter_context(place.dest.at(finish.dest_dir))
+            stage = place.stages.enter(dest, big.stage)
+            stack.callback(os.close, stage)
+            there = lstat(big.stage, stage)
+            return there is not None and stat.S_ISREG(there.st_mode) and there.st_size == big.size
+    except OSError:
+        return False

@@ -1,0 +1,279 @@
+"""What relative symlinks point to is copied too, so that they lead somewhere at the destination.
+
+When a copy is done, each place that its links lead to is looked at: if nothing is there, and the source has something
+in the corresponding place, that is copied too, by one more copy. The links in there are followed in turn.
+
+Nobody's symlink is followed on the way, at either side: roots are the directories above those that were pinned when the
+copy began, and everything below is opened name by name.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
+from itertools import groupby, islice
+from typing import Any
+
+from hpcp_mpi.cluster.transport import Wire
+from hpcp_mpi.engine.coordinator import Face, Items
+from hpcp_mpi.engine.itemize import Item
+from hpcp_mpi.host.dirfd import path_of
+from hpcp_mpi.host.external_sort import Spill
+from hpcp_mpi.operations.copy.phases import carry_out
+from hpcp_mpi.operations.copy.symlink_targets.scan import Place, TargetScan
+from hpcp_mpi.operations.prepare.copy_job import Prepared, prepare
+from hpcp_mpi.operations.prepare.find_abilities import hiding
+from hpcp_mpi.operations.scan.rank0 import Scan, ScanMaker
+from hpcp_mpi.operations.scan.records import Tracked
+from hpcp_mpi.operations.scan.symlinks import is_below
+from hpcp_mpi.rules.landing import Landing
+from hpcp_mpi.vocab.errors import FatalError, reason_of
+from hpcp_mpi.vocab.job import CopyJob, Root
+from hpcp_mpi.vocab.paths import below, join, shown
+from hpcp_mpi.vocab.report import Report
+from hpcp_mpi.vocab.request import Asked
+
+_AT_ONCE = 10_000  # places that one copy is about
+_CHAIN = 40  # copies that may follow from each other; the kernel follows no more links either
+_PATH = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+
+# (directories above the destination root, place, source root, path). In the place NUL stands for `/`, so that what is
+# in a directory sorts right behind it.
+Wanted = tuple[int, bytes, bytes, bytes]
+
+
+def lead_copy(wire: Wire, asked: Asked, face: Face) -> Report:
+    """Copy sources to a destination with all workers of the wire; rank 0 calls it, the others follow.
+
+    Raises FatalError. A signal ends it early: the report's exit code says so.
+    """
+    return carry_out_all(wire, prepare(asked.sources, asked.destinations[0], asked.options), face)
+
+
+def carry_out_all(wire: Wire, prepared: Prepared, face: Face, scans: Sequence[ScanMaker | None] = (None,)) -> Report:
+    """Do what is prepared, one scan after the other, and copy what the links in it point to. Raises FatalError."""
+    tracking = Tracking(prepared)
+    try:
+        total: Report | None = None
+        for number, scan in enumerate(scans):
+            # The root is new to the first one only.
+            this = replace(prepared, made_root=prepared.made_root and not number)
+            with tracking.watching(scan) as maker:
+                report = carry_out(wire, this, face, maker)
+            if total is None:
+                total = report
+            else:
+                total.add(report)
+            if total.ended_early:
+                break
+        assert total is not None
+        tracking.follow(wire, face, total)
+        if prepared.job.options.move:
+            from hpcp_mpi.operations.move.rank0 import move
+
+            move(wire, prepared, face, total)
+        return total
+    finally:
+        tracking.close()
+
+
+class Tracking:
+    """What the links of the copies of one command lead to."""
+
+    def __init__(self, prepared: Prepared) -> None:
+        """Pin the destination and know the sources, before anything is copied."""
+        self._prepared = prepared
+        self._options = prepared.job.options
+        self._found = Spill()
+        self._sources: dict[tuple[bytes, int], Root | None] = {}
+        self._roots: dict[bytes, Root] = {}
+        self._told: set[tuple[int, bytes]] = set()
+        root = prepared.job.destination_root
+        try:
+            self._pin = None if root is None else os.open(root.path, _PATH)
+        except OSError as error:
+            raise FatalError(
+                f"cannot use the destination {shown(prepared.job.destination)}: {reason_of(error)}"
+            ) from None
+        self._real_root = os.path.realpath(prepared.job.destination)
+        pairs = zip(prepared.landings, prepared.job.sources, strict=True)
+        self._real_sources = [os.path.realpath(source.path) for landing, source in pairs if landing.name is None]
+
+    def close(self) -> None:
+        if self._pin is not None:
+            os.close(self._pin)
+
+    @property
+    def _on(self) -> bool:
+        renamed = any(landing.dest_name is not None for landing in self._prepared.landings)
+        # A copy under a new name has no destination directory to be inside of.
+        return self._options.links == "anywhere" or (self._options.links == "inside" and not renamed)
+
+    @contextmanager
+    def watching(self, scan: ScanMaker | None = None) -> Iterator[ScanMaker]:
+        """Yield what makes a scan, and remember which links it found."""
+        made: list[Scan] = []
+
+        def make(*args: Any) -> Scan:
+            made.append((scan or Scan)(*args))
+            return made[-1]
+
+        yield make
+        if self._on:
+            self._note(self._prepared.job, 0, made[0].waiting.tracked)
+
+    def _note(self, job: CopyJob, up: int, records: Iterable[tuple[object, ...]]) -> None:
+        """Remember where links lead. up: how far the job's destination root lies above the first one's."""
+        for some in _batched(map(Tracked._make, records)):
+            wanted: list[Wanted] = []
+            for each in some:
+                root = self._source_root(job.sources[each.source], each.source_up)
+                if root is not None:
+                    wanted.append((up + each.up, each.target.replace(b"/", b"\0"), root.path, each.path))
+            self._found.add(wanted)
+
+    def _source_root(self, root: Root, up: int) -> Root | None:
+        """Return the directory so many above a source root, if that is still the same."""
+        key = root.path, up
+        if key not in self._sources:
+            self._sources[key] = found = None
+            with suppress(OSError), ExitStack() as stack:
+                fd = os.open(root.path, _PATH)
+                stack.callback(os.close, fd)
+                if os.fstat(fd).st_ino == root.inode:
+                    self._sources[key] = found = _above(fd, up)
+            if found is not None:
+                self._roots[found.path] = found
+        return self._sources[key]
+
+    def follow(self, wire: Wire, face: Face, report: Report) -> None:
+        """Copy what was found, and what that leads to; add it to the report. Raises FatalError."""
+        done = Spill()
+        for _ in range(_CHAIN):
+            found, self._found = self._found, Spill()
+            for up, wanted in groupby(_without(found, done), key=lambda each: each[0]):
+                for some in _batched(self._apart(wanted)):
+                    if report.ended_early:
+                        return
+                    done.add(some)
+                    self._copy(up, some, wire, face, report)
+            if next(iter(self._found), None) is None:
+                return
+
+    def _apart(self, wanted: Iterable[Wanted]) -> Iterator[Wanted]:
+        """Yield what does not lie in another place that is wanted: that is seen to when the other one is there."""
+        last: bytes | None = None
+        for each in wanted:
+            if last is not None and (each[1] == last or each[1].startswith(last + b"\0")):
+                self._found.add([each])
+            else:
+                last = each[1]
+                yield each
+
+    def _copy(self, up: int, wanted: list[Wanted], wire: Wire, face: Face, report: Report) -> None:
+        """Copy things to places below the directory so many above the destination root."""
+        try:
+            path, root = self._destination(up)
+        except OSError as error:
+            for _, _, source, what in wanted:
+                why = f"a link points to it; not copied, as what is above the destination is closed: {reason_of(error)}"
+                report.outcome.remark(below(source, what), why)
+            return
+        names = sorted({each[2] for each in wanted})
+        index = {name: number for number, name in enumerate(names)}
+        job = CopyJob(
+            options=replace(self._options, mirror=False, move=False, parallel_listing=False, backup_dir=b""),
+            sources=tuple(self._roots[name] for name in names),
+            destination=path,
+            destination_root=root,
+            merged=frozenset(),
+            abilities=self._prepared.job.abilities,
+            token=os.urandom(4).hex(),
+            landed=(None,) * len(names),
+            hides_acls=hiding(names, path, self._prepared.job.abilities),
+        )
+        places = [
+            Place(index[source], what, target.replace(b"\0", b"/"))
+            for _, target, source, what in wanted
+            if not self._foretold(up, target)
+        ]
+        prepared = Prepared(job, [Landing(name, name, b".", b"") for name in names], False)
+        scans: list[TargetScan] = []
+
+        def make(*args: Any) -> Scan:
+            scans.append(TargetScan(*args, places=places, refuse=self._refusal))
+            return scans[-1]
+
+        prefix = b"../" * up
+        items = face.items and _Prefixed(face.items, prefix)
+        copied = carry_out(wire, prepared, replace(face, items=items), make)
+        copied.outcome.items = [(change, prefix + name, target) for change, name, target in copied.outcome.items]
+        copied.abilities = {}  # those of the destination
+        report.add(copied)
+        self._note(job, up, scans[0].waiting.tracked)
+        if self._options.dry_run:
+            self._told |= {(up, target) for target in scans[0].taken}
+
+    def _foretold(self, up: int, target: bytes) -> bool:
+        """Tell whether a dry run, which makes nothing, has told of a place, or of one that it lies in."""
+        names = target.split(b"\0")
+        return any((up, join(*names[:count])) in self._told for count in range(1, len(names) + 1))
+
+    def _destination(self, up: int) -> tuple[bytes, Root | None]:
+        """Return the directory so many above the destination root."""
+        job = self._prepared.job
+        if not up:
+            return job.destination, job.destination_root
+        if self._pin is not None:
+            root = _above(self._pin, up)
+            return root.path, root
+        path = job.destination
+        for _ in range(up):
+            path = os.path.dirname(path)
+        return path, Root(path, (status := os.stat(path)).st_ino, status.st_mtime_ns) if os.path.isdir(path) else None
+
+    def _refusal(self, what: bytes, place: bytes) -> str:
+        """Return why something is not to be copied to a place, "" where it may be. Both absolute."""
+        if is_below(self._real_root, what) or is_below(what, self._real_root):
+            return "the destination lies in it, or it in the destination"
+        if any(is_below(place, source) for source in self._real_sources):
+            return f"its place, {shown(place)}, lies in the source"
+        return ""
+
+
+def _above(fd: int, up: int) -> Root:
+    """Return the directory so many above an open one. Raises OSError."""
+    there = os.open(b"../" * up or b".", _PATH, dir_fd=fd)
+    try:
+        status = os.fstat(there)
+        return Root(os.readlink(path_of(there)), status.st_ino, status.st_mtime_ns)
+    finally:
+        os.close(there)
+
+
+def _batched(records: Iterable[Any]) -> Iterator[list[Any]]:
+    records = iter(records)
+    while some := list(islice(records, _AT_ONCE)):
+        yield some
+
+
+def _without(found: Spill, done: Spill) -> Iterator[Wanted]:
+    """Yield what is in found and not in done. Both are read once, in order."""
+    old = iter(done)
+    last: object = next(old, None)
+    for each in found:
+        while last is not None and last < each:  # type: ignore[operator]
+            last = next(old, None)
+        if last != each:
+            yield each  # type: ignore[misc]
+
+
+class _Prefixed:
+    """Hands items on, as paths from the destination root."""
+
+    def __init__(self, items: Items, prefix: bytes) -> None:
+        self._items = items
+        self._prefix = prefix
+
+    def add(self, items: Iterable[Item]) -> None:
+        self._items.add((change, self._prefix + name, target) for change, name, target in items)

@@ -1,0 +1,303 @@
+"""Copying units: `cp` into a stage, then renames into place."""
+
+import errno
+import os
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from functools import partial
+
+from hpcp_mpi.engine.context import Workplace
+from hpcp_mpi.engine.destination import made
+from hpcp_mpi.engine.itemize import itemize_copies
+from hpcp_mpi.engine.setting_times import set_nearest
+from hpcp_mpi.engine.unfinished import persistently, surviving
+from hpcp_mpi.host import cp
+from hpcp_mpi.host.commands import Stopped
+from hpcp_mpi.host.dirfd import path_of, pinned
+from hpcp_mpi.host.listing import lstat
+from hpcp_mpi.host.retrying import passes, tells_passing
+from hpcp_mpi.host.stage import staged
+from hpcp_mpi.operations.copy.content_only import default_acl, keep_metadata
+from hpcp_mpi.operations.copy.cp_failures import Account, Damage
+from hpcp_mpi.operations.verify.records import Landed
+from hpcp_mpi.vocab.errors import Failure, failure_of, reason_of
+from hpcp_mpi.vocab.paths import shown
+from hpcp_mpi.vocab.report import Outcome
+from hpcp_mpi.vocab.tally import NOTHING, Tally
+from hpcp_mpi.vocab.units import DEST, Batch, Kind, Unit, Units
+
+_MAX_PINNED = 200  # files that one cp is given as descriptors
+FULL = (errno.EISDIR, errno.ENOTEMPTY, errno.EEXIST)  # what a rename over a directory says if it is not empty
+IN_THE_WAY = "a directory that is not empty is in the way; remove it first if it is not needed"
+FEW = 16  # files in a directory for which a cp of their own costs more than pinning each
+
+
+def copy(place: Workplace, batches: Sequence[Batch], outcome: Outcome) -> None:
+    """Copy the units of COPY batches. What fails is a Failure in outcome."""
+    if place.options.dry_run:
+        for batch in batches:
+            _pretend(place, batch, outcome)
+        return
+    persistently(place, batches, outcome, partial(_copy, place))
+
+
+def _copy(place: Workplace, batches: Sequence[Batch], outcome: Outcome, last: bool) -> None:
+    """last: what fails is not copied again, so units land without what failed in them."""
+    few = [batch for batch in batches if len(batch.units) < FEW and _are_files(batch.units)]
+    groups = _together(few) if len(few) > 1 else []
+    grouped = {id(batch) for group in groups for batch in group}
+    alone = [batch for batch in batches if id(batch) not in grouped]
+    for group in groups:
+        if not _copy_together(place, group, outcome):
+            alone += group
+    for batch in alone:
+        surviving(place, batch, outcome, partial(_copy_batch, last=last))
+
+
+def _are_files(units: Units) -> bool:
+    return units.plain or all(unit.tally.files == 1 == unit.tally.entries for unit in units)
+
+
+def _pretend(place: Workplace, batch: Batch, outcome: Outcome) -> None:
+    try:
+        itemize_copies(place, batch, outcome)
+    except OSError as error:
+        outcome.failures.append(failure_of(place.source_path(batch), error))
+        return
+    for unit in batch.units:
+        outcome.copied = outcome.copied.plus(unit.tally)
+
+
+def _copy_batch(place: Workplace, batch: Batch, outcome: Outcome, last: bool) -> None:
+    """Copy units that share a directory, with as few calls of cp as fit. last: as for _copy"""
+    to = shown(place.dest_path(batch.dest_dir))
+    with ExitStack() as stack:
+        try:
+            source = stack.enter_context(place.source(batch).at(batch.source_dir))
+        except OSError as error:
+            for unit in batch.units:
+                path = place.source_path(batch, unit.name)
+                outcome.failures.append(failure_of(path, error, "cannot open its directory", unit.tally.bytes))
+            return
+        try:
+            dest = stack.enter_context(made(place, batch.dest_dir, batch.over))
+            outcome.touched.add((batch.source, batch.source_dir, batch.dest_dir))
+            stage = stack.enter_context(staged(dest, place.token, outcome.remark, place.options.content_only))
+            if place.options.itemize:
+                itemize_copies(place, batch, outcome)
+        except OSError as error:
+            _refuse(place, batch, batch.units, f"cannot write to {to}: {reason_of(error)}", outcome)
+            return
+        mends = not place.job.times.clamps
+        for units in _calls(batch.units):
+            damage = Damage()
+            try:
+                command = cp.command(place.options, stage, [unit.name for unit in units])
+                code, stderr = place.commands.run(command, path_of(source), (stage,))
+                if code:
+                    damage = Account(place, batch, stage, code, stderr).take(units)
+            except OSError as error:
+                _refuse(place, batch, units, f"cannot be copied to {to}: {reason_of(error)}", outcome)
+                continue
+            outcome.failures += damage.failures
+            staying = damage.unknown if last else damage.unknown | _passing(place, batch, damage)
+            for unit in units:
+                if unit.name in staying:
+                    continue
+                if mends:
+                    look = partial(lstat, unit.name, source)
+                    set_nearest(place, batch, unit, look, (stage, unit.name), outcome)
+                lost = damage.lost.get(unit.name, NOTHING)
+                land_unit(place, batch, unit, (stage, unit.name, dest), lost, outcome)
+
+
+def _passing(place: Workplace, batch: Batch, damage: Damage) -> set[bytes]:
+    """Return the units to which something happened that may be over in a moment: they are copied again."""
+    directory = place.source_path(batch)
+    paths = [failure.path for failure in damage.failures if tells_passing(failure.reason)]
+    return {path[len(directory) :].lstrip(b"/").partition(b"/")[0] for path in paths}
+
+
+def _refuse(place: Workplace, batch: Batch, units: Iterable[Unit], reason: str, outcome: Outcome) -> None:
+    outcome.failures += [Failure(place.source_path(batch, u.name), reason, attempted=u.tally.bytes) for u in units]
+
+
+def _calls(units: Iterable[Unit]) -> Iterator[list[Unit]]:
+    """Yield units in groups whose names fit in a command line."""
+    group: list[Unit] = []
+    size = 0
+    for unit in units:
+        size += len(unit.name) + 16
+        if group and size > cp.MAX_ARGUMENTS:
+            yield group
+            group, size = [], len(unit.name) + 16
+        group.append(unit)
+    if group:
+        yield group
+
+
+def land_unit(
+    place: Workplace, batch: Batch, unit: Unit, staged_as: tuple[int, bytes, int], lost: Tally, outcome: Outcome
+) -> None:
+    """Rename what is in the stage for unit to its name, and count it. staged_as: (stage, name in it, destination).
+
+    Raises host.commands.Stopped.
+    """
+    stage, name, dest = staged_as
+    if place.commands.stopped:
+        raise Stopped  # somebody else may have done it by now, and more
+    try:
+        if place.options.content_only:
+            keep_metadata(stage, name, dest, unit.target, place.hides_acls(DEST))
+        if place.job.backup is None or batch.again:
+            land(stage, name, dest, unit.target)
+        else:
+            _land_saving(place, batch, unit, staged_as)
+    except OSError as error:
+        left = not _is_gone(name, stage)
+        if lost and not left:
+            return  # cp made nothing of it; that is a failure already
+        if not left and passes(error):
+            pass  # it was renamed, and only the answer was lost
+        elif place.options.mirror and error.errno in FULL and not unit.tally.directories:
+            outcome.late.append(replace(batch, kind=Kind.COPY, units=Units.of([unit]), equal=False, big=None))
+            return
+        else:
+            reason = f"cannot be put in place in {shown(place.dest_path(batch.dest_dir))}: {_landing_reason(error)}"
+            _refuse(place, batch, [unit], reason, outcome)
+            return
+    outcome.copied = outcome.copied.plus(unit.tally.minus(lost))
+    if place.options.verify:
+        outcome.news.append(Landed(batch, unit, bool(lost)))
+
+
+def _is_gone(name: bytes, stage: int) -> bool:
+    """Tell whether an entry of a stage, which nobody else may enter, is known not to be there."""
+    try:
+        return lstat(name, stage) is None
+    except OSError:
+        return False
+
+
+def _land_saving(place: Workplace, batch: Batch, unit: Unit, staged_as: tuple[int, bytes, int]) -> None:
+    """The same with a backup of what is replaced. Raises OSError."""
+    from hpcp_mpi.engine.backup import saved
+
+    stage, name, dest = staged_as
+    with saved(place, batch.dest_dir, dest, unit.target, lstat(name, stage)):
+        land(stage, name, dest, unit.target)
+
+
+def _landing_reason(error: OSError) -> str:
+    return IN_THE_WAY if error.errno in FULL else reason_of(error)
+
+
+def land(stage: int, name: bytes, dest: int, target: bytes) -> None:
+    """Rename name in the stage to target in directory dest, replacing what a copy may replace. Raises OSError."""
+    try:
+        os.rename(name, target, src_dir_fd=stage, dst_dir_fd=dest)
+    except NotADirectoryError:  # a directory over a file or a symlink
+        _exchange(stage, name, dest, target)
+    except IsADirectoryError:  # a file over a directory, which may go if it is empty
+        with suppress(FileNotFoundError):  # gone already, and this node did not know
+            os.rmdir(target, dir_fd=dest)
+        os.rename(name, target, src_dir_fd=stage, dst_dir_fd=dest)
+    except PermissionError:
+        # To move a directory its owner needs to write in it: its `..` changes.
+        with pinned(stage, name) as fd:
+            mode = os.fstat(fd).st_mode
+            if not stat.S_ISDIR(mode) or mode & 0o200:
+                raise
+            os.chmod(path_of(fd), stat.S_IMODE(mode) | 0o200)
+            try:
+                os.rename(name, target, src_dir_fd=stage, dst_dir_fd=dest)
+            finally:
+                os.chmod(path_of(fd), stat.S_IMODE(mode))
+
+
+def _exchange(stage: int, name: bytes, dest: int, target: bytes) -> None:
+    """Put a directory where a non-directory is. The old entry is kept until the new one is in place."""
+    old = b"old.%d" % os.getpid()
+    while lstat(old, stage) is not None:
+        old += b"."
+    try:
+        os.rename(target, old, src_dir_fd=dest, dst_dir_fd=stage)
+    except FileNotFoundError:  # gone already, and this node did not know
+        os.rename(name, target, src_dir_fd=stage, dst_dir_fd=dest)
+        return
+    except OSError:
+        if lstat(old, stage) is None:
+            raise
+        # It was renamed, and only the answer was lost.
+    try:
+        os.rename(name, target, src_dir_fd=stage, dst_dir_fd=dest)
+    except OSError:
+        with suppress(OSError):
+            os.rename(old, target, src_dir_fd=stage, dst_dir_fd=dest)
+        raise
+
+
+def _together(batches: list[Batch]) -> list[list[Batch]]:
+    """Return batches in groups of no more files than a process may well have open."""
+    groups: list[list[Batch]] = [[]]
+    files = 0
+    for batch in batches:
+        files += len(batch.units)
+        if files > _MAX_PINNED:
+            groups.append([])
+            files = len(batch.units)
+        groups[-1].append(batch)
+    return groups
+
+
+def _copy_together(place: Workplace, batches: list[Batch], outcome: Outcome) -> bool:
+    """Copy few files each of several directories with one cp; return False if they have to be copied on their own.
+
+    Every file is pinned and cp gets its descriptor: in the stage it is called by that number. A process per directory
+    would cost more than the files. Whatever goes wrong is left to the slower way, which says what it is.
+    """
+    with ExitStack() as stack:
+        try:
+            dests = [stack.enter_context(made(place, b.dest_dir, b.over)) for b in batches]
+            files: dict[int, tuple[int, Unit]] = {}
+            for index, batch in enumerate(batches):
+                outcome.touched.add((batch.source, batch.source_dir, batch.dest_dir))
+                source = stack.enter_context(place.source(batch).at(batch.source_dir))
+                for unit in batch.units:
+                    fd = stack.enter_context(pinned(source, unit.name))
+                    if not stat.S_ISREG(os.fstat(fd).st_mode):
+                        return False
+                    files[fd] = (index, unit)
+            if not _alike(dests, place.options.content_only):
+                return False
+            stage = stack.enter_context(staged(dests[0], place.token, outcome.remark, place.options.content_only))
+            command = cp.command(place.options, stage, [path_of(fd) for fd in files], follow=True)
+            code, _ = place.commands.run(command, b"/", (stage, *files))
+            if code:
+                return False
+            if place.options.itemize:
+                found = Outcome()
+                for batch in batches:
+                    itemize_copies(place, batch, found)
+                outcome.items += found.items
+        except OSError:
+            return False
+        mends = not place.job.times.clamps
+        for fd, (index, unit) in files.items():
+            if mends:
+                set_nearest(place, batches[index], unit, partial(os.fstat, fd), (stage, b"%d" % fd), outcome)
+            land_unit(place, batches[index], unit, (stage, b"%d" % fd, dests[index]), NOTHING, outcome)
+    return True
+
+
+def _alike(directories: list[int], inheriting: bool) -> bool:
+    """Tell whether a file made in one of the directories can be renamed into all others and is the same there.
+
+    inheriting: it has nothing but what its directory gives it
+    """
+    if inheriting and len({default_acl(fd) for fd in directories}) > 1:
+        return False
+    statuses = [os.fstat(fd) for fd in directories]
+    return len({(s.st_dev, s.st_gid if s.st_mode & stat.S_ISGID else -1) for s in statuses}) == 1

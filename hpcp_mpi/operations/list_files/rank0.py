@@ -1,0 +1,218 @@
+"""The verb: write a file list, as rank 0 leads it. All ranks name entries; nothing here is done entry by entry."""
+
+import os
+import stat
+from collections import deque
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+from hpcp_mpi.cluster.coordinator_loop import StoppedEarly
+from hpcp_mpi.cluster.transport import Wire
+from hpcp_mpi.engine.context import root_of
+from hpcp_mpi.engine.coordinator import Crew, Face
+from hpcp_mpi.engine.walk_feed import Frontier
+from hpcp_mpi.engine.walked import Walked
+from hpcp_mpi.formats.file_list import Style, Type, read
+from hpcp_mpi.formats.natural_order import key_of
+from hpcp_mpi.host import list_file as file_lists
+from hpcp_mpi.operations.list_files.named import Named
+from hpcp_mpi.operations.list_files.worker import HUGE, Walk, unit_of
+from hpcp_mpi.operations.prepare.copy_job import absolute, expanded
+from hpcp_mpi.rules.landing import own_name
+from hpcp_mpi.vocab.abilities import Abilities
+from hpcp_mpi.vocab.errors import FatalError, failure_of, reason_of
+from hpcp_mpi.vocab.job import CopyJob, Naming, inside
+from hpcp_mpi.vocab.options import CopyOptions
+from hpcp_mpi.vocab.paths import below, join, shown
+from hpcp_mpi.vocab.report import Outcome, Report
+from hpcp_mpi.vocab.request import Asked
+from hpcp_mpi.vocab.tally import NOTHING, ONE_LINK, ONE_SPECIAL, one_file
+from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
+
+_SOME = 16_384  # entries of a huge directory that are read before the loop goes on
+
+
+def style_of(asked: Asked) -> Style:
+    """Return what the entries of the lists of a run tell."""
+    return Style.NUL if asked.nul else Style.HASHES if asked.hashes else Style.NAMES
+
+
+def prepare_list(
+    sources: Iterable[bytes], style: Style, options: CopyOptions, file: bytes | None
+) -> tuple[CopyJob, list[Batch]]:
+    """Return the job of naming what sources hold, and its first units. file: the list, which is left out.
+
+    Raises FatalError.
+    """
+    roots: list[bytes] = []
+    prefixes: list[bytes] = []
+    first: list[Batch] = []
+    for argument in dict.fromkeys(name for pattern in sources for name in expanded(pattern)):
+        try:
+            status = os.lstat(argument)  # of what a link points to where the argument ends in `/`
+        except OSError as error:
+            raise FatalError(
+                f"cannot use the source {shown(argument)}: {reason_of(error)}", "Nothing was listed."
+            ) from None
+        if stat.S_ISDIR(status.st_mode):
+            unit, root, prefix = unit_of(b"", options), argument, own_name(argument)
+        else:
+            tally = (
+                one_file(0)
+                if stat.S_ISREG(status.st_mode)
+                else ONE_LINK
+                if stat.S_ISLNK(status.st_mode)
+                else ONE_SPECIAL
+            )
+            unit, root, prefix = Unit(own_name(argument), tally), os.path.dirname(argument) or b".", b""
+        first.append(Batch(Kind.NAMES, len(roots), b"", b"", Units.of([unit])))
+        roots.append(absolute(root))
+        prefixes.append(prefix)
+    job = CopyJob(
+        options=options,
+        sources=tuple(root_of(root) for root in roots),
+        destination=b"",
+        destination_root=None,
+        merged=frozenset(),
+        abilities=Abilities(),
+        token=os.urandom(4).hex(),
+        naming=Naming(style, tuple(prefixes), frozenset(_omitted(roots, file))),
+    )
+    return job, first
+
+
+def _omitted(roots: list[bytes], file: bytes | None) -> Iterator[tuple[int, bytes]]:
+    """Yield where a file is in sources: (source, path)."""
+    if file is None or file == file_lists.STANDARD:
+        return
+    directory, name = os.path.realpath(os.path.dirname(file) or b"."), os.path.basename(file)
+    for number, root in enumerate(roots):
+        path = inside(os.path.realpath(root).rstrip(b"/"), directory)
+        if path is not None:
+            yield number, join(path.lstrip(b"/"), name)
+
+
+class NamesOf:
+    """All that the sources of a job hold: a feed. When it was driven, iterate to have the list in pieces.
+
+    A directory that nobody may hold whole is read here, in lots that are merged at the end.
+    """
+
+    def __init__(self, crew: Crew, first: Iterable[Batch], directory: bytes | None = None) -> None:
+        """directory: for what waits until all is there; None: that of temporary files. Raises FatalError."""
+        assert crew.job.naming is not None
+        self.tally = NOTHING
+        self.outcome = Outcome()
+        self._crew = crew
+        self._style = crew.job.naming.style
+        self._frontier = Frontier(first, lambda: crew.slots, self._hear)
+        self._parts = file_lists.Parts(self._style.end, self._key, directory)
+        self._huge: deque[tuple[int, bytes]] = deque()
+        self._lots: Iterator[Walked | None] | None = None  # of the huge directory at hand
+
+    @property
+    def exhausted(self) -> bool:
+        return self._frontier.exhausted and not self._huge and self._lots is None
+
+    def take(self) -> list[Batch]:
+        taken = self._frontier.take()
+        if self._lots is None and self._huge:
+            self._lots = self._lots_of(*self._huge.popleft())
+        if self._lots is not None and not taken and not self._frontier.full:
+            lot = next(self._lots, _NO_MORE)
+            if lot is _NO_MORE:
+                self._lots = None
+            elif lot is not None:
+                self._frontier.hear([lot])
+        return taken
+
+    def hear(self, news: list[Any]) -> None:
+        self._frontier.hear(news)
+
+    def hold(self, held: bool) -> None:
+        self._frontier.hold(held)
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield the list in pieces of whole entries."""
+        for piece in self._parts:
+            yield piece.replace(b"/\0", b"\0") if self._style is Style.NUL else piece
+
+    def _key(self, text: bytes) -> bytes:
+        entry = read(text, self._style)
+        return key_of(entry.name, entry.type is Type.DIRECTORY)
+
+    def _hear(self, named: Named) -> None:
+        try:
+            self._parts.add(named.text, named.parts)
+        except OSError as error:
+            raise FatalError(
+                f"cannot keep the list until it is complete: {reason_of(error)}",
+                "There must be room for it beside its file, or where TMPDIR says.",
+            ) from None
+        self.tally = self.tally.plus(named.tally)
+        self._huge += named.huge
+
+    def _lots_of(self, source: int, path: bytes) -> Iterator[Walked | None]:
+        """Yield what is found in a huge directory; None where others should have a turn."""
+        place = self._crew.place
+        try:
+            with place.source_tree(source).at(path) as directory, os.scandir(directory) as entries:
+                itself = Walk(place, source, self.outcome)
+                itself.take_itself(path)
+                named, left = itself.leave()
+                yield Walked(0, left, named)
+                lot: list[os.DirEntry[str]] = []
+                more = True
+                while more:
+                    some = list(islice(entries, _SOME))
+                    more = len(some) == _SOME
+                    lot += some
+                    if len(lot) >= HUGE or not more:
+                        walk = Walk(place, source, self.outcome)
+                        walk.take_some(path, lot)
+                        named, left = walk.leave()
+                        yield Walked(0, left, named)
+                        lot.clear()
+                    else:
+                        yield None
+        except OSError as error:
+            self.outcome.failures.append(failure_of(below(place.job.sources[source].path, path), error, "cannot list"))
+
+
+_NO_MORE: Any = object()
+
+
+def lead_list(wire: Wire, asked: Asked, face: Face) -> Report:
+    """Write a list of what sources hold, with all workers of the wire; rank 0 calls it, the others follow.
+
+    What cannot be read is in the list as far as it is known, and a failure. Raises FatalError. A signal ends it early,
+    and no list is written then: the report's exit code says so.
+    """
+    assert asked.file_list is not None
+    file_lists.refuse_place(asked.file_list)
+    job, first = prepare_list(asked.sources, style_of(asked), asked.options, asked.file_list)
+    crew = Crew(wire, job, face)
+    beside = None if asked.file_list == file_lists.STANDARD else os.path.dirname(asked.file_list) or b"."
+    names = NamesOf(crew, first, beside)
+    crew.scanned = lambda: names.tally
+    crew.scan_done = lambda: names.exhausted
+    report = Report(sources=list(asked.sources))
+    try:
+        crew.begin()
+        crew.drive("listing", names)
+        file_lists.write(asked.file_list, job.token, _unless_stopped(names, face))
+    except StoppedEarly as early:
+        report.stopped = early.code
+    crew.fill(report)
+    report.scanned = names.tally
+    report.outcome = names.outcome
+    report.outcome.add(crew.outcome)
+    return report
+
+
+def _unless_stopped(pieces: Iterable[bytes], face: Face) -> Iterator[bytes]:
+    for piece in pieces:
+        if face.stop.code:
+            raise StoppedEarly(face.stop.code, face.stop.name)
+        yield piece

@@ -1,0 +1,156 @@
+"""Mirroring, as rank 0 leads it: when all is copied, what the destination has and the sources do not is removed.
+
+Only if nothing failed: what could not be listed, or was not copied, may be why something looks extra. And not without a
+yes, nor if it were more entries than --max-delete allows.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import groupby, islice
+
+from hpcp_mpi.cluster.coordinator_loop import Feed, Stream
+from hpcp_mpi.engine.coordinator import Crew
+from hpcp_mpi.operations.copy.worker import IN_THE_WAY
+from hpcp_mpi.operations.mirror.rules import extra_batches
+from hpcp_mpi.operations.remove.rank0 import Removal, counted
+from hpcp_mpi.operations.scan.deferred import link_batches
+from hpcp_mpi.operations.scan.records import TOUCHED, Extra, LinkedName, settling
+from hpcp_mpi.operations.scan.waiting import Waiting
+from hpcp_mpi.vocab.errors import EXIT_MAX_DELETE, EXIT_OK, Failure
+from hpcp_mpi.vocab.paths import join, shown
+from hpcp_mpi.vocab.tally import NOTHING
+from hpcp_mpi.vocab.units import Batch, Kind, Units
+
+_NAMED = 3  # extra entries that the question names
+
+Drive = Callable[[str, Feed], None]
+
+
+class Mirror:
+    """Rank 0's: the end of a copy that mirrors.
+
+    stopped: the exit code that it ends the run with, if there is nothing worse; EXIT_OK otherwise
+    """
+
+    def __init__(self, crew: Crew, waiting: Waiting) -> None:
+        """waiting: what the scan found."""
+        self._crew = crew
+        self._options = crew.job.options
+        self._waiting = waiting
+        self.stopped = EXIT_OK
+
+    def run(self, failed: int, drive: Drive) -> None:
+        """Remove what is extra, and copy what that makes room for. Raises StoppedEarly, FatalError.
+
+        failed: how many entries could not be listed or copied. drive: has work done that copies.
+        """
+        if next(iter(self._waiting.extras), None) is not None and self._may_remove(failed):
+            self._remove()
+            self._copy_late(drive)
+        late, self._crew.outcome.late = self._crew.outcome.late, []
+        for batch in late:
+            for unit in batch.units:
+                path = self._crew.place.source_path(batch, unit.name)
+                self._crew.outcome.failures.append(Failure(path, IN_THE_WAY, attempted=unit.tally.bytes))
+
+    def _may_remove(self, failed: int) -> bool:
+        if failed:
+            removed = "would be removed" if self._options.dry_run else "was removed"
+            self._refuse(f"nothing {removed} here, as {failed:,} {'entry' if failed == 1 else 'entries'} failed")
+            return False
+        if self._options.dry_run:
+            return True
+        face, limit = self._crew.face, self._options.max_delete
+        count = 0
+        if limit is not None or not face.certain:
+            count = counted(self._crew, self._batches(Kind.COUNT)).entries
+            if not count:
+                return False
+        if limit is not None and count > limit:
+            self._exceeded(count, limit)
+            return False
+        warning = ""
+        found = self._crew.scanned().plus(self._crew.found_before)
+        if found.entries <= len(self._crew.job.sources):  # nothing but the roots
+            warning = "The sources are empty (is something not mounted?). "
+            self._crew.outcome.remark(self._crew.job.sources[0].path, "it is empty, so all at the destination is extra")
+        if not face.confirm(warning + self._question(count)):
+            self._crew.outcome.remark(self._crew.job.destination, "nothing was removed here: the answer was no")
+            return False
+        return True
+
+    def _refuse(self, reason: str) -> None:
+        self._crew.outcome.failures.append(Failure(self._crew.job.destination, reason))
+
+    def _exceeded(self, count: int, limit: int) -> None:
+        self.stopped = EXIT_MAX_DELETE
+        would = "would be" if self._options.dry_run else "were to be"
+        note = f"{count:,} entries {would} removed here, and --max-delete allows {limit:,}: nothing is removed"
+        self._crew.outcome.remark(self._crew.job.destination, note)
+
+    def _question(self, count: int) -> str:
+        job = self._crew.job
+        if not count:  # nobody reads it
+            return f"Remove what {shown(job.destination)} has and the sources do not?"
+        verb = "Move to the backup directory" if job.backup is not None else "Remove"
+        some = islice(self._paths(), _NAMED + 1)
+        named = [shown(path) for path in some]
+        more = ", ..." if len(named) > _NAMED else ""
+        entries = "1 entry" if count == 1 else f"{count:,} entries"
+        where = shown(job.destination)
+        return f"{verb} {entries} of {where} that the sources do not have ({', '.join(named[:_NAMED])}{more})?"
+
+    def _extras(self) -> Iterator[Extra]:
+        return map(Extra._make, self._waiting.extras)
+
+    def _paths(self) -> Iterator[bytes]:
+        """Yield what is extra, without what is in it; directories end in `/`."""
+        for path, _ in groupby(join(each.dest_dir, each.name) + b"/" * each.is_directory for each in self._extras()):
+            yield path
+
+    def _batches(self, kind: Kind) -> Iterator[Batch]:
+        return extra_batches(kind, self._extras())
+
+    def _remove(self) -> None:
+        outcome = self._crew.outcome
+        removed, skipped = outcome.removed, outcome.skipped
+        Removal(self._crew, self._batches(Kind.REMOVE)).drive("removing")
+        outcome = self._crew.outcome
+        # If all of it stayed (what is excluded lies below it), as it will each time, there is nothing to be undone.
+        if outcome.removed != removed and self._options.directory_sync and not self._options.dry_run:
+            self._waiting.settled.add(
+                settling(each.source, each.source_dir, each.dest_dir, TOUCHED) for each in self._extras()
+            )
+        outcome.skipped = skipped  # what is excluded at the destination is nothing that was found in the sources
+        limit, count = self._options.max_delete, outcome.removed.minus(removed).entries
+        if self._options.dry_run and limit is not None and count > limit:
+            self._exceeded(count, limit)
+            outcome.removed = removed
+
+    def _copy_late(self, drive: Drive) -> None:
+        """Copy what a directory was in the way of; then what is linked to it."""
+        late, self._crew.outcome.late = self._crew.outcome.late, []
+        if not late:
+            return
+        targets = {join(batch.dest_dir, unit.target) for batch in late for unit in batch.units}
+        drive("copying", Stream(self._late_copies(late)))
+        drive("linking", Stream(self._late_links(targets)))
+
+    def _late_copies(self, late: list[Batch]) -> Iterator[Batch]:
+        size = self._options.split_size
+        for batch in late:
+            if batch.kind is not Kind.COPY:
+                continue
+            (unit,) = batch.units
+            if unit.tally.files and 0 < size <= unit.tally.bytes:
+                yield replace(batch, kind=Kind.BEGIN, units=Units.of([unit._replace(amount=0)]))
+            else:
+                yield batch
+
+    def _late_links(self, targets: set[bytes]) -> Iterator[Batch]:
+        """Yield the links of files of which a name is one of targets: the others may have found no leader."""
+        for batch in link_batches(map(LinkedName._make, self._waiting.linked)):
+            if batch.leader in targets or any(unit.target in targets for unit in batch.units):
+                counted_already = [unit._replace(tally=NOTHING) for unit in batch.units if unit.target not in targets]
+                others = [unit for unit in batch.units if unit.target in targets]
+                yield replace(batch, units=Units.of(others + counted_already))

@@ -1,0 +1,157 @@
+"""Mirroring, on a worker: what of the destination may go, asked again right before it goes.
+
+What the scan found to be extra stays if a source has its name by now, if it is excluded, if a source lands there, or if
+backups are kept there. On doubt it stays, and the run says so.
+"""
+
+import errno
+import os
+import stat
+
+from hpcp_mpi.engine.context import Workplace
+from hpcp_mpi.host.listing import lstat
+from hpcp_mpi.operations.mirror.case_folding import Inode, copies_of, folds
+from hpcp_mpi.vocab.errors import Failure, reason_of
+from hpcp_mpi.vocab.paths import STAGE_PREFIX, below, join
+from hpcp_mpi.vocab.report import Outcome
+
+_NOTHING_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # a directory of the source that is none
+
+
+class Extras:
+    """Keeps what is not extra. A removing.Keeper; its paths are relative to the destination root."""
+
+    def __init__(self, place: Workplace, outcome: Outcome) -> None:
+        self._place = place
+        self._outcome = outcome
+        self._own = STAGE_PREFIX + place.job.token.encode()
+        self._directory: bytes | None = None  # what self._beside is about
+        self._beside: list[_Beside] = []
+        self._distinct = False  # it tells case
+        self._copies: set[Inode] | None = None  # what in it is called otherwise by a source; None: not known yet
+
+    def enters(self, path: bytes) -> bool:
+        return not self._stays(path, True)
+
+    def keeps(self, directory: int, path: bytes, name: bytes) -> bool:
+        return self._stays(join(path, name), False)
+
+    def _stays(self, path: bytes, is_directory: bool) -> bool:
+        job = self._place.job
+        directory, _, name = path.rpartition(b"/")
+        if not name or path in job.targets or name.startswith(self._own) or path == job.backup_path:
+            return True
+        if directory != self._directory:
+            self._directory, self._beside = directory, self._all_beside(directory)
+            self._distinct, self._copies = False, None
+        for beside in self._beside:
+            try:
+                if beside.keeps(name, is_directory):
+                    return True
+            except OSError as error:
+                return self._doubt(path, error)
+        return any(beside.exists for beside in self._beside) and self._is_copy(directory, name)
+
+    def _is_copy(self, directory: bytes, name: bytes) -> bool:
+        """Tell whether an entry is what a source calls otherwise, which few file systems allow."""
+        if self._distinct and name.isascii():
+            return False
+        try:
+            with self._place.dest.handle(directory) as fd:
+                if not folds(fd, name):
+                    self._distinct = self._distinct or name.swapcase() != name
+                    return False
+            with self._place.dest.at(directory) as fd:
+                if self._copies is None:
+                    self._copies = copies_of(fd, (each for beside in self._beside for each in beside.names()))
+                status = lstat(name, fd)
+        except OSError as error:
+            return self._doubt(join(directory, name), error)
+        return status is not None and (status.st_dev, status.st_ino) in self._copies
+
+    def _doubt(self, path: bytes, error: OSError) -> bool:
+        reason = f"cannot see whether a source has it, so it was not removed: {reason_of(error)}"
+        self._outcome.failures.append(Failure(self._place.dest_path(path), reason))
+        return True
+
+    def _all_beside(self, directory: bytes) -> "list[_Beside]":
+        found = []
+        for index in range(len(self._place.job.sources)):
+            source_dir = self._place.job.source_dir_of(index, directory)
+            if source_dir is not None:
+                found.append(_Beside(self._place, index, source_dir))
+        return found
+
+
+class _Beside:
+    """The directory of one source that is the counterpart of one of the destination."""
+
+    def __init__(self, place: Workplace, source: int, path: bytes) -> None:
+        self._place = place
+        self._source = source
+        self._path = path
+        self._root = place.job.sources[source].path
+        self._missing = False
+        # All in an excluded directory is excluded.
+        self._all_excluded = place.excluded is not None and any(
+            place.excluded(below(self._root, path[:end])) for end in _ends(path)
+        )
+
+    def keeps(self, name: bytes, is_directory: bool) -> bool:
+        """Tell whether what the destination has as name stays for the sake of this source. Raises OSError."""
+        excluded = self._place.excluded
+        path = below(self._root, join(self._path, name))
+        if self._all_excluded or (excluded is not None and excluded(path)):
+            return not self._place.options.delete_excluded
+        status = self._status(name)
+        if status is None:
+            return False
+        # A directory makes way for what is none. A socket is not copied.
+        return not is_directory or stat.S_ISDIR(status.st_mode) or stat.S_ISSOCK(status.st_mode)
+
+    @property
+    def exists(self) -> bool:
+        """Tell whether there is such a directory, as far as is known."""
+        return not self._missing
+
+    def names(self) -> list[bytes]:
+        """Return what is in it. Raises OSError."""
+        if self._missing:
+            return []
+        with self._place.source_tree(self._source).at(self._path) as fd:
+            return [os.fsencode(name) for name in os.listdir(fd)]
+
+    def _status(self, name: bytes) -> os.stat_result | None:
+        if self._missing:
+            return None
+        try:
+            with self._place.source_tree(self._source).at(self._path) as fd:
+                return lstat(name, fd)
+        except OSError as error:
+            if error.errno not in _NOTHING_THERE:
+                raise
+        self._missing = True
+        return None
+
+
+def _ends(path: bytes) -> list[int]:
+    """Return where the path of each directory on the way to path ends, its own included; none for the root."""
+    return [at for at in range(len(path)) if path[at : at + 1] == b"/"] + ([len(path)] if path else [])
+
+
+class IntoBackup:
+    """Moves what goes to the backup directory. A removing.Disposer."""
+
+    def __init__(self, place: Workplace) -> None:
+        self._place = place
+
+    def unlink(self, directory: int, path: bytes, name: bytes) -> None:
+        from hpcp_mpi.engine.backup import put_away
+
+        put_away(self._place, path, directory, name)
+
+    def rmdir(self, directory: int, path: bytes, name: bytes) -> None:
+        from hpcp_mpi.engine.backup import keep_directory
+
+        keep_directory(self._place, join(path, name))
+        os.rmdir(name, dir_fd=directory)

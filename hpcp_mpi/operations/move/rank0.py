@@ -1,0 +1,126 @@
+"""Moving, as rank 0 leads it: when all is copied, verified and settled, the sources go, but for what has no good copy.
+
+A source directory itself goes too, as with `mv`, if nothing stays in it; not if it is the working directory, or if a
+file system is mounted there.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+
+from hpcp_mpi.cluster.coordinator_loop import StoppedEarly
+from hpcp_mpi.cluster.transport import Wire
+from hpcp_mpi.engine.coordinator import Crew, Face
+from hpcp_mpi.host.retrying import tried
+from hpcp_mpi.operations.mirror.rules import coarsened
+from hpcp_mpi.operations.prepare.copy_job import Prepared
+from hpcp_mpi.operations.remove.rank0 import Removal
+from hpcp_mpi.operations.remove.rules import others, walks
+from hpcp_mpi.rules.landing import Landing
+from hpcp_mpi.vocab.errors import EXIT_MAX_DELETE, Failure, reason_of
+from hpcp_mpi.vocab.job import CopyJob
+from hpcp_mpi.vocab.paths import shown
+from hpcp_mpi.vocab.report import Outcome, Report
+from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY
+from hpcp_mpi.vocab.units import Batch, Kind
+
+_NAMED = 3  # sources that the question names
+
+
+def move(wire: Wire, prepared: Prepared, face: Face, report: Report) -> None:
+    """Remove from the sources what has a good copy, if nothing is against it. Raises FatalError.
+
+    report: of the copy; what is done now becomes a part of it. What failed stays, with all below it.
+    """
+    job, limit = prepared.job, prepared.job.options.max_delete
+    if report.ended_early or report.broken_off:
+        return
+    if limit is not None and report.scanned.entries > limit:
+        report.stopped = EXIT_MAX_DELETE
+        note = (
+            f"{report.scanned.entries:,} entries were to be moved, and --max-delete allows {limit:,}: all of them stay"
+        )
+        report.outcome.remark(job.sources[0].path, note)
+        return
+    if job.options.dry_run:
+        report.outcome.removed = report.outcome.removed.plus(report.scanned)
+        return
+    moving = _Move(wire, prepared, face, report.failures)
+    try:
+        if face.confirm(f"Remove {_named(prepared.landings)}, which was copied to {shown(job.destination)}?"):
+            moving.run()
+        else:
+            report.outcome.remark(job.sources[0].path, "nothing was removed here: the answer was no")
+    except StoppedEarly as early:
+        report.stopped = early.code
+    finally:
+        report.add(moving.report())
+
+
+class _Move:
+    """Rank 0's: the removal of what was copied."""
+
+    def __init__(self, wire: Wire, prepared: Prepared, face: Face, failures: Iterable[Failure]) -> None:
+        # What is only in memory is no copy yet: after a power failure it would be nowhere.
+        self._job = replace(prepared.job, stored=True, left=coarsened(failure.path for failure in failures))
+        self._landings = prepared.landings
+        self._new_crew = partial(Crew, wire, self._job, face)
+        self._crew: Crew | None = None
+
+    def run(self) -> None:
+        """Remove. Raises StoppedEarly, FatalError."""
+        self._crew = crew = self._new_crew()
+        crew.begin()
+        removal = Removal(crew, _batches(self._job, self._landings))
+        crew.scanned, crew.scan_done = lambda: removal.found, lambda: False
+        removal.drive("removing")
+        for index, root in enumerate(self._job.sources):
+            if index in removal.emptied and self._landings[index].name is None:
+                _remove_root(root.path, root.inode, crew.outcome)
+
+    def report(self) -> Report:
+        """Return what was done."""
+        report = Report()
+        if self._crew is not None:
+            self._crew.fill(report)
+            report.outcome = self._crew.outcome
+            report.outcome.skipped = NOTHING  # what is excluded is nothing that was found
+        return report
+
+
+def _named(landings: Sequence[Landing]) -> str:
+    named = ", ".join(shown(landing.argument) for landing in landings[:_NAMED])
+    return named + (f" and {len(landings) - _NAMED:,} more" if len(landings) > _NAMED else "")
+
+
+def _batches(job: CopyJob, landings: Sequence[Landing]) -> Iterator[Batch]:
+    for index, landing in enumerate(landings):
+        if any(_is_in(job.sources[index].path, left) for left in job.left):
+            continue  # too much of it failed
+        if landing.name is None:
+            yield Batch(Kind.MOVED, index, b"", b"", walks([b""]))
+        else:
+            yield Batch(Kind.MOVED, index, b"", landing.target, others([landing.name]))
+
+
+def _is_in(path: bytes, directory: bytes) -> bool:
+    return path == directory or path.startswith(directory.rstrip(b"/") + b"/")
+
+
+def _remove_root(path: bytes, inode: int, outcome: Outcome) -> None:
+    """Remove a source that is empty. Another directory that has its name by now would have to be empty, too."""
+    with suppress(OSError):
+        if os.path.ismount(path) or os.path.samefile(path, b"."):
+            return
+    try:
+        if os.stat(path, follow_symlinks=False).st_ino != inode:
+            return
+        tried(lambda: os.rmdir(path))
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        outcome.failures.append(Failure(path, f"emptied, but cannot be removed: {reason_of(error)}"))
+        return
+    outcome.removed = outcome.removed.plus(ONE_DIRECTORY)

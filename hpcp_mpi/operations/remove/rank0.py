@@ -1,0 +1,268 @@
+"""The verb: remove, as rank 0 leads it, and the removal that mirrors and moves end with."""
+
+import errno
+import os
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from hpcp_mpi.cluster.coordinator_loop import StoppedEarly
+from hpcp_mpi.cluster.transport import Wire
+from hpcp_mpi.engine.coordinator import Crew, Face
+from hpcp_mpi.engine.itemize import GONE
+from hpcp_mpi.engine.walk_feed import most_asked
+from hpcp_mpi.engine.walked import Walked
+from hpcp_mpi.host.remove_tree import first_in
+from hpcp_mpi.operations.remove.rules import Emptying, Finished, Told, chain, is_walk
+from hpcp_mpi.vocab.errors import EXIT_MAX_DELETE, Failure, failure_of
+from hpcp_mpi.vocab.paths import shown
+from hpcp_mpi.vocab.report import Outcome, Report
+from hpcp_mpi.vocab.request import Asked
+from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, Tally
+from hpcp_mpi.vocab.units import Batch, Kind
+
+if TYPE_CHECKING:
+    from hpcp_mpi.operations.remove.prepare import Pinned, Removable
+
+_AT_ONCE = 1000  # directories per slot that others are asked for
+_TAKEN = 100  # batches that are taken at once of those that are known
+_NAMED = 5  # of what a question names
+
+
+class Removal:
+    """Removes, or counts, what batches name, with all below it. A feed.
+
+    removal = Removal(crew, batches)
+    removal.drive("removing")
+
+    found: what was found so far and may go
+    """
+
+    def __init__(self, crew: Crew, batches: Iterable[Batch], counting: bool = False) -> None:
+        """batches: REMOVE or MOVED, taken one by one; their units are operations.remove.rules.walks or others.
+
+        counting: they are COUNT.
+        """
+        self._crew = crew
+        self._counting = counting
+        self._batches: Iterator[Batch] | None = iter(batches)
+        self._stack: list[Batch] = []  # directories that were found; the last found go first
+        self._ready: list[Batch] = []  # what needs no walk, and what is at once to be done
+        self._asked = 0  # directories that others walk through
+        self._held = False
+        self._emptying = Emptying()
+        self.found: Tally = NOTHING
+
+    @property
+    def emptied(self) -> set[int]:
+        """The sources of which the root, which was the unit b"" of the directory b"", is empty now."""
+        return self._emptying.emptied
+
+    def drive(self, phase: str) -> None:
+        """Have all of it done, directories too. phase: what it is called. Raises StoppedEarly, FatalError."""
+        self._crew.drive(phase, self)
+
+    @property
+    def exhausted(self) -> bool:
+        return not (self._batches or self._stack or self._ready or self._asked)
+
+    def take(self) -> list[Batch]:
+        taken, self._ready = self._ready, []
+        most = most_asked(self._crew.slots, _AT_ONCE)
+        while self._asked < most and len(taken) < _TAKEN and not self._held:
+            batch = self._next()
+            if batch is None:
+                break
+            if is_walk(batch):
+                if len(batch.units) > most - self._asked:
+                    batch, rest = batch.split(most - self._asked)
+                    self._stack.append(rest)
+                self._asked += len(batch.units)
+            taken.append(batch)
+        return taken
+
+    def _next(self) -> Batch | None:
+        if self._stack:
+            return self._stack.pop()
+        batch = next(self._batches, None) if self._batches is not None else None
+        if batch is None:
+            self._batches = None
+            return None
+        self.found = self.found.plus(_named(batch))
+        return batch
+
+    def hear(self, news: list[Walked]) -> None:
+        for walked in news:
+            self._asked -= walked.done
+            for batch in walked.found:
+                (self._stack if is_walk(batch) else self._ready).append(batch)
+            self.found = self.found.plus(walked.told.found)
+            self._hear(walked.told)
+
+    def _hear(self, told: Told) -> None:
+        self._emptying.hear(told)
+        while self._emptying.due:
+            due, self._emptying.due = self._emptying.due, []
+            for batch in due:
+                if is_walk(batch):
+                    self._stack.append(batch)
+                elif self._counting:
+                    self._count(batch)
+                else:
+                    self._ready.append(batch)
+
+    def hold(self, held: bool) -> None:
+        self._held = held
+
+    def _count(self, batch: Batch) -> None:
+        """Count directories that would be empty now."""
+        for unit in batch.units:
+            directories = chain(unit)
+            outcome = self._crew.outcome
+            outcome.removed = outcome.removed.plus(Tally(directories=len(directories) - 1))
+            self._emptying.hear(Told(finished=[Finished(batch.source, directories[-1], 1, False)]))
+
+
+def _named(batch: Batch) -> Tally:
+    """Return what a batch's units are, without what is in them, and without the roots."""
+    units = batch.units
+    if is_walk(batch):
+        return Tally(directories=sum(name != b"" for name in units.names))
+    each = Tally(files=1) if units.more is None else units.more[0][0]
+    return Tally(*(len(units) * count for count in each))
+
+
+def counted(crew: Crew, batches: Iterable[Batch]) -> Tally:
+    """Return how much would go of what COUNT batches name; a root counts only what is in it.
+
+    The crew's outcome is left as it was: what cannot be removed is told when it is tried. Raises StoppedEarly,
+    FatalError.
+    """
+    before, crew.planner.outcome = crew.planner.outcome, Outcome()
+    try:
+        Removal(crew, batches, counting=True).drive("counting")
+        return crew.planner.outcome.removed
+    finally:
+        crew.planner.outcome = before
+
+
+class _Run:
+    """Rank 0's: one removal from question to report."""
+
+    def __init__(self, wire: Wire, removable: "Removable", face: Face) -> None:
+        self._wire = wire
+        self._removable = removable
+        self._options = removable.job.options
+        self._face = face
+        self._crew: Crew | None = None
+        self._removal: Removal | None = None
+        self._report = Report(sources=[target.argument for target in removable.targets])
+        self._report.dry_run = self._options.dry_run
+
+    def run(self) -> None:
+        """Do everything. Raises StoppedEarly, FatalError."""
+        removable, limit = self._removable, self._options.max_delete
+        if not removable.targets:
+            return
+        if not self._options.dry_run:
+            self._face.expect_answer()
+            amount = ""
+            if limit is not None:
+                count = self._count()
+                if count > limit:
+                    self._exceeded(count, limit)
+                    return
+                amount = f" ({count:,} entries)"
+            if not self._face.confirm(f"Remove {_names(removable)}{amount}?"):
+                return
+        crew = self._begun()
+        self._removal = removal = Removal(crew, removable.batches(Kind.REMOVE))
+        crew.scanned, crew.scan_done = lambda: removal.found, lambda: False
+        removal.drive("removing")
+        for pinned in removable.pinned:
+            if pinned.source in removal.emptied:
+                self._remove_root(crew, pinned)
+        count = crew.outcome.removed.entries
+        if self._options.dry_run and limit is not None and count > limit:
+            self._exceeded(count, limit)
+
+    def _begun(self) -> Crew:
+        if self._crew is None:
+            self._crew = Crew(self._wire, self._removable.job, self._face)
+            self._crew.begin()
+        return self._crew
+
+    def _count(self) -> int:
+        removable = self._removable
+        found = counted(self._begun(), removable.batches(Kind.COUNT))
+        return found.entries + len(removable.pinned)
+
+    def _exceeded(self, count: int, limit: int) -> None:
+        self._report.stopped = EXIT_MAX_DELETE
+        note = f"{count:,} entries would be removed, and --max-delete allows {limit:,}"
+        self._report.outcome.remark(self._removable.targets[0].path, note)
+
+    def _remove_root(self, crew: Crew, pinned: "Pinned") -> None:
+        """Remove a directory that was emptied, if its name still is its own."""
+        target, outcome = pinned.target, crew.outcome
+        try:
+            status = os.stat(target.name, dir_fd=pinned.parent, follow_symlinks=False)
+            if (status.st_dev, status.st_ino) != (target.status.st_dev, target.status.st_ino):
+                outcome.failures.append(Failure(target.path, "it was replaced meanwhile; what is there was left alone"))
+                return
+            if not self._options.dry_run:
+                os.rmdir(target.name, dir_fd=pinned.parent)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            intruder = first_in(pinned.parent, target.name) if error.errno == errno.ENOTEMPTY else None
+            reason = f"not empty: something was written here meanwhile: {shown(intruder)}" if intruder else ""
+            failure = Failure(target.path, reason) if reason else failure_of(target.path, error, "cannot remove")
+            outcome.failures.append(failure)
+            return
+        outcome.removed = outcome.removed.plus(ONE_DIRECTORY)
+        if self._options.itemize:
+            outcome.items.append((GONE, (self._removable.job.landed[pinned.source] or b"") + b"/", b""))
+
+    def end(self, stopped: int = 0) -> Report:
+        """Return the report. stopped: the exit code of an early end."""
+        report, crew = self._report, self._crew
+        if crew is not None:
+            crew.fill(report)
+            report.outcome.add(crew.outcome)
+        outcome = report.outcome
+        # What could not be removed from a huge directory was tried more than once.
+        outcome.failures = list({failure.path: failure for failure in outcome.failures}.values())
+        outcome.skipped = outcome.skipped.plus(self._removable.skipped)
+        if self._removal is not None:
+            report.scanned = self._removal.found.plus(Tally(directories=len(self._removable.pinned)))
+        report.stopped = stopped or report.stopped
+        return report
+
+
+def _names(removable: "Removable") -> str:
+    """Return what is to go, in words."""
+    targets = removable.targets
+    named = ", ".join(shown(target.argument) for target in targets[:_NAMED])
+    more = f" and {len(targets) - _NAMED:,} more" if len(targets) > _NAMED else ""
+    directories = sum(target.is_directory for target in targets)
+    if not directories:
+        return named + more
+    return f"{named}{more}, with all that is in {'it' if len(targets) == 1 else 'them'}"
+
+
+def lead_remove(wire: Wire, asked: Asked, face: Face) -> Report:
+    """Remove sources with all workers of the wire; rank 0 calls it, the others follow.
+
+    Raises FatalError. A signal ends it early: the report's exit code says so.
+    """
+    from hpcp_mpi.operations.remove.prepare import removable
+
+    found = removable(asked.sources, asked.options)
+    run = _Run(wire, found, face)
+    try:
+        run.run()
+    except StoppedEarly as early:
+        return run.end(early.code)
+    finally:
+        found.close()
+    return run.end()

@@ -1,0 +1,243 @@
+"""Removing, on a worker: entries of a directory, each with all below it, by descriptors.
+
+A directory is opened in its parent's descriptor, never through a symlink, listed once, and what is no directory is
+unlinked by (descriptor, name). The walk goes depth first and is short: directories that there is no time for are told
+as found, for anyone; their parents' turn comes when they are done (plan/removal).
+
+What is in a batch is to go. What is listed below it stays if it is excluded, and if the kind's Keeper keeps it.
+"""
+
+import errno
+import os
+import time
+from contextlib import ExitStack
+from itertools import pairwise
+
+from hpcp_mpi.engine.context import Workplace
+from hpcp_mpi.engine.walked import Walked
+from hpcp_mpi.host.dirfd import FLAGS
+from hpcp_mpi.host.retrying import tried
+from hpcp_mpi.operations.remove.empty_directory import DIRECTORIES, FILES, MOUNTED, Emptier, Folder, kind_of
+from hpcp_mpi.operations.remove.rules import Finished, Left, Told, chain, is_walk, walks
+from hpcp_mpi.vocab.paths import join
+from hpcp_mpi.vocab.report import Outcome
+from hpcp_mpi.vocab.units import Batch, Kind
+
+_SECONDS = 0.1  # after which directories that are found are for others: they may be idle
+_EACH = 0.01  # the same for each directory that was asked for: at first there is one, and all others are idle
+_DEEP = 64  # directories that are open one in another; what is deeper is for others
+_BLOCKED = (errno.ENOTDIR, errno.ELOOP)  # what opening a directory says of a file or a symlink
+
+
+def remove(place: Workplace, batch: Batch, outcome: Outcome) -> None:
+    """Remove the units of a REMOVE or MOVED batch; only count those of a COUNT batch, and in a dry run.
+
+    Units are names in batch.source_dir, below batch.source (DEST: the destination): of directories (operations.remove.rules.walks)
+    or of anything else (operations.remove.rules.others). What went is counted in outcome.removed, what is excluded in
+    outcome.skipped; outcome.news gets a Walked with what rank 0's Emptying has to know.
+    """
+    removing = _Removing(place, batch, outcome)
+    if is_walk(batch):
+        removing.walk()
+        removing.tell(len(batch.units))
+    else:
+        removing.unlink_units()
+        removing.tell(0)
+
+
+def remove_emptied(place: Workplace, batch: Batch, outcome: Outcome) -> None:
+    """Remove the directories of an RMDIR batch: each unit's, and those above it that waited for nothing else."""
+    removing = _Removing(place, batch, outcome)
+    for unit in batch.units:
+        removing.remove_chain(chain(unit))
+    removing.tell(0)
+
+
+def told_undone(batch: Batch) -> Walked:
+    """Return what rank 0 is to be told of a batch of which nothing is known to be gone."""
+    directory = batch.source_dir if batch.units.names[0] else None
+    finished = [Finished(batch.source, directory, len(batch.units), kept=True)]
+    if batch.kind is Kind.RMDIR:
+        finished = [Finished(batch.source, chain(unit)[-1], 1, kept=True) for unit in batch.units]
+    return Walked(len(batch.units) if is_walk(batch) else 0, [], Told(finished=finished))
+
+
+class _Removing:
+    """What is done about one batch."""
+
+    def __init__(self, place: Workplace, batch: Batch, outcome: Outcome) -> None:
+        self._place = place
+        self._batch = batch
+        self._outcome = outcome
+        self._mounts = place.mounts_of(batch.source)
+        self._foreign = place.foreign_to(batch.source)
+        self._emptier = Emptier(place, batch, outcome)
+        self._deadline = 0.0
+        self._noted = False  # how long it takes to open a directory
+        self._told = Told()
+
+    def tell(self, done: int) -> None:
+        """Tell what was done: so many of the directories that were asked for."""
+        self._told.found = self._emptier.account()
+        found = self._emptier.found
+        found.reverse()  # the deepest last: the next that is given to anyone
+        self._outcome.news.append(Walked(done, found, self._told))
+
+    # What was asked for.
+
+    def unlink_units(self) -> None:
+        """Remove units that are no directories."""
+        batch, units = self._batch, self._batch.units
+        with ExitStack() as stack:
+            top = self._reach(stack)
+            if top is None:
+                return
+            kind = FILES if units.more is None else kind_of(units.more[0][0])
+            gone, kept = self._emptier.unlink(top, units.names, kind)
+            self._hand_over(top)  # what is a directory by now
+        self._told.finished.append(Finished(batch.source, batch.source_dir, len(units) - top.out, kept, gone))
+
+    def walk(self) -> None:
+        """Walk through directories. Each of them is begun, whatever time it is."""
+        batch, names = self._batch, self._batch.units.names
+        self._deadline = time.monotonic() + min(_SECONDS, _EACH * len(names))
+        with ExitStack() as stack:
+            top = self._reach(stack)
+            if top is None:
+                return
+            for name in names:
+                folder = self._open(top, name)
+                if folder is not None:
+                    self._walk_from(top, folder)
+            self._hand_over(top)
+        directory = batch.source_dir if names[0] else None
+        self._told.finished.append(Finished(batch.source, directory, len(names) - top.out, top.kept))
+
+    def remove_chain(self, paths: list[bytes]) -> None:
+        """Remove directories, each of which is in the next; not the last one."""
+        kept = False
+        for path, above in pairwise(paths):
+            try:
+                with self._place.source_tree(self._batch.source).handle(above) as fd:
+                    kept = not self._emptier.rmdir(fd, path, path[len(above) :].lstrip(b"/"))
+            except OSError as error:
+                kept = self._unopened(path, error)
+            if kept:
+                break
+        self._told.finished.append(Finished(self._batch.source, paths[-1], 1, kept))
+
+    def _reach(self, stack: ExitStack) -> Folder | None:
+        """Return what the units of the batch are in."""
+        batch = self._batch
+        try:
+            tree = self._place.source_tree(batch.source)
+            return Folder(stack.enter_context(tree.handle(batch.source_dir)), batch.source_dir, b"")
+        except OSError as error:
+            directory = batch.source_dir if batch.units.names[0] else None
+            kept = self._unopened(batch.source_dir, error)
+            self._told.finished.append(Finished(batch.source, directory, len(batch.units), kept))
+            return None
+
+    def _unopened(self, path: bytes, error: OSError) -> bool:
+        """Tell whether a directory that cannot be opened is still there; then it is a failure."""
+        if error.errno == errno.ENOENT:
+            return False
+        self._emptier.fail(path, error, "cannot open")
+        return True
+
+    # Directories.
+
+    def _walk_from(self, top: Folder, folder: Folder) -> None:
+        """Empty and remove a directory in top and, as long as there is time, those in it. A stack: it may be deep."""
+        stack = [top, folder]
+        try:
+            self._empty(folder)
+            while len(stack) > 1:
+                folder = stack[-1]
+                if folder.folders and len(stack) <= _DEEP and time.monotonic() < self._deadline:
+                    child = self._open(folder, folder.folders.pop())
+                    if child is not None:
+                        stack.append(child)
+                        self._empty(child)
+                    continue
+                self._hand_over(folder)
+                os.close(stack.pop().fd)
+                self._leave(stack[-1], folder)
+        finally:
+            for each in stack[1:]:
+                os.close(each.fd)
+
+    def _hand_over(self, folder: Folder) -> None:
+        """Leave the directories in a folder to others."""
+        if folder.folders:
+            self._emptier.give(folder, walks(folder.folders))
+            folder.folders = []
+
+    def _leave(self, above: Folder, folder: Folder) -> None:
+        """Remove a directory, unless something is in it. Its descriptor is closed."""
+        if folder.out or folder.again:
+            batch = self._batch
+            left = Left(batch.kind, batch.source, folder.path, folder.out, folder.kept, folder.again, folder.gone)
+            self._told.left.append(left)
+            above.out += 1
+        elif folder.kept or (folder.name and not self._emptier.rmdir(above.fd, folder.path, folder.name)):
+            above.kept = True
+
+    def _open(self, above: Folder, name: bytes) -> Folder | None:
+        """Open a directory; None where it is not to be emptied."""
+        path = join(above.path, name)
+        if path in self._mounts.below:
+            self._emptier.fail(path, MOUNTED)
+        elif self._emptier.may_enter(path):
+            try:
+                return Folder(self._opened(above.fd, name), path, name)
+            except OSError as error:
+                self._not_opened(above, name, path, error)
+                return None
+        above.kept = True
+        return None
+
+    def _opened(self, above: int, name: bytes) -> int:
+        if self._noted:
+            return tried(lambda: os.open(name or b".", FLAGS, dir_fd=above), lambda: self._place.commands.stopped)
+        self._noted = True
+        with self._place.latency.noted():
+            return os.open(name or b".", FLAGS, dir_fd=above)
+
+    def _not_opened(self, above: Folder, name: bytes, path: bytes, error: OSError) -> None:
+        if error.errno == errno.ENOENT:
+            return
+        if error.errno in _BLOCKED and name:
+            # It is a file or a symlink by now, itself.
+            above.kept |= self._emptier.unlink(above, [name], FILES)[1]
+            return
+        if error.errno == errno.EACCES and name and not self._emptier.counts_only:
+            # One that may not be listed can still be empty.
+            try:
+                os.rmdir(name, dir_fd=above.fd)
+            except OSError:
+                pass
+            else:
+                self._emptier.went(DIRECTORIES, above.path, [name])
+                return
+        self._emptier.fail(path, error, "cannot list")
+        above.kept = True
+
+    def _empty(self, folder: Folder) -> None:
+        """Remove what is in a directory, but for directories."""
+        self._emptier.go_on()
+        batch = self._batch
+        try:
+            status = os.fstat(folder.fd)
+            if status.st_dev != self._mounts.device:
+                self._emptier.fail(folder.path, MOUNTED)
+                folder.kept = True
+            elif (status.st_dev, status.st_ino) in self._foreign:
+                self._emptier.fail(folder.path, "it is what was named to copy from or to, by another path; left alone")
+                folder.kept = True
+            else:
+                last = batch.again and folder.path == join(batch.source_dir, batch.units.names[0])
+                self._emptier.empty(folder, to_the_end=last)
+        except OSError as error:
+            self._emptier.fail(folder.path, error, "cannot list")
+            folder.kept = True

@@ -1,0 +1,106 @@
+"""What is to be done with an entry, as far as two lstats tell."""
+
+import os
+import stat
+from collections.abc import Callable, Iterable
+
+from hpcp_mpi.operations.scan.records import Existing, Linked, Listing
+from hpcp_mpi.rules.equality import maybe_identical
+from hpcp_mpi.vocab.abilities import StoredTimes
+from hpcp_mpi.vocab.paths import STAGE_PREFIX, below
+from hpcp_mpi.vocab.tally import ONE_LINK, ONE_SPECIAL, one_file
+
+Entry = tuple[bytes, os.stat_result, os.stat_result | None]  # (name, source's lstat, the destination's)
+
+
+class Classifier:
+    """Sorts entries into a Listing.
+
+    excluded:  tells of an absolute source path; None where nothing is
+    forbidden: tells of (absolute path, inode) whether it is a directory that is never entered: the destination itself
+    device:    what stands for a device number: those differ between the nodes that see one file system
+    note:      takes (absolute path, what a reader should know)
+    """
+
+    def __init__(
+        self,
+        times: StoredTimes,
+        directory_only: bool,
+        excluded: Callable[[bytes], bool] | None,
+        forbidden: Callable[[bytes, int], bool],
+        device: Callable[[int], int],
+        note: Callable[[bytes, str], None],
+    ) -> None:
+        self._times = times
+        self._directory_only = directory_only
+        self.excluded = excluded
+        self._forbidden = forbidden
+        self._device = device
+        self._note = note
+
+    @property
+    def astray(self) -> Callable[[int], bool] | None:
+        """Return what tells of an mtime (ns) whether `cp` would make it another one; None where it makes none."""
+        return None if self._times.clamps else self._times.goes_astray
+
+    @property
+    def plain(self) -> bool:
+        """Tell whether plain files need no rule but their two lstats."""
+        return self.excluded is None and not self._directory_only
+
+    def folders(self, listing: Listing, directory: bytes, found: Iterable[tuple[bytes, int, bool | None]]) -> None:
+        """Add directories to a listing. directory: their parent's absolute path.
+
+        found: (name, inode, what is at the destination: None nothing, False a non-directory)
+        """
+        for name, inode, there in found:
+            path = below(directory, name)
+            if self.excluded is not None and self.excluded(path):
+                listing.open = True
+            elif name.startswith(STAGE_PREFIX):
+                self._skip(listing, path, "left behind by a killed run; not copied")
+            elif self._forbidden(path, inode):
+                self._skip(listing, path, "the destination itself; not copied")
+            else:
+                listing.folders.append((name, not there, there is False))
+
+    def entries(self, listing: Listing, directory: bytes, found: Iterable[Entry]) -> None:
+        """Add what is not a directory to a listing. directory: their absolute path, for excludes and notes."""
+        names, sizes = listing.plain
+        astray = self.astray
+        for name, status, dest in found:
+            if astray is not None and astray(status.st_mtime_ns):
+                listing.open = True  # a worker sets its time, which `cp` could not
+            if self.excluded is not None and self.excluded(below(directory, name)):
+                listing.open = True
+            elif name.startswith(STAGE_PREFIX):
+                self._skip(listing, below(directory, name), "left behind by a killed run; not copied")
+            elif self._directory_only:
+                listing.open = True
+            elif stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and dest is None:
+                names.append(name)
+                sizes.append(status.st_size)
+            elif stat.S_ISSOCK(status.st_mode):
+                self._skip(listing, below(directory, name), "a socket; not copied")
+            else:
+                self._entry(listing, name, status, dest)
+
+    def _skip(self, listing: Listing, path: bytes, why: str) -> None:
+        listing.open = True
+        self._note(path, why)
+
+    def _entry(self, listing: Listing, name: bytes, status: os.stat_result, dest: os.stat_result | None) -> None:
+        tally = (
+            one_file(status.st_size)
+            if stat.S_ISREG(status.st_mode)
+            else ONE_LINK if stat.S_ISLNK(status.st_mode) else ONE_SPECIAL
+        )  # fmt: skip
+        existing = dest is not None and maybe_identical(status, dest, self._times)
+        inode = (self._device(status.st_dev), status.st_ino)
+        dest_inode = (self._device(dest.st_dev), dest.st_ino) if dest is not None and dest.st_nlink > 1 else None
+        if status.st_nlink > 1:
+            listing.linked.append(Linked(name, tally, inode, status.st_nlink, existing, dest_inode))
+        elif existing:
+            listing.existing.append(Existing(name, tally, inode, dest_inode))
+        else:
+            listing.others.append((name, tally))

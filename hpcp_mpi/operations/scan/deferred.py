@@ -1,0 +1,100 @@
+"""What waits for the end of a run, put together from what the scan recorded on its way.
+
+Records come sorted and are not held: a run may have as many as the tree has entries. Those of one directory, or of one
+file, are neighbours.
+"""
+
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+
+from hpcp_mpi.operations.scan.records import DIFFERED, MADE, TOUCHED, LinkedName, Settling, SharedName
+from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, ONE_LINK, ONE_SPECIAL, one_file
+from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
+
+_TOGETHER = 1000  # units that are handed out as one batch
+_COUNTS = (NOTHING, one_file(0), ONE_LINK, ONE_SPECIAL)  # what LinkedName.counts means
+
+
+def settle_batches(records: Iterable[Settling]) -> Iterator[Batch]:
+    """Yield the settling of directories, in the order of the records.
+
+    Where several sources merge in one directory, the last source's metadata is what it gets.
+    """
+    groups: dict[tuple[int, bool, bool], list[Unit]] = {}
+    for dest_dir, same in groupby(records, key=lambda record: record.dest_dir):
+        some = list(same)
+        last = max(some, key=lambda record: record.source)
+        reasons = {record.why for record in some}
+        key = last.source, reasons == {TOUCHED}, reasons != {DIFFERED}
+        group = groups.setdefault(key, [])
+        group.append(Unit(last.source_dir, ONE_DIRECTORY if MADE in reasons else NOTHING, 0, dest_dir))
+        if len(group) == _TOGETHER:
+            yield _settle(*key, groups.pop(key))
+    for key, units in groups.items():
+        yield _settle(*key, units)
+
+
+def _settle(source: int, restore: bool, written: bool, units: list[Unit]) -> Batch:
+    return Batch(Kind.SETTLE, source, b"", b"", Units.of(units), restore=restore, again=written)
+
+
+def link_batches(records: Iterable[LinkedName]) -> Iterator[Batch]:
+    """Yield the links to make when everything else is copied: one inode's names become names of its leader.
+
+    Whoever saw only some names of a file chose a leader among them: one of those leads all, the others follow.
+    """
+    for names, leader, _ in _families(records):
+        by_source: dict[int, list[Unit]] = {}
+        for record in names.values():
+            if record.target != leader:
+                unit = Unit(record.path, _COUNTS[record.counts], 0, record.target)
+                by_source.setdefault(record.source, []).append(unit)
+        for source, units in by_source.items():
+            yield Batch(Kind.LINK, source, b"", b"", Units.of(units), leader)
+
+
+def leading_batches(records: Iterable[LinkedName]) -> Iterator[Batch]:
+    """Yield leaders that may never have been copied: they have to be there before anything is linked to them.
+
+    Links of one file are made by several ranks at once, and none of them could make up for it alone.
+    """
+    for names, leader, doubted in _families(records):
+        if doubted and len(names) > 1:
+            record = names[leader]
+            source_dir, _, name = record.path.rpartition(b"/")
+            dest_dir, _, target = leader.rpartition(b"/")
+            unit = Unit(name, _COUNTS[record.counts], 0, target)
+            yield Batch(Kind.CHECK, record.source, source_dir, dest_dir, Units.of([unit]))
+
+
+def _families(records: Iterable[LinkedName]) -> Iterator[tuple[dict[bytes, LinkedName], bytes, bool]]:
+    """Yield the recorded names of each inode, which of all leads them, and whether that may not have been copied."""
+    for _, same in groupby(records, key=lambda record: record.inode):
+        names: dict[bytes, LinkedName] = {}
+        leaders: dict[bytes, set[bytes]] = {}  # of each name; one may have been seen again by a run that goes on
+        for record in same:
+            known = names.get(record.target, record)
+            names[record.target] = max(known, record, key=lambda each: each.counts)
+            leaders.setdefault(record.target, set()).add(record.leader)
+        # One that is not recorded itself was seen with all of its names, or last: it is the one to keep. One that was
+        # seen as a follower, too, may never have been copied.
+        every = set().union(*leaders.values())
+        doubted = {target for target in every if leaders.get(target, {target}) != {target}}
+        leader = min(every, key=lambda target: (target in names, target in doubted, target))
+        yield names, leader, leader in doubted
+
+
+def parting_batches(records: Iterable[SharedName], split_size: int) -> Iterator[Batch]:
+    """Yield the copying of files that are one file at the destination and several in the source."""
+    for _, same in groupby(records, key=lambda record: record.dest_inode):
+        keeps = None
+        for record in same:
+            keeps = keeps or record.inode
+            if record.inode == keeps:
+                continue
+            source_dir, _, name = record.path.rpartition(b"/")
+            dest_dir, _, target = record.target.rpartition(b"/")
+            tally = ONE_SPECIAL if record.size < 0 else one_file(record.size)
+            kind = Kind.BEGIN if 0 < split_size <= record.size else Kind.COPY
+            unit = Unit(name, tally, max(0, record.size) if kind is Kind.COPY else 0, target)
+            yield Batch(kind, record.source, source_dir, dest_dir, Units.of([unit]))

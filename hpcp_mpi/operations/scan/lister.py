@@ -1,0 +1,282 @@
+"""Listing one directory of the source beside its counterpart: what rank 0's scan and every other rank do alike."""
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from typing import Protocol
+
+from hpcp_mpi.engine.context import Workplace
+from hpcp_mpi.host import metadata
+from hpcp_mpi.host.listing import Names, Slice, entries_of, lstat, only_in, slices
+from hpcp_mpi.host.remove_tree import first_in
+from hpcp_mpi.host.retrying import tells_passing, tries
+from hpcp_mpi.operations.scan.classify import Classifier
+from hpcp_mpi.operations.scan.records import Folder, Listing
+from hpcp_mpi.operations.scan.symlinks import NOWHERE, tracked
+from hpcp_mpi.operations.scan.unit_builder import Gather
+from hpcp_mpi.rules import excludes
+from hpcp_mpi.rules.equality import metadata_changes
+from hpcp_mpi.vocab.errors import Failure, failure_of, reason_of
+from hpcp_mpi.vocab.options import CopyOptions
+from hpcp_mpi.vocab.paths import STAGE_PREFIX, below, join
+from hpcp_mpi.vocab.tally import Tally
+from hpcp_mpi.vocab.units import Batch
+
+
+def gather_for(options: CopyOptions) -> Gather:
+    """Return the collector that options ask for."""
+    check_size = None if options.full_hash else options.hash_size
+    collapse = options.directory_sync and not options.directory_only
+    return Gather(options.unit_weight, options.file_cost, check_size, collapse, options.split_size)
+
+
+class Choose(Protocol):
+    """Takes out of a slice of a folder what is not for this destination. Thread-safe."""
+
+    def __call__(self, folder: Folder, some: Slice, source: int) -> None:
+        """source: a descriptor of the folder."""
+
+
+class Unlisted(Exception):
+    """A directory could not be listed, or not to its end."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure)
+        self.failure = failure
+
+
+class Lister:
+    """Lists directories of a job. Thread-safe; each listing belongs to one thread at a time."""
+
+    def __init__(self, place: Workplace, note: Callable[[bytes, str], None], choose: Choose | None = None) -> None:
+        """note: takes (absolute path, what a reader should know). choose: leaves out what is not for here."""
+        self._place = place
+        self._choose = choose
+        options = place.options
+        self._outside = options.links == "anywhere"
+        off = options.links == "never" or options.directory_only or options.compare
+        # Links in contents that land in the destination itself lead to what is copied anyway, or outside.
+        off_for = (b"",) if not self._outside else ()
+        self._landed = [
+            NOWHERE if off or each in off_for else each for each in place.job.landed or [None] * len(place.job.sources)
+        ]
+        root = place.job.destination_root
+        self._never = place.inode_of(root) if root is not None else None
+        self._devices = [place.inode_of(source)[0] for source in place.job.sources]
+        if self._never is not None:
+            self._devices.append(self._never[0])
+        self._classifier = Classifier(
+            place.job.times,
+            place.options.directory_only,
+            excludes.matcher(place.options.excludes),
+            self.forbidden,
+            self._device,
+            note,
+        )
+
+    def forbidden(self, path: bytes, inode: int) -> bool:
+        """Tell whether a directory is the destination itself."""
+        if self._never is None or inode != self._never[1]:
+            return False
+        try:
+            return os.lstat(path).st_dev == self._never[0]
+        except OSError:
+            return False
+
+    def _device(self, number: int) -> int:
+        """Return what stands for a device on all nodes: which of the roots it is the first to be of."""
+        return self._devices.index(number) if number in self._devices else -number
+
+    def folders(self, gather: Gather, batch: Batch) -> list[Folder]:
+        """Return the folders of the directories in a LIST batch, ready to be listed into gather."""
+        found: list[Folder] = []
+        parents: dict[bytes, Folder] = {}
+        for unit in batch.units:
+            if not unit.name:
+                root = gather.root(batch.source, unit.target, batch.new, batch.over)
+                found.append(root)
+                continue
+            source_dir, _, name = unit.name.rpartition(b"/")
+            parent = parents.get(source_dir)
+            if parent is None:
+                parent = parents[source_dir] = gather.place(batch.source, source_dir, unit.target.rpartition(b"/")[0])
+                parent.over = batch.above
+            found.append(gather.child(parent, name, batch.new, batch.over))
+        for parent in parents.values():
+            parent.listed = True
+        return found
+
+    def listing(self, directory: bytes, some: Slice) -> Listing:
+        """Return entries of a directory, an absolute path, sorted by what is to be done."""
+        count, size = some.same
+        listing = Listing(plain=some.fresh, equal=some.equal, same=Tally(files=count, bytes=size))
+        self._classifier.folders(listing, directory, some.folders)
+        self._classifier.entries(listing, directory, some.rest)
+        return listing
+
+    def track(self, folder: Folder, listing: Listing, source: int) -> None:
+        """Add to a listing of some of a folder where its relative symlinks lead, if that may have to be copied too.
+
+        source: a descriptor of the folder
+        """
+        landed = self._landed[folder.source]
+        if landed == NOWHERE:
+            return
+        entries = [
+            *listing.others,
+            *((each.name, each.tally) for each in listing.existing),
+            *((each.name, each.tally) for each in listing.linked),
+        ]
+        for name in [name for name, tally in entries if tally.links]:
+            with suppress(OSError):  # whoever copies it says what is wrong
+                target = os.readlink(name, dir_fd=source)
+                found = tracked(landed, folder.source_dir, folder.dest_dir, target, self._outside)
+                if found is not None:
+                    listing.tracked.append(found)
+
+    def listings(self, folder: Folder, failures: list[Failure]) -> Iterator[Listing]:
+        """Yield the entries of a folder, some thousand at a time. failures gets what cannot be looked at.
+
+        What goes wrong with the first of them and may be over in a moment is tried again. Raises Unlisted.
+        """
+        for last in tries(lambda: self._place.commands.stopped):
+            listings = self._listings(folder, failures)
+            try:
+                first = next(listings, None)
+            except Unlisted as problem:
+                if last or not tells_passing(problem.failure.reason):
+                    raise
+                continue
+            if last or not any(tells_passing(failure.reason) for failure in failures):
+                break
+            failures.clear()
+        if first is not None:
+            yield first
+            yield from listings
+
+    def _listings(self, folder: Folder, failures: list[Failure]) -> Iterator[Listing]:
+        """Yield the entries of a folder once. Raises Unlisted."""
+        place = self._place
+        path = below(place.job.sources[folder.source].path, folder.source_dir)
+        with ExitStack() as stack:
+            names: Names | None = {}
+            stages: list[bytes] = []
+            dest = found = None
+            try:
+                if not folder.new:
+                    with place.dest_latency.noted():
+                        dest = stack.enter_context(place.dest.at(folder.dest_dir))
+                    found = os.fstat(dest)  # what is known from opening it; listing it changes its atime
+                    names, stages = entries_of(dest)
+                    stages = [stage for stage in stages if not place.in_use(stage)]
+            except OSError as error:
+                # What is there is not known, so nothing below is written.
+                reason = f"cannot list its counterpart at the destination: {reason_of(error)}"
+                raise Unlisted(Failure(path, reason)) from None
+            try:
+                with place.latency.noted():
+                    source = stack.enter_context(place.source_tree(folder.source).at(folder.source_dir))
+                merged = folder.dest_dir in place.job.merged
+                if (
+                    dest is not None
+                    and place.options.directory_sync
+                    and (merged or self.differs(folder.source, source, dest, found))
+                ):
+                    folder.settle = True
+
+                def failed(name: bytes, error: OSError) -> None:
+                    failures.append(failure_of(below(path, name), error))
+
+                alone = place.options.mirror and dest is not None
+                beside = 0  # entries that both sides have
+                astray = self._classifier.astray
+                own = astray is not None and astray(os.fstat(source).st_mtime_ns)
+                by_lstat = place.options.hash_size == 0 and not place.options.full_hash
+                within_ns, plain, crowd = place.job.times.within_ns, self._classifier.plain, place.crowd
+                for some in slices(source, dest, names, plain, by_lstat, failed, crowd, astray, within_ns):
+                    if self._choose is not None:
+                        self._choose(folder, some, source)
+                    listing = self.listing(path, some)
+                    if listing.others or listing.existing or listing.linked:
+                        self.track(folder, listing, source)
+                    listing.sweeps, stages = stages, []
+                    listing.open = listing.open or merged or own or bool(failures)
+                    if alone and dest is not None:
+                        beside += some.beside
+                        if not place.options.compare:
+                            listing.extras += self._to_make_way(folder, some, dest)
+                    yield listing
+                if alone and dest is not None:
+                    for extras in only_in(dest, source, names, beside):
+                        yield Listing(extras=self._really_extra(folder, extras))
+            except OSError as error:
+                raise Unlisted(failure_of(path, error, "cannot list")) from None
+
+    def _really_extra(self, folder: Folder, extras: list[tuple[bytes, bool]]) -> list[tuple[bytes, bool]]:
+        """Return those that are nobody's: not our stages, not excluded, not in another source that lands here too."""
+        place = self._place
+        path = below(place.job.sources[folder.source].path, folder.source_dir)
+        excluded = None if place.options.delete_excluded else self._classifier.excluded
+        merged = folder.dest_dir in place.job.merged
+        return [
+            (name, is_directory)
+            for name, is_directory in extras
+            if not name.startswith(STAGE_PREFIX)
+            and not (excluded is not None and excluded(below(path, name)))
+            and not (merged and self._elsewhere(folder, name))
+        ]
+
+    def _to_make_way(self, folder: Folder, some: Slice, dest: int) -> list[tuple[bytes, bool]]:
+        """Return what is at the destination beside entries and has to go: directories where the source has none.
+
+        An empty one is replaced by a copy. And with delete_excluded whatever is excluded.
+        """
+        place = self._place
+        path = below(place.job.sources[folder.source].path, folder.source_dir)
+        excluded = self._classifier.excluded or (lambda _: False)
+        extras: list[tuple[bytes, bool]] = []
+        for name, status, there in some.rest:
+            if there is None or stat.S_ISSOCK(status.st_mode) or name.startswith(STAGE_PREFIX):
+                continue
+            is_directory = stat.S_ISDIR(there.st_mode)
+            if excluded(below(path, name)):
+                goes = place.options.delete_excluded
+            else:
+                goes = is_directory and not place.options.directory_only and first_in(dest, name) is not None
+            if goes:
+                extras.append((name, is_directory))
+        if place.options.delete_excluded:
+            extras += [
+                (name, there) for name, _, there in some.folders if there is not None and excluded(below(path, name))
+            ]
+        merged = folder.dest_dir in place.job.merged
+        return [extra for extra in extras if not (merged and self._elsewhere(folder, extra[0]))]
+
+    def _elsewhere(self, folder: Folder, name: bytes) -> bool:
+        """Tell whether another source has what lands as name in a folder that several sources have."""
+        place = self._place
+        if join(folder.dest_dir, name) in place.job.targets:
+            return True
+        for index in range(len(place.job.sources)):
+            source_dir = place.job.source_dir_of(index, join(folder.dest_dir, name))
+            if not source_dir or index == folder.source:
+                continue
+            directory, _, last = source_dir.rpartition(b"/")
+            try:
+                with place.source_tree(index).at(directory) as fd:
+                    if lstat(last, fd) is not None:
+                        return True
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+        return False
+
+    def differs(self, index: int, source: int, dest: int, found: os.stat_result | None = None) -> bool:
+        """Tell whether the metadata of a directory is to be written to its counterpart. index: of the source root
+
+        found: the status of the counterpart, if it is known. Raises OSError.
+        """
+        place = self._place
+        if metadata_changes(os.fstat(source), found or os.fstat(dest), place.job.times, place.rights):
+            return True
+        return bool(metadata.xattr_letters(*place.xattrs_of((source, b"."), (dest, b"."), index)))

@@ -1,0 +1,385 @@
+"""Rank 0 lists source and destination side by side; what it finds becomes units as it goes.
+
+With `parallel_listing` the directories are handed out instead, and only what others leave is listed here: directories
+too big to be held in memory, whose entries come in slices.
+"""
+
+import os
+import stat
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+from hpcp_mpi.engine.context import Workplace
+from hpcp_mpi.engine.walk_feed import most_asked
+from hpcp_mpi.host.listing import Slice, lstat
+from hpcp_mpi.host.walk_pool import Pool
+from hpcp_mpi.operations.mirror.link_targets import spared
+from hpcp_mpi.operations.scan.lister import Choose, Lister, Unlisted, gather_for
+from hpcp_mpi.operations.scan.records import Folder, LinkedName, Listed, Listing, Settling, unfinished
+from hpcp_mpi.operations.scan.task import ScanTask
+from hpcp_mpi.operations.scan.waiting import Waiting
+from hpcp_mpi.rules.landing import Landing
+from hpcp_mpi.rules.relisting import todo_of
+from hpcp_mpi.vocab.checkpoint import Todo
+from hpcp_mpi.vocab.errors import Failure, failure_of
+from hpcp_mpi.vocab.paths import below, join
+from hpcp_mpi.vocab.report import Outcome
+from hpcp_mpi.vocab.tally import NOTHING
+from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
+
+_AT_ONCE = 100  # directories per slot that others are asked to list; fewer, and slots wait for the next
+
+
+class Scan:
+    """The stream of work that the trees hold. take() it until it is exhausted; `outcome` says what could not be read.
+
+    wake: called when there is something new to take.
+    entire: it is all that is to be copied
+    relists: what is in a directory can be found again by listing it: not one entry of it, or what somebody chose
+    """
+
+    def __init__(
+        self,
+        place: Workplace,
+        landings: list[Landing],
+        made_root: bool,
+        wake: Callable[[], None],
+        slots: Callable[[], int],
+        only: int | None = None,
+        choose: Choose | None = None,
+    ) -> None:
+        """made_root: the destination root was made by this run. slots: how many there are on all ranks.
+
+        only: the one landing that is scanned; the others are another scan's
+        choose: leaves out what is another destination's
+        """
+        self._choose = choose
+        self._only = only
+        self.entire = only is None and choose is None
+        self.relists = all(landing.name is None for landing in landings)
+        self.outcome = Outcome()
+        self.gather = gather_for(place.options)
+        self.waiting = Waiting()
+        self.seconds = 0.0
+        self._place = place
+        self._landings = landings
+        self._made_root = made_root
+        self._wake = wake
+        self._slots = slots
+        self._lock = threading.Lock()
+        self._ready: deque[Batch] = deque()
+        self._error: BaseException | None = None
+        self._began = time.monotonic()
+        self._parallel = self._many_should_list()
+        self.gather.hand_on = self._parallel
+        self._lister = Lister(place, self.outcome.remark, choose)
+        if choose is not None:
+            self.gather.collapse = False  # cp would copy all that is in a directory
+        self._lists: list[Batch] = []  # directories for others to list; the last found go first, as in any walk
+        self._asked = 0  # directories that others were asked to list
+        self._held = False
+        self._open: set[ScanTask] = set()  # directories that are not listed to their end
+        self._given_up = False
+        most = 1 if place.options.single else 64
+        self._pool: Pool[ScanTask] = Pool(self._step, self._fail, most, lambda: place.slow)
+
+    def start(self, todo: Sequence[Todo] | None = None) -> None:
+        """Begin to list. todo: what is left to look at of a run that is gone on with; None: all"""
+        if todo is not None:
+            self.again(todo, counted=False)
+            return
+        with self._lock:
+            roots = self._roots()
+            if self._parallel:
+                self.gather.hand_over(roots)
+                roots = []
+            self._emit()
+            tasks = self._tasks(roots)
+        self._pool.add(tasks)
+
+    def again(self, todo: Sequence[Todo], counted: bool = True) -> None:
+        """Look at directories again, beside what is at the destination by now. counted: what is in them was counted"""
+        self._given_up = False
+        tasks: list[ScanTask] = []
+        with self._lock:
+            # Names of files may have been seen by somebody who is not there any more.
+            self.gather.partial = True
+            for each in todo:
+                tasks += self._look_again(each, counted)
+            self._emit()
+        self._pool.add(tasks)
+
+    def _look_again(self, each: Todo, counted: bool) -> list[ScanTask]:
+        if self._landings[each.source].name is not None:
+            return self._tasks(self._root(each.source, self._landings[each.source]), counted)
+        new, over, above = self._beside(each.dest_dir)
+        if each.deep:
+            unit = Unit(each.source_dir, NOTHING, 0, each.dest_dir)
+            batch = Batch(Kind.LIST, each.source, b"", b"", Units.of([unit]), over=over, new=new, above=above)
+            folders = self._lister.folders(self.gather, batch)
+        else:
+            folder = self.gather.place(each.source, each.source_dir, each.dest_dir)
+            folder.new, folder.settle, folder.over = new, new, over
+            folders = [folder]
+        tasks = self._tasks(folders, counted)
+        for task in tasks:
+            task.flat = not each.deep
+            task.skipped = frozenset(each.seen.split(b"\0")[:-1])
+        return tasks
+
+    def _beside(self, dest_dir: bytes) -> tuple[bool, bool, bool]:
+        """Return of a directory's counterpart: it is missing, a non-directory is in its place, or on the way there."""
+        names = dest_dir.split(b"/") if dest_dir else []
+        if self._place.job.destination_root is None:
+            return True, False, False
+        for depth, name in enumerate(names):
+            try:
+                with self._place.dest.at(join(*names[:depth])) as directory:
+                    status = lstat(name, directory)
+            except OSError:
+                break  # who lists it says what is wrong
+            if status is None:
+                return True, False, False
+            if not stat.S_ISDIR(status.st_mode):
+                return True, True, depth < len(names) - 1
+        return False, False, False
+
+    def _tasks(self, folders: Iterable[Folder], again: bool = False) -> list[ScanTask]:
+        """Return the tasks of folders; the lock is held."""
+        tasks = [ScanTask(folder, self._lister, again) for folder in folders]
+        self._open.update(tasks)
+        return tasks
+
+    @property
+    def todo(self) -> list[Todo]:
+        """What has to be looked at if a run is gone on with, beside the work that was taken."""
+        with self._lock:
+            self._hand_on()
+            found = [task.todo for task in self._maximal()]
+            for batch in (*self._ready, *self._lists):
+                found += todo_of(batch)
+            return found
+
+    def _hand_on(self) -> None:
+        """Emit what directories hold that are not copied whole: somewhere below them there is something to list."""
+        done: set[int] = set()
+        for task in self._open:
+            at: Folder | None = task.folder
+            while at is not None and id(at) not in done:
+                done.add(id(at))
+                if at.opened:
+                    self.gather.flush(at)
+                at = at.parent
+        self._emit()
+
+    def unfinished(self) -> tuple[list[Settling], list[LinkedName]]:
+        """Return how directories are to be settled that are begun, and the names of files with several: what is new."""
+        with self._lock:
+            settled = [record for task in self._open for record in unfinished(task.folder)]
+            seen, self.gather.seen = self.gather.seen or [], []
+            return settled, seen
+
+    def forget_names(self) -> None:
+        """Keep the names of files with several no longer for unfinished()."""
+        with self._lock:
+            self.gather.seen = None
+
+    def _maximal(self) -> Iterator[ScanTask]:
+        """Yield tasks, such that all that was found and not handed on is below one of them."""
+        for task in self._open:
+            folder = task.folder
+            if folder.opened or folder.parent is None:
+                yield task
+                continue
+            while folder.parent is not None and not folder.parent.opened:
+                folder = folder.parent
+            yield task if folder is task.folder else ScanTask(folder, self._lister)
+
+    @property
+    def exhausted(self) -> bool:
+        # In this order: what the last listing found is ready before the pool is exhausted.
+        waiting = self._asked or not self._pool.exhausted or self._lists or self._ready
+        done = not waiting and self._error is None
+        if done and not self._given_up:
+            self.seconds = self.seconds or time.monotonic() - self._began
+            self._given_up = True
+            self._give_up()
+        return done
+
+    def _give_up(self) -> None:
+        """Record what links to other ranks' files, or to those that were forgotten."""
+        with self._lock:
+            if self._parallel or self.gather.partial:
+                self.gather.give_up()
+                self.waiting.take(self.gather)
+            if self._place.options.mirror:
+                self.waiting.extras = spared(self._place.job, self.waiting.extras, self.waiting.tracked)
+
+    def take(self) -> list[Batch]:
+        """Return the work that was found since the last call. Raises what a listing thread raised."""
+        if self._error is not None:
+            raise self._error
+        taken = []
+        while self._ready:
+            taken.append(self._ready.popleft())
+        most = most_asked(self._slots(), _AT_ONCE)
+        while self._lists and self._asked < most and not self._held:
+            batch = self._lists.pop()
+            if len(batch.units) > most - self._asked:
+                rest, batch = batch.split(len(batch.units) - (most - self._asked))
+                self._lists.append(rest)
+            self._asked += len(batch.units)
+            taken.append(batch)
+        return taken
+
+    def hear(self, news: list[Listed]) -> None:
+        """Take what others found in directories that they were asked to list."""
+        with self._lock:
+            for found in news:
+                self._asked -= found.done
+                self.gather.count(found.scanned)
+                self.waiting.take(found)
+                self._lists += found.lists
+                for batch in found.huge:
+                    self._pool.add(self._tasks(self._lister.folders(self.gather, batch)))
+
+    def hold(self, held: bool) -> None:
+        self._held = held
+        self._pool.hold(held)
+
+    def end(self) -> None:
+        self._pool.end()
+
+    def _fail(self, error: BaseException) -> None:
+        self._error = error
+        self._wake()
+
+    def _emit(self) -> None:
+        """Hand on what gather has; the lock is held."""
+        self.waiting.take(self.gather)
+        if self.gather.out:
+            for batch in self.gather.out:
+                if batch.kind is Kind.LIST:
+                    self._lists.append(batch)
+                else:
+                    self._ready.append(batch)
+            self.gather.out.clear()
+            self._wake()
+
+    def _many_should_list(self) -> bool:
+        """Tell whether others should list: rank 0 lists faster than all can copy, not faster than all can compare."""
+        asked = self._place.options.parallel_listing
+        if asked is not None:
+            return asked
+        root = self._place.job.destination_root
+        if root is None or self._made_root:
+            return False
+        with suppress(OSError), os.scandir(root.path) as entries:
+            return next(entries, None) is not None
+        return False  # whoever lists it says what is wrong
+
+    # --- roots
+
+    def _roots(self) -> list[Folder]:
+        """Return the folders to begin with."""
+        chosen = [each for each in enumerate(self._landings) if self._only in (None, each[0])]
+        return [root for index, landing in chosen for root in self._root(index, landing)]
+
+    def _root(self, index: int, landing: Landing) -> list[Folder]:
+        """Return the folder of a landing, or nothing when it is a single entry, which is taken at once."""
+        if landing.name is None:
+            new, over = self._state(landing.dest_dir)
+            return [self.gather.root(index, landing.dest_dir, new, over)]
+        try:
+            self._single(index, landing, landing.name)
+        except OSError as error:
+            path = below(self._place.job.sources[index].path, landing.name)
+            self.outcome.failures.append(failure_of(path, error))
+        return []
+
+    def _single(self, index: int, landing: Landing, name: bytes) -> None:
+        """Take a landing that is a single entry. Raises OSError."""
+        folder = self.gather.place(index, b"", landing.dest_dir)
+        directory = self._place.job.sources[index].path
+        status = os.stat(below(directory, name), follow_symlinks=False)
+        there = None
+        if self._place.job.destination_root is not None:
+            with self._place.dest.at(b"") as dest:
+                there = lstat(landing.dest_name or name, dest)
+        some = Slice(rest=[(name, status, there)])
+        if self._choose is not None:
+            with self._place.source_tree(index).at(b"") as source:
+                self._choose(folder, some, source)
+        listing = self._lister.listing(directory, some)
+        with self._place.source_tree(index).at(b"") as source:
+            self._lister.track(folder, listing, source)
+        self.gather.add(folder, listing)
+        self.gather.close(folder)
+        dest_name = landing.dest_name
+        if dest_name is not None:
+            self.gather.out[:] = [_renamed(batch, dest_name) for batch in self.gather.out]
+
+    def _state(self, dest_dir: bytes) -> tuple[bool, bool]:
+        """Return (missing, a non-directory is there) of a directory directly below the destination root."""
+        if self._place.job.destination_root is None:
+            return True, False
+        if not dest_dir:
+            return self._made_root and not self._place.job.merged, False
+        try:
+            with self._place.dest.at(b"") as root:
+                status = lstat(dest_dir, root)
+        except OSError:
+            return False, False  # who lists it says what is wrong
+        directory = status is not None and stat.S_ISDIR(status.st_mode)
+        return not directory, status is not None and not directory
+
+    # --- some of a directory, in a thread of the pool
+
+    def _step(self, task: ScanTask) -> list[ScanTask]:
+        """List some of a directory; return the directories found, and last itself if there may be more of it."""
+        try:
+            listing = task.next()
+        except Unlisted as problem:
+            self._refuse(task, problem.failure)
+            return []
+        with self._lock:
+            self.outcome.failures += task.failures
+            task.failures.clear()
+            children = self._tasks(self._taken(task, listing), task.again)
+            if not task.ended:
+                task.seen += (child.folder.name for child in children)
+                self._emit()
+                return [*children, task]
+            self._open.discard(task)
+            self.gather.close(task.folder)
+            self._emit()
+        return children
+
+    def _taken(self, task: ScanTask, listing: Listing | None) -> list[Folder]:
+        """Take some of a directory; return the directories in it."""
+        if listing is None:
+            return []
+        if not task.again:
+            return self.gather.add(task.folder, listing)
+        before = self.gather.scanned
+        children = self.gather.add(task.folder, listing)
+        self.gather.count(before.minus(self.gather.scanned))
+        return children
+
+    def _refuse(self, task: ScanTask, failure: Failure) -> None:
+        with self._lock:
+            self._open.discard(task)
+            self.outcome.failures.append(failure)
+            self.gather.unlisted(task.folder, failure.vanished)
+            self._emit()
+
+
+def _renamed(batch: Batch, dest_name: bytes) -> Batch:
+    return replace(batch, units=Units.of(unit._replace(dest_name=dest_name) for unit in batch.units))
+
+
+ScanMaker = Callable[..., Scan]  # what is called with the arguments of Scan to make the scan of a copy

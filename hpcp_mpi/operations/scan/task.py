@@ -1,0 +1,71 @@
+"""A directory on its way through rank 0's scan, slice by slice, and what has to be looked at if the run ends there."""
+
+from hpcp_mpi.operations.scan.lister import Lister, Unlisted
+from hpcp_mpi.operations.scan.records import Folder, Listing
+from hpcp_mpi.vocab.checkpoint import Todo
+from hpcp_mpi.vocab.errors import Failure
+
+
+class ScanTask:
+    """A directory on its way through the pool. Its slices take turns with what they contain."""
+
+    __slots__ = (
+        "_ahead",
+        "_begun",
+        "_problem",
+        "again",
+        "failures",
+        "flat",
+        "folder",
+        "listings",
+        "seen",
+        "skipped",
+    )
+
+    def __init__(self, folder: Folder, lister: Lister, again: bool = False) -> None:
+        """again: it was counted before, with all below it"""
+        self.folder = folder
+        self.again = again
+        self.flat = False  # directories in it are not looked at
+        self.skipped: frozenset[bytes] = frozenset()  # directories in it that are not looked at
+        self.seen: list[bytes] = []  # directories that were found in it, while there may be more
+        self.failures: list[Failure] = []
+        self.listings = lister.listings(folder, self.failures)
+        self._ahead: Listing | None = None
+        self._problem: Unlisted | None = None
+        self._begun = False
+
+    def next(self) -> Listing | None:
+        """Return some more of it, None if there is nothing; `ended` tells whether that was all. Raises Unlisted."""
+        if not self._begun:
+            self._begun = True
+            self._look_ahead()
+        if self._problem is not None:
+            raise self._problem
+        listing = self._ahead
+        if listing is not None:
+            self._look_ahead()
+            if self.flat:
+                listing.folders = []
+            elif self.skipped:
+                listing.folders = [each for each in listing.folders if each[0] not in self.skipped]
+        return listing
+
+    def _look_ahead(self) -> None:
+        # So a directory is known to be at its end before what is in it is walked: else all on the way would be looked
+        # at again when a run is gone on with.
+        try:
+            self._ahead = next(self.listings, None)
+        except Unlisted as problem:
+            self._ahead, self._problem = None, problem
+
+    @property
+    def ended(self) -> bool:
+        return self._ahead is None and self._problem is None
+
+    @property
+    def todo(self) -> Todo:
+        """What has to be looked at if it goes no further than this."""
+        folder = self.folder
+        seen = b"".join(name + b"\0" for name in (*self.skipped, *self.seen))
+        return Todo(folder.source, folder.source_dir, folder.dest_dir, not self.flat, b"" if self.flat else seen)

@@ -1,0 +1,399 @@
+"""From listings to units: which subtrees are copied whole, and what is done entry by entry.
+
+A directory that is missing at the destination is *closed* while it is light: all below it collapses into one unit that
+one `cp` copies at its own speed. It is *opened* (made by us, filled by several units, settled at the end) when it grows
+heavier than a bite, or holds what `cp` must not copy or may not: an excluded entry, a socket, an unreadable directory,
+a path too long for it, a file that is copied in ranges. Opening a directory opens its parents.
+
+Hard links: the first name seen of an inode is its leader and is copied like any file. Later names are followers. `cp`
+keeps links inside one unit, so a follower whose leader is in the same unit needs nothing; any other is recorded, and
+linked when all leaders are there. A closed directory with a follower of an outside leader is opened before it is
+emitted. Whoever sees only a part of a file's names records all of them: `operations.scan.deferred` puts the parts together.
+
+What has to wait for the end of the run is handed out too (`settled`, `linked`, `shared`), so that nothing here grows
+with the tree. Pure: listings in, batches out. Not thread-safe; the scan holds a lock around each call.
+"""
+
+from collections.abc import Iterable
+
+from hpcp_mpi.operations.scan.records import (
+    DIFFERED,
+    MADE,
+    TOUCHED,
+    Extra,
+    Folder,
+    Inode,
+    Leader,
+    Linked,
+    LinkedName,
+    Listing,
+    NamesSeen,
+    Settling,
+    SharedName,
+    Tracked,
+    settling,
+)
+from hpcp_mpi.scheduling.bites import bites
+from hpcp_mpi.vocab.paths import join
+from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, Tally, one_file
+from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
+
+MAX_INNER_PATH = 3000  # bytes below a unit's directory; cp works with path strings and fails at PATH_MAX, 4096
+BATCH = 4
+_FIRST = 32  # the first batches are so much lighter than later ones: idle workers wait for them
+_MOST_LEADERS = 50_000  # files of which not all names were seen yet; of more, the oldest are given up
+_FEW = 500  # files for which a cp of their own is a waste
+_LIST_ENTRIES = 64  # what a directory is taken for that nobody has listed yet
+
+
+class Gather:
+    """Collects listings into batches. Read and empty `out`, `settled`, `linked` and `shared` after each call.
+
+    limit:      the weight of a unit: closed directories grow no heavier. Batches can be divided: BATCH times it
+    file_cost:  what an entry weighs beside its bytes
+    check_size: bytes of a file that a check reads at each side; None: all of them
+    collapse:   False where no directory may be copied whole (-nds, -do)
+    split_size: files of this size and more are copied in ranges; 0: none
+    hand_on:    directories found are LIST units for anyone, instead of folders of this Gather's
+    """
+
+    def __init__(
+        self, limit: int, file_cost: int, check_size: int | None, collapse: bool = True, split_size: int = 0
+    ) -> None:
+        self.limit = limit
+        self._enough = max(1, limit // _FIRST)  # weight at which an opened directory emits what it holds
+        self.file_cost = file_cost
+        self.check_size = check_size
+        self.collapse = collapse
+        self.split_size = split_size
+        self.hand_on = False
+        self.partial = False  # names of a file may have been seen that are known no more: give_up() at the end
+        self.out: list[Batch] = []
+        self.settled: list[Settling] = []
+        self.linked: list[LinkedName] = []
+        self.shared: list[SharedName] = []
+        self.extras: list[Extra] = []
+        self.tracked: list[Tracked] = []
+        self.skipped = NOTHING  # what was found and needs nothing
+        self._scanned = [0] * len(NOTHING)  # a Tally that is counted up
+        self._leaders: dict[Inode, NamesSeen] = {}
+        self.seen: list[LinkedName] | None = None  # all names of files with several, where a ledger remembers them
+
+    @property
+    def scanned(self) -> Tally:
+        """Return what was found so far."""
+        return Tally(*self._scanned)
+
+    def count(self, tally: Tally) -> None:
+        """Count what was found elsewhere."""
+        for index, number in enumerate(tally):
+            if number:
+                self._scanned[index] += number
+
+    def root(self, source: int, dest_dir: bytes, new: bool, over: bool = False) -> Folder:
+        """Return the folder of a source root, opened: roots are never one unit."""
+        folder = self.place(source, b"", dest_dir)
+        folder.new, folder.settle, folder.over = new, new, over
+        self.count(ONE_DIRECTORY)
+        return folder
+
+    def place(self, source: int, source_dir: bytes, dest_dir: bytes) -> Folder:
+        """Return a folder for single entries: not a directory that is copied itself."""
+        folder = Folder(None, source, source_dir, dest_dir, b"")
+        folder.opened, folder.new = True, False
+        return folder
+
+    def child(self, parent: Folder, name: bytes, new: bool, over: bool) -> Folder:
+        """Return the folder of a directory in parent; it is to be listed and closed."""
+        child = Folder(parent, parent.source, join(parent.source_dir, name), join(parent.dest_dir, name), name)
+        child.new, child.over = new, over or parent.over
+        child.opened = not (new and self.collapse)
+        child.settle = child.opened and new
+        child.weight = self.file_cost
+        parent.children += 1
+        return child
+
+    def add(self, folder: Folder, listing: Listing) -> list[Folder]:
+        """Take some of folder's entries; return its directories, which are to be listed and closed too."""
+        self._take_plain(folder, *listing.plain)
+        if listing.same:
+            self.skipped = self.skipped.plus(listing.same)
+            self.count(listing.same)
+            folder.count(listing.same)
+        if listing.equal[0]:
+            self._take_equal(folder, *listing.equal)
+        for name, tally in listing.others:
+            self._take(folder, name, tally, False)
+        for entry in listing.existing:
+            self._take(folder, entry.name, entry.tally, True)
+            if entry.dest_inode is not None:
+                self._share(folder, entry.name, entry.tally, entry.inode, entry.dest_inode)
+        for linked in listing.linked:
+            self._take_linked(folder, linked)
+        if listing.sweeps:
+            units = Units.of(Unit(name) for name in listing.sweeps)
+            self.out.append(Batch(Kind.SWEEP, folder.source, folder.source_dir, folder.dest_dir, units))
+        for extra in listing.extras:
+            self.extras.append(Extra(folder.dest_dir, *extra, folder.source, folder.source_dir))
+        self.tracked += [Tracked(*each, folder.source) for each in listing.tracked]
+        self.count(Tally(directories=len(listing.folders)))
+        children = [self.child(folder, *each) for each in listing.folders]
+        if listing.open:
+            self._open(folder)
+        self._relieve(folder)
+        if self.hand_on and children:
+            self.hand_over(children)
+            return []
+        return children
+
+    def hand_over(self, folders: Iterable[Folder]) -> None:
+        """Have somebody else list folders that nothing was added to; what they lie in is opened."""
+        groups: dict[tuple[int, bool, bool, bool], list[Unit]] = {}
+        parents: dict[int, Folder] = {}
+        for folder in folders:
+            unit = Unit(folder.source_dir, NOTHING, _LIST_ENTRIES * self.file_cost, folder.dest_dir)
+            above = folder.parent is not None and folder.parent.over
+            groups.setdefault((folder.source, folder.new, folder.over, above), []).append(unit)
+            if folder.parent is None:
+                self.count(Tally(directories=-1))  # a root: whoever lists it counts it
+            else:
+                self._open(folder.parent)
+                folder.parent.children -= 1
+                parents[id(folder.parent)] = folder.parent
+        for parent in parents.values():
+            self._ascend(parent)
+        for (source, new, over, above), units in groups.items():
+            self.out.append(Batch(Kind.LIST, source, b"", b"", Units.of(units), over=over, new=new, above=above))
+
+    def give_up(self) -> None:
+        """Record the names of all files of which not all names were seen: somebody else may see the others."""
+        for inode in list(self._leaders):
+            self._record(inode)
+
+    def close(self, folder: Folder) -> None:
+        """Note that all of folder's entries were added."""
+        folder.listed = True
+        self._ascend(folder)
+
+    def unlisted(self, folder: Folder, vanished: bool) -> None:
+        """Note that folder could not be listed, or not to its end."""
+        if vanished and folder.empty:
+            self.forget(folder)
+        else:
+            self.refuse(folder)
+
+    def forget(self, folder: Folder) -> None:
+        """Note that folder is gone: nothing of it was added, and nothing is made in its place."""
+        self.count(Tally(directories=-1))
+        if folder.parent is not None:
+            folder.parent.children -= 1
+            self._ascend(folder.parent)
+
+    def _ascend(self, at: Folder | None) -> None:
+        """Finish a folder if all in it is done, then its parent if that was the last one in there, and so on."""
+        while at is not None and at.listed and at.children == 0:
+            if at.opened:
+                self._finish(at)
+            else:
+                self._collapse(at)
+            at = at.parent
+            if at is not None:
+                at.children -= 1
+
+    def refuse(self, folder: Folder) -> None:
+        """Note that folder could not be listed: it is made, not copied."""
+        self._open(folder)
+        self.close(folder)
+
+    def _take_plain(self, folder: Folder, names: list[bytes], sizes: list[int]) -> None:
+        if not names:
+            return
+        total = sum(sizes)
+        self.count(Tally(len(names), 0, 0, 0, total))
+        if self.split_size and max(sizes) >= self.split_size:
+            names, sizes = self._take_out_big(folder, names, sizes)
+            total = sum(sizes)
+        folder.names += names
+        folder.sizes += sizes
+        folder.files += len(names)
+        folder.bytes += total
+        folder.weight += total + len(names) * self.file_cost
+        if names:
+            folder.inner = max(folder.inner, max(map(len, names)))
+
+    def _take_out_big(self, folder: Folder, names: list[bytes], sizes: list[int]) -> tuple[list[bytes], list[int]]:
+        big = [Unit(name, one_file(size)) for name, size in zip(names, sizes, strict=True) if size >= self.split_size]
+        for unit in big:
+            self._begin(folder, unit)
+        small = [(name, size) for name, size in zip(names, sizes, strict=True) if size < self.split_size]
+        return [name for name, _ in small], [size for _, size in small]
+
+    def _begin(self, folder: Folder, unit: Unit) -> None:
+        """Have a big file copied in ranges."""
+        self._open(folder)
+        folder.count(unit.tally)
+        folder.emitted = True
+        units = Units.of([unit])
+        self.out.append(Batch(Kind.BEGIN, folder.source, folder.source_dir, folder.dest_dir, units, over=folder.over))
+
+    def _take_equal(self, folder: Folder, names: list[bytes], sizes: list[int]) -> None:
+        self.count(Tally(len(names), 0, 0, 0, sum(sizes)))
+        folder.equal[0].extend(names)
+        folder.equal[1].extend(sizes)
+        folder.weight += len(names) * self.file_cost + 2 * Units(names, sizes, most=self.check_size).amount
+
+    def _take(self, folder: Folder, name: bytes, tally: Tally, check: bool) -> None:
+        self.count(tally)
+        if check:
+            unit = Unit(name, tally, 2 * self._read(tally.bytes))
+            folder.checks.append(unit)
+        elif self.split_size and tally.bytes >= self.split_size:
+            self._begin(folder, Unit(name, tally))
+            return
+        else:
+            unit = Unit(name, tally, tally.bytes)
+            folder.units.append(unit)
+        folder.count(tally)
+        folder.inner = max(folder.inner, len(name))
+        folder.weight += unit.amount + self.file_cost
+
+    def _read(self, size: int) -> int:
+        return size if self.check_size is None else min(size, self.check_size)
+
+    def _take_linked(self, folder: Folder, entry: Linked) -> None:
+        source_path, path = join(folder.source_dir, entry.name), join(folder.dest_dir, entry.name)
+        known = self._leaders.get(entry.inode)
+        if self.seen is not None:
+            first = known.leader.target if known is not None else path
+            self.seen.append(LinkedName(entry.inode, folder.source, source_path, path, first, 0))
+        if known is None:
+            if len(self._leaders) >= _MOST_LEADERS:
+                self.partial = True
+                self._record(next(iter(self._leaders)))
+            self._leaders[entry.inode] = NamesSeen(Leader(folder.source, source_path, path), entry.names - 1)
+            self._take(folder, entry.name, entry.tally, entry.existing)
+            if entry.existing and entry.dest_inode is not None:
+                self._share(folder, entry.name, entry.tally, entry.inode, entry.dest_inode)
+            return
+        known.followers.append((folder.source, source_path, path))
+        known.to_come -= 1
+        if not known.to_come:
+            del self._leaders[entry.inode]
+        unit = Unit(entry.name, entry.tally._replace(bytes=0))
+        self.count(unit.tally)
+        folder.inner = max(folder.inner, len(entry.name))
+        if folder.opened:
+            self._link(folder, unit, entry.inode, known.leader)
+        else:
+            folder.count(unit.tally)
+            folder.weight += self.file_cost
+            folder.followers.append((unit, entry.inode, known.leader))
+
+    def _share(self, folder: Folder, name: bytes, tally: Tally, inode: Inode, dest_inode: Inode) -> None:
+        paths = join(folder.source_dir, name), join(folder.dest_dir, name)
+        size = tally.bytes if tally.files else -1
+        self.shared.append(SharedName(dest_inode, inode, folder.source, *paths, size))
+
+    def _link(self, folder: Folder, unit: Unit, inode: Inode, leader: Leader) -> None:
+        paths = join(folder.source_dir, unit.name), join(folder.dest_dir, unit.name)
+        counts = 1 if unit.tally.files else 2 if unit.tally.links else 3
+        self.linked.append(LinkedName(inode, folder.source, *paths, leader.target, counts))
+
+    def _record(self, inode: Inode) -> None:
+        """Record all names seen of a file, and forget it."""
+        names = self._leaders.pop(inode)
+        for source, path, target in ((*names.leader,), *names.followers):
+            self.linked.append(LinkedName(inode, source, path, target, names.leader.target, 0))
+
+    # --- directories
+
+    def _relieve(self, folder: Folder) -> None:
+        """Keep folder within the limits: emit what an opened one holds, open one that is too heavy."""
+        if folder.opened:
+            if folder.weight >= self._enough:
+                self._enough = min(BATCH * self.limit, 2 * self._enough)
+                self.flush(folder)
+        elif folder.weight >= self.limit or folder.inner > MAX_INNER_PATH:
+            self._open(folder)
+
+    def _collapse(self, folder: Folder) -> None:
+        """Hand a finished, closed folder to its parent."""
+        parent = folder.parent
+        assert parent is not None
+        inside = folder.dest_dir + b"/"
+        leaders = [leader.target for _, _, leader in folder.followers]
+        for child in folder.tentative:
+            leaders += child.unresolved
+        folder.unresolved = [leader for leader in leaders if not leader.startswith(inside)]
+        if folder.unresolved and parent.opened:
+            self._open(folder)
+            self._finish(folder)
+            return
+        if folder.unresolved:
+            parent.tentative.append(folder)
+        else:
+            parent.units.append(Unit(folder.name, folder.tally, folder.bytes))
+        parent.count(folder.tally)
+        parent.weight += folder.weight
+        parent.inner = max(parent.inner, len(folder.name) + 1 + folder.inner)
+        self._relieve(parent)
+
+    def _open(self, folder: Folder) -> None:
+        """Open folder and its parents, outermost first, and what in them waits for that."""
+        chain: list[Folder] = []
+        at: Folder | None = folder
+        while at is not None and not at.opened:
+            chain.append(at)
+            at = at.parent
+        waiting: list[Folder] = []
+        for each in reversed(chain):
+            waiting += self._open_one(each)
+            self.flush(each)
+        while waiting:  # finished before; a loop, as a tree may be deeper than the interpreter's stack
+            each = waiting.pop()
+            waiting += self._open_one(each)
+            self._finish(each)
+
+    def _open_one(self, folder: Folder) -> list[Folder]:
+        folder.opened = folder.settle = True
+        for unit, inode, leader in folder.followers:
+            self._link(folder, unit, inode, leader)
+        folder.followers = []
+        tentative, folder.tentative = folder.tentative, []
+        return tentative
+
+    def _finish(self, folder: Folder) -> None:
+        self.flush(folder)
+        if folder.settle:
+            why = MADE if folder.new else DIFFERED
+            self.settled.append(settling(folder.source, folder.source_dir, folder.dest_dir, why))
+        parent = folder.parent
+        if folder.new and parent is not None and not parent.new:
+            self.settled.append(settling(parent.source, parent.source_dir, parent.dest_dir, TOUCHED))
+        if folder.new and not folder.emitted:
+            self._make(folder)
+
+    def _make(self, folder: Folder) -> None:
+        unit = Unit(folder.source_dir, NOTHING, 0, folder.dest_dir)
+        self.out.append(Batch(Kind.MAKE, folder.source, b"", b"", Units.of([unit]), over=folder.over))
+
+    def flush(self, folder: Folder) -> None:
+        """Emit what folder holds as batches of about a bite each."""
+        emitted = len(self.out)
+        copies = Units(folder.names, folder.sizes)
+        if folder.units and len(copies) < _FEW:
+            copies, folder.units = Units.of([*copies, *folder.units]), []  # one cp instead of two
+        self._emit(Kind.COPY, folder, copies)
+        self._emit(Kind.COPY, folder, Units.of(folder.units))
+        folder.emitted = folder.emitted or len(self.out) > emitted
+        names, sizes = folder.equal
+        self._emit(Kind.CHECK, folder, Units(names, sizes, most=self.check_size), equal=True)
+        self._emit(Kind.CHECK, folder, Units.of(folder.checks))
+        folder.names, folder.sizes, folder.units, folder.equal, folder.checks = [], [], [], ([], []), []
+        folder.weight = folder.inner = 0
+
+    def _emit(self, kind: Kind, folder: Folder, units: Units, equal: bool = False) -> None:
+        for bite in bites(units, BATCH * self.limit, self.file_cost):
+            self.out.append(
+                Batch(kind, folder.source, folder.source_dir, folder.dest_dir, bite, over=folder.over, equal=equal)
+            )

@@ -1,0 +1,99 @@
+"""Listing directories for rank 0: a part of the tree is walked, and what has to be done in it is told.
+
+What is identical is found out on the spot, so that of a tree in which nothing changed only counts travel. Everything
+else goes to rank 0 as work for anyone, and so do directories that there was no time for: whoever is idle takes them.
+"""
+
+import time
+
+from hpcp_mpi.engine.context import Workplace
+from hpcp_mpi.operations.copy.check import check_all
+from hpcp_mpi.operations.scan.lister import Lister, Unlisted, gather_for
+from hpcp_mpi.operations.scan.records import Folder, Listed, Listing
+from hpcp_mpi.operations.scan.unit_builder import Gather
+from hpcp_mpi.vocab.errors import Failure
+from hpcp_mpi.vocab.report import Outcome
+from hpcp_mpi.vocab.units import Batch, Kind
+
+_SECONDS = 0.1  # after which no further directory is begun: others may be idle
+_EACH = 0.01  # the same for each directory that was asked for: at first there is one, and all others are idle
+_HUGE = 50_000  # entries of a directory that are not held here; rank 0 lists it in slices
+
+
+def explore(place: Workplace, batch: Batch, outcome: Outcome) -> None:
+    """List the directories of a LIST batch and what is below them, for as long as it is short."""
+    _Walk(place, outcome).walk(batch)
+
+
+class _Walk:
+    """A walk through a part of the tree, depth first."""
+
+    def __init__(self, place: Workplace, outcome: Outcome) -> None:
+        self._place = place
+        self._outcome = outcome
+        self._gather: Gather = gather_for(place.options)
+        self._notes: list[tuple[bytes, str]] = []  # of the directory at hand
+        self._lister = Lister(place, lambda *note: self._notes.append(note))
+        self._found = Listed()
+
+    def walk(self, batch: Batch) -> None:
+        waiting = self._lister.folders(self._gather, batch)
+        waiting.reverse()
+        deadline = time.monotonic() + min(_SECONDS, _EACH * len(waiting))
+        while waiting:
+            if time.monotonic() > deadline and self._found.done:
+                self._gather.hand_over(waiting)
+                break
+            waiting.extend(reversed(self._list(waiting.pop())))
+            self._found.done = len(batch.units)
+            self._sort_out()
+        self._gather.give_up()
+        self._sort_out()
+        found, gather = self._found, self._gather
+        found.scanned = gather.scanned
+        self._outcome.skipped = self._outcome.skipped.plus(gather.skipped)
+        found.settled, found.linked = gather.settled, gather.linked
+        found.shared, found.extras, found.tracked = gather.shared, gather.extras, gather.tracked
+        self._outcome.news.append(found)
+
+    def _list(self, folder: Folder) -> list[Folder]:
+        """List one directory; return the directories in it."""
+        self._notes.clear()
+        failures: list[Failure] = []
+        listings: list[Listing] = []
+        problem: Failure | None = None
+        try:
+            entries = 0
+            for listing in self._lister.listings(folder, failures):
+                listings.append(listing)
+                entries += listing.entries
+                if entries > _HUGE:
+                    return self._leave(folder)
+        except Unlisted as unlisted:
+            problem = unlisted.failure
+        self._outcome.failures += failures
+        self._outcome.notes += self._notes
+        children = [child for listing in listings for child in self._gather.add(folder, listing)]
+        if problem is None:
+            self._gather.close(folder)
+        else:
+            self._outcome.failures.append(problem)
+            self._gather.unlisted(folder, problem.vanished)
+        return children
+
+    def _leave(self, folder: Folder) -> list[Folder]:
+        """Leave a directory to rank 0."""
+        self._gather.hand_over([folder])
+        self._found.huge.append(self._gather.out.pop())
+        return []
+
+    def _sort_out(self) -> None:
+        """Check at once what may be identical; the rest is for others."""
+        out, self._gather.out = self._gather.out, []
+        for batch in out:
+            if batch.kind is Kind.LIST:
+                self._found.lists.append(batch)
+            elif batch.kind is Kind.CHECK and not self._place.options.full_hash:
+                self._outcome.more += check_all(self._place, [batch], self._outcome)
+            else:
+                self._outcome.more.append(batch)
