@@ -18,7 +18,7 @@ from hpcp_mpi.vocab.errors import EXIT_OK, EXIT_USAGE, FatalError
 from hpcp_mpi.vocab.request import Asked, Verb
 
 if TYPE_CHECKING:
-    from hpcp_mpi.cli.request import Request
+    from hpcp_mpi.cli.command_line import Request
     from hpcp_mpi.engine.checkpoints import Logbook
 
 # A launcher that sees a task fail kills the others, also the one that is about to say why: the first task goes first.
@@ -73,7 +73,7 @@ def _status(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     """Show a ledger: without the other ranks and their MPI, which may be what is broken."""
     if not first_task(environment):
         return EXIT_OK
-    from hpcp_mpi.cli.request import parse
+    from hpcp_mpi.cli.command_line import parse
 
     try:
         request = parse(arguments, lambda content: [], environment)
@@ -112,7 +112,7 @@ def _log(line: str) -> None:
 
 def _lead(arguments: Sequence[str], environment: Mapping[str, str], wire: Wire, stop: StopRequest) -> int:
     # Imported here, as only rank 0 needs them: a thousand ranks that import are a load for the file system.
-    from hpcp_mpi.cli.request import parse
+    from hpcp_mpi.cli.command_line import parse
     from hpcp_mpi.engine.coordinator import Face
     from hpcp_mpi.engine.sorted_items import items_of
     from hpcp_mpi.operations.dispatch import lead_verb
@@ -129,9 +129,9 @@ def _lead(arguments: Sequence[str], environment: Mapping[str, str], wire: Wire, 
         print(_text(request.show), end="")
         return EXIT_OK
     from hpcp_mpi.cli import report as reporting
+    from hpcp_mpi.cli.end_table import table
     from hpcp_mpi.cli.progress import watcher_for
     from hpcp_mpi.cli.prompt import Asker
-    from hpcp_mpi.cli.table import table
     from hpcp_mpi.engine.walltime import before_the_end
 
     asked = request.asked

@@ -4,7 +4,8 @@ import argparse
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from hpcp_mpi.cli import groups, groups_how
+from hpcp_mpi.cli import options_how as groups_how
+from hpcp_mpi.cli import options_what as groups
 from hpcp_mpi.cli.help import DESCRIPTION, USAGE, Described, Section, epilog
 
 Given = argparse.Namespace  # the arguments as they were given

@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
-from hpcp_mpi.cli.sizes import duration, size
+from hpcp_mpi.cli.amounts import duration, size
 from hpcp_mpi.engine.coordinator import Status
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from hpcp_mpi import __version__
-from hpcp_mpi.cli.table import differing
+from hpcp_mpi.cli.end_table import differing
 from hpcp_mpi.engine.sorted_items import SortedItems
 from hpcp_mpi.operations.compare.differences import GROUPS, Differences
 from hpcp_mpi.vocab.abilities import ENDLESS_NS, SECOND_NS, Acls, StoredTimes

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from shlex import quote
 
+from hpcp_mpi.cli.amounts import duration, size
+from hpcp_mpi.cli.end_table import counts, in_columns, number
 from hpcp_mpi.cli.report import check_json, grouped, write_json
-from hpcp_mpi.cli.sizes import duration, size
-from hpcp_mpi.cli.table import counts, in_columns, number
-from hpcp_mpi.operations.status import account_of
+from hpcp_mpi.cli.status_reading import account_of
 from hpcp_mpi.vocab.checkpoint import Checkpoint, RankState, Sample
 from hpcp_mpi.vocab.errors import EXIT_CODES, EXIT_INTERRUPTED, EXIT_OK
 from hpcp_mpi.vocab.ledger_status import Account, RunAccount

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from hpcp_mpi.cli.argv import NOT_YET
+from hpcp_mpi.cli.command_line import parse
 from hpcp_mpi.cli.parser import build_parser
-from hpcp_mpi.cli.request import parse
-from hpcp_mpi.cli.words import NOT_YET
 from hpcp_mpi.rules.excludes import from_lines
 from hpcp_mpi.vocab.errors import UsageError
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from hpcp_mpi.cli.command_line import Request, parse
 from hpcp_mpi.cli.help import EXAMPLES
 from hpcp_mpi.cli.parser import build_parser, described
-from hpcp_mpi.cli.request import Request, parse
 from hpcp_mpi.rules.excludes import from_lines
 from hpcp_mpi.vocab.errors import EXIT_CODES, FatalError, UsageError
 from hpcp_mpi.vocab.options import CopyOptions

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpcp_mpi.cli.request import Request, parse
+from hpcp_mpi.cli.command_line import Request, parse
 from hpcp_mpi.rules.excludes import from_lines
 from hpcp_mpi.vocab.errors import FatalError, UsageError
 from hpcp_mpi.vocab.request import Asked, Verb

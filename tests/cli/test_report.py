@@ -13,9 +13,9 @@ import pytest
 
 from hpcp_mpi import __version__
 from hpcp_mpi.cli import main as cli
+from hpcp_mpi.cli.command_line import parse
+from hpcp_mpi.cli.end_table import table
 from hpcp_mpi.cli.report import check_json, first_line, item_lines, last_line, problem_lines, write_json
-from hpcp_mpi.cli.request import parse
-from hpcp_mpi.cli.table import table
 from hpcp_mpi.rules.excludes import from_lines
 from hpcp_mpi.vocab.errors import Failure, FatalError
 from hpcp_mpi.vocab.report import Outcome, RankShare, Report

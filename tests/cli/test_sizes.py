@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcp_mpi.cli.sizes import duration, parse_rate, parse_size, size
+from hpcp_mpi.cli.amounts import duration, parse_rate, parse_size, size
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """The options that say how it is done and what is shown, group by group as `hpcp-mpi -h` shows them."""
 
-from hpcp_mpi.cli.groups import Parser
-from hpcp_mpi.cli.sizes import at_least, parse_rate, parse_size
+from hpcp_mpi.cli.amounts import at_least, parse_rate, parse_size
+from hpcp_mpi.cli.options_what import Parser
 from hpcp_mpi.vocab.options import (
     DEFAULT_CHUNK_FILES,
     DEFAULT_CHUNK_SECONDS,

@@ -5,7 +5,7 @@ A long option is written as it is shown: hpcp's with `_`, others with `-`. Both 
 
 from typing import Any, Protocol
 
-from hpcp_mpi.cli.sizes import at_least
+from hpcp_mpi.cli.amounts import at_least
 
 
 class Group(Protocol):

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from hpcp_mpi.cli.sizes import duration, size
+from hpcp_mpi.cli.amounts import duration, size
 from hpcp_mpi.vocab.report import RankShare, Report
 from hpcp_mpi.vocab.request import Verb
 from hpcp_mpi.vocab.tally import Tally

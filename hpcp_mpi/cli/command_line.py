@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpcp_mpi.cli.groups_how import DEFAULT_HEARTBEAT, DEFAULT_INTERVAL
+from hpcp_mpi.cli.argv import understood
+from hpcp_mpi.cli.option_conflicts import refuse, refuse_with_status
+from hpcp_mpi.cli.options_how import DEFAULT_HEARTBEAT, DEFAULT_INTERVAL
 from hpcp_mpi.cli.parser import Given, build_parser
-from hpcp_mpi.cli.refusals import refuse, refuse_with_status
-from hpcp_mpi.cli.words import understood
 from hpcp_mpi.cluster.slurm import default_ledger
 from hpcp_mpi.vocab.errors import FatalError, UsageError
 from hpcp_mpi.vocab.options import CopyOptions
