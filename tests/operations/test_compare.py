@@ -234,7 +234,7 @@ def test_what_is_no_place_for_a_table_is_refused_before_anything_is_read(
 
 
 def test_what_vanishes_is_unknown_in_the_table(pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    from hpcp_mpi.operations.compare.rank0 import changes_file
+    from hpcp_mpi.operations.compare import changes_file
 
     real = changes_file.States
 

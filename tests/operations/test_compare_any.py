@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import hpcp_mpi
 from hpcp_mpi.host import listing
-from hpcp_mpi.operations.compare.rank0 import worker as stating
+from hpcp_mpi.operations.compare import worker as stating
 from hpcp_mpi.operations.scan import worker as exploring
 from tests.operations.comparing import assert_as_rsync_says, compared
 from tests.operations.copies import changed, state

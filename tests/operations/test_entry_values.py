@@ -12,7 +12,7 @@ import xxhash
 
 from hpcp_mpi.engine.context import Workplace, root_of
 from hpcp_mpi.host.commands import Commands
-from hpcp_mpi.operations.list_files.rank0 import values as entry_values
+from hpcp_mpi.operations.list_files import values as entry_values
 from hpcp_mpi.operations.list_files.values import Values
 from hpcp_mpi.vocab.abilities import Abilities
 from hpcp_mpi.vocab.job import CopyJob

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from hpcp_mpi.formats.file_list import Style, read
-from hpcp_mpi.operations.list_files.rank0 import rank0 as list_files
-from hpcp_mpi.operations.list_files.rank0 import worker as naming
+from hpcp_mpi.operations.list_files import rank0 as list_files
+from hpcp_mpi.operations.list_files import worker as naming
 from hpcp_mpi.operations.list_files.values import Values
 from tests.operations.copies import PLAIN, STAGE, copy, refused, state
 from tests.operations.lists import EMPTY, expected, find, listed, made, natural

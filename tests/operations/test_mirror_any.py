@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 import hpcp_mpi
 from hpcp_mpi.host import listing
-from hpcp_mpi.operations.remove.rank0 import empty_directory as emptying
-from hpcp_mpi.operations.remove.rank0 import worker as removing
+from hpcp_mpi.operations.remove import empty_directory as emptying
+from hpcp_mpi.operations.remove import worker as removing
 from hpcp_mpi.operations.scan import unit_builder as gather
 from hpcp_mpi.operations.scan import worker as exploring
 from tests.operations.copies import changed, stages, state

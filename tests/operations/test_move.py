@@ -21,10 +21,10 @@ import hpcp_mpi
 from hpcp_mpi.cluster.signals import StopRequest
 from hpcp_mpi.engine.coordinator import Face
 from hpcp_mpi.host import uncached_read as rereading
+from hpcp_mpi.operations.copy import check as checking
 from hpcp_mpi.operations.copy.phases import _Run as copying_run
-from hpcp_mpi.operations.copy.phases import check as checking
 from hpcp_mpi.operations.dispatch import lead_verb
-from hpcp_mpi.operations.move.rank0 import rank0 as moving
+from hpcp_mpi.operations.move import rank0 as moving
 from hpcp_mpi.operations.remove.rank0 import Removal
 from hpcp_mpi.operations.session import lead
 from hpcp_mpi.vocab.errors import FatalError

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import pytest
 
 from hpcp_mpi.engine.context import Workplace
-from hpcp_mpi.operations.copy.phases import worker as copying
+from hpcp_mpi.operations.copy import worker as copying
 from hpcp_mpi.vocab.report import Outcome
 from hpcp_mpi.vocab.tally import one_file
 from hpcp_mpi.vocab.units import Kind

@@ -8,9 +8,9 @@ import stat
 from collections.abc import Callable
 
 import pytest
-from hpcp_mpi.operations.copy.phases.big_files import worker as ranging
 
 from hpcp_mpi.host import range_copy as ranges
+from hpcp_mpi.operations.copy.big_files import worker as ranging
 from hpcp_mpi.vocab.units import Kind
 from tests.operations.ranging import RANGE, SIZE, Copying, fill, names, once, spoilt, stage_of
 

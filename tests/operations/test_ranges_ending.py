@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hpcp_mpi.operations.copy.phases.big_files import worker as ranging
 
 from hpcp_mpi.host.commands import Commands, Stopped
 from hpcp_mpi.host.stage import sweep
+from hpcp_mpi.operations.copy.big_files import worker as ranging
 from hpcp_mpi.vocab.tally import one_file
 from hpcp_mpi.vocab.units import Kind
 from tests.operations.ranging import RANGE, SIZE, Copying, fill, names, once, spoilt, stage_of, started

@@ -12,8 +12,8 @@ import pytest
 
 import hpcp_mpi
 from hpcp_mpi.host import latency as gate
-from hpcp_mpi.operations.remove.rank0 import empty_directory as emptying
-from hpcp_mpi.operations.remove.rank0 import worker as removing
+from hpcp_mpi.operations.remove import empty_directory as emptying
+from hpcp_mpi.operations.remove import worker as removing
 from tests.operations.copies import PLAIN, refused, state
 from tests.operations.removing import gone, remove, removed_entries
 from tests.support import oracle

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 import hpcp_mpi
 from hpcp_mpi.host import latency as gate
-from hpcp_mpi.operations.remove.rank0 import empty_directory as emptying
-from hpcp_mpi.operations.remove.rank0 import rank0 as removals
-from hpcp_mpi.operations.remove.rank0 import worker as removing
+from hpcp_mpi.operations.remove import empty_directory as emptying
+from hpcp_mpi.operations.remove import rank0 as removals
+from hpcp_mpi.operations.remove import worker as removing
 from tests.operations.copies import state
 from tests.operations.removing import left_by_rule
 from tests.operations.small_trees import Tree, trees

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import hpcp_mpi
-from hpcp_mpi.operations.remove.rank0 import empty_directory as emptying
+from hpcp_mpi.operations.remove import empty_directory as emptying
 from tests.operations.copies import PLAIN, state
 from tests.operations.removing import gone, remove, removed_entries
 from tests.support import oracle

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
-from hpcp_mpi.operations.copy.phases.from_list import rank0 as copy_listed
-from hpcp_mpi.operations.copy.phases.from_list import scan as listed_scan
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hpcp_mpi.formats.file_list import Entry, Style, Type, written
+from hpcp_mpi.operations.copy.from_list import rank0 as copy_listed
+from hpcp_mpi.operations.copy.from_list import scan as listed_scan
 from hpcp_mpi.operations.session import run
 from hpcp_mpi.vocab.options import CopyOptions
 from hpcp_mpi.vocab.report import Report

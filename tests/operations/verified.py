@@ -15,7 +15,7 @@ from hpcp_mpi.cluster.signals import StopRequest
 from hpcp_mpi.cluster.threads import thread_cluster
 from hpcp_mpi.engine.coordinator import Face
 from hpcp_mpi.operations import session
-from hpcp_mpi.operations.copy.phases import worker as copying
+from hpcp_mpi.operations.copy import worker as copying
 from hpcp_mpi.operations.dispatch import lead_verb
 from hpcp_mpi.operations.verify import records as written
 from hpcp_mpi.operations.verify.reread import Opened, Reread

@@ -7,7 +7,7 @@ from unittest import mock
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcp_mpi.operations.mirror.rank0 import rules as mirror
+from hpcp_mpi.operations.mirror import rules as mirror
 from hpcp_mpi.operations.mirror.rules import coarsened, extra_batches
 from hpcp_mpi.operations.remove.rules import is_walk
 from hpcp_mpi.operations.scan.records import Extra

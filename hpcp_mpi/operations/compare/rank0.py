@@ -15,8 +15,8 @@ from hpcp_mpi.engine.coordinator import Crew, Face
 from hpcp_mpi.engine.itemize import GONE, Item
 from hpcp_mpi.engine.walk_feed import Frontier
 from hpcp_mpi.host.external_sort import Spill
+from hpcp_mpi.operations.compare import changes_file
 from hpcp_mpi.operations.compare.differences import Differences
-from hpcp_mpi.operations.compare.rank0 import changes_file
 from hpcp_mpi.operations.copy.phases import first_of_each
 from hpcp_mpi.operations.prepare.copy_job import Prepared, prepare
 from hpcp_mpi.operations.scan.deferred import link_batches, parting_batches, settle_batches

@@ -18,8 +18,8 @@ from hpcp_mpi.formats.changes_table import ABSENT, UNKNOWN, Op, Row, escaped, ta
 from hpcp_mpi.formats.file_list import Style, Type, read
 from hpcp_mpi.host.external_sort import Spill
 from hpcp_mpi.host.list_file import BrokenList, entries_in
+from hpcp_mpi.operations.compare import changes_file
 from hpcp_mpi.operations.compare.differences import Differences
-from hpcp_mpi.operations.compare.rank0 import changes_file
 from hpcp_mpi.operations.list_files.rank0 import NamesOf, prepare_list, style_of
 from hpcp_mpi.rules.equality import NEW, itemize
 from hpcp_mpi.vocab.errors import UsageError

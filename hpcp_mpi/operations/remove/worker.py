@@ -32,9 +32,9 @@ _BLOCKED = (errno.ENOTDIR, errno.ELOOP)  # what opening a directory says of a fi
 def remove(place: Workplace, batch: Batch, outcome: Outcome) -> None:
     """Remove the units of a REMOVE or MOVED batch; only count those of a COUNT batch, and in a dry run.
 
-    Units are names in batch.source_dir, below batch.source (DEST: the destination): of directories (operations.remove.rules.walks)
-    or of anything else (operations.remove.rules.others). What went is counted in outcome.removed, what is excluded in
-    outcome.skipped; outcome.news gets a Walked with what rank 0's Emptying has to know.
+    Units are names in batch.source_dir, below batch.source (DEST: the destination): of directories (rules.walks) or of
+    anything else (rules.others). What went is counted in outcome.removed, what is excluded in outcome.skipped;
+    outcome.news gets a Walked with what rank 0's Emptying has to know.
     """
     removing = _Removing(place, batch, outcome)
     if is_walk(batch):

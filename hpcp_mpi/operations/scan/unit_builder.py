@@ -8,7 +8,7 @@ a path too long for it, a file that is copied in ranges. Opening a directory ope
 Hard links: the first name seen of an inode is its leader and is copied like any file. Later names are followers. `cp`
 keeps links inside one unit, so a follower whose leader is in the same unit needs nothing; any other is recorded, and
 linked when all leaders are there. A closed directory with a follower of an outside leader is opened before it is
-emitted. Whoever sees only a part of a file's names records all of them: `operations.scan.deferred` puts the parts together.
+emitted. Whoever sees only a part of a file's names records all of them: `scan.deferred` puts the parts together.
 
 What has to wait for the end of the run is handed out too (`settled`, `linked`, `shared`), so that nothing here grows
 with the tree. Pure: listings in, batches out. Not thread-safe; the scan holds a lock around each call.
