@@ -58,5 +58,6 @@ def test_outside_ci_nothing_is_repeated(pytester: pytest.Pytester, monkeypatch: 
 def test_pure_rooms_have_no_second_chance() -> None:
     from tests.support import second_chance
 
-    assert second_chance._is_pure(second_chance._TESTS / "plan" / "test_gather.py")
-    assert not second_chance._is_pure(second_chance._TESTS / "operations" / "test_move.py")
+    assert second_chance._is_pure(second_chance._TESTS / "rules" / "test_landing.py")
+    assert second_chance._is_pure(second_chance._TESTS / "operations" / "remove" / "test_rules.py")
+    assert not second_chance._is_pure(second_chance._TESTS / "operations" / "move" / "test_move.py")

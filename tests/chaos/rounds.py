@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.chaos import trees
-from tests.operations.copies import PLAIN, cps, stages
 from tests.support import faultfs, oracle, processes
+from tests.support.copies import PLAIN, cps, stages
 from tests.support.launch import Finished, Running, World
 
 TOOL = Path(__file__).with_name("tool.py")

@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.victims import RANKS, Ended, busy_for_the, open_below, pid_of, started, struck
-from tests.operations.copies import copy, stages
 from tests.support import oracle
+from tests.support.copies import copy, stages
 from tests.support.faultfs import mounted
 from tests.support.launch import Running, World
 from tests.support.marks import needs_commands, needs_fuse

@@ -10,7 +10,7 @@ import pytest
 
 from tests.dfs.places import Place
 from tests.dfs.test_copies import MPICH, OLD_NS, SMALL_CHUNKS, mixed
-from tests.operations.copies import changed, state
+from tests.support.copies import changed, state
 from tests.support.marks import needs_commands
 from tests.support.trees import Dir, File, build, flat
 

@@ -13,15 +13,15 @@ import pytest
 
 from tests.dfs.moosefs import MooseFS
 from tests.dfs.places import Place
-from tests.operations import test_attributes, test_times_out_of_range
-from tests.operations.copies import copy, items
-from tests.operations.test_attributes import (  # noqa: F401
+from tests.operations.copy import test_attributes, test_times_out_of_range
+from tests.operations.copy.test_attributes import (  # noqa: F401
     test_a_change_of_attributes_alone_is_seen,
     test_a_move_takes_attributes_with_it,
     test_attributes_arrive_stay_and_are_mended,
     test_attributes_that_only_the_copy_has_go,
     test_what_a_list_names_comes_with_its_attributes,
 )
+from tests.support.copies import copy, items
 from tests.support.trees import build
 
 T = test_attributes.T

@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.dfs.places import Place
-from tests.operations.copies import changed, cps, stages, state
 from tests.support import oracle, processes
+from tests.support.copies import changed, cps, stages, state
 from tests.support.launch import Argument, Finished, Running, World
 
 PATIENCE = 90.0  # seconds for a run

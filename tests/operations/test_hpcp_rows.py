@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.operations.copies import copy, refused
 from tests.support import oracle
+from tests.support.copies import copy, refused
 from tests.support.launch import Argument, Finished, World
 from tests.support.marks import needs_commands
 from tests.support.trees import Dir, File, Symlink, build

@@ -20,9 +20,9 @@ from typing import Any
 
 import pytest
 
-from tests.operations.copies import stages
 from tests.slurm.cluster import Cluster, eventually, missing, on_slow_storage
 from tests.support import oracle
+from tests.support.copies import stages
 from tests.support.marks import needs_commands, needs_fuse
 from tests.support.trees import Dir, File, HardLink, Node, build, flat
 

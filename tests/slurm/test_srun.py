@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.operations.copies import stages
 from tests.slurm.cluster import Cluster, being_written, eventually, missing, on_slow_storage
 from tests.support import oracle
+from tests.support.copies import stages
 from tests.support.marks import needs_commands, needs_fuse
 from tests.support.trees import Dir, File, HardLink, Symlink, build, flat
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.operations.copies import items, rsync_items, stages
 from tests.slurm.cluster import Cluster, being_written, eventually, missing, on_slow_storage, venv_of
 from tests.support import oracle
+from tests.support.copies import items, rsync_items, stages
 from tests.support.everyone import REPOSITORY
 from tests.support.marks import needs_commands, needs_fuse
 from tests.support.trees import Dir, File, HardLink, Symlink, build, flat

@@ -1,0 +1,139 @@
+"""What is written down adds up over crews and runs, and a ledger that breaks does not break the run."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from hpcp_mpi.engine.checkpoints import Logbook, Remembered
+from hpcp_mpi.vocab.checkpoint import Saved
+from hpcp_mpi.vocab.errors import Failure, FatalError
+from hpcp_mpi.vocab.report import Outcome, RankShare
+from hpcp_mpi.vocab.tally import Tally
+from tests.support.interrupted import Notes
+
+
+def crew(copied: int, found: int, linked: int = 0) -> Any:
+    """As far as a logbook knows one."""
+    planner = SimpleNamespace(chunks=1, steals=2, active=1, alive=2, load=lambda: [(RankShare(1, "n", 4), 3)])
+    outcome = Outcome(copied=Tally(copied, 0, 0, 0, copied * 10), linked=linked)
+    return SimpleNamespace(
+        phase="copying", planner=planner, outcome=outcome, messages=5, listed=Outcome(),
+        scanned=lambda: Tally(found), scan_done=lambda: False,
+    )  # fmt: skip
+
+
+def failure(path: bytes) -> Failure:
+    return Failure(path, "no")
+
+
+def test_crews_and_runs_add_up() -> None:
+    notes, said = Notes(), []
+    log = Logbook(notes, None, said.append)
+    first, second = crew(3, 5, 1), crew(10, 20, 2)
+    log.write(first, Remembered())
+    first.outcome.copied = Tally(4, 0, 0, 0, 40)
+    log.write(first, Remembered())
+    log.write(second, Remembered())
+    files = [(cp.tallies["copied"].files, cp.tallies["found"].files, cp.sample.files) for cp in notes.checkpoints]
+    assert files == [(3, 5, 3), (4, 5, 4), (14, 25, 14)]
+    saved = notes.saved(3)
+    assert saved is not None
+    again = Notes()
+    other = Logbook(again, saved, said.append)
+    assert other.copied_before.files == 14 and other.take() is saved and other.take() is None
+    other.write(crew(1, 2, 4), Remembered())
+    (cp,) = again.checkpoints
+    assert (cp.tallies["copied"].files, cp.tallies["found"].files, cp.linked) == (15, 27, 6)
+    assert cp.seconds >= saved.latest.seconds and not said
+
+
+def test_what_happened_is_written_once_whoever_met_it() -> None:
+    notes = Notes()
+    log = Logbook(notes, None, lambda _: None)
+    first, second = crew(0, 0), crew(0, 0)
+    first.outcome.failures.append(failure(b"a"))
+    first.listed.failures.append(failure(b"l"))
+    first.listed.remark(b"socket", "is one")
+    log.write(first, Remembered())
+    log.write(first, Remembered())
+    first.listed.failures.append(failure(b"m"))
+    first.outcome.failures.append(failure(b"b"))
+    first.outcome.remark(b"x", "y")
+    log.write(first, Remembered())
+    second.outcome.failures.append(failure(b"c"))
+    log.write(second, Remembered())
+    told = [sorted(each.path for each in cp.failures) for cp in notes.checkpoints]
+    assert told == [[b"a", b"l"], [], [b"b", b"m"], [b"c"]]
+    assert [cp.notes for cp in notes.checkpoints] == [((b"socket", "is one"),), (), ((b"x", "y"),), ()]
+
+
+def test_a_short_run_never_loses_more_than_a_third_and_a_long_one_never_more_than_five_seconds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    log = Logbook(Notes(), None, lambda _: None)
+    moments = []
+    for tick in range(1, 61 * 8):
+        now = 100 + tick / 8
+        if log.due():
+            moments.append(now - 100)
+            log.write(crew(1, 1), Remembered())
+    lost = [(later - earlier, later) for earlier, later in zip([0.0, *moments], moments, strict=False)]
+    assert moments[0] == 1.0 and all(seconds <= 5.125 for seconds, _ in lost)
+    assert all(seconds <= later / 3 + 0.125 for seconds, later in lost if later > 2)
+    assert len(moments) < 18  # each costs a disk a write
+
+
+def test_a_run_that_looks_at_everything_again_says_so_once() -> None:
+    done = Notes()
+    Logbook(done, None, lambda _: None).write(crew(7, 7), Remembered())
+    for exit_code, before in ((0, 0), (75, 7), (23, 7)):
+        saved = done.saved(1, exit_code)
+        assert isinstance(saved, Saved)
+        again = Notes()
+        log = Logbook(again, saved, lambda _: None)
+        log.begin_anew(saved)
+        log.write(crew(1, 1), Remembered())
+        log.write(crew(1, 1), Remembered())
+        assert [cp.anew for cp in again.checkpoints] == [True, False]
+        assert again.checkpoints[0].tallies["copied"].files == before + 1
+        assert log.copied_before.files == before
+
+
+def test_a_ledger_that_breaks_is_told_of_once() -> None:
+    class Broken(Notes):
+        def checkpoint(self, cp: Any) -> None:
+            raise FatalError("cannot write the ledger: No space left on device")
+
+    said: list[str] = []
+    log = Logbook(Broken(), None, said.append)
+    assert log.broken == ""
+    log._next = 0.0
+    assert log.due()
+    for _ in range(3):
+        log.write(crew(1, 1), Remembered())
+        log._next = 0.0
+        assert not log.due()
+    log.end(0)
+    assert len(said) == 1 and "No space left on device; the run goes on without it" in said[0]
+    assert log.broken in said[0]
+
+
+def test_a_saved_state_knows_nothing_of_later_checkpoints() -> None:
+    """Of the stand-in for a ledger."""
+    notes = Notes()
+    log = Logbook(notes, None, lambda _: None)
+    log.write(crew(1, 1), Remembered(records={"linked": b"1"}))
+    log.write(crew(2, 1), Remembered(records={"linked": b"2"}))
+    notes.checkpoints.append(replace(notes.checkpoints[-1], records={"settled": b"3"}, anew=True))
+    saved = [notes.saved(count) for count in range(4)]
+    assert saved[0] is None
+    assert [each and dict(each.records) for each in saved[1:]] == [
+        {"linked": [b"1"]}, {"linked": [b"1", b"2"]}, {"settled": [b"3"]},
+    ]  # fmt: skip

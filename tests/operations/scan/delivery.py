@@ -1,0 +1,148 @@
+"""A forest is delivered to one Gather or to many, as a scan would, in any order that it may."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import cast
+
+from hypothesis import strategies as st
+
+from hpcp_mpi.operations.scan.lister import Lister
+from hpcp_mpi.operations.scan.records import Folder, LinkedName, Settling, SharedName
+from hpcp_mpi.operations.scan.unit_builder import Gather
+from hpcp_mpi.vocab.tally import NOTHING, Tally
+from hpcp_mpi.vocab.units import Batch, Kind
+from tests.operations.scan.forest import Dir, Forest, Item, listing_of
+
+# It needs nothing of a Lister but this.
+FOLDERS = Lister.folders
+NOBODY = cast(Lister, None)
+
+
+@dataclass
+class Delivered:
+    """What all Gathers made of a forest."""
+
+    batches: list[Batch] = field(default_factory=list)
+    settled: list[Settling] = field(default_factory=list)
+    linked: list[LinkedName] = field(default_factory=list)
+    shared: list[SharedName] = field(default_factory=list)
+    scanned: Tally = NOTHING
+
+    def take(self, gather: Gather) -> list[Batch]:
+        """Take what gather has; return the directories that it left to others."""
+        lists = [batch for batch in gather.out if batch.kind is Kind.LIST]
+        self.batches += [batch for batch in gather.out if batch.kind is not Kind.LIST]
+        self.settled += gather.settled
+        self.linked += gather.linked
+        self.shared += gather.shared
+        for taken in (gather.out, gather.settled, gather.linked, gather.shared):
+            taken.clear()
+        return lists
+
+
+@dataclass(eq=False)
+class _Task:
+    """A directory that is being listed, and what of it was not yet."""
+
+    directory: Dir
+    folder: Folder
+    entries: list[Item | Dir]
+    begun: bool = False
+
+
+class _Walk:
+    """Directories that are listed into one Gather."""
+
+    def __init__(self, forest: Forest, gather: Gather, data: st.DataObject) -> None:
+        self.gather = gather
+        self.tasks: list[_Task] = []
+        self._dirs = forest.dirs()
+        self._data = data
+
+    def begin(self, folders: list[Folder]) -> None:
+        for folder in folders:
+            directory = self._dirs[folder.source, folder.source_dir]
+            entries: list[Item | Dir] = [*directory.items, *directory.dirs]
+            if len(entries) > 1:
+                entries = self._data.draw(st.permutations(entries))
+            if directory.differs:
+                folder.settle = True
+            self.tasks.append(_Task(directory, folder, entries))
+
+    def step(self) -> None:
+        """List some of any directory."""
+        at = self._data.draw(st.integers(0, len(self.tasks) - 1), label="directory")
+        task = self.tasks[at]
+        task.begun = True
+        if task.entries:
+            count = self._data.draw(st.integers(1, len(task.entries)), label="entries")
+            some, task.entries = task.entries[:count], task.entries[count:]
+            self.begin(self.gather.add(task.folder, listing_of(some)))
+        else:
+            del self.tasks[at]
+            (self.gather.refuse if task.directory.refused else self.gather.close)(task.folder)
+
+    def fresh(self) -> list[_Task]:
+        """Return those of which nothing was listed yet."""
+        return [task for task in self.tasks if not task.begun]
+
+    def leave(self, tasks: list[_Task]) -> None:
+        """Have others list directories."""
+        self.gather.hand_over([task.folder for task in tasks])
+        self.tasks = [task for task in self.tasks if task not in tasks]
+
+
+def deliver(forest: Forest, make: Callable[[], Gather], data: st.DataObject, parallel: bool) -> Delivered:
+    """Hand the forest over: directories interleaved, each in slices; parallel: to a Gather for each walk, as with -pfl.
+
+    make: returns a Gather
+    """
+    found = Delivered()
+    rank0 = _Walk(forest, make(), data)
+    gather = rank0.gather
+    gather.hand_on = parallel
+    roots = [gather.root(number, place, root.new, root.over) for number, (place, root) in enumerate(forest.roots)]
+    (gather.hand_over if parallel else rank0.begin)(roots)
+    lists = found.take(gather)
+    while rank0.tasks or lists:
+        if lists and (not rank0.tasks or data.draw(st.booleans())):
+            batch = lists.pop(data.draw(st.integers(0, len(lists) - 1)))
+            if len(batch.units) > 1 and data.draw(st.booleans()):
+                batch, rest = batch.split(1)
+                lists.append(rest)
+            lists += _elsewhere(batch, _Walk(forest, make(), data), rank0, data, found)
+        else:
+            rank0.step()
+        lists += found.take(gather)
+    if parallel or gather.partial:
+        gather.give_up()
+    assert found.take(gather) == []
+    found.scanned = found.scanned.plus(gather.scanned)
+    return found
+
+
+def _elsewhere(batch: Batch, walk: _Walk, rank0: _Walk, data: st.DataObject, found: Delivered) -> list[Batch]:
+    """List the directories of a LIST batch, and what lies below for a while; return what is left to others."""
+    lists: list[Batch] = []
+    walk.begin(FOLDERS(NOBODY, walk.gather, batch))
+    moved = False
+    while walk.tasks:
+        fresh = walk.fresh()
+        what = data.draw(st.integers(0, 7), label="next") if fresh else 0
+        if what == 7:  # too big for any but rank 0
+            walk.leave([data.draw(st.sampled_from(fresh))])
+            last = walk.gather.out.pop()
+            assert (last.kind, len(last.units)) == (Kind.LIST, 1)
+            rank0.begin(FOLDERS(NOBODY, rank0.gather, last))
+        elif what == 6 and moved:  # no time for them
+            walk.leave(fresh)
+        else:
+            walk.step()
+        moved = True
+        lists += found.take(walk.gather)
+    walk.gather.give_up()
+    assert found.take(walk.gather) == []
+    found.scanned = found.scanned.plus(walk.gather.scanned)
+    return lists

@@ -1,0 +1,117 @@
+"""Single trees that gathering has to do with."""
+
+from __future__ import annotations
+
+from unittest import mock
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hpcp_mpi.operations.scan import unit_builder as gathering
+from hpcp_mpi.operations.scan.deferred import link_batches
+from hpcp_mpi.operations.scan.records import Existing, Linked, Listing
+from hpcp_mpi.operations.scan.unit_builder import Gather
+from hpcp_mpi.vocab.tally import Tally
+from hpcp_mpi.vocab.units import Batch, Kind
+from tests.operations.scan.delivery import deliver
+from tests.operations.scan.forest import forests
+from tests.operations.scan.test_unit_builder import FILE_COST, total_of
+
+
+def links(gather: Gather) -> list[Batch]:
+    return list(link_batches(sorted(gather.linked)))
+
+
+@settings(max_examples=30)
+@given(st.data())
+def test_with_no_limits_in_the_way_every_new_directory_is_copied_whole(data: st.DataObject) -> None:
+    forest = data.draw(forests())
+    for directory in forest.dirs().values():
+        directory.refused = directory.differs = False
+        directory.items = [item for item in directory.items if not item.linked and not item.excluded]
+    found = deliver(forest, lambda: Gather(10**9, FILE_COST, None), data, parallel=False)
+    new_roots = [(number, b"") for number, (_, root) in enumerate(forest.roots) if root.new]
+    assert sorted((each.source, each.source_dir) for each in found.settled) == new_roots
+
+
+@pytest.mark.parametrize("follower_below", [0, 3000])
+def test_a_tree_deeper_than_the_interpreters_stack_is_gathered(follower_below: int) -> None:
+    """A link at the bottom, to a leader outside, opens all above it; without one all is a single unit."""
+    gather = Gather(10**9, 1, None)
+    root = gather.root(0, b"", new=False)
+    with mock.patch.object(gathering, "MAX_INNER_PATH", 10**6):
+        listing = Listing(linked=[Linked(b"leader", Tally(1), (1, 1), 2, False, None)])
+        listing.folders = [(b"d", True, False)]
+        folders = gather.add(root, listing)
+        for _ in range(2999):
+            folders += gather.add(folders[-1], Listing(folders=[(b"d", True, False)]))
+        if follower_below:
+            listing = Listing(linked=[Linked(b"n", Tally(1), (1, 1), 2, False, None)])
+            gather.add(folders[-1], listing)
+        for folder in [root, *folders]:
+            gather.close(folder)
+    made = [each for each in gather.settled if each.source_dir]
+    assert len(made) == follower_below
+    assert [batch.leader for batch in links(gather)] == ([b"leader"] if follower_below else [])
+    assert total_of([*gather.out, *links(gather)]).directories == 3000 - follower_below
+
+
+def test_stages_of_killed_runs_are_swept_where_they_were_found() -> None:
+    gather = Gather(100, 1, None)
+    root = gather.root(0, b"in", new=False)
+    gather.add(root, Listing(sweeps=[b".hpcp-mpi.a", b".hpcp-mpi.b"]))
+    gather.close(root)
+    (batch,) = gather.out
+    assert (batch.kind, batch.dest_dir, batch.units.names) == (Kind.SWEEP, b"in", [b".hpcp-mpi.a", b".hpcp-mpi.b"])
+
+
+@pytest.mark.parametrize("check_size, amount", [(None, 2 * 50), (10, 2 * 10), (0, 0), (1000, 2 * 50)])
+def test_a_check_weighs_what_is_read_on_both_sides(check_size: int | None, amount: int) -> None:
+    gather = Gather(10**6, 1, check_size)
+    root = gather.root(0, b"", new=False)
+    gather.add(root, Listing(existing=[Existing(b"f", Tally(1, 0, 0, 0, 50), (1, 1), None)]))
+    gather.close(root)
+    assert [(batch.kind, batch.entries, batch.amount) for batch in gather.out] == [(Kind.CHECK, 1, amount)]
+
+
+@pytest.mark.parametrize("check_size, amount", [(None, 50), (10, 10), (0, 0), (1000, 50)])
+def test_of_files_that_are_equal_as_far_as_lstat_shows_no_more_than_the_tails_are_read(
+    check_size: int | None, amount: int
+) -> None:
+    gather = Gather(10**6, 1, check_size)
+    root = gather.root(0, b"", new=False)
+    gather.add(root, Listing(equal=([b"f"], [50])))
+    gather.close(root)
+    assert [(batch.kind, batch.equal, batch.entries, batch.amount) for batch in gather.out] == [
+        (Kind.CHECK, True, 1, amount)
+    ]
+
+
+def test_a_leader_in_a_directory_whose_name_only_begins_alike_is_outside() -> None:
+    gather = Gather(10**6, 1, None)
+    root = gather.root(0, b"", new=False)
+    longer, shorter = gather.add(root, Listing(folders=[(b"data2", True, False), (b"data", True, False)]))
+    gather.add(longer, Listing(linked=[Linked(b"leader", Tally(1), (1, 1), 2, False, None)]))
+    gather.add(shorter, Listing(linked=[Linked(b"follower", Tally(1), (1, 1), 2, False, None)]))
+    for folder in (longer, shorter, root):
+        gather.close(folder)
+    assert [(batch.leader, [unit.target for unit in batch.units]) for batch in links(gather)] == [
+        (b"data2/leader", [b"data/follower"])
+    ]
+
+
+def test_a_directory_that_is_left_to_others_is_the_last_that_is_handed_out() -> None:
+    """Its parent, which is new and holds nothing else, is made before."""
+    gather = Gather(10**6, 1, None)
+    root = gather.root(0, b"", new=True)
+    (huge,) = gather.add(root, Listing(folders=[(b"huge", True, False)]))
+    gather.close(root)
+    gather.hand_over([huge])
+    assert [batch.kind for batch in gather.out] == [Kind.MAKE, Kind.LIST]
+
+
+def test_a_root_that_is_left_to_others_is_counted_by_them() -> None:
+    gather = Gather(10**6, 1, None)
+    gather.hand_over([gather.root(0, b"", new=True)])
+    assert gather.scanned == Tally()

@@ -1,0 +1,11 @@
+"""The command, but its ledger is written twenty times a second: `eager_ledger.py ARGUMENTS`."""
+
+import os
+import sys
+
+from hpcp_mpi.cli.main import main
+from hpcp_mpi.engine import checkpoints as logbook
+
+if __name__ == "__main__":
+    logbook.EVERY = logbook._FIRST = 0.05
+    sys.exit(main(sys.argv[1:], os.environ))
