@@ -20,8 +20,8 @@ from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.scheduling.messages import Alive, Asked, Begin, Broken, Drain, GiveBack, Grant, Hello, Leave, Message
 from hpcp_mpi.scheduling.worker_queue import Worker
 from hpcp_mpi.vocab.errors import EXIT_FATAL, FatalError
+from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import join, shown
-from hpcp_mpi.vocab.report import Outcome
 from hpcp_mpi.vocab.units import Batch
 
 _LAST_WORD = 1.0  # seconds in which rank 0's may still be found, when it is gone

@@ -10,7 +10,8 @@ from typing import Protocol
 
 from hpcp_mpi.vocab.checkpoint import Checkpoint, RankState, Sample, Saved, Todo
 from hpcp_mpi.vocab.errors import EXIT_OK, Failure, FatalError
-from hpcp_mpi.vocab.report import Outcome, RankShare
+from hpcp_mpi.vocab.outcome import Outcome
+from hpcp_mpi.vocab.report import RankShare
 from hpcp_mpi.vocab.tally import NOTHING, Tally
 
 EVERY = 5.0  # seconds between checkpoints, in the long run

@@ -31,7 +31,8 @@ from hpcp_mpi.vocab.checkpoint import Todo
 from hpcp_mpi.vocab.errors import reason_of
 from hpcp_mpi.vocab.job import CopyJob
 from hpcp_mpi.vocab.options import CopyOptions
-from hpcp_mpi.vocab.report import Outcome, Report
+from hpcp_mpi.vocab.outcome import Outcome
+from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.tally import NOTHING, Tally
 
 

@@ -8,8 +8,8 @@ from hpcp_mpi.engine.context import Workplace
 from hpcp_mpi.host.listing import lstat, types_in
 from hpcp_mpi.host.metadata import xattr_letters
 from hpcp_mpi.rules.equality import NEW, itemize, metadata_changes
+from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import join
-from hpcp_mpi.vocab.report import Outcome
 from hpcp_mpi.vocab.units import Batch, Unit
 
 GONE = "*deleting  "  # rsync's word for what is removed from the destination

@@ -11,7 +11,7 @@ from contextlib import suppress
 from hpcp_mpi.engine.context import Workplace
 from hpcp_mpi.vocab.abilities import SECOND_NS, StoredTimes
 from hpcp_mpi.vocab.errors import Failure, reason_of
-from hpcp_mpi.vocab.report import Outcome
+from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.units import Batch, Unit
 
 

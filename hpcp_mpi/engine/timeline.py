@@ -3,7 +3,7 @@
 import time
 
 from hpcp_mpi.vocab.checkpoint import Sample
-from hpcp_mpi.vocab.report import Outcome
+from hpcp_mpi.vocab.outcome import Outcome
 
 _MOST = 512  # samples; then every second one is left out, and they are taken half as often
 _FIRST_STEP = 0.1  # seconds between two samples

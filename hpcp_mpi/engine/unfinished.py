@@ -14,8 +14,8 @@ from hpcp_mpi.host.retrying import recovered, tells_passing, tries
 from hpcp_mpi.operations.copy.big_files.rules import BeginsDone, RangeFailed
 from hpcp_mpi.operations.scan.records import Listed
 from hpcp_mpi.vocab.errors import Failure, reason_of
+from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import join
-from hpcp_mpi.vocab.report import Outcome
 from hpcp_mpi.vocab.units import DEST, Batch, Kind, Unit, Units
 
 _REMOVING = (Kind.REMOVE, Kind.COUNT, Kind.MOVED, Kind.RMDIR)

@@ -17,19 +17,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from hpcp_mpi.vocab.paths import parsed, shown
-
-
-class Style(Enum):
-    """What the entries of a list tell."""
-
-    HASHES = "hashes"  # a line each; also what links and special files are
-    NAMES = "names"  # a line each
-    NUL = "nul"  # names, each ended by NUL
-
-    @property
-    def end(self) -> bytes:
-        """What ends every entry."""
-        return b"\0" if self is Style.NUL else b"\n"
+from hpcp_mpi.vocab.request import Style
 
 
 class Type(Enum):

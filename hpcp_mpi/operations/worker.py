@@ -8,8 +8,8 @@ from hpcp_mpi.operations.copy.big_files.worker import abandon
 from hpcp_mpi.operations.working import work
 from hpcp_mpi.vocab.errors import FatalError, reason_of
 from hpcp_mpi.vocab.job import CopyJob
+from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import shown
-from hpcp_mpi.vocab.report import Outcome
 from hpcp_mpi.vocab.units import Batch
 
 

@@ -16,8 +16,8 @@ from hpcp_mpi.operations.copy.worker import copy
 from hpcp_mpi.operations.scan.worker import explore
 from hpcp_mpi.operations.verify.records import gathered
 from hpcp_mpi.vocab.errors import reason_of
+from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import join
-from hpcp_mpi.vocab.report import Outcome
 from hpcp_mpi.vocab.units import Batch, Kind, Units
 
 

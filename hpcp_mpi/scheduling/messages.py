@@ -8,7 +8,7 @@ both                Alive
 from dataclasses import dataclass
 from typing import Any
 
-from hpcp_mpi.vocab.report import Outcome
+from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.units import Batch, Chunk
 
 

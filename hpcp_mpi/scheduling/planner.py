@@ -13,7 +13,8 @@ from hpcp_mpi.scheduling.rank_speed import Fleet
 from hpcp_mpi.scheduling.rank_table import QUEUE_DEPTH, Out, Rank, Ranks
 from hpcp_mpi.scheduling.rate_limit import Bucket
 from hpcp_mpi.vocab.checkpoint import Todo
-from hpcp_mpi.vocab.report import Outcome, RankShare
+from hpcp_mpi.vocab.outcome import Outcome
+from hpcp_mpi.vocab.report import RankShare
 from hpcp_mpi.vocab.units import Batch, Chunk, Kind
 
 SHORTEST_SECONDS = 0.1  # that a chunk has to take, so that starting it is not the work

@@ -17,7 +17,7 @@ from typing import Any
 
 from hpcp_mpi.scheduling.grants import CONTENT
 from hpcp_mpi.scheduling.messages import Done, GaveBack
-from hpcp_mpi.vocab.report import Outcome
+from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.units import Batch, Chunk
 
 BITES = 4  # in a chunk

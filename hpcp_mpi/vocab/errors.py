@@ -69,3 +69,6 @@ def failure_of(path: bytes, error: OSError, doing: str = "", attempted: int = 0)
     """Return the Failure that error means for path. doing: what was tried, as "cannot list"."""
     reason = f"{doing}: {reason_of(error)}" if doing else reason_of(error)
     return Failure(path, reason, error.errno == errno.ENOENT, attempted)
+
+
+VANISHED = "it was there when the directory was listed, and is gone"

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-from hpcp_mpi.formats.file_list import Style
 from hpcp_mpi.vocab.abilities import Abilities, StoredTimes
 from hpcp_mpi.vocab.options import CopyOptions
+from hpcp_mpi.vocab.paths import inside
+from hpcp_mpi.vocab.request import Style
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +63,3 @@ class CopyJob:
         """Return what of a source lands on path, relative to its root; None where nothing of it can."""
         landed = self.landed[source] if source < len(self.landed) else None
         return None if landed is None else inside(landed, path)
-
-
-def inside(directory: bytes, path: bytes) -> bytes | None:
-    """Return path relative to directory, both relative to one root; None where it is not in there."""
-    if not directory:
-        return path
-    if path == directory:
-        return b""
-    return path[len(directory) + 1 :] if path.startswith(directory + b"/") else None

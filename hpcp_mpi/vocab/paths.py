@@ -52,3 +52,17 @@ def join(*parts: bytes) -> bytes:
 def below(directory: bytes, name: bytes) -> bytes:
     """Return the absolute path of name in an absolute directory, which may be `/`."""
     return directory.rstrip(b"/") + b"/" + name if name else directory
+
+
+def inside(directory: bytes, path: bytes) -> bytes | None:
+    """Return path relative to directory, both relative to one root; None where it is not in there."""
+    if not directory:
+        return path
+    if path == directory:
+        return b""
+    return path[len(directory) + 1 :] if path.startswith(directory + b"/") else None
+
+
+def is_below(path: bytes, directory: bytes) -> bool:
+    """Tell whether path is directory, or lies below it. Both absolute, or both relative to one root."""
+    return path == directory or not directory or path.startswith(directory.rstrip(b"/") + b"/")

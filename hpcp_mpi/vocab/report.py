@@ -14,50 +14,9 @@ from hpcp_mpi.vocab.errors import (
     EXIT_VANISHED,
     Failure,
 )
+from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import shown
 from hpcp_mpi.vocab.tally import NOTHING, Tally
-from hpcp_mpi.vocab.units import Batch
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What became of some units. Outcomes add up; a worker sends one per finished chunk."""
-
-    copied: Tally = NOTHING  # content written
-    updated: Tally = NOTHING  # content identical, metadata written
-    skipped: Tally = NOTHING  # identical
-    removed: Tally = NOTHING  # from the destination, or from the sources
-    verified: Tally = NOTHING  # read again and found equal
-    linked: int = 0  # names made as further hard links of a copied inode
-    failures: list[Failure] = field(default_factory=list)
-    notes: list[tuple[bytes, str]] = field(default_factory=list)  # (path, what a reader should know)
-    items: list[tuple[str, bytes, bytes]] = field(default_factory=list)  # (change, path, link target or b"")
-    touched: set[tuple[int, bytes, bytes]] = field(default_factory=set)  # (source, source_dir, dest_dir) written to
-    seconds: float = 0.0  # that slots were busy
-    more: list[Batch] = field(default_factory=list)  # work that was found, for anyone to do
-    late: list[Batch] = field(default_factory=list)  # what can only land when the mirror has removed a directory
-    news: list[Any] = field(default_factory=list)  # for rank 0's side of the operation
-
-    def add(self, other: "Outcome") -> None:
-        """Add other to this one, in place."""
-        self.copied = self.copied.plus(other.copied)
-        self.updated = self.updated.plus(other.updated)
-        self.skipped = self.skipped.plus(other.skipped)
-        self.removed = self.removed.plus(other.removed)
-        self.verified = self.verified.plus(other.verified)
-        self.linked += other.linked
-        self.failures.extend(other.failures)
-        self.notes.extend(other.notes)
-        self.items.extend(other.items)
-        self.touched |= other.touched
-        self.seconds += other.seconds
-        self.more.extend(other.more)
-        self.late.extend(other.late)
-        self.news.extend(other.news)
-
-    def remark(self, path: bytes, note: str) -> None:
-        """Note what is not a failure, but what a reader should know."""
-        self.notes.append((path, note))
 
 
 @dataclass(slots=True)

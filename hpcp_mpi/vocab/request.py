@@ -29,3 +29,21 @@ class Asked:
     tar_list: bool = False  # as names for `tar -T` instead
     random_destinations: bool = False  # instead of the one with the most free space
     force: bool = False  # no questions
+
+
+class Style(Enum):
+    """What the entries of a list tell."""
+
+    HASHES = "hashes"  # a line each; also what links and special files are
+    NAMES = "names"  # a line each
+    NUL = "nul"  # names, each ended by NUL
+
+    @property
+    def end(self) -> bytes:
+        """What ends every entry."""
+        return b"\0" if self is Style.NUL else b"\n"
+
+
+def style_of(asked: Asked) -> Style:
+    """Return what the entries of the lists of a run tell."""
+    return Style.NUL if asked.nul else Style.HASHES if asked.hashes else Style.NAMES

@@ -1,5 +1,7 @@
 """Counts that add up: of a unit, a chunk, a rank, a run."""
 
+import os
+import stat
 from typing import NamedTuple
 
 
@@ -42,3 +44,12 @@ ONE_SPECIAL = Tally(specials=1)
 def one_file(size: int) -> Tally:
     """Return the tally of one regular file of size bytes."""
     return Tally(1, 0, 0, 0, size)
+
+
+def tally_of(status: os.stat_result) -> Tally:
+    """Return what one entry counts for."""
+    if stat.S_ISREG(status.st_mode):
+        return one_file(status.st_size)
+    if stat.S_ISDIR(status.st_mode):
+        return ONE_DIRECTORY
+    return ONE_LINK if stat.S_ISLNK(status.st_mode) else ONE_SPECIAL

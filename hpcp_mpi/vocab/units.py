@@ -244,3 +244,26 @@ class Chunk:
             if kept:
                 batches.append(last.split(kept)[0])
         return Chunk(self.number, tuple(batches))
+
+
+def bites(units: Units, limit: int, file_cost: int) -> list[Units]:
+    """Return units in parts of about limit each: bytes of weight, where an entry weighs file_cost beside its bytes."""
+    if units.amount + units.entries * file_cost <= limit:
+        return [units] if len(units) else []
+    parts: list[Units] = []
+    begin = weight = 0
+    for end, (entries, amount) in enumerate(units.loads(), 1):
+        weight += entries * file_cost + amount
+        if weight >= limit:
+            parts.append(units[begin:end])
+            begin, weight = end, 0
+    if begin < len(units):
+        parts.append(units[begin:])
+    return parts
+
+
+def ranges(size: int, length: int) -> Units:
+    """Return the units that cover a file of size bytes: each is called by where it begins."""
+    starts = range(0, size, length)
+    amounts = [min(length, size - start) for start in starts]
+    return Units([b"%d" % start for start in starts], amounts, [(NOTHING, None)] * len(starts))

@@ -12,7 +12,7 @@ from hpcp_mpi.cli import progress
 from hpcp_mpi.cli.progress import Lines, Since, amount, line, remaining, words
 from hpcp_mpi.engine.coordinator import Status
 from hpcp_mpi.vocab.errors import Failure
-from hpcp_mpi.vocab.report import Outcome
+from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.tally import Tally
 from tests.support.launch import command_line
 from tests.support.terminal import at_terminal
@@ -123,7 +123,7 @@ DRAWS = """
 import time
 from hpcp_mpi.cli.progress import Bar
 from hpcp_mpi.engine.coordinator import Status
-from hpcp_mpi.vocab.report import Outcome
+from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.tally import Tally
 bar = Bar()
 for phase in ("copying", "removing"):

@@ -18,7 +18,8 @@ from hpcp_mpi.cli.end_table import table
 from hpcp_mpi.cli.report import check_json, first_line, item_lines, last_line, problem_lines, write_json
 from hpcp_mpi.rules.excludes import from_lines
 from hpcp_mpi.vocab.errors import Failure, FatalError
-from hpcp_mpi.vocab.report import Outcome, RankShare, Report
+from hpcp_mpi.vocab.outcome import Outcome
+from hpcp_mpi.vocab.report import RankShare, Report
 from hpcp_mpi.vocab.tally import Tally
 from tests.support.launch import run
 

@@ -22,7 +22,7 @@ from hpcp_mpi.scheduling.backlog import Backlog
 from hpcp_mpi.scheduling.cost_model import Weights
 from hpcp_mpi.scheduling.messages import Alive, Leave
 from hpcp_mpi.scheduling.planner import Planner
-from hpcp_mpi.vocab.report import Outcome
+from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.tally import Tally
 from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 from tests.cluster.fallible import FallibleWire, fallible_cluster

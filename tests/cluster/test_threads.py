@@ -22,7 +22,7 @@ from hpcp_mpi.scheduling.cost_model import Weights
 from hpcp_mpi.scheduling.messages import Leave
 from hpcp_mpi.scheduling.planner import Planner
 from hpcp_mpi.vocab.errors import FatalError
-from hpcp_mpi.vocab.report import Outcome
+from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.tally import Tally
 from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 

@@ -12,7 +12,8 @@ import pytest
 from hpcp_mpi.engine.checkpoints import Logbook, Remembered
 from hpcp_mpi.vocab.checkpoint import Saved
 from hpcp_mpi.vocab.errors import Failure, FatalError
-from hpcp_mpi.vocab.report import Outcome, RankShare
+from hpcp_mpi.vocab.outcome import Outcome
+from hpcp_mpi.vocab.report import RankShare
 from hpcp_mpi.vocab.tally import Tally
 from tests.support.interrupted import Notes
 

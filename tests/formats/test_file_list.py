@@ -8,8 +8,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hpcp_mpi.formats.file_list import Entry, Style, Type, needs_escapes, read, relative, written
+from hpcp_mpi.formats.file_list import Entry, Type, needs_escapes, read, relative, written
 from hpcp_mpi.formats.natural_order import in_order, key_of, key_of_name
+from hpcp_mpi.vocab.request import Style
 
 COMPONENT = st.binary(min_size=1, max_size=12).filter(lambda name: not {0, ord("/")} & set(name)) | st.text(
     "aAbB019.-_: \\ßÉéΣσς", min_size=1, max_size=6

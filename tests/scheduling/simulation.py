@@ -16,7 +16,7 @@ from hpcp_mpi.scheduling.messages import Drain, GaveBack, GiveBack, Grant, Hello
 from hpcp_mpi.scheduling.planner import Planner
 from hpcp_mpi.scheduling.rate_limit import Bucket
 from hpcp_mpi.scheduling.worker_queue import Worker
-from hpcp_mpi.vocab.report import Outcome
+from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.tally import Tally, one_file
 from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 

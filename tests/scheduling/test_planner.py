@@ -8,7 +8,7 @@ from hpcp_mpi.scheduling.backlog import Backlog
 from hpcp_mpi.scheduling.cost_model import FIRST, Weights
 from hpcp_mpi.scheduling.messages import Done, GaveBack, GiveBack, Grant, Hello, Leave, Message
 from hpcp_mpi.scheduling.planner import Planner
-from hpcp_mpi.vocab.report import Outcome
+from hpcp_mpi.vocab.outcome import Outcome
 from tests.scheduling.simulation import batch_of
 
 ALL = 64 * FIRST  # a chunk size at which 64 units of one byte are one of the first chunks

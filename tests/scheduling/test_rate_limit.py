@@ -11,7 +11,7 @@ from hpcp_mpi.scheduling.cost_model import Weights
 from hpcp_mpi.scheduling.messages import Done, GaveBack, Grant, Hello
 from hpcp_mpi.scheduling.planner import Planner
 from hpcp_mpi.scheduling.rate_limit import OUT, SHARE, Bucket
-from hpcp_mpi.vocab.report import Outcome
+from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.units import Batch, Chunk, Kind
 from tests.scheduling.simulation import batch_of
 

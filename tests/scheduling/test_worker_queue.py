@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcp_mpi.scheduling.worker_queue import BITES, Worker
-from hpcp_mpi.vocab.report import Outcome
+from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.units import Batch, Chunk, Kind
 from tests.scheduling.simulation import batch_of
 

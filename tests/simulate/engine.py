@@ -20,7 +20,7 @@ from hpcp_mpi.scheduling.cost_model import Weights
 from hpcp_mpi.scheduling.messages import GiveBack, Grant, Hello, Message
 from hpcp_mpi.scheduling.planner import Planner
 from hpcp_mpi.scheduling.worker_queue import Worker
-from hpcp_mpi.vocab.report import Outcome
+from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.tally import Tally
 from hpcp_mpi.vocab.units import Batch
 from tests.simulate.scenarios import BYTE, CHUNK_FILES, CHUNK_SECONDS, CHUNK_SIZE, ENTRY, Scenario, seconds_of

@@ -20,7 +20,7 @@ from hpcp_mpi.vocab.abilities import Abilities
 from hpcp_mpi.vocab.errors import Failure
 from hpcp_mpi.vocab.job import CopyJob
 from hpcp_mpi.vocab.options import CopyOptions
-from hpcp_mpi.vocab.report import Outcome
+from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.tally import one_file
 from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 

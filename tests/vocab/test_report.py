@@ -7,7 +7,8 @@ import json
 import pytest
 
 from hpcp_mpi.vocab.errors import Failure, FatalError, UsageError, failure_of
-from hpcp_mpi.vocab.report import Outcome, RankShare, Report
+from hpcp_mpi.vocab.outcome import Outcome
+from hpcp_mpi.vocab.report import RankShare, Report
 from hpcp_mpi.vocab.tally import Tally, one_file
 
 GONE = Failure(b"/s/gone", "No such file or directory", vanished=True)

@@ -17,13 +17,13 @@ from hpcp_mpi.engine.walk_feed import Frontier
 from hpcp_mpi.host.external_sort import Spill
 from hpcp_mpi.operations.compare import changes_file
 from hpcp_mpi.operations.compare.differences import Differences
-from hpcp_mpi.operations.copy.phases import first_of_each
 from hpcp_mpi.operations.prepare.copy_job import Prepared, prepare
 from hpcp_mpi.operations.scan.deferred import link_batches, parting_batches, settle_batches
 from hpcp_mpi.operations.scan.rank0 import Scan
 from hpcp_mpi.operations.scan.records import Extra, LinkedName, Settling, SharedName
 from hpcp_mpi.vocab.errors import FatalError, UsageError
 from hpcp_mpi.vocab.options import CopyOptions
+from hpcp_mpi.vocab.outcome import first_of_each
 from hpcp_mpi.vocab.paths import join, shown
 from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.request import Asked

@@ -15,16 +15,16 @@ from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.engine.coordinator import Crew, Face
 from hpcp_mpi.engine.itemize import GONE, Item
 from hpcp_mpi.formats.changes_table import ABSENT, UNKNOWN, Op, Row, escaped, tar_name
-from hpcp_mpi.formats.file_list import Style, Type, read
+from hpcp_mpi.formats.file_list import Type, read
 from hpcp_mpi.host.external_sort import Spill
 from hpcp_mpi.host.list_file import BrokenList, entries_in
 from hpcp_mpi.operations.compare import changes_file
 from hpcp_mpi.operations.compare.differences import Differences
-from hpcp_mpi.operations.list_files.rank0 import NamesOf, prepare_list, style_of
+from hpcp_mpi.operations.list_files.rank0 import NamesOf, prepare_list
 from hpcp_mpi.rules.equality import NEW, itemize
 from hpcp_mpi.vocab.errors import UsageError
 from hpcp_mpi.vocab.report import Report
-from hpcp_mpi.vocab.request import Asked
+from hpcp_mpi.vocab.request import Asked, Style, style_of
 from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, ONE_LINK, ONE_SPECIAL, Tally, one_file
 
 _TOGETHER = 1000  # records that are put aside at once

@@ -15,11 +15,10 @@ from hpcp_mpi.host.dirfd import READ
 from hpcp_mpi.host.hashing import attributes_digest, digest
 from hpcp_mpi.host.listing import lstat, types_in
 from hpcp_mpi.host.metadata import xattrs_of
-from hpcp_mpi.operations.copy.cp_failures import VANISHED
 from hpcp_mpi.rules import excludes
-from hpcp_mpi.vocab.errors import Failure, failure_of
+from hpcp_mpi.vocab.errors import VANISHED, Failure, failure_of
+from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import STAGE_PREFIX, below, join
-from hpcp_mpi.vocab.report import Outcome
 from hpcp_mpi.vocab.units import DEST, Batch, Unit, Units
 
 _SECONDS = 0.1  # after which no further directory is begun: others may be idle

@@ -17,12 +17,11 @@ from hpcp_mpi.host.dirfd import READ
 from hpcp_mpi.host.hashing import digest, same_tails
 from hpcp_mpi.host.listing import lstat, names_in
 from hpcp_mpi.host.stage import sweep
-from hpcp_mpi.operations.copy.cp_failures import VANISHED
 from hpcp_mpi.rules.equality import NEW, itemize, maybe_identical, metadata_changes
-from hpcp_mpi.vocab.errors import Failure, failure_of, reason_of
+from hpcp_mpi.vocab.errors import VANISHED, Failure, failure_of, reason_of
 from hpcp_mpi.vocab.options import MIB
+from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import STAGE_PREFIX, join
-from hpcp_mpi.vocab.report import Outcome
 from hpcp_mpi.vocab.tally import ONE_DIRECTORY, Tally
 from hpcp_mpi.vocab.units import DEST, Batch, Kind, Unit, Units
 

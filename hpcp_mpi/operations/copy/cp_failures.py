@@ -15,12 +15,10 @@ from hpcp_mpi.host.dirfd import Tree, path_of
 from hpcp_mpi.host.listing import lstat, names_in
 from hpcp_mpi.host.remove_tree import remove_tree
 from hpcp_mpi.rules.equality import metadata_changes
-from hpcp_mpi.vocab.errors import Failure, reason_of
+from hpcp_mpi.vocab.errors import VANISHED, Failure, reason_of
 from hpcp_mpi.vocab.paths import join
-from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, ONE_LINK, ONE_SPECIAL, Tally, one_file
+from hpcp_mpi.vocab.tally import NOTHING, Tally, one_file, tally_of
 from hpcp_mpi.vocab.units import Batch, Unit
-
-VANISHED = "it was there when the directory was listed, and is gone"
 
 
 @dataclass(slots=True)
@@ -30,15 +28,6 @@ class Damage:
     failures: list[Failure] = field(default_factory=list)
     lost: dict[bytes, Tally] = field(default_factory=dict)  # by unit; none where the unit is whole
     unknown: set[bytes] = field(default_factory=set)  # units in which something may be half made: they may not land
-
-
-def tally_of(status: os.stat_result) -> Tally:
-    """Return what one entry counts for."""
-    if stat.S_ISREG(status.st_mode):
-        return one_file(status.st_size)
-    if stat.S_ISDIR(status.st_mode):
-        return ONE_DIRECTORY
-    return ONE_LINK if stat.S_ISLNK(status.st_mode) else ONE_SPECIAL
 
 
 def _remove(stage: int, name: bytes) -> None:

@@ -13,12 +13,11 @@ from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.host.listing import lstat
 from hpcp_mpi.host.stage import staged
 from hpcp_mpi.operations.copy.check import check
-from hpcp_mpi.operations.copy.cp_failures import VANISHED
 from hpcp_mpi.operations.copy.worker import FULL, copy, land
 from hpcp_mpi.rules.equality import NEW, itemize, maybe_identical
-from hpcp_mpi.vocab.errors import Failure, reason_of
+from hpcp_mpi.vocab.errors import VANISHED, Failure, reason_of
+from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import shown
-from hpcp_mpi.vocab.report import Outcome
 from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 
 # No link can be made, but a file can: too many links, other quota or file system, no links at all.

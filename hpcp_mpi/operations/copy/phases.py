@@ -1,7 +1,7 @@
 """The verb: copy, as rank 0 leads it."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import groupby
@@ -15,6 +15,7 @@ from hpcp_mpi.operations.copy.big_files.rank0 import WithRanges
 from hpcp_mpi.operations.scan.deferred import leading_batches, link_batches, parting_batches, settle_batches
 from hpcp_mpi.operations.scan.records import TOUCHED, LinkedName, Settling, SharedName, settling
 from hpcp_mpi.vocab.errors import EXIT_OK, Failure, reason_of
+from hpcp_mpi.vocab.outcome import first_of_each
 from hpcp_mpi.vocab.paths import shown
 from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.units import Kind
@@ -249,15 +250,6 @@ def _verification(crew: Crew) -> "Verification | None":
     from hpcp_mpi.operations.verify.rank0 import Verification
 
     return Verification(crew)
-
-
-def first_of_each(failures: Iterable[Failure]) -> Iterable[Failure]:
-    """Yield the first failure of each path: what follows from it is no news."""
-    seen: set[bytes] = set()
-    for failure in failures:
-        if failure.path not in seen:
-            seen.add(failure.path)
-            yield failure
 
 
 def carry_out(wire: Wire, prepared: "Prepared", face: Face, scan: "ScanMaker | None" = None) -> Report:

@@ -23,8 +23,8 @@ from hpcp_mpi.operations.copy.content_only import default_acl, keep_metadata
 from hpcp_mpi.operations.copy.cp_failures import Account, Damage
 from hpcp_mpi.operations.verify.records import Landed
 from hpcp_mpi.vocab.errors import Failure, failure_of, reason_of
+from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import shown
-from hpcp_mpi.vocab.report import Outcome
 from hpcp_mpi.vocab.tally import NOTHING, Tally
 from hpcp_mpi.vocab.units import DEST, Batch, Kind, Unit, Units
 

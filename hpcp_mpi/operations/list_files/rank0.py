@@ -13,7 +13,7 @@ from hpcp_mpi.engine.context import root_of
 from hpcp_mpi.engine.coordinator import Crew, Face
 from hpcp_mpi.engine.walk_feed import Frontier
 from hpcp_mpi.engine.walked import Walked
-from hpcp_mpi.formats.file_list import Style, Type, read
+from hpcp_mpi.formats.file_list import Type, read
 from hpcp_mpi.formats.natural_order import key_of
 from hpcp_mpi.host import list_file as file_lists
 from hpcp_mpi.operations.list_files.named import Named
@@ -22,20 +22,16 @@ from hpcp_mpi.operations.prepare.copy_job import absolute, expanded
 from hpcp_mpi.rules.landing import own_name
 from hpcp_mpi.vocab.abilities import Abilities
 from hpcp_mpi.vocab.errors import FatalError, failure_of, reason_of
-from hpcp_mpi.vocab.job import CopyJob, Naming, inside
+from hpcp_mpi.vocab.job import CopyJob, Naming
 from hpcp_mpi.vocab.options import CopyOptions
-from hpcp_mpi.vocab.paths import below, join, shown
-from hpcp_mpi.vocab.report import Outcome, Report
-from hpcp_mpi.vocab.request import Asked
+from hpcp_mpi.vocab.outcome import Outcome
+from hpcp_mpi.vocab.paths import below, inside, join, shown
+from hpcp_mpi.vocab.report import Report
+from hpcp_mpi.vocab.request import Asked, Style, style_of
 from hpcp_mpi.vocab.tally import NOTHING, ONE_LINK, ONE_SPECIAL, one_file
 from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 
 _SOME = 16_384  # entries of a huge directory that are read before the loop goes on
-
-
-def style_of(asked: Asked) -> Style:
-    """Return what the entries of the lists of a run tell."""
-    return Style.NUL if asked.nul else Style.HASHES if asked.hashes else Style.NAMES
 
 
 def prepare_list(

@@ -14,7 +14,7 @@ from operator import attrgetter
 
 from hpcp_mpi.engine.context import Workplace
 from hpcp_mpi.engine.walked import Walked
-from hpcp_mpi.formats.file_list import Entry, Style, Type, escaped, needs_escapes, written
+from hpcp_mpi.formats.file_list import Entry, Type, escaped, needs_escapes, written
 from hpcp_mpi.formats.natural_order import in_order, key_of, key_of_name
 from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.host.listing import encoded
@@ -23,8 +23,9 @@ from hpcp_mpi.operations.list_files.values import Values
 from hpcp_mpi.rules import excludes
 from hpcp_mpi.vocab.errors import failure_of
 from hpcp_mpi.vocab.options import MIB, CopyOptions
+from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import STAGE_PREFIX, below, join
-from hpcp_mpi.vocab.report import Outcome
+from hpcp_mpi.vocab.request import Style
 from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, ONE_LINK, ONE_SPECIAL, Tally, one_file
 from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 

@@ -12,8 +12,8 @@ from hpcp_mpi.engine.context import Workplace
 from hpcp_mpi.host.listing import lstat
 from hpcp_mpi.operations.mirror.case_folding import Inode, copies_of, folds
 from hpcp_mpi.vocab.errors import Failure, reason_of
+from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import STAGE_PREFIX, below, join
-from hpcp_mpi.vocab.report import Outcome
 
 _NOTHING_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # a directory of the source that is none
 

@@ -21,8 +21,9 @@ from hpcp_mpi.operations.remove.rules import others, walks
 from hpcp_mpi.rules.landing import Landing
 from hpcp_mpi.vocab.errors import EXIT_MAX_DELETE, Failure, reason_of
 from hpcp_mpi.vocab.job import CopyJob
+from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import shown
-from hpcp_mpi.vocab.report import Outcome, Report
+from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY
 from hpcp_mpi.vocab.units import Batch, Kind
 

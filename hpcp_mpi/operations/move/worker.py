@@ -16,8 +16,8 @@ from hpcp_mpi.host.listing import lstat
 from hpcp_mpi.host.retrying import tried
 from hpcp_mpi.rules.equality import maybe_identical
 from hpcp_mpi.vocab.errors import Failure, reason_of
+from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import STAGE_PREFIX, below, join
-from hpcp_mpi.vocab.report import Outcome
 from hpcp_mpi.vocab.units import Batch
 
 CHANGED = "changed while it was moved, or just before; left"

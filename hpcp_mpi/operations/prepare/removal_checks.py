@@ -10,9 +10,9 @@ from hpcp_mpi.host.dirfd import Tree
 from hpcp_mpi.host.timestamps import ticked
 from hpcp_mpi.rules.landing import Landing
 from hpcp_mpi.vocab.errors import FatalError, UsageError, reason_of
-from hpcp_mpi.vocab.job import CopyJob, Root, inside
+from hpcp_mpi.vocab.job import CopyJob, Root
 from hpcp_mpi.vocab.options import CopyOptions
-from hpcp_mpi.vocab.paths import below, shown
+from hpcp_mpi.vocab.paths import below, inside, shown
 
 
 def refuse_removal(landings: Sequence[Landing], roots: Sequence[bytes], root: bytes, options: CopyOptions) -> None:

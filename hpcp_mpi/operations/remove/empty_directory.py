@@ -16,8 +16,8 @@ from hpcp_mpi.host.retrying import in_the_end, tried
 from hpcp_mpi.operations.remove.keeping import disposer_of, keeper_of
 from hpcp_mpi.operations.remove.rules import others
 from hpcp_mpi.vocab.errors import Failure, failure_of
+from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import below, join, shown
-from hpcp_mpi.vocab.report import Outcome
 from hpcp_mpi.vocab.tally import ONE_LINK, ONE_SPECIAL, Tally
 from hpcp_mpi.vocab.units import DEST, Batch, Kind, Units
 

@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from hpcp_mpi.engine.context import Workplace
-from hpcp_mpi.vocab.report import Outcome
+from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.units import DEST, Batch, Kind
 
 

@@ -14,8 +14,9 @@ from hpcp_mpi.engine.walked import Walked
 from hpcp_mpi.host.remove_tree import first_in
 from hpcp_mpi.operations.remove.rules import Emptying, Finished, Told, chain, is_walk
 from hpcp_mpi.vocab.errors import EXIT_MAX_DELETE, Failure, failure_of
+from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import shown
-from hpcp_mpi.vocab.report import Outcome, Report
+from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.request import Asked
 from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, Tally
 from hpcp_mpi.vocab.units import Batch, Kind

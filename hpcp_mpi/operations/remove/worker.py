@@ -19,8 +19,8 @@ from hpcp_mpi.host.dirfd import FLAGS
 from hpcp_mpi.host.retrying import tried
 from hpcp_mpi.operations.remove.empty_directory import DIRECTORIES, FILES, MOUNTED, Emptier, Folder, kind_of
 from hpcp_mpi.operations.remove.rules import Finished, Left, Told, chain, is_walk, walks
+from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import join
-from hpcp_mpi.vocab.report import Outcome
 from hpcp_mpi.vocab.units import Batch, Kind
 
 _SECONDS = 0.1  # after which directories that are found are for others: they may be idle

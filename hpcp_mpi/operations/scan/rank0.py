@@ -26,8 +26,8 @@ from hpcp_mpi.rules.landing import Landing
 from hpcp_mpi.rules.relisting import todo_of
 from hpcp_mpi.vocab.checkpoint import Todo
 from hpcp_mpi.vocab.errors import Failure, failure_of
+from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import below, join
-from hpcp_mpi.vocab.report import Outcome
 from hpcp_mpi.vocab.tally import NOTHING
 from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 

@@ -3,7 +3,7 @@
 Paths are relative to a root that the link lies below. `..` may lead above it.
 """
 
-from hpcp_mpi.vocab.paths import join
+from hpcp_mpi.vocab.paths import is_below, join
 
 
 def leads(directory: bytes, target: bytes) -> tuple[int, bytes] | None:
@@ -24,11 +24,6 @@ def leads(directory: bytes, target: bytes) -> tuple[int, bytes] | None:
         elif name not in (b"", b"."):
             path.append(name)
     return up, b"/".join(path)
-
-
-def is_below(path: bytes, directory: bytes) -> bool:
-    """Tell whether path is directory, or lies below it. Both absolute, or both relative to one root."""
-    return path == directory or not directory or path.startswith(directory.rstrip(b"/") + b"/")
 
 
 def above(path: bytes, up: int) -> bytes:

@@ -33,10 +33,9 @@ from hpcp_mpi.operations.scan.records import (
     Tracked,
     settling,
 )
-from hpcp_mpi.scheduling.bites import bites
 from hpcp_mpi.vocab.paths import join
 from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, Tally, one_file
-from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
+from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units, bites
 
 MAX_INNER_PATH = 3000  # bytes below a unit's directory; cp works with path strings and fails at PATH_MAX, 4096
 BATCH = 4

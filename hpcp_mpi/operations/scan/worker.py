@@ -12,7 +12,7 @@ from hpcp_mpi.operations.scan.lister import Lister, Unlisted, gather_for
 from hpcp_mpi.operations.scan.records import Folder, Listed, Listing
 from hpcp_mpi.operations.scan.unit_builder import Gather
 from hpcp_mpi.vocab.errors import Failure
-from hpcp_mpi.vocab.report import Outcome
+from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.units import Batch, Kind
 
 _SECONDS = 0.1  # after which no further directory is begun: others may be idle

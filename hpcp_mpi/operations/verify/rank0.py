@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from hpcp_mpi.cluster.coordinator_loop import Feed, Stream
 from hpcp_mpi.host.spool import Journal
-from hpcp_mpi.operations.copy.big_files.rules import ranges
 from hpcp_mpi.operations.verify.records import Differing, Written
 from hpcp_mpi.vocab.errors import Failure
 from hpcp_mpi.vocab.stored_batches import packed, unpacked
 from hpcp_mpi.vocab.tally import Tally
-from hpcp_mpi.vocab.units import Batch, Kind, Units
+from hpcp_mpi.vocab.units import Batch, Kind, Units, ranges
 
 if TYPE_CHECKING:
     from hpcp_mpi.engine.coordinator import Crew

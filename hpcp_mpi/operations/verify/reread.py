@@ -17,9 +17,8 @@ from typing import NamedTuple
 from hpcp_mpi.engine.context import Workplace
 from hpcp_mpi.host.listing import lstat
 from hpcp_mpi.host.uncached_read import ReadError, forget, open_quietly, same_bytes
-from hpcp_mpi.operations.copy.cp_failures import tally_of
 from hpcp_mpi.vocab.errors import reason_of
-from hpcp_mpi.vocab.tally import NOTHING, Tally, one_file
+from hpcp_mpi.vocab.tally import NOTHING, Tally, one_file, tally_of
 
 CHANGED = "it changed while it was copied"
 OTHER_BYTES = "its copy holds other bytes"

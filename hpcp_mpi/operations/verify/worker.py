@@ -11,13 +11,12 @@ from hpcp_mpi.engine.unfinished import surviving
 from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.host.listing import lstat, names_in, types_in
 from hpcp_mpi.host.uncached_read import write_out
-from hpcp_mpi.operations.copy.cp_failures import tally_of
 from hpcp_mpi.operations.verify.records import Differing
 from hpcp_mpi.operations.verify.reread import GONE, MISSING, Differs, Inodes, Opened, Pair, Reread, Unknown, unread
 from hpcp_mpi.vocab.errors import Failure, reason_of
+from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import join
-from hpcp_mpi.vocab.report import Outcome
-from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, Tally, one_file
+from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, Tally, one_file, tally_of
 from hpcp_mpi.vocab.units import Batch, BigFile, Kind, Unit, Units
 
 APPEARED = "it appeared when its directory had been listed; it was not copied"

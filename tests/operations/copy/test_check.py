@@ -17,7 +17,7 @@ from hpcp_mpi.operations.copy.check import check
 from hpcp_mpi.vocab.abilities import Abilities
 from hpcp_mpi.vocab.job import CopyJob
 from hpcp_mpi.vocab.options import CopyOptions
-from hpcp_mpi.vocab.report import Outcome
+from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.units import Batch, Kind, Units
 from tests.support import oracle
 from tests.support.marks import needs_root

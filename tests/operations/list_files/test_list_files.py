@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from hpcp_mpi.formats.file_list import Style, read
+from hpcp_mpi.formats.file_list import read
 from hpcp_mpi.operations.list_files import rank0 as list_files
 from hpcp_mpi.operations.list_files import worker as naming
 from hpcp_mpi.operations.list_files.values import Values
+from hpcp_mpi.vocab.request import Style
 from tests.support import faultfs
 from tests.support.copies import PLAIN, STAGE, copy, refused, state
 from tests.support.launch import World

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcp_mpi.operations.scan.symlinks import is_below, leads, tracked
+from hpcp_mpi.operations.scan.symlinks import leads, tracked
+from hpcp_mpi.vocab.paths import is_below
 
 names = st.sampled_from([b"a", b"b", b"c"])
 paths = st.lists(names, max_size=4).map(b"/".join)

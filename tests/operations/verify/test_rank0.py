@@ -5,12 +5,11 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcp_mpi.operations.copy.big_files.rules import ranges
 from hpcp_mpi.operations.verify.rank0 import Recorder, groups
 from hpcp_mpi.operations.verify.records import Landed, Written, gathered
 from hpcp_mpi.vocab.stored_batches import unpacked
 from hpcp_mpi.vocab.tally import ONE_LINK, Tally, one_file
-from hpcp_mpi.vocab.units import Batch, BigFile, Kind, Unit, Units
+from hpcp_mpi.vocab.units import Batch, BigFile, Kind, Unit, Units, ranges
 
 MIB = 1 << 20
 

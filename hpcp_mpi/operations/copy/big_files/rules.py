@@ -7,8 +7,8 @@ copied by whoever gets them, in any order.
 from dataclasses import dataclass, replace
 
 from hpcp_mpi.vocab.options import MIB
-from hpcp_mpi.vocab.tally import NOTHING, one_file
-from hpcp_mpi.vocab.units import Batch, BigFile, Kind, Unit, Units
+from hpcp_mpi.vocab.tally import one_file
+from hpcp_mpi.vocab.units import Batch, BigFile, Kind, Unit, Units, ranges
 
 # What no two ranks may write to at once: a page or a block of NFS, a stripe of most parallel file systems. Each would
 # read, lock or send the whole of it for the other's half.
@@ -132,13 +132,6 @@ class Ranges:
             return []
         del self._files[key]
         return [_finish(file.batch, file.big)]
-
-
-def ranges(size: int, length: int) -> Units:
-    """Return the units that cover a file of size bytes: each is called by where it begins."""
-    starts = range(0, size, length)
-    amounts = [min(length, size - start) for start in starts]
-    return Units([b"%d" % start for start in starts], amounts, [(NOTHING, None)] * len(starts))
 
 
 def _finish(batch: Batch, big: BigFile) -> Batch:

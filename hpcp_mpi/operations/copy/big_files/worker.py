@@ -23,13 +23,12 @@ from hpcp_mpi.host.range_copy import RangeCopier, changed, identity, opened, sha
 from hpcp_mpi.host.retrying import tells_passing, tries
 from hpcp_mpi.operations.copy.big_files.rules import EMPTIED, Begun, RangeDone, RangeFailed
 from hpcp_mpi.operations.copy.content_only import drop_writing, new_mode
-from hpcp_mpi.operations.copy.cp_failures import VANISHED
 from hpcp_mpi.operations.copy.worker import copy, land_unit
 from hpcp_mpi.operations.verify.records import Landed
-from hpcp_mpi.vocab.errors import Failure, reason_of
+from hpcp_mpi.vocab.errors import VANISHED, Failure, reason_of
 from hpcp_mpi.vocab.options import MIB
+from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import shown
-from hpcp_mpi.vocab.report import Outcome
 from hpcp_mpi.vocab.tally import NOTHING
 from hpcp_mpi.vocab.units import Batch, BigFile, Kind, Unit, Units
 

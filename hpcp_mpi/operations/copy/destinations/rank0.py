@@ -23,11 +23,11 @@ from hpcp_mpi.operations.copy.symlink_targets.rank0 import carry_out_all
 from hpcp_mpi.operations.prepare.copy_job import NoDestination, Prepared, prepare
 from hpcp_mpi.operations.scan.rank0 import Scan
 from hpcp_mpi.operations.scan.records import Folder
-from hpcp_mpi.operations.scan.symlinks import is_below, leads
+from hpcp_mpi.operations.scan.symlinks import leads
 from hpcp_mpi.rules import excludes
 from hpcp_mpi.vocab.errors import Failure, FatalError, UsageError
 from hpcp_mpi.vocab.job import CopyJob
-from hpcp_mpi.vocab.paths import STAGE_PREFIX, below, join, shown
+from hpcp_mpi.vocab.paths import STAGE_PREFIX, below, is_below, join, shown
 from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.request import Asked
 from hpcp_mpi.vocab.tally import Tally

@@ -7,19 +7,18 @@ from typing import cast
 
 from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.engine.coordinator import Face
-from hpcp_mpi.formats.file_list import Style, read, relative
+from hpcp_mpi.formats.file_list import read, relative
 from hpcp_mpi.host.external_sort import Spill
 from hpcp_mpi.host.list_file import BrokenList, entries_in
 from hpcp_mpi.operations.copy.from_list.scan import ListedName, ListedScan
 from hpcp_mpi.operations.copy.phases import carry_out
 from hpcp_mpi.operations.copy.symlink_targets.rank0 import carry_out_all
-from hpcp_mpi.operations.list_files.rank0 import style_of
 from hpcp_mpi.operations.prepare.copy_job import prepare
 from hpcp_mpi.operations.scan.rank0 import ScanMaker
 from hpcp_mpi.vocab.errors import FatalError, UsageError
 from hpcp_mpi.vocab.paths import shown
 from hpcp_mpi.vocab.report import Report
-from hpcp_mpi.vocab.request import Asked
+from hpcp_mpi.vocab.request import Asked, Style, style_of
 
 
 def lead_copy_listed(wire: Wire, asked: Asked, face: Face) -> Report:

@@ -26,8 +26,8 @@ from hpcp_mpi.rules import excludes
 from hpcp_mpi.rules.landing import Landing
 from hpcp_mpi.vocab.checkpoint import Todo
 from hpcp_mpi.vocab.errors import Failure, reason_of
+from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import STAGE_PREFIX, below, join, shown
-from hpcp_mpi.vocab.report import Outcome
 from hpcp_mpi.vocab.tally import ONE_DIRECTORY, Tally
 from hpcp_mpi.vocab.units import Batch
 

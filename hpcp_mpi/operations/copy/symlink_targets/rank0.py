@@ -25,11 +25,10 @@ from hpcp_mpi.operations.prepare.copy_job import Prepared, prepare
 from hpcp_mpi.operations.prepare.find_abilities import hiding
 from hpcp_mpi.operations.scan.rank0 import Scan, ScanMaker
 from hpcp_mpi.operations.scan.records import Tracked
-from hpcp_mpi.operations.scan.symlinks import is_below
 from hpcp_mpi.rules.landing import Landing
 from hpcp_mpi.vocab.errors import FatalError, reason_of
 from hpcp_mpi.vocab.job import CopyJob, Root
-from hpcp_mpi.vocab.paths import below, join, shown
+from hpcp_mpi.vocab.paths import below, is_below, join, shown
 from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.request import Asked
 

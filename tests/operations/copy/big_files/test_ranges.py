@@ -13,7 +13,7 @@ import pytest
 
 from hpcp_mpi.engine.context import Workplace
 from hpcp_mpi.operations.copy import worker as copying
-from hpcp_mpi.vocab.report import Outcome
+from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.tally import one_file
 from hpcp_mpi.vocab.units import Kind
 from tests.support import oracle

@@ -13,13 +13,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hpcp_mpi.formats.file_list import Entry, Style, Type, written
+from hpcp_mpi.formats.file_list import Entry, Type, written
 from hpcp_mpi.operations.copy.from_list import rank0 as copy_listed
 from hpcp_mpi.operations.copy.from_list import scan as listed_scan
 from hpcp_mpi.operations.session import run
 from hpcp_mpi.vocab.options import CopyOptions
 from hpcp_mpi.vocab.report import Report
-from hpcp_mpi.vocab.request import Asked, Verb
+from hpcp_mpi.vocab.request import Asked, Style, Verb
 from tests.support import oracle
 from tests.support.copies import changed, copy, refused, state
 from tests.support.launch import Argument, World

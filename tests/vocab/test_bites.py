@@ -5,8 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcp_mpi.scheduling.bites import bites
-from hpcp_mpi.vocab.units import Units
+from hpcp_mpi.vocab.units import Units, bites
 from tests.vocab.test_units import some_units
 
 FILE_COST = 5
