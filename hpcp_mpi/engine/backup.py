@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager, suppress
 
 from hpcp_mpi.engine.context import Workplace
 from hpcp_mpi.host.dirfd import Tree
-from hpcp_mpi.host.listing import lstat
+from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.metadata import write, xattrs_of
 from hpcp_mpi.rules.equality import maybe_identical
 from hpcp_mpi.vocab.paths import join

@@ -8,12 +8,10 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 
 from hpcp_mpi.host.commands import Commands
-from hpcp_mpi.host.crowd import Crowd
 from hpcp_mpi.host.dirfd import Tree
-from hpcp_mpi.host.latency import Gate, Latency
+from hpcp_mpi.host.latency import Crowd, Gate, Latency
 from hpcp_mpi.host.metadata import Xattrs, xattrs_of
-from hpcp_mpi.host.mounts import invents_inodes
-from hpcp_mpi.host.remove_tree import Mounts, mounts_below
+from hpcp_mpi.host.mounts import Mounts, invents_inodes, mounts_below
 from hpcp_mpi.host.retrying import tried
 from hpcp_mpi.host.stage import SharedStages
 from hpcp_mpi.host.stale_looks import StaleLooks

@@ -5,7 +5,7 @@ import stat
 from contextlib import ExitStack
 
 from hpcp_mpi.engine.context import Workplace
-from hpcp_mpi.host.listing import lstat, types_in
+from hpcp_mpi.host.entries import lstat, types_in
 from hpcp_mpi.host.metadata import xattr_letters
 from hpcp_mpi.rules.equality import NEW, itemize, metadata_changes
 from hpcp_mpi.vocab.outcome import Outcome

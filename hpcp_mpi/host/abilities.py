@@ -13,8 +13,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from itertools import islice
 
+from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.free_space import CASE_FOLDING, flags_of
-from hpcp_mpi.host.listing import lstat
 from hpcp_mpi.host.mounts import LISTING_ACLS, WITHOUT_CASE
 from hpcp_mpi.host.stage import staged
 from hpcp_mpi.vocab.abilities import ENDLESS_NS, SECOND_NS, Abilities, Acls, StoredTimes

@@ -6,23 +6,21 @@ Directories are known by the type that the listing itself gives; they are not lo
 """
 
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
-from stat import S_IFDIR, S_IFREG, S_ISDIR
+from stat import S_IFREG, S_ISDIR
 from typing import Protocol
 
-from hpcp_mpi.host.crowd import Crowd
+from hpcp_mpi.host.entries import _CODING, _TYPE, encoded, lstat
+from hpcp_mpi.host.latency import Crowd
 from hpcp_mpi.vocab.paths import STAGE_PREFIX
 
 _FEW = 3  # entries that are not worth many threads
 _SLICE = 4096  # entries that are handed on together
 _MOST_NAMES = 100_000  # of a destination directory that are held; of a bigger one every name is looked up
 _CLOCKS_NS = 1_000_000_000  # by which the clocks of two file systems may differ
-_TYPE = 0o170000  # the bits of a mode that tell the type
-_CODING = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()  # os.fsencode looks them up for every name
 
 # An entry of the source: its name, its lstat, and that of what has its name at the destination.
 # A plain tuple: a named one takes as long to make as the lstat.
@@ -61,29 +59,6 @@ class Slice:
 
     def __len__(self) -> int:
         return self.same[0] + len(self.fresh[0]) + len(self.equal[0]) + len(self.folders) + len(self.rest)
-
-
-def names_in(directory: int) -> set[bytes]:
-    """Return the names in a directory. Raises OSError."""
-    return {encoded(name) for name in os.listdir(directory)}
-
-
-def types_in(directory: int) -> Iterator[tuple[bytes, int]]:
-    """Yield the entries of a directory with the type bits of their modes. Raises OSError."""
-    with os.scandir(directory) as entries:
-        for entry in entries:
-            if entry.is_file(follow_symlinks=False):
-                yield encoded(entry.name), S_IFREG
-            elif entry.is_dir(follow_symlinks=False):
-                yield encoded(entry.name), S_IFDIR
-            else:
-                with suppress(FileNotFoundError):
-                    yield encoded(entry.name), entry.stat(follow_symlinks=False).st_mode
-
-
-def encoded(name: str) -> bytes:
-    """Return a name as the bytes it is."""
-    return name.encode(*_CODING)
 
 
 def entries_of(directory: int) -> tuple[Names | None, list[bytes]]:
@@ -330,11 +305,3 @@ def only_in(dest: int, source: int, names: Names | None, found: int) -> Iterator
         while listed := list(islice(entries, _SLICE)):
             each = ((encoded(entry.name), entry.is_dir(follow_symlinks=False)) for entry in listed)
             yield [(name, is_dir) for name, is_dir in each if lstat(name, source) is None]
-
-
-def lstat(name: bytes, directory: int) -> os.stat_result | None:
-    """Return the lstat of an entry; None where there is none. Raises OSError."""
-    try:
-        return os.stat(name, dir_fd=directory, follow_symlinks=False)
-    except FileNotFoundError:
-        return None

@@ -4,8 +4,6 @@ import os
 import resource
 from contextlib import suppress
 
-from hpcp_mpi.host.commands import ENVIRONMENT
-
 _OPEN_FILES = 65536
 
 
@@ -51,9 +49,3 @@ def allow_open_files() -> None:
     if soft < ceiling:
         with suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (ceiling, hard))
-
-
-def find(program: str) -> str | None:
-    """Return the path of a program that commands would run."""
-    places = (f"{directory}/{program}" for directory in ENVIRONMENT["PATH"].split(":"))
-    return next((place for place in places if os.access(place, os.X_OK)), None)

@@ -11,8 +11,8 @@ import errno
 import os
 import stat
 
-from hpcp_mpi.host.crowd import Crowd
 from hpcp_mpi.host.dirfd import entered, path_of, pinned
+from hpcp_mpi.host.latency import Crowd
 from hpcp_mpi.vocab.attributes import (
     ACCESS_ACL,
     ACL,

@@ -3,6 +3,9 @@
 import os
 import re
 from collections.abc import Iterable
+from typing import NamedTuple
+
+from hpcp_mpi.host.dirfd import path_of
 
 # Known to list ACLs among the attributes, or to have none of POSIX's.
 LISTING_ACLS = frozenset(
@@ -112,3 +115,19 @@ def is_called(found: str, wanted: str) -> bool:
     """Tell whether a file system of type found is what is called wanted, in hpcp's words too (fat32 is vfat)."""
     found, wanted = found.lower(), wanted.lower()
     return found == wanted or found.removeprefix("fuse.") == wanted or found in _SPELLINGS.get(wanted, ())
+
+
+class Mounts(NamedTuple):
+    """What is on a directory's device, and what is not."""
+
+    device: int  # st_dev
+    below: frozenset[bytes]  # what is mounted below it, paths relative to it: also what shows the same device again
+
+
+def mounts_below(fd: int) -> frozenset[bytes]:
+    """Return the paths, relative to the directory fd, of what is mounted below it. Raises OSError."""
+    root = os.readlink(path_of(fd)).rstrip(b"/") + b"/"
+    with open("/proc/self/mountinfo", "rb") as file:
+        points = [line.split(b" ", 5)[4] for line in file]
+    paths = (_OCTAL.sub(lambda found: bytes([int(found[1], 8)]), point) for point in points)
+    return frozenset(path[len(root) :] for path in paths if path.startswith(root) and path != root)

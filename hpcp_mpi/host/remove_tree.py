@@ -1,52 +1,8 @@
 """Removing by descriptor: what is swapped for a symlink meanwhile is never followed."""
 
 import os
-import re
-import stat
-from typing import NamedTuple
 
-from hpcp_mpi.host.dirfd import FLAGS, path_of
-
-_OCTAL = re.compile(rb"\\([0-7]{3})")
-
-
-class Mounts(NamedTuple):
-    """What is on a directory's device, and what is not."""
-
-    device: int  # st_dev
-    below: frozenset[bytes]  # what is mounted below it, paths relative to it: also what shows the same device again
-
-
-def mounts_below(fd: int) -> frozenset[bytes]:
-    """Return the paths, relative to the directory fd, of what is mounted below it. Raises OSError."""
-    root = os.readlink(path_of(fd)).rstrip(b"/") + b"/"
-    with open("/proc/self/mountinfo", "rb") as file:
-        points = [line.split(b" ", 5)[4] for line in file]
-    paths = (_OCTAL.sub(lambda found: bytes([int(found[1], 8)]), point) for point in points)
-    return frozenset(path[len(root) :] for path in paths if path.startswith(root) and path != root)
-
-
-def first_in(directory: int, name: bytes) -> bytes | None:
-    """Return the name of some entry of a directory in another one; None where there is none to be seen."""
-    try:
-        fd = os.open(name, FLAGS, dir_fd=directory)
-    except OSError:
-        return None
-    try:
-        with os.scandir(fd) as entries:
-            return next((os.fsencode(entry.name) for entry in entries), None)
-    except OSError:
-        return None
-    finally:
-        os.close(fd)
-
-
-def is_directory(directory: int, name: bytes) -> bool:
-    """Tell whether an entry is a directory, itself."""
-    try:
-        return stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode)
-    except OSError:
-        return False
+from hpcp_mpi.host.dirfd import FLAGS
 
 
 def remove_tree(parent: int, name: bytes) -> None:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from hpcp_mpi.host.dirfd import FLAGS
-from hpcp_mpi.host.listing import lstat, names_in
+from hpcp_mpi.host.entries import lstat, names_in
 from hpcp_mpi.host.remove_tree import remove_tree
 from hpcp_mpi.host.retrying import tried
 from hpcp_mpi.vocab.errors import reason_of

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from hpcp_mpi.host.crowd import Crowd
+from hpcp_mpi.host.latency import Crowd
 
 
 @pytest.mark.parametrize("count", [1, 5, 63, 1000])

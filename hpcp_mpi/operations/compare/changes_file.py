@@ -12,8 +12,8 @@ from typing import IO, Any, cast
 from hpcp_mpi.cluster.coordinator_loop import Stream
 from hpcp_mpi.engine.context import Workplace
 from hpcp_mpi.formats.changes_table import HEADER, Op, Row, tar_name
+from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.external_sort import Spill
-from hpcp_mpi.host.listing import lstat
 from hpcp_mpi.operations.compare.differences import Differences
 from hpcp_mpi.operations.scan.records import LinkedName
 from hpcp_mpi.rules import excludes

@@ -12,8 +12,8 @@ from hpcp_mpi.engine.walked import Walked
 from hpcp_mpi.formats.changes_table import ABSENT, UNKNOWN, Op, Row, described
 from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.host.dirfd import READ
+from hpcp_mpi.host.entries import lstat, types_in
 from hpcp_mpi.host.hashing import attributes_digest, digest
-from hpcp_mpi.host.listing import lstat, types_in
 from hpcp_mpi.host.metadata import xattrs_of
 from hpcp_mpi.rules import excludes
 from hpcp_mpi.vocab.errors import VANISHED, Failure, failure_of

@@ -14,8 +14,8 @@ from hpcp_mpi.engine.unfinished import persistently, surviving
 from hpcp_mpi.host import metadata
 from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.host.dirfd import READ
+from hpcp_mpi.host.entries import lstat, names_in
 from hpcp_mpi.host.hashing import digest, same_tails
-from hpcp_mpi.host.listing import lstat, names_in
 from hpcp_mpi.host.stage import sweep
 from hpcp_mpi.rules.equality import NEW, itemize, maybe_identical, metadata_changes
 from hpcp_mpi.vocab.errors import VANISHED, Failure, failure_of, reason_of

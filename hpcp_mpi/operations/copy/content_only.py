@@ -9,7 +9,7 @@ import stat
 from contextlib import suppress
 
 from hpcp_mpi.host.dirfd import path_of
-from hpcp_mpi.host.listing import lstat
+from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.metadata import write, xattrs_of
 from hpcp_mpi.vocab.attributes import DEFAULT_ACL
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from hpcp_mpi.engine.context import Workplace
 from hpcp_mpi.host.cp import complaints, doubts_content, ending
 from hpcp_mpi.host.dirfd import Tree, path_of
-from hpcp_mpi.host.listing import lstat, names_in
+from hpcp_mpi.host.entries import lstat, names_in
 from hpcp_mpi.host.remove_tree import remove_tree
 from hpcp_mpi.rules.equality import metadata_changes
 from hpcp_mpi.vocab.errors import VANISHED, Failure, reason_of

@@ -10,7 +10,7 @@ from hpcp_mpi.engine.context import Workplace
 from hpcp_mpi.engine.destination import made
 from hpcp_mpi.engine.itemize import tell_replaced
 from hpcp_mpi.host.commands import Stopped
-from hpcp_mpi.host.listing import lstat
+from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.stage import staged
 from hpcp_mpi.operations.copy.check import check
 from hpcp_mpi.operations.copy.worker import FULL, copy, land

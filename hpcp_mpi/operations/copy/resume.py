@@ -15,8 +15,8 @@ from itertools import chain
 from hpcp_mpi.engine.checkpoints import Remembered, remembered_failures
 from hpcp_mpi.engine.context import Workplace
 from hpcp_mpi.engine.coordinator import Crew
+from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.external_sort import NotedSpill, Record
-from hpcp_mpi.host.listing import lstat
 from hpcp_mpi.host.range_copy import changed, opened
 from hpcp_mpi.operations.copy.big_files.rank0 import WithRanges
 from hpcp_mpi.operations.scan.rank0 import Scan

@@ -16,7 +16,7 @@ from hpcp_mpi.engine.unfinished import persistently, surviving
 from hpcp_mpi.host import cp
 from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.host.dirfd import path_of, pinned
-from hpcp_mpi.host.listing import lstat
+from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.retrying import passes, tells_passing
 from hpcp_mpi.host.stage import staged
 from hpcp_mpi.operations.copy.content_only import default_acl, keep_metadata

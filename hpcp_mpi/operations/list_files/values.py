@@ -11,8 +11,8 @@ from hpcp_mpi.engine.context import Workplace
 from hpcp_mpi.formats.file_list import Type, link_value
 from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.host.dirfd import READ
+from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.hashing import digest
-from hpcp_mpi.host.listing import lstat
 from hpcp_mpi.vocab.options import KIB, MIB
 
 _OF_NOTHING = b"ef46db3751d8e999"  # the hash of an empty file

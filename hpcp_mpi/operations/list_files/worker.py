@@ -17,7 +17,7 @@ from hpcp_mpi.engine.walked import Walked
 from hpcp_mpi.formats.file_list import Entry, Type, escaped, needs_escapes, written
 from hpcp_mpi.formats.natural_order import in_order, key_of, key_of_name
 from hpcp_mpi.host.commands import Stopped
-from hpcp_mpi.host.listing import encoded
+from hpcp_mpi.host.entries import encoded
 from hpcp_mpi.operations.list_files.named import Named
 from hpcp_mpi.operations.list_files.values import Values
 from hpcp_mpi.rules import excludes

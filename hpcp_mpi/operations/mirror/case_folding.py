@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Iterable
 from contextlib import suppress
 
-from hpcp_mpi.host.listing import lstat
+from hpcp_mpi.host.entries import lstat
 
 Inode = tuple[int, int]
 

@@ -9,7 +9,7 @@ import os
 import stat
 
 from hpcp_mpi.engine.context import Workplace
-from hpcp_mpi.host.listing import lstat
+from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.operations.mirror.case_folding import Inode, copies_of, folds
 from hpcp_mpi.vocab.errors import Failure, reason_of
 from hpcp_mpi.vocab.outcome import Outcome

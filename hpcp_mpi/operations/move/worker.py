@@ -12,7 +12,7 @@ import weakref
 from contextlib import ExitStack
 
 from hpcp_mpi.engine.context import Workplace
-from hpcp_mpi.host.listing import lstat
+from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.retrying import tried
 from hpcp_mpi.rules.equality import maybe_identical
 from hpcp_mpi.vocab.errors import Failure, reason_of

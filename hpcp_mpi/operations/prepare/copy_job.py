@@ -8,12 +8,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from hpcp_mpi.engine.context import root_of
-from hpcp_mpi.host.machine import find
 from hpcp_mpi.host.mounts import is_called, stale_seconds, type_of
 from hpcp_mpi.host.retrying import tried
 from hpcp_mpi.operations.prepare.effective_options import tuned
 from hpcp_mpi.operations.prepare.find_abilities import abilities_of, hiding
 from hpcp_mpi.operations.prepare.removal_checks import backup_path, refuse_backup, refuse_removal, with_removal
+from hpcp_mpi.operations.prepare.tools import find
 from hpcp_mpi.rules import excludes
 from hpcp_mpi.rules.landing import Landing, Type, land
 from hpcp_mpi.vocab.abilities import Abilities

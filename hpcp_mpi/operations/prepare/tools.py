@@ -1,6 +1,8 @@
 """The programs that the operations use."""
 
-from hpcp_mpi.host.commands import version_of
+import os
+
+from hpcp_mpi.host.commands import ENVIRONMENT, version_of
 from hpcp_mpi.rules.excludes import from_lines
 
 TOOLS = ("cp",)
@@ -14,3 +16,9 @@ def tool_versions() -> dict[str, str | None]:
 def exclude_lines(text: bytes) -> list[bytes]:
     """Return the patterns in the content of an exclude file."""
     return from_lines(text)
+
+
+def find(program: str) -> str | None:
+    """Return the path of a program that commands would run."""
+    places = (f"{directory}/{program}" for directory in ENVIRONMENT["PATH"].split(":"))
+    return next((place for place in places if os.access(place, os.X_OK)), None)

@@ -11,7 +11,7 @@ from itertools import islice
 from hpcp_mpi.engine.context import Workplace
 from hpcp_mpi.engine.itemize import GONE
 from hpcp_mpi.host.commands import Stopped
-from hpcp_mpi.host.remove_tree import first_in, is_directory
+from hpcp_mpi.host.entries import first_in, is_directory
 from hpcp_mpi.host.retrying import in_the_end, tried
 from hpcp_mpi.operations.remove.keeping import disposer_of, keeper_of
 from hpcp_mpi.operations.remove.rules import others

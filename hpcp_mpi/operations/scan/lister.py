@@ -8,8 +8,8 @@ from typing import Protocol
 
 from hpcp_mpi.engine.context import Workplace
 from hpcp_mpi.host import metadata
-from hpcp_mpi.host.listing import Names, Slice, entries_of, lstat, only_in, slices
-from hpcp_mpi.host.remove_tree import first_in
+from hpcp_mpi.host.entries import first_in, lstat
+from hpcp_mpi.host.listing import Names, Slice, entries_of, only_in, slices
 from hpcp_mpi.host.retrying import tells_passing, tries
 from hpcp_mpi.operations.scan.classify import Classifier
 from hpcp_mpi.operations.scan.records import Folder, Listing

@@ -15,7 +15,8 @@ from dataclasses import replace
 
 from hpcp_mpi.engine.context import Workplace
 from hpcp_mpi.engine.walk_feed import most_asked
-from hpcp_mpi.host.listing import Slice, lstat
+from hpcp_mpi.host.entries import lstat
+from hpcp_mpi.host.listing import Slice
 from hpcp_mpi.host.walk_pool import Pool
 from hpcp_mpi.operations.mirror.link_targets import spared
 from hpcp_mpi.operations.scan.lister import Choose, Lister, Unlisted, gather_for

@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from hpcp_mpi.engine.context import Workplace
-from hpcp_mpi.host.listing import lstat
+from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.uncached_read import ReadError, forget, open_quietly, same_bytes
 from hpcp_mpi.vocab.errors import reason_of
 from hpcp_mpi.vocab.tally import NOTHING, Tally, one_file, tally_of

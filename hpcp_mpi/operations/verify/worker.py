@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from hpcp_mpi.engine.context import Workplace
 from hpcp_mpi.engine.unfinished import surviving
 from hpcp_mpi.host.commands import Stopped
-from hpcp_mpi.host.listing import lstat, names_in, types_in
+from hpcp_mpi.host.entries import lstat, names_in, types_in
 from hpcp_mpi.host.uncached_read import write_out
 from hpcp_mpi.operations.verify.records import Differing
 from hpcp_mpi.operations.verify.reread import GONE, MISSING, Differs, Inodes, Opened, Pair, Reread, Unknown, unread

@@ -18,7 +18,7 @@ from hpcp_mpi.engine.destination import made
 from hpcp_mpi.engine.itemize import itemize_copies
 from hpcp_mpi.engine.setting_times import note_of
 from hpcp_mpi.host.cp import attributes_command, complaints, ending
-from hpcp_mpi.host.listing import lstat
+from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.range_copy import RangeCopier, changed, identity, opened, share_blocks
 from hpcp_mpi.host.retrying import tells_passing, tries
 from hpcp_mpi.operations.copy.big_files.rules import EMPTIED, Begun, RangeDone, RangeFailed

@@ -16,7 +16,8 @@ from functools import partial
 from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.engine.coordinator import Face
 from hpcp_mpi.host.dirfd import Tree
-from hpcp_mpi.host.listing import Slice, lstat
+from hpcp_mpi.host.entries import lstat
+from hpcp_mpi.host.listing import Slice
 from hpcp_mpi.operations.copy.destinations.rules import Room, Spread
 from hpcp_mpi.operations.copy.phases import carry_out
 from hpcp_mpi.operations.copy.symlink_targets.rank0 import carry_out_all

@@ -17,8 +17,9 @@ from typing import NamedTuple
 
 from hpcp_mpi.engine.context import Workplace
 from hpcp_mpi.formats.file_list import Type
+from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.external_sort import Record, Spill
-from hpcp_mpi.host.listing import Pair, Slice, lstat
+from hpcp_mpi.host.listing import Pair, Slice
 from hpcp_mpi.operations.scan.lister import Lister, gather_for
 from hpcp_mpi.operations.scan.records import Folder, Listed
 from hpcp_mpi.operations.scan.waiting import Waiting

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from hpcp_mpi.host.listing import Slice, lstat
+from hpcp_mpi.host.entries import lstat
+from hpcp_mpi.host.listing import Slice
 from hpcp_mpi.operations.scan.rank0 import Scan
 from hpcp_mpi.operations.scan.records import MADE, TOUCHED, Folder, Listing, settling
 from hpcp_mpi.rules import excludes

@@ -1,0 +1,69 @@
+"""Entries of directories by name: what they are, and what is in them."""
+
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from stat import S_IFDIR, S_IFREG
+
+from hpcp_mpi.host.dirfd import FLAGS
+
+_TYPE = 0o170000  # the bits of a mode that tell the type
+
+
+_CODING = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()  # os.fsencode looks them up for every name
+
+
+def names_in(directory: int) -> set[bytes]:
+    """Return the names in a directory. Raises OSError."""
+    return {encoded(name) for name in os.listdir(directory)}
+
+
+def types_in(directory: int) -> Iterator[tuple[bytes, int]]:
+    """Yield the entries of a directory with the type bits of their modes. Raises OSError."""
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.is_file(follow_symlinks=False):
+                yield encoded(entry.name), S_IFREG
+            elif entry.is_dir(follow_symlinks=False):
+                yield encoded(entry.name), S_IFDIR
+            else:
+                with suppress(FileNotFoundError):
+                    yield encoded(entry.name), entry.stat(follow_symlinks=False).st_mode
+
+
+def encoded(name: str) -> bytes:
+    """Return a name as the bytes it is."""
+    return name.encode(*_CODING)
+
+
+def lstat(name: bytes, directory: int) -> os.stat_result | None:
+    """Return the lstat of an entry; None where there is none. Raises OSError."""
+    try:
+        return os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+
+
+def first_in(directory: int, name: bytes) -> bytes | None:
+    """Return the name of some entry of a directory in another one; None where there is none to be seen."""
+    try:
+        fd = os.open(name, FLAGS, dir_fd=directory)
+    except OSError:
+        return None
+    try:
+        with os.scandir(fd) as entries:
+            return next((os.fsencode(entry.name) for entry in entries), None)
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+
+
+def is_directory(directory: int, name: bytes) -> bool:
+    """Tell whether an entry is a directory, itself."""
+    try:
+        return stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode)
+    except OSError:
+        return False
