@@ -6,8 +6,7 @@ import sys
 import termios
 from collections.abc import Callable
 
-from hpcp_mpi.cluster.coordinator_loop import StoppedEarly
-from hpcp_mpi.cluster.signals import StopRequest
+from hpcp_mpi.cluster.signals import StoppedEarly, StopRequest
 from hpcp_mpi.vocab.errors import UsageError
 
 _POLL = 0.1  # seconds between looks whether a signal has come

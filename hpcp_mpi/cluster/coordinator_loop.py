@@ -5,63 +5,19 @@ gets free waits for nobody.
 """
 
 import time
-from collections.abc import Callable, Iterable
-from itertools import islice
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
+from hpcp_mpi.cluster.feed import Feed
 from hpcp_mpi.cluster.heartbeat import Pulse
-from hpcp_mpi.cluster.signals import StopRequest
-from hpcp_mpi.cluster.transport import Wire
+from hpcp_mpi.cluster.signals import StoppedEarly, StopRequest
+from hpcp_mpi.cluster.transport import FIRST_PAUSE, LAST_PAUSE, Wire
 from hpcp_mpi.scheduling.messages import Alive, Asked, Begin, Broken, Hello, Leave
 from hpcp_mpi.scheduling.planner import Planner
 from hpcp_mpi.vocab.errors import EXIT_FATAL, EXIT_RESUMABLE, FatalError
-from hpcp_mpi.vocab.units import Batch
 
-FIRST_PAUSE = 0.0002  # seconds
-LAST_PAUSE = 0.005
 _FULL = 64 << 20  # bytes of memory that the backlog takes at which the feed is held; it goes on at half of them
 _TAKEN = 100  # batches that are taken at once of those that are known
-
-
-class Feed(Protocol):
-    """Where rank 0's work comes from."""
-
-    @property
-    def exhausted(self) -> bool: ...
-    def take(self) -> list[Batch]: ...
-    def hear(self, news: list[Any]) -> None: ...
-    def hold(self, held: bool) -> None: ...
-
-
-class Stream:
-    """A feed of work that is known already; it is taken as it is needed."""
-
-    def __init__(self, batches: Iterable[Batch]) -> None:
-        self._batches = iter(batches)
-        self._held = False
-        self.exhausted = False
-
-    def take(self) -> list[Batch]:
-        if self._held or self.exhausted:
-            return []
-        taken = list(islice(self._batches, _TAKEN))
-        self.exhausted = not taken
-        return taken
-
-    def hear(self, news: list[Any]) -> None:
-        """Nobody asks."""
-
-    def hold(self, held: bool) -> None:
-        self._held = held
-
-
-class StoppedEarly(Exception):
-    """The run was ended before all was done. code: its exit code; name: of the signal, or what else ended it."""
-
-    def __init__(self, code: int, name: str) -> None:
-        super().__init__(code, name)
-        self.code = code
-        self.name = name
 
 
 class Lead:

@@ -73,3 +73,12 @@ def watched(stop: StopRequest) -> Iterator[StopRequest]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+class StoppedEarly(Exception):
+    """The run was ended before all was done. code: its exit code; name: of the signal, or what else ended it."""
+
+    def __init__(self, code: int, name: str) -> None:
+        super().__init__(code, name)
+        self.code = code
+        self.name = name

@@ -43,3 +43,9 @@ class Wire(Protocol):
 
     def close(self) -> None:
         """Leave: together with all ranks, or alone when some are lost."""
+
+
+FIRST_PAUSE = 0.0002  # seconds
+
+
+LAST_PAUSE = 0.005

@@ -13,10 +13,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from hpcp_mpi.cluster.coordinator_loop import FIRST_PAUSE, LAST_PAUSE
 from hpcp_mpi.cluster.heartbeat import DEFAULT, EARLIER, Heart, Pulse
 from hpcp_mpi.cluster.signals import ORDERLY, StopRequest
-from hpcp_mpi.cluster.transport import Wire
+from hpcp_mpi.cluster.transport import FIRST_PAUSE, LAST_PAUSE, Wire
 from hpcp_mpi.scheduling.messages import Alive, Asked, Begin, Broken, Drain, GiveBack, Grant, Hello, Leave, Message
 from hpcp_mpi.scheduling.worker_queue import Worker
 from hpcp_mpi.vocab.errors import EXIT_FATAL, FatalError

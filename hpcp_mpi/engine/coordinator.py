@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from hpcp_mpi.cluster.coordinator_loop import Feed, Lead
+from hpcp_mpi.cluster.coordinator_loop import Lead
+from hpcp_mpi.cluster.feed import Feed
 from hpcp_mpi.cluster.signals import StopRequest
 from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.engine.checkpoints import Logbook, Remembered, nothing

@@ -19,7 +19,7 @@ from tests.support.terminal import CTRL_C, CTRL_D, Terminal, at_terminal
 ASKS = """
 import sys
 from hpcp_mpi.cli.prompt import Asker
-from hpcp_mpi.cluster.coordinator_loop import StoppedEarly
+from hpcp_mpi.cluster.signals import StoppedEarly
 from hpcp_mpi.cluster.signals import StopRequest, watched
 from hpcp_mpi.vocab.errors import UsageError
 with watched(StopRequest()) as stop:

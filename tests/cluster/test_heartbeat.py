@@ -13,9 +13,10 @@ import pytest
 
 from hpcp_mpi.cluster import heartbeat as pulses
 from hpcp_mpi.cluster import worker_loop as following
-from hpcp_mpi.cluster.coordinator_loop import Lead, StoppedEarly, Stream
+from hpcp_mpi.cluster.coordinator_loop import Lead
+from hpcp_mpi.cluster.feed import Stream
 from hpcp_mpi.cluster.heartbeat import Heart, Pulse
-from hpcp_mpi.cluster.signals import StopRequest
+from hpcp_mpi.cluster.signals import StoppedEarly, StopRequest
 from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.cluster.worker_loop import CutOff, follow
 from hpcp_mpi.scheduling.backlog import Backlog

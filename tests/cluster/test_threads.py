@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from hpcp_mpi.cluster.coordinator_loop import Lead, StoppedEarly, Stream
-from hpcp_mpi.cluster.signals import StopRequest
+from hpcp_mpi.cluster.coordinator_loop import Lead
+from hpcp_mpi.cluster.feed import Stream
+from hpcp_mpi.cluster.signals import StoppedEarly, StopRequest
 from hpcp_mpi.cluster.threads import ThreadWire, thread_cluster
 from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.cluster.worker_loop import follow

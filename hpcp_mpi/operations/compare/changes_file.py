@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from itertools import groupby, islice
 from typing import IO, Any, cast
 
-from hpcp_mpi.cluster.coordinator_loop import Stream
+from hpcp_mpi.cluster.feed import Stream
 from hpcp_mpi.engine.context import Workplace
 from hpcp_mpi.formats.changes_table import HEADER, Op, Row, tar_name
 from hpcp_mpi.host.entries import lstat

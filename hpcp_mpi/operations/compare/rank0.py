@@ -9,7 +9,8 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any, cast
 
-from hpcp_mpi.cluster.coordinator_loop import Feed, StoppedEarly, Stream
+from hpcp_mpi.cluster.feed import Feed, Stream
+from hpcp_mpi.cluster.signals import StoppedEarly
 from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.engine.coordinator import Crew, Face
 from hpcp_mpi.engine.itemize import GONE, Item

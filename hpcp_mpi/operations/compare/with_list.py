@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby, islice
 from typing import NamedTuple, cast
 
-from hpcp_mpi.cluster.coordinator_loop import StoppedEarly
+from hpcp_mpi.cluster.signals import StoppedEarly
 from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.engine.coordinator import Crew, Face
 from hpcp_mpi.engine.itemize import GONE, Item

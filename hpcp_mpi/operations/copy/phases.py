@@ -7,7 +7,8 @@ from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from hpcp_mpi.cluster.coordinator_loop import Feed, StoppedEarly, Stream
+from hpcp_mpi.cluster.feed import Feed, Stream
+from hpcp_mpi.cluster.signals import StoppedEarly
 from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.engine.checkpoints import Remembered
 from hpcp_mpi.engine.coordinator import Crew, Face

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
-from hpcp_mpi.cluster.coordinator_loop import StoppedEarly
+from hpcp_mpi.cluster.signals import StoppedEarly
 from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.engine.context import root_of
 from hpcp_mpi.engine.coordinator import Crew, Face

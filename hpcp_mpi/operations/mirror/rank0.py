@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import groupby, islice
 
-from hpcp_mpi.cluster.coordinator_loop import Feed, Stream
+from hpcp_mpi.cluster.feed import Feed, Stream
 from hpcp_mpi.engine.coordinator import Crew
 from hpcp_mpi.operations.copy.worker import IN_THE_WAY
 from hpcp_mpi.operations.mirror.rules import extra_batches

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
-from hpcp_mpi.cluster.coordinator_loop import StoppedEarly
+from hpcp_mpi.cluster.signals import StoppedEarly
 from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.engine.coordinator import Crew, Face
 from hpcp_mpi.host.retrying import tried

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from hpcp_mpi.cluster.coordinator_loop import StoppedEarly
+from hpcp_mpi.cluster.signals import StoppedEarly
 from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.engine.coordinator import Crew, Face
 from hpcp_mpi.engine.itemize import GONE

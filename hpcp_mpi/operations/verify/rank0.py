@@ -9,7 +9,7 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from hpcp_mpi.cluster.coordinator_loop import Feed, Stream
+from hpcp_mpi.cluster.feed import Feed, Stream
 from hpcp_mpi.host.spool import Journal
 from hpcp_mpi.operations.verify.records import Differing, Written
 from hpcp_mpi.vocab.errors import Failure

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from hpcp_mpi.cluster.coordinator_loop import Feed
+from hpcp_mpi.cluster.feed import Feed
 from hpcp_mpi.operations.copy.big_files.rules import BeginsDone, Key, Ranges
 from hpcp_mpi.operations.scan.records import Listed
 from hpcp_mpi.vocab.units import Batch, Kind, Units

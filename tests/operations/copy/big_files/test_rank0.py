@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from hpcp_mpi.cluster.coordinator_loop import Stream
+from hpcp_mpi.cluster.feed import Stream
 from hpcp_mpi.operations.copy.big_files.rank0 import _UNDER_WAY, WithRanges
 from hpcp_mpi.operations.copy.big_files.rules import BeginsDone, Begun, RangeDone
 from hpcp_mpi.vocab.tally import one_file
