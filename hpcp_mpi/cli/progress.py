@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
 from hpcp_mpi.cli.amounts import duration, size
-from hpcp_mpi.engine.coordinator import Status
+from hpcp_mpi.engine.frontend import Status
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

@@ -17,7 +17,6 @@ from hpcp_mpi.scheduling.planner import Planner
 from hpcp_mpi.vocab.errors import EXIT_FATAL, EXIT_RESUMABLE, FatalError
 
 _FULL = 64 << 20  # bytes of memory that the backlog takes at which the feed is held; it goes on at half of them
-_TAKEN = 100  # batches that are taken at once of those that are known
 
 
 class Lead:

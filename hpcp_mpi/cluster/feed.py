@@ -4,8 +4,9 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Any, Protocol
 
-from hpcp_mpi.cluster.coordinator_loop import _TAKEN
 from hpcp_mpi.vocab.units import Batch
+
+_TAKEN = 100  # batches that are taken at once of those that are known
 
 
 class Feed(Protocol):

@@ -7,17 +7,15 @@ crew.fill(report)
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from hpcp_mpi.cluster.coordinator_loop import Lead
 from hpcp_mpi.cluster.feed import Feed
-from hpcp_mpi.cluster.signals import StopRequest
 from hpcp_mpi.cluster.transport import Wire
-from hpcp_mpi.engine.checkpoints import Logbook, Remembered, nothing
+from hpcp_mpi.engine.checkpoints import Remembered, nothing
 from hpcp_mpi.engine.context import Workplace
-from hpcp_mpi.engine.itemize import Item
+from hpcp_mpi.engine.frontend import Face, Status
 from hpcp_mpi.engine.timeline import Timeline
 from hpcp_mpi.host.commands import Commands
 from hpcp_mpi.host.listing import entries_of
@@ -37,77 +35,10 @@ from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.tally import NOTHING, Tally
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
-    """How far a run is."""
-
-    phase: str  # copying, linking, settling
-    scanned: Tally
-    scan_done: bool
-    outcome: Outcome
-    active: int  # ranks that have work
-    ranks: int  # that work
-    seconds: float
-
-
-class Watcher(Protocol):
-    """Who shows how far a run is."""
-
-    def due(self) -> bool:
-        """Tell whether show() is to be called now. Called very often."""
-
-    def show(self, status: Status) -> None: ...
-
-
-class Unwatched:
-    """Nobody is told."""
-
-    def due(self) -> bool:
-        return False
-
-    def show(self, status: Status) -> None:
-        """Nothing to show."""
-
-
 class Lookable(Feed, Protocol):
     """A scan, that can look at directories again."""
 
     def again(self, todo: Sequence[Todo]) -> None: ...
-
-
-class Items(Protocol):
-    """Who takes what was or would be changed."""
-
-    def add(self, items: Iterable[Item]) -> None: ...
-
-
-def nobody_to_ask(question: str) -> bool:
-    """Say no: there is nobody who could say yes."""
-    return False
-
-
-def nobody_to_tell(news: str) -> None:
-    """Nobody listens."""
-
-
-def nothing_to_ask() -> None:
-    """No question will be asked, or somebody can answer it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Face:
-    """Who a run talks to, on rank 0."""
-
-    stop: StopRequest = field(default_factory=StopRequest)
-    watcher: Watcher = field(default_factory=Unwatched)
-    items: Items | None = None  # takes what was or would be changed; without it that is in the report
-    # Asks before something is removed; False is no. Raises UsageError where nobody can answer, StoppedEarly on Ctrl-C.
-    confirm: Callable[[str], bool] = nobody_to_ask
-    # For who will ask late, after hours of copying: called before anything is changed, raises the same UsageError.
-    expect_answer: Callable[[], None] = nothing_to_ask
-    certain: bool = False  # confirm says yes to everything: nothing has to be found out for the question
-    say: Callable[[str], None] = nobody_to_tell  # what is better known now than when it is in the report
-    logbook: Logbook | None = None  # writes the run down
 
 
 def _bucket(options: CopyOptions) -> Bucket | None:

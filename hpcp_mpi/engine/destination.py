@@ -1,9 +1,17 @@
 """Directories of the destination, made where they are missing; what is replaced on the way is backed up."""
 
+import errno
+import os
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from hpcp_mpi.engine.context import Workplace
+from hpcp_mpi.host.dirfd import path_of, pinned
+from hpcp_mpi.host.entries import lstat
+
+FULL = (errno.EISDIR, errno.ENOTEMPTY, errno.EEXIST)  # what a rename over a directory says if it is not empty
+IN_THE_WAY = "a directory that is not empty is in the way; remove it first if it is not needed"
 
 
 @contextmanager
@@ -18,3 +26,48 @@ def made(place: Workplace, path: bytes, over: bool = False) -> Iterator[int]:
         save_way(place, path)
     with place.dest.made(path, place.new_mode, over) as fd:
         yield fd
+
+
+def land(stage: int, name: bytes, dest: int, target: bytes) -> None:
+    """Rename name in the stage to target in directory dest, replacing what a copy may replace. Raises OSError."""
+    try:
+        os.rename(name, target, src_dir_fd=stage, dst_dir_fd=dest)
+    except NotADirectoryError:  # a directory over a file or a symlink
+        _exchange(stage, name, dest, target)
+    except IsADirectoryError:  # a file over a directory, which may go if it is empty
+        with suppress(FileNotFoundError):  # gone already, and this node did not know
+            os.rmdir(target, dir_fd=dest)
+        os.rename(name, target, src_dir_fd=stage, dst_dir_fd=dest)
+    except PermissionError:
+        # To move a directory its owner needs to write in it: its `..` changes.
+        with pinned(stage, name) as fd:
+            mode = os.fstat(fd).st_mode
+            if not stat.S_ISDIR(mode) or mode & 0o200:
+                raise
+            os.chmod(path_of(fd), stat.S_IMODE(mode) | 0o200)
+            try:
+                os.rename(name, target, src_dir_fd=stage, dst_dir_fd=dest)
+            finally:
+                os.chmod(path_of(fd), stat.S_IMODE(mode))
+
+
+def _exchange(stage: int, name: bytes, dest: int, target: bytes) -> None:
+    """Put a directory where a non-directory is. The old entry is kept until the new one is in place."""
+    old = b"old.%d" % os.getpid()
+    while lstat(old, stage) is not None:
+        old += b"."
+    try:
+        os.rename(target, old, src_dir_fd=dest, dst_dir_fd=stage)
+    except FileNotFoundError:  # gone already, and this node did not know
+        os.rename(name, target, src_dir_fd=stage, dst_dir_fd=dest)
+        return
+    except OSError:
+        if lstat(old, stage) is None:
+            raise
+        # It was renamed, and only the answer was lost.
+    try:
+        os.rename(name, target, src_dir_fd=stage, dst_dir_fd=dest)
+    except OSError:
+        with suppress(OSError):
+            os.rename(old, target, src_dir_fd=stage, dst_dir_fd=dest)
+        raise

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from hpcp_mpi.engine.context import Workplace
-from hpcp_mpi.engine.walked import Walked
+from hpcp_mpi.engine.walk_feed import Walked
 from hpcp_mpi.host.retrying import recovered, tells_passing, tries
 from hpcp_mpi.operations.copy.big_files.rules import BeginsDone, RangeFailed
 from hpcp_mpi.operations.scan.records import Listed

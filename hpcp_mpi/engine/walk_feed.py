@@ -5,9 +5,9 @@ per slot are handed out at a time.
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
-from hpcp_mpi.engine.walked import Walked
 from hpcp_mpi.vocab.units import Batch
 
 _AT_ONCE = 100  # units per slot that others are asked for; fewer, and slots wait for the next
@@ -18,6 +18,15 @@ def most_asked(slots: int, each: int) -> int:
     """Return how many units others may be asked for at a time: so many for each slot, and always one each."""
     slots = max(1, slots)
     return max(slots, min(_ALL, each * slots))
+
+
+@dataclass(slots=True)
+class Walked:
+    """What became of units that a rank was asked to walk through."""
+
+    done: int  # of the units that it was asked for
+    found: list[Batch] = field(default_factory=list)  # units that there was no time for: for anyone
+    told: Any = None  # what the operation wants to know of what was done
 
 
 class Frontier:

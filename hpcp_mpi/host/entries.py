@@ -10,8 +10,6 @@ from stat import S_IFDIR, S_IFREG
 from hpcp_mpi.host.dirfd import FLAGS
 
 _TYPE = 0o170000  # the bits of a mode that tell the type
-
-
 _CODING = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()  # os.fsencode looks them up for every name
 
 

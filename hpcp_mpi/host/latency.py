@@ -5,8 +5,8 @@ slow one every call waits, and sixty threads wait for sixty calls at once. How l
 time does not: a process that shares its CPUs with other ranks looks as if it waited for a file system. (It was tried:
 on two cores with four busy ranks, rank 0 had 130 threads and listed half as fast.)
 
-A gate lets threads in that exist anyway; a crowd has threads of its own for many short calls, of which two tell how long
-they take.
+A gate lets threads in that exist anyway; a crowd has threads of its own for many short calls, of which two tell how
+long they take.
 """
 
 import math

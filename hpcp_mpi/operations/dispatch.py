@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from hpcp_mpi.cluster.transport import Wire
-from hpcp_mpi.engine.coordinator import Face
+from hpcp_mpi.engine.frontend import Face
 from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.request import Asked, Verb
 

@@ -120,7 +120,7 @@ def _await_leave(wire: Wire) -> None:
 
 def run(asked: Asked, environment: Mapping[str, str]) -> Report:
     """The Python API's: do what is asked; the report, on every rank. Raises FatalError, on every rank."""
-    from hpcp_mpi.engine.coordinator import Face, nobody_to_ask
+    from hpcp_mpi.engine.frontend import Face, nobody_to_ask
     from hpcp_mpi.operations.dispatch import lead_verb
 
     wire, stop = connect(environment), StopRequest()

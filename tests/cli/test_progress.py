@@ -10,7 +10,7 @@ import pytest
 
 from hpcp_mpi.cli import progress
 from hpcp_mpi.cli.progress import Lines, Since, amount, line, remaining, words
-from hpcp_mpi.engine.coordinator import Status
+from hpcp_mpi.engine.frontend import Status
 from hpcp_mpi.vocab.errors import Failure
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.tally import Tally
@@ -122,7 +122,7 @@ def test_the_rates_of_a_phase_do_not_count_the_time_before_it() -> None:
 DRAWS = """
 import time
 from hpcp_mpi.cli.progress import Bar
-from hpcp_mpi.engine.coordinator import Status
+from hpcp_mpi.engine.frontend import Status
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.tally import Tally
 bar = Bar()

@@ -11,7 +11,7 @@ import pytest
 import hpcp_mpi
 from hpcp_mpi.cluster.signals import StopRequest
 from hpcp_mpi.engine import sorted_items
-from hpcp_mpi.engine.coordinator import Face
+from hpcp_mpi.engine.frontend import Face
 from hpcp_mpi.engine.sorted_items import SortedItems
 from hpcp_mpi.host.external_sort import Spill
 from hpcp_mpi.operations import session

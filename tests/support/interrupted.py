@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from hpcp_mpi.cluster.signals import StopRequest
 from hpcp_mpi.engine.checkpoints import Logbook
-from hpcp_mpi.engine.coordinator import Face
+from hpcp_mpi.engine.frontend import Face
 from hpcp_mpi.operations.dispatch import lead_verb
 from hpcp_mpi.operations.session import lead
 from hpcp_mpi.vocab.checkpoint import Checkpoint, Saved

@@ -13,7 +13,8 @@ from typing import Any
 
 from hpcp_mpi.cluster.signals import StopRequest
 from hpcp_mpi.cluster.threads import thread_cluster
-from hpcp_mpi.engine.coordinator import Face
+from hpcp_mpi.engine import destination
+from hpcp_mpi.engine.frontend import Face
 from hpcp_mpi.operations import session
 from hpcp_mpi.operations.copy import worker as copying
 from hpcp_mpi.operations.dispatch import lead_verb
@@ -45,7 +46,7 @@ def run(src: Path, dst: Path, nodes: Sequence[str] = ("a", "b"), **options: Any)
 @contextmanager
 def meddling(monkeypatch: Any, meddle: Meddle) -> Iterator[None]:
     """meddle with every file, link and special file that lands, and with those in subtrees that do."""
-    land = copying.land
+    land = destination.land
 
     def landing(stage: int, name: bytes, dest: int, target: bytes) -> None:
         _each(stage, name, target, meddle)

@@ -12,7 +12,8 @@ from typing import Any, cast
 from hpcp_mpi.cluster.feed import Feed, Stream
 from hpcp_mpi.cluster.signals import StoppedEarly
 from hpcp_mpi.cluster.transport import Wire
-from hpcp_mpi.engine.coordinator import Crew, Face
+from hpcp_mpi.engine.coordinator import Crew
+from hpcp_mpi.engine.frontend import Face
 from hpcp_mpi.engine.itemize import GONE, Item
 from hpcp_mpi.engine.walk_feed import Frontier
 from hpcp_mpi.host.external_sort import Spill

@@ -12,7 +12,8 @@ from typing import NamedTuple, cast
 
 from hpcp_mpi.cluster.signals import StoppedEarly
 from hpcp_mpi.cluster.transport import Wire
-from hpcp_mpi.engine.coordinator import Crew, Face
+from hpcp_mpi.engine.coordinator import Crew
+from hpcp_mpi.engine.frontend import Face
 from hpcp_mpi.engine.itemize import GONE, Item
 from hpcp_mpi.formats.changes_table import ABSENT, UNKNOWN, Op, Row, escaped, tar_name
 from hpcp_mpi.formats.file_list import Type, read

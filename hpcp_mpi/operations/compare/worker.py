@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from hpcp_mpi.engine.context import Workplace
-from hpcp_mpi.engine.walked import Walked
+from hpcp_mpi.engine.walk_feed import Walked
 from hpcp_mpi.formats.changes_table import ABSENT, UNKNOWN, Op, Row, described
 from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.host.dirfd import READ

@@ -7,13 +7,13 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 
 from hpcp_mpi.engine.context import Workplace
-from hpcp_mpi.engine.destination import made
+from hpcp_mpi.engine.destination import FULL, land, made
 from hpcp_mpi.engine.itemize import tell_replaced
 from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.stage import staged
 from hpcp_mpi.operations.copy.check import check
-from hpcp_mpi.operations.copy.worker import FULL, copy, land
+from hpcp_mpi.operations.copy.worker import copy
 from hpcp_mpi.rules.equality import NEW, itemize, maybe_identical
 from hpcp_mpi.vocab.errors import VANISHED, Failure, reason_of
 from hpcp_mpi.vocab.outcome import Outcome

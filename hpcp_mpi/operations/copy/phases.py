@@ -11,7 +11,8 @@ from hpcp_mpi.cluster.feed import Feed, Stream
 from hpcp_mpi.cluster.signals import StoppedEarly
 from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.engine.checkpoints import Remembered
-from hpcp_mpi.engine.coordinator import Crew, Face
+from hpcp_mpi.engine.coordinator import Crew
+from hpcp_mpi.engine.frontend import Face
 from hpcp_mpi.operations.copy.big_files.rank0 import WithRanges
 from hpcp_mpi.operations.scan.deferred import leading_batches, link_batches, parting_batches, settle_batches
 from hpcp_mpi.operations.scan.records import TOUCHED, LinkedName, Settling, SharedName, settling

@@ -1,15 +1,14 @@
 """Copying units: `cp` into a stage, then renames into place."""
 
-import errno
 import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 
 from hpcp_mpi.engine.context import Workplace
-from hpcp_mpi.engine.destination import made
+from hpcp_mpi.engine.destination import FULL, IN_THE_WAY, land, made
 from hpcp_mpi.engine.itemize import itemize_copies
 from hpcp_mpi.engine.setting_times import set_nearest
 from hpcp_mpi.engine.unfinished import persistently, surviving
@@ -29,8 +28,6 @@ from hpcp_mpi.vocab.tally import NOTHING, Tally
 from hpcp_mpi.vocab.units import DEST, Batch, Kind, Unit, Units
 
 _MAX_PINNED = 200  # files that one cp is given as descriptors
-FULL = (errno.EISDIR, errno.ENOTEMPTY, errno.EEXIST)  # what a rename over a directory says if it is not empty
-IN_THE_WAY = "a directory that is not empty is in the way; remove it first if it is not needed"
 FEW = 16  # files in a directory for which a cp of their own costs more than pinning each
 
 
@@ -192,51 +189,6 @@ def _land_saving(place: Workplace, batch: Batch, unit: Unit, staged_as: tuple[in
 
 def _landing_reason(error: OSError) -> str:
     return IN_THE_WAY if error.errno in FULL else reason_of(error)
-
-
-def land(stage: int, name: bytes, dest: int, target: bytes) -> None:
-    """Rename name in the stage to target in directory dest, replacing what a copy may replace. Raises OSError."""
-    try:
-        os.rename(name, target, src_dir_fd=stage, dst_dir_fd=dest)
-    except NotADirectoryError:  # a directory over a file or a symlink
-        _exchange(stage, name, dest, target)
-    except IsADirectoryError:  # a file over a directory, which may go if it is empty
-        with suppress(FileNotFoundError):  # gone already, and this node did not know
-            os.rmdir(target, dir_fd=dest)
-        os.rename(name, target, src_dir_fd=stage, dst_dir_fd=dest)
-    except PermissionError:
-        # To move a directory its owner needs to write in it: its `..` changes.
-        with pinned(stage, name) as fd:
-            mode = os.fstat(fd).st_mode
-            if not stat.S_ISDIR(mode) or mode & 0o200:
-                raise
-            os.chmod(path_of(fd), stat.S_IMODE(mode) | 0o200)
-            try:
-                os.rename(name, target, src_dir_fd=stage, dst_dir_fd=dest)
-            finally:
-                os.chmod(path_of(fd), stat.S_IMODE(mode))
-
-
-def _exchange(stage: int, name: bytes, dest: int, target: bytes) -> None:
-    """Put a directory where a non-directory is. The old entry is kept until the new one is in place."""
-    old = b"old.%d" % os.getpid()
-    while lstat(old, stage) is not None:
-        old += b"."
-    try:
-        os.rename(target, old, src_dir_fd=dest, dst_dir_fd=stage)
-    except FileNotFoundError:  # gone already, and this node did not know
-        os.rename(name, target, src_dir_fd=stage, dst_dir_fd=dest)
-        return
-    except OSError:
-        if lstat(old, stage) is None:
-            raise
-        # It was renamed, and only the answer was lost.
-    try:
-        os.rename(name, target, src_dir_fd=stage, dst_dir_fd=dest)
-    except OSError:
-        with suppress(OSError):
-            os.rename(old, target, src_dir_fd=stage, dst_dir_fd=dest)
-        raise
 
 
 def _together(batches: list[Batch]) -> list[list[Batch]]:

@@ -10,9 +10,9 @@ from typing import Any
 from hpcp_mpi.cluster.signals import StoppedEarly
 from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.engine.context import root_of
-from hpcp_mpi.engine.coordinator import Crew, Face
-from hpcp_mpi.engine.walk_feed import Frontier
-from hpcp_mpi.engine.walked import Walked
+from hpcp_mpi.engine.coordinator import Crew
+from hpcp_mpi.engine.frontend import Face
+from hpcp_mpi.engine.walk_feed import Frontier, Walked
 from hpcp_mpi.formats.file_list import Type, read
 from hpcp_mpi.formats.natural_order import key_of
 from hpcp_mpi.host import list_file as file_lists

@@ -13,7 +13,7 @@ from itertools import groupby, islice
 from operator import attrgetter
 
 from hpcp_mpi.engine.context import Workplace
-from hpcp_mpi.engine.walked import Walked
+from hpcp_mpi.engine.walk_feed import Walked
 from hpcp_mpi.formats.file_list import Entry, Type, escaped, needs_escapes, written
 from hpcp_mpi.formats.natural_order import in_order, key_of, key_of_name
 from hpcp_mpi.host.commands import Stopped

@@ -10,7 +10,7 @@ from itertools import groupby, islice
 
 from hpcp_mpi.cluster.feed import Feed, Stream
 from hpcp_mpi.engine.coordinator import Crew
-from hpcp_mpi.operations.copy.worker import IN_THE_WAY
+from hpcp_mpi.engine.destination import IN_THE_WAY
 from hpcp_mpi.operations.mirror.rules import extra_batches
 from hpcp_mpi.operations.remove.rank0 import Removal, counted
 from hpcp_mpi.operations.scan.deferred import link_batches

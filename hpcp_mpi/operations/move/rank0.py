@@ -12,7 +12,8 @@ from functools import partial
 
 from hpcp_mpi.cluster.signals import StoppedEarly
 from hpcp_mpi.cluster.transport import Wire
-from hpcp_mpi.engine.coordinator import Crew, Face
+from hpcp_mpi.engine.coordinator import Crew
+from hpcp_mpi.engine.frontend import Face
 from hpcp_mpi.host.retrying import tried
 from hpcp_mpi.operations.mirror.rules import coarsened
 from hpcp_mpi.operations.prepare.copy_job import Prepared

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from hpcp_mpi.cluster.signals import StoppedEarly
 from hpcp_mpi.cluster.transport import Wire
-from hpcp_mpi.engine.coordinator import Crew, Face
+from hpcp_mpi.engine.coordinator import Crew
+from hpcp_mpi.engine.frontend import Face
 from hpcp_mpi.engine.itemize import GONE
-from hpcp_mpi.engine.walk_feed import most_asked
-from hpcp_mpi.engine.walked import Walked
+from hpcp_mpi.engine.walk_feed import Walked, most_asked
 from hpcp_mpi.host.entries import first_in
 from hpcp_mpi.operations.remove.rules import Emptying, Finished, Told, chain, is_walk
 from hpcp_mpi.vocab.errors import EXIT_MAX_DELETE, Failure, failure_of

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from itertools import pairwise
 
 from hpcp_mpi.engine.context import Workplace
-from hpcp_mpi.engine.walked import Walked
+from hpcp_mpi.engine.walk_feed import Walked
 from hpcp_mpi.host.dirfd import FLAGS
 from hpcp_mpi.host.retrying import tried
 from hpcp_mpi.operations.remove.empty_directory import DIRECTORIES, FILES, MOUNTED, Emptier, Folder, kind_of

@@ -11,7 +11,7 @@ import pytest
 
 import hpcp_mpi
 from hpcp_mpi.cluster.signals import StopRequest
-from hpcp_mpi.engine.coordinator import Face
+from hpcp_mpi.engine.frontend import Face
 from hpcp_mpi.operations.dispatch import lead_verb
 from hpcp_mpi.operations.session import lead
 from hpcp_mpi.vocab.errors import UsageError

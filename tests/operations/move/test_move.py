@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 import hpcp_mpi
 from hpcp_mpi.cluster.signals import StopRequest
-from hpcp_mpi.engine.coordinator import Face
+from hpcp_mpi.engine.frontend import Face
 from hpcp_mpi.host import uncached_read as rereading
 from hpcp_mpi.operations.copy import check as checking
 from hpcp_mpi.operations.copy.phases import _Run as copying_run

@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import partial
 
 from hpcp_mpi.cluster.transport import Wire
-from hpcp_mpi.engine.coordinator import Face
+from hpcp_mpi.engine.frontend import Face
 from hpcp_mpi.host.dirfd import Tree
 from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.listing import Slice

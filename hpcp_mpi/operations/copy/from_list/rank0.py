@@ -6,7 +6,7 @@ from functools import partial
 from typing import cast
 
 from hpcp_mpi.cluster.transport import Wire
-from hpcp_mpi.engine.coordinator import Face
+from hpcp_mpi.engine.frontend import Face
 from hpcp_mpi.formats.file_list import read, relative
 from hpcp_mpi.host.external_sort import Spill
 from hpcp_mpi.host.list_file import BrokenList, entries_in

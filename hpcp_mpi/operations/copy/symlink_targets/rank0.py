@@ -15,7 +15,7 @@ from itertools import groupby, islice
 from typing import Any
 
 from hpcp_mpi.cluster.transport import Wire
-from hpcp_mpi.engine.coordinator import Face, Items
+from hpcp_mpi.engine.frontend import Face, Items
 from hpcp_mpi.engine.itemize import Item
 from hpcp_mpi.host.dirfd import path_of
 from hpcp_mpi.host.external_sort import Spill
