@@ -221,9 +221,3 @@ def _pinned(path: bytes) -> tuple[int, os.stat_result]:
 def _close_all(pins: dict[bytes, int]) -> None:
     for pin in pins.values():
         os.close(pin)
-
-
-def root_of(path: bytes) -> Root:
-    """Return path as ranks will know it. Raises OSError."""
-    status = os.stat(path)
-    return Root(path, status.st_ino, status.st_mtime_ns)

@@ -7,17 +7,15 @@ from dataclasses import replace
 from hpcp_mpi.engine.context import Workplace
 from hpcp_mpi.engine.unfinished import persistently, surviving
 from hpcp_mpi.host.retrying import tells_passing
-from hpcp_mpi.host.stage import sweep
 from hpcp_mpi.operations.copy.big_files.rules import BeginsDone
 from hpcp_mpi.operations.copy.big_files.worker import begin, copy_range, finish
-from hpcp_mpi.operations.copy.check import ALIVE, check_all, make, settle
+from hpcp_mpi.operations.copy.check import check_all
+from hpcp_mpi.operations.copy.directories import _sweep, make, settle
 from hpcp_mpi.operations.copy.hard_links import link
 from hpcp_mpi.operations.copy.worker import copy
 from hpcp_mpi.operations.scan.worker import explore
 from hpcp_mpi.operations.verify.records import gathered
-from hpcp_mpi.vocab.errors import reason_of
 from hpcp_mpi.vocab.outcome import Outcome
-from hpcp_mpi.vocab.paths import join
 from hpcp_mpi.vocab.units import Batch, Kind, Units
 
 
@@ -98,21 +96,6 @@ def _finish(place: Workplace, batch: Batch, outcome: Outcome) -> None:
 def _list(place: Workplace, batch: Batch, outcome: Outcome) -> None:
     with place.gate:
         explore(place, batch, outcome)
-
-
-def _sweep(place: Workplace, batch: Batch, outcome: Outcome) -> None:
-    """Remove stages that killed runs left."""
-    if place.options.dry_run:
-        return
-    for unit in batch.units:
-        path = place.dest_path(join(batch.dest_dir, unit.name))
-        try:
-            with place.dest.at(batch.dest_dir) as dest:
-                outcome.touched.add((batch.source, batch.source_dir, batch.dest_dir))
-                if not sweep(dest, unit.name, lost=place.own(unit.name)):
-                    outcome.remark(path, ALIVE)
-        except OSError as error:
-            outcome.remark(path, f"left behind by a killed run, and cannot be removed: {reason_of(error)}")
 
 
 def _remove(place: Workplace, batch: Batch, outcome: Outcome) -> None:

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hpcp_mpi.engine.context import Workplace, root_of
+from hpcp_mpi.engine.context import Workplace
 from hpcp_mpi.host.commands import Commands
 from hpcp_mpi.operations.copy.big_files import worker as ranging
 from hpcp_mpi.operations.copy.big_files.rules import Ranges
+from hpcp_mpi.operations.prepare.arguments import root_of
 from hpcp_mpi.vocab.abilities import Abilities
 from hpcp_mpi.vocab.errors import Failure
 from hpcp_mpi.vocab.job import CopyJob

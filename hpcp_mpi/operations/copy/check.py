@@ -7,25 +7,22 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from hpcp_mpi.engine.context import Workplace
-from hpcp_mpi.engine.destination import made
-from hpcp_mpi.engine.itemize import item, tell_replaced
+from hpcp_mpi.engine.itemize import item
 from hpcp_mpi.engine.setting_times import note_of
 from hpcp_mpi.engine.unfinished import persistently, surviving
 from hpcp_mpi.host import metadata
 from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.host.dirfd import READ
-from hpcp_mpi.host.entries import lstat, names_in
+from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.hashing import digest, same_tails
-from hpcp_mpi.host.stage import sweep
-from hpcp_mpi.rules.equality import NEW, itemize, maybe_identical, metadata_changes
+from hpcp_mpi.rules.equality import itemize, maybe_identical, metadata_changes
 from hpcp_mpi.vocab.errors import VANISHED, Failure, failure_of, reason_of
 from hpcp_mpi.vocab.options import MIB
 from hpcp_mpi.vocab.outcome import Outcome
-from hpcp_mpi.vocab.paths import STAGE_PREFIX, join
-from hpcp_mpi.vocab.tally import ONE_DIRECTORY, Tally
+from hpcp_mpi.vocab.paths import join
+from hpcp_mpi.vocab.tally import Tally
 from hpcp_mpi.vocab.units import DEST, Batch, Kind, Unit, Units
 
-ALIVE = "a private directory of another run, which may be alive; left alone"
 _LONG = MIB  # tails of this size are hashed, not held
 
 
@@ -189,90 +186,3 @@ def _digest(place: Workplace, name: bytes, directory: int, size: int) -> int:
         raise Stopped from None
     finally:
         os.close(fd)
-
-
-def settle(place: Workplace, batch: Batch, outcome: Outcome) -> None:
-    """Give directories the metadata of their sources: nothing in them changes any more.
-
-    A unit with a tally is a directory that this run made.
-    """
-    for unit in batch.units:
-        path = place.source_path(batch, unit.name)
-        try:
-            _settle(place, batch, unit, outcome)
-        except OSError as error:
-            if place.job.resumed and not os.path.lexists(path):
-                outcome.remark(path, VANISHED)
-                continue
-            reason = f"cannot give its copy the directory's metadata: {reason_of(error)}"
-            outcome.failures.append(Failure(path, reason))
-
-
-def _settle(place: Workplace, batch: Batch, unit: Unit, outcome: Outcome) -> None:
-    options = place.options
-    with ExitStack() as stack:
-        source = stack.enter_context(place.source(batch).handle(unit.name))
-        wanted = os.fstat(source)
-        changes = NEW
-        if not options.dry_run:
-            if options.directory_sync:
-                dest = stack.enter_context(place.dest.made(unit.target))
-                if place.job.resumed:
-                    sweep_stages(place, stack.enter_context(place.dest.at(unit.target)), unit.target, outcome)
-                changes = _settle_one(place, batch, source, dest, wanted)
-                _tell_time(place, batch, unit, wanted, changes, outcome)
-        elif not unit.tally:
-            dest = stack.enter_context(place.dest.at(unit.target))
-            changes = _directory_changes(place, batch, source, dest, wanted)[0]
-        elif options.compare:
-            tell_replaced(place, unit.target, wanted.st_mode, outcome)
-        if batch.restore:
-            return  # only what the run itself did to it was undone
-        if unit.tally:
-            outcome.copied = outcome.copied.plus(unit.tally)
-        elif changes and changes != NEW:
-            outcome.updated = outcome.updated.plus(ONE_DIRECTORY)
-        if options.itemize and changes:
-            line = itemize("c", wanted.st_mode, NEW) if unit.tally else itemize(".", wanted.st_mode, changes)
-            outcome.items.append((line, (unit.target or b".") + b"/", b""))
-
-
-def sweep_stages(place: Workplace, dest: int, path: bytes, outcome: Outcome) -> None:
-    """Remove what killed runs left in a directory. Raises OSError."""
-    for name in names_in(dest):
-        if name.startswith(STAGE_PREFIX) and not place.in_use(name) and not sweep(dest, name):
-            outcome.remark(place.dest_path(join(path, name)), ALIVE)
-
-
-def _directory_changes(
-    place: Workplace, batch: Batch, source: int, dest: int, wanted: os.stat_result
-) -> tuple[str, os.stat_result, tuple[metadata.Xattrs, metadata.Xattrs]]:
-    found = os.fstat(dest)
-    xattrs = place.xattrs_of((source, b"."), (dest, b"."), batch.source)
-    letters = metadata.xattr_letters(*xattrs)
-    return metadata_changes(wanted, found, place.job.times, place.rights, letters), found, xattrs
-
-
-def _settle_one(place: Workplace, batch: Batch, source: int, dest: int, wanted: os.stat_result) -> str:
-    """Write a directory's metadata; return in what it seemed to differ.
-
-    Written also where nothing seems to differ, if this run wrote in it: maybe by another node, and for a while this one
-    may still be shown the times from before.
-    """
-    changes, found, xattrs = _directory_changes(place, batch, source, dest, wanted)
-    if changes or batch.again:
-        write_metadata(place, wanted, (dest, b"."), found, xattrs)
-    return changes
-
-
-def make(place: Workplace, batch: Batch, outcome: Outcome) -> None:
-    """Make directories that nothing is copied to."""
-    if place.options.dry_run:
-        return
-    for unit in batch.units:
-        try:
-            with made(place, unit.target, batch.over):
-                pass
-        except OSError as error:
-            path = place.source_path(batch, unit.name)
-            outcome.failures.append(Failure(path, f"its copy cannot be made: {reason_of(error)}"))

@@ -9,7 +9,6 @@ from typing import Any
 
 from hpcp_mpi.cluster.signals import StoppedEarly
 from hpcp_mpi.cluster.transport import Wire
-from hpcp_mpi.engine.context import root_of
 from hpcp_mpi.engine.coordinator import Crew
 from hpcp_mpi.engine.frontend import Face
 from hpcp_mpi.engine.walk_feed import Frontier, Walked
@@ -18,7 +17,7 @@ from hpcp_mpi.formats.natural_order import key_of
 from hpcp_mpi.host import list_file as file_lists
 from hpcp_mpi.operations.list_files.named import Named
 from hpcp_mpi.operations.list_files.worker import HUGE, Walk, unit_of
-from hpcp_mpi.operations.prepare.copy_job import absolute, expanded
+from hpcp_mpi.operations.prepare.arguments import absolute, expanded, root_of
 from hpcp_mpi.rules.landing import own_name
 from hpcp_mpi.vocab.abilities import Abilities
 from hpcp_mpi.vocab.errors import FatalError, failure_of, reason_of

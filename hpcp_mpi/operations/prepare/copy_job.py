@@ -1,15 +1,14 @@
 """Before anything starts: what was meant, and is it safe? Everything is refused here that would be wrong later."""
 
-import glob
 import os
 import stat
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from hpcp_mpi.engine.context import root_of
 from hpcp_mpi.host.mounts import is_called, stale_seconds, type_of
 from hpcp_mpi.host.retrying import tried
+from hpcp_mpi.operations.prepare.arguments import absolute, expanded, root_of
 from hpcp_mpi.operations.prepare.effective_options import tuned
 from hpcp_mpi.operations.prepare.find_abilities import abilities_of, hiding
 from hpcp_mpi.operations.prepare.removal_checks import backup_path, refuse_backup, refuse_removal, with_removal
@@ -94,16 +93,6 @@ def _prepare(sources: Iterable[bytes], destination: bytes, options: CopyOptions,
     return Prepared(job, landings, made)
 
 
-def expanded(pattern: bytes) -> list[bytes]:
-    """Return what a source argument stands for: itself, or the matches of a pattern that is nobody's name."""
-    if os.path.lexists(pattern) or not glob.has_magic(pattern):
-        return [pattern]
-    found = sorted(glob.glob(pattern, recursive=True))
-    if not found:
-        raise FatalError(f"no source matches {shown(pattern)}")
-    return found
-
-
 def _type(argument: bytes) -> Type:
     try:
         own = os.lstat(argument)
@@ -114,13 +103,6 @@ def _type(argument: bytes) -> Type:
     if stat.S_ISDIR(own.st_mode):
         return Type.DIRECTORY
     return Type.DIRECTORY_LINK if stat.S_ISLNK(own.st_mode) and os.path.isdir(argument) else Type.OTHER
-
-
-def absolute(path: bytes) -> bytes:
-    """Return an absolute path without `.` and doubled slashes; `..` is resolved as the kernel would."""
-    if b".." in path.split(b"/"):
-        return os.path.realpath(path)
-    return os.path.normpath(os.path.join(os.getcwdb(), path)).replace(b"//", b"/")
 
 
 def _refuse_nesting(landing: Landing, source_root: bytes, target: bytes, options: CopyOptions, listed: bool) -> None:

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from hpcp_mpi.engine.context import root_of
 from hpcp_mpi.host.dirfd import Tree
 from hpcp_mpi.host.timestamps import ticked
+from hpcp_mpi.operations.prepare.arguments import root_of
 from hpcp_mpi.rules.landing import Landing
 from hpcp_mpi.vocab.errors import FatalError, UsageError, reason_of
 from hpcp_mpi.vocab.job import CopyJob, Root

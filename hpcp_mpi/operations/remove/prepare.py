@@ -6,9 +6,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from hpcp_mpi.engine.context import root_of
 from hpcp_mpi.host.mounts import mounts_below
-from hpcp_mpi.operations.prepare.copy_job import absolute, expanded
+from hpcp_mpi.operations.prepare.arguments import absolute, expanded, root_of
 from hpcp_mpi.operations.remove.rules import others, walks
 from hpcp_mpi.rules import excludes
 from hpcp_mpi.vocab.abilities import Abilities

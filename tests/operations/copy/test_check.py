@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from hpcp_mpi.engine.context import Workplace, root_of
+from hpcp_mpi.engine.context import Workplace
 from hpcp_mpi.host import dirfd as dirs
 from hpcp_mpi.host.commands import Commands
 from hpcp_mpi.operations.copy.check import check
+from hpcp_mpi.operations.prepare.arguments import root_of
 from hpcp_mpi.vocab.abilities import Abilities
 from hpcp_mpi.vocab.job import CopyJob
 from hpcp_mpi.vocab.options import CopyOptions

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from hpcp_mpi.engine.context import Workplace, root_of
+from hpcp_mpi.engine.context import Workplace
 from hpcp_mpi.host.commands import Commands
+from hpcp_mpi.operations.prepare.arguments import root_of
 from hpcp_mpi.vocab.abilities import Abilities
 from hpcp_mpi.vocab.errors import FatalError
 from hpcp_mpi.vocab.job import CopyJob

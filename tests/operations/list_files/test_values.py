@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 import xxhash
 
-from hpcp_mpi.engine.context import Workplace, root_of
+from hpcp_mpi.engine.context import Workplace
 from hpcp_mpi.host.commands import Commands
 from hpcp_mpi.operations.list_files import values as entry_values
 from hpcp_mpi.operations.list_files.values import Values
+from hpcp_mpi.operations.prepare.arguments import root_of
 from hpcp_mpi.vocab.abilities import Abilities
 from hpcp_mpi.vocab.job import CopyJob
 from hpcp_mpi.vocab.options import CopyOptions

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from hpcp_mpi.engine.context import Workplace, root_of
+from hpcp_mpi.engine.context import Workplace
 from hpcp_mpi.host.commands import Commands
 from hpcp_mpi.host.free_space import Room
 from hpcp_mpi.operations.prepare import preflight
+from hpcp_mpi.operations.prepare.arguments import root_of
 from hpcp_mpi.operations.prepare.preflight import Preflight
 from hpcp_mpi.vocab.abilities import Abilities
 from hpcp_mpi.vocab.errors import FatalError

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from hpcp_mpi.engine.context import Workplace, root_of
+from hpcp_mpi.engine.context import Workplace
 from hpcp_mpi.host import listing as listings
 from hpcp_mpi.host.commands import Commands
+from hpcp_mpi.operations.prepare.arguments import root_of
 from hpcp_mpi.operations.scan.lister import Lister, gather_for
 from hpcp_mpi.operations.scan.records import Listing
 from hpcp_mpi.vocab.abilities import Abilities

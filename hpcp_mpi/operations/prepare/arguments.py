@@ -1,0 +1,31 @@
+"""Arguments of the command line as paths: patterns, absolute paths, roots."""
+
+import glob
+import os
+
+from hpcp_mpi.vocab.errors import FatalError
+from hpcp_mpi.vocab.job import Root
+from hpcp_mpi.vocab.paths import shown
+
+
+def expanded(pattern: bytes) -> list[bytes]:
+    """Return what a source argument stands for: itself, or the matches of a pattern that is nobody's name."""
+    if os.path.lexists(pattern) or not glob.has_magic(pattern):
+        return [pattern]
+    found = sorted(glob.glob(pattern, recursive=True))
+    if not found:
+        raise FatalError(f"no source matches {shown(pattern)}")
+    return found
+
+
+def absolute(path: bytes) -> bytes:
+    """Return an absolute path without `.` and doubled slashes; `..` is resolved as the kernel would."""
+    if b".." in path.split(b"/"):
+        return os.path.realpath(path)
+    return os.path.normpath(os.path.join(os.getcwdb(), path)).replace(b"//", b"/")
+
+
+def root_of(path: bytes) -> Root:
+    """Return path as ranks will know it. Raises OSError."""
+    status = os.stat(path)
+    return Root(path, status.st_ino, status.st_mtime_ns)
