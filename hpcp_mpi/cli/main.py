@@ -114,8 +114,7 @@ def _lead(arguments: Sequence[str], environment: Mapping[str, str], wire: Wire, 
     # Imported here, as only rank 0 needs them: a thousand ranks that import are a load for the file system.
     from hpcp_mpi.cli.command_line import parse
     from hpcp_mpi.engine.frontend import Face
-    from hpcp_mpi.engine.sorted_items import items_of
-    from hpcp_mpi.operations.dispatch import lead_verb
+    from hpcp_mpi.operations.dispatch import items_of, lead_verb
     from hpcp_mpi.operations.prepare.tools import exclude_lines
 
     if not arguments:

@@ -6,13 +6,6 @@ from typing import cast
 
 from hpcp_mpi.engine.itemize import Item
 from hpcp_mpi.host.external_sort import Spill
-from hpcp_mpi.operations.compare.differences import Differences
-from hpcp_mpi.vocab.request import Verb
-
-
-def items_of(verb: Verb) -> "SortedItems | Differences":
-    """Return what takes the items of a verb's run, and has them sorted."""
-    return Differences() if verb is Verb.COMPARE else SortedItems()
 
 
 class SortedItems:

@@ -7,26 +7,27 @@ the unit, with the reason, and rank 0 is told as much as it waits for.
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from hpcp_mpi.engine.context import Workplace
-from hpcp_mpi.engine.walk_feed import Walked
 from hpcp_mpi.host.retrying import recovered, tells_passing, tries
-from hpcp_mpi.operations.copy.big_files.rules import BeginsDone, RangeFailed
-from hpcp_mpi.operations.scan.records import Listed
 from hpcp_mpi.vocab.errors import Failure, reason_of
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import join
 from hpcp_mpi.vocab.units import DEST, Batch, Kind, Unit, Units
 
-_REMOVING = (Kind.REMOVE, Kind.COUNT, Kind.MOVED, Kind.RMDIR)
-
 
 def surviving(
-    place: Workplace, batch: Batch, outcome: Outcome, do: Callable[[Workplace, Batch, Outcome], None]
+    place: Workplace,
+    batch: Batch,
+    outcome: Outcome,
+    do: Callable[[Workplace, Batch, Outcome], None],
+    undone: Callable[[Batch, str], list[Any]] = lambda batch, reason: [],
 ) -> None:
     """Do a batch; if the storage breaks that off, all of it has failed that is not named already.
 
     What was counted by then is not: some of it may be there, and the next run finds it.
+    undone: what rank 0 waits to be told then, with the reason
     """
     mine = Outcome()
     try:
@@ -38,7 +39,9 @@ def surviving(
         for path, units in _by_path(place, batch).items():
             if path not in named:
                 broken.failures.append(Failure(path, reason, False, sum(unit.tally.bytes for unit in units)))
-        _tell(batch, reason, broken)
+        broken.news += undone(batch, reason)
+        if batch.kind is Kind.RANGE and batch.big is not None:
+            broken.failures.clear()  # the file is named when it is finished
         mine = broken
     outcome.add(mine)
 
@@ -53,26 +56,6 @@ def _by_path(place: Workplace, batch: Batch) -> dict[bytes, list[Unit]]:
         else:
             found[place.source_path(batch, name)].append(unit)
     return found
-
-
-def _tell(batch: Batch, reason: str, outcome: Outcome) -> None:
-    """Tell rank 0 what it waits for."""
-    count = len(batch.units)
-    if batch.kind is Kind.LIST:
-        outcome.news.append(Listed(done=count))
-    elif batch.kind is Kind.BEGIN:
-        outcome.news.append(BeginsDone(count))
-    elif batch.kind is Kind.RANGE and batch.big is not None:
-        outcome.failures.clear()  # the file is named when it is finished
-        outcome.news.append(RangeFailed((batch.dest_dir, batch.big.stage), count, reason))
-    elif batch.kind in _REMOVING:
-        from hpcp_mpi.operations.remove.worker import told_undone
-
-        outcome.news.append(told_undone(batch))
-    elif batch.kind in (Kind.NAMES, Kind.BELOW):
-        outcome.news.append(Walked(count))
-    elif batch.kind is Kind.STATE:
-        outcome.news.append([])
 
 
 def persistently(

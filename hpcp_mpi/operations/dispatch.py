@@ -1,14 +1,37 @@
-"""What rank 0 does for each verb."""
+"""The one table of operations: what rank 0 does for a verb, and what any rank does with a kind of work.
 
-from collections.abc import Callable
+What only some verbs need is imported when it is needed: a thousand workers import this.
+"""
 
-from hpcp_mpi.cluster.transport import Wire
-from hpcp_mpi.engine.frontend import Face
-from hpcp_mpi.vocab.report import Report
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from hpcp_mpi.engine.context import Workplace
+from hpcp_mpi.engine.walk_feed import Walked
+from hpcp_mpi.operations.copy.big_files.rules import BeginsDone, RangeFailed
+from hpcp_mpi.operations.copy.big_files.worker import begin, copy_range, finish_or_copy
+from hpcp_mpi.operations.copy.check import check_all
+from hpcp_mpi.operations.copy.directories import make, settle, sweep_left_behind
+from hpcp_mpi.operations.copy.hard_links import link
+from hpcp_mpi.operations.copy.worker import check_and_copy, copy
+from hpcp_mpi.operations.scan.records import Listed
+from hpcp_mpi.operations.scan.worker import explore
+from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.request import Asked, Verb
+from hpcp_mpi.vocab.units import DEST, Batch, Kind
+
+if TYPE_CHECKING:
+    from hpcp_mpi.cluster.transport import Wire
+    from hpcp_mpi.engine.frontend import Face, Items
+    from hpcp_mpi.operations.remove.empty_directory import Disposer, Keeper
+    from hpcp_mpi.vocab.report import Report
+
+    Leader = Callable[[Wire, Asked, Face], Report]
+
+# --- rank 0
 
 
-def lead_verb(wire: Wire, asked: Asked, face: Face) -> Report:
+def lead_verb(wire: "Wire", asked: Asked, face: "Face") -> "Report":
     """Do what is asked with all ranks of the wire; rank 0 calls it, the others follow. Raises FatalError."""
     options = asked.options
     if asked.verb is Verb.COPY and (options.mirror or options.move) and not options.dry_run:
@@ -18,7 +41,7 @@ def lead_verb(wire: Wire, asked: Asked, face: Face) -> Report:
     return report
 
 
-def _leader(asked: Asked) -> Callable[[Wire, Asked, Face], Report]:
+def _leader(asked: Asked) -> "Leader":
     verb = asked.verb
     if verb is Verb.REMOVE:
         from hpcp_mpi.operations.remove.rank0 import lead_remove
@@ -43,3 +66,132 @@ def _leader(asked: Asked) -> Callable[[Wire, Asked, Face], Report]:
     from hpcp_mpi.operations.copy.symlink_targets.rank0 import lead_copy
 
     return lead_copy
+
+
+def items_of(verb: Verb) -> "Items":
+    """Return what takes the items of a verb's run, and has them sorted."""
+    if verb is Verb.COMPARE:
+        from hpcp_mpi.operations.compare.differences import Differences
+
+        return Differences()
+    from hpcp_mpi.engine.sorted_items import SortedItems
+
+    return SortedItems()
+
+
+# --- any rank
+
+
+def _begin(place: Workplace, batch: Batch, outcome: Outcome) -> None:
+    begin(place, batch, outcome)
+    outcome.news.append(BeginsDone(len(batch.units)))
+
+
+def _list(place: Workplace, batch: Batch, outcome: Outcome) -> None:
+    with place.gate:
+        explore(place, batch, outcome, check_all)
+
+
+def _remove(place: Workplace, batch: Batch, outcome: Outcome) -> None:
+    from hpcp_mpi.operations.remove.worker import remove
+
+    with place.gate:
+        remove(place, batch, outcome, keeper_of(place, batch, outcome), disposer_of(place, batch))
+
+
+def _remove_emptied(place: Workplace, batch: Batch, outcome: Outcome) -> None:
+    from hpcp_mpi.operations.remove.worker import remove_emptied
+
+    remove_emptied(place, batch, outcome, keeper_of(place, batch, outcome), disposer_of(place, batch))
+
+
+def keeper_of(place: Workplace, batch: Batch, outcome: Outcome) -> "Keeper | None":
+    """Return what says which entries of a batch stay; None: all may go."""
+    if batch.kind is Kind.MOVED:
+        from hpcp_mpi.operations.move.worker import Copied
+
+        return Copied(place, batch, outcome)
+    if batch.source == DEST:
+        from hpcp_mpi.operations.mirror.worker import Extras
+
+        return Extras(place, outcome)
+    return None
+
+
+def disposer_of(place: Workplace, batch: Batch) -> "Disposer | None":
+    """Return what makes the entries of a batch go; None: unlink and rmdir."""
+    if batch.source == DEST and place.job.backup is not None:
+        from hpcp_mpi.operations.mirror.worker import IntoBackup
+
+        return IntoBackup(place)
+    return None
+
+
+def _name(place: Workplace, batch: Batch, outcome: Outcome) -> None:
+    from hpcp_mpi.operations.list_files.worker import name_entries
+
+    with place.gate:
+        name_entries(place, batch, outcome)
+
+
+def _state(place: Workplace, batch: Batch, outcome: Outcome) -> None:
+    from hpcp_mpi.operations.compare.worker import tell_states
+
+    tell_states(place, batch, outcome)
+
+
+def _name_below(place: Workplace, batch: Batch, outcome: Outcome) -> None:
+    from hpcp_mpi.operations.compare.worker import name_below
+
+    with place.gate:
+        name_below(place, batch, outcome)
+
+
+def _verify(place: Workplace, batches: Sequence[Batch], outcome: Outcome) -> None:
+    from hpcp_mpi.operations.verify.worker import verify
+
+    verify(place, batches, outcome)
+
+
+def undone(batch: Batch, reason: str) -> list[Any]:
+    """Return what rank 0 waits to be told of a batch, when nothing of it is known to be done."""
+    count = len(batch.units)
+    if batch.kind is Kind.LIST:
+        return [Listed(done=count)]
+    if batch.kind is Kind.BEGIN:
+        return [BeginsDone(count)]
+    if batch.kind is Kind.RANGE and batch.big is not None:
+        return [RangeFailed((batch.dest_dir, batch.big.stage), count, reason)]
+    if batch.kind in (Kind.REMOVE, Kind.COUNT, Kind.MOVED, Kind.RMDIR):
+        from hpcp_mpi.operations.remove.worker import told_undone
+
+        return [told_undone(batch)]
+    if batch.kind in (Kind.NAMES, Kind.BELOW):
+        return [Walked(count)]
+    return [[]] if batch.kind is Kind.STATE else []
+
+
+ONE_BY_ONE: dict[Kind, Callable[[Workplace, Batch, Outcome], None]] = {
+    Kind.LIST: _list,
+    Kind.BEGIN: _begin,
+    Kind.RANGE: copy_range,
+    Kind.FINISH: finish_or_copy,
+    Kind.LINK: link,
+    Kind.MAKE: make,
+    Kind.SETTLE: settle,
+    Kind.SWEEP: sweep_left_behind,
+    Kind.REMOVE: _remove,
+    Kind.COUNT: _remove,
+    Kind.MOVED: _remove,
+    Kind.RMDIR: _remove_emptied,
+    Kind.NAMES: _name,
+    Kind.BELOW: _name_below,
+    Kind.STATE: _state,
+}
+
+
+TOGETHER: dict[Kind, Callable[[Workplace, Sequence[Batch], Outcome], None]] = {
+    Kind.COPY: copy,
+    Kind.CHECK: check_and_copy,
+    Kind.VERIFY: _verify,
+}

@@ -1,16 +1,22 @@
-"""A worker's side of a copy. What only rank 0 needs is not imported here: a thousand workers import this."""
+"""Any job, on a worker. What only rank 0 needs is not imported here: a thousand workers import this."""
+
+import time
+from collections.abc import Sequence
 
 from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.engine.context import Workplace
+from hpcp_mpi.engine.unfinished import persistently, surviving
 from hpcp_mpi.host.commands import Commands, Stopped
 from hpcp_mpi.host.machine import allow_open_files, cpus, slots
+from hpcp_mpi.operations.copy.big_files.rules import divided
 from hpcp_mpi.operations.copy.big_files.worker import abandon
-from hpcp_mpi.operations.working import work
+from hpcp_mpi.operations.dispatch import ONE_BY_ONE, REPEATED, TOGETHER, undone
+from hpcp_mpi.operations.verify.records import gathered
 from hpcp_mpi.vocab.errors import FatalError, reason_of
 from hpcp_mpi.vocab.job import CopyJob
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import shown
-from hpcp_mpi.vocab.units import Batch
+from hpcp_mpi.vocab.units import Batch, Kind
 
 
 class CopyWorkshop:
@@ -50,6 +56,35 @@ class CopyWorkshop:
         if not (self._place.ending.is_set() and self._place.options.durable):
             abandon(self._place, Outcome())
         self._place.stages.close()
+
+
+def work(place: Workplace, batches: list[Batch]) -> Outcome:
+    """Do batches of one kind; return what became of them. Raises host.commands.Stopped when the run is ending."""
+    outcome = Outcome()
+    began = time.monotonic()
+    kind = batches[0].kind
+    place.looks.begin((kind, batches[0].again))
+    if kind in REPEATED:
+        persistently(place, batches, outcome, lambda some, mine, last: _do(place, some, mine))
+    else:
+        _do(place, batches, outcome)
+    found = [each for batch in outcome.more for each in divided(batch, place.options.split_size)]
+    outcome.more = [batch for batch in found if batch.kind is not Kind.BEGIN]
+    outcome.news += [batch for batch in found if batch.kind is Kind.BEGIN]  # rank 0 has few begun at a time
+    if place.options.verify:
+        outcome.news = gathered(outcome.news, place.rank)
+    outcome.seconds = time.monotonic() - began
+    return outcome
+
+
+def _do(place: Workplace, batches: Sequence[Batch], outcome: Outcome) -> None:
+    """Do batches of one kind, whatever becomes of them."""
+    kind = batches[0].kind
+    if kind in TOGETHER:
+        TOGETHER[kind](place, batches, outcome)
+        return
+    for batch in batches:
+        surviving(place, batch, outcome, ONE_BY_ONE[kind], undone)
 
 
 def _store(place: Workplace, wire: Wire) -> None:

@@ -128,7 +128,7 @@ class Watch:
             return gathered(news, rank)
 
         self.landed: list[tuple[int, written.Landed]] = []
-        monkeypatch.setattr("hpcp_mpi.operations.working.gathered", noting)
+        monkeypatch.setattr("hpcp_mpi.operations.worker.gathered", noting)
 
     def _note_reads(self, monkeypatch: Any) -> None:
         read = Reread.read

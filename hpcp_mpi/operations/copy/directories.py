@@ -107,7 +107,7 @@ def make(place: Workplace, batch: Batch, outcome: Outcome) -> None:
             outcome.failures.append(Failure(path, f"its copy cannot be made: {reason_of(error)}"))
 
 
-def _sweep(place: Workplace, batch: Batch, outcome: Outcome) -> None:
+def sweep_left_behind(place: Workplace, batch: Batch, outcome: Outcome) -> None:
     """Remove stages that killed runs left."""
     if place.options.dry_run:
         return

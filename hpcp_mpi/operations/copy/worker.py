@@ -18,6 +18,7 @@ from hpcp_mpi.host.dirfd import path_of, pinned
 from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.retrying import passes, tells_passing
 from hpcp_mpi.host.stage import staged
+from hpcp_mpi.operations.copy.check import check_all
 from hpcp_mpi.operations.copy.content_only import default_acl, keep_metadata
 from hpcp_mpi.operations.copy.cp_failures import Account, Damage
 from hpcp_mpi.operations.verify.records import Landed
@@ -51,6 +52,19 @@ def _copy(place: Workplace, batches: Sequence[Batch], outcome: Outcome, last: bo
             alone += group
     for batch in alone:
         surviving(place, batch, outcome, partial(_copy_batch, last=last))
+
+
+def check_and_copy(place: Workplace, batches: Sequence[Batch], outcome: Outcome) -> None:
+    """Check what may be identical; copy what is not, unless it is so much that others should help."""
+    differing: list[Batch] = []
+    for batch in batches:
+        with place.gate:
+            differing += check_all(place, [batch], outcome)
+    limited = place.options.rate_bytes or place.options.rate_files  # then rank 0 says when it may be copied
+    if limited or sum(batch.amount for batch in differing) > place.options.bite_weight:
+        outcome.more += differing
+    else:
+        copy(place, differing, outcome)
 
 
 def _are_files(units: Units) -> bool:

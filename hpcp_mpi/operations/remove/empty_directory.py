@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from itertools import islice
+from typing import Protocol
 
 from hpcp_mpi.engine.context import Workplace
 from hpcp_mpi.engine.itemize import GONE
 from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.host.entries import first_in, is_directory
 from hpcp_mpi.host.retrying import in_the_end, tried
-from hpcp_mpi.operations.remove.keeping import disposer_of, keeper_of
 from hpcp_mpi.operations.remove.rules import others
 from hpcp_mpi.vocab.errors import Failure, failure_of
 from hpcp_mpi.vocab.outcome import Outcome
@@ -36,6 +36,29 @@ _NOT_EMPTY = (errno.ENOTEMPTY, errno.EEXIST)
 
 class _Kept(OSError):
     """A Keeper said that an entry stays."""
+
+
+class Keeper(Protocol):
+    """Says what may not be removed. It tells the outcome why, if anyone should know.
+
+    One is made for every batch. `directory` is an open descriptor, `path` is the directory's, relative to the root.
+    """
+
+    def enters(self, path: bytes) -> bool:
+        """Tell whether the directory may be emptied and removed. False: it stays with all in it."""
+
+    def keeps(self, directory: int, path: bytes, name: bytes) -> bool:
+        """Tell whether a non-directory stays. Asked right before it would be removed."""
+
+
+class Disposer(Protocol):
+    """Makes entries go. Raises OSError, as the calls it is named after."""
+
+    def unlink(self, directory: int, path: bytes, name: bytes) -> None:
+        """Make the non-directory `name` go; its directory is open, and `path` is where that is below the root."""
+
+    def rmdir(self, directory: int, path: bytes, name: bytes) -> None:
+        """The same for an empty directory."""
 
 
 class Folder:
@@ -61,7 +84,10 @@ class Emptier:
     listed: a Tally of what was listed and may go
     """
 
-    def __init__(self, place: Workplace, batch: Batch, outcome: Outcome) -> None:
+    def __init__(
+        self, place: Workplace, batch: Batch, outcome: Outcome, keeper: Keeper | None, disposer: Disposer | None
+    ) -> None:
+        """keeper: says which entries stay; None: all may go. disposer: makes entries go; None: unlink and rmdir"""
         options, source = place.options, batch.source
         self._place = place
         self._batch = batch
@@ -71,8 +97,8 @@ class Emptier:
         self.counts_only = batch.kind is Kind.COUNT or options.dry_run
         # What a move removes from its sources is no news: it was itemized when it was copied.
         self._itemizes = options.itemize and batch.kind is not Kind.COUNT and (source == DEST or not options.move)
-        self._keeper = keeper_of(place, batch, outcome)
-        self._disposer = disposer_of(place, batch)
+        self._keeper = keeper
+        self._disposer = disposer
         self._excluded = _excluded(place, source)
         self._counts = {"removed": [0, 0, 0, 0], "skipped": [0, 0, 0, 0], "listed": [0, 0, 0, 0]}
         self.found: list[Batch] = []

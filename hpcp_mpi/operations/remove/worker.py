@@ -17,7 +17,16 @@ from hpcp_mpi.engine.context import Workplace
 from hpcp_mpi.engine.walk_feed import Walked
 from hpcp_mpi.host.dirfd import FLAGS
 from hpcp_mpi.host.retrying import tried
-from hpcp_mpi.operations.remove.empty_directory import DIRECTORIES, FILES, MOUNTED, Emptier, Folder, kind_of
+from hpcp_mpi.operations.remove.empty_directory import (
+    DIRECTORIES,
+    FILES,
+    MOUNTED,
+    Disposer,
+    Emptier,
+    Folder,
+    Keeper,
+    kind_of,
+)
 from hpcp_mpi.operations.remove.rules import Finished, Left, Told, chain, is_walk, walks
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import join
@@ -29,14 +38,16 @@ _DEEP = 64  # directories that are open one in another; what is deeper is for ot
 _BLOCKED = (errno.ENOTDIR, errno.ELOOP)  # what opening a directory says of a file or a symlink
 
 
-def remove(place: Workplace, batch: Batch, outcome: Outcome) -> None:
+def remove(
+    place: Workplace, batch: Batch, outcome: Outcome, keeper: Keeper | None = None, disposer: Disposer | None = None
+) -> None:
     """Remove the units of a REMOVE or MOVED batch; only count those of a COUNT batch, and in a dry run.
 
     Units are names in batch.source_dir, below batch.source (DEST: the destination): of directories (rules.walks) or of
     anything else (rules.others). What went is counted in outcome.removed, what is excluded in outcome.skipped;
-    outcome.news gets a Walked with what rank 0's Emptying has to know.
+    outcome.news gets a Walked with what rank 0's Emptying has to know. keeper and disposer are as for an Emptier.
     """
-    removing = _Removing(place, batch, outcome)
+    removing = _Removing(place, batch, Emptier(place, batch, outcome, keeper, disposer), outcome)
     if is_walk(batch):
         removing.walk()
         removing.tell(len(batch.units))
@@ -45,9 +56,11 @@ def remove(place: Workplace, batch: Batch, outcome: Outcome) -> None:
         removing.tell(0)
 
 
-def remove_emptied(place: Workplace, batch: Batch, outcome: Outcome) -> None:
+def remove_emptied(
+    place: Workplace, batch: Batch, outcome: Outcome, keeper: Keeper | None = None, disposer: Disposer | None = None
+) -> None:
     """Remove the directories of an RMDIR batch: each unit's, and those above it that waited for nothing else."""
-    removing = _Removing(place, batch, outcome)
+    removing = _Removing(place, batch, Emptier(place, batch, outcome, keeper, disposer), outcome)
     for unit in batch.units:
         removing.remove_chain(chain(unit))
     removing.tell(0)
@@ -65,13 +78,13 @@ def told_undone(batch: Batch) -> Walked:
 class _Removing:
     """What is done about one batch."""
 
-    def __init__(self, place: Workplace, batch: Batch, outcome: Outcome) -> None:
+    def __init__(self, place: Workplace, batch: Batch, emptier: Emptier, outcome: Outcome) -> None:
         self._place = place
         self._batch = batch
         self._outcome = outcome
         self._mounts = place.mounts_of(batch.source)
         self._foreign = place.foreign_to(batch.source)
-        self._emptier = Emptier(place, batch, outcome)
+        self._emptier = emptier
         self._deadline = 0.0
         self._noted = False  # how long it takes to open a directory
         self._told = Told()

@@ -18,7 +18,6 @@ from hpcp_mpi.engine.walk_feed import most_asked
 from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.listing import Slice
 from hpcp_mpi.host.walk_pool import Pool
-from hpcp_mpi.operations.mirror.link_targets import spared
 from hpcp_mpi.operations.scan.lister import Choose, Lister, Unlisted, gather_for
 from hpcp_mpi.operations.scan.records import Folder, LinkedName, Listed, Listing, Settling, unfinished
 from hpcp_mpi.operations.scan.task import ScanTask
@@ -217,8 +216,6 @@ class Scan:
             if self._parallel or self.gather.partial:
                 self.gather.give_up()
                 self.waiting.take(self.gather)
-            if self._place.options.mirror:
-                self.waiting.extras = spared(self._place.job, self.waiting.extras, self.waiting.tracked)
 
     def take(self) -> list[Batch]:
         """Return the work that was found since the last call. Raises what a listing thread raised."""

@@ -5,9 +5,9 @@ else goes to rank 0 as work for anyone, and so do directories that there was no 
 """
 
 import time
+from collections.abc import Callable, Sequence
 
 from hpcp_mpi.engine.context import Workplace
-from hpcp_mpi.operations.copy.check import check_all
 from hpcp_mpi.operations.scan.lister import Lister, Unlisted, gather_for
 from hpcp_mpi.operations.scan.records import Folder, Listed, Listing
 from hpcp_mpi.operations.scan.unit_builder import Gather
@@ -20,16 +20,21 @@ _EACH = 0.01  # the same for each directory that was asked for: at first there i
 _HUGE = 50_000  # entries of a directory that are not held here; rank 0 lists it in slices
 
 
-def explore(place: Workplace, batch: Batch, outcome: Outcome) -> None:
+# Checks CHECK batches; returns the batches of what has to be copied.
+Check = Callable[[Workplace, Sequence[Batch], Outcome], list[Batch]]
+
+
+def explore(place: Workplace, batch: Batch, outcome: Outcome, check: Check) -> None:
     """List the directories of a LIST batch and what is below them, for as long as it is short."""
-    _Walk(place, outcome).walk(batch)
+    _Walk(place, outcome, check).walk(batch)
 
 
 class _Walk:
     """A walk through a part of the tree, depth first."""
 
-    def __init__(self, place: Workplace, outcome: Outcome) -> None:
+    def __init__(self, place: Workplace, outcome: Outcome, check: Check) -> None:
         self._place = place
+        self._check = check
         self._outcome = outcome
         self._gather: Gather = gather_for(place.options)
         self._notes: list[tuple[bytes, str]] = []  # of the directory at hand
@@ -94,6 +99,6 @@ class _Walk:
             if batch.kind is Kind.LIST:
                 self._found.lists.append(batch)
             elif batch.kind is Kind.CHECK and not self._place.options.full_hash:
-                self._outcome.more += check_all(self._place, [batch], self._outcome)
+                self._outcome.more += self._check(self._place, [batch], self._outcome)
             else:
                 self._outcome.more.append(batch)

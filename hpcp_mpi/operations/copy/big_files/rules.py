@@ -137,3 +137,14 @@ class Ranges:
 def _finish(batch: Batch, big: BigFile) -> Batch:
     unit = Unit(big.name, one_file(big.size), 0, None if big.target == big.name else big.target)
     return replace(batch, kind=Kind.FINISH, units=Units.of([unit]), big=big)
+
+
+def divided(batch: Batch, size: int) -> list[Batch]:
+    """Return a batch, or of a COPY batch the files of size and more bytes, which are copied in ranges, as one of their own."""
+    if batch.kind is not Kind.COPY or not size or batch.amount < size:
+        return [batch]
+    units = list(batch.units)
+    big = [unit for unit in units if unit.tally.files == 1 == unit.tally.entries and unit.tally.bytes >= size]
+    small = [unit for unit in units if unit not in big]
+    found = replace(batch, kind=Kind.BEGIN, units=Units.of(unit._replace(amount=0) for unit in big))
+    return [each for each in (found, replace(batch, units=Units.of(small))) if len(each.units)]

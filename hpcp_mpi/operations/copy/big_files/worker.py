@@ -275,6 +275,17 @@ def finish(place: Workplace, batch: Batch, outcome: Outcome) -> None:
         _finish(place, batch, big, unit, (source, stage, dest), outcome)
 
 
+def finish_or_copy(place: Workplace, batch: Batch, outcome: Outcome) -> None:
+    """Finish a big file; one that is spoilt for a reason that may be over in a moment is copied by one cp."""
+    mine = Outcome()
+    finish(place, batch, mine)
+    again = not mine.copied and any(tells_passing(failure.reason) for failure in mine.failures)
+    if again and not place.commands.stopped:
+        mine.failures = []
+        copy(place, [replace(batch, kind=Kind.COPY, big=None, again=False)], mine)
+    outcome.add(mine)
+
+
 def _finish(
     place: Workplace, batch: Batch, big: BigFile, unit: Unit, directories: tuple[int, int, int], outcome: Outcome
 ) -> None:

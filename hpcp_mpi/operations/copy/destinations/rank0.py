@@ -132,8 +132,6 @@ def _name_left_over(total: Report, plan: "_Plan") -> None:
         total.scanned = total.scanned.plus(Tally(files=1, bytes=size))
 
 
-
-
 def _shares(roots: list[bytes]) -> list[float]:
     """Return the free bytes of each destination; those on one file system share what is free there."""
     devices = []
