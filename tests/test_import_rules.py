@@ -6,6 +6,9 @@ Imports inside functions and under TYPE_CHECKING count too: a dependency is one 
 from __future__ import annotations
 
 import ast
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,21 +19,43 @@ PACKAGE = "hpcp_mpi"
 REPOSITORY = Path(__file__).resolve().parents[1]
 MAX_LINES = 400
 
-PURE = {"vocab"}
+BASE = {"cluster", "scheduling", "host", "rules", "vocab"}
+ENGINE = BASE | {"engine", "formats"}
+# What each room may import besides itself. Below operations/ each package is a room; "operations" is what lies in it
+# directly.
 MAY_IMPORT: dict[str, set[str]] = {
     "vocab": set(),
-    "plan": PURE,
-    "stealing": PURE,
-    "host": PURE,
-    "ledger": PURE,
-    "cluster": {"stealing", "vocab"},
-    "operations": {"cluster", "host", "ledger", "plan", "stealing", "vocab"},
-    "cli": {"operations", "cluster", "vocab", ""},
+    "formats": {"vocab"},
+    "rules": {"vocab"},
+    "scheduling": {"vocab"},
+    "host": {"vocab"},
+    "ledger": {"vocab"},
+    "cluster": {"scheduling", "vocab"},
+    "engine": BASE,
+    "operations/prepare": ENGINE,
+    "operations/scan": ENGINE,
+    "operations/verify": ENGINE,
+    "operations/remove": ENGINE | {"operations/prepare"},
+    "operations/list_files": ENGINE | {"operations/prepare"},
+    "operations/mirror": ENGINE | {"operations/scan", "operations/remove"},
+    "operations/move": ENGINE | {"operations/prepare", "operations/remove"},
+    "operations/compare": ENGINE | {f"operations/{each}" for each in ("prepare", "scan", "list_files")},
+    "operations/copy": ENGINE | {f"operations/{each}" for each in ("prepare", "scan", "verify", "mirror", "move")},
+    "operations": ENGINE
+    | {f"operations/{each}" for each in ("prepare", "scan", "verify", "remove", "list_files", "mirror", "move")}
+    | {"operations/compare", "operations/copy", "ledger"},
+    "cli": ENGINE | {"operations", "operations/prepare", "operations/compare", "ledger", ""},
     # hpcp_mpi/__init__.py: the Python API, which loads what it needs when it is called.
     "": {"operations", "cluster", "vocab"},
     # hpcp_mpi/__main__.py: the door to the command line.
     "__main__": {"cli"},
 }
+# Of a room that may import another one only this module may, or only this one of the other.
+ONLY_BY = {("operations", "ledger"): "operations/open_ledger.py", ("cli", "ledger"): "cli/status.py"}
+ONLY_THIS = {("cli", "ledger"): "ledger.reader"}
+# Rooms of which every module is pure: no call of the system, no clock, no MPI. Elsewhere a docstring says "Pure.".
+PURE = {"vocab", "formats", "rules", "scheduling"}
+SAYS_PURE = re.compile(r"\bPure\b")
 # Modules and packages from elsewhere that have one home; () is none at all.
 ONLY_IN: dict[str, tuple[str, ...]] = {
     "mpi4py": ("cluster/mpi.py",),
@@ -81,40 +106,59 @@ def imports(name: str, path: Path, known: dict[str, Path]) -> Iterator[Import]:
     yield from visit(ast.parse(path.read_bytes()), False)
 
 
-def room_of(module: str) -> str:
-    """hpcp_mpi.plan.weigh -> plan; hpcp_mpi -> "" """
-    return module.split(".")[1] if "." in module else ""
+def room_of(module: str, known: dict[str, Path]) -> str:
+    """hpcp_mpi.rules.landing -> rules; hpcp_mpi.operations.copy.check -> operations/copy; hpcp_mpi -> "" """
+    parts = module.split(".")[1:]
+    if parts[:1] == ["operations"] and known.get(".".join(["hpcp_mpi", *parts[:2]]), Path("x")).name == "__init__.py":
+        return "/".join(parts[:2]) if len(parts) > 1 else "operations"
+    return parts[0] if parts else ""
 
 
 def violations(package: Path) -> list[str]:
     """Every broken rule, as file:line and the rule."""
     known = modules(package)
+    pure = {name for name, path in known.items() if is_pure(name, path, known)}
     found = []
     graph: dict[str, set[str]] = {}
     for name, path in known.items():
         where = path.relative_to(package).as_posix()
-        room, graph[name] = room_of(name), set()
+        room, graph[name] = room_of(name, known), set()
         if room not in MAY_IMPORT:
             found.append(f"{where}: there is no room {room!r}")
         lines = len(path.read_text().splitlines())
         if lines > MAX_LINES:
             found.append(f"{where}: {lines} lines, more than {MAX_LINES}")
+        if path.name == "__init__.py" and room and len(ast.parse(path.read_bytes()).body) != 1:
+            found.append(f"{where}: the sign of a package is a docstring and nothing else")
         for each in imports(name, path, known):
-            found += [f"{where}:{each.line}: {problem}" for problem in _problems(room, where, each, package.name)]
+            target = room_of(each.module, known) if each.module in known else None
+            found += [f"{where}:{each.line}: {problem}" for problem in _problems(room, where, each, target)]
+            if name in pure and room not in PURE and target is not None and each.module not in pure:
+                found.append(f"{where}:{each.line}: a pure module may not import {each.module}, which is not")
             # The API's lazy imports are its purpose: it stands above the rooms, whatever they take from it.
-            if each.module in known and each.module != name and not (name == package.name and each.lazy):
+            if target is not None and each.module != name and not (name == package.name and each.lazy):
                 graph[name].add(each.module)
     return found + [f"circle: {' -> '.join(circle)}" for circle in circles(graph)]
 
 
-def _problems(room: str, where: str, each: Import, package: str) -> Iterator[str]:
+def is_pure(name: str, path: Path, known: dict[str, Path]) -> bool:
+    """Tell whether a module says that it is pure, or lies in a room of pure ones."""
+    docstring = ast.get_docstring(ast.parse(path.read_bytes())) or ""
+    return room_of(name, known) in PURE or bool(SAYS_PURE.search(docstring))
+
+
+def _problems(room: str, where: str, each: Import, target: str | None) -> Iterator[str]:
     outside = each.module.split(".")[0]
-    if outside == package:
-        target = room_of(each.module)
+    if target is not None:
         if target != room and target not in MAY_IMPORT.get(room, set()):
             yield f"{room or 'the API'} may not import {target or 'the API'} ({each.module})"
         if room == "" and target not in ("", "vocab") and not each.lazy:
             yield f"the API may import {target} only inside functions"
+        way = (room, target)
+        if where != ONLY_BY.get(way, where) or not each.module.endswith(ONLY_THIS.get(way, "")):
+            yield f"{room} may import {target} only in {ONLY_BY[way]} ({each.module})"
+        if where.endswith("/worker.py") and each.module.endswith(".rank0"):
+            yield f"a worker may not import what rank 0 does ({each.module})"
     elif outside in ONLY_IN and not where.startswith(ONLY_IN[outside] or ("\0",)):
         yield f"{outside} belongs in {' '.join(ONLY_IN[outside]) or 'no module'}"
 
@@ -142,41 +186,105 @@ def test_every_room_imports_only_what_it_may() -> None:
     assert violations(REPOSITORY / PACKAGE) == []
 
 
+def test_the_rules_let_no_rooms_import_each_other() -> None:
+    assert circles(MAY_IMPORT) == []
+
+
+def test_a_worker_rank_loads_no_more_modules_than_it_needs() -> None:
+    """A thousand ranks that import are a load for the file system that they are imported from."""
+    loaded = subprocess.run(
+        [sys.executable, "-c", WORKER], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert "hpcp_mpi.operations.copy.worker" in loaded
+    assert not [name for name in loaded if name.endswith(".rank0") or name.startswith("hpcp_mpi.ledger")]
+    assert len(loaded) <= MOST_LOADED, loaded
+
+
+# What a rank but the first imports before it has work: hpcp_mpi/cli/main.py, and what that imports to serve.
+WORKER = """
+import sys
+import hpcp_mpi.cli.main, hpcp_mpi.operations.session
+print(*(name for name in sys.modules if name.split(".")[0] == "hpcp_mpi"))
+"""
+MOST_LOADED = 77  # packages are modules, too
+
 GOOD = {
-    "__init__.py": "def copy():\n    from hpcp_mpi.operations import copy_verb\n",
+    "__init__.py": "def copy():\n    from hpcp_mpi.operations import session\n",
     "__main__.py": "from hpcp_mpi.cli.main import console\n",
     "vocab/__init__.py": "",
     "vocab/words.py": "import os\n",
-    "plan/__init__.py": "",
-    "plan/cut.py": "from ..vocab import words\nfrom .weigh import weigh\n",
-    "plan/weigh.py": "def weigh(): ...\n",
+    "rules/cut.py": "from ..vocab import words\nfrom .weigh import weigh\n",
+    "rules/weigh.py": "def weigh(): ...\n",
     "host/commands.py": "import subprocess\n",
     "cluster/mpi.py": "def world():\n    from mpi4py import MPI\n",
-    "operations/copy_verb.py": "import hpcp_mpi.plan.cut, hpcp_mpi.cluster.mpi\n",
+    "engine/coordinator.py": "import hpcp_mpi.rules.cut, hpcp_mpi.cluster.mpi\n",
+    "operations/__init__.py": "",
+    "operations/session.py": "def lead():\n    import hpcp_mpi.operations.copy.rank0\n",
+    "operations/open_ledger.py": "from hpcp_mpi.ledger import file\n",
+    "operations/scan/__init__.py": "",
+    "operations/scan/rank0.py": "from hpcp_mpi.operations.scan import rules\n",
+    "operations/scan/rules.py": '"""What is done. Pure."""\nfrom hpcp_mpi.rules import weigh\n',
+    "operations/copy/__init__.py": "",
+    "operations/copy/rank0.py": "from hpcp_mpi.operations.scan.rank0 import x\n",
+    "operations/copy/worker.py": "from hpcp_mpi.operations.scan import rules\n",
     "cli/main.py": "from hpcp_mpi import copy\nfrom hpcp_mpi.cli import parser\n",
     "cli/parser.py": "import argparse\n",
+    "cli/status.py": "from hpcp_mpi.ledger.reader import read\n",
     "ledger/file.py": "import sqlite3\n",
+    "ledger/reader.py": "from hpcp_mpi.ledger import file\n",
 }
+GOOD = {name: text or '"""The sign."""\n' for name, text in GOOD.items()}
 BAD = {
     "a pure room uses another": (
-        {"plan/bad.py": "from hpcp_mpi.host import commands\n"},
-        "plan may not import host",
+        {"rules/bad.py": "from hpcp_mpi.host import commands\n"},
+        "rules may not import host",
     ),
-    "by a relative import": ({"plan/bad.py": "from ..host.commands import x\n"}, "plan may not import host"),
+    "by a relative import": ({"rules/bad.py": "from ..host.commands import x\n"}, "rules may not import host"),
     "inside a function": (
-        {"stealing/bad.py": "def f():\n    import hpcp_mpi.plan.cut\n"},
-        "stealing may not import plan",
+        {"scheduling/bad.py": "def f():\n    import hpcp_mpi.rules.cut\n"},
+        "scheduling may not import rules",
     ),
     "under TYPE_CHECKING": (
-        {"plan/bad.py": "if TYPE_CHECKING:\n    import hpcp_mpi.cli\n"},
-        "plan may not import cli",
+        {"formats/bad.py": "if TYPE_CHECKING:\n    import hpcp_mpi.cli.main\n"},
+        "formats may not import cli",
     ),
-    "vocab uses a room": ({"vocab/bad.py": "import hpcp_mpi.plan\n"}, "vocab may not import plan"),
+    "vocab uses a room": ({"vocab/bad.py": "import hpcp_mpi.rules.cut\n"}, "vocab may not import rules"),
     "cluster uses host": (
         {"cluster/bad.py": "from hpcp_mpi.host import commands\n"},
         "cluster may not import host",
     ),
-    "cli uses plan": ({"cli/bad.py": "from hpcp_mpi import plan\n"}, "cli may not import plan"),
+    "engine uses an operation": (
+        {"engine/bad.py": "from hpcp_mpi.operations.scan import rules\n"},
+        "engine may not import operations/scan",
+    ),
+    "an operation uses one that it may not": (
+        {"operations/scan/bad.py": "from hpcp_mpi.operations.copy import worker\n"},
+        "operations/scan may not import operations/copy",
+    ),
+    "an operation uses what is above all of them": (
+        {"operations/copy/bad.py": "from hpcp_mpi.operations import session\n"},
+        "operations/copy may not import operations (",
+    ),
+    "a worker uses what rank 0 does": (
+        {"operations/copy/worker.py": "from hpcp_mpi.operations.copy.rank0 import x\n"},
+        "a worker may not import what rank 0 does",
+    ),
+    "a pure module uses one that is not": (
+        {"operations/scan/rules.py": '"""Pure."""\nfrom hpcp_mpi.engine import coordinator\n'},
+        "a pure module may not import hpcp_mpi.engine.coordinator",
+    ),
+    "a package holds code": (
+        {"operations/copy/__init__.py": '"""The sign."""\nimport os\n'},
+        "the sign of a package is a docstring",
+    ),
+    "the ledger is opened elsewhere": (
+        {"operations/bad.py": "from hpcp_mpi.ledger import file\n"},
+        "operations may import ledger only in operations/open_ledger.py",
+    ),
+    "cli writes a ledger": (
+        {"cli/status.py": "from hpcp_mpi.ledger import file\n"},
+        "cli may import ledger only in cli/status.py (hpcp_mpi.ledger.file)",
+    ),
     "a room uses the API": (
         {"operations/bad.py": "from hpcp_mpi import copy\n"},
         "operations may not import the API",
@@ -191,11 +299,11 @@ BAD = {
     "sqlite3 elsewhere": ({"operations/bad.py": "import sqlite3\n"}, "sqlite3 belongs in ledger/"),
     "multiprocessing anywhere": ({"host/bad.py": "import multiprocessing.pool\n"}, "belongs in no module"),
     "a circle": (
-        {"plan/weigh.py": "from hpcp_mpi.plan import cut\n"},
-        "circle: hpcp_mpi.plan.cut -> hpcp_mpi.plan.weigh -> hpcp_mpi.plan.cut",
+        {"rules/weigh.py": "from hpcp_mpi.rules import cut\n"},
+        "circle: hpcp_mpi.rules.cut -> hpcp_mpi.rules.weigh -> hpcp_mpi.rules.cut",
     ),
     "a room nobody planned": ({"utils/misc.py": ""}, "there is no room 'utils'"),
-    "a file that is too long": ({"plan/bad.py": "#\n" * (MAX_LINES + 1)}, "401 lines"),
+    "a file that is too long": ({"rules/bad.py": "#\n" * (MAX_LINES + 1)}, "401 lines"),
 }
 
 

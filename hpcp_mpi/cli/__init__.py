@@ -1,1 +1,1 @@
-"""The command line: parser, main program, progress and report."""
+"""The command line: parsing, progress, questions, reports. Everything here runs on rank 0 alone."""

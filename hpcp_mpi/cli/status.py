@@ -11,7 +11,6 @@ from shlex import quote
 from hpcp_mpi.cli.amounts import duration, size
 from hpcp_mpi.cli.end_table import counts, in_columns, number
 from hpcp_mpi.cli.report import check_json, grouped, write_json
-from hpcp_mpi.cli.status_reading import account_of
 from hpcp_mpi.vocab.checkpoint import Checkpoint, RankState, Sample
 from hpcp_mpi.vocab.errors import EXIT_CODES, EXIT_INTERRUPTED, EXIT_OK
 from hpcp_mpi.vocab.ledger_status import Account, RunAccount
@@ -38,7 +37,9 @@ def show(path: bytes, json: Path | None) -> int:
     """Print what the ledger at path tells; return the exit code. Raises FatalError if it cannot be read."""
     if json:
         check_json(json)
-    account = account_of(path)
+    from hpcp_mpi.ledger.reader import read  # which loads SQLite
+
+    account = read(path)
     encoding = sys.stdout.encoding or "ascii"
     blocks = encoding.lower().replace("-", "") == "utf8"
     for line in lines(account, shutil.get_terminal_size().columns, _BLOCKS if blocks else _ASCII):

@@ -1,1 +1,1 @@
-"""Effects between ranks: the wire, MPI, threads in its place, and the loops that drive the two state machines."""
+"""What is between ranks: MPI or threads, the loops of rank 0 and of a worker, heartbeats, signals, Slurm."""

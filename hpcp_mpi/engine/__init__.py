@@ -1,1 +1,6 @@
-"""TODO sign."""
+"""What every operation runs on.
+
+Rank 0: `coordinator` (one job: backlog, planner, loop), `frontend` (whom a run talks to), `checkpoints`, `walk_feed`,
+`timeline`, `sorted_items`, `walltime`. Any rank: `context` (trees, stages and commands of the job), `destination`,
+`backup`, `itemize`, `setting_times`, `unfinished`.
+"""

@@ -1,1 +1,1 @@
-"""Effects on this machine: directories, `cp`, metadata, hashes. Every syscall and command of the project is here."""
+"""System calls and commands on this machine, each with its traps. Knows nothing of ranks and operations."""

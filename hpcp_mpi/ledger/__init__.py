@@ -1,1 +1,1 @@
-"""The ledger: one SQLite file in which a run writes down how far it is. Only rank 0 loads this."""
+"""The file in which a run writes down how far it is; the only user of SQLite."""

@@ -22,7 +22,9 @@ from hpcp_mpi.vocab.units import DEST, Batch, Kind
 
 if TYPE_CHECKING:
     from hpcp_mpi.cluster.transport import Wire
-    from hpcp_mpi.engine.frontend import Face, Items
+    from hpcp_mpi.engine.frontend import Face
+    from hpcp_mpi.engine.sorted_items import SortedItems
+    from hpcp_mpi.operations.compare.differences import Differences
     from hpcp_mpi.operations.remove.empty_directory import Disposer, Keeper
     from hpcp_mpi.vocab.report import Report
 
@@ -68,7 +70,7 @@ def _leader(asked: Asked) -> "Leader":
     return lead_copy
 
 
-def items_of(verb: Verb) -> "Items":
+def items_of(verb: Verb) -> "SortedItems | Differences":
     """Return what takes the items of a verb's run, and has them sorted."""
     if verb is Verb.COMPARE:
         from hpcp_mpi.operations.compare.differences import Differences
@@ -171,6 +173,9 @@ def undone(batch: Batch, reason: str) -> list[Any]:
     return [[]] if batch.kind is Kind.STATE else []
 
 
+# What names each unit that failed, and of which nothing else is told then: it can be done again.
+REPEATED = frozenset({Kind.VERIFY, Kind.LINK, Kind.MAKE, Kind.SETTLE})
+
 ONE_BY_ONE: dict[Kind, Callable[[Workplace, Batch, Outcome], None]] = {
     Kind.LIST: _list,
     Kind.BEGIN: _begin,
@@ -188,8 +193,6 @@ ONE_BY_ONE: dict[Kind, Callable[[Workplace, Batch, Outcome], None]] = {
     Kind.BELOW: _name_below,
     Kind.STATE: _state,
 }
-
-
 TOGETHER: dict[Kind, Callable[[Workplace, Sequence[Batch], Outcome], None]] = {
     Kind.COPY: copy,
     Kind.CHECK: check_and_copy,

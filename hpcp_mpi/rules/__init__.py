@@ -1,1 +1,1 @@
-"""TODO sign."""
+"""Decisions that several operations share: equality, excludes, where sources land, what is listed again. Pure."""

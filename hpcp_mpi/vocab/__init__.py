@@ -1,1 +1,1 @@
-"""Words every room shares: errors, options, units of work, counts, reports. Imports no other room."""
+"""Words that every room shares: options, jobs, units of work, outcomes, reports, paths. Imports nothing of ours."""

@@ -61,7 +61,7 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_knew_nothing(tmp_path
 
 def test_a_worker_loads_no_database() -> None:
     loads = (
-        "import sys, hpcp_mpi.cli.main, hpcp_mpi.operations.worker, hpcp_mpi.cli.status_reading\n"
+        "import sys, hpcp_mpi.cli.main, hpcp_mpi.operations.worker, hpcp_mpi.cli.status\n"
         "assert 'hpcp_mpi.ledger' not in sys.modules and 'sqlite3' not in sys.modules"
     )
     run([], flavour="plain", python_args=("-c", loads)).check()

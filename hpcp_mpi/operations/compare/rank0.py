@@ -21,6 +21,7 @@ from hpcp_mpi.operations.compare import changes_file
 from hpcp_mpi.operations.compare.differences import Differences
 from hpcp_mpi.operations.prepare.copy_job import Prepared, prepare
 from hpcp_mpi.operations.scan.deferred import link_batches, parting_batches, settle_batches
+from hpcp_mpi.operations.scan.link_targets import spared
 from hpcp_mpi.operations.scan.rank0 import Scan
 from hpcp_mpi.operations.scan.records import Extra, LinkedName, Settling, SharedName
 from hpcp_mpi.vocab.errors import FatalError, UsageError
@@ -133,7 +134,10 @@ class _Run:
 
     def _name_extras(self) -> None:
         """Name what only the destination has: what was found beside the source's entries, and all below that."""
-        for some in _portions(map(Extra._make, self._scan.waiting.extras)):
+        waiting, job = self._scan.waiting, self._crew.job
+        if job.options.mirror:
+            waiting.extras = spared(job, waiting.extras, waiting.tracked)
+        for some in _portions(map(Extra._make, waiting.extras)):
             self._found.add(_gone(extra.dest_dir, extra.name, extra.is_directory) for extra in some)
         directories = cast(Iterator[tuple[bytes]], iter(self._found.directories))
         batches = (_below(path for (path,) in some) for some in _portions(directories))

@@ -1,1 +1,4 @@
-"""TODO sign."""
+"""Writing file lists (-fl).
+
+Rank 0: `rank0`, `named`. Any rank: `worker` (NAMES), `values` (hashes, link targets).
+"""

@@ -14,6 +14,7 @@ from hpcp_mpi.engine.destination import IN_THE_WAY
 from hpcp_mpi.operations.mirror.rules import extra_batches
 from hpcp_mpi.operations.remove.rank0 import Removal, counted
 from hpcp_mpi.operations.scan.deferred import link_batches
+from hpcp_mpi.operations.scan.link_targets import spared
 from hpcp_mpi.operations.scan.records import TOUCHED, Extra, LinkedName, settling
 from hpcp_mpi.operations.scan.waiting import Waiting
 from hpcp_mpi.vocab.errors import EXIT_MAX_DELETE, EXIT_OK, Failure
@@ -44,6 +45,7 @@ class Mirror:
 
         failed: how many entries could not be listed or copied. drive: has work done that copies.
         """
+        self._waiting.extras = spared(self._crew.job, self._waiting.extras, self._waiting.tracked)
         if next(iter(self._waiting.extras), None) is not None and self._may_remove(failed):
             self._remove()
             self._copy_late(drive)

@@ -1,4 +1,4 @@
-"""What a mirror removes, and what of a move stays, in the form that removing works with."""
+"""What a mirror removes, and what of a move stays, in the form that removing works with. Pure."""
 
 from collections.abc import Iterable, Iterator
 from itertools import groupby
@@ -8,7 +8,6 @@ from hpcp_mpi.operations.scan.records import Extra
 from hpcp_mpi.vocab.units import DEST, Batch, Kind
 
 _TOGETHER = 1000  # units that are handed out as one batch
-MOST_LEFT = 10_000  # paths that all ranks are given
 
 
 def extra_batches(kind: Kind, records: Iterable[Extra]) -> Iterator[Batch]:
@@ -33,14 +32,3 @@ def extra_batches(kind: Kind, records: Iterable[Extra]) -> Iterator[Batch]:
 
 def _batch(kind: Kind, dest_dir: bytes, names: list[bytes], are_directories: bool) -> Batch:
     return Batch(kind, DEST, dest_dir, b"", walks(names) if are_directories else others(names))
-
-
-def coarsened(paths: Iterable[bytes], most: int = MOST_LEFT) -> frozenset[bytes]:
-    """Return absolute paths that hold all the given ones, at most so many: the directories that those are in, if need
-    be the directories of these, and so on.
-    """
-    found = set(paths)
-    while len(found) > most:
-        deepest = max(path.count(b"/") for path in found)
-        found = {path if path.count(b"/") < deepest else path.rpartition(b"/")[0] or b"/" for path in found}
-    return frozenset(found)

@@ -15,7 +15,6 @@ from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.engine.coordinator import Crew
 from hpcp_mpi.engine.frontend import Face
 from hpcp_mpi.host.retrying import tried
-from hpcp_mpi.operations.mirror.rules import coarsened
 from hpcp_mpi.operations.prepare.copy_job import Prepared
 from hpcp_mpi.operations.remove.rank0 import Removal
 from hpcp_mpi.operations.remove.rules import others, walks
@@ -29,6 +28,7 @@ from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY
 from hpcp_mpi.vocab.units import Batch, Kind
 
 _NAMED = 3  # sources that the question names
+MOST_LEFT = 10_000  # paths that all ranks are given
 
 
 def move(wire: Wire, prepared: Prepared, face: Face, report: Report) -> None:
@@ -126,3 +126,14 @@ def _remove_root(path: bytes, inode: int, outcome: Outcome) -> None:
         outcome.failures.append(Failure(path, f"emptied, but cannot be removed: {reason_of(error)}"))
         return
     outcome.removed = outcome.removed.plus(ONE_DIRECTORY)
+
+
+def coarsened(paths: Iterable[bytes], most: int = MOST_LEFT) -> frozenset[bytes]:
+    """Return absolute paths that hold all the given ones, at most so many: the directories that those are in, if need
+    be the directories of these, and so on.
+    """
+    found = set(paths)
+    while len(found) > most:
+        deepest = max(path.count(b"/") for path in found)
+        found = {path if path.count(b"/") < deepest else path.rpartition(b"/")[0] or b"/" for path in found}
+    return frozenset(found)

@@ -1,4 +1,4 @@
-"""What some options mean for others: rank 0 makes them agree before anything starts."""
+"""What some options mean for others: rank 0 makes them agree before anything starts. Pure."""
 
 from dataclasses import replace
 

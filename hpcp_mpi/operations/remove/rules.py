@@ -1,4 +1,4 @@
-"""Rule: a directory goes when everything in it is gone; rank 0 knows when that is, by counting.
+"""Rule: a directory goes when everything in it is gone; rank 0 knows when that is, by counting. Pure.
 
 Whoever walks through a directory removes it as well, unless it leaves something in it to others: then it says how many
 units, others say how many of them they are done with, and after the last one the directory's turn has come. If anything

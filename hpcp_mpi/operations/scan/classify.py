@@ -1,4 +1,4 @@
-"""What is to be done with an entry, as far as two lstats tell."""
+"""What is to be done with an entry, as far as two lstats tell. Pure."""
 
 import os
 import stat

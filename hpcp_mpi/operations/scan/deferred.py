@@ -1,4 +1,4 @@
-"""What waits for the end of a run, put together from what the scan recorded on its way.
+"""What waits for the end of a run, put together from what the scan recorded on its way. Pure.
 
 Records come sorted and are not held: a run may have as many as the tree has entries. Those of one directory, or of one
 file, are neighbours.

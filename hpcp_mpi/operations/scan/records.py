@@ -1,4 +1,4 @@
-"""What a listing of directories found: entries sorted by what is to be done, and the directories they are in."""
+"""What a listing of directories found: entries sorted by what is to be done, and the directories they are in. Pure."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple

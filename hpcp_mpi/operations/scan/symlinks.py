@@ -1,4 +1,4 @@
-"""Where a relative symlink leads, seen from a directory: by its text alone, as if no component were a symlink itself.
+"""Where a relative symlink leads, seen from a directory: by its text alone. Pure.
 
 Paths are relative to a root that the link lies below. `..` may lead above it.
 """

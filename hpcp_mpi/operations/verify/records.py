@@ -1,10 +1,9 @@
-"""What was copied by whom, and what of it turned out not to be good: told to rank 0, for verifying."""
+"""What was copied by whom, and what of it turned out not to be good: told to rank 0, for verifying. Pure."""
 
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from hpcp_mpi.vocab.stored_batches import packed
 from hpcp_mpi.vocab.tally import NOTHING, Tally
 from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 
@@ -45,8 +44,14 @@ def gathered(news: list[Any], rank: int) -> list[Any]:
     big = tuple(each.batch for each in landed if each.batch.big is not None)
     small = (each for each in landed if each.batch.big is None)
     batches = [_verifying(list(some)) for _, some in groupby(small, key=lambda each: (id(each.batch), each.lossy))]
-    written = Written(rank, packed(batches) if batches else b"", big)
+    written = Written(rank, _packed(batches) if batches else b"", big)
     return [*(each for each in news if not isinstance(each, Landed)), written]
+
+
+def _packed(batches: list[Batch]) -> bytes:
+    from hpcp_mpi.vocab.stored_batches import packed  # only runs that verify need it, and it needs json
+
+    return packed(batches)
 
 
 def _verifying(landed: list[Landed]) -> Batch:

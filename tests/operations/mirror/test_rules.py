@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcp_mpi.operations.mirror import rules as mirror
-from hpcp_mpi.operations.mirror.rules import coarsened, extra_batches
+from hpcp_mpi.operations.mirror.rules import extra_batches
+from hpcp_mpi.operations.move.rank0 import coarsened
 from hpcp_mpi.operations.remove.rules import is_walk
 from hpcp_mpi.operations.scan.records import Extra
 from hpcp_mpi.vocab.units import DEST, Kind

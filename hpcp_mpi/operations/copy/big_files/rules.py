@@ -1,4 +1,4 @@
-"""A big file is finished once, when all its ranges are accounted for.
+"""A big file is finished once, when all its ranges are accounted for. Pure.
 
 Rank 0 hears what became of each file's beginning and of its ranges, and answers with the work that follows. Ranges are
 copied by whoever gets them, in any order.
@@ -140,7 +140,7 @@ def _finish(batch: Batch, big: BigFile) -> Batch:
 
 
 def divided(batch: Batch, size: int) -> list[Batch]:
-    """Return a batch, or of a COPY batch the files of size and more bytes, which are copied in ranges, as one of their own."""
+    """Return a batch; of a COPY batch the files of size bytes and more, copied in ranges, are one of their own."""
     if batch.kind is not Kind.COPY or not size or batch.amount < size:
         return [batch]
     units = list(batch.units)
