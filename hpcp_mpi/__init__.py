@@ -11,7 +11,7 @@ when nothing could be started or the run could not go on.
 Collective under MPI: every rank of COMM_WORLD calls it. Without a launcher it uses threads of this process. It handles
 no signals, prints nothing and asks nothing: to call what removes is to agree.
 
-options: the fields of `hpcp_mpi.vocab.options.CopyOptions`, as `excludes=(b"*.tmp",)` or `dry_run=True`
+options: the fields of `hpcp_mpi.vocab.options.Options`, as `excludes=(b"*.tmp",)` or `dry_run=True`
 """
 
 import os
@@ -61,10 +61,10 @@ def _done(
     verb: str, sources: tuple[bytes, ...], destinations: tuple[bytes, ...], options: dict[str, Any], **more: Any
 ) -> "Report":
     from hpcp_mpi.operations.session import run
-    from hpcp_mpi.vocab.options import CopyOptions
+    from hpcp_mpi.vocab.options import Options
     from hpcp_mpi.vocab.request import Asked, Verb
 
-    asked = Asked(Verb[verb], sources, destinations, CopyOptions(**options), force=True, **more)
+    asked = Asked(Verb[verb], sources, destinations, Options(**options), force=True, **more)
     return run(asked, os.environ)
 
 

@@ -11,12 +11,12 @@ from hpcp_mpi.cli.options_how import DEFAULT_HEARTBEAT, DEFAULT_INTERVAL
 from hpcp_mpi.cli.parser import Given, build_parser
 from hpcp_mpi.cluster.slurm import default_ledger
 from hpcp_mpi.vocab.errors import FatalError, UsageError
-from hpcp_mpi.vocab.options import CopyOptions
+from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.request import Asked, Verb
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class CommandLine:
     """What the command line asks for."""
 
     asked: Asked
@@ -35,7 +35,7 @@ def parse(
     arguments: Sequence[str],
     exclude_lines: Callable[[bytes], list[bytes]],
     environment: Mapping[str, str] | None = None,
-) -> Request:
+) -> CommandLine:
     """Return what arguments ask for. Raises SystemExit (help, usage errors), UsageError, FatalError.
 
     exclude_lines: reads the patterns of an exclude file's content. environment: of a Slurm job, tells of its ledger.
@@ -43,15 +43,15 @@ def parse(
     given = _given(list(arguments))
     show = "version" if given.version else "man" if given.print_man else given.print_completion
     if show:
-        return Request(Asked(Verb.COPY, ()), show)
+        return CommandLine(Asked(Verb.COPY, ()), show)
     json = Path(given.json) if given.json else None
     if given.status is not None:
         refuse_with_status(given)
-        return Request(Asked(Verb.COPY, ()), json=json, status=os.fsencode(given.status))
+        return CommandLine(Asked(Verb.COPY, ()), json=json, status=os.fsencode(given.status))
     verb = _verb(given)
     refuse(verb, given)
     asked = _asked(verb, given, _options(verb, given, exclude_lines))
-    return Request(
+    return CommandLine(
         asked,
         verbose=given.verbose,
         progress_interval=given.progress_interval,
@@ -103,8 +103,8 @@ def _verb(given: Given) -> Verb:
     return Verb.COPY
 
 
-def _options(verb: Verb, given: Given, exclude_lines: Callable[[bytes], list[bytes]]) -> CopyOptions:
-    return CopyOptions(
+def _options(verb: Verb, given: Given, exclude_lines: Callable[[bytes], list[bytes]]) -> Options:
+    return Options(
         hash_size=given.hash_size,
         heartbeat=given.heartbeat_timeout,
         full_hash=given.full_hash,
@@ -143,7 +143,7 @@ def _options(verb: Verb, given: Given, exclude_lines: Callable[[bytes], list[byt
     )
 
 
-def _asked(verb: Verb, given: Given, options: CopyOptions) -> Asked:
+def _asked(verb: Verb, given: Given, options: Options) -> Asked:
     paths = [os.fsencode(path) for path in given.src_path]
     if not all(paths):
         raise UsageError("an argument is empty")

@@ -18,8 +18,8 @@ from hpcp_mpi.vocab.errors import EXIT_OK, EXIT_USAGE, FatalError
 from hpcp_mpi.vocab.request import Asked, Verb
 
 if TYPE_CHECKING:
-    from hpcp_mpi.cli.command_line import Request
-    from hpcp_mpi.engine.checkpoints import Logbook
+    from hpcp_mpi.cli.command_line import CommandLine
+    from hpcp_mpi.engine.checkpoints import CheckpointWriter
 
 # A launcher that sees a task fail kills the others, also the one that is about to say why: the first task goes first.
 _AFTER_THE_FIRST = 3.0  # seconds
@@ -113,8 +113,8 @@ def _log(line: str) -> None:
 def _lead(arguments: Sequence[str], environment: Mapping[str, str], wire: Wire, stop: StopRequest) -> int:
     # Imported here, as only rank 0 needs them: a thousand ranks that import are a load for the file system.
     from hpcp_mpi.cli.command_line import parse
-    from hpcp_mpi.engine.frontend import Face
-    from hpcp_mpi.operations.dispatch import items_of, lead_verb
+    from hpcp_mpi.engine.frontend import Frontend
+    from hpcp_mpi.operations.dispatch import items_of, lead_operation
     from hpcp_mpi.operations.prepare.tools import exclude_lines
 
     if not arguments:
@@ -143,9 +143,9 @@ def _lead(arguments: Sequence[str], environment: Mapping[str, str], wire: Wire, 
     watcher = watcher_for(request.progress_interval)
     items, asker = items_of(asked.verb), Asker(asked.force, stop, watcher.close)
     try:
-        face = Face(stop, watcher, items, asker.confirm, asker.expect, asked.force, _say, logbook)
+        face = Frontend(stop, watcher, items, asker.confirm, asker.expect, asked.force, _say, logbook)
         with before_the_end(request.stop_before, environment, stop, _say):
-            report = lead_verb(wire, asked, face)
+            report = lead_operation(wire, asked, face)
         report.declined = asker.declined
         if logbook is not None:
             report.before = logbook.copied_before
@@ -171,7 +171,9 @@ def _lead(arguments: Sequence[str], environment: Mapping[str, str], wire: Wire, 
     return report.exit_code
 
 
-def _logbook(request: "Request", arguments: Sequence[str], environment: Mapping[str, str]) -> "Logbook | None":
+def _logbook(
+    request: "CommandLine", arguments: Sequence[str], environment: Mapping[str, str]
+) -> "CheckpointWriter | None":
     """Return what writes the run down, if something does. Raises FatalError."""
     if request.ledger is None and not job_number(environment):
         return None

@@ -12,7 +12,7 @@ from hpcp_mpi.engine.sorted_items import SortedItems
 from hpcp_mpi.operations.compare.differences import GROUPS, Differences
 from hpcp_mpi.vocab.abilities import ENDLESS_NS, SECOND_NS, Acls, StoredTimes
 from hpcp_mpi.vocab.errors import EXIT_CODES, EXIT_DIFFERENT, EXIT_OK, EXIT_VANISHED, FatalError
-from hpcp_mpi.vocab.ledger_status import Account
+from hpcp_mpi.vocab.ledger_status import LedgerStatus
 from hpcp_mpi.vocab.paths import shown
 from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.request import Asked, Verb
@@ -167,7 +167,7 @@ def check_json(path: Path) -> None:
         raise FatalError(f"cannot write the report to {path}: Permission denied", "Nothing was done.")
 
 
-def write_json(report: Report | Account, path: Path) -> None:
+def write_json(report: Report | LedgerStatus, path: Path) -> None:
     """Write the report for machines. An old file is replaced in one step. Raises FatalError."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:

@@ -13,7 +13,7 @@ from hpcp_mpi.cli.end_table import counts, in_columns, number
 from hpcp_mpi.cli.report import check_json, grouped, write_json
 from hpcp_mpi.vocab.checkpoint import Checkpoint, RankState, Sample
 from hpcp_mpi.vocab.errors import EXIT_CODES, EXIT_INTERRUPTED, EXIT_OK
-from hpcp_mpi.vocab.ledger_status import Account, RunAccount
+from hpcp_mpi.vocab.ledger_status import LedgerStatus, RunStatus
 from hpcp_mpi.vocab.paths import shown
 from hpcp_mpi.vocab.tally import NOTHING
 
@@ -50,7 +50,7 @@ def show(path: bytes, json: Path | None) -> int:
     return EXIT_OK
 
 
-def lines(account: Account, width: int, blocks: str = _BLOCKS) -> Iterator[str]:
+def lines(account: LedgerStatus, width: int, blocks: str = _BLOCKS) -> Iterator[str]:
     """Yield what is shown. width: of the screen; blocks: nine characters, from nothing to full."""
     last, latest = account.last, account.latest
     to = f" -> {shown(account.destination)}" if account.destination else ""
@@ -72,7 +72,7 @@ def lines(account: Account, width: int, blocks: str = _BLOCKS) -> Iterator[str]:
         yield from _runs(account)
 
 
-def _state(account: Account) -> str:
+def _state(account: LedgerStatus) -> str:
     last, condition = account.last, account.condition
     if condition in ("stopped", "ended"):
         code = last.exit_code or 0
@@ -88,7 +88,7 @@ def _state(account: Account) -> str:
     return f"{silence}, but its process is there" if account.there else f"{silence}, probably dead ({seen})"
 
 
-def _place(run: RunAccount) -> str:
+def _place(run: RunStatus) -> str:
     return f"{run.host}, process {run.pid}" + (f", job {run.job}" if run.job else "")
 
 
@@ -96,7 +96,7 @@ def _when(seconds: float | None) -> str:
     return "?" if seconds is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
-def _going_on(account: Account) -> Sequence[str]:
+def _going_on(account: LedgerStatus) -> Sequence[str]:
     """Return the command that goes on with the run: the options come first, as there may be a `--`."""
     program, *rest = account.last.command or ("hpcp-mpi",)
     added = [] if "--resume" in rest else ["--resume"]
@@ -118,7 +118,7 @@ def _word(word: str) -> str:
     return f"$'{escaped}'"
 
 
-def _done(account: Account, latest: Checkpoint) -> Iterator[str]:
+def _done(account: LedgerStatus, latest: Checkpoint) -> Iterator[str]:
     scan = "the scan is done" if latest.scan_done else "the scan goes on"
     at = "" if account.condition == "ended" else f", written down {duration(account.time - _at(account))} ago"
     yield f"phase: {latest.phase} ({scan}){at}"
@@ -141,7 +141,7 @@ def _done(account: Account, latest: Checkpoint) -> Iterator[str]:
         )
 
 
-def _at(account: Account) -> float:
+def _at(account: LedgerStatus) -> float:
     return account.time if account.checkpointed is None else min(account.checkpointed, account.time)
 
 
@@ -149,7 +149,7 @@ def _rate(bytes_: float, files: float) -> str:
     return f"{size(bytes_)}/s, {files:,.0f} files/s"
 
 
-def _lately(account: Account) -> str:
+def _lately(account: LedgerStatus) -> str:
     """Return the rate of the last minute, while the run goes on and is older than that."""
     own = [sample for run, sample in account.samples if run == account.last.number]
     if account.condition != "running" or len(own) < 2 or own[-1].seconds - own[0].seconds < _LATELY:
@@ -160,7 +160,7 @@ def _lately(account: Account) -> str:
     return f"   in the last {duration(took)}: {_rate((now.bytes - then.bytes) / took, (now.files - then.files) / took)}"
 
 
-def _nodes(account: Account, latest: Checkpoint) -> Iterator[str]:
+def _nodes(account: LedgerStatus, latest: Checkpoint) -> Iterator[str]:
     """Yield a table of the last run's nodes, and which ranks were lost, in earlier runs too."""
     nodes: dict[str, list[RankState]] = {}
     for rank in latest.ranks if account.last.ranks else ():
@@ -222,7 +222,7 @@ def _timeline(samples: Sequence[tuple[int, Sample]], width: int, blocks: str) ->
     yield f"{head}{line.rstrip()}"
 
 
-def _runs(account: Account) -> Iterator[str]:
+def _runs(account: LedgerStatus) -> Iterator[str]:
     """Yield a line for each run but the last."""
     ends = dict.fromkeys((run.number for run in account.runs), 0.0)
     for run_number, sample in account.samples:

@@ -9,17 +9,17 @@ from collections.abc import Callable
 from typing import Any
 
 from hpcp_mpi.cluster.feed import Feed
-from hpcp_mpi.cluster.heartbeat import Pulse
+from hpcp_mpi.cluster.heartbeat import FailureDetector
 from hpcp_mpi.cluster.signals import StoppedEarly, StopRequest
 from hpcp_mpi.cluster.transport import FIRST_PAUSE, LAST_PAUSE, Wire
-from hpcp_mpi.scheduling.messages import Alive, Asked, Begin, Broken, Hello, Leave
+from hpcp_mpi.scheduling.messages import Heartbeat, Hello, Shutdown, StartJob, StopRequested, WorkerFailed
 from hpcp_mpi.scheduling.planner import Planner
 from hpcp_mpi.vocab.errors import EXIT_FATAL, EXIT_RESUMABLE, FatalError
 
 _FULL = 64 << 20  # bytes of memory that the backlog takes at which the feed is held; it goes on at half of them
 
 
-class Lead:
+class CoordinatorLoop:
     """Rank 0's loop."""
 
     def __init__(
@@ -39,7 +39,7 @@ class Lead:
         self._wire = wire
         self._heartbeat = heartbeat if wire.fallible else 0.0
         self._lost = lost
-        self._pulse = Pulse(self._heartbeat, self._others(), time.monotonic())
+        self._pulse = FailureDetector(self._heartbeat, self._others(), time.monotonic())
         self._drained_by = 0.0  # when what is begun is to have ended, once nothing is begun any more
         self._planner = planner
         self._backlog_memory = backlog_memory
@@ -56,9 +56,9 @@ class Lead:
         """
         self._together = together
         self._wire.heartbeat = self._heartbeat
-        self._pulse = Pulse(self._heartbeat, self._others(), time.monotonic())
+        self._pulse = FailureDetector(self._heartbeat, self._others(), time.monotonic())
         for rank in self._others():
-            self._wire.send(rank, Begin(job, self._heartbeat))
+            self._wire.send(rank, StartJob(job, self._heartbeat))
 
     def _others(self) -> list[int]:
         """The ranks that are not lost."""
@@ -124,7 +124,7 @@ class Lead:
         for rank, why in gone.items():
             self._wire.lose(rank)
             # Should it be there nevertheless, it is not to wait until it finds out itself.
-            self._wire.dismiss(rank, Leave(lost=True))
+            self._wire.dismiss(rank, Shutdown(lost=True))
             self._ready.discard(rank)
             self._planner.lose(rank, why)
             self._lost(rank, why)
@@ -138,17 +138,17 @@ class Lead:
             self.messages += 1
             sender, message = received
             if sender in self._wire.lost:
-                self._wire.dismiss(sender, Leave(lost=True))
+                self._wire.dismiss(sender, Shutdown(lost=True))
                 continue
             self._pulse.heard(sender)
-            if isinstance(message, Alive):
+            if isinstance(message, Heartbeat):
                 continue
-            if isinstance(message, Asked):
+            if isinstance(message, StopRequested):
                 if message.urgent:
                     raise StoppedEarly(message.code, message.signal)
                 self._stop.note(message.code, message.signal, message.patience)
                 continue
-            if isinstance(message, Broken):
+            if isinstance(message, WorkerFailed):
                 if message.code == EXIT_FATAL:
                     raise FatalError(message.message)
                 raise StoppedEarly(message.code, message.message)

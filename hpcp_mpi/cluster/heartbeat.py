@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from hpcp_mpi.cluster.transport import Wire
-from hpcp_mpi.scheduling.messages import Alive
+from hpcp_mpi.scheduling.messages import Heartbeat
 
 DEFAULT = 60.0  # seconds of silence, as long as rank 0 has named no others
 EARLIER = 0.8  # of those, after which a worker leaves
@@ -22,7 +22,7 @@ _STEP = 0.2  # seconds between two looks at the clock
 _LISTENING = 1.0  # seconds between two looks; in a longer time nobody has listened
 
 
-class Pulse:
+class FailureDetector:
     """Who was heard of when. Time counts only while somebody listens: what has come meanwhile waits to be read."""
 
     def __init__(self, timeout: float, ranks: Iterable[int], now: float) -> None:
@@ -54,7 +54,7 @@ class Pulse:
         return silent
 
 
-class Heart:
+class HeartbeatSender:
     """A thread that tells other ranks that this one lives. stalled: this process was stopped for too long itself."""
 
     def __init__(self, wire: Wire, others: Callable[[], Iterable[int]]) -> None:
@@ -83,4 +83,4 @@ class Heart:
             if timeout and began - told > timeout / _BEATS:
                 told = began
                 for rank in self._others():
-                    self._wire.send(rank, Alive())
+                    self._wire.send(rank, Heartbeat())

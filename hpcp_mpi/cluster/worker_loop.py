@@ -13,10 +13,21 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from hpcp_mpi.cluster.heartbeat import DEFAULT, EARLIER, Heart, Pulse
+from hpcp_mpi.cluster.heartbeat import DEFAULT, EARLIER, FailureDetector, HeartbeatSender
 from hpcp_mpi.cluster.signals import ORDERLY, StopRequest
 from hpcp_mpi.cluster.transport import FIRST_PAUSE, LAST_PAUSE, Wire
-from hpcp_mpi.scheduling.messages import Alive, Asked, Begin, Broken, Drain, GiveBack, Grant, Hello, Leave, Message
+from hpcp_mpi.scheduling.messages import (
+    Drain,
+    Grant,
+    Heartbeat,
+    Hello,
+    Message,
+    Reclaim,
+    Shutdown,
+    StartJob,
+    StopRequested,
+    WorkerFailed,
+)
 from hpcp_mpi.scheduling.worker_queue import Worker
 from hpcp_mpi.vocab.errors import EXIT_FATAL, FatalError
 from hpcp_mpi.vocab.outcome import Outcome
@@ -31,7 +42,7 @@ class CutOff(Exception):
     """Rank 0 is not there any more, or takes this rank for lost."""
 
 
-class Workshop(Protocol):
+class JobRunner(Protocol):
     """What a worker does its chunks with; the operation provides it."""
 
     slots: int
@@ -57,13 +68,13 @@ class Workshop(Protocol):
         """Clear away what no slot works on any more. The slots have ended."""
 
 
-def follow(wire: Wire, open_workshop: Callable[[Any, Wire], Workshop], stop: StopRequest) -> Any:
+def follow(wire: Wire, open_workshop: Callable[[Any, Wire], JobRunner], stop: StopRequest) -> Any:
     """A worker's life; return what rank 0 sends at the end.
 
     open_workshop: makes what the job of Begin is done with; its FatalError ends the run. Raises CutOff, and what a slot
     raised.
     """
-    heart = Heart(wire, lambda: (0,))
+    heart = HeartbeatSender(wire, lambda: (0,))
     follower = Follower(wire, open_workshop, heart)
     pause = FIRST_PAUSE
     told = 0  # 1: that a signal asks to end, 2: at once
@@ -72,7 +83,7 @@ def follow(wire: Wire, open_workshop: Callable[[Any, Wire], Workshop], stop: Sto
             received = wire.receive()
             if received is not None:
                 follower.heard()
-                if isinstance(received[1], Leave):
+                if isinstance(received[1], Shutdown):
                     if received[1].lost:
                         raise CutOff("rank 0 takes it for lost")
                     follower.leave(received[1].stop)
@@ -86,7 +97,7 @@ def follow(wire: Wire, open_workshop: Callable[[Any, Wire], Workshop], stop: Sto
                 told = 1 + stop.urgent
                 if stop.urgent:
                     follower.halt()
-                wire.send(0, Asked(stop.name, stop.code, stop.patience, stop.urgent))
+                wire.send(0, StopRequested(stop.name, stop.code, stop.patience, stop.urgent))
             if received is not None or moved:
                 pause = FIRST_PAUSE
             else:
@@ -105,7 +116,7 @@ def follow(wire: Wire, open_workshop: Callable[[Any, Wire], Workshop], stop: Sto
 class Follower:
     """A worker's queue and its slots, each a thread."""
 
-    def __init__(self, wire: Wire, open_workshop: Callable[[Any, Wire], Workshop], heart: Heart) -> None:
+    def __init__(self, wire: Wire, open_workshop: Callable[[Any, Wire], JobRunner], heart: HeartbeatSender) -> None:
         self._wire = wire
         self._heart = heart
         self._silence = 0.0  # seconds of rank 0's, after which this rank leaves; 0: never
@@ -113,7 +124,7 @@ class Follower:
         self._missed = 0.0  # when rank 0 was found to be gone
         self._listen(DEFAULT)
         self._open_workshop = open_workshop
-        self._workshop: Workshop | None = None
+        self._workshop: JobRunner | None = None
         self._machine = Worker(1, 1, 1)
         self._changed = threading.Condition()
         self._errors: deque[BaseException] = deque()
@@ -123,17 +134,17 @@ class Follower:
 
     def receive(self, message: Message) -> None:
         """Take a message of rank 0's."""
-        if isinstance(message, Begin):
+        if isinstance(message, StartJob):
             self._listen(message.heartbeat)
             self._begin(message.job)
             return
-        if isinstance(message, Alive):
+        if isinstance(message, Heartbeat):
             return
         with self._changed:
             if isinstance(message, Grant):
                 self._machine.grant(message.chunks, message.seconds)
                 self._changed.notify_all()
-            elif isinstance(message, GiveBack):
+            elif isinstance(message, Reclaim):
                 self._wire.send(0, self._machine.give_back())
             elif isinstance(message, Drain):
                 self._wire.send(0, self._machine.drain())
@@ -146,7 +157,7 @@ class Follower:
         """Take rank 0 for gone somewhat earlier than after so many seconds of silence; 0: never."""
         self._wire.heartbeat = heartbeat
         self._silence = heartbeat * EARLIER if self._wire.fallible else 0.0
-        self._pulse = Pulse(self._silence, (0,), time.monotonic())
+        self._pulse = FailureDetector(self._silence, (0,), time.monotonic())
 
     def _begin(self, job: Any) -> None:
         """Begin a job; the one before, if there was one, is done."""
@@ -155,7 +166,7 @@ class Follower:
         try:
             workshop = self._open_workshop(job, self._wire)
         except FatalError as error:
-            self._wire.send(0, Broken(str(error), EXIT_FATAL))
+            self._wire.send(0, WorkerFailed(str(error), EXIT_FATAL))
             return
         self._workshop = workshop
         self.heard()
@@ -245,7 +256,7 @@ class Follower:
             self._ended = True
             self._changed.notify_all()
 
-    def _slot(self, workshop: Workshop) -> None:
+    def _slot(self, workshop: JobRunner) -> None:
         # Programs inherit this. Batch systems and launchers signal them, too, but they are to end what they are at.
         signal.pthread_sigmask(signal.SIG_BLOCK, ORDERLY)
         try:

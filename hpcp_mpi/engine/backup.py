@@ -14,7 +14,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
-from hpcp_mpi.engine.context import Workplace
+from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.host.dirfd import Tree
 from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.metadata import write, xattrs_of
@@ -29,7 +29,7 @@ _TRIES = 100
 
 
 @contextmanager
-def saved(place: Workplace, dest_dir: bytes, dest: int, name: bytes, new: os.stat_result | None) -> Iterator[None]:
+def saved(place: JobContext, dest_dir: bytes, dest: int, name: bytes, new: os.stat_result | None) -> Iterator[None]:
     """Back up entry name of the destination's directory dest before the body replaces it.
 
     new: the lstat of what replaces it. An entry that this run itself wrote is no old version. If the body fails, what
@@ -55,7 +55,7 @@ def saved(place: Workplace, dest_dir: bytes, dest: int, name: bytes, new: os.sta
             raise
 
 
-def _ours(place: Workplace, there: os.stat_result, new: os.stat_result) -> bool:
+def _ours(place: JobContext, there: os.stat_result, new: os.stat_result) -> bool:
     """Tell whether this run wrote what is there: it was changed since then, and is what new is.
 
     A backup of one name of a file changes it under its other names too; where any mtime is equal, its own mtime tells.
@@ -69,7 +69,7 @@ def _same(one: os.stat_result | None, other: os.stat_result) -> bool:
     return one is not None and (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
 
 
-def save_way(place: Workplace, path: bytes) -> None:
+def save_way(place: JobContext, path: bytes) -> None:
     """Move a file or symlink to the backup that is where a directory on the way to path has to be. Raises OSError."""
     at = b""
     for name in path.split(b"/"):
@@ -86,7 +86,7 @@ def save_way(place: Workplace, path: bytes) -> None:
         at = join(at, name)
 
 
-def put_away(place: Workplace, dest_dir: bytes, dest: int, name: bytes) -> None:
+def put_away(place: JobContext, dest_dir: bytes, dest: int, name: bytes) -> None:
     """Move a non-directory of the destination to the backup. Raises OSError, IsADirectoryError if it is one by now."""
     if _is_directory(name, dest):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
@@ -94,7 +94,7 @@ def put_away(place: Workplace, dest_dir: bytes, dest: int, name: bytes) -> None:
         _rename(name, dest, backup)
 
 
-def keep_directory(place: Workplace, path: bytes) -> None:
+def keep_directory(place: JobContext, path: bytes) -> None:
     """Make a directory of the destination in the backup, with its metadata, but for what is in it. Raises OSError."""
     with _backup_of(place, path):
         pass
@@ -159,7 +159,7 @@ def _set_aside(name: bytes, backup: int) -> None:
 
 
 @contextmanager
-def _backup_of(place: Workplace, path: bytes) -> Iterator[int]:
+def _backup_of(place: JobContext, path: bytes) -> Iterator[int]:
     """Yield a descriptor of the backup's directory for a directory of the destination; make what is missing of it."""
     tree = place.backup
     with ExitStack() as stack:
@@ -173,7 +173,7 @@ def _backup_of(place: Workplace, path: bytes) -> Iterator[int]:
         yield fd
 
 
-def _make(place: Workplace, tree: Tree, path: bytes) -> None:
+def _make(place: JobContext, tree: Tree, path: bytes) -> None:
     at = b""
     for name in path.split(b"/") if path else ():
         with tree.at(at) as parent:
@@ -181,7 +181,7 @@ def _make(place: Workplace, tree: Tree, path: bytes) -> None:
         at = join(at, name)
 
 
-def _make_one(place: Workplace, parent: int, path: bytes, name: bytes) -> None:
+def _make_one(place: JobContext, parent: int, path: bytes, name: bytes) -> None:
     """Make one directory of the backup, like the destination's."""
     for _ in range(_TRIES):
         try:
@@ -197,7 +197,7 @@ def _make_one(place: Workplace, parent: int, path: bytes, name: bytes) -> None:
     raise OSError(errno.EBUSY, "somebody keeps replacing its backup", name)
 
 
-def _dress(place: Workplace, parent: int, path: bytes, name: bytes) -> None:
+def _dress(place: JobContext, parent: int, path: bytes, name: bytes) -> None:
     """Give a new directory the metadata of the destination's, and its owner the right to write in it."""
     with place.dest.at(path) as like:
         wanted = os.fstat(like)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from hpcp_mpi.vocab.checkpoint import Checkpoint, RankState, Sample, Saved, Todo
+from hpcp_mpi.vocab.checkpoint import Checkpoint, RankState, Relist, ResumeState, Sample
 from hpcp_mpi.vocab.errors import EXIT_OK, Failure, FatalError
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.report import RankShare
@@ -33,7 +33,7 @@ class Planned(Protocol):
 
 
 class Working(Protocol):
-    """What is written down: engine.coordinator.Crew."""
+    """What is written down: engine.coordinator.Coordinator."""
 
     phase: str
     scanned: Callable[[], Tally]
@@ -59,17 +59,17 @@ class Written(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Remembered:
+class CopyState:
     """What a run that goes on has to know."""
 
-    todo: tuple[Todo, ...] = ()
+    todo: tuple[Relist, ...] = ()
     records: Mapping[str, bytes] = field(default_factory=dict)  # that came since the last time
     state: bytes = b""  # empty: another run looks at everything again
 
 
-def nothing() -> Remembered:
+def nothing() -> CopyState:
     """Remember nothing: the next run looks at everything again."""
-    return Remembered()
+    return CopyState()
 
 
 class _Told:
@@ -91,10 +91,10 @@ class _Told:
         return failures, notes
 
 
-class Logbook:
+class CheckpointWriter:
     """Rank 0's. saved: what an earlier run left, for the first who takes it."""
 
-    def __init__(self, ledger: Written, saved: Saved | None, say: Callable[[str], None]) -> None:
+    def __init__(self, ledger: Written, saved: ResumeState | None, say: Callable[[str], None]) -> None:
         self._ledger = ledger
         self._saved = saved
         self._before = saved.latest.tallies if saved is not None else {}
@@ -109,12 +109,12 @@ class Logbook:
         self._broken = ""
         self._anew = False  # the next checkpoint is the first of a run that looks at everything
 
-    def take(self) -> Saved | None:
+    def take(self) -> ResumeState | None:
         """Return what an earlier run left, once."""
         saved, self._saved = self._saved, None
         return saved
 
-    def begin_anew(self, saved: Saved) -> None:
+    def begin_anew(self, saved: ResumeState) -> None:
         """Note that everything is looked at again. saved: what the earlier run left, of which nothing is used"""
         self._anew = True
         if saved.complete and saved.exit_code == EXIT_OK:  # else this run goes on with that one's work
@@ -138,7 +138,7 @@ class Logbook:
         """Tell whether a checkpoint is to be written now. Called very often."""
         return not self._broken and time.monotonic() >= self._next
 
-    def write(self, crew: Working, remembered: Remembered) -> None:
+    def write(self, crew: Working, remembered: CopyState) -> None:
         """Write down where crew is."""
         now = time.monotonic()
         self._next = now + min(EVERY, max(_FIRST, _SHARE * (now - self._began)))
@@ -167,7 +167,7 @@ class Logbook:
         self._broken = f"{error.message}; the run goes on without it, and cannot be gone on with"
         self._say(f"hpcp-mpi: {self._broken}")
 
-    def _checkpoint(self, crew: Working, remembered: Remembered) -> Checkpoint:
+    def _checkpoint(self, crew: Working, remembered: CopyState) -> Checkpoint:
         if crew is not self._crew:
             self._change(crew)
         outcome, planner, seconds = crew.outcome, crew.planner, self._seconds + time.monotonic() - self._began
@@ -232,6 +232,6 @@ def _state(share: RankShare, granted: int) -> RankState:
     )
 
 
-def remembered_failures(saved: Saved) -> Iterable[bytes]:
+def remembered_failures(saved: ResumeState) -> Iterable[bytes]:
     """Return the paths of what failed in earlier runs, and has to be tried again."""
     return [failure.path for failure in saved.latest.failures]

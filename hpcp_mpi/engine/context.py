@@ -9,7 +9,7 @@ from functools import partial
 
 from hpcp_mpi.host.commands import Commands
 from hpcp_mpi.host.dirfd import Tree
-from hpcp_mpi.host.latency import Crowd, Gate, Latency
+from hpcp_mpi.host.latency import AdaptiveGate, Latency, ParallelCalls
 from hpcp_mpi.host.metadata import Xattrs, xattrs_of
 from hpcp_mpi.host.mounts import Mounts, invents_inodes, mounts_below
 from hpcp_mpi.host.retrying import tried
@@ -18,17 +18,17 @@ from hpcp_mpi.host.stale_looks import StaleLooks
 from hpcp_mpi.rules import excludes
 from hpcp_mpi.rules.equality import Rights
 from hpcp_mpi.vocab.errors import FatalError, reason_of
-from hpcp_mpi.vocab.job import CopyJob, Root
+from hpcp_mpi.vocab.job import Job, Root
 from hpcp_mpi.vocab.paths import STAGE_PREFIX, below, join, shown
 from hpcp_mpi.vocab.units import DEST, Batch
 
 _MOST_CHECKS = 64  # threads of this rank that compare files at once
 
 
-class Workplace:
+class JobContext:
     """A job on this rank. Its trees belong to the thread that asks for them."""
 
-    def __init__(self, job: CopyJob, commands: Commands, rank: int) -> None:
+    def __init__(self, job: Job, commands: Commands, rank: int) -> None:
         self.job = job
         self.options = job.options
         self._lost = job.abilities.lost_attributes
@@ -42,8 +42,8 @@ class Workplace:
         self.stages = SharedStages(self.token, job.options.content_only)
         self.latency = Latency()  # of what is read from, or removed
         self.dest_latency = Latency()  # of what is compared with it
-        self.gate = Gate(_MOST_CHECKS, lambda: self.slow)
-        self.crowd = Crowd()
+        self.gate = AdaptiveGate(_MOST_CHECKS, lambda: self.slow)
+        self.crowd = ParallelCalls()
         self.looks = StaleLooks(job.stale_seconds, lambda: commands.stopped)
         self.excluded = excludes.matcher(job.options.excludes)
         self._mounts: dict[int, Mounts] = {}

@@ -1,6 +1,6 @@
 """All ranks at one job: what every verb's rank 0 works with.
 
-crew = Crew(wire, job, face)
+crew = Coordinator(wire, job, face)
 crew.begin()
 crew.drive("removing", feed)      # as often as there are phases
 crew.fill(report)
@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from hpcp_mpi.cluster.coordinator_loop import Lead
+from hpcp_mpi.cluster.coordinator_loop import CoordinatorLoop
 from hpcp_mpi.cluster.feed import Feed
 from hpcp_mpi.cluster.transport import Wire
-from hpcp_mpi.engine.checkpoints import Remembered, nothing
-from hpcp_mpi.engine.context import Workplace
-from hpcp_mpi.engine.frontend import Face, Status
+from hpcp_mpi.engine.checkpoints import CopyState, nothing
+from hpcp_mpi.engine.context import JobContext
+from hpcp_mpi.engine.frontend import Frontend, Status
 from hpcp_mpi.engine.timeline import Timeline
 from hpcp_mpi.host.commands import Commands
 from hpcp_mpi.host.listing import entries_of
@@ -23,13 +23,13 @@ from hpcp_mpi.host.machine import allow_open_files
 from hpcp_mpi.host.stage import sweep
 from hpcp_mpi.rules.relisting import least
 from hpcp_mpi.scheduling.backlog import Backlog
-from hpcp_mpi.scheduling.cost_model import Weights
+from hpcp_mpi.scheduling.cost_model import CostModel
 from hpcp_mpi.scheduling.planner import Planner
-from hpcp_mpi.scheduling.rate_limit import Bucket
-from hpcp_mpi.vocab.checkpoint import Todo
+from hpcp_mpi.scheduling.rate_limit import RateLimiter
+from hpcp_mpi.vocab.checkpoint import Relist
 from hpcp_mpi.vocab.errors import reason_of
-from hpcp_mpi.vocab.job import CopyJob
-from hpcp_mpi.vocab.options import CopyOptions
+from hpcp_mpi.vocab.job import Job
+from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.tally import NOTHING, Tally
@@ -38,29 +38,29 @@ from hpcp_mpi.vocab.tally import NOTHING, Tally
 class Lookable(Feed, Protocol):
     """A scan, that can look at directories again."""
 
-    def again(self, todo: Sequence[Todo]) -> None: ...
+    def again(self, todo: Sequence[Relist]) -> None: ...
 
 
-def _bucket(options: CopyOptions) -> Bucket | None:
+def _bucket(options: Options) -> RateLimiter | None:
     """Return what limits the rates that options name; None where they are free."""
     if options.dry_run or not (options.rate_bytes or options.rate_files):
         return None
-    return Bucket(options.rate_bytes, options.rate_files)
+    return RateLimiter(options.rate_bytes, options.rate_files)
 
 
-class Crew:
+class Coordinator:
     """Rank 0's: a planner, its backlog, and the loop that drives them."""
 
-    def __init__(self, wire: Wire, job: CopyJob, face: Face) -> None:
+    def __init__(self, wire: Wire, job: Job, face: Frontend) -> None:
         allow_open_files()
         options = job.options
         self.wire = wire
         self.job = job
         self.face = face
-        self.place = Workplace(job, Commands(), wire.rank)
+        self.place = JobContext(job, Commands(), wire.rank)
         self.place.lost |= wire.lost  # in an earlier job
         self.place.pin_roots(wire.rank, wire.node)
-        weights = Weights(options.chunk_seconds, options.chunk_files, options.chunk_size)
+        weights = CostModel(options.chunk_seconds, options.chunk_files, options.chunk_size)
         self.backlog = Backlog(weights)
         fallible = wire.fallible and options.heartbeat > 0
         self.planner = Planner(
@@ -71,7 +71,7 @@ class Crew:
             _bucket(options),
             fallible or face.logbook is not None,
         )
-        self._lead = Lead(
+        self._lead = CoordinatorLoop(
             wire, self.planner, lambda: self.backlog.memory, face.stop, self.watch, options.heartbeat, self._lose
         )
         self._began = time.monotonic()
@@ -83,7 +83,7 @@ class Crew:
         self.scan_done: Callable[[], bool] = lambda: True
         self.listed = Outcome()  # what rank 0 could not list, and what it noted
         self.tidy: Callable[[], None] = lambda: None
-        self.remember: Callable[[], Remembered] = nothing
+        self.remember: Callable[[], CopyState] = nothing
         self.forget: Callable[[], None] = lambda: None  # nobody asks to remember any more
 
     @property

@@ -6,7 +6,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from hpcp_mpi.engine.context import Workplace
+from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.host.dirfd import path_of, pinned
 from hpcp_mpi.host.entries import lstat
 
@@ -15,7 +15,7 @@ IN_THE_WAY = "a directory that is not empty is in the way; remove it first if it
 
 
 @contextmanager
-def made(place: Workplace, path: bytes, over: bool = False) -> Iterator[int]:
+def made(place: JobContext, path: bytes, over: bool = False) -> Iterator[int]:
     """Yield a descriptor of a directory of the destination, for writing; make what is missing of it.
 
     over: a file or symlink in the way is replaced. Raises OSError.

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from hpcp_mpi.cluster.signals import StopRequest
-from hpcp_mpi.engine.checkpoints import Logbook
+from hpcp_mpi.engine.checkpoints import CheckpointWriter
 from hpcp_mpi.engine.itemize import Item
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.tally import Tally
@@ -24,7 +24,7 @@ class Status:
     seconds: float
 
 
-class Watcher(Protocol):
+class ProgressWatcher(Protocol):
     """Who shows how far a run is."""
 
     def due(self) -> bool:
@@ -63,11 +63,11 @@ def nothing_to_ask() -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Face:
+class Frontend:
     """Who a run talks to, on rank 0."""
 
     stop: StopRequest = field(default_factory=StopRequest)
-    watcher: Watcher = field(default_factory=Unwatched)
+    watcher: ProgressWatcher = field(default_factory=Unwatched)
     items: Items | None = None  # takes what was or would be changed; without it that is in the report
     # Asks before something is removed; False is no. Raises UsageError where nobody can answer, StoppedEarly on Ctrl-C.
     confirm: Callable[[str], bool] = nobody_to_ask
@@ -75,4 +75,4 @@ class Face:
     expect_answer: Callable[[], None] = nothing_to_ask
     certain: bool = False  # confirm says yes to everything: nothing has to be found out for the question
     say: Callable[[str], None] = nobody_to_tell  # what is better known now than when it is in the report
-    logbook: Logbook | None = None  # writes the run down
+    logbook: CheckpointWriter | None = None  # writes the run down

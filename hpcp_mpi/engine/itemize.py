@@ -4,7 +4,7 @@ import os
 import stat
 from contextlib import ExitStack
 
-from hpcp_mpi.engine.context import Workplace
+from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.host.entries import lstat, types_in
 from hpcp_mpi.host.metadata import xattr_letters
 from hpcp_mpi.rules.equality import NEW, itemize, metadata_changes
@@ -27,7 +27,7 @@ def item(change: str, path: bytes, directory: int, name: bytes, mode: int) -> It
     return change, path, b""
 
 
-def itemize_copies(place: Workplace, batch: Batch, outcome: Outcome) -> None:
+def itemize_copies(place: JobContext, batch: Batch, outcome: Outcome) -> None:
     """Add what copying a batch's units changes, subtrees entry by entry. Raises OSError."""
     tree = place.source(batch)
     with tree.at(batch.source_dir) as source, ExitStack() as stack:
@@ -48,7 +48,7 @@ def itemize_copies(place: Workplace, batch: Batch, outcome: Outcome) -> None:
                 _subtree(place, batch, unit.name, path, outcome)
 
 
-def _change(place: Workplace, index: int, source: int, unit: Unit, status: os.stat_result, dest: int | None) -> str:
+def _change(place: JobContext, index: int, source: int, unit: Unit, status: os.stat_result, dest: int | None) -> str:
     update = ">" if stat.S_ISREG(status.st_mode) else "c"
     there = lstat(unit.target, dest) if dest is not None else None
     if dest is None or there is None or stat.S_IFMT(there.st_mode) != stat.S_IFMT(status.st_mode):
@@ -67,7 +67,7 @@ def _change(place: Workplace, index: int, source: int, unit: Unit, status: os.st
     return itemize(update, status.st_mode, changes)
 
 
-def tell_replaced(place: Workplace, path: bytes, mode: int, outcome: Outcome) -> None:
+def tell_replaced(place: JobContext, path: bytes, mode: int, outcome: Outcome) -> None:
     """Tell of an entry of the destination that is of another type than mode: it goes, to make room."""
     directory, _, name = path.rpartition(b"/")
     try:
@@ -79,7 +79,7 @@ def tell_replaced(place: Workplace, path: bytes, mode: int, outcome: Outcome) ->
         outcome.items.append((GONE, path + (b"/" if stat.S_ISDIR(there.st_mode) else b""), b""))
 
 
-def _subtree(place: Workplace, batch: Batch, name: bytes, path: bytes, outcome: Outcome) -> None:
+def _subtree(place: JobContext, batch: Batch, name: bytes, path: bytes, outcome: Outcome) -> None:
     tree = place.source(batch)
     waiting = [(join(batch.source_dir, name), path)]
     while waiting:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from hpcp_mpi.engine.context import Workplace
+from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.vocab.abilities import SECOND_NS, StoredTimes
 from hpcp_mpi.vocab.errors import Failure, reason_of
 from hpcp_mpi.vocab.outcome import Outcome
@@ -16,7 +16,7 @@ from hpcp_mpi.vocab.units import Batch, Unit
 
 
 def set_nearest(
-    place: Workplace,
+    place: JobContext,
     batch: Batch,
     unit: Unit,
     look: Callable[[], os.stat_result | None],

@@ -5,14 +5,14 @@ from itertools import groupby
 from typing import cast
 
 from hpcp_mpi.engine.itemize import Item
-from hpcp_mpi.host.external_sort import Spill
+from hpcp_mpi.host.external_sort import ExternalSort
 
 
 class SortedItems:
     """Items, sorted by path; they take little memory, however many they are."""
 
     def __init__(self) -> None:
-        self._sorted = Spill()
+        self._sorted = ExternalSort()
 
     def add(self, items: Iterable[Item]) -> None:
         self._sorted.add((path, change, target) for change, path, target in items)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from hpcp_mpi.engine.context import Workplace
+from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.host.retrying import recovered, tells_passing, tries
 from hpcp_mpi.vocab.errors import Failure, reason_of
 from hpcp_mpi.vocab.outcome import Outcome
@@ -18,10 +18,10 @@ from hpcp_mpi.vocab.units import DEST, Batch, Kind, Unit, Units
 
 
 def surviving(
-    place: Workplace,
+    place: JobContext,
     batch: Batch,
     outcome: Outcome,
-    do: Callable[[Workplace, Batch, Outcome], None],
+    do: Callable[[JobContext, Batch, Outcome], None],
     undone: Callable[[Batch, str], list[Any]] = lambda batch, reason: [],
 ) -> None:
     """Do a batch; if the storage breaks that off, all of it has failed that is not named already.
@@ -46,7 +46,7 @@ def surviving(
     outcome.add(mine)
 
 
-def _by_path(place: Workplace, batch: Batch) -> dict[bytes, list[Unit]]:
+def _by_path(place: JobContext, batch: Batch) -> dict[bytes, list[Unit]]:
     """Return the units of a batch by the absolute paths by which failures name them; parts of a big file have one."""
     found: dict[bytes, list[Unit]] = defaultdict(list)
     for unit in batch.units:
@@ -59,7 +59,7 @@ def _by_path(place: Workplace, batch: Batch) -> dict[bytes, list[Unit]]:
 
 
 def persistently(
-    place: Workplace,
+    place: JobContext,
     batches: Sequence[Batch],
     outcome: Outcome,
     do: Callable[[Sequence[Batch], Outcome, bool], None],
@@ -80,7 +80,7 @@ def persistently(
         batches = again
 
 
-def _passing(place: Workplace, batches: Iterable[Batch], outcome: Outcome) -> list[Batch]:
+def _passing(place: JobContext, batches: Iterable[Batch], outcome: Outcome) -> list[Batch]:
     """Take what may be over in a moment out of the failures; return the units concerned, to be done again."""
     if not any(tells_passing(failure.reason) for failure in outcome.failures):
         return []

@@ -21,7 +21,7 @@ def most_asked(slots: int, each: int) -> int:
 
 
 @dataclass(slots=True)
-class Walked:
+class WalkResult:
     """What became of units that a rank was asked to walk through."""
 
     done: int  # of the units that it was asked for
@@ -30,10 +30,10 @@ class Walked:
 
 
 class Frontier:
-    """The stack of what nobody was asked for yet. Workers answer with Walked."""
+    """The stack of what nobody was asked for yet. Workers answer with WalkResult."""
 
     def __init__(self, first: Iterable[Batch], slots: Callable[[], int], told: Callable[[Any], None]) -> None:
-        """first: taken as it is needed. slots: how many there are on all ranks. told: takes each Walked.told that is
+        """first: taken as it is needed. slots: how many there are on all ranks. told: takes each WalkResult.told that is
         not None.
         """
         self._first = iter(first)
@@ -72,7 +72,7 @@ class Frontier:
         batch, self._next = self._next, next(self._first, None)
         return batch
 
-    def hear(self, news: list[Walked]) -> None:
+    def hear(self, news: list[WalkResult]) -> None:
         for walked in news:
             self._asked -= walked.done
             self._waiting += walked.found

@@ -6,7 +6,7 @@ It is given names in a directory that it is started in, and a stage to copy to, 
 import re
 
 from hpcp_mpi.host.dirfd import path_of
-from hpcp_mpi.vocab.options import CopyOptions
+from hpcp_mpi.vocab.options import Options
 
 MAX_ARGUMENTS = 512 * 1024  # bytes of names in one call; the kernel allows 2 MiB, environment included
 
@@ -20,7 +20,7 @@ _CONTENT = ("error ", "failed to close", "failed to extend", "cannot fstat", "ca
 _DESCRIPTOR = re.compile(rb"/proc/self/fd/\d+/?")
 
 
-def command(options: CopyOptions, stage: int, names: list[bytes], follow: bool = False) -> list[bytes]:
+def command(options: Options, stage: int, names: list[bytes], follow: bool = False) -> list[bytes]:
     """Return the call that copies names into the stage.
 
     follow: names are `/proc/self/fd/N` of pinned files, so the arguments themselves are links to follow.
@@ -37,7 +37,7 @@ def command(options: CopyOptions, stage: int, names: list[bytes], follow: bool =
     ]
 
 
-def _what(options: CopyOptions, follow: bool) -> list[bytes]:
+def _what(options: Options, follow: bool) -> list[bytes]:
     if options.content_only:
         return [b"-RfH" if follow else b"-RfP", b"--preserve=links"]
     return [b"-afH" if follow else b"-af"]

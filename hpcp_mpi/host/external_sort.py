@@ -17,7 +17,7 @@ _MOST_RUNS = 64  # parts; with more, reading them together would take as much me
 Record = tuple[object, ...]
 
 
-class Spill:
+class ExternalSort:
     """A sorted set of records that takes little memory. Not thread-safe."""
 
     def __init__(self, most: int = _MOST) -> None:
@@ -44,7 +44,7 @@ class Spill:
 
     def restore(self, records: Iterable[Record]) -> None:
         """Add records that an earlier run added."""
-        Spill.add(self, records)
+        ExternalSort.add(self, records)
 
     def _write(self, records: Iterable[Record]) -> None:
         if self._file is None:
@@ -78,7 +78,7 @@ class Spill:
             yield from marshal.loads(os.pread(self._file.fileno(), length, offset))
 
 
-class NotedSpill(Spill):
+class RecordedSort(ExternalSort):
     """A spill that also keeps what was added since it was last asked, for whoever writes it down."""
 
     def __init__(self, most: int = _MOST) -> None:

@@ -24,7 +24,7 @@ _GET_FLAGS = 0x80086601  # FS_IOC_GETFLAGS
 APPEND_ONLY, IMMUTABLE, CASE_FOLDING = 0x20, 0x10, 0x40000000  # of those
 
 
-class Room(NamedTuple):
+class FreeSpace(NamedTuple):
     """What can still be written. None: there is no limit."""
 
     whose: str  # "" the file system; or the quota's
@@ -32,7 +32,7 @@ class Room(NamedTuple):
     inodes: int | None
 
 
-def rooms(directory: int, uid: int, gid: int) -> list[Room]:
+def rooms(directory: int, uid: int, gid: int) -> list[FreeSpace]:
     """Return the room in the file system of an open directory, and what quotas leave. Raises OSError.
 
     uid, gid: who writes. Quotas of users and groups do not bind root.
@@ -41,7 +41,7 @@ def rooms(directory: int, uid: int, gid: int) -> list[Room]:
     blocks = status.f_bfree if uid == 0 else status.f_bavail
     inodes = status.f_ffree if uid == 0 else status.f_favail
     # Some file systems make inodes as they are needed, and say 0 of 0.
-    found = [Room("", blocks * status.f_frsize, inodes if status.f_files else None)]
+    found = [FreeSpace("", blocks * status.f_frsize, inodes if status.f_files else None)]
     who = [] if uid == 0 else [(_USER, uid, f"the quota of user {uid}"), (_GROUP, gid, f"the quota of group {gid}")]
     project = project_of(directory)
     if project:
@@ -51,7 +51,7 @@ def rooms(directory: int, uid: int, gid: int) -> list[Room]:
     return found
 
 
-def _quota(directory: int, kind: int, number: int, name: str) -> Iterator[Room]:
+def _quota(directory: int, kind: int, number: int, name: str) -> Iterator[FreeSpace]:
     answer = ctypes.create_string_buffer(_ANSWER.size)
     if _call(directory, _GETQUOTA << 8 | kind, number, answer):
         return  # no quotas, or it may not be asked
@@ -59,7 +59,7 @@ def _quota(directory: int, kind: int, number: int, name: str) -> Iterator[Room]:
     room = _left((hard or soft) * 1024, used)
     inodes = _left(inodes_hard or inodes_soft, inodes_used)
     if room is not None or inodes is not None:
-        yield Room(name, room, inodes)
+        yield FreeSpace(name, room, inodes)
 
 
 def _left(limit: int, used: int) -> int | None:

@@ -44,7 +44,7 @@ class Latency:
         self._last.append(time.perf_counter() - began)
 
 
-class Gate:
+class AdaptiveGate:
     """Lets one thread in at a time, and many where the file system is slow."""
 
     def __init__(self, most: int, slow: Callable[[], bool]) -> None:
@@ -82,7 +82,7 @@ _START = 0.00005  # seconds of CPU that it takes to have a thread begin
 T = TypeVar("T")
 
 
-class Crowd:
+class ParallelCalls:
     """Threads of this process for short calls. They are started when they are first needed."""
 
     def __init__(self) -> None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from itertools import chain, pairwise
 from typing import IO, cast
 
-from hpcp_mpi.host.external_sort import Spill
+from hpcp_mpi.host.external_sort import ExternalSort
 from hpcp_mpi.vocab.errors import FatalError, reason_of
 from hpcp_mpi.vocab.options import MIB
 from hpcp_mpi.vocab.paths import STAGE_PREFIX, shown
@@ -83,7 +83,7 @@ class Parts:
         except OSError:
             self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
         self._size = 0
-        self._records = Spill()
+        self._records = ExternalSort()
 
     def add(self, text: bytes, parts: Iterable[_Record]) -> None:
         """Take parts; their offsets are those in text. In a part, entries are in order. Raises OSError."""

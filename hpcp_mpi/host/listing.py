@@ -14,7 +14,7 @@ from stat import S_IFREG, S_ISDIR
 from typing import Protocol
 
 from hpcp_mpi.host.entries import _CODING, _TYPE, encoded, lstat
-from hpcp_mpi.host.latency import Crowd
+from hpcp_mpi.host.latency import ParallelCalls
 from hpcp_mpi.vocab.paths import STAGE_PREFIX
 
 _FEW = 3  # entries that are not worth many threads
@@ -84,7 +84,7 @@ def slices(
     plain: bool,
     by_lstat: bool,
     failed: Failed,
-    crowd: Crowd,
+    crowd: ParallelCalls,
     astray: Callable[[int], bool] | None = None,
     within_ns: int = 0,
 ) -> Iterator[Slice]:
@@ -141,7 +141,7 @@ def _without_astray(
     return others
 
 
-def _look_ahead(listed: list["os.DirEntry[str]"], names: Names | None, crowd: Crowd) -> None:
+def _look_ahead(listed: list["os.DirEntry[str]"], names: Names | None, crowd: ParallelCalls) -> None:
     """Where lstat takes long, call it for many entries at once. They keep the answers themselves."""
 
     def look(entry: "os.DirEntry[str]") -> None:

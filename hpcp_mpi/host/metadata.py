@@ -12,7 +12,7 @@ import os
 import stat
 
 from hpcp_mpi.host.dirfd import entered, path_of, pinned
-from hpcp_mpi.host.latency import Crowd
+from hpcp_mpi.host.latency import ParallelCalls
 from hpcp_mpi.vocab.attributes import (
     ACCESS_ACL,
     ACL,
@@ -56,7 +56,7 @@ def xattrs_of(parent: int, name: bytes, hidden: bool = False) -> Xattrs:
     return found
 
 
-def carriers(directory: int, names: list[bytes], crowd: Crowd, hidden: bool = False) -> list[bytes]:
+def carriers(directory: int, names: list[bytes], crowd: ParallelCalls, hidden: bool = False) -> list[bytes]:
     """Return those files in a directory that carry attributes, or cannot be asked for them. hidden: as above"""
     found: list[bytes] = []
 

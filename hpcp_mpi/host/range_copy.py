@@ -27,7 +27,7 @@ from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.host.dirfd import READ
 from hpcp_mpi.host.machine import cpus
 from hpcp_mpi.vocab.errors import reason_of
-from hpcp_mpi.vocab.options import MIB, CopyOptions
+from hpcp_mpi.vocab.options import MIB, Options
 
 if TYPE_CHECKING:
     from hpcp_mpi.host.tmpfs_pages import Pages
@@ -72,7 +72,7 @@ def changed(before: tuple[int, ...], status: os.stat_result) -> bool:
     return before[2] != inode and before[3] != ctime_ns
 
 
-def share_blocks(source: int, dest: int, options: CopyOptions) -> bool:
+def share_blocks(source: int, dest: int, options: Options) -> bool:
     """Make dest a copy of source by sharing all its blocks; tell if that was done. Raises OSError if it must be."""
     if options.reflink == "never" or options.sparse != "auto":
         return False
@@ -88,7 +88,7 @@ def share_blocks(source: int, dest: int, options: CopyOptions) -> bool:
 class RangeCopier:
     """Copies ranges from an open file to another one, which is empty there. For one thread."""
 
-    def __init__(self, source: int, dest: int, options: CopyOptions, stopped: Callable[[], bool]) -> None:
+    def __init__(self, source: int, dest: int, options: Options, stopped: Callable[[], bool]) -> None:
         """stopped: asked between blocks whether to leave off."""
         here, there = os.fstat(source), os.fstat(dest)
         self._source = source

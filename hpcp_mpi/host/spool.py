@@ -11,7 +11,7 @@ from typing import IO
 _HEAD = struct.Struct("<qq")  # where the block before is, -1: nowhere; bytes of this one
 
 
-class Journal:
+class Spool:
     """Not thread-safe. It may be added to while it is read."""
 
     def __init__(self) -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from hpcp_mpi.ledger import file, liveness, rows
 from hpcp_mpi.ledger.liveness import Writer
-from hpcp_mpi.vocab.checkpoint import Checkpoint, Heading
+from hpcp_mpi.vocab.checkpoint import Checkpoint, RunHeading
 from hpcp_mpi.vocab.errors import FatalError
 from hpcp_mpi.vocab.paths import shown
 
@@ -30,7 +30,7 @@ class Claim(NamedTuple):
     exit_code: int | None
 
 
-def create(path: bytes, heading: Heading) -> sqlite3.Connection:
+def create(path: bytes, heading: RunHeading) -> sqlite3.Connection:
     """Make a ledger; this run is its first. Raises FatalError."""
     found, made, connection = file.look(path), False, None
     try:
@@ -101,7 +101,7 @@ def _give_up(connection: sqlite3.Connection | None) -> None:
         connection.close()
 
 
-def _fill(connection: sqlite3.Connection, heading: Heading, unlocked: bool) -> None:
+def _fill(connection: sqlite3.Connection, heading: RunHeading, unlocked: bool) -> None:
     connection.execute(f"PRAGMA application_id={file.APPLICATION}")
     connection.execute(f"PRAGMA user_version={file.FORMAT}")
     for statement in file.SCHEMA.split(";"):
@@ -110,7 +110,7 @@ def _fill(connection: sqlite3.Connection, heading: Heading, unlocked: bool) -> N
     _put_run(connection, 1, heading)
 
 
-def _put_run(connection: sqlite3.Connection, run: int, heading: Heading) -> None:
+def _put_run(connection: sqlite3.Connection, run: int, heading: RunHeading) -> None:
     now = time.time()
     connection.execute(
         "INSERT INTO run VALUES(?,?,?,?,?,?,?,?,?,'running',?,NULL,NULL)",
@@ -129,7 +129,7 @@ def _put_run(connection: sqlite3.Connection, run: int, heading: Heading) -> None
     )
 
 
-def claim(path: bytes, heading: Heading, say: Callable[[str], None]) -> Claim:
+def claim(path: bytes, heading: RunHeading, say: Callable[[str], None]) -> Claim:
     """Take over a ledger from the run that wrote it last, when that is not there any more. Raises FatalError."""
     found = file.look(path)
     if found is None:
@@ -154,7 +154,7 @@ def claim(path: bytes, heading: Heading, say: Callable[[str], None]) -> Claim:
         raise file.in_words(path, "cannot go on with", error) from None
 
 
-def _claim_soon(connection: sqlite3.Connection, path: bytes, heading: Heading, say: Callable[[str], None]) -> Claim:
+def _claim_soon(connection: sqlite3.Connection, path: bytes, heading: RunHeading, say: Callable[[str], None]) -> Claim:
     """Claim it, as soon as nobody may be writing it. A node that died may leave its locks on a server for a while."""
     deadline, told, reason = time.monotonic() + PATIENCE, False, ""
     while True:
@@ -181,7 +181,7 @@ def _claim_soon(connection: sqlite3.Connection, path: bytes, heading: Heading, s
         time.sleep(pause)
 
 
-def _who_writes(connection: sqlite3.Connection, path: bytes, heading: Heading) -> Writer | None:
+def _who_writes(connection: sqlite3.Connection, path: bytes, heading: RunHeading) -> Writer | None:
     """Return the run that may be writing; None if the ledger is free. Raises FatalError if it is not to be had."""
     fingerprint = connection.execute("SELECT fingerprint FROM heading").fetchone()[0]
     if fingerprint != heading.fingerprint:
@@ -209,7 +209,7 @@ def _of_another(connection: sqlite3.Connection, path: bytes) -> FatalError:
     )
 
 
-def _claimed(connection: sqlite3.Connection, heading: Heading) -> Claim:
+def _claimed(connection: sqlite3.Connection, heading: RunHeading) -> Claim:
     """Read what is there, and enter this run. What the earlier ones left stays until the first checkpoint of this."""
     run, state, exit_code = connection.execute("SELECT run,state,exit_code FROM run ORDER BY run DESC").fetchone()
     claimed = Claim(

@@ -17,7 +17,7 @@ from hpcp_mpi.ledger import file, liveness, rows
 from hpcp_mpi.ledger.liveness import Writer
 from hpcp_mpi.vocab.checkpoint import Sample
 from hpcp_mpi.vocab.errors import FatalError
-from hpcp_mpi.vocab.ledger_status import Account, RunAccount
+from hpcp_mpi.vocab.ledger_status import LedgerStatus, RunStatus
 from hpcp_mpi.vocab.paths import shown
 
 PATIENCE = 5.0  # seconds
@@ -28,7 +28,7 @@ class _Torn(Exception):
     """It was written to while it was read."""
 
 
-def read(path: bytes) -> Account:
+def read(path: bytes) -> LedgerStatus:
     """Return what the ledger tells. Raises FatalError if it cannot be read."""
     found = file.look(path)
     if found is None:
@@ -52,7 +52,7 @@ def read(path: bytes) -> Account:
         time.sleep(_POLL)
 
 
-def _read_somehow(path: bytes, late: bool) -> Account:
+def _read_somehow(path: bytes, late: bool) -> LedgerStatus:
     if not _has_locks(path):
         if file.is_half_written(path) and not late:
             raise _Torn  # a transaction, if it does not stay like that
@@ -107,7 +107,7 @@ def _unchanged(path: bytes) -> Iterator[None]:
         raise _Torn
 
 
-def _copied(path: bytes) -> Account:
+def _copied(path: bytes) -> LedgerStatus:
     """Read a copy, in which the journal can be rolled back."""
     with tempfile.TemporaryDirectory(prefix="hpcp-mpi-status-") as directory:
         copy = os.path.join(os.fsencode(directory), b"ledger")
@@ -116,7 +116,7 @@ def _copied(path: bytes) -> Account:
         return _read(path, copy, "rw")
 
 
-def _read(path: bytes, where: bytes, mode: str, locks: bool = True) -> Account:
+def _read(path: bytes, where: bytes, mode: str, locks: bool = True) -> LedgerStatus:
     connection = file.connect(where, mode, locks)
     try:
         file.check_format(connection, path)
@@ -127,14 +127,14 @@ def _read(path: bytes, where: bytes, mode: str, locks: bool = True) -> Account:
         connection.close()
 
 
-def _account(connection: sqlite3.Connection, path: bytes) -> Account:
+def _account(connection: sqlite3.Connection, path: bytes) -> LedgerStatus:
     verb, sources, destination, started = connection.execute(
         "SELECT verb,sources,destination,started FROM heading"
     ).fetchone()
     checkpointed = connection.execute("SELECT at FROM checkpoint").fetchone()
     todo = dict(connection.execute("SELECT deep,count(*) FROM todo GROUP BY deep").fetchall())
     dead = liveness.is_dead(_writer(connection))
-    return Account(
+    return LedgerStatus(
         path=path,
         time=time.time(),
         verb=verb,
@@ -163,12 +163,12 @@ def _writer(connection: sqlite3.Connection) -> Writer:
     return Writer(*connection.execute(liveness.LAST_RUN).fetchone())
 
 
-def _runs(connection: sqlite3.Connection) -> Iterator[RunAccount]:
+def _runs(connection: sqlite3.Connection) -> Iterator[RunStatus]:
     for number, command, *rest in connection.execute(
         "SELECT run,command,host,pid,job,version,started,alive,ended,state,exit_code FROM run ORDER BY run"
     ).fetchall():
         host, pid, job, version, started, alive, ended, state, exit_code = rest
-        yield RunAccount(
+        yield RunStatus(
             number,
             rows.words(host),
             pid,

@@ -5,14 +5,14 @@ import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 
-from hpcp_mpi.vocab.checkpoint import Checkpoint, Heading, RankState, Sample, Todo
+from hpcp_mpi.vocab.checkpoint import Checkpoint, RankState, Relist, RunHeading, Sample
 from hpcp_mpi.vocab.errors import Failure
 from hpcp_mpi.vocab.tally import Tally
 
 _SMALLER = 2 / 3  # of its size: else a block stays as it is, as unpacking it would not be worth it
 
 
-def put_heading(connection: sqlite3.Connection, heading: Heading, unlocked: bool) -> None:
+def put_heading(connection: sqlite3.Connection, heading: RunHeading, unlocked: bool) -> None:
     """Write down what the ledger is of."""
     connection.execute(
         "INSERT INTO heading VALUES(1,?,?,?,?,?,?,?)",
@@ -72,7 +72,7 @@ def put_checkpoint(connection: sqlite3.Connection, run: int, at: float, latest: 
     )
 
 
-def put_todo(connection: sqlite3.Connection, todo: Sequence[Todo]) -> None:
+def put_todo(connection: sqlite3.Connection, todo: Sequence[Relist]) -> None:
     """Replace what is still to be looked at."""
     connection.execute("DELETE FROM todo")
     connection.executemany("INSERT INTO todo(source,source_dir,dest_dir,deep,seen) VALUES(?,?,?,?,?)", todo)
@@ -141,11 +141,11 @@ def ranks_of(connection: sqlite3.Connection, run: int) -> Iterator[RankState]:
         yield RankState(rank, words(node), *rest)
 
 
-def _todo_of(connection: sqlite3.Connection) -> Iterator[Todo]:
+def _todo_of(connection: sqlite3.Connection) -> Iterator[Relist]:
     for source, source_dir, dest_dir, deep, seen in connection.execute(
         "SELECT source,source_dir,dest_dir,deep,seen FROM todo ORDER BY id"
     ):
-        yield Todo(source, source_dir, dest_dir, bool(deep), seen)
+        yield Relist(source, source_dir, dest_dir, bool(deep), seen)
 
 
 def unpacked(packed: int, block: bytes) -> bytes:

@@ -16,7 +16,7 @@ from dataclasses import replace
 from hpcp_mpi.ledger import file, opening, rows
 from hpcp_mpi.ledger.file import NothingThere, OtherWork
 from hpcp_mpi.ledger.liveness import SIGN
-from hpcp_mpi.vocab.checkpoint import Checkpoint, Heading, Saved, Todo
+from hpcp_mpi.vocab.checkpoint import Checkpoint, Relist, ResumeState, RunHeading
 from hpcp_mpi.vocab.errors import FatalError
 from hpcp_mpi.vocab.paths import shown
 
@@ -41,7 +41,7 @@ class Ledger:
         self._run = run
         self._notes = notes
         self._first = True  # the next checkpoint is the first of this run
-        self._todo: tuple[Todo, ...] | None = None  # as it is in the file
+        self._todo: tuple[Relist, ...] | None = None  # as it is in the file
         self._news = threading.Condition()
         self._waiting: list[Checkpoint] = []
         self._ending: tuple[str, int | None] | None = None  # state and exit code
@@ -180,12 +180,14 @@ class Ledger:
 __all__ = ["Ledger", "NothingThere", "OtherWork", "go_on", "open_new"]
 
 
-def open_new(path: bytes, heading: Heading) -> Ledger:
+def open_new(path: bytes, heading: RunHeading) -> Ledger:
     """Make a ledger and return it; this run is its first. Raises FatalError before anything else is done."""
     return Ledger(path, opening.create(path, heading), 1)
 
 
-def go_on(path: bytes, heading: Heading, say: Callable[[str], None] = lambda news: None) -> tuple[Ledger, Saved]:
+def go_on(
+    path: bytes, heading: RunHeading, say: Callable[[str], None] = lambda news: None
+) -> tuple[Ledger, ResumeState]:
     """Return a ledger for a further run, and what it holds. Raises FatalError; NothingThere if a new one can be begun.
 
     say: told when there is something to wait for. Where the last run was killed before its first checkpoint, the latest
@@ -195,7 +197,7 @@ def go_on(path: bytes, heading: Heading, say: Callable[[str], None] = lambda new
     claim = opening.claim(path, heading, say)
     ledger = Ledger(path, claim.connection, claim.run, frozenset(claim.latest.notes))
     records = {kind: _Blocks(ledger, kind, claim.last_record) for kind in claim.kinds}
-    return ledger, Saved(claim.run - 1, claim.started, claim.latest, records, claim.complete, claim.exit_code)
+    return ledger, ResumeState(claim.run - 1, claim.started, claim.latest, records, claim.complete, claim.exit_code)
 
 
 class _Blocks:

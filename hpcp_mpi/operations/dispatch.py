@@ -6,15 +6,15 @@ What only some verbs need is imported when it is needed: a thousand workers impo
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from hpcp_mpi.engine.context import Workplace
-from hpcp_mpi.engine.walk_feed import Walked
-from hpcp_mpi.operations.copy.big_files.rules import BeginsDone, RangeFailed
+from hpcp_mpi.engine.context import JobContext
+from hpcp_mpi.engine.walk_feed import WalkResult
+from hpcp_mpi.operations.copy.big_files.rules import FilesStarted, RangeFailed
 from hpcp_mpi.operations.copy.big_files.worker import begin, copy_range, finish_or_copy
 from hpcp_mpi.operations.copy.check import check_all
 from hpcp_mpi.operations.copy.directories import make, settle, sweep_left_behind
 from hpcp_mpi.operations.copy.hard_links import link
 from hpcp_mpi.operations.copy.worker import check_and_copy, copy
-from hpcp_mpi.operations.scan.records import Listed
+from hpcp_mpi.operations.scan.records import ScanFindings
 from hpcp_mpi.operations.scan.worker import explore
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.request import Asked, Verb
@@ -22,18 +22,18 @@ from hpcp_mpi.vocab.units import DEST, Batch, Kind
 
 if TYPE_CHECKING:
     from hpcp_mpi.cluster.transport import Wire
-    from hpcp_mpi.engine.frontend import Face
+    from hpcp_mpi.engine.frontend import Frontend
     from hpcp_mpi.engine.sorted_items import SortedItems
     from hpcp_mpi.operations.compare.differences import Differences
-    from hpcp_mpi.operations.remove.empty_directory import Disposer, Keeper
+    from hpcp_mpi.operations.remove.empty_directory import Disposer, RemovalGuard
     from hpcp_mpi.vocab.report import Report
 
-    Leader = Callable[[Wire, Asked, Face], Report]
+    Leader = Callable[[Wire, Asked, Frontend], Report]
 
 # --- rank 0
 
 
-def lead_verb(wire: "Wire", asked: Asked, face: "Face") -> "Report":
+def lead_operation(wire: "Wire", asked: Asked, face: "Frontend") -> "Report":
     """Do what is asked with all ranks of the wire; rank 0 calls it, the others follow. Raises FatalError."""
     options = asked.options
     if asked.verb is Verb.COPY and (options.mirror or options.move) and not options.dry_run:
@@ -62,9 +62,9 @@ def _leader(asked: Asked) -> "Leader":
 
         return lead_copy_listed
     if len(asked.destinations) > 1 or asked.options.sequential:
-        from hpcp_mpi.operations.copy.destinations.rank0 import lead_several
+        from hpcp_mpi.operations.copy.destinations.rank0 import lead_destinations
 
-        return lead_several
+        return lead_destinations
     from hpcp_mpi.operations.copy.symlink_targets.rank0 import lead_copy
 
     return lead_copy
@@ -84,72 +84,72 @@ def items_of(verb: Verb) -> "SortedItems | Differences":
 # --- any rank
 
 
-def _begin(place: Workplace, batch: Batch, outcome: Outcome) -> None:
+def _begin(place: JobContext, batch: Batch, outcome: Outcome) -> None:
     begin(place, batch, outcome)
-    outcome.news.append(BeginsDone(len(batch.units)))
+    outcome.news.append(FilesStarted(len(batch.units)))
 
 
-def _list(place: Workplace, batch: Batch, outcome: Outcome) -> None:
+def _list(place: JobContext, batch: Batch, outcome: Outcome) -> None:
     with place.gate:
         explore(place, batch, outcome, check_all)
 
 
-def _remove(place: Workplace, batch: Batch, outcome: Outcome) -> None:
+def _remove(place: JobContext, batch: Batch, outcome: Outcome) -> None:
     from hpcp_mpi.operations.remove.worker import remove
 
     with place.gate:
         remove(place, batch, outcome, keeper_of(place, batch, outcome), disposer_of(place, batch))
 
 
-def _remove_emptied(place: Workplace, batch: Batch, outcome: Outcome) -> None:
+def _remove_emptied(place: JobContext, batch: Batch, outcome: Outcome) -> None:
     from hpcp_mpi.operations.remove.worker import remove_emptied
 
     remove_emptied(place, batch, outcome, keeper_of(place, batch, outcome), disposer_of(place, batch))
 
 
-def keeper_of(place: Workplace, batch: Batch, outcome: Outcome) -> "Keeper | None":
+def keeper_of(place: JobContext, batch: Batch, outcome: Outcome) -> "RemovalGuard | None":
     """Return what says which entries of a batch stay; None: all may go."""
     if batch.kind is Kind.MOVED:
-        from hpcp_mpi.operations.move.worker import Copied
+        from hpcp_mpi.operations.move.worker import CopiedGuard
 
-        return Copied(place, batch, outcome)
+        return CopiedGuard(place, batch, outcome)
     if batch.source == DEST:
-        from hpcp_mpi.operations.mirror.worker import Extras
+        from hpcp_mpi.operations.mirror.worker import ExtraGuard
 
-        return Extras(place, outcome)
+        return ExtraGuard(place, outcome)
     return None
 
 
-def disposer_of(place: Workplace, batch: Batch) -> "Disposer | None":
+def disposer_of(place: JobContext, batch: Batch) -> "Disposer | None":
     """Return what makes the entries of a batch go; None: unlink and rmdir."""
     if batch.source == DEST and place.job.backup is not None:
-        from hpcp_mpi.operations.mirror.worker import IntoBackup
+        from hpcp_mpi.operations.mirror.worker import MoveToBackup
 
-        return IntoBackup(place)
+        return MoveToBackup(place)
     return None
 
 
-def _name(place: Workplace, batch: Batch, outcome: Outcome) -> None:
-    from hpcp_mpi.operations.list_files.worker import name_entries
+def _name(place: JobContext, batch: Batch, outcome: Outcome) -> None:
+    from hpcp_mpi.operations.list_files.worker import list_entries
 
     with place.gate:
-        name_entries(place, batch, outcome)
+        list_entries(place, batch, outcome)
 
 
-def _state(place: Workplace, batch: Batch, outcome: Outcome) -> None:
-    from hpcp_mpi.operations.compare.worker import tell_states
+def _state(place: JobContext, batch: Batch, outcome: Outcome) -> None:
+    from hpcp_mpi.operations.compare.worker import describe_entries
 
-    tell_states(place, batch, outcome)
+    describe_entries(place, batch, outcome)
 
 
-def _name_below(place: Workplace, batch: Batch, outcome: Outcome) -> None:
-    from hpcp_mpi.operations.compare.worker import name_below
+def _name_below(place: JobContext, batch: Batch, outcome: Outcome) -> None:
+    from hpcp_mpi.operations.compare.worker import list_extra_subtrees
 
     with place.gate:
-        name_below(place, batch, outcome)
+        list_extra_subtrees(place, batch, outcome)
 
 
-def _verify(place: Workplace, batches: Sequence[Batch], outcome: Outcome) -> None:
+def _verify(place: JobContext, batches: Sequence[Batch], outcome: Outcome) -> None:
     from hpcp_mpi.operations.verify.worker import verify
 
     verify(place, batches, outcome)
@@ -159,9 +159,9 @@ def undone(batch: Batch, reason: str) -> list[Any]:
     """Return what rank 0 waits to be told of a batch, when nothing of it is known to be done."""
     count = len(batch.units)
     if batch.kind is Kind.LIST:
-        return [Listed(done=count)]
+        return [ScanFindings(done=count)]
     if batch.kind is Kind.BEGIN:
-        return [BeginsDone(count)]
+        return [FilesStarted(count)]
     if batch.kind is Kind.RANGE and batch.big is not None:
         return [RangeFailed((batch.dest_dir, batch.big.stage), count, reason)]
     if batch.kind in (Kind.REMOVE, Kind.COUNT, Kind.MOVED, Kind.RMDIR):
@@ -169,14 +169,14 @@ def undone(batch: Batch, reason: str) -> list[Any]:
 
         return [told_undone(batch)]
     if batch.kind in (Kind.NAMES, Kind.BELOW):
-        return [Walked(count)]
+        return [WalkResult(count)]
     return [[]] if batch.kind is Kind.STATE else []
 
 
 # What names each unit that failed, and of which nothing else is told then: it can be done again.
 REPEATED = frozenset({Kind.VERIFY, Kind.LINK, Kind.MAKE, Kind.SETTLE})
 
-ONE_BY_ONE: dict[Kind, Callable[[Workplace, Batch, Outcome], None]] = {
+ONE_BY_ONE: dict[Kind, Callable[[JobContext, Batch, Outcome], None]] = {
     Kind.LIST: _list,
     Kind.BEGIN: _begin,
     Kind.RANGE: copy_range,
@@ -193,7 +193,7 @@ ONE_BY_ONE: dict[Kind, Callable[[Workplace, Batch, Outcome], None]] = {
     Kind.BELOW: _name_below,
     Kind.STATE: _state,
 }
-TOGETHER: dict[Kind, Callable[[Workplace, Sequence[Batch], Outcome], None]] = {
+TOGETHER: dict[Kind, Callable[[JobContext, Sequence[Batch], Outcome], None]] = {
     Kind.COPY: copy,
     Kind.CHECK: check_and_copy,
     Kind.VERIFY: _verify,

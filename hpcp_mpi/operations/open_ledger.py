@@ -8,10 +8,10 @@ from dataclasses import replace
 from itertools import count
 
 from hpcp_mpi.cluster.slurm import default_ledger, restarts
-from hpcp_mpi.engine.checkpoints import Logbook
-from hpcp_mpi.vocab.checkpoint import Heading
+from hpcp_mpi.engine.checkpoints import CheckpointWriter
+from hpcp_mpi.vocab.checkpoint import RunHeading
 from hpcp_mpi.vocab.errors import FatalError
-from hpcp_mpi.vocab.options import CopyOptions
+from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.paths import shown
 from hpcp_mpi.vocab.request import Asked
 
@@ -46,7 +46,7 @@ def open_logbook(
     environment: Mapping[str, str],
     say: Callable[[str], None],
     version: str,
-) -> Logbook | None:
+) -> CheckpointWriter | None:
     """Return what writes the run down; None where nobody asked for it. Raises FatalError.
 
     ledger: as given; without it, a run in a Slurm job has the job's. resume: go on with what is in it, as a job does
@@ -63,21 +63,23 @@ def open_logbook(
     return _open_jobs(os.path.abspath(path), heading, resume or restarted, say)
 
 
-def _open(path: bytes, heading: Heading, resume: bool, restarted: bool, say: Callable[[str], None]) -> Logbook:
+def _open(
+    path: bytes, heading: RunHeading, resume: bool, restarted: bool, say: Callable[[str], None]
+) -> CheckpointWriter:
     """Open a ledger that somebody named. restarted: it may not have come to a ledger yet"""
     from hpcp_mpi.ledger.writer import NothingThere, go_on, open_new  # loads SQLite
 
     if resume:
         try:
-            return Logbook(*go_on(path, heading, say), say)
+            return CheckpointWriter(*go_on(path, heading, say), say)
         except NothingThere:
             if not os.path.lexists(path) and not restarted:
                 raise
             _tell_nothing(path, say)
-    return Logbook(open_new(path, heading), None, say)
+    return CheckpointWriter(open_new(path, heading), None, say)
 
 
-def _open_jobs(path: bytes, heading: Heading, resume: bool, say: Callable[[str], None]) -> Logbook | None:
+def _open_jobs(path: bytes, heading: RunHeading, resume: bool, say: Callable[[str], None]) -> CheckpointWriter | None:
     """Open the ledger of a batch job. Nobody asked for it, so the run goes on where there can be none."""
     from hpcp_mpi.ledger.writer import NothingThere, OtherWork, go_on, open_new
 
@@ -85,7 +87,7 @@ def _open_jobs(path: bytes, heading: Heading, resume: bool, say: Callable[[str],
         name = path if number == 1 else b"%s-%d.ledger" % (path.removesuffix(b".ledger"), number)
         try:
             if resume:
-                return Logbook(*go_on(name, heading, say), say)
+                return CheckpointWriter(*go_on(name, heading, say), say)
             if not os.path.lexists(name) or not os.path.getsize(name):
                 break
         except NothingThere:
@@ -96,7 +98,7 @@ def _open_jobs(path: bytes, heading: Heading, resume: bool, say: Callable[[str],
         except FatalError as error:
             say(f"hpcp-mpi: {error.message}; another one is looked for")
     try:
-        return Logbook(open_new(name, heading), None, say)
+        return CheckpointWriter(open_new(name, heading), None, say)
     except FatalError as error:
         say(f"hpcp-mpi: {error.message}; the run goes on without one, and cannot be gone on with")
         return None
@@ -106,10 +108,10 @@ def _tell_nothing(path: bytes, say: Callable[[str], None]) -> None:
     say(f"hpcp-mpi: there is nothing to go on with in {shown(path)}: everything is looked at")
 
 
-def _heading(asked: Asked, command: tuple[str, ...], environment: Mapping[str, str], version: str) -> Heading:
+def _heading(asked: Asked, command: tuple[str, ...], environment: Mapping[str, str], version: str) -> RunHeading:
     sources = tuple(os.path.abspath(source) for source in asked.sources)
     destinations = tuple(os.path.abspath(each) for each in asked.destinations)
-    return Heading(
+    return RunHeading(
         verb=asked.verb.value,
         sources=sources,
         destination=destinations[0] if destinations else b"",
@@ -124,8 +126,8 @@ def _heading(asked: Asked, command: tuple[str, ...], environment: Mapping[str, s
 
 def _fingerprint(asked: Asked, sources: tuple[bytes, ...], destinations: tuple[bytes, ...]) -> str:
     """Return what is equal for command lines that mean the same."""
-    options = {name: getattr(asked.options, name) for name in CopyOptions.__slots__ if name not in _HOW}
+    options = {name: getattr(asked.options, name) for name in Options.__slots__ if name not in _HOW}
     # A `/` at the end says where things land.
     ends = [path.endswith(b"/") for path in (*asked.sources, *asked.destinations)]
-    plain = replace(asked, sources=sources, destinations=destinations, options=CopyOptions(), force=False)
+    plain = replace(asked, sources=sources, destinations=destinations, options=Options(), force=False)
     return hashlib.sha256(repr((plain, sorted(options.items()), ends)).encode()).hexdigest()

@@ -11,13 +11,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from hpcp_mpi.cluster import launcher
-from hpcp_mpi.cluster.heartbeat import Heart
+from hpcp_mpi.cluster.heartbeat import HeartbeatSender
 from hpcp_mpi.cluster.signals import StopRequest
 from hpcp_mpi.cluster.threads import thread_cluster
 from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.cluster.worker_loop import CutOff, follow
-from hpcp_mpi.operations.worker import CopyWorkshop
-from hpcp_mpi.scheduling.messages import Broken, Leave
+from hpcp_mpi.operations.worker import JobWorker
+from hpcp_mpi.scheduling.messages import Shutdown, WorkerFailed
 from hpcp_mpi.vocab.errors import EXIT_FATAL, EXIT_RESUMABLE, FatalError
 from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.request import Asked
@@ -75,7 +75,7 @@ def lead(wire: Wire | None, work: Callable[[Wire], T], stop: StopRequest) -> T:
 
 def _lead(wire: Wire, work: Callable[[Wire], T], stop: StopRequest) -> T:
     stop.notify(wire.wake)
-    heart = Heart(wire, lambda: [rank for rank in range(1, wire.size) if rank not in wire.lost | wire.quiet])
+    heart = HeartbeatSender(wire, lambda: [rank for rank in range(1, wire.size) if rank not in wire.lost | wire.quiet])
     result: Any = None
     try:
         result = work(wire)
@@ -87,21 +87,21 @@ def _lead(wire: Wire, work: Callable[[Wire], T], stop: StopRequest) -> T:
         heart.end()
         for rank in range(1, wire.size):
             # After a run that was completed nothing is left to stop.
-            wire.send(rank, Leave(result, stop=True, alone=bool(wire.lost)))
+            wire.send(rank, Shutdown(result, stop=True, alone=bool(wire.lost)))
 
 
 def serve(wire: Wire, stop: StopRequest) -> Any:
     """Be a worker until rank 0 lets go; return what it sends then: a Report, a FatalError, or None."""
     stop.notify(wire.wake)
     try:
-        return follow(wire, CopyWorkshop, stop)
+        return follow(wire, JobWorker, stop)
     except CutOff as cut:
         wire.lose(0)
         return Abandoned(f"rank {wire.rank} on {wire.node} leaves: {cut}")
     except BaseException as error:
         sys.excepthook(type(error), error, error.__traceback__)
         what = f"{type(error).__name__}: {error}"
-        wire.send(0, Broken(f"rank {wire.rank} on {wire.node} broke down: {what}", EXIT_FATAL))
+        wire.send(0, WorkerFailed(f"rank {wire.rank} on {wire.node} broke down: {what}", EXIT_FATAL))
         _await_leave(wire)
         return FatalError(what)
 
@@ -111,7 +111,7 @@ def _await_leave(wire: Wire) -> None:
     deadline = time.monotonic() + _LEAVING
     while time.monotonic() < deadline:
         received = wire.receive()
-        if received is not None and isinstance(received[1], Leave):
+        if received is not None and isinstance(received[1], Shutdown):
             return
         if received is None:
             wire.wait(0.01)
@@ -120,8 +120,8 @@ def _await_leave(wire: Wire) -> None:
 
 def run(asked: Asked, environment: Mapping[str, str]) -> Report:
     """The Python API's: do what is asked; the report, on every rank. Raises FatalError, on every rank."""
-    from hpcp_mpi.engine.frontend import Face, nobody_to_ask
-    from hpcp_mpi.operations.dispatch import lead_verb
+    from hpcp_mpi.engine.frontend import Frontend, nobody_to_ask
+    from hpcp_mpi.operations.dispatch import lead_operation
 
     wire, stop = connect(environment), StopRequest()
     if wire is not None and wire.rank > 0:
@@ -132,5 +132,5 @@ def run(asked: Asked, environment: Mapping[str, str]) -> Report:
         if isinstance(result, Report):
             return result
         raise result if isinstance(result, FatalError) else FatalError("rank 0 broke down")
-    face = Face(stop, confirm=(lambda question: True) if asked.force else nobody_to_ask, certain=asked.force)
-    return lead(wire, lambda ends: lead_verb(ends, asked, face), stop)
+    face = Frontend(stop, confirm=(lambda question: True) if asked.force else nobody_to_ask, certain=asked.force)
+    return lead(wire, lambda ends: lead_operation(ends, asked, face), stop)

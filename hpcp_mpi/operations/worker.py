@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 
 from hpcp_mpi.cluster.transport import Wire
-from hpcp_mpi.engine.context import Workplace
+from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.engine.unfinished import persistently, surviving
 from hpcp_mpi.host.commands import Commands, Stopped
 from hpcp_mpi.host.machine import allow_open_files, cpus, slots
@@ -13,19 +13,19 @@ from hpcp_mpi.operations.copy.big_files.worker import abandon
 from hpcp_mpi.operations.dispatch import ONE_BY_ONE, REPEATED, TOGETHER, undone
 from hpcp_mpi.operations.verify.records import gathered
 from hpcp_mpi.vocab.errors import FatalError, reason_of
-from hpcp_mpi.vocab.job import CopyJob
+from hpcp_mpi.vocab.job import Job
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import shown
 from hpcp_mpi.vocab.units import Batch, Kind
 
 
-class CopyWorkshop:
+class JobWorker:
     """A worker's: does bites of a copy."""
 
-    def __init__(self, job: CopyJob, wire: Wire) -> None:
+    def __init__(self, job: Job, wire: Wire) -> None:
         allow_open_files()
         self._commands = Commands(job.options.command_timeout)
-        self._place = Workplace(job, self._commands, wire.rank)
+        self._place = JobContext(job, self._commands, wire.rank)
         self._place.pin_roots(wire.rank, wire.node)
         if job.stored:
             _store(self._place, wire)
@@ -58,7 +58,7 @@ class CopyWorkshop:
         self._place.stages.close()
 
 
-def work(place: Workplace, batches: list[Batch]) -> Outcome:
+def work(place: JobContext, batches: list[Batch]) -> Outcome:
     """Do batches of one kind; return what became of them. Raises host.commands.Stopped when the run is ending."""
     outcome = Outcome()
     began = time.monotonic()
@@ -77,7 +77,7 @@ def work(place: Workplace, batches: list[Batch]) -> Outcome:
     return outcome
 
 
-def _do(place: Workplace, batches: Sequence[Batch], outcome: Outcome) -> None:
+def _do(place: JobContext, batches: Sequence[Batch], outcome: Outcome) -> None:
     """Do batches of one kind, whatever becomes of them."""
     kind = batches[0].kind
     if kind in TOGETHER:
@@ -87,7 +87,7 @@ def _do(place: Workplace, batches: Sequence[Batch], outcome: Outcome) -> None:
         surviving(place, batch, outcome, ONE_BY_ONE[kind], undone)
 
 
-def _store(place: Workplace, wire: Wire) -> None:
+def _store(place: JobContext, wire: Wire) -> None:
     """Have all be stored that this node wrote to the destination. Raises FatalError."""
     from hpcp_mpi.host.uncached_read import write_out
 

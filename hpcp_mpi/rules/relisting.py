@@ -5,7 +5,7 @@ A run that is gone on with compares what it looks at with what is there: it may 
 
 from collections.abc import Iterable, Iterator
 
-from hpcp_mpi.vocab.checkpoint import Todo
+from hpcp_mpi.vocab.checkpoint import Relist
 from hpcp_mpi.vocab.paths import join
 from hpcp_mpi.vocab.units import DEST, Batch, Kind
 
@@ -13,21 +13,21 @@ from hpcp_mpi.vocab.units import DEST, Batch, Kind
 _LATER = frozenset({Kind.LINK, Kind.SETTLE, Kind.REMOVE, Kind.COUNT, Kind.MOVED, Kind.RMDIR, Kind.VERIFY})
 
 
-def todo_of(batch: Batch) -> Iterator[Todo]:
+def todo_of(batch: Batch) -> Iterator[Relist]:
     """Yield the directories that have to be looked at if a batch of a copy is not done."""
     if batch.kind in _LATER or batch.source == DEST:
         return
     if batch.kind in (Kind.LIST, Kind.MAKE):
         for unit in batch.units:
-            yield Todo(batch.source, unit.name, unit.target, True)
+            yield Relist(batch.source, unit.name, unit.target, True)
         return
     for unit in () if batch.units.plain else batch.units:
         if unit.tally.directories:
-            yield Todo(batch.source, join(batch.source_dir, unit.name), join(batch.dest_dir, unit.target), True)
-    yield Todo(batch.source, batch.source_dir, batch.dest_dir, False)
+            yield Relist(batch.source, join(batch.source_dir, unit.name), join(batch.dest_dir, unit.target), True)
+    yield Relist(batch.source, batch.source_dir, batch.dest_dir, False)
 
 
-def least(todo: Iterable[Todo], single: Iterable[int] = ()) -> list[Todo]:
+def least(todo: Iterable[Relist], single: Iterable[int] = ()) -> list[Relist]:
     """Return the least that covers todo, in the order of the walk.
 
     single: sources of which one entry is copied, and nothing beside it: they are looked at whole
@@ -39,9 +39,9 @@ def least(todo: Iterable[Todo], single: Iterable[int] = ()) -> list[Todo]:
         {each for each in todo if each.source not in alone},
         key=lambda each: (each.source, each.source_dir.replace(b"/", b"\0"), not each.deep, each.seen),
     )
-    found = [Todo(source, b"", b"", True) for source in sorted(whole)]
-    covering: Todo | None = None  # with all below it
-    last: Todo | None = None
+    found = [Relist(source, b"", b"", True) for source in sorted(whole)]
+    covering: Relist | None = None  # with all below it
+    last: Relist | None = None
     for each in rest:
         if covering is not None and _covers(covering, each):
             continue
@@ -63,7 +63,7 @@ def _in_both(one: bytes, other: bytes) -> bytes:
     return b"".join(name + b"\0" for name in one.split(b"\0")[:-1] if name in names)
 
 
-def _covers(one: Todo, other: Todo) -> bool:
+def _covers(one: Relist, other: Relist) -> bool:
     if one.source != other.source:
         return False
     return not one.source_dir or (other.source_dir + b"/").startswith(one.source_dir + b"/")

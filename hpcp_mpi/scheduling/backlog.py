@@ -39,7 +39,7 @@ _BEFORE = attrgetter(*_FIELDS[: _FIELDS.index("units")])  # the fields before un
 _AFTER = attrgetter(*_FIELDS[_FIELDS.index("units") + 1 :])
 
 
-class Weights(Protocol):
+class CostModel(Protocol):
     """How long work takes."""
 
     @property
@@ -75,7 +75,7 @@ class Backlog:
     memory: bytes of memory they take, about
     """
 
-    def __init__(self, weights: Weights) -> None:
+    def __init__(self, weights: CostModel) -> None:
         self._weights = weights
         self._returned: deque[_Piece] = deque()
         self._lanes: dict[Kind, deque[_Piece]] = {kind: deque() for kind in Kind}

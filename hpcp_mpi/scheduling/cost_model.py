@@ -42,7 +42,7 @@ class _Fit:
         self.longest = 0.0  # seconds that a chunk took
 
 
-class Weights:
+class CostModel:
     """How long work takes, in seconds of a slot of the usual rank. Rank 0's.
 
     The first guess: a chunk of chunk_files entries, or one of chunk_size bytes, takes chunk_seconds.

@@ -11,7 +11,7 @@ In doubt more is remembered than is out, never less. Pure.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from hpcp_mpi.vocab.checkpoint import Todo
+from hpcp_mpi.vocab.checkpoint import Relist
 from hpcp_mpi.vocab.paths import join
 from hpcp_mpi.vocab.units import Batch, Kind, Units
 
@@ -24,7 +24,7 @@ class _Part:
     left: int  # units that are not known to be done or given back; what is remembered by name is told by its name
 
 
-class Kept:
+class GrantRecord:
     """What one chunk holds."""
 
     __slots__ = ("_parts",)
@@ -51,17 +51,17 @@ class Kept:
         return [part.batch for part in self._parts]
 
 
-def again(batches: Iterable[Batch], whole: bool) -> tuple[list[Batch], list[Todo]]:
+def again(batches: Iterable[Batch], whole: bool) -> tuple[list[Batch], list[Relist]]:
     """Return the work that is to be granted anew, and the directories that have to be looked at again.
 
     batches: as Kept remembers them. whole: as for Kept
     """
     granted: list[Batch] = []
-    todo: list[Todo] = []
+    todo: list[Relist] = []
     for batch in batches:
         if batch.kind is Kind.BEGIN and not whole:
             # What it was begun in is left behind, and found there.
-            todo.append(Todo(batch.source, batch.source_dir, batch.dest_dir, False))
+            todo.append(Relist(batch.source, batch.source_dir, batch.dest_dir, False))
         if batch.kind not in CONTENT:
             granted.append(replace(batch, again=True) if batch.kind is Kind.FINISH else batch)
             continue
@@ -69,13 +69,13 @@ def again(batches: Iterable[Batch], whole: bool) -> tuple[list[Batch], list[Todo
         for unit in batch.units:
             if unit.tally.directories:
                 paths = join(batch.source_dir, unit.name), join(batch.dest_dir, unit.target)
-                todo.append(Todo(batch.source, *paths, True))
+                todo.append(Relist(batch.source, *paths, True))
             elif whole:
                 files.append(unit)
         if files:
             granted.append(replace(batch, kind=Kind.CHECK, equal=False, again=False, units=Units.of(files)))
         if not whole:
-            todo.append(Todo(batch.source, batch.source_dir, batch.dest_dir, False))
+            todo.append(Relist(batch.source, batch.source_dir, batch.dest_dir, False))
     return granted, todo
 
 

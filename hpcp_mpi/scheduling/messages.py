@@ -13,7 +13,7 @@ from hpcp_mpi.vocab.units import Batch, Chunk
 
 
 @dataclass(frozen=True, slots=True)
-class Begin:
+class StartJob:
     """The job: what a worker needs to do chunks. The operation knows what is in it."""
 
     job: Any
@@ -37,7 +37,7 @@ class Grant:
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class Progress:
     """Chunks that are finished, each with its outcome.
 
     None when all the news is that a slot has nothing to do, or what a bite of an unfinished chunk found.
@@ -55,12 +55,12 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
-class GiveBack:
+class Reclaim:
     """Others are idle: return half of what you have not started."""
 
 
 @dataclass(frozen=True, slots=True)
-class GaveBack:
+class Reclaimed:
     """What a worker returns: by chunk number, the batches it will not do. Empty when all is started."""
 
     parts: tuple[tuple[int, tuple[Batch, ...]], ...]
@@ -76,12 +76,12 @@ class Drain:
 
 
 @dataclass(frozen=True, slots=True)
-class Alive:
+class Heartbeat:
     """Nothing is new, but the sender lives."""
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class StopRequested:
     """A signal asked this rank to end the run. code: the exit code; urgent: at once."""
 
     signal: str
@@ -91,7 +91,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Broken:
+class WorkerFailed:
     """A worker cannot go on; the run ends with this message. code: the exit code."""
 
     message: str
@@ -99,7 +99,7 @@ class Broken:
 
 
 @dataclass(frozen=True, slots=True)
-class Leave:
+class Shutdown:
     """The run is over. report: for the callers of the Python API."""
 
     report: Any = None
@@ -108,4 +108,16 @@ class Leave:
     lost: bool = False  # the receiver is taken for lost: what it has begun is others' now
 
 
-Message = Begin | Hello | Grant | Done | GiveBack | GaveBack | Drain | Alive | Asked | Broken | Leave
+Message = (
+    StartJob
+    | Hello
+    | Grant
+    | Progress
+    | Reclaim
+    | Reclaimed
+    | Drain
+    | Heartbeat
+    | StopRequested
+    | WorkerFailed
+    | Shutdown
+)

@@ -7,12 +7,12 @@ termination algorithm: nothing in the backlog, nothing granted, no more to come.
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Protocol
 
-from hpcp_mpi.scheduling.grants import Kept, again, places_of
-from hpcp_mpi.scheduling.messages import Done, Drain, GaveBack, GiveBack, Grant, Hello, Message
-from hpcp_mpi.scheduling.rank_speed import Fleet
-from hpcp_mpi.scheduling.rank_table import QUEUE_DEPTH, Out, Rank, Ranks
-from hpcp_mpi.scheduling.rate_limit import Bucket
-from hpcp_mpi.vocab.checkpoint import Todo
+from hpcp_mpi.scheduling.grants import GrantRecord, again, places_of
+from hpcp_mpi.scheduling.messages import Drain, Grant, Hello, Message, Progress, Reclaim, Reclaimed
+from hpcp_mpi.scheduling.rank_speed import SpeedModel
+from hpcp_mpi.scheduling.rank_table import QUEUE_DEPTH, OutstandingChunk, Rank, Ranks
+from hpcp_mpi.scheduling.rate_limit import RateLimiter
+from hpcp_mpi.vocab.checkpoint import Relist
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.report import RankShare
 from hpcp_mpi.vocab.units import Batch, Chunk, Kind
@@ -35,7 +35,7 @@ class Backlog(Protocol):
     ) -> Chunk | None: ...
 
 
-class Weights(Protocol):
+class CostModel(Protocol):
     """How long work takes on a usual rank."""
 
     def seconds(self, kind: Kind, entries: int, amount: int) -> float: ...
@@ -54,10 +54,10 @@ class Planner:
     def __init__(
         self,
         backlog: Backlog,
-        weights: Weights,
+        weights: CostModel,
         chunk_seconds: float,
         single: bool = False,
-        bucket: Bucket | None = None,
+        bucket: RateLimiter | None = None,
         remember: bool = False,
     ) -> None:
         """chunk_seconds: how long a chunk keeps a slot busy. bucket: limits what is copied; then tick() is needed.
@@ -75,11 +75,11 @@ class Planner:
         self._chunk_seconds = chunk_seconds
         self._single = single
         self._ranks = Ranks()
-        self._fleet = Fleet()
+        self._fleet = SpeedModel()
         self._stolen = 0  # units at the front of the backlog that were given back
         self.outbox: list[tuple[int, Message]] = []
         self.news: list[Any] = []
-        self.todo: list[Todo] = []
+        self.todo: list[Relist] = []
         self.left: set[bytes] = set()
         self.outcome = Outcome()
         self.chunks = 0
@@ -187,9 +187,9 @@ class Planner:
         known = self._ranks.get(number)
         if number in self._missed or (known is not None and known.share.lost):
             return
-        if isinstance(message, Done):
+        if isinstance(message, Progress):
             self._done(self._ranks[number], message)
-        elif isinstance(message, GaveBack):
+        elif isinstance(message, Reclaimed):
             self._gave_back(self._ranks[number], message)
         elif isinstance(message, Hello):
             share = RankShare(number, message.node, 1 if self._single else max(1, message.slots))
@@ -201,7 +201,7 @@ class Planner:
             raise TypeError(f"not a message for the planner: {message!r}")
         self._deal()
 
-    def _done(self, rank: Rank, message: Done) -> None:
+    def _done(self, rank: Rank, message: Progress) -> None:
         for number, outcome in message.results:
             out = rank.granted.pop(number)
             self._learn(rank, out, outcome.seconds)
@@ -228,14 +228,14 @@ class Planner:
         self._backlog.add(more)
         self.news += news
 
-    def _learn(self, rank: Rank, out: Out, seconds: float) -> None:
+    def _learn(self, rank: Rank, out: OutstandingChunk, seconds: float) -> None:
         if out.entries > 0 and seconds > 0:
             load = out.kind, out.entries, out.amount
             expected = self._weights.seconds(*load)
             self._weights.learn(*load, self._fleet.usual(rank, out.kind, expected, seconds))
             self._fleet.relearnt(out.kind, expected, self._weights.seconds(*load))
 
-    def _gave_back(self, rank: Rank, message: GaveBack) -> None:
+    def _gave_back(self, rank: Rank, message: Reclaimed) -> None:
         if message.drained:
             rank.draining = False
             self._draining -= 1
@@ -277,7 +277,7 @@ class Planner:
             victim.asked = True
             ranks.asked += 1
             ranks.changed(victim)
-            self.outbox.append((victim.share.rank, GiveBack()))
+            self.outbox.append((victim.share.rank, Reclaim()))
 
     def _target(self, rank: Rank) -> float:
         """Return how many seconds the next chunk is to take on a usual rank, if it is for this one.
@@ -307,8 +307,8 @@ class Planner:
         if self._bucket is not None:
             self._bucket.grant(kind, entries, amount)
         seconds = self._weights.seconds(kind, entries, amount) * rank.slowness
-        kept = Kept(chunk.batches, self.whole) if self._remember else None
-        rank.granted[chunk.number] = Out(kind, entries, amount, seconds, kept)
+        kept = GrantRecord(chunk.batches, self.whole) if self._remember else None
+        rank.granted[chunk.number] = OutstandingChunk(kind, entries, amount, seconds, kept)
         rank.unstarted += seconds
         rank.hungry = False
         self._ranks.changed(rank)

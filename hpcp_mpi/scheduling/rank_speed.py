@@ -16,7 +16,7 @@ ODD = log(4.0)  # a chunk that is further from the fleet than a factor of 4 says
 LEAST, MOST = 0.25, 100.0  # of slowness
 
 
-class Fleet:
+class SpeedModel:
     """How long chunks take beside what was expected of the usual rank, by kind. Logarithms, since it is a factor."""
 
     def __init__(self) -> None:

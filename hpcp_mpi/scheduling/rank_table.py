@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 
-from hpcp_mpi.scheduling.grants import Kept
-from hpcp_mpi.scheduling.messages import Done, GaveBack
+from hpcp_mpi.scheduling.grants import GrantRecord
+from hpcp_mpi.scheduling.messages import Progress, Reclaimed
 from hpcp_mpi.vocab.report import RankShare
 from hpcp_mpi.vocab.units import Batch, Kind
 
@@ -19,14 +19,14 @@ _Place = tuple[bool, float, int]  # (not idle, chunks per slot, rank number)
 
 
 @dataclass(slots=True)
-class Out:
+class OutstandingChunk:
     """A chunk that is granted."""
 
     kind: Kind
     entries: int
     amount: int  # bytes
     seconds: float  # of a slot, that it will take on its rank
-    kept: Kept | None = None  # what is in it, where that has to be known
+    kept: GrantRecord | None = None  # what is in it, where that has to be known
 
 
 @dataclass(slots=True)
@@ -34,7 +34,7 @@ class Rank:
     """A worker as rank 0 knows it."""
 
     share: RankShare
-    granted: dict[int, Out] = field(default_factory=dict)  # in the order of their numbers
+    granted: dict[int, OutstandingChunk] = field(default_factory=dict)  # in the order of their numbers
     unstarted: float = 0.0  # seconds of a slot, as of its last message and what was granted since
     hungry: bool = False  # a slot has nothing to do, and nothing is on its way to it
     asked: bool = False  # a GiveBack is on its way
@@ -56,7 +56,7 @@ class Rank:
         """Tell whether a slot waits for work. Chunks do not tell: one may keep all slots busy, or just one."""
         return (self.hungry or not self.granted) and not self.benched and not self.share.lost
 
-    def hear(self, message: Done | GaveBack) -> None:
+    def hear(self, message: Progress | Reclaimed) -> None:
         """Take note of what it has not started, and add what was granted while its message was on the way."""
         coming = 0.0
         for number in reversed(self.granted):
@@ -113,7 +113,7 @@ class Ranks:
                 self.slots += -rank.share.slots if rank.benched else rank.share.slots
                 self.changed(rank)
 
-    def lose(self, rank: Rank, why: str) -> dict[int, Out]:
+    def lose(self, rank: Rank, why: str) -> dict[int, OutstandingChunk]:
         """Have a rank get nothing any more; return what it was granted."""
         out, rank.granted = rank.granted, {}
         rank.share.lost = why

@@ -40,7 +40,7 @@ class _Level:
         self.out += amount
 
 
-class Bucket:
+class RateLimiter:
     """Limits what is granted, to so many bytes and files a second; 0: no limit."""
 
     def __init__(self, bytes_per_second: float, files_per_second: float) -> None:

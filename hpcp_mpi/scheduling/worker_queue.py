@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hpcp_mpi.scheduling.grants import CONTENT
-from hpcp_mpi.scheduling.messages import Done, GaveBack
+from hpcp_mpi.scheduling.messages import Progress, Reclaimed
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.units import Batch, Chunk
 
@@ -142,7 +142,7 @@ class Worker:
             del self._chunks[number]
             self._finished.append((number, work.outcome))
 
-    def give_back(self) -> GaveBack:
+    def give_back(self) -> Reclaimed:
         """Return about half of the unstarted seconds, the latest first, and forget it."""
         target = self.unstarted / 2
         parts: list[tuple[int, tuple[Batch, ...]]] = []
@@ -163,9 +163,9 @@ class Worker:
             if given:
                 parts.append((number, tuple(reversed(given))))
                 self._settle(number)
-        return GaveBack(tuple(parts), self.unstarted, self._latest, self._free > 0)
+        return Reclaimed(tuple(parts), self.unstarted, self._latest, self._free > 0)
 
-    def drain(self) -> GaveBack:
+    def drain(self) -> Reclaimed:
         """Return all that no slot has started, and forget it. Nothing is granted any more."""
         parts: dict[int, list[Batch]] = {}
         while self._ready:
@@ -180,7 +180,9 @@ class Worker:
             if given:
                 parts[number] = given
             self._settle(number)
-        return GaveBack(tuple((number, tuple(given)) for number, given in parts.items()), 0.0, self._latest, True, True)
+        return Reclaimed(
+            tuple((number, tuple(given)) for number, given in parts.items()), 0.0, self._latest, True, True
+        )
 
     def _tail(self, batch: Batch, target: float) -> tuple[Batch, Batch]:
         """Return batch without its tail, and the tail: as few units as reach the target load."""
@@ -192,7 +194,7 @@ class Worker:
                 break
         return batch.split(count)
 
-    def results(self) -> Done | None:
+    def results(self) -> Progress | None:
         """Return what was finished or found since the last call, or that a slot got free; None when nothing is new."""
         hungry = self._free > 0
         found = self._more or self._news
@@ -206,4 +208,4 @@ class Worker:
             if work.done:
                 partly.append((number, tuple(work.done), work.tell()))
         self._told = hungry
-        return Done(tuple(finished), self.unstarted, self._latest, hungry, tuple(more), tuple(news), tuple(partly))
+        return Progress(tuple(finished), self.unstarted, self._latest, hungry, tuple(more), tuple(news), tuple(partly))

@@ -11,7 +11,7 @@ from hpcp_mpi.vocab.errors import Failure
 from hpcp_mpi.vocab.tally import Tally
 
 
-class Todo(NamedTuple):
+class Relist(NamedTuple):
     """A directory of a source that has to be looked at again: something in it is not known to be done."""
 
     source: int  # which source root
@@ -48,7 +48,7 @@ class RankState:
 
 
 @dataclass(frozen=True, slots=True)
-class Heading:
+class RunHeading:
     """Which run this is."""
 
     verb: str
@@ -79,7 +79,7 @@ class Checkpoint:
     steals: int
     messages: int
     ranks: tuple[RankState, ...]
-    todo: tuple[Todo, ...]
+    todo: tuple[Relist, ...]
     sample: Sample
     state: bytes = b""  # what only operations understand
     records: Mapping[str, bytes] = field(default_factory=dict)  # by what they are of: packed records that came since
@@ -89,7 +89,7 @@ class Checkpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class Saved:
+class ResumeState:
     """What a ledger holds for the run that goes on with it."""
 
     runs: int  # that wrote it before

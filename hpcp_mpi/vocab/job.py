@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from hpcp_mpi.vocab.abilities import Abilities, StoredTimes
-from hpcp_mpi.vocab.options import CopyOptions
+from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.paths import inside
 from hpcp_mpi.vocab.request import Style
 
@@ -18,7 +18,7 @@ class Root:
 
 
 @dataclass(frozen=True, slots=True)
-class Naming:
+class ListSpec:
     """How the entries of sources are called in a file list."""
 
     style: Style
@@ -27,10 +27,10 @@ class Naming:
 
 
 @dataclass(frozen=True, slots=True)
-class CopyJob:
+class Job:
     """What to copy where, and how. The same on all ranks."""
 
-    options: CopyOptions
+    options: Options
     sources: tuple[Root, ...]
     destination: bytes  # absolute
     destination_root: Root | None  # None: a dry run to a place that does not exist
@@ -46,7 +46,7 @@ class CopyJob:
     began_ns: tuple[int, ...] = ()
     stored: bool = False  # every rank has what it wrote to the destination stored before anything is done
     left: frozenset[bytes] = frozenset()  # of a move: what stays with all below it, absolute paths in the sources
-    naming: Naming | None = None  # for file lists
+    naming: ListSpec | None = None  # for file lists
     # A run that goes on: what it has to link, to settle and to verify may be gone by now, and a killed run's stages may
     # be in directories that nobody lists.
     resumed: bool = False

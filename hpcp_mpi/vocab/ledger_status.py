@@ -13,7 +13,7 @@ SILENT = 60.0  # seconds without a sign of life, after which a run may be dead; 
 
 
 @dataclass(frozen=True, slots=True)
-class RunAccount:
+class RunStatus:
     """One of the runs that wrote the ledger."""
 
     number: int  # from 1
@@ -31,7 +31,7 @@ class RunAccount:
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class LedgerStatus:
     """All that is shown of a ledger."""
 
     path: bytes
@@ -40,7 +40,7 @@ class Account:
     sources: tuple[bytes, ...]
     destination: bytes
     started: float  # when the first run began
-    runs: tuple[RunAccount, ...]  # one at least
+    runs: tuple[RunStatus, ...]  # one at least
     there: bool | None  # whether the last run's process was found; None where it cannot be seen from here
     checkpointed: float | None  # when the last checkpoint was made
     latest: Checkpoint | None  # with all failures and notes, without todo and records
@@ -49,7 +49,7 @@ class Account:
     samples: tuple[tuple[int, Sample], ...]  # (number of the run, sample), in order
 
     @property
-    def last(self) -> RunAccount:
+    def last(self) -> RunStatus:
         return self.runs[-1]
 
     @property

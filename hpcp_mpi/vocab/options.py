@@ -13,7 +13,7 @@ DEFAULT_SPLIT_SIZE = 256 * MIB  # bytes
 
 
 @dataclass(frozen=True, slots=True)
-class CopyOptions:
+class Options:
     """How to copy. Defaults are the command line's."""
 
     hash_size: int = DEFAULT_HASH_SIZE  # bytes compared at a file's end; 0: none

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from enum import Enum
 
-from hpcp_mpi.vocab.options import CopyOptions
+from hpcp_mpi.vocab.options import Options
 
 
 class Verb(Enum):
@@ -20,7 +20,7 @@ class Asked:
     verb: Verb
     sources: tuple[bytes, ...]  # with source_list: none, or what its names are relative to
     destinations: tuple[bytes, ...] = ()
-    options: CopyOptions = field(default_factory=CopyOptions)
+    options: Options = field(default_factory=Options)
     source_list: bytes | None = None  # a file that names what to take; b"-": standard input
     file_list: bytes | None = None  # the file list to write; of a compare: the one to compare with
     hashes: bool = True  # in file lists

@@ -12,7 +12,7 @@ from typing import Any
 
 from hpcp_mpi.cli.main import main
 from hpcp_mpi.engine import checkpoints as logbook
-from hpcp_mpi.engine.coordinator import Crew
+from hpcp_mpi.engine.coordinator import Coordinator
 
 logbook.EVERY = logbook._FIRST = 0.05
 
@@ -27,7 +27,7 @@ def _marking(method: Any, word: Any) -> Any:
     return marked
 
 
-Crew.drive = _marking(Crew.drive, lambda phase, feed: phase.encode())  # type: ignore[method-assign]
-logbook.Logbook.write = _marking(logbook.Logbook.write, lambda *_: b"checkpoint")  # type: ignore[method-assign]
+Coordinator.drive = _marking(Coordinator.drive, lambda phase, feed: phase.encode())  # type: ignore[method-assign]
+logbook.CheckpointWriter.write = _marking(logbook.CheckpointWriter.write, lambda *_: b"checkpoint")  # type: ignore[method-assign]
 
 sys.exit(main(sys.argv[1:], os.environ))

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpcp_mpi.cli.command_line import Request, parse
+from hpcp_mpi.cli.command_line import CommandLine, parse
 from hpcp_mpi.rules.excludes import from_lines
 from hpcp_mpi.vocab.errors import FatalError, UsageError
 from hpcp_mpi.vocab.request import Asked, Verb
 
 
-def parsed(*words: str) -> Request:
+def parsed(*words: str) -> CommandLine:
     return parse(words, from_lines)
 
 
@@ -62,29 +62,29 @@ REFUSED = [
     ("-rf a b", "is the last one a destination", "add -rm"),
     ("-rm -rme a b", "a destination, or to be removed", "with -d"),
     ("-rm", "no path", "-rm PATH"),
-    ("-rm -fl l a", "-rm has no meaning", "Leave out"),
-    ("-rm -cfl a b", "-rm has no meaning", "Leave out"),
-    ("-rme -cfl a b", "-rme has no meaning", "Leave out"),
-    ("-rme -fl l a", "-rme has no meaning", "Leave out"),
+    ("-rm -fl l a", "-rm has no meaning", "Shutdown out"),
+    ("-rm -cfl a b", "-rm has no meaning", "Shutdown out"),
+    ("-rme -cfl a b", "-rme has no meaning", "Shutdown out"),
+    ("-rme -fl l a", "-rme has no meaning", "Shutdown out"),
     ("-rme -sfl l a -d b", "everything that the list does not name", "Mirror without a list"),
     ("-fl l a -d b", "there is no destination", "Compare with a directory"),
     ("-fl l", "no path", "-fl LIST"),
-    ("-fl l -n a", "-n has no meaning", "Leave out"),
+    ("-fl l -n a", "-n has no meaning", "Shutdown out"),
     ("-rds a b", "several destinations", "Give -d for each"),
     ("-rds a -d b", "several destinations", "Give -d for each"),
-    ("-ncd -rm a", "-ncd has no meaning", "Leave out"),
+    ("-ncd -rm a", "-ncd has no meaning", "Shutdown out"),
     ("-do -rm a -d b", "copies no files", "Leave out -do or -rm"),
     ("-do -nds a b", "-nds forbids", "Give one"),
-    ("-do -cfl a b", "-do has no meaning", "Leave out"),
-    ("--verify -rm a", "--verify has no meaning", "Leave out"),
-    ("--verify -cfl a b", "--verify has no meaning", "Leave out"),
+    ("-do -cfl a b", "-do has no meaning", "Shutdown out"),
+    ("--verify -rm a", "--verify has no meaning", "Shutdown out"),
+    ("--verify -cfl a b", "--verify has no meaning", "Shutdown out"),
     ("--max-delete 3 a b", "--max-delete limits", "leave it out"),
     ("--max-delete 0 -fl l a", "--max-delete limits", "leave it out"),
     ("--delete-excluded a b", "only when mirroring", "Add -rme"),
     ("--delete-excluded -rm a", "only when mirroring", "Add -rme"),
-    ("--backup-dir b -rm a", "--backup-dir has no meaning", "Leave out"),
+    ("--backup-dir b -rm a", "--backup-dir has no meaning", "Shutdown out"),
     ("-0 a b", "there is none", "Add -fl"),
-    ("-nhfl a b", "-nhfl has no meaning", "Leave out"),
+    ("-nhfl a b", "-nhfl has no meaning", "Shutdown out"),
     ("-sfl l a b", "named with -d", "-sfl LIST [BASE] -d DST"),
     ("-sfl l a b -d c", "relative to one directory", "-sfl LIST [BASE] -d DST"),
     ("-sfl l -rm a -d c", "copied, not moved", "Leave out -rm"),
@@ -103,7 +103,7 @@ REFUSED = [
     ("--status= --json m", "is empty", "--status LEDGER"),
     ("--status l --json ./l", "name the same file", "file of its own"),
     ("--resume a b", "outside of a Slurm job", "--ledger FILE"),
-    ("--ledger= a b", "is empty", "Leave it out"),
+    ("--ledger= a b", "is empty", "Shutdown it out"),
     ("--ledger l --json l a b", "name the same file", "file of its own"),
     ("-di i a", "not there yet", ""),
     ("--dest-image i a", "not there yet", ""),
@@ -143,7 +143,7 @@ a | b | -d x | -d y | -rds | -ncd | -tfs ext4 | -enes | -b | -nb | -e p | -sfl l
 CHOICES = [choice.split() for line in WORDS.strip().splitlines() for choice in line.split("|")]
 
 
-def answer(words: list[str]) -> Request | FatalError | str:
+def answer(words: list[str]) -> CommandLine | FatalError | str:
     """What comes of words: a request, a refusal, or what argparse says before it exits."""
     said = io.StringIO()
     try:
@@ -159,7 +159,7 @@ def answer(words: list[str]) -> Request | FatalError | str:
 @given(st.lists(st.sampled_from(CHOICES), max_size=7))
 def test_any_combination_is_one_verb_or_is_refused_in_words(chosen: list[list[str]]) -> None:
     found = answer([word for words in chosen for word in words])
-    if isinstance(found, Request):
+    if isinstance(found, CommandLine):
         assert found.show or found.status or consistent(found.asked), found
     elif isinstance(found, FatalError):
         assert found.message and not found.message.endswith(".")

@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
-from hpcp_mpi.cli.command_line import Request, parse
+from hpcp_mpi.cli.command_line import CommandLine, parse
 from hpcp_mpi.cli.help import EXAMPLES
 from hpcp_mpi.cli.parser import build_parser, described
 from hpcp_mpi.rules.excludes import from_lines
 from hpcp_mpi.vocab.errors import EXIT_CODES, FatalError, UsageError
-from hpcp_mpi.vocab.options import CopyOptions
+from hpcp_mpi.vocab.options import Options
 from tests.support.launch import run
 
 
-def parsed(*words: str) -> Request:
+def parsed(*words: str) -> CommandLine:
     return parse(words, from_lines)
 
 
@@ -68,7 +68,7 @@ OPTIONS: list[tuple[str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize("words, expected", OPTIONS, ids=[words or "none" for words, _ in OPTIONS])
 def test_each_option_says_what_it_says_in_hpcp(words: str, expected: dict[str, Any]) -> None:
-    assert parsed("src", *words.split(), "dst").asked.options == CopyOptions(**expected)
+    assert parsed("src", *words.split(), "dst").asked.options == Options(**expected)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from hpcp_mpi.ledger.reader import read
 from hpcp_mpi.ledger.writer import go_on, open_new
 from hpcp_mpi.vocab.checkpoint import Checkpoint, Sample
 from hpcp_mpi.vocab.errors import Failure
-from hpcp_mpi.vocab.ledger_status import Account
+from hpcp_mpi.vocab.ledger_status import LedgerStatus
 from hpcp_mpi.vocab.tally import Tally
 from tests.ledger.making import checkpoint, end_process, heading
 from tests.support.launch import command_line, run
@@ -56,7 +56,7 @@ def stopped(tmp_path: Path) -> Path:
     return path
 
 
-def text_of(account: Account, width: int = 80, **other: Any) -> str:
+def text_of(account: LedgerStatus, width: int = 80, **other: Any) -> str:
     return "\n".join(lines(replace(account, **other), width))
 
 

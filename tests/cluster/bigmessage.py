@@ -3,7 +3,7 @@
 import time
 
 from hpcp_mpi.cluster.mpi import MpiWire, initialise
-from hpcp_mpi.scheduling.messages import Begin
+from hpcp_mpi.scheduling.messages import StartJob
 
 LONG = 0.005  # seconds
 
@@ -19,9 +19,9 @@ if wire.rank:
         return sleep(seconds)
 
     wire._woken.wait = noted  # type: ignore[method-assign,assignment]
-    wire.send(0, Begin(bytes(16 << 20)))
+    wire.send(0, StartJob(bytes(16 << 20)))
     wire.wait(LONG)  # rank 0 does not look before it is told
-    wire.send(0, Begin(None))
+    wire.send(0, StartJob(None))
     while waits[-1] < LONG and time.monotonic() < deadline:
         wire.wait(LONG)
     print("often" if waits[0] < LONG / 10 else "seldom", "then seldom" if waits[-1] == LONG else "then often")

@@ -4,7 +4,7 @@ import sys
 import time
 
 from hpcp_mpi.cluster.mpi import MpiWire, initialise
-from hpcp_mpi.scheduling.messages import Begin, Leave
+from hpcp_mpi.scheduling.messages import Shutdown, StartJob
 
 ROUNDS = 20
 SIZES = (0, 10, 100_000)  # bytes: eager and rendezvous
@@ -14,7 +14,7 @@ wire = MpiWire()
 others = [rank for rank in range(wire.size) if rank != wire.rank]
 for rank in others:
     for number in range(ROUNDS):
-        wire.send(rank, Begin((number, bytes(SIZES[number % 3]))))
+        wire.send(rank, StartJob((number, bytes(SIZES[number % 3]))))
 expected = dict.fromkeys(others, 0)  # the next number from each
 answered = 0
 deadline = time.monotonic() + 60
@@ -25,12 +25,12 @@ while answered < ROUNDS * len(others) or any(number < ROUNDS for number in expec
         assert time.monotonic() < deadline, f"rank {wire.rank}: {answered} answers, {expected}"
         continue
     sender, message = received
-    if isinstance(message, Begin):
+    if isinstance(message, StartJob):
         number, content = message.job
         assert number == expected[sender], f"{number} of rank {sender} out of order"
         assert content == bytes(SIZES[number % 3])
         expected[sender] += 1
-        wire.send(sender, Leave(number))
+        wire.send(sender, Shutdown(number))
     else:
         answered += 1
 assert wire.receive() is None

@@ -13,15 +13,15 @@ import pytest
 
 from hpcp_mpi.cluster import heartbeat as pulses
 from hpcp_mpi.cluster import worker_loop as following
-from hpcp_mpi.cluster.coordinator_loop import Lead
+from hpcp_mpi.cluster.coordinator_loop import CoordinatorLoop
 from hpcp_mpi.cluster.feed import Stream
-from hpcp_mpi.cluster.heartbeat import Heart, Pulse
+from hpcp_mpi.cluster.heartbeat import FailureDetector, HeartbeatSender
 from hpcp_mpi.cluster.signals import StoppedEarly, StopRequest
 from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.cluster.worker_loop import CutOff, follow
 from hpcp_mpi.scheduling.backlog import Backlog
-from hpcp_mpi.scheduling.cost_model import Weights
-from hpcp_mpi.scheduling.messages import Alive, Leave
+from hpcp_mpi.scheduling.cost_model import CostModel
+from hpcp_mpi.scheduling.messages import Heartbeat, Shutdown
 from hpcp_mpi.scheduling.planner import Planner
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.tally import Tally
@@ -36,7 +36,7 @@ SOON = 30.0  # nothing here takes so long
 
 
 def test_who_is_silent_is_told_once() -> None:
-    pulse = Pulse(10.0, (1, 2), 100.0)
+    pulse = FailureDetector(10.0, (1, 2), 100.0)
     found = []
     for second in range(101, 130):
         pulse.heard(1)
@@ -46,7 +46,7 @@ def test_who_is_silent_is_told_once() -> None:
 
 def test_whoever_was_away_does_not_take_the_others_for_lost() -> None:
     """What they sent meanwhile waits to be read: an hour in which nobody listened is no hour of silence."""
-    pulse = Pulse(10.0, (1, 2), 100.0)
+    pulse = FailureDetector(10.0, (1, 2), 100.0)
     assert pulse.silent(3700.0) == []
     for second in range(1, 10):
         assert pulse.silent(3700.0 + second) == []
@@ -54,10 +54,10 @@ def test_whoever_was_away_does_not_take_the_others_for_lost() -> None:
 
 
 def test_without_a_time_nobody_is_lost_and_whoever_is_unknown_is_ignored() -> None:
-    pulse = Pulse(0.0, (1,), 0.0)
+    pulse = FailureDetector(0.0, (1,), 0.0)
     assert [pulse.silent(float(second)) for second in range(1000)] == [[]] * 1000
     pulse.heard(7)
-    assert Pulse(1.0, (), 0.0).silent(50.0) == []
+    assert FailureDetector(1.0, (), 0.0).silent(50.0) == []
 
 
 # --- the heart
@@ -72,10 +72,10 @@ def wait_until(happened: Callable[[], object], what: str) -> None:
 
 def test_a_heart_beats_for_all_that_are_named_and_ends() -> None:
     wires = fallible_cluster(3, 0.5)
-    heart = Heart(wires[0], lambda: (1, 2))
+    heart = HeartbeatSender(wires[0], lambda: (1, 2))
     for wire in wires[1:]:
         wait_until(wire.receive, "no sign of life")
-        wait_until(lambda wire=wire: wire.receive() == (0, Alive()), "no second one")  # type: ignore[misc]
+        wait_until(lambda wire=wire: wire.receive() == (0, Heartbeat()), "no second one")  # type: ignore[misc]
     heart.end()
     assert not heart.stalled and wires[0].receive() is None
 
@@ -84,7 +84,7 @@ def test_a_heart_notices_that_its_process_was_stopped(monkeypatch: pytest.Monkey
     ahead = [0.0]
     monkeypatch.setattr(pulses, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + ahead[0]))
     wire = fallible_cluster(2, 60.0)[1]
-    heart = Heart(wire, lambda: (0,))
+    heart = HeartbeatSender(wire, lambda: (0,))
     assert not heart.stalled
     ahead[0] = 50.0
     wait_until(lambda: heart.stalled, "48 of 60 seconds are too long")
@@ -157,9 +157,9 @@ class Cluster:
         self.shops = {rank: Shop() for rank in range(1, workers + 1)}
         self.ends: dict[int, Any] = {}
         self.lost: dict[int, str] = {}
-        weights = Weights(0.1, 10, 100)
+        weights = CostModel(0.1, 10, 100)
         self.planner = Planner(Backlog(weights), weights, 0.1, remember=True)
-        self.lead = Lead(
+        self.lead = CoordinatorLoop(
             self.wires[0],
             self.planner,
             lambda: 0,
@@ -168,7 +168,9 @@ class Cluster:
             heartbeat,
             lambda rank, why: self.lost.update({rank: why}),
         )
-        self.heart = Heart(self.wires[0], lambda: [rank for rank in self.shops if rank not in self.wires[0].lost])
+        self.heart = HeartbeatSender(
+            self.wires[0], lambda: [rank for rank in self.shops if rank not in self.wires[0].lost]
+        )
         self.threads = {wire.rank: threading.Thread(target=self._work, args=(wire,)) for wire in self.wires[1:]}
         for thread in self.threads.values():
             thread.start()
@@ -200,7 +202,7 @@ class Cluster:
     def end(self) -> None:
         self.heart.end()
         for wire in self.wires[1:]:
-            self.wires[0].dismiss(wire.rank, Leave("the report"))
+            self.wires[0].dismiss(wire.rank, Shutdown("the report"))
         for thread in self.threads.values():
             thread.join(SOON)
             assert not thread.is_alive()
@@ -251,9 +253,9 @@ def test_what_a_lost_rank_says_later_is_answered_with_leave_and_ignored() -> Non
     assert cluster.lost == {2: "cannot be reached any more"}
     assert cluster.planner.outcome.copied.files == 300
     cluster.threads[2].join(SOON)
-    cluster.wires[2].dismiss(0, Alive())
+    cluster.wires[2].dismiss(0, Heartbeat())
     cluster.lead.drive(Stream(batches(2)))
-    assert cluster.wires[2].receive() == (0, Leave(lost=True))
+    assert cluster.wires[2].receive() == (0, Shutdown(lost=True))
     assert cluster.planner.outcome.copied.files == 320
     assert cluster.lost == {2: "cannot be reached any more"}, "said once"
     cluster.end()

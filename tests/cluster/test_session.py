@@ -12,7 +12,7 @@ from hpcp_mpi.cluster.signals import StopRequest
 from hpcp_mpi.cluster.threads import thread_cluster
 from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.operations import session
-from hpcp_mpi.scheduling.messages import Begin, Broken, Grant, Leave
+from hpcp_mpi.scheduling.messages import Grant, Shutdown, StartJob, WorkerFailed
 from hpcp_mpi.vocab.errors import FatalError
 from hpcp_mpi.vocab.units import Batch, Chunk, Kind, Unit, Units
 from tests.support.trees import Dir, File, build
@@ -64,17 +64,17 @@ def test_workers_get_the_fatal_error_that_ended_rank_0() -> None:
 
     with pytest.raises(FatalError):
         session._lead(zero, work, StopRequest())
-    assert one.receive() == (0, Leave(error, stop=True))
+    assert one.receive() == (0, Shutdown(error, stop=True))
 
 
 def test_a_worker_that_breaks_down_says_so_and_waits_to_be_let_go() -> None:
     zero, one = thread_cluster(2)
     zero.send(1, "no message")  # type: ignore[arg-type]
-    zero.send(1, Leave())
+    zero.send(1, Shutdown())
     result = session.serve(one, StopRequest())
     assert isinstance(result, FatalError)
     received = zero.receive()
-    assert received is not None and isinstance(received[1], Broken)
+    assert received is not None and isinstance(received[1], WorkerFailed)
     assert received[1].message.startswith("rank 1 on ") and "TypeError: not a message" in received[1].message
     assert received[1].code == 1
 
@@ -103,16 +103,16 @@ def test_a_worker_leaves_though_a_slot_never_comes_back_from_the_storage_and_say
         def close(self) -> None:
             answer.wait()  # it is the same storage
 
-    monkeypatch.setattr("hpcp_mpi.operations.session.CopyWorkshop", Shop)
+    monkeypatch.setattr("hpcp_mpi.operations.session.JobWorker", Shop)
     monkeypatch.setattr("hpcp_mpi.cluster.worker_loop._LEAVING", 0.1)
     zero, one = thread_cluster(2)
-    zero.send(1, Begin(None))
+    zero.send(1, StartJob(None))
     zero.send(1, Grant((Chunk(1, (Batch(Kind.COPY, 0, b"s", b"d", Units.of([Unit(b"file")])),)),), (1.0,)))
     worker = threading.Thread(target=session.serve, args=(one, StopRequest()))
     worker.start()
     try:
         assert began.wait(10)
-        zero.send(1, Leave(stop=True))
+        zero.send(1, Shutdown(stop=True))
         worker.join(10)
         assert not worker.is_alive()
     finally:

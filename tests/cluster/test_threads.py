@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
-from hpcp_mpi.cluster.coordinator_loop import Lead
+from hpcp_mpi.cluster.coordinator_loop import CoordinatorLoop
 from hpcp_mpi.cluster.feed import Stream
 from hpcp_mpi.cluster.signals import StoppedEarly, StopRequest
 from hpcp_mpi.cluster.threads import ThreadWire, thread_cluster
 from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.cluster.worker_loop import follow
 from hpcp_mpi.scheduling.backlog import Backlog
-from hpcp_mpi.scheduling.cost_model import Weights
-from hpcp_mpi.scheduling.messages import Leave
+from hpcp_mpi.scheduling.cost_model import CostModel
+from hpcp_mpi.scheduling.messages import Shutdown
 from hpcp_mpi.scheduling.planner import Planner
 from hpcp_mpi.vocab.errors import FatalError
 from hpcp_mpi.vocab.outcome import Outcome
@@ -92,10 +92,10 @@ class Cluster:
 
     def __post_init__(self) -> None:
         self.wires = thread_cluster(self.workers + 1)
-        weights = Weights(0.1, 10, 100)
+        weights = CostModel(0.1, 10, 100)
         self.planner = Planner(Backlog(weights), weights, 0.1)
         self.stops = [StopRequest() for _ in self.wires]
-        self.lead = Lead(self.wires[0], self.planner, lambda: 0, self.stop, lambda: None)
+        self.lead = CoordinatorLoop(self.wires[0], self.planner, lambda: 0, self.stop, lambda: None)
         self._threads = [threading.Thread(target=self._worker, args=(wire,)) for wire in self.wires[1:]]
         for thread in self._threads:
             thread.start()
@@ -125,7 +125,7 @@ class Cluster:
         driver.start()
         return driver
 
-    def dismiss(self, leave: Leave) -> None:
+    def dismiss(self, leave: Shutdown) -> None:
         for wire in self.wires[1:]:
             self.wires[0].send(wire.rank, leave)
         for thread in self._threads:
@@ -139,7 +139,7 @@ def test_all_units_are_done_once_and_the_workers_get_rank_0s_last_word(workers: 
     cluster.lead.begin("the job")
     cluster.lead.drive(Stream(batches(50)))
     cluster.lead.drive(Stream(batches(3, each=1)))  # another phase, with the same workers
-    cluster.dismiss(Leave("the report"))
+    cluster.dismiss(Shutdown("the report"))
     did = sum((shop.did for shop in cluster.shops), Counter[bytes]())
     expected = Counter(unit.name for batch in [*batches(50), *batches(3, each=1)] for unit in batch.units)
     assert did == expected
@@ -155,7 +155,7 @@ def test_nothing_to_do_is_done_when_all_workers_have_said_hello() -> None:
     cluster.lead.begin(None)
     cluster.lead.drive(Stream([]))
     assert [share.rank for share in cluster.planner.shares] == [1, 2]
-    cluster.dismiss(Leave())
+    cluster.dismiss(Shutdown())
 
 
 def test_leaving_at_once_stops_what_runs_and_frees_every_slot() -> None:
@@ -173,10 +173,10 @@ def test_leaving_at_once_stops_what_runs_and_frees_every_slot() -> None:
     cluster.stop.ask(signal.SIGTERM)
     driver.join(SOON)
     assert cluster.stopped_early == [75]
-    cluster.wires[0].send(1, Leave(stop=True))
+    cluster.wires[0].send(1, Shutdown(stop=True))
     assert cluster.shops[0].stopped.wait(SOON)
     release.set()
-    cluster.dismiss(Leave())
+    cluster.dismiss(Shutdown())
     (shop,) = cluster.shops
     assert (shop.released, sum(shop.did.values()), shop.closed_after) == (2, 0, [2])
 
@@ -189,7 +189,7 @@ def test_a_signal_to_rank_0_ends_the_run_early_with_its_code(number: int, code: 
     with pytest.raises(StoppedEarly) as early:
         cluster.lead.drive(Stream(batches(9)))
     assert (early.value.code, early.value.name) == (code, signal.Signals(number).name)
-    cluster.dismiss(Leave(stop=True))
+    cluster.dismiss(Shutdown(stop=True))
 
 
 def test_a_signal_to_a_worker_ends_the_run_early_too() -> None:
@@ -199,7 +199,7 @@ def test_a_signal_to_a_worker_ends_the_run_early_too() -> None:
     with pytest.raises(StoppedEarly) as early:
         cluster.lead.drive(Stream(batches(500)))
     assert early.value.code == 75
-    cluster.dismiss(Leave(stop=True))
+    cluster.dismiss(Shutdown(stop=True))
 
 
 def test_a_workshop_that_cannot_be_opened_ends_the_run_with_what_it_says() -> None:
@@ -210,7 +210,7 @@ def test_a_workshop_that_cannot_be_opened_ends_the_run_with_what_it_says() -> No
     cluster.lead.begin(None)
     with pytest.raises(FatalError, match=r"rank 1 has no /scratch\n  Mount it\."):
         cluster.lead.drive(Stream(batches(1)))
-    cluster.dismiss(Leave(stop=True))
+    cluster.dismiss(Shutdown(stop=True))
 
 
 def test_what_a_slot_raises_ends_its_workers_life_with_it() -> None:
@@ -271,7 +271,7 @@ def test_what_workers_find_is_done_and_what_they_tell_reaches_the_feed() -> None
     cluster.lead.begin(None)
     feed = Listening(batches(9, each=1), enough=9)
     cluster.lead.drive(feed)
-    cluster.dismiss(Leave())
+    cluster.dismiss(Shutdown())
     names = [b"%d.0" % number for number in range(9)]
     assert sorted(feed.heard) == [[name] for name in names]
     assert sum((shop.did for shop in shops), Counter[bytes]()) == Counter(names * 2)
@@ -298,13 +298,13 @@ def test_a_stream_is_taken_as_it_is_needed_and_not_while_it_is_held() -> None:
 def test_messages_between_two_ranks_keep_their_order() -> None:
     one, other = thread_cluster(2)
     for number in range(5):
-        one.send(1, Leave(number))
-    assert [other.receive() for _ in range(6)] == [*((0, Leave(number)) for number in range(5)), None]
+        one.send(1, Shutdown(number))
+    assert [other.receive() for _ in range(6)] == [*((0, Shutdown(number)) for number in range(5)), None]
 
 
 def test_a_wait_is_ended_by_a_message_and_by_a_wake() -> None:
     one, other = thread_cluster(2)
-    one.send(1, Leave())
+    one.send(1, Shutdown())
     other.wait(10**6)
     other.wake()
     other.wait(10**6)
@@ -324,7 +324,7 @@ def test_nothing_is_done_before_all_have_begun_a_job_that_is_begun_together() ->
     cluster = Cluster(3, lambda given: seen.append(len(begun)), begin)
     cluster.lead.begin("the job", together=True)
     cluster.lead.drive(Stream(batches(20)))
-    cluster.dismiss(Leave(None))
+    cluster.dismiss(Shutdown(None))
     assert begun == [1, 2, 3] and set(seen) == {3}
 
 
@@ -332,11 +332,13 @@ def test_a_second_job_begins_when_the_first_is_done_and_ends_its_slots() -> None
     cluster = Cluster(2)
     cluster.lead.begin("the first")
     cluster.lead.drive(Stream(batches(9)))
-    weights = Weights(0.1, 10, 100)
-    again = Lead(cluster.wires[0], Planner(Backlog(weights), weights, 0.1), lambda: 0, StopRequest(), lambda: None)
+    weights = CostModel(0.1, 10, 100)
+    again = CoordinatorLoop(
+        cluster.wires[0], Planner(Backlog(weights), weights, 0.1), lambda: 0, StopRequest(), lambda: None
+    )
     again.begin("the second")
     again.drive(Stream(batches(9)))
-    cluster.dismiss(Leave(None))
+    cluster.dismiss(Shutdown(None))
     assert sorted(cluster.jobs) == ["the first", "the first", "the second", "the second"]
     did = sum((shop.did for shop in cluster.shops), Counter[bytes]())
     assert set(did.values()) == {2} and len(did) == sum(len(batch.units) for batch in batches(9))

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from hpcp_mpi.engine.checkpoints import Logbook, Remembered
-from hpcp_mpi.vocab.checkpoint import Saved
+from hpcp_mpi.engine.checkpoints import CheckpointWriter, CopyState
+from hpcp_mpi.vocab.checkpoint import ResumeState
 from hpcp_mpi.vocab.errors import Failure, FatalError
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.report import RankShare
@@ -34,20 +34,20 @@ def failure(path: bytes) -> Failure:
 
 def test_crews_and_runs_add_up() -> None:
     notes, said = Notes(), []
-    log = Logbook(notes, None, said.append)
+    log = CheckpointWriter(notes, None, said.append)
     first, second = crew(3, 5, 1), crew(10, 20, 2)
-    log.write(first, Remembered())
+    log.write(first, CopyState())
     first.outcome.copied = Tally(4, 0, 0, 0, 40)
-    log.write(first, Remembered())
-    log.write(second, Remembered())
+    log.write(first, CopyState())
+    log.write(second, CopyState())
     files = [(cp.tallies["copied"].files, cp.tallies["found"].files, cp.sample.files) for cp in notes.checkpoints]
     assert files == [(3, 5, 3), (4, 5, 4), (14, 25, 14)]
     saved = notes.saved(3)
     assert saved is not None
     again = Notes()
-    other = Logbook(again, saved, said.append)
+    other = CheckpointWriter(again, saved, said.append)
     assert other.copied_before.files == 14 and other.take() is saved and other.take() is None
-    other.write(crew(1, 2, 4), Remembered())
+    other.write(crew(1, 2, 4), CopyState())
     (cp,) = again.checkpoints
     assert (cp.tallies["copied"].files, cp.tallies["found"].files, cp.linked) == (15, 27, 6)
     assert cp.seconds >= saved.latest.seconds and not said
@@ -55,19 +55,19 @@ def test_crews_and_runs_add_up() -> None:
 
 def test_what_happened_is_written_once_whoever_met_it() -> None:
     notes = Notes()
-    log = Logbook(notes, None, lambda _: None)
+    log = CheckpointWriter(notes, None, lambda _: None)
     first, second = crew(0, 0), crew(0, 0)
     first.outcome.failures.append(failure(b"a"))
     first.listed.failures.append(failure(b"l"))
     first.listed.remark(b"socket", "is one")
-    log.write(first, Remembered())
-    log.write(first, Remembered())
+    log.write(first, CopyState())
+    log.write(first, CopyState())
     first.listed.failures.append(failure(b"m"))
     first.outcome.failures.append(failure(b"b"))
     first.outcome.remark(b"x", "y")
-    log.write(first, Remembered())
+    log.write(first, CopyState())
     second.outcome.failures.append(failure(b"c"))
-    log.write(second, Remembered())
+    log.write(second, CopyState())
     told = [sorted(each.path for each in cp.failures) for cp in notes.checkpoints]
     assert told == [[b"a", b"l"], [], [b"b", b"m"], [b"c"]]
     assert [cp.notes for cp in notes.checkpoints] == [((b"socket", "is one"),), (), ((b"x", "y"),), ()]
@@ -78,13 +78,13 @@ def test_a_short_run_never_loses_more_than_a_third_and_a_long_one_never_more_tha
 ) -> None:
     now = 100.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    log = Logbook(Notes(), None, lambda _: None)
+    log = CheckpointWriter(Notes(), None, lambda _: None)
     moments = []
     for tick in range(1, 61 * 8):
         now = 100 + tick / 8
         if log.due():
             moments.append(now - 100)
-            log.write(crew(1, 1), Remembered())
+            log.write(crew(1, 1), CopyState())
     lost = [(later - earlier, later) for earlier, later in zip([0.0, *moments], moments, strict=False)]
     assert moments[0] == 1.0 and all(seconds <= 5.125 for seconds, _ in lost)
     assert all(seconds <= later / 3 + 0.125 for seconds, later in lost if later > 2)
@@ -93,32 +93,32 @@ def test_a_short_run_never_loses_more_than_a_third_and_a_long_one_never_more_tha
 
 def test_a_run_that_looks_at_everything_again_says_so_once() -> None:
     done = Notes()
-    Logbook(done, None, lambda _: None).write(crew(7, 7), Remembered())
+    CheckpointWriter(done, None, lambda _: None).write(crew(7, 7), CopyState())
     for exit_code, before in ((0, 0), (75, 7), (23, 7)):
         saved = done.saved(1, exit_code)
-        assert isinstance(saved, Saved)
+        assert isinstance(saved, ResumeState)
         again = Notes()
-        log = Logbook(again, saved, lambda _: None)
+        log = CheckpointWriter(again, saved, lambda _: None)
         log.begin_anew(saved)
-        log.write(crew(1, 1), Remembered())
-        log.write(crew(1, 1), Remembered())
+        log.write(crew(1, 1), CopyState())
+        log.write(crew(1, 1), CopyState())
         assert [cp.anew for cp in again.checkpoints] == [True, False]
         assert again.checkpoints[0].tallies["copied"].files == before + 1
         assert log.copied_before.files == before
 
 
 def test_a_ledger_that_breaks_is_told_of_once() -> None:
-    class Broken(Notes):
+    class WorkerFailed(Notes):
         def checkpoint(self, cp: Any) -> None:
             raise FatalError("cannot write the ledger: No space left on device")
 
     said: list[str] = []
-    log = Logbook(Broken(), None, said.append)
+    log = CheckpointWriter(WorkerFailed(), None, said.append)
     assert log.broken == ""
     log._next = 0.0
     assert log.due()
     for _ in range(3):
-        log.write(crew(1, 1), Remembered())
+        log.write(crew(1, 1), CopyState())
         log._next = 0.0
         assert not log.due()
     log.end(0)
@@ -129,9 +129,9 @@ def test_a_ledger_that_breaks_is_told_of_once() -> None:
 def test_a_saved_state_knows_nothing_of_later_checkpoints() -> None:
     """Of the stand-in for a ledger."""
     notes = Notes()
-    log = Logbook(notes, None, lambda _: None)
-    log.write(crew(1, 1), Remembered(records={"linked": b"1"}))
-    log.write(crew(2, 1), Remembered(records={"linked": b"2"}))
+    log = CheckpointWriter(notes, None, lambda _: None)
+    log.write(crew(1, 1), CopyState(records={"linked": b"1"}))
+    log.write(crew(2, 1), CopyState(records={"linked": b"2"}))
     notes.checkpoints.append(replace(notes.checkpoints[-1], records={"settled": b"3"}, anew=True))
     saved = [notes.saved(count) for count in range(4)]
     assert saved[0] is None

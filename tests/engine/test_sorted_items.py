@@ -11,12 +11,12 @@ import pytest
 import hpcp_mpi
 from hpcp_mpi.cluster.signals import StopRequest
 from hpcp_mpi.engine import sorted_items
-from hpcp_mpi.engine.frontend import Face
+from hpcp_mpi.engine.frontend import Frontend
 from hpcp_mpi.engine.sorted_items import SortedItems
-from hpcp_mpi.host.external_sort import Spill
+from hpcp_mpi.host.external_sort import ExternalSort
 from hpcp_mpi.operations import session
 from hpcp_mpi.operations.copy.symlink_targets.rank0 import lead_copy
-from hpcp_mpi.vocab.options import CopyOptions
+from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.request import Asked, Verb
 from tests.support.trees import Dir, File, HardLink, build
 
@@ -25,14 +25,14 @@ from tests.support.trees import Dir, File, HardLink, build
 def test_lines_are_sorted_and_the_report_holds_none(
     parallel: bool, on_tmpfs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sorted_items, "Spill", lambda: Spill(10))
+    monkeypatch.setattr(sorted_items, "ExternalSort", lambda: ExternalSort(10))
     tree = {f"d{i}": Dir({f"f{j}": File(b"x") for j in range(20)}) for i in range(10)}
     build(on_tmpfs / "src", {**tree, "twin": HardLink("d1/f1"), "x": Dir({"twin": HardLink("d1/f1")})})
     items, stop = SortedItems(), StopRequest()
-    options = CopyOptions(dry_run=True, itemize=True, parallel_listing=parallel, chunk_size=1, chunk_files=1)
+    options = Options(dry_run=True, itemize=True, parallel_listing=parallel, chunk_size=1, chunk_files=1)
     source, dest = (os.fsencode(on_tmpfs / name) for name in ("src", "dst"))
     asked = Asked(Verb.COPY, (source,), (dest,), options)
-    report = session.lead(None, lambda ends: lead_copy(ends, asked, Face(stop, items=items)), stop)
+    report = session.lead(None, lambda ends: lead_copy(ends, asked, Frontend(stop, items=items)), stop)
     assert report.outcome.items == []
     paths = [path for _, path, _ in items]
     assert paths == sorted(paths) and len(set(paths)) == len(paths) == 10 * 21 + 4

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from hpcp_mpi.host.commands import ENVIRONMENT
 from hpcp_mpi.host.cp import command, complaints, unquoted
-from hpcp_mpi.vocab.options import CopyOptions
+from hpcp_mpi.vocab.options import Options
 
 NAMES = st.binary(min_size=1, max_size=40).filter(lambda name: b"\0" not in name and b"/" not in name)
 SMALL = st.lists(st.sampled_from(list(b"a'\"\\$`!\n\t\x07\x1b07~ #-\xff\xc3\xa4")), min_size=1, max_size=8).map(bytes)
@@ -59,7 +59,7 @@ def test_a_complaint_of_cp_is_attributed_to_the_name_it_is_about(name: bytes, tm
     (tmp_path / "fine").write_bytes(b"")
     stage = os.open(tmp_path / "stage", os.O_RDONLY)
     try:
-        words = command(CopyOptions(), stage, [b"fine", name])
+        words = command(Options(), stage, [b"fine", name])
         done = subprocess.run(words, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, pass_fds=[stage])
     finally:
         os.close(stage)
@@ -77,7 +77,7 @@ def test_a_complaint_deep_in_a_subtree_is_about_the_path_in_it(tmp_path: Path) -
     (tmp_path / "stage/tree/sub/it's\n").mkdir(parents=True)
     stage = os.open(tmp_path / "stage", os.O_RDONLY)
     try:
-        words = command(CopyOptions(), stage, [b"tree"])
+        words = command(Options(), stage, [b"tree"])
         done = subprocess.run(words, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, pass_fds=[stage])
     finally:
         os.close(stage)
@@ -105,9 +105,9 @@ def test_what_cp_says_is_sorted_by_path(stderr: bytes, by_path: dict[bytes, str]
 
 
 def test_names_come_after_the_end_of_options_and_the_stage_by_descriptor() -> None:
-    words = command(CopyOptions(sparse="never", reflink="always"), 9, [b"-rf", b"--help"])
+    words = command(Options(sparse="never", reflink="always"), 9, [b"-rf", b"--help"])
     assert words[:2] == [b"cp", b"-af"]
     assert b"--sparse=never" in words and b"--reflink=always" in words
     assert words[words.index(b"--") + 1 :] == [b"-rf", b"--help"]
     assert words[words.index(b"-t") + 1] == b"/proc/self/fd/9"
-    assert command(CopyOptions(), 9, [], follow=True)[1] == b"-afH"
+    assert command(Options(), 9, [], follow=True)[1] == b"-afH"

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpcp_mpi.host import external_sort as spilling
-from hpcp_mpi.host.external_sort import Spill
+from hpcp_mpi.host.external_sort import ExternalSort
 
 RECORDS = st.lists(st.lists(st.tuples(st.integers(0, 3), st.binary(max_size=2), st.tuples(st.integers(0, 2**64)))))
 
@@ -24,7 +24,7 @@ def test_a_spill_is_a_sorted_set(most: int, monkeypatch: pytest.MonkeyPatch) -> 
     @settings(max_examples=50)
     @given(RECORDS)
     def check(batches: list[list[tuple[int, bytes, tuple[int]]]]) -> None:
-        spill = Spill(most)
+        spill = ExternalSort(most)
         for records in batches:
             spill.add(records)
         expected = sorted({record for records in batches for record in records})
@@ -35,7 +35,7 @@ def test_a_spill_is_a_sorted_set(most: int, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_what_is_added_while_it_is_read_comes_out_the_next_time() -> None:
-    spill = Spill(2)
+    spill = ExternalSort(2)
     spill.add([(1,), (3,), (5,)])
     reading = iter(spill)
     assert next(reading) == (1,)
@@ -49,7 +49,7 @@ def test_nothing_is_left_on_disk_and_few_records_never_get_there(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", os.fspath(tmp_path))
     before = set(os.listdir("/proc/self/fd"))
-    few, many = Spill(), Spill(10)
+    few, many = ExternalSort(), ExternalSort(10)
     few.add((number,) for number in range(100))
     assert set(os.listdir("/proc/self/fd")) == before
     for number in range(1000):
@@ -62,7 +62,7 @@ def test_nothing_is_left_on_disk_and_few_records_never_get_there(
 
 def test_memory_holds_no_more_than_the_most(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spilling, "_BLOCK", 4)
-    spill = Spill(10)
+    spill = ExternalSort(10)
     for number in range(200):
         spill.add([(number % 7, number)])
         assert len(spill._held) < 10
@@ -73,7 +73,7 @@ def test_a_disk_that_is_full_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None
     def full(*anything: object) -> int:
         raise OSError(28, "No space left on device")
 
-    spill = Spill(1)
+    spill = ExternalSort(1)
     monkeypatch.setattr(os, "pwrite", full)
     with pytest.raises(OSError, match="No space left"):
         spill.add([(1,)])

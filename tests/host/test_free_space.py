@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from hpcp_mpi.host import free_space as quota
-from hpcp_mpi.host.free_space import Room, rooms
+from hpcp_mpi.host.free_space import FreeSpace, rooms
 from tests.support.marks import needs_root
 
 NOW = (0, 0, 0b111111)  # times of grace, and what is valid
@@ -61,7 +61,7 @@ def test_a_quota_leaves_its_limit_without_what_is_used(
     directory: int, monkeypatch: pytest.MonkeyPatch, answer: tuple[int, ...], bytes_left: int, inodes_left: int | None
 ) -> None:
     monkeypatch.setattr(quota, "_call", Kernel({(0, 1000): answer}))
-    assert rooms(directory, 1000, 1000)[1:] == [Room("the quota of user 1000", bytes_left, inodes_left)]
+    assert rooms(directory, 1000, 1000)[1:] == [FreeSpace("the quota of user 1000", bytes_left, inodes_left)]
 
 
 def test_a_quota_without_limits_is_none(directory: int, monkeypatch: pytest.MonkeyPatch) -> None:

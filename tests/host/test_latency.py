@@ -2,13 +2,13 @@
 
 import threading
 
-from hpcp_mpi.host.latency import SLOW, Gate, Latency
+from hpcp_mpi.host.latency import SLOW, AdaptiveGate, Latency
 
 
-class Crowd:
+class ParallelCalls:
     """Threads that enter a gate and stay until they are let out."""
 
-    def __init__(self, gate: Gate, count: int) -> None:
+    def __init__(self, gate: AdaptiveGate, count: int) -> None:
         self.inside = 0
         self.most = 0
         self.changed = threading.Condition()
@@ -44,14 +44,14 @@ def fast() -> bool:
 
 
 def test_where_calls_take_long_all_who_want_to_come_in_get_in() -> None:
-    crowd = Crowd(Gate(8, slow), 8)
+    crowd = ParallelCalls(AdaptiveGate(8, slow), 8)
     with crowd.changed:
         assert crowd.changed.wait_for(lambda: crowd.inside == 8, 30)
     crowd.join()
 
 
 def test_never_more_than_the_most_are_inside_and_everyone_gets_in_at_last() -> None:
-    crowd = Crowd(Gate(3, slow), 9)
+    crowd = ParallelCalls(AdaptiveGate(3, slow), 9)
     with crowd.changed:
         assert crowd.changed.wait_for(lambda: crowd.inside == 3, 30)
     crowd.join()
@@ -59,7 +59,7 @@ def test_never_more_than_the_most_are_inside_and_everyone_gets_in_at_last() -> N
 
 
 def test_where_calls_are_fast_one_at_a_time_is_inside() -> None:
-    crowd = Crowd(Gate(8, fast), 6)
+    crowd = ParallelCalls(AdaptiveGate(8, fast), 6)
     with crowd.changed:
         assert crowd.changed.wait_for(lambda: crowd.inside == 1, 30)
     crowd.join()
@@ -67,7 +67,7 @@ def test_where_calls_are_fast_one_at_a_time_is_inside() -> None:
 
 
 def test_a_thread_that_raises_inside_makes_room_for_the_next() -> None:
-    gate = Gate(1, slow)
+    gate = AdaptiveGate(1, slow)
     for _ in range(3):
         try:
             with gate:

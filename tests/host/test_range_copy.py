@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from hpcp_mpi.host import range_copy as ranges
 from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.host.range_copy import RangeCopier, changed, identity, opened, share_blocks
-from hpcp_mpi.vocab.options import CopyOptions
+from hpcp_mpi.vocab.options import Options
 from tests.support.marks import needs_commands
 
 BLOCK = 4096
@@ -51,7 +51,7 @@ def copy(source: Path, dest: Path, *parts: tuple[int, int], stopped: bool = Fals
     size = source.stat().st_size
     with open(source, "rb") as here, open(dest, "wb") as there:
         there.truncate(size)
-        copier = RangeCopier(here.fileno(), there.fileno(), CopyOptions(**options), lambda: stopped)
+        copier = RangeCopier(here.fileno(), there.fileno(), Options(**options), lambda: stopped)
         for part in parts or [(0, size)]:
             copier.copy(*part)
 
@@ -189,7 +189,7 @@ def test_a_file_system_that_knows_no_holes_is_copied_whole(on_tmpfs: Path, monke
 def test_a_source_that_shrinks_is_no_source_of_zeros(on_tmpfs: Path, written: Written | None) -> None:
     make(on_tmpfs / "s", SIZE, written)
     with open(on_tmpfs / "s", "rb") as here, open(on_tmpfs / "d", "wb") as there:
-        copier = RangeCopier(here.fileno(), there.fileno(), CopyOptions(), lambda: False)
+        copier = RangeCopier(here.fileno(), there.fileno(), Options(), lambda: False)
         os.truncate(on_tmpfs / "s", SIZE - 2 * BLOCK)
         with pytest.raises(OSError, match="shrank"):
             copier.copy(0, SIZE)
@@ -275,13 +275,13 @@ def test_blocks_are_shared_only_as_the_user_wants(on_tmpfs: Path, monkeypatch: p
     make(on_tmpfs / "s", 10)
     with open(on_tmpfs / "s", "rb") as here, open(on_tmpfs / "d", "wb") as there:
         ends = here.fileno(), there.fileno()
-        assert not share_blocks(*ends, CopyOptions(reflink="auto"))
+        assert not share_blocks(*ends, Options(reflink="auto"))
         with pytest.raises(OSError):
-            share_blocks(*ends, CopyOptions(reflink="always"))
+            share_blocks(*ends, Options(reflink="always"))
         asked = []
         monkeypatch.setattr(fcntl, "ioctl", lambda *args: asked.append(args))
-        assert not share_blocks(*ends, CopyOptions(reflink="never"))
-        assert not share_blocks(*ends, CopyOptions(sparse="never"))
+        assert not share_blocks(*ends, Options(reflink="never"))
+        assert not share_blocks(*ends, Options(sparse="never"))
         assert asked == []
-        assert share_blocks(*ends, CopyOptions())
+        assert share_blocks(*ends, Options())
         assert asked == [(ends[1], ranges._FICLONE, ends[0])]

@@ -17,7 +17,7 @@ from hpcp_mpi.host import range_copy as ranges
 from hpcp_mpi.host import tmpfs_pages as pages
 from hpcp_mpi.host.range_copy import RangeCopier
 from hpcp_mpi.host.tmpfs_pages import pages_of
-from hpcp_mpi.vocab.options import CopyOptions
+from hpcp_mpi.vocab.options import Options
 from tests.support.marks import needs_pages, needs_root
 
 PAGE = mmap.PAGESIZE
@@ -58,7 +58,7 @@ def make(path: Path, pages_in_it: int, more: int = 0) -> bytes:
 
 
 def copier_of(here: int, there: int, io_size: int = 0) -> RangeCopier:
-    return RangeCopier(here, there, CopyOptions(io_size=io_size), lambda: False)
+    return RangeCopier(here, there, Options(io_size=io_size), lambda: False)
 
 
 def copy(source: Path, dest: Path, io_size: int = 0, before: Callable[[], object] = lambda: None) -> None:
@@ -186,7 +186,7 @@ def test_who_is_alone_leaves_it_to_the_kernel(
     content = make(on_tmpfs / "s", 3)
     with open(on_tmpfs / "s", "rb") as here, open(on_tmpfs / "d", "wb") as there:
         there.truncate(len(content))
-        RangeCopier(here.fileno(), there.fileno(), CopyOptions(**options), lambda: False).copy(0, len(content))
+        RangeCopier(here.fileno(), there.fileno(), Options(**options), lambda: False).copy(0, len(content))
     assert (on_tmpfs / "d").read_bytes() == content
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hpcp_mpi.host import uncached_read as rereading
 from hpcp_mpi.host.commands import Stopped
-from hpcp_mpi.host.spool import Journal
+from hpcp_mpi.host.spool import Spool
 from hpcp_mpi.host.uncached_read import ReadError, forget, open_quietly, same_bytes, write_out
 
 BLOCK = 4096
@@ -111,7 +111,7 @@ def cached(path: Path) -> int:
 
 
 def test_a_journal_gives_back_what_each_owner_has_last_first() -> None:
-    journal = Journal()
+    journal = Spool()
     assert not journal and journal.owners == [] and list(journal.blocks(1)) == []
     for at in range(50):
         journal.add(at % 3, b"%d" % at * at)
@@ -121,7 +121,7 @@ def test_a_journal_gives_back_what_each_owner_has_last_first() -> None:
 
 
 def test_a_journal_may_be_added_to_while_it_is_read() -> None:
-    journal = Journal()
+    journal = Spool()
     journal.add(7, b"first")
     reading = journal.blocks(7)
     assert next(reading) == b"first"

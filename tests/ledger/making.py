@@ -9,12 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hpcp_mpi.vocab.checkpoint import Checkpoint, Heading, RankState, Sample, Todo
+from hpcp_mpi.vocab.checkpoint import Checkpoint, RankState, Relist, RunHeading, Sample
 from hpcp_mpi.vocab.errors import Failure
 from hpcp_mpi.vocab.tally import Tally
 
 
-def heading(**other: Any) -> Heading:
+def heading(**other: Any) -> RunHeading:
     values: dict[str, Any] = {
         "verb": "copy",
         "sources": (b"/data/a\xff", b"/data/b\nb"),
@@ -27,7 +27,7 @@ def heading(**other: Any) -> Heading:
         "job": "4711",
         "started": time.time(),
     }
-    return Heading(**{**values, **other})
+    return RunHeading(**{**values, **other})
 
 
 def checkpoint(number: int = 0, **other: Any) -> Checkpoint:
@@ -44,7 +44,7 @@ def checkpoint(number: int = 0, **other: Any) -> Checkpoint:
         "ranks": tuple(
             RankState(rank, f"n{rank // 2}", 4, "working", number, number * 10, 1, 2, 3, 0.25) for rank in (1, 2, 3)
         ),
-        "todo": tuple(Todo(0, b"d%d\xfe" % (number + each), b"t/d%d" % each, True, b"x\0") for each in range(4)),
+        "todo": tuple(Relist(0, b"d%d\xfe" % (number + each), b"t/d%d" % each, True, b"x\0") for each in range(4)),
         "sample": Sample(number + 0.5, number, number * 1000, 2, 3),
         "state": b"state %d" % number,
         "records": {"settled": b"%d," % number * 200, "links": b"%d;" % number},

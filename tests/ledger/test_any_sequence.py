@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hpcp_mpi.ledger import file
 from hpcp_mpi.ledger.writer import Ledger, go_on, open_new
-from hpcp_mpi.vocab.checkpoint import Checkpoint, RankState, Sample, Todo
+from hpcp_mpi.vocab.checkpoint import Checkpoint, RankState, Relist, Sample
 from hpcp_mpi.vocab.errors import Failure
 from hpcp_mpi.vocab.tally import Tally
 from tests.ledger.making import end_process, heading
@@ -37,7 +37,7 @@ CHECKPOINTS = st.builds(
         max_size=FEW,
         unique_by=lambda rank: rank.rank,
     ).map(lambda ranks: tuple(sorted(ranks, key=lambda rank: rank.rank))),
-    todo=st.lists(st.builds(Todo, COUNTS, NAMES, NAMES, st.booleans(), NAMES), max_size=FEW).map(tuple),
+    todo=st.lists(st.builds(Relist, COUNTS, NAMES, NAMES, st.booleans(), NAMES), max_size=FEW).map(tuple),
     sample=st.builds(Sample, SECONDS, COUNTS, COUNTS, COUNTS, COUNTS),
     state=NAMES,
     records=st.dictionaries(st.sampled_from(["a", "b"]), st.binary(max_size=8) | st.integers(50, 90).map(bytes)),

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from hpcp_mpi.ledger.reader import read
 from hpcp_mpi.ledger.writer import go_on, open_new
-from hpcp_mpi.vocab.checkpoint import Checkpoint, Todo
+from hpcp_mpi.vocab.checkpoint import Checkpoint, Relist
 from hpcp_mpi.vocab.errors import Failure
 from tests.ledger.making import checkpoint, heading
 
@@ -27,7 +27,7 @@ def numbered(number: int) -> Checkpoint:
     noise = random.Random(number).randbytes(30_000)
     return checkpoint(
         number,
-        todo=tuple(Todo(0, b"%d/%d" % (number, each), b"d" * 50, False) for each in range(200)),
+        todo=tuple(Relist(0, b"%d/%d" % (number, each), b"d" * 50, False) for each in range(200)),
         records={"settled": b"%d:" % number + noise},
         failures=tuple(Failure(b"/f%d/%d" % (number, each), "reason") for each in range(3)),
         notes=((b"/n%d" % number, "note"),),

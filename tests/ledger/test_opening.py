@@ -16,7 +16,7 @@ import pytest
 from hpcp_mpi.ledger import liveness, opening
 from hpcp_mpi.ledger import writer as writing
 from hpcp_mpi.ledger.writer import Ledger, NothingThere, go_on, open_new
-from hpcp_mpi.vocab.checkpoint import Heading
+from hpcp_mpi.vocab.checkpoint import RunHeading
 from hpcp_mpi.vocab.errors import FatalError
 from tests.ledger.making import change, checkpoint, end_process, heading, rows, until
 from tests.support.faultfs import mounted
@@ -239,7 +239,7 @@ def test_without_locks_a_run_notices_too_that_it_was_taken_over(tmp_path: Path) 
     assert rows(tmp_path / "b/ledger", "SELECT phase FROM checkpoint") == [("phase 3",)]
 
 
-def racing(path: Path, work: Callable[[bytes, Heading], object]) -> int:
+def racing(path: Path, work: Callable[[bytes, RunHeading], object]) -> int:
     """Have six processes do it at the same time; return how many were not refused. Those stay until all are done."""
     starts, begins = os.pipe()
     told, tells = os.pipe()

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from hpcp_mpi.engine.checkpoints import Logbook
+from hpcp_mpi.engine.checkpoints import CheckpointWriter
 from hpcp_mpi.operations import open_ledger as opening_ledger
 from hpcp_mpi.vocab.errors import FatalError
-from hpcp_mpi.vocab.options import CopyOptions
+from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.request import Asked, Verb
 from tests.ledger.making import checkpoint, rows
 
@@ -34,7 +34,7 @@ class Desk:
 
     def open(
         self, asked: Asked = COPY, ledger: str | None = None, resume: bool = False, restarts: int = 0
-    ) -> Logbook | None:
+    ) -> CheckpointWriter | None:
         environment = self.environment | ({"SLURM_RESTART_COUNT": str(restarts)} if restarts else {})
         path = None if ledger is None else os.fsencode(self.place / ledger)
         return opening_ledger.open_logbook(asked, path, resume, ("hpcp-mpi",), environment, self.said.append, "1")
@@ -101,7 +101,7 @@ def test_what_is_done_may_not(change: str) -> None:
 
 
 def test_every_option_is_either_how_or_what() -> None:
-    assert set(CopyOptions.__slots__) >= opening_ledger._HOW
+    assert set(Options.__slots__) >= opening_ledger._HOW
 
 
 def test_without_being_asked_only_runs_in_jobs_have_a_ledger(desk: Desk) -> None:

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from hpcp_mpi.scheduling.backlog import Backlog
-from hpcp_mpi.scheduling.cost_model import Weights
+from hpcp_mpi.scheduling.cost_model import CostModel
 from hpcp_mpi.scheduling.grants import CONTENT
-from hpcp_mpi.scheduling.messages import Drain, GaveBack, GiveBack, Grant, Hello, Message
+from hpcp_mpi.scheduling.messages import Drain, Grant, Hello, Message, Reclaim, Reclaimed
 from hpcp_mpi.scheduling.planner import Planner
-from hpcp_mpi.scheduling.rate_limit import Bucket
+from hpcp_mpi.scheduling.rate_limit import RateLimiter
 from hpcp_mpi.scheduling.worker_queue import Worker
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.tally import Tally, one_file
@@ -60,10 +60,10 @@ class Cluster:
         chunk_size: int,
         bite_size: int,
         single: bool = False,
-        bucket: Bucket | None = None,
+        bucket: RateLimiter | None = None,
         remember: bool = False,
     ) -> None:
-        weights = Weights(1.0, 10**6, chunk_size)
+        weights = CostModel(1.0, 10**6, chunk_size)
         self.backlog = Backlog(weights)
         self.planner = Planner(self.backlog, weights, 1.0, single, bucket, remember)
         self.draining = False
@@ -142,7 +142,7 @@ class Cluster:
 
     def _post(self) -> None:
         for number, message in self.planner.outbox:
-            self.asked += isinstance(message, GiveBack)
+            self.asked += isinstance(message, Reclaim)
             assert not (self.draining and isinstance(message, Grant)), "granted, and nothing is to be begun"
             self.ranks[number - 1].inbox.append(message)
         self.planner.outbox.clear()
@@ -160,9 +160,9 @@ class Cluster:
             rank.outbox.append(rank.machine.drain())
             rank.stir()
         else:
-            assert isinstance(message, GiveBack)
+            assert isinstance(message, Reclaim)
             gave = rank.machine.give_back()
-            assert isinstance(gave, GaveBack)
+            assert isinstance(gave, Reclaimed)
             self.empty += not gave.parts
             rank.outbox.append(gave)
             rank.stir()

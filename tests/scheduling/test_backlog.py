@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hpcp_mpi.scheduling import backlog as module
 from hpcp_mpi.scheduling.backlog import Backlog
-from hpcp_mpi.scheduling.cost_model import FIRST, Weights
+from hpcp_mpi.scheduling.cost_model import FIRST, CostModel
 from hpcp_mpi.vocab.tally import Tally, one_file
 from hpcp_mpi.vocab.units import Batch, Chunk, Kind, Unit, Units
 
@@ -22,9 +22,9 @@ Work = list[tuple[Kind, bool, list[int]]]
 WORK = st.lists(st.tuples(KINDS, st.booleans(), SIZES), max_size=8)
 
 
-def weights() -> Weights:
+def weights() -> CostModel:
     """A second for 1000 bytes, next to nothing for an entry, chunks of a second."""
-    weights = Weights(1.0, 10**6, SECOND)
+    weights = CostModel(1.0, 10**6, SECOND)
     for kind in Kind:
         weights.learn(kind, 1, SECOND, 1.0)  # so that the first chunks are no lighter than others
     return weights
@@ -135,7 +135,7 @@ def test_heavy_units_that_fit_together_are_one_chunk() -> None:
 
 
 def test_a_subtree_of_many_small_files_is_heavy_too() -> None:
-    known = Weights(1.0, 1000, 10**9)
+    known = CostModel(1.0, 1000, 10**9)
     known.learn(Kind.COPY, 1000, 0, 1.0)
     backlog = Backlog(known)
     tree = Unit(b"tree", Tally(files=900, directories=1), 900)
@@ -169,7 +169,7 @@ def test_with_a_full_backlog_directories_are_listed_last_and_the_latest_of_them_
 
 
 def test_the_first_chunks_of_a_kind_are_light() -> None:
-    backlog = Backlog(Weights(1.0, 10**6, 10_000 * FIRST))
+    backlog = Backlog(CostModel(1.0, 10**6, 10_000 * FIRST))
     backlog.add([batch_of(Kind.COPY, [1000] * 1000)])
     assert 9 <= len(names_in(backlog.cut(1.0))) <= 11
 

@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcp_mpi.scheduling.cost_model import ENOUGH, FIRST, GROWTH, LEAST_BYTE, LEAST_ENTRY, WINDOW, Weights, fitted
+from hpcp_mpi.scheduling.cost_model import ENOUGH, FIRST, GROWTH, LEAST_BYTE, LEAST_ENTRY, WINDOW, CostModel, fitted
 from hpcp_mpi.vocab.units import Batch, Kind, Units
 
 MIB = 1 << 20
 ENTRY, BYTE = 0.003, 1e-9  # what things really take: 12 times the guess, and a quarter of it
 
 
-def guessed() -> Weights:
-    return Weights(2.0, 8000, 512 * MIB)
+def guessed() -> CostModel:
+    return CostModel(2.0, 8000, 512 * MIB)
 
 
 def chunk(chance: Random, noise: float = 0.2) -> tuple[int, int, float]:

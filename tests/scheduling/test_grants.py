@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcp_mpi.scheduling.grants import Kept, again, places_of
-from hpcp_mpi.vocab.checkpoint import Todo
+from hpcp_mpi.scheduling.grants import GrantRecord, again, places_of
+from hpcp_mpi.vocab.checkpoint import Relist
 from hpcp_mpi.vocab.tally import Tally, one_file
 from hpcp_mpi.vocab.units import Batch, BigFile, Kind, Unit, Units
 
@@ -30,16 +30,16 @@ def looked_at(batches: list[Batch], whole: bool = False) -> set[tuple[bytes, boo
 
 
 def test_of_content_only_its_directory_is_remembered_and_subtrees_by_name() -> None:
-    kept = Kept([batch(Kind.COPY, "abcT", trees="T")], whole=False)
+    kept = GrantRecord([batch(Kind.COPY, "abcT", trees="T")], whole=False)
     assert names(kept.batches) == ["T"]
     granted, todo = again(kept.batches, whole=False)
     assert granted == []
-    assert todo == [Todo(0, b"d/T", b"to/d/T", True), Todo(0, b"d", b"to/d", False)]
+    assert todo == [Relist(0, b"d/T", b"to/d/T", True), Relist(0, b"d", b"to/d", False)]
 
 
 def test_plain_units_are_told_apart_by_their_number_alone() -> None:
     plain = Batch(Kind.CHECK, 0, b"d", b"to/d", Units([b"a", b"b", b"c"], [1, 2, 3]))
-    kept = Kept([plain], whole=False)
+    kept = GrantRecord([plain], whole=False)
     kept.drop([plain.split(2)[0]])
     assert looked_at(kept.batches) == {(b"d", False)}
     kept.drop([plain.split(2)[1]])
@@ -49,7 +49,7 @@ def test_plain_units_are_told_apart_by_their_number_alone() -> None:
 def test_two_batches_of_one_directory_are_forgotten_only_together() -> None:
     """It is not known from which of the two a unit was: in doubt its directory is looked at."""
     one, other = batch(Kind.COPY, "abc"), batch(Kind.COPY, "def")
-    kept = Kept([one, other], whole=False)
+    kept = GrantRecord([one, other], whole=False)
     for part in (batch(Kind.COPY, "de"), batch(Kind.COPY, "ab"), batch(Kind.COPY, "f")):
         kept.drop([part])
         assert looked_at(kept.batches) == {(b"d", False)}
@@ -58,7 +58,7 @@ def test_two_batches_of_one_directory_are_forgotten_only_together() -> None:
 
 
 def test_a_subtree_that_is_out_is_remembered_when_the_files_beside_it_are_done() -> None:
-    kept = Kept([batch(Kind.COPY, "aTbU", trees="TU"), batch(Kind.COPY, "x", b"other")], whole=False)
+    kept = GrantRecord([batch(Kind.COPY, "aTbU", trees="TU"), batch(Kind.COPY, "x", b"other")], whole=False)
     kept.drop([batch(Kind.COPY, "aT", trees="T")])
     kept.drop([batch(Kind.COPY, "b"), batch(Kind.COPY, "x", b"other")])
     assert looked_at(kept.batches) == {(b"d/U", True), (b"d", False)}
@@ -68,7 +68,7 @@ def test_a_subtree_that_is_out_is_remembered_when_the_files_beside_it_are_done()
 
 @pytest.mark.parametrize("kind", [Kind.LIST, Kind.REMOVE, Kind.LINK, Kind.RANGE, Kind.VERIFY, Kind.SETTLE])
 def test_what_is_not_looked_at_again_is_granted_again_less_what_is_done(kind: Kind) -> None:
-    kept = Kept([batch(kind, "abcd"), batch(kind, "ef"), batch(kind, "a", b"other")], whole=False)
+    kept = GrantRecord([batch(kind, "abcd"), batch(kind, "ef"), batch(kind, "a", b"other")], whole=False)
     kept.drop([batch(kind, "bf")])
     kept.drop([batch(kind, "a", b"other")])
     granted, todo = again(kept.batches, whole=False)
@@ -78,7 +78,7 @@ def test_what_is_not_looked_at_again_is_granted_again_less_what_is_done(kind: Ki
 
 def test_ranges_of_two_files_are_told_apart_by_their_stages() -> None:
     one, other = (BigFile(b"big", b"big", 100, stage, ()) for stage in (b"s1", b"s2"))
-    kept = Kept([batch(Kind.RANGE, "12", big=one), batch(Kind.RANGE, "12", big=other)], whole=False)
+    kept = GrantRecord([batch(Kind.RANGE, "12", big=one), batch(Kind.RANGE, "12", big=other)], whole=False)
     kept.drop([batch(Kind.RANGE, "12", big=other)])
     (left,) = again(kept.batches, whole=False)[0]
     assert left.big == one and names([left]) == ["1", "2"]
@@ -86,15 +86,15 @@ def test_ranges_of_two_files_are_told_apart_by_their_stages() -> None:
 
 def test_a_file_may_have_been_finished_by_who_was_lost() -> None:
     finish = batch(Kind.FINISH, "a", big=BigFile(b"a", b"a", 100, b"s", ()))
-    assert [each.again for each in again(Kept([finish], whole=False).batches, whole=False)[0]] == [True]
+    assert [each.again for each in again(GrantRecord([finish], whole=False).batches, whole=False)[0]] == [True]
 
 
 def test_what_no_listing_finds_again_is_checked_by_name() -> None:
-    kept = Kept([batch(Kind.COPY, "abT", trees="T")], whole=True)
+    kept = GrantRecord([batch(Kind.COPY, "abT", trees="T")], whole=True)
     kept.drop([batch(Kind.COPY, "a")])
     granted, todo = again(kept.batches, whole=True)
     assert [(each.kind, each.equal) for each in granted] == [(Kind.CHECK, False)] and names(granted) == ["b"]
-    assert todo == [Todo(0, b"d/T", b"to/d/T", True)]
+    assert todo == [Relist(0, b"d/T", b"to/d/T", True)]
 
 
 def test_a_stage_may_be_where_content_was_for_and_where_names_are_linked() -> None:
@@ -112,7 +112,7 @@ def test_in_whatever_parts_it_is_told_what_is_out_is_remembered(chance: Random, 
         trees = "".join(name for name in some if chance.random() < 0.3) if kind is Kind.COPY else ""
         batches.append(batch(kind, "".join(some), directory, trees))
         out.update({unit.name: (directory, unit) for unit in batches[-1].units})
-    kept = Kept(batches, whole)
+    kept = GrantRecord(batches, whole)
     parts = [each.split(at) for each in batches for at in [chance.randint(0, len(each.units))]]
     pieces = [piece for pair in parts for piece in pair if len(piece.units)]
     chance.shuffle(pieces)

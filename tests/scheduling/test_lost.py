@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpcp_mpi.scheduling.grants import CONTENT
-from hpcp_mpi.scheduling.rate_limit import Bucket
+from hpcp_mpi.scheduling.rate_limit import RateLimiter
 from hpcp_mpi.vocab.tally import Tally
 from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 from tests.scheduling.simulation import Cluster, batch_of
@@ -48,7 +48,7 @@ def clusters(
     arrivals = draw(work(kinds))
     slots = draw(st.lists(st.just(1) if single else st.integers(1, 4), min_size=2, max_size=5))
     size = draw(st.sampled_from([1, 20, 100, 1000]))
-    bucket = Bucket(draw(st.sampled_from([0.0, 50.0])), draw(st.sampled_from([0.0, 5.0]))) if limited else None
+    bucket = RateLimiter(draw(st.sampled_from([0.0, 50.0])), draw(st.sampled_from([0.0, 5.0]))) if limited else None
     cluster = Cluster(slots, arrivals, size, max(1, size // 4), single, bucket, remember=True)
     cluster.seconds = draw(st.sampled_from([0.0, 0.001, 1.0, 100.0]))
     cluster.planner.whole = draw(st.booleans()) if whole is None else whole

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcp_mpi.scheduling.messages import GiveBack, Grant
+from hpcp_mpi.scheduling.messages import Grant, Reclaim
 from tests.scheduling.simulation import batch_of
 from tests.scheduling.test_any_interleaving import CHANCE, MANY, Setting, clusters, happen, play, units_of
 from tests.scheduling.test_planner import planner_with, sent
@@ -73,7 +73,7 @@ def test_nobody_has_to_give_back_for_a_rank_on_the_bench() -> None:
     planner.add([batch_of(list(range(64)), [1] * 64)])
     assert [number for number, _ in sent(planner)] == [1]
     planner.bench([])
-    assert (1, GiveBack()) in sent(planner)
+    assert (1, Reclaim()) in sent(planner)
 
 
 def test_what_was_held_back_is_granted_when_the_bench_is_empty() -> None:

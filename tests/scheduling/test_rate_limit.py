@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcp_mpi.scheduling.backlog import Backlog
-from hpcp_mpi.scheduling.cost_model import Weights
-from hpcp_mpi.scheduling.messages import Done, GaveBack, Grant, Hello
+from hpcp_mpi.scheduling.cost_model import CostModel
+from hpcp_mpi.scheduling.messages import Grant, Hello, Progress, Reclaimed
 from hpcp_mpi.scheduling.planner import Planner
-from hpcp_mpi.scheduling.rate_limit import OUT, SHARE, Bucket
+from hpcp_mpi.scheduling.rate_limit import OUT, SHARE, RateLimiter
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.units import Batch, Chunk, Kind
 from tests.scheduling.simulation import batch_of
@@ -23,7 +23,7 @@ times = st.lists(st.tuples(st.floats(0, 3), st.integers(0, 2000), st.booleans())
 @given(times)
 def test_never_more_than_the_rate_but_for_one_grant(steps: list[tuple[float, int, bool]]) -> None:
     """Whatever is granted when: all but the last grant is paid by the time since the beginning."""
-    bucket, now, granted, last = Bucket(RATE, 0), 0.0, 0, 0
+    bucket, now, granted, last = RateLimiter(RATE, 0), 0.0, 0, 0
     bucket.advance(now)
     for pause, amount, done in steps:
         now += pause
@@ -37,7 +37,7 @@ def test_never_more_than_the_rate_but_for_one_grant(steps: list[tuple[float, int
 
 
 def test_time_in_which_nobody_asked_is_not_made_up_for() -> None:
-    bucket = Bucket(RATE, 0)
+    bucket = RateLimiter(RATE, 0)
     bucket.advance(0)
     bucket.advance(1000)
     granted = 0
@@ -49,7 +49,7 @@ def test_time_in_which_nobody_asked_is_not_made_up_for() -> None:
 
 
 def test_workers_that_are_held_up_are_not_given_ever_more() -> None:
-    bucket, granted = Bucket(RATE, 0), 0
+    bucket, granted = RateLimiter(RATE, 0), 0
     for tick in range(10_000):
         bucket.advance(tick / 100)
         if Kind.COPY not in bucket.closed:
@@ -59,7 +59,7 @@ def test_workers_that_are_held_up_are_not_given_ever_more() -> None:
 
 
 def test_a_big_file_leaves_a_debt_that_time_pays() -> None:
-    bucket = Bucket(RATE, 0)
+    bucket = RateLimiter(RATE, 0)
     bucket.advance(0)
     bucket.advance(0.1)
     bucket.grant(Kind.COPY, 1, 10_000)
@@ -71,14 +71,14 @@ def test_a_big_file_leaves_a_debt_that_time_pays() -> None:
 
 
 def test_a_clock_that_goes_back_gives_nothing() -> None:
-    bucket = Bucket(RATE, 0)
+    bucket = RateLimiter(RATE, 0)
     for now in (5.0, 0.0, 5.0):
         bucket.advance(now)
     assert Kind.COPY in bucket.closed
 
 
 def test_what_is_given_back_can_be_granted_again() -> None:
-    bucket = Bucket(RATE, 10)
+    bucket = RateLimiter(RATE, 10)
     bucket.advance(0)
     bucket.advance(0.1)
     batch = batch_of([1, 2], [5000, 5000])
@@ -90,7 +90,7 @@ def test_what_is_given_back_can_be_granted_again() -> None:
 
 @pytest.mark.parametrize("kind", [Kind.LIST, Kind.CHECK, Kind.SETTLE, Kind.BEGIN, Kind.LINK])
 def test_what_copies_nothing_is_free(kind: Kind) -> None:
-    bucket = Bucket(RATE, 1)
+    bucket = RateLimiter(RATE, 1)
     bucket.advance(0)
     assert kind not in bucket.closed
     bucket.grant(kind, 1000, 10**9)
@@ -99,7 +99,7 @@ def test_what_copies_nothing_is_free(kind: Kind) -> None:
 
 
 def test_a_file_in_ranges_counts_once() -> None:
-    bucket = Bucket(0, 1)
+    bucket = RateLimiter(0, 1)
     bucket.advance(0)
     bucket.advance(0.2)
     bucket.grant(Kind.RANGE, 100, 10**9)
@@ -112,8 +112,8 @@ def test_a_file_in_ranges_counts_once() -> None:
 
 
 def limited(bytes_per_second: float, files_per_second: float, slots: int = 4) -> Planner:
-    weights = Weights(1.0, 10**6, 10**9)
-    planner = Planner(Backlog(weights), weights, 1.0, bucket=Bucket(bytes_per_second, files_per_second))
+    weights = CostModel(1.0, 10**6, 10**9)
+    planner = Planner(Backlog(weights), weights, 1.0, bucket=RateLimiter(bytes_per_second, files_per_second))
     planner.receive(1, Hello("here", slots))
     return planner
 
@@ -126,7 +126,7 @@ def granted(planner: Planner) -> list[Chunk]:
 
 def finish(planner: Planner, chunks: list[Chunk]) -> None:
     results = tuple((chunk.number, Outcome(seconds=0.001)) for chunk in chunks)
-    planner.receive(1, Done(results, 0.0, chunks[-1].number, True))
+    planner.receive(1, Progress(results, 0.0, chunks[-1].number, True))
 
 
 @given(
@@ -181,7 +181,7 @@ def test_what_a_rank_gives_back_is_not_paid_twice() -> None:
     chunks = granted(planner)
     batches = tuple(batch for chunk in chunks for batch in chunk.batches)
     planner.receive(2, Hello("there", 4))
-    planner.receive(1, GaveBack(((chunks[0].number, batches[:1]),), 0.0, chunks[-1].number, False))
+    planner.receive(1, Reclaimed(((chunks[0].number, batches[:1]),), 0.0, chunks[-1].number, False))
     # It had all been paid: it is dealt out again at once.
     assert sum(chunk.amount for chunk in granted(planner)) == batches[0].amount
 

@@ -16,8 +16,8 @@ from math import exp
 from random import Random
 
 from hpcp_mpi.scheduling.backlog import Backlog
-from hpcp_mpi.scheduling.cost_model import Weights
-from hpcp_mpi.scheduling.messages import GiveBack, Grant, Hello, Message
+from hpcp_mpi.scheduling.cost_model import CostModel
+from hpcp_mpi.scheduling.messages import Grant, Hello, Message, Reclaim
 from hpcp_mpi.scheduling.planner import Planner
 from hpcp_mpi.scheduling.worker_queue import Worker
 from hpcp_mpi.vocab.outcome import Outcome
@@ -82,7 +82,7 @@ class Simulation:
         self._now = 0.0
         self._events: list[tuple[float, int, Callable[..., None], tuple[object, ...]]] = []
         self._count = 0
-        weights = Weights(CHUNK_SECONDS, CHUNK_FILES, CHUNK_SIZE)
+        weights = CostModel(CHUNK_SECONDS, CHUNK_FILES, CHUNK_SIZE)
         self._backlog = Backlog(weights)
         self._planner = Planner(self._backlog, weights, CHUNK_SECONDS)
         self._inbox: deque[tuple[int, Message]] = deque()
@@ -197,7 +197,7 @@ class Simulation:
         if isinstance(message, Grant):
             rank.machine.grant(message.chunks, message.seconds)
         else:
-            assert isinstance(message, GiveBack)
+            assert isinstance(message, Reclaim)
             self._at(LATENCY, self._arrive, rank.number, rank.machine.give_back())
         self._go_on(rank)
 

@@ -14,7 +14,7 @@ from hpcp_mpi.vocab.tally import Tally
 from hpcp_mpi.vocab.units import Batch, BigFile, Kind, Unit, Units
 
 MIB = 1 << 20
-CHUNK_SECONDS = 2.0  # as in CopyOptions, like the next three
+CHUNK_SECONDS = 2.0  # as in Options, like the next three
 CHUNK_FILES = 8000
 CHUNK_SIZE = 512 * MIB
 RANGE_SIZE = 256 * MIB

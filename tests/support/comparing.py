@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcp_mpi.operations import session
-from hpcp_mpi.vocab.options import CopyOptions
+from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.request import Asked, Verb
 from tests.support import oracle
@@ -22,7 +22,7 @@ def compared(src: Path, dst: Path, *, to: Path | None = None, **options: Any) ->
     asked = {key: options.pop(key) for key in ("tar_list", "nul") if key in options}
     changes = None if to is None else os.fsencode(to)
     places = (os.fsencode(src),), (os.fsencode(dst),)
-    return session.run(Asked(Verb.COMPARE, *places, CopyOptions(**options), changes_file=changes, **asked), {})
+    return session.run(Asked(Verb.COMPARE, *places, Options(**options), changes_file=changes, **asked), {})
 
 
 def groups(report: Report) -> Groups:

@@ -27,7 +27,7 @@ State = dict[bytes, tuple[int, int]]
 
 
 @dataclass(frozen=True)
-class Copied:
+class CopiedGuard:
     """A run that ended, and its report."""
 
     done: Finished
@@ -48,7 +48,7 @@ class Copied:
         return {each["path"]: each["note"] for each in self.report["notes"]}
 
 
-def copy(*args: Argument, world: World = PLAIN, code: int = 0, **setting: Any) -> Copied:
+def copy(*args: Argument, world: World = PLAIN, code: int = 0, **setting: Any) -> CopiedGuard:
     """Run the tool with --json, expect the exit code, nothing left running, and return what it reports."""
     with tempfile.TemporaryDirectory() as place:
         os.chmod(place, 0o777)
@@ -58,7 +58,7 @@ def copy(*args: Argument, world: World = PLAIN, code: int = 0, **setting: Any) -
         assert done.left_behind == (), str(done)
         report = json.loads(path.read_text())
         assert report["exit_code"] == code
-        return Copied(done, report)
+        return CopiedGuard(done, report)
 
 
 def refused(

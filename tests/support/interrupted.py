@@ -13,11 +13,11 @@ from collections import defaultdict
 from dataclasses import replace
 
 from hpcp_mpi.cluster.signals import StopRequest
-from hpcp_mpi.engine.checkpoints import Logbook
-from hpcp_mpi.engine.frontend import Face
-from hpcp_mpi.operations.dispatch import lead_verb
+from hpcp_mpi.engine.checkpoints import CheckpointWriter
+from hpcp_mpi.engine.frontend import Frontend
+from hpcp_mpi.operations.dispatch import lead_operation
 from hpcp_mpi.operations.session import lead
-from hpcp_mpi.vocab.checkpoint import Checkpoint, Saved
+from hpcp_mpi.vocab.checkpoint import Checkpoint, ResumeState
 from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.request import Asked
 from hpcp_mpi.vocab.tally import NOTHING
@@ -47,7 +47,7 @@ class Notes:
     def close(self) -> None:
         """Nothing is open."""
 
-    def saved(self, count: int, exit_code: int | None = None) -> Saved | None:
+    def saved(self, count: int, exit_code: int | None = None) -> ResumeState | None:
         """Return what is known after so many checkpoints; exit_code: and the end of the run."""
         some = self.checkpoints[:count]
         if not some:
@@ -61,22 +61,22 @@ class Notes:
         failures = tuple(failure for each in some for failure in each.failures)
         tallies = defaultdict(lambda: NOTHING, some[-1].tallies)
         latest = replace(some[-1], failures=failures, tallies=tallies)
-        return Saved(1, 0.0, latest, dict(records), exit_code is not None, exit_code)
+        return ResumeState(1, 0.0, latest, dict(records), exit_code is not None, exit_code)
 
 
-class _Eager(Logbook):
+class _Eager(CheckpointWriter):
     """Writes whenever it is asked whether it should."""
 
     def due(self) -> bool:
         return True
 
 
-def run(asked: Asked, notes: Notes, saved: Saved | None = None, said: list[str] | None = None) -> Report:
+def run(asked: Asked, notes: Notes, saved: ResumeState | None = None, said: list[str] | None = None) -> Report:
     """Do what is asked, with one worker. saved: what an earlier run left"""
     stop = StopRequest()
     asked = replace(asked, options=replace(asked.options, durable=True), force=True)
     logbook = _Eager(notes, saved, said.append if said is not None else lambda _: None)
-    face = Face(stop, certain=True, confirm=lambda _: True, logbook=logbook)
+    face = Frontend(stop, certain=True, confirm=lambda _: True, logbook=logbook)
     if said is not None:
         face = replace(face, say=said.append)
-    return lead(None, lambda wire: lead_verb(wire, asked, face), stop)
+    return lead(None, lambda wire: lead_operation(wire, asked, face), stop)

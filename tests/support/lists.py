@@ -12,7 +12,7 @@ from pathlib import Path
 import xxhash
 
 from hpcp_mpi.operations.session import run
-from hpcp_mpi.vocab.options import CopyOptions
+from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.request import Asked, Verb
 from tests.support import launch, oracle
@@ -32,7 +32,7 @@ def listed(source: Argument, file: Path, *, hashes: bool = True, nul: bool = Fal
     asked = Asked(
         Verb.LIST,
         (os.fsencode(source),),
-        options=CopyOptions(**options),  # type: ignore[arg-type]
+        options=Options(**options),  # type: ignore[arg-type]
         file_list=os.fsencode(file),
         hashes=hashes,
         nul=nul,

@@ -12,15 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hpcp_mpi.engine.context import Workplace
+from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.host.commands import Commands
 from hpcp_mpi.operations.copy.big_files import worker as ranging
 from hpcp_mpi.operations.copy.big_files.rules import Ranges
 from hpcp_mpi.operations.prepare.arguments import root_of
 from hpcp_mpi.vocab.abilities import Abilities
 from hpcp_mpi.vocab.errors import Failure
-from hpcp_mpi.vocab.job import CopyJob
-from hpcp_mpi.vocab.options import CopyOptions
+from hpcp_mpi.vocab.job import Job
+from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.tally import one_file
 from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
@@ -44,8 +44,8 @@ class Copying:
 
     def __post_init__(self) -> None:
         source, dest = root_of(os.fsencode(self.src)), root_of(os.fsencode(self.dst))
-        job = CopyJob(
-            options=CopyOptions(**self.options),
+        job = Job(
+            options=Options(**self.options),
             sources=(source,),
             destination=dest.path,
             destination_root=dest,
@@ -53,7 +53,7 @@ class Copying:
             abilities=Abilities(),
             token="token",
         )
-        self.places = [Workplace(job, Commands(), rank) for rank in (1, 2)]
+        self.places = [JobContext(job, Commands(), rank) for rank in (1, 2)]
         self.plan = Ranges(RANGE, alignment=BLOCK)
 
     def batch(self, *names: str, source_dir: str = "", dest_dir: str = "", kind: Kind = Kind.BEGIN) -> Batch:

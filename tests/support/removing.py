@@ -8,16 +8,16 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tests.support import oracle
-from tests.support.copies import PLAIN, Copied, copy
+from tests.support.copies import PLAIN, CopiedGuard, copy
 from tests.support.launch import Argument, World
 
 
-def remove(*args: Argument, world: World = PLAIN, code: int = 0, **setting: object) -> Copied:
+def remove(*args: Argument, world: World = PLAIN, code: int = 0, **setting: object) -> CopiedGuard:
     """Run -rm -rf with --json, expect the exit code, nothing left running, and return what it reports."""
     return copy("-rm", "-rf", *args, world=world, code=code, **setting)
 
 
-def removed_entries(done: Copied) -> int:
+def removed_entries(done: CopiedGuard) -> int:
     removed = done.report["removed"]
     return sum(removed[kind] for kind in ("files", "directories", "links", "specials"))
 

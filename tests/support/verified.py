@@ -14,13 +14,13 @@ from typing import Any
 from hpcp_mpi.cluster.signals import StopRequest
 from hpcp_mpi.cluster.threads import thread_cluster
 from hpcp_mpi.engine import destination
-from hpcp_mpi.engine.frontend import Face
+from hpcp_mpi.engine.frontend import Frontend
 from hpcp_mpi.operations import session
 from hpcp_mpi.operations.copy import worker as copying
-from hpcp_mpi.operations.dispatch import lead_verb
+from hpcp_mpi.operations.dispatch import lead_operation
 from hpcp_mpi.operations.verify import records as written
-from hpcp_mpi.operations.verify.reread import Opened, Reread
-from hpcp_mpi.vocab.options import CopyOptions
+from hpcp_mpi.operations.verify.reread import CopyComparer, OpenPair
+from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.request import Asked, Verb
 
@@ -29,7 +29,7 @@ Meddle = Callable[[int, bytes], None]  # with an entry of a directory, before it
 
 def run(src: Path, dst: Path, nodes: Sequence[str] = ("a", "b"), **options: Any) -> Report:
     """Copy with --verify; one working rank on each of nodes."""
-    asked = Asked(Verb.COPY, (os.fsencode(src),), (os.fsencode(dst),), CopyOptions(verify=True, slots=2, **options))
+    asked = Asked(Verb.COPY, (os.fsencode(src),), (os.fsencode(dst),), Options(verify=True, slots=2, **options))
     own, *others = thread_cluster(1 + len(nodes))
     for wire, node in zip(others, nodes, strict=True):
         wire.node = node
@@ -37,7 +37,7 @@ def run(src: Path, dst: Path, nodes: Sequence[str] = ("a", "b"), **options: Any)
     for worker in workers:
         worker.start()
     try:
-        return session._lead(own, lambda wire: lead_verb(wire, asked, Face()), StopRequest())
+        return session._lead(own, lambda wire: lead_operation(wire, asked, Frontend()), StopRequest())
     finally:
         for worker in workers:
             worker.join()
@@ -123,21 +123,21 @@ class Watch:
 
         def noting(news: list[Any], rank: int) -> list[Any]:
             for each in news:
-                if isinstance(each, written.Landed):
+                if isinstance(each, written.WrittenUnit):
                     self.landed.append((rank, each))
             return gathered(news, rank)
 
-        self.landed: list[tuple[int, written.Landed]] = []
+        self.landed: list[tuple[int, written.WrittenUnit]] = []
         monkeypatch.setattr("hpcp_mpi.operations.worker.gathered", noting)
 
     def _note_reads(self, monkeypatch: Any) -> None:
-        read = Reread.read
+        read = CopyComparer.read
 
-        def noting(reread: Reread, files: Opened, start: int, length: int) -> None:
+        def noting(reread: CopyComparer, files: OpenPair, start: int, length: int) -> None:
             self.read[files.wanted.st_ino].append((reread._place.rank, start, length))
             read(reread, files, start, length)
 
-        monkeypatch.setattr(Reread, "read", noting)
+        monkeypatch.setattr(CopyComparer, "read", noting)
 
     def writers(self, src: Path) -> dict[tuple[int, int], set[int]]:
         """The ranks that copied each range, by the source's inode and where the range begins."""

@@ -10,10 +10,10 @@ from itertools import groupby, islice
 from typing import IO, Any, cast
 
 from hpcp_mpi.cluster.feed import Stream
-from hpcp_mpi.engine.context import Workplace
+from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.formats.changes_table import HEADER, Op, Row, tar_name
 from hpcp_mpi.host.entries import lstat
-from hpcp_mpi.host.external_sort import Spill
+from hpcp_mpi.host.external_sort import ExternalSort
 from hpcp_mpi.operations.compare.differences import Differences
 from hpcp_mpi.operations.scan.records import LinkedName
 from hpcp_mpi.rules import excludes
@@ -77,7 +77,7 @@ def replaced(path: bytes) -> Iterator[IO[bytes]]:
 class Origins:
     """Which source an entry of the destination is, or would be, a copy of."""
 
-    def __init__(self, place: Workplace, landings: Sequence[Landing]) -> None:
+    def __init__(self, place: JobContext, landings: Sequence[Landing]) -> None:
         self._place = place
         self._entries: dict[bytes, int] = {}  # by where they land
         self._contents: dict[bytes, list[int]] = {}
@@ -121,7 +121,7 @@ class States(Stream):
 
     def __init__(self, differences: Differences, origins: Origins) -> None:
         super().__init__(_state_batches(differences, origins))
-        self.rows = Spill()
+        self.rows = ExternalSort()
 
     def hear(self, news: list[Any]) -> None:
         for rows in news:
@@ -174,12 +174,12 @@ def changed(differences: Differences) -> Iterator[bytes]:
     return heapq.merge(*((path for _, path, _ in differences.of(op)) for op in (Op.ADDED, Op.MODIFIED)))
 
 
-def tar_list(differences: Differences, linked: Spill, origins: Origins, nul: bool) -> Iterator[bytes]:
+def tar_list(differences: Differences, linked: ExternalSort, origins: Origins, nul: bool) -> Iterator[bytes]:
     """Yield the names for `tar -T`: what was added and modified."""
     return (tar_name(name, nul) for name in _tar_paths(differences, linked, origins))
 
 
-def _tar_paths(differences: Differences, linked: Spill, origins: Origins) -> Iterator[bytes]:
+def _tar_paths(differences: Differences, linked: ExternalSort, origins: Origins) -> Iterator[bytes]:
     """Yield what tar is to be given, sorted.
 
     Beside what differs: the other names of files that are to be extracted anew, else they would stay names of the old
@@ -187,7 +187,7 @@ def _tar_paths(differences: Differences, linked: Spill, origins: Origins) -> Ite
     """
 
     more = _other_names(changed(differences), linked)
-    directories = Spill()
+    directories = ExternalSort()
     last = None
     for path in heapq.merge(changed(differences), _only_paths(more)):
         directory = path_of(path).rpartition(b"/")[0]
@@ -198,13 +198,13 @@ def _tar_paths(differences: Differences, linked: Spill, origins: Origins) -> Ite
     return (path for path, _ in groupby(names))
 
 
-def _only_paths(records: Spill) -> Iterator[bytes]:
+def _only_paths(records: ExternalSort) -> Iterator[bytes]:
     return (path for (path,) in cast(Iterable[tuple[bytes]], records))
 
 
-def _other_names(changed: Iterator[bytes], linked: Spill) -> Spill:
+def _other_names(changed: Iterator[bytes], linked: ExternalSort) -> ExternalSort:
     """Return the names of all files of which a name was changed."""
-    names, groups, found = Spill(), Spill(), Spill()
+    names, groups, found = ExternalSort(), ExternalSort(), ExternalSort()
     for number, group in enumerate(_groups(linked)):
         names.add((name, number) for name in group)
     known = cast(Iterator[tuple[bytes, int]], iter(names))
@@ -218,7 +218,7 @@ def _other_names(changed: Iterator[bytes], linked: Spill) -> Spill:
     return found
 
 
-def _groups(linked: Spill) -> Iterator[set[bytes]]:
+def _groups(linked: ExternalSort) -> Iterator[set[bytes]]:
     """Yield the names of each file that is known to have several."""
     for _, same in groupby(map(LinkedName._make, linked), key=lambda record: record.inode):
         group: set[bytes] = set()
@@ -239,7 +239,7 @@ def _common(paths: Iterator[bytes], records: Iterator[tuple[bytes, int]]) -> Ite
 
 def in_the_way(differences: Differences) -> Iterator[bytes]:
     """Yield the directories that were deleted and something else was added in their place: tar does not remove them."""
-    deleted = Spill()
+    deleted = ExternalSort()
     deleted.add((path_of(path),) for _, path, _ in differences.of(Op.DELETED) if path.endswith(b"/"))
     added = ((path, 0) for _, path, _ in differences.of(Op.ADDED) if not path.endswith(b"/"))
     return (path for path, _ in _common(_only_paths(deleted), added))
@@ -248,7 +248,7 @@ def in_the_way(differences: Differences) -> Iterator[bytes]:
 Remark = Callable[[bytes, str], None]
 
 
-def remark_in_trees(path: bytes, place: Workplace, remark: Remark) -> None:
+def remark_in_trees(path: bytes, place: JobContext, remark: Remark) -> None:
     """Say so if the file is in one of the trees that are compared."""
     roots = [root.path for root in (*place.job.sources, place.job.destination_root) if root is not None]
     for root in roots:

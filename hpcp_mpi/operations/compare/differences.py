@@ -5,7 +5,7 @@ from itertools import groupby
 
 from hpcp_mpi.engine.itemize import Item
 from hpcp_mpi.formats.changes_table import Op
-from hpcp_mpi.host.external_sort import Spill
+from hpcp_mpi.host.external_sort import ExternalSort
 from hpcp_mpi.rules.equality import NEW
 from hpcp_mpi.vocab.report import Report
 
@@ -17,7 +17,7 @@ class Differences:
     """The paths that were added, modified and deleted, as items of a dry run tell them."""
 
     def __init__(self) -> None:
-        self._sorted = {op: Spill() for op in Op}
+        self._sorted = {op: ExternalSort() for op in Op}
         self.against = "destination"  # or "list": what the sources are compared with
         self.counts: dict[str, int] = {}  # by the names of GROUPS; when all is known
 

@@ -12,20 +12,20 @@ from typing import Any, cast
 from hpcp_mpi.cluster.feed import Feed, Stream
 from hpcp_mpi.cluster.signals import StoppedEarly
 from hpcp_mpi.cluster.transport import Wire
-from hpcp_mpi.engine.coordinator import Crew
-from hpcp_mpi.engine.frontend import Face
+from hpcp_mpi.engine.coordinator import Coordinator
+from hpcp_mpi.engine.frontend import Frontend
 from hpcp_mpi.engine.itemize import GONE, Item
 from hpcp_mpi.engine.walk_feed import Frontier
-from hpcp_mpi.host.external_sort import Spill
+from hpcp_mpi.host.external_sort import ExternalSort
 from hpcp_mpi.operations.compare import changes_file
 from hpcp_mpi.operations.compare.differences import Differences
 from hpcp_mpi.operations.prepare.copy_job import Prepared, prepare
 from hpcp_mpi.operations.scan.deferred import link_batches, parting_batches, settle_batches
 from hpcp_mpi.operations.scan.link_targets import spared
 from hpcp_mpi.operations.scan.rank0 import Scan
-from hpcp_mpi.operations.scan.records import Extra, LinkedName, Settling, SharedName
+from hpcp_mpi.operations.scan.records import DirectoryMetadata, Extra, LinkedName, SharedName
 from hpcp_mpi.vocab.errors import FatalError, UsageError
-from hpcp_mpi.vocab.options import CopyOptions
+from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.outcome import first_of_each
 from hpcp_mpi.vocab.paths import join, shown
 from hpcp_mpi.vocab.report import Report
@@ -36,7 +36,7 @@ _TOGETHER = 500  # directories that are handed out as one batch
 _MOST_NOTES = 1000  # of one kind
 
 
-def lead_compare(wire: Wire, asked: Asked, face: Face) -> Report:
+def lead_compare(wire: Wire, asked: Asked, face: Frontend) -> Report:
     """Compare sources with the destination, with all workers of the wire; rank 0 calls it, the others follow.
 
     Raises FatalError. A signal ends it early: the report's exit code says so.
@@ -67,7 +67,7 @@ def lead_compare(wire: Wire, asked: Asked, face: Face) -> Report:
         return run.end(early.code)
 
 
-def compare_options(options: CopyOptions) -> CopyOptions:
+def compare_options(options: Options) -> Options:
     """Return options of the copy that a compare is the dry run of. No file is taken apart: none is copied."""
     plain = replace(options, move=False, verify=False, rate_bytes=0, rate_files=0, backup_dir=b"", split_size=0)
     return replace(plain, compare=True, dry_run=True, itemize=True, mirror=True)
@@ -92,7 +92,7 @@ class _Found:
 
     def __init__(self, differences: Differences) -> None:
         self._differences = differences
-        self.directories = Spill()
+        self.directories = ExternalSort()
 
     def add(self, items: Iterable[Item]) -> None:
         items = list(items)
@@ -103,11 +103,11 @@ class _Found:
 class _Run:
     """Rank 0's: one compare from scan to report."""
 
-    def __init__(self, wire: Wire, prepared: Prepared, face: Face, differences: Differences) -> None:
+    def __init__(self, wire: Wire, prepared: Prepared, face: Frontend, differences: Differences) -> None:
         self._prepared = prepared
         self._differences = differences
         self._found = _Found(differences)
-        self._crew = crew = Crew(wire, prepared.job, replace(face, items=self._found))
+        self._crew = crew = Coordinator(wire, prepared.job, replace(face, items=self._found))
         self._scan = Scan(crew.place, prepared.landings, False, wire.wake, lambda: crew.slots)
         crew.scanned = lambda: self._scan.gather.scanned
         crew.scan_done = lambda: self._scan.exhausted
@@ -123,7 +123,7 @@ class _Run:
             waiting = self._scan.waiting
             self._drive(Stream(parting_batches(map(SharedName._make, waiting.shared), 0)))
             self._drive(Stream(link_batches(map(LinkedName._make, waiting.linked))))
-            self._drive(Stream(settle_batches(map(Settling._make, waiting.settled))))
+            self._drive(Stream(settle_batches(map(DirectoryMetadata._make, waiting.settled))))
             self._name_extras()
         finally:
             self._scan.end()

@@ -12,12 +12,12 @@ from typing import NamedTuple, cast
 
 from hpcp_mpi.cluster.signals import StoppedEarly
 from hpcp_mpi.cluster.transport import Wire
-from hpcp_mpi.engine.coordinator import Crew
-from hpcp_mpi.engine.frontend import Face
+from hpcp_mpi.engine.coordinator import Coordinator
+from hpcp_mpi.engine.frontend import Frontend
 from hpcp_mpi.engine.itemize import GONE, Item
 from hpcp_mpi.formats.changes_table import ABSENT, UNKNOWN, Op, Row, escaped, tar_name
 from hpcp_mpi.formats.file_list import Type, read
-from hpcp_mpi.host.external_sort import Spill
+from hpcp_mpi.host.external_sort import ExternalSort
 from hpcp_mpi.host.list_file import BrokenList, entries_in
 from hpcp_mpi.operations.compare import changes_file
 from hpcp_mpi.operations.compare.differences import Differences
@@ -35,7 +35,7 @@ _TALLIES |= {Type.FILE: one_file(0), Type.UNKNOWN: one_file(0)}
 _LETTERS = {b"fifo": b"p", b"socket": b"s", b"char": b"c", b"block": b"b"}
 
 
-def lead_compare_lists(wire: Wire, asked: Asked, face: Face) -> Report:
+def lead_compare_lists(wire: Wire, asked: Asked, face: Frontend) -> Report:
     """Compare with a list; rank 0 calls it, the others follow. Raises FatalError.
 
     A signal ends it early: the report's exit code says so.
@@ -43,7 +43,7 @@ def lead_compare_lists(wire: Wire, asked: Asked, face: Face) -> Report:
     assert asked.file_list is not None
     style, path = style_of(asked), changes_file.place_of(asked)
     if asked.source_list is not None and asked.sources:
-        raise UsageError("-sfl with -fl and -cfl compares two lists, as they are", "Leave out the directory.")
+        raise UsageError("-sfl with -fl and -cfl compares two lists, as they are", "Shutdown out the directory.")
     differences = face.items if isinstance(face.items, Differences) else Differences()
     differences.against = "list"
     report = Report(sources=list(asked.sources), destination=asked.file_list, dry_run=True)
@@ -73,9 +73,9 @@ def lead_compare_lists(wire: Wire, asked: Asked, face: Face) -> Report:
     return report
 
 
-def _lines_in(path: bytes, style: Style) -> tuple[Spill, Tally]:
+def _lines_in(path: bytes, style: Style) -> tuple[ExternalSort, Tally]:
     """Return the entries of a list, each a record, and how many they are. Raises BrokenList if one means nothing."""
-    lines = Spill()
+    lines = ExternalSort()
     counts: Counter[Type] = Counter()
     for number, texts in entries_in(path, style.end):
         for line, text in enumerate(texts, number):
@@ -91,14 +91,14 @@ def _lines_in(path: bytes, style: Style) -> tuple[Spill, Tally]:
     return lines, Tally(files, counts[Type.DIRECTORY], counts[Type.LINK], counts[Type.OTHER])
 
 
-def _lines_of_sources(wire: Wire, asked: Asked, face: Face, report: Report) -> Spill:
+def _lines_of_sources(wire: Wire, asked: Asked, face: Frontend, report: Report) -> ExternalSort:
     """Return what a list of the sources would have. Raises StoppedEarly, FatalError."""
     job, first = prepare_list(asked.sources, style_of(asked), asked.options, asked.file_list)
-    crew = Crew(wire, job, face)
+    crew = Coordinator(wire, job, face)
     names = NamesOf(crew, first)
     crew.scanned = lambda: names.tally
     crew.scan_done = lambda: names.exhausted
-    lines = Spill()
+    lines = ExternalSort()
     try:
         crew.begin()
         crew.drive("comparing", names)
@@ -131,9 +131,9 @@ class _Comparing:
         self.differing = NOTHING  # of the new side
         self._differences = differences
         self._style = style
-        self._sides = Spill()
+        self._sides = ExternalSort()
 
-    def compare(self, new: Spill, old: Spill) -> None:
+    def compare(self, new: ExternalSort, old: ExternalSort) -> None:
         """Find the differences."""
         sides = _sides_of(_one_sided(new, old), self._style)
         while some := list(islice(sides, _TOGETHER)):
@@ -144,7 +144,7 @@ class _Comparing:
 
     def table(self) -> Iterator[bytes]:
         """Yield the rows of a table of changes."""
-        rows = Spill()
+        rows = ExternalSort()
         pairs = self._pairs()
         while some := list(islice(pairs, _TOGETHER)):
             rows.add(row for pair in some for row in _rows(*pair))
@@ -184,7 +184,7 @@ def _shown_as(side: _Side) -> bytes:
     return (side.path or b".") + (b"/" if side.type == Type.DIRECTORY.value else b"")
 
 
-def _one_sided(new: Spill, old: Spill) -> Iterator[tuple[bool, bytes]]:
+def _one_sided(new: ExternalSort, old: ExternalSort) -> Iterator[tuple[bool, bytes]]:
     """Yield the lines that only one side has, and whether it is the new one."""
     ours, theirs = (cast(Iterator[tuple[bytes]], iter(side)) for side in (new, old))
     mine, other = next(ours, None), next(theirs, None)

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 
-from hpcp_mpi.engine.context import Workplace
-from hpcp_mpi.engine.walk_feed import Walked
+from hpcp_mpi.engine.context import JobContext
+from hpcp_mpi.engine.walk_feed import WalkResult
 from hpcp_mpi.formats.changes_table import ABSENT, UNKNOWN, Op, Row, described
 from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.host.dirfd import READ
@@ -24,7 +24,7 @@ from hpcp_mpi.vocab.units import DEST, Batch, Unit, Units
 _SECONDS = 0.1  # after which no further directory is begun: others may be idle
 
 
-def name_below(place: Workplace, batch: Batch, outcome: Outcome) -> None:
+def list_extra_subtrees(place: JobContext, batch: Batch, outcome: Outcome) -> None:
     """Name all entries below the directories of a BELOW batch, which are the destination's, for as long as it is short.
 
     What is told: for each directory its path, the names in it joined by NUL, and in the same order for each one byte:
@@ -46,10 +46,10 @@ def name_below(place: Workplace, batch: Batch, outcome: Outcome) -> None:
         told.append((directory, names, types))
         waiting += [join(directory, name) for name, is_directory in reversed(entries) if is_directory]
     found = [replace(batch, units=Units.of(map(Unit, waiting)))] if waiting else []
-    outcome.news.append(Walked(len(batch.units), found, told))
+    outcome.news.append(WalkResult(len(batch.units), found, told))
 
 
-def _keeper(place: Workplace) -> Callable[[bytes, bytes], bool]:
+def _keeper(place: JobContext) -> Callable[[bytes, bytes], bool]:
     """Return what tells of (directory, name) in the destination that a mirror would leave it alone: what would be
     excluded in a source, and what belongs to runs of ours.
     """
@@ -68,7 +68,7 @@ def _keeper(place: Workplace) -> Callable[[bytes, bytes], bool]:
     return kept
 
 
-def tell_states(place: Workplace, batch: Batch, outcome: Outcome) -> None:
+def describe_entries(place: JobContext, batch: Batch, outcome: Outcome) -> None:
     """Describe the entries of a STATE batch: units' names are their paths below the source root, targets those below
     the destination root.
 
@@ -88,7 +88,7 @@ def tell_states(place: Workplace, batch: Batch, outcome: Outcome) -> None:
     outcome.news.append(rows)
 
 
-def _state(place: Workplace, index: int, shown_as: bytes, path: bytes, outcome: Outcome) -> tuple[bytes, bool]:
+def _state(place: JobContext, index: int, shown_as: bytes, path: bytes, outcome: Outcome) -> tuple[bytes, bool]:
     """Return what the table says of an entry, and whether it is a directory. index: of a source root, or DEST"""
     directory, _, name = path.rpartition(b"/")
     try:
@@ -108,7 +108,7 @@ def _state(place: Workplace, index: int, shown_as: bytes, path: bytes, outcome: 
         return UNKNOWN, False
 
 
-def _content(place: Workplace, parent: int, name: bytes, status: os.stat_result) -> int | None:
+def _content(place: JobContext, parent: int, name: bytes, status: os.stat_result) -> int | None:
     """Return the hash that a table has of a file; None where none is asked for."""
     options = place.options
     if not options.full_hash and options.hash_size == 0:

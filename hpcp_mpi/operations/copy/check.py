@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 
-from hpcp_mpi.engine.context import Workplace
+from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.engine.itemize import item
 from hpcp_mpi.engine.setting_times import note_of
 from hpcp_mpi.engine.unfinished import persistently, surviving
@@ -26,7 +26,7 @@ from hpcp_mpi.vocab.units import DEST, Batch, Kind, Unit, Units
 _LONG = MIB  # tails of this size are hashed, not held
 
 
-def check(place: Workplace, batch: Batch, outcome: Outcome) -> Batch:
+def check(place: JobContext, batch: Batch, outcome: Outcome) -> Batch:
     """Check the units of a CHECK batch; return the batch of those that have to be copied."""
     differing: list[Unit] = []
     with ExitStack() as stack:
@@ -55,11 +55,11 @@ def check(place: Workplace, batch: Batch, outcome: Outcome) -> Batch:
     return replace(batch, kind=Kind.COPY, equal=False, units=Units.of(differing))
 
 
-def check_all(place: Workplace, batches: Sequence[Batch], outcome: Outcome) -> list[Batch]:
+def check_all(place: JobContext, batches: Sequence[Batch], outcome: Outcome) -> list[Batch]:
     """Check CHECK batches, whatever becomes of them; return the batches of what has to be copied."""
     differing: list[Batch] = []
 
-    def look(place: Workplace, batch: Batch, mine: Outcome) -> None:
+    def look(place: JobContext, batch: Batch, mine: Outcome) -> None:
         differing.append(check(place, batch, mine))
 
     def do(some: Sequence[Batch], mine: Outcome, last: bool) -> None:
@@ -70,7 +70,7 @@ def check_all(place: Workplace, batches: Sequence[Batch], outcome: Outcome) -> l
     return [batch for batch in differing if len(batch.units)]
 
 
-def _doubtful(place: Workplace, batch: Batch, source: int, dest: int, outcome: Outcome) -> Iterator[Unit]:
+def _doubtful(place: JobContext, batch: Batch, source: int, dest: int, outcome: Outcome) -> Iterator[Unit]:
     """Yield the units of files that lstat shows as equal and that are not, or need a closer look; count the others."""
     options, units = place.options, batch.units
     tail = _LONG if options.full_hash else options.hash_size
@@ -103,7 +103,7 @@ def _doubtful(place: Workplace, batch: Batch, source: int, dest: int, outcome: O
     outcome.skipped = outcome.skipped.plus(Tally(files=count, bytes=size))
 
 
-def _same(place: Workplace, batch: Batch, unit: Unit, source: int, dest: int, outcome: Outcome) -> bool:
+def _same(place: JobContext, batch: Batch, unit: Unit, source: int, dest: int, outcome: Outcome) -> bool:
     """Tell whether an entry needs no copy, having written its metadata if that is all that differs."""
     wanted, found = lstat(unit.name, source), lstat(unit.target, dest)
     if wanted is None:
@@ -135,7 +135,7 @@ def _same(place: Workplace, batch: Batch, unit: Unit, source: int, dest: int, ou
 
 
 def _tell_time(
-    place: Workplace, batch: Batch, unit: Unit, wanted: os.stat_result, changes: str, outcome: Outcome
+    place: JobContext, batch: Batch, unit: Unit, wanted: os.stat_result, changes: str, outcome: Outcome
 ) -> None:
     """Say so if an entry was given another time, as the destination cannot store its own."""
     if "t" in changes and place.job.times.nearest(wanted.st_mtime_ns) != wanted.st_mtime_ns:
@@ -143,7 +143,7 @@ def _tell_time(
 
 
 def write_metadata(
-    place: Workplace,
+    place: JobContext,
     wanted: os.stat_result,
     entry: tuple[int, bytes],
     found: os.stat_result,
@@ -160,7 +160,7 @@ def write_metadata(
     )
 
 
-def _same_content(place: Workplace, unit: Unit, source: int, dest: int, wanted: os.stat_result) -> bool:
+def _same_content(place: JobContext, unit: Unit, source: int, dest: int, wanted: os.stat_result) -> bool:
     if stat.S_ISLNK(wanted.st_mode):
         return os.readlink(unit.name, dir_fd=source) == os.readlink(unit.target, dir_fd=dest)
     if not stat.S_ISREG(wanted.st_mode):
@@ -177,7 +177,7 @@ def _same_content(place: Workplace, unit: Unit, source: int, dest: int, wanted: 
         return False  # a copy that cannot be read is no copy; a new one takes its place
 
 
-def _digest(place: Workplace, name: bytes, directory: int, size: int) -> int:
+def _digest(place: JobContext, name: bytes, directory: int, size: int) -> int:
     fd = os.open(name, READ, dir_fd=directory)
     try:
         tail = None if place.options.full_hash else place.options.hash_size

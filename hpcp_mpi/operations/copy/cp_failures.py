@@ -9,7 +9,7 @@ import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from hpcp_mpi.engine.context import Workplace
+from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.host.cp import complaints, doubts_content, ending
 from hpcp_mpi.host.dirfd import Tree, path_of
 from hpcp_mpi.host.entries import lstat, names_in
@@ -22,7 +22,7 @@ from hpcp_mpi.vocab.units import Batch, Unit
 
 
 @dataclass(slots=True)
-class Damage:
+class CpDamage:
     """What of a call of cp is not good."""
 
     failures: list[Failure] = field(default_factory=list)
@@ -37,10 +37,10 @@ def _remove(stage: int, name: bytes) -> None:
     os.utime(stage, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
-class Account:
+class CpFailures:
     """Takes stock after one call of cp that ended with a code other than 0."""
 
-    def __init__(self, place: Workplace, batch: Batch, stage: int, code: int, stderr: bytes) -> None:
+    def __init__(self, place: JobContext, batch: Batch, stage: int, code: int, stderr: bytes) -> None:
         """code, stderr: how cp ended, and what it said."""
         self._place = place
         self._batch = batch
@@ -48,9 +48,9 @@ class Account:
         self._stage = Tree(path_of(stage))
         self._words, self._others = complaints(stderr)
         self._code = code
-        self.damage = Damage()
+        self.damage = CpDamage()
 
-    def take(self, units: Sequence[Unit]) -> Damage:
+    def take(self, units: Sequence[Unit]) -> CpDamage:
         """Return the damage to units, the arguments of that call."""
         try:
             for unit in units:

@@ -3,7 +3,7 @@
 import os
 from contextlib import ExitStack
 
-from hpcp_mpi.engine.context import Workplace
+from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.engine.destination import made
 from hpcp_mpi.engine.itemize import tell_replaced
 from hpcp_mpi.host import metadata
@@ -20,7 +20,7 @@ from hpcp_mpi.vocab.units import Batch, Unit
 ALIVE = "a private directory of another run, which may be alive; left alone"
 
 
-def settle(place: Workplace, batch: Batch, outcome: Outcome) -> None:
+def settle(place: JobContext, batch: Batch, outcome: Outcome) -> None:
     """Give directories the metadata of their sources: nothing in them changes any more.
 
     A unit with a tally is a directory that this run made.
@@ -37,7 +37,7 @@ def settle(place: Workplace, batch: Batch, outcome: Outcome) -> None:
             outcome.failures.append(Failure(path, reason))
 
 
-def _settle(place: Workplace, batch: Batch, unit: Unit, outcome: Outcome) -> None:
+def _settle(place: JobContext, batch: Batch, unit: Unit, outcome: Outcome) -> None:
     options = place.options
     with ExitStack() as stack:
         source = stack.enter_context(place.source(batch).handle(unit.name))
@@ -66,7 +66,7 @@ def _settle(place: Workplace, batch: Batch, unit: Unit, outcome: Outcome) -> Non
             outcome.items.append((line, (unit.target or b".") + b"/", b""))
 
 
-def sweep_stages(place: Workplace, dest: int, path: bytes, outcome: Outcome) -> None:
+def sweep_stages(place: JobContext, dest: int, path: bytes, outcome: Outcome) -> None:
     """Remove what killed runs left in a directory. Raises OSError."""
     for name in names_in(dest):
         if name.startswith(STAGE_PREFIX) and not place.in_use(name) and not sweep(dest, name):
@@ -74,7 +74,7 @@ def sweep_stages(place: Workplace, dest: int, path: bytes, outcome: Outcome) -> 
 
 
 def _directory_changes(
-    place: Workplace, batch: Batch, source: int, dest: int, wanted: os.stat_result
+    place: JobContext, batch: Batch, source: int, dest: int, wanted: os.stat_result
 ) -> tuple[str, os.stat_result, tuple[metadata.Xattrs, metadata.Xattrs]]:
     found = os.fstat(dest)
     xattrs = place.xattrs_of((source, b"."), (dest, b"."), batch.source)
@@ -82,7 +82,7 @@ def _directory_changes(
     return metadata_changes(wanted, found, place.job.times, place.rights, letters), found, xattrs
 
 
-def _settle_one(place: Workplace, batch: Batch, source: int, dest: int, wanted: os.stat_result) -> str:
+def _settle_one(place: JobContext, batch: Batch, source: int, dest: int, wanted: os.stat_result) -> str:
     """Write a directory's metadata; return in what it seemed to differ.
 
     Written also where nothing seems to differ, if this run wrote in it: maybe by another node, and for a while this one
@@ -94,7 +94,7 @@ def _settle_one(place: Workplace, batch: Batch, source: int, dest: int, wanted: 
     return changes
 
 
-def make(place: Workplace, batch: Batch, outcome: Outcome) -> None:
+def make(place: JobContext, batch: Batch, outcome: Outcome) -> None:
     """Make directories that nothing is copied to."""
     if place.options.dry_run:
         return
@@ -107,7 +107,7 @@ def make(place: Workplace, batch: Batch, outcome: Outcome) -> None:
             outcome.failures.append(Failure(path, f"its copy cannot be made: {reason_of(error)}"))
 
 
-def sweep_left_behind(place: Workplace, batch: Batch, outcome: Outcome) -> None:
+def sweep_left_behind(place: JobContext, batch: Batch, outcome: Outcome) -> None:
     """Remove stages that killed runs left."""
     if place.options.dry_run:
         return

@@ -6,7 +6,7 @@ import stat
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 
-from hpcp_mpi.engine.context import Workplace
+from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.engine.destination import FULL, land, made
 from hpcp_mpi.engine.itemize import tell_replaced
 from hpcp_mpi.host.commands import Stopped
@@ -24,7 +24,7 @@ from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 _COPY_INSTEAD = (errno.EMLINK, errno.EXDEV, errno.EPERM, errno.ENOTSUP)
 
 
-def link(place: Workplace, batch: Batch, outcome: Outcome) -> None:
+def link(place: JobContext, batch: Batch, outcome: Outcome) -> None:
     """Make each unit of a LINK batch a name of the batch's leader.
 
     A leader that is not there, or not whole, was not copied: then the first unit is copied and leads the others.
@@ -42,7 +42,7 @@ def link(place: Workplace, batch: Batch, outcome: Outcome) -> None:
             _copy_instead(place, batch, unit, outcome)
 
 
-def _link(place: Workplace, batch: Batch, unit: Unit, leader: bytes, outcome: Outcome) -> bool:
+def _link(place: JobContext, batch: Batch, unit: Unit, leader: bytes, outcome: Outcome) -> bool:
     """Make one link; return False where the entry has to be copied instead."""
     source_dir, _, source_name = unit.name.rpartition(b"/")
     dest_dir, _, dest_name = unit.target.rpartition(b"/")
@@ -96,7 +96,7 @@ def _link(place: Workplace, batch: Batch, unit: Unit, leader: bytes, outcome: Ou
 
 
 def _whole_leader(
-    place: Workplace, stack: ExitStack, leader: bytes, wanted: os.stat_result
+    place: JobContext, stack: ExitStack, leader: bytes, wanted: os.stat_result
 ) -> tuple[int, os.stat_result] | None:
     """Return a descriptor of the leader's directory and the leader's lstat; None where it is not there, or not whole.
 
@@ -116,7 +116,7 @@ def _whole_leader(
     return None
 
 
-def _vanished(place: Workplace, batch: Batch, unit: Unit, outcome: Outcome) -> bool:
+def _vanished(place: JobContext, batch: Batch, unit: Unit, outcome: Outcome) -> bool:
     path = place.source_path(batch, unit.name)
     if place.job.resumed:
         outcome.remark(path, VANISHED)
@@ -126,7 +126,7 @@ def _vanished(place: Workplace, batch: Batch, unit: Unit, outcome: Outcome) -> b
 
 
 def _pretend(
-    place: Workplace, batch: Batch, unit: Unit, leader: bytes, wanted: os.stat_result, outcome: Outcome
+    place: JobContext, batch: Batch, unit: Unit, leader: bytes, wanted: os.stat_result, outcome: Outcome
 ) -> bool:
     """Say what a link would change."""
     there, first = _at_destination(place, unit.target), _at_destination(place, leader)
@@ -143,7 +143,7 @@ def _pretend(
     return True
 
 
-def _at_destination(place: Workplace, path: bytes) -> os.stat_result | None:
+def _at_destination(place: JobContext, path: bytes) -> os.stat_result | None:
     directory, _, name = path.rpartition(b"/")
     try:
         with place.dest.at(directory) as fd:
@@ -152,7 +152,7 @@ def _at_destination(place: Workplace, path: bytes) -> os.stat_result | None:
         return None  # not there yet
 
 
-def _stays(place: Workplace, batch: Batch, unit: Unit) -> bool:
+def _stays(place: JobContext, batch: Batch, unit: Unit) -> bool:
     """Tell whether the file that unit is a name of stays at the destination: else a new one gets all its names."""
     source_dir, _, source_name = unit.name.rpartition(b"/")
     dest_dir, _, dest_name = unit.target.rpartition(b"/")
@@ -160,7 +160,7 @@ def _stays(place: Workplace, batch: Batch, unit: Unit) -> bool:
     return not len(check(place, Batch(Kind.CHECK, batch.source, source_dir, dest_dir, alone), Outcome()).units)
 
 
-def _copy_instead(place: Workplace, batch: Batch, unit: Unit, outcome: Outcome) -> None:
+def _copy_instead(place: JobContext, batch: Batch, unit: Unit, outcome: Outcome) -> None:
     source_dir, _, source_name = unit.name.rpartition(b"/")
     dest_dir, _, dest_name = unit.target.rpartition(b"/")
     alone = Units.of([Unit(source_name, unit.tally, unit.amount, dest_name)])

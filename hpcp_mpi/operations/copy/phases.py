@@ -10,12 +10,18 @@ from typing import TYPE_CHECKING
 from hpcp_mpi.cluster.feed import Feed, Stream
 from hpcp_mpi.cluster.signals import StoppedEarly
 from hpcp_mpi.cluster.transport import Wire
-from hpcp_mpi.engine.checkpoints import Remembered
-from hpcp_mpi.engine.coordinator import Crew
-from hpcp_mpi.engine.frontend import Face
+from hpcp_mpi.engine.checkpoints import CopyState
+from hpcp_mpi.engine.coordinator import Coordinator
+from hpcp_mpi.engine.frontend import Frontend
 from hpcp_mpi.operations.copy.big_files.rank0 import WithRanges
 from hpcp_mpi.operations.scan.deferred import leading_batches, link_batches, parting_batches, settle_batches
-from hpcp_mpi.operations.scan.records import TOUCHED, LinkedName, Settling, SharedName, settling
+from hpcp_mpi.operations.scan.records import (
+    CONTENT_CHANGED,
+    DirectoryMetadata,
+    LinkedName,
+    SharedName,
+    directory_metadata,
+)
 from hpcp_mpi.vocab.errors import EXIT_OK, Failure, reason_of
 from hpcp_mpi.vocab.outcome import first_of_each
 from hpcp_mpi.vocab.paths import shown
@@ -23,12 +29,12 @@ from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.units import Kind
 
 if TYPE_CHECKING:
-    from hpcp_mpi.operations.copy.resume import Begun
+    from hpcp_mpi.operations.copy.resume import StartedFiles
     from hpcp_mpi.operations.prepare.copy_job import Prepared
     from hpcp_mpi.operations.prepare.preflight import Preflight
     from hpcp_mpi.operations.scan.rank0 import ScanMaker
     from hpcp_mpi.operations.verify.rank0 import Verification
-    from hpcp_mpi.vocab.checkpoint import Saved, Todo
+    from hpcp_mpi.vocab.checkpoint import Relist, ResumeState
 
 COPYING = "copying"
 _MOST_TOUCHED = 10_000  # directories that are remembered before they are put aside
@@ -37,17 +43,17 @@ _MOST_TOUCHED = 10_000  # directories that are remembered before they are put as
 class _Run:
     """Rank 0's: one copy from scan to report."""
 
-    def __init__(self, wire: Wire, prepared: "Prepared", face: Face, scan: "ScanMaker | None") -> None:
+    def __init__(self, wire: Wire, prepared: "Prepared", face: Frontend, scan: "ScanMaker | None") -> None:
         from hpcp_mpi.operations.scan.rank0 import Scan
 
         saved = face.logbook.take() if face.logbook is not None else None
-        begun: Begun = []
+        begun: StartedFiles = []
         if saved is not None:
             prepared, begun = _with_begun(prepared, saved)
         self._prepared = prepared
         self._begun = begun  # big files that an earlier run began
         self._feed: WithRanges | None = None
-        self._crew = crew = Crew(wire, prepared.job, face)
+        self._crew = crew = Coordinator(wire, prepared.job, face)
         self._scan = (scan or Scan)(crew.place, prepared.landings, prepared.made_root, wire.wake, lambda: crew.slots)
         crew.planner.whole = not self._scan.relists
         crew.scanned = lambda: self._scan.gather.scanned
@@ -86,7 +92,7 @@ class _Run:
             if options.mirror and not options.compare:
                 self._mirror()
             self._note_touched()
-            self._settle(map(Settling._make, waiting.settled))
+            self._settle(map(DirectoryMetadata._make, waiting.settled))
         finally:
             self._scan.end()
 
@@ -119,17 +125,17 @@ class _Run:
         self._feed = with_ranges = WithRanges(feed, self._prepared.job.options.split_size, begun)
         return with_ranges if self._verification is None else self._verification.recorded(with_ranges)
 
-    def _recall(self, saved: "Saved | None") -> "list[Todo] | None":
+    def _recall(self, saved: "ResumeState | None") -> "list[Relist] | None":
         """Begin to remember what another run would have to know; return what an earlier one left to look at."""
-        from hpcp_mpi.operations.copy.resume import Memory, left_to_do, reading_records
+        from hpcp_mpi.operations.copy.resume import ResumeRecorder, left_to_do, reading_records
         from hpcp_mpi.operations.scan.rank0 import Scan
 
         # What links lead to, and what a move removes, is found by looking at everything; so is what a list names.
         if type(self._scan) is not Scan or not self._scan.entire or self._prepared.job.options.move:
             return None
-        memory = Memory(self._crew, self._scan, self._prepared.landings)
+        memory = ResumeRecorder(self._crew, self._scan, self._prepared.landings)
 
-        def remember() -> Remembered:
+        def remember() -> CopyState:
             self._note_touched()
             remembered = memory.remember(self._feed)
             new = {} if self._verification is None else self._verification.take_new()
@@ -162,7 +168,7 @@ class _Run:
         if self._verification is not None:
             self._verification.run(self._drive)
 
-    def _settle(self, records: Iterator[Settling]) -> None:
+    def _settle(self, records: Iterator[DirectoryMetadata]) -> None:
         """Settle directories, deepest first."""
         if os.geteuid() == 0:
             self._drive("settling", Stream(settle_batches(records)))
@@ -203,10 +209,10 @@ class _Run:
         if self._prepared.job.options.directory_sync:
             landings = self._prepared.landings
             self._scan.waiting.settled.add(
-                settling(*each, TOUCHED) for each in touched if landings[each[0]].name is None
+                directory_metadata(*each, CONTENT_CHANGED) for each in touched if landings[each[0]].name is None
             )
 
-    def _new_preflight(self, face: Face) -> "Preflight | None":
+    def _new_preflight(self, face: Frontend) -> "Preflight | None":
         if self._prepared.job.options.compare:
             return None
         from hpcp_mpi.operations.prepare.preflight import Preflight
@@ -225,13 +231,13 @@ class _Run:
             self._note_touched()
 
 
-def _with_begun(prepared: "Prepared", saved: "Saved") -> "tuple[Prepared, Begun]":
+def _with_begun(prepared: "Prepared", saved: "ResumeState") -> "tuple[Prepared, StartedFiles]":
     """Return prepared with the big files that an earlier run began, and those."""
-    from hpcp_mpi.engine.context import Workplace
+    from hpcp_mpi.engine.context import JobContext
     from hpcp_mpi.host.commands import Commands
     from hpcp_mpi.operations.copy.resume import begun_before, stages_of
 
-    place = Workplace(prepared.job, Commands(), 0)
+    place = JobContext(prepared.job, Commands(), 0)
     begun = begun_before(saved, place)
     place.release()
     place.stages.close()
@@ -246,7 +252,7 @@ def _with_begun(prepared: "Prepared", saved: "Saved") -> "tuple[Prepared, Begun]
     return replace(prepared, job=job), begun
 
 
-def _verification(crew: Crew) -> "Verification | None":
+def _verification(crew: Coordinator) -> "Verification | None":
     if not crew.job.options.verify or crew.job.options.dry_run:
         return None
     from hpcp_mpi.operations.verify.rank0 import Verification
@@ -254,7 +260,7 @@ def _verification(crew: Crew) -> "Verification | None":
     return Verification(crew)
 
 
-def carry_out(wire: Wire, prepared: "Prepared", face: Face, scan: "ScanMaker | None" = None) -> Report:
+def run_copy(wire: Wire, prepared: "Prepared", face: Frontend, scan: "ScanMaker | None" = None) -> Report:
     """Do what is prepared, with all workers of the wire. scan: makes another scan than that of all landings.
 
     Raises FatalError. A signal ends it early: the report's exit code says so.

@@ -12,43 +12,43 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from itertools import chain
 
-from hpcp_mpi.engine.checkpoints import Remembered, remembered_failures
-from hpcp_mpi.engine.context import Workplace
-from hpcp_mpi.engine.coordinator import Crew
+from hpcp_mpi.engine.checkpoints import CopyState, remembered_failures
+from hpcp_mpi.engine.context import JobContext
+from hpcp_mpi.engine.coordinator import Coordinator
 from hpcp_mpi.host.entries import lstat
-from hpcp_mpi.host.external_sort import NotedSpill, Record
+from hpcp_mpi.host.external_sort import Record, RecordedSort
 from hpcp_mpi.host.range_copy import changed, opened
 from hpcp_mpi.operations.copy.big_files.rank0 import WithRanges
 from hpcp_mpi.operations.scan.rank0 import Scan
-from hpcp_mpi.operations.scan.records import TOUCHED, Extra, LinkedName, SharedName, settling
+from hpcp_mpi.operations.scan.records import CONTENT_CHANGED, Extra, LinkedName, SharedName, directory_metadata
 from hpcp_mpi.rules.landing import Landing
 from hpcp_mpi.rules.relisting import least, todo_of
 from hpcp_mpi.vocab import columns, stored_batches
-from hpcp_mpi.vocab.checkpoint import Saved, Todo
+from hpcp_mpi.vocab.checkpoint import Relist, ResumeState
 from hpcp_mpi.vocab.errors import EXIT_OK, FatalError
-from hpcp_mpi.vocab.job import CopyJob
+from hpcp_mpi.vocab.job import Job
 from hpcp_mpi.vocab.paths import join
 from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 
 # What waits for the end, and the types of the fields of its records (operations.scan.records) in a ledger.
 _LAYOUTS = {"settled": "inini", "linked": "pinnni", "shared": "ppinni", "extras": "nnbin", "tracked": "inini"}
-Begun = list[tuple[Batch, Units]]  # what finishes a big file, and the ranges that are not copied
+StartedFiles = list[tuple[Batch, Units]]  # what finishes a big file, and the ranges that are not copied
 
 
-class Memory:
+class ResumeRecorder:
     """Rank 0's: remembers a copy while it goes."""
 
-    def __init__(self, crew: Crew, scan: Scan, landings: Sequence[Landing]) -> None:
+    def __init__(self, crew: Coordinator, scan: Scan, landings: Sequence[Landing]) -> None:
         """Before the scan is started."""
         self._crew = crew
         self._scan = scan
         self._single = [index for index, landing in enumerate(landings) if landing.name is not None]
-        self._spills = {kind: NotedSpill() for kind in _LAYOUTS}
+        self._spills = {kind: RecordedSort() for kind in _LAYOUTS}
         for kind, spill in self._spills.items():
             setattr(scan.waiting, kind, spill)
         scan.gather.seen = []
 
-    def restore(self, saved: Saved) -> None:
+    def restore(self, saved: ResumeState) -> None:
         """Take what earlier runs recorded."""
         for kind, spill in self._spills.items():
             for block in saved.records.get(kind, ()):
@@ -61,7 +61,7 @@ class Memory:
             ((each.source, each.source_dir, each.dest_dir) for each in map(Extra._make, waiting.extras)),
         )
         if self._crew.job.options.directory_sync:
-            waiting.settled.restore(settling(*each, TOUCHED) for each in touched)
+            waiting.settled.restore(directory_metadata(*each, CONTENT_CHANGED) for each in touched)
 
     def forget(self) -> None:
         """Remember nothing any more: nobody writes it down."""
@@ -69,7 +69,7 @@ class Memory:
             spill.forget_new()
         self._scan.forget_names()
 
-    def remember(self, feed: WithRanges | None) -> Remembered:
+    def remember(self, feed: WithRanges | None) -> CopyState:
         """Return what is left to do. feed: of big files, while there is one"""
         # The directories first: what is done meanwhile is recorded then, and may be looked at once more.
         todo = self._scan.todo
@@ -85,7 +85,7 @@ class Memory:
         new["linked"] += linked
         records = {kind: columns.packed(_LAYOUTS[kind], some) for kind, some in new.items() if some}
         state = stored_batches.packed(chain.from_iterable(_as_batches(_under_way(feed, batches))))
-        return Remembered(tuple(least(todo, self._single)), records, state)
+        return CopyState(tuple(least(todo, self._single)), records, state)
 
 
 def _above(source: int, path: bytes, target: bytes) -> tuple[int, bytes, bytes]:
@@ -93,7 +93,7 @@ def _above(source: int, path: bytes, target: bytes) -> tuple[int, bytes, bytes]:
     return source, path.rpartition(b"/")[0], target.rpartition(b"/")[0]
 
 
-def _under_way(feed: WithRanges | None, batches: Iterable[Batch]) -> Begun:
+def _under_way(feed: WithRanges | None, batches: Iterable[Batch]) -> StartedFiles:
     """Return the big files under way."""
     if feed is None:
         return []
@@ -106,13 +106,13 @@ def _under_way(feed: WithRanges | None, batches: Iterable[Batch]) -> Begun:
     return begun + [(batch, Units([], [])) for batch in finishing]
 
 
-def _as_batches(begun: Begun) -> Iterator[tuple[Batch, Batch]]:
+def _as_batches(begun: StartedFiles) -> Iterator[tuple[Batch, Batch]]:
     """Yield what begun_before() reads: of each file what finishes it, and its ranges."""
     for finish, left in begun:
         yield finish, replace(finish, kind=Kind.RANGE, units=left)
 
 
-def left_to_do(saved: Saved, landings: Sequence[Landing], job: CopyJob) -> list[Todo] | None:
+def left_to_do(saved: ResumeState, landings: Sequence[Landing], job: Job) -> list[Relist] | None:
     """Return what earlier runs left to look at; None: everything."""
     if not saved.latest.state or (saved.complete and saved.exit_code == EXIT_OK):
         return None
@@ -125,7 +125,7 @@ def left_to_do(saved: Saved, landings: Sequence[Landing], job: CopyJob) -> list[
     return least(todo, [index for index, landing in enumerate(landings) if landing.name is not None])
 
 
-def _where(path: bytes, landings: Sequence[Landing], job: CopyJob) -> Iterator[Todo]:
+def _where(path: bytes, landings: Sequence[Landing], job: Job) -> Iterator[Relist]:
     """Yield what has to be looked at to try again what failed; nothing where that is not known.
 
     One source may be in another one, and several entries of a directory are several sources.
@@ -143,10 +143,10 @@ def _where(path: bytes, landings: Sequence[Landing], job: CopyJob) -> Iterator[T
         with suppress(OSError):
             deep = deep or stat.S_ISDIR(os.lstat(path).st_mode)
         directory = inside if deep else inside.rpartition(b"/")[0]
-        yield Todo(index, directory, join(landing.dest_dir, directory), deep)
+        yield Relist(index, directory, join(landing.dest_dir, directory), deep)
 
 
-def begun_before(saved: Saved, place: Workplace) -> Begun:
+def begun_before(saved: ResumeState, place: JobContext) -> StartedFiles:
     """Return the big files that an earlier run began and this one can go on with."""
     with reading_records():
         batches = stored_batches.unpacked(saved.latest.state) if saved.latest.state else []
@@ -166,12 +166,12 @@ def reading_records() -> Iterator[None]:
         ) from None
 
 
-def stages_of(begun: Begun) -> frozenset[bytes]:
+def stages_of(begun: StartedFiles) -> frozenset[bytes]:
     """Return the names of the stages of big files."""
     return frozenset(finish.big.stage for finish, _ in begun if finish.big is not None)
 
 
-def _is_there(finish: Batch, place: Workplace) -> bool:
+def _is_there(finish: Batch, place: JobContext) -> bool:
     """Tell whether a big file's copy is as its run left it, and the source too."""
     big = finish.big
     if big is None or finish.source >= len(place.job.sources):

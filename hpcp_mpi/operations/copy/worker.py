@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 
-from hpcp_mpi.engine.context import Workplace
+from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.engine.destination import FULL, IN_THE_WAY, land, made
 from hpcp_mpi.engine.itemize import itemize_copies
 from hpcp_mpi.engine.setting_times import set_nearest
@@ -20,8 +20,8 @@ from hpcp_mpi.host.retrying import passes, tells_passing
 from hpcp_mpi.host.stage import staged
 from hpcp_mpi.operations.copy.check import check_all
 from hpcp_mpi.operations.copy.content_only import default_acl, keep_metadata
-from hpcp_mpi.operations.copy.cp_failures import Account, Damage
-from hpcp_mpi.operations.verify.records import Landed
+from hpcp_mpi.operations.copy.cp_failures import CpDamage, CpFailures
+from hpcp_mpi.operations.verify.records import WrittenUnit
 from hpcp_mpi.vocab.errors import Failure, failure_of, reason_of
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import shown
@@ -32,7 +32,7 @@ _MAX_PINNED = 200  # files that one cp is given as descriptors
 FEW = 16  # files in a directory for which a cp of their own costs more than pinning each
 
 
-def copy(place: Workplace, batches: Sequence[Batch], outcome: Outcome) -> None:
+def copy(place: JobContext, batches: Sequence[Batch], outcome: Outcome) -> None:
     """Copy the units of COPY batches. What fails is a Failure in outcome."""
     if place.options.dry_run:
         for batch in batches:
@@ -41,7 +41,7 @@ def copy(place: Workplace, batches: Sequence[Batch], outcome: Outcome) -> None:
     persistently(place, batches, outcome, partial(_copy, place))
 
 
-def _copy(place: Workplace, batches: Sequence[Batch], outcome: Outcome, last: bool) -> None:
+def _copy(place: JobContext, batches: Sequence[Batch], outcome: Outcome, last: bool) -> None:
     """last: what fails is not copied again, so units land without what failed in them."""
     few = [batch for batch in batches if len(batch.units) < FEW and _are_files(batch.units)]
     groups = _together(few) if len(few) > 1 else []
@@ -54,7 +54,7 @@ def _copy(place: Workplace, batches: Sequence[Batch], outcome: Outcome, last: bo
         surviving(place, batch, outcome, partial(_copy_batch, last=last))
 
 
-def check_and_copy(place: Workplace, batches: Sequence[Batch], outcome: Outcome) -> None:
+def check_and_copy(place: JobContext, batches: Sequence[Batch], outcome: Outcome) -> None:
     """Check what may be identical; copy what is not, unless it is so much that others should help."""
     differing: list[Batch] = []
     for batch in batches:
@@ -71,7 +71,7 @@ def _are_files(units: Units) -> bool:
     return units.plain or all(unit.tally.files == 1 == unit.tally.entries for unit in units)
 
 
-def _pretend(place: Workplace, batch: Batch, outcome: Outcome) -> None:
+def _pretend(place: JobContext, batch: Batch, outcome: Outcome) -> None:
     try:
         itemize_copies(place, batch, outcome)
     except OSError as error:
@@ -81,7 +81,7 @@ def _pretend(place: Workplace, batch: Batch, outcome: Outcome) -> None:
         outcome.copied = outcome.copied.plus(unit.tally)
 
 
-def _copy_batch(place: Workplace, batch: Batch, outcome: Outcome, last: bool) -> None:
+def _copy_batch(place: JobContext, batch: Batch, outcome: Outcome, last: bool) -> None:
     """Copy units that share a directory, with as few calls of cp as fit. last: as for _copy"""
     to = shown(place.dest_path(batch.dest_dir))
     with ExitStack() as stack:
@@ -103,12 +103,12 @@ def _copy_batch(place: Workplace, batch: Batch, outcome: Outcome, last: bool) ->
             return
         mends = not place.job.times.clamps
         for units in _calls(batch.units):
-            damage = Damage()
+            damage = CpDamage()
             try:
                 command = cp.command(place.options, stage, [unit.name for unit in units])
                 code, stderr = place.commands.run(command, path_of(source), (stage,))
                 if code:
-                    damage = Account(place, batch, stage, code, stderr).take(units)
+                    damage = CpFailures(place, batch, stage, code, stderr).take(units)
             except OSError as error:
                 _refuse(place, batch, units, f"cannot be copied to {to}: {reason_of(error)}", outcome)
                 continue
@@ -121,17 +121,17 @@ def _copy_batch(place: Workplace, batch: Batch, outcome: Outcome, last: bool) ->
                     look = partial(lstat, unit.name, source)
                     set_nearest(place, batch, unit, look, (stage, unit.name), outcome)
                 lost = damage.lost.get(unit.name, NOTHING)
-                land_unit(place, batch, unit, (stage, unit.name, dest), lost, outcome)
+                publish_unit(place, batch, unit, (stage, unit.name, dest), lost, outcome)
 
 
-def _passing(place: Workplace, batch: Batch, damage: Damage) -> set[bytes]:
+def _passing(place: JobContext, batch: Batch, damage: CpDamage) -> set[bytes]:
     """Return the units to which something happened that may be over in a moment: they are copied again."""
     directory = place.source_path(batch)
     paths = [failure.path for failure in damage.failures if tells_passing(failure.reason)]
     return {path[len(directory) :].lstrip(b"/").partition(b"/")[0] for path in paths}
 
 
-def _refuse(place: Workplace, batch: Batch, units: Iterable[Unit], reason: str, outcome: Outcome) -> None:
+def _refuse(place: JobContext, batch: Batch, units: Iterable[Unit], reason: str, outcome: Outcome) -> None:
     outcome.failures += [Failure(place.source_path(batch, u.name), reason, attempted=u.tally.bytes) for u in units]
 
 
@@ -149,8 +149,8 @@ def _calls(units: Iterable[Unit]) -> Iterator[list[Unit]]:
         yield group
 
 
-def land_unit(
-    place: Workplace, batch: Batch, unit: Unit, staged_as: tuple[int, bytes, int], lost: Tally, outcome: Outcome
+def publish_unit(
+    place: JobContext, batch: Batch, unit: Unit, staged_as: tuple[int, bytes, int], lost: Tally, outcome: Outcome
 ) -> None:
     """Rename what is in the stage for unit to its name, and count it. staged_as: (stage, name in it, destination).
 
@@ -181,7 +181,7 @@ def land_unit(
             return
     outcome.copied = outcome.copied.plus(unit.tally.minus(lost))
     if place.options.verify:
-        outcome.news.append(Landed(batch, unit, bool(lost)))
+        outcome.news.append(WrittenUnit(batch, unit, bool(lost)))
 
 
 def _is_gone(name: bytes, stage: int) -> bool:
@@ -192,7 +192,7 @@ def _is_gone(name: bytes, stage: int) -> bool:
         return False
 
 
-def _land_saving(place: Workplace, batch: Batch, unit: Unit, staged_as: tuple[int, bytes, int]) -> None:
+def _land_saving(place: JobContext, batch: Batch, unit: Unit, staged_as: tuple[int, bytes, int]) -> None:
     """The same with a backup of what is replaced. Raises OSError."""
     from hpcp_mpi.engine.backup import saved
 
@@ -218,7 +218,7 @@ def _together(batches: list[Batch]) -> list[list[Batch]]:
     return groups
 
 
-def _copy_together(place: Workplace, batches: list[Batch], outcome: Outcome) -> bool:
+def _copy_together(place: JobContext, batches: list[Batch], outcome: Outcome) -> bool:
     """Copy few files each of several directories with one cp; return False if they have to be copied on their own.
 
     Every file is pinned and cp gets its descriptor: in the stage it is called by that number. A process per directory
@@ -254,7 +254,7 @@ def _copy_together(place: Workplace, batches: list[Batch], outcome: Outcome) -> 
         for fd, (index, unit) in files.items():
             if mends:
                 set_nearest(place, batches[index], unit, partial(os.fstat, fd), (stage, b"%d" % fd), outcome)
-            land_unit(place, batches[index], unit, (stage, b"%d" % fd, dests[index]), NOTHING, outcome)
+            publish_unit(place, batches[index], unit, (stage, b"%d" % fd, dests[index]), NOTHING, outcome)
     return True
 
 

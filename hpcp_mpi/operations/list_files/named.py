@@ -10,7 +10,7 @@ Part = tuple[bytes, bytes, int, int]
 
 
 @dataclass(slots=True)
-class Named:
+class ListPart:
     """Entries, ready to be written."""
 
     text: bytes = b""

@@ -9,20 +9,20 @@ from typing import Any
 
 from hpcp_mpi.cluster.signals import StoppedEarly
 from hpcp_mpi.cluster.transport import Wire
-from hpcp_mpi.engine.coordinator import Crew
-from hpcp_mpi.engine.frontend import Face
-from hpcp_mpi.engine.walk_feed import Frontier, Walked
+from hpcp_mpi.engine.coordinator import Coordinator
+from hpcp_mpi.engine.frontend import Frontend
+from hpcp_mpi.engine.walk_feed import Frontier, WalkResult
 from hpcp_mpi.formats.file_list import Type, read
 from hpcp_mpi.formats.natural_order import key_of
 from hpcp_mpi.host import list_file as file_lists
-from hpcp_mpi.operations.list_files.named import Named
-from hpcp_mpi.operations.list_files.worker import HUGE, Walk, unit_of
+from hpcp_mpi.operations.list_files.named import ListPart
+from hpcp_mpi.operations.list_files.worker import HUGE, ListWalk, unit_of
 from hpcp_mpi.operations.prepare.arguments import absolute, expanded, root_of
 from hpcp_mpi.rules.landing import own_name
 from hpcp_mpi.vocab.abilities import Abilities
 from hpcp_mpi.vocab.errors import FatalError, failure_of, reason_of
-from hpcp_mpi.vocab.job import CopyJob, Naming
-from hpcp_mpi.vocab.options import CopyOptions
+from hpcp_mpi.vocab.job import Job, ListSpec
+from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import below, inside, join, shown
 from hpcp_mpi.vocab.report import Report
@@ -34,8 +34,8 @@ _SOME = 16_384  # entries of a huge directory that are read before the loop goes
 
 
 def prepare_list(
-    sources: Iterable[bytes], style: Style, options: CopyOptions, file: bytes | None
-) -> tuple[CopyJob, list[Batch]]:
+    sources: Iterable[bytes], style: Style, options: Options, file: bytes | None
+) -> tuple[Job, list[Batch]]:
     """Return the job of naming what sources hold, and its first units. file: the list, which is left out.
 
     Raises FatalError.
@@ -64,7 +64,7 @@ def prepare_list(
         first.append(Batch(Kind.NAMES, len(roots), b"", b"", Units.of([unit])))
         roots.append(absolute(root))
         prefixes.append(prefix)
-    job = CopyJob(
+    job = Job(
         options=options,
         sources=tuple(root_of(root) for root in roots),
         destination=b"",
@@ -72,7 +72,7 @@ def prepare_list(
         merged=frozenset(),
         abilities=Abilities(),
         token=os.urandom(4).hex(),
-        naming=Naming(style, tuple(prefixes), frozenset(_omitted(roots, file))),
+        naming=ListSpec(style, tuple(prefixes), frozenset(_omitted(roots, file))),
     )
     return job, first
 
@@ -94,7 +94,7 @@ class NamesOf:
     A directory that nobody may hold whole is read here, in lots that are merged at the end.
     """
 
-    def __init__(self, crew: Crew, first: Iterable[Batch], directory: bytes | None = None) -> None:
+    def __init__(self, crew: Coordinator, first: Iterable[Batch], directory: bytes | None = None) -> None:
         """directory: for what waits until all is there; None: that of temporary files. Raises FatalError."""
         assert crew.job.naming is not None
         self.tally = NOTHING
@@ -104,7 +104,7 @@ class NamesOf:
         self._frontier = Frontier(first, lambda: crew.slots, self._hear)
         self._parts = file_lists.Parts(self._style.end, self._key, directory)
         self._huge: deque[tuple[int, bytes]] = deque()
-        self._lots: Iterator[Walked | None] | None = None  # of the huge directory at hand
+        self._lots: Iterator[WalkResult | None] | None = None  # of the huge directory at hand
 
     @property
     def exhausted(self) -> bool:
@@ -137,7 +137,7 @@ class NamesOf:
         entry = read(text, self._style)
         return key_of(entry.name, entry.type is Type.DIRECTORY)
 
-    def _hear(self, named: Named) -> None:
+    def _hear(self, named: ListPart) -> None:
         try:
             self._parts.add(named.text, named.parts)
         except OSError as error:
@@ -148,15 +148,15 @@ class NamesOf:
         self.tally = self.tally.plus(named.tally)
         self._huge += named.huge
 
-    def _lots_of(self, source: int, path: bytes) -> Iterator[Walked | None]:
+    def _lots_of(self, source: int, path: bytes) -> Iterator[WalkResult | None]:
         """Yield what is found in a huge directory; None where others should have a turn."""
         place = self._crew.place
         try:
             with place.source_tree(source).at(path) as directory, os.scandir(directory) as entries:
-                itself = Walk(place, source, self.outcome)
+                itself = ListWalk(place, source, self.outcome)
                 itself.take_itself(path)
                 named, left = itself.leave()
-                yield Walked(0, left, named)
+                yield WalkResult(0, left, named)
                 lot: list[os.DirEntry[str]] = []
                 more = True
                 while more:
@@ -164,10 +164,10 @@ class NamesOf:
                     more = len(some) == _SOME
                     lot += some
                     if len(lot) >= HUGE or not more:
-                        walk = Walk(place, source, self.outcome)
+                        walk = ListWalk(place, source, self.outcome)
                         walk.take_some(path, lot)
                         named, left = walk.leave()
-                        yield Walked(0, left, named)
+                        yield WalkResult(0, left, named)
                         lot.clear()
                     else:
                         yield None
@@ -178,7 +178,7 @@ class NamesOf:
 _NO_MORE: Any = object()
 
 
-def lead_list(wire: Wire, asked: Asked, face: Face) -> Report:
+def lead_list(wire: Wire, asked: Asked, face: Frontend) -> Report:
     """Write a list of what sources hold, with all workers of the wire; rank 0 calls it, the others follow.
 
     What cannot be read is in the list as far as it is known, and a failure. Raises FatalError. A signal ends it early,
@@ -187,7 +187,7 @@ def lead_list(wire: Wire, asked: Asked, face: Face) -> Report:
     assert asked.file_list is not None
     file_lists.refuse_place(asked.file_list)
     job, first = prepare_list(asked.sources, style_of(asked), asked.options, asked.file_list)
-    crew = Crew(wire, job, face)
+    crew = Coordinator(wire, job, face)
     beside = None if asked.file_list == file_lists.STANDARD else os.path.dirname(asked.file_list) or b"."
     names = NamesOf(crew, first, beside)
     crew.scanned = lambda: names.tally
@@ -206,7 +206,7 @@ def lead_list(wire: Wire, asked: Asked, face: Face) -> Report:
     return report
 
 
-def _unless_stopped(pieces: Iterable[bytes], face: Face) -> Iterator[bytes]:
+def _unless_stopped(pieces: Iterable[bytes], face: Frontend) -> Iterator[bytes]:
     for piece in pieces:
         if face.stop.code:
             raise StoppedEarly(face.stop.code, face.stop.name)

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import xxhash
 
-from hpcp_mpi.engine.context import Workplace
+from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.formats.file_list import Type, link_value
 from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.host.dirfd import READ
@@ -24,7 +24,7 @@ _KINDS = {stat.S_IFIFO: b"fifo", stat.S_IFSOCK: b"socket", stat.S_IFCHR: b"char"
 class Values:
     """Reads what is told of the entries of a directory, many at once where that takes long."""
 
-    def __init__(self, place: Workplace) -> None:
+    def __init__(self, place: JobContext) -> None:
         self._place = place
         self._tail = None if place.options.full_hash else place.options.hash_size
         self._empty = False  # the last file was empty, so the next may be

@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from itertools import groupby, islice
 from operator import attrgetter
 
-from hpcp_mpi.engine.context import Workplace
-from hpcp_mpi.engine.walk_feed import Walked
+from hpcp_mpi.engine.context import JobContext
+from hpcp_mpi.engine.walk_feed import WalkResult
 from hpcp_mpi.formats.file_list import Entry, Type, escaped, needs_escapes, written
 from hpcp_mpi.formats.natural_order import in_order, key_of, key_of_name
 from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.host.entries import encoded
-from hpcp_mpi.operations.list_files.named import Named
+from hpcp_mpi.operations.list_files.named import ListPart
 from hpcp_mpi.operations.list_files.values import Values
 from hpcp_mpi.rules import excludes
 from hpcp_mpi.vocab.errors import failure_of
-from hpcp_mpi.vocab.options import MIB, CopyOptions
+from hpcp_mpi.vocab.options import MIB, Options
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import STAGE_PREFIX, below, join
 from hpcp_mpi.vocab.request import Style
@@ -41,23 +41,23 @@ _name: Callable[["os.DirEntry[str]"], str] = attrgetter("name")
 _LEFT_OUT = os.fsdecode(STAGE_PREFIX)
 
 
-def name_entries(place: Workplace, batch: Batch, outcome: Outcome) -> None:
+def list_entries(place: JobContext, batch: Batch, outcome: Outcome) -> None:
     """Name what a NAMES batch stands for, for as long as it is short; the rest is for others.
 
     Units with a tally are entries of source_dir that are no directories. Others are paths of directories. Either follow
     each other in the list.
     """
-    walk = Walk(place, batch.source, outcome)
+    walk = ListWalk(place, batch.source, outcome)
     units = list(batch.units)
     if units[0].tally:
         walk.take_entries(batch.source_dir, units)
     else:
         walk.take_directories([unit.name for unit in units])
     named, left = walk.until(time.monotonic() + min(_SECONDS, _EACH * len(units)))
-    outcome.news.append(Walked(len(units), left, named))
+    outcome.news.append(WalkResult(len(units), left, named))
 
 
-def unit_of(directory: bytes, options: CopyOptions) -> Unit:
+def unit_of(directory: bytes, options: Options) -> Unit:
     """Return the unit of a directory that nobody has listed yet."""
     return Unit(directory, NOTHING, _WAITING * options.file_cost)
 
@@ -72,10 +72,10 @@ class _Entries:
     plain: bool  # no name has to be escaped
 
 
-class Walk:
+class ListWalk:
     """A walk through a part of a source, in the order of the list."""
 
-    def __init__(self, place: Workplace, source: int, outcome: Outcome) -> None:
+    def __init__(self, place: JobContext, source: int, outcome: Outcome) -> None:
         assert place.job.naming is not None
         self._place = place
         self._source = source
@@ -86,7 +86,7 @@ class Walk:
         self._excluded = excludes.matcher(place.options.excludes)
         self._values = Values(place)
         self._stack: list[bytes | _Entries] = []  # what is to be named, the next one last; directories are paths
-        self._parts = _Parts(Named())
+        self._parts = _Parts(ListPart())
         self._left: list[Batch] = []
         self._tally = NOTHING
 
@@ -116,7 +116,7 @@ class Walk:
                 run.names.append(name)
         self._stack += [item for item in reversed(items) if isinstance(item, bytes) or item.names]
 
-    def until(self, deadline: float) -> tuple[Named, list[Batch]]:
+    def until(self, deadline: float) -> tuple[ListPart, list[Batch]]:
         """Go on until the deadline; return what was named, and what is left for others."""
         begun = False
         while self._stack and not (begun and time.monotonic() > deadline):
@@ -130,7 +130,7 @@ class Walk:
                 raise Stopped
         return self.leave()
 
-    def leave(self) -> tuple[Named, list[Batch]]:
+    def leave(self) -> tuple[ListPart, list[Batch]]:
         """Leave for others what takes time; names that need nothing more are written. Return both."""
         for directories, items in groupby(reversed(self._stack), lambda item: isinstance(item, bytes)):
             if directories:
@@ -268,7 +268,7 @@ class Walk:
 class _Parts:
     """Parts of a list, put together."""
 
-    def __init__(self, named: Named) -> None:
+    def __init__(self, named: ListPart) -> None:
         self.named = named
         self._done: list[bytes] = []
         self._begin = 0  # of the part at hand
@@ -294,7 +294,7 @@ class _Parts:
             self._begin += self._size
             self._chunks, self._size = [], 0
 
-    def all(self) -> Named:
+    def all(self) -> ListPart:
         self.end()
         self.named.text = b"".join(self._done)
         return self.named

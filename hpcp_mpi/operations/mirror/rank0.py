@@ -9,13 +9,13 @@ from dataclasses import replace
 from itertools import groupby, islice
 
 from hpcp_mpi.cluster.feed import Feed, Stream
-from hpcp_mpi.engine.coordinator import Crew
+from hpcp_mpi.engine.coordinator import Coordinator
 from hpcp_mpi.engine.destination import IN_THE_WAY
 from hpcp_mpi.operations.mirror.rules import extra_batches
-from hpcp_mpi.operations.remove.rank0 import Removal, counted
+from hpcp_mpi.operations.remove.rank0 import RemovalFeed, counted
 from hpcp_mpi.operations.scan.deferred import link_batches
 from hpcp_mpi.operations.scan.link_targets import spared
-from hpcp_mpi.operations.scan.records import TOUCHED, Extra, LinkedName, settling
+from hpcp_mpi.operations.scan.records import CONTENT_CHANGED, Extra, LinkedName, directory_metadata
 from hpcp_mpi.operations.scan.waiting import Waiting
 from hpcp_mpi.vocab.errors import EXIT_MAX_DELETE, EXIT_OK, Failure
 from hpcp_mpi.vocab.paths import join, shown
@@ -33,7 +33,7 @@ class Mirror:
     stopped: the exit code that it ends the run with, if there is nothing worse; EXIT_OK otherwise
     """
 
-    def __init__(self, crew: Crew, waiting: Waiting) -> None:
+    def __init__(self, crew: Coordinator, waiting: Waiting) -> None:
         """waiting: what the scan found."""
         self._crew = crew
         self._options = crew.job.options
@@ -116,12 +116,13 @@ class Mirror:
     def _remove(self) -> None:
         outcome = self._crew.outcome
         removed, skipped = outcome.removed, outcome.skipped
-        Removal(self._crew, self._batches(Kind.REMOVE)).drive("removing")
+        RemovalFeed(self._crew, self._batches(Kind.REMOVE)).drive("removing")
         outcome = self._crew.outcome
         # If all of it stayed (what is excluded lies below it), as it will each time, there is nothing to be undone.
         if outcome.removed != removed and self._options.directory_sync and not self._options.dry_run:
             self._waiting.settled.add(
-                settling(each.source, each.source_dir, each.dest_dir, TOUCHED) for each in self._extras()
+                directory_metadata(each.source, each.source_dir, each.dest_dir, CONTENT_CHANGED)
+                for each in self._extras()
             )
         outcome.skipped = skipped  # what is excluded at the destination is nothing that was found in the sources
         limit, count = self._options.max_delete, outcome.removed.minus(removed).entries

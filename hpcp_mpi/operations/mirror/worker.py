@@ -8,7 +8,7 @@ import errno
 import os
 import stat
 
-from hpcp_mpi.engine.context import Workplace
+from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.operations.mirror.case_folding import Inode, copies_of, folds
 from hpcp_mpi.vocab.errors import Failure, reason_of
@@ -18,10 +18,10 @@ from hpcp_mpi.vocab.paths import STAGE_PREFIX, below, join
 _NOTHING_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # a directory of the source that is none
 
 
-class Extras:
+class ExtraGuard:
     """Keeps what is not extra. A removing.Keeper; its paths are relative to the destination root."""
 
-    def __init__(self, place: Workplace, outcome: Outcome) -> None:
+    def __init__(self, place: JobContext, outcome: Outcome) -> None:
         self._place = place
         self._outcome = outcome
         self._own = STAGE_PREFIX + place.job.token.encode()
@@ -86,7 +86,7 @@ class Extras:
 class _Beside:
     """The directory of one source that is the counterpart of one of the destination."""
 
-    def __init__(self, place: Workplace, source: int, path: bytes) -> None:
+    def __init__(self, place: JobContext, source: int, path: bytes) -> None:
         self._place = place
         self._source = source
         self._path = path
@@ -139,10 +139,10 @@ def _ends(path: bytes) -> list[int]:
     return [at for at in range(len(path)) if path[at : at + 1] == b"/"] + ([len(path)] if path else [])
 
 
-class IntoBackup:
+class MoveToBackup:
     """Moves what goes to the backup directory. A removing.Disposer."""
 
-    def __init__(self, place: Workplace) -> None:
+    def __init__(self, place: JobContext) -> None:
         self._place = place
 
     def unlink(self, directory: int, path: bytes, name: bytes) -> None:

@@ -12,15 +12,15 @@ from functools import partial
 
 from hpcp_mpi.cluster.signals import StoppedEarly
 from hpcp_mpi.cluster.transport import Wire
-from hpcp_mpi.engine.coordinator import Crew
-from hpcp_mpi.engine.frontend import Face
+from hpcp_mpi.engine.coordinator import Coordinator
+from hpcp_mpi.engine.frontend import Frontend
 from hpcp_mpi.host.retrying import tried
 from hpcp_mpi.operations.prepare.copy_job import Prepared
-from hpcp_mpi.operations.remove.rank0 import Removal
+from hpcp_mpi.operations.remove.rank0 import RemovalFeed
 from hpcp_mpi.operations.remove.rules import others, walks
 from hpcp_mpi.rules.landing import Landing
 from hpcp_mpi.vocab.errors import EXIT_MAX_DELETE, Failure, reason_of
-from hpcp_mpi.vocab.job import CopyJob
+from hpcp_mpi.vocab.job import Job
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import shown
 from hpcp_mpi.vocab.report import Report
@@ -31,7 +31,7 @@ _NAMED = 3  # sources that the question names
 MOST_LEFT = 10_000  # paths that all ranks are given
 
 
-def move(wire: Wire, prepared: Prepared, face: Face, report: Report) -> None:
+def move(wire: Wire, prepared: Prepared, face: Frontend, report: Report) -> None:
     """Remove from the sources what has a good copy, if nothing is against it. Raises FatalError.
 
     report: of the copy; what is done now becomes a part of it. What failed stays, with all below it.
@@ -64,18 +64,18 @@ def move(wire: Wire, prepared: Prepared, face: Face, report: Report) -> None:
 class _Move:
     """Rank 0's: the removal of what was copied."""
 
-    def __init__(self, wire: Wire, prepared: Prepared, face: Face, failures: Iterable[Failure]) -> None:
+    def __init__(self, wire: Wire, prepared: Prepared, face: Frontend, failures: Iterable[Failure]) -> None:
         # What is only in memory is no copy yet: after a power failure it would be nowhere.
         self._job = replace(prepared.job, stored=True, left=coarsened(failure.path for failure in failures))
         self._landings = prepared.landings
-        self._new_crew = partial(Crew, wire, self._job, face)
-        self._crew: Crew | None = None
+        self._new_crew = partial(Coordinator, wire, self._job, face)
+        self._crew: Coordinator | None = None
 
     def run(self) -> None:
         """Remove. Raises StoppedEarly, FatalError."""
         self._crew = crew = self._new_crew()
         crew.begin()
-        removal = Removal(crew, _batches(self._job, self._landings))
+        removal = RemovalFeed(crew, _batches(self._job, self._landings))
         crew.scanned, crew.scan_done = lambda: removal.found, lambda: False
         removal.drive("removing")
         for index, root in enumerate(self._job.sources):
@@ -97,7 +97,7 @@ def _named(landings: Sequence[Landing]) -> str:
     return named + (f" and {len(landings) - _NAMED:,} more" if len(landings) > _NAMED else "")
 
 
-def _batches(job: CopyJob, landings: Sequence[Landing]) -> Iterator[Batch]:
+def _batches(job: Job, landings: Sequence[Landing]) -> Iterator[Batch]:
     for index, landing in enumerate(landings):
         if any(_is_in(job.sources[index].path, left) for left in job.left):
             continue  # too much of it failed

@@ -11,7 +11,7 @@ import stat
 import weakref
 from contextlib import ExitStack
 
-from hpcp_mpi.engine.context import Workplace
+from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.retrying import tried
 from hpcp_mpi.rules.equality import maybe_identical
@@ -25,10 +25,10 @@ CAME = "it came while the others were moved; left"
 ITSELF = "what is at the destination is this itself; left"
 
 
-class Copied:
+class CopiedGuard:
     """Keeps what has no good copy. A removing.Keeper; its paths are relative to the source root."""
 
-    def __init__(self, place: Workplace, batch: Batch, outcome: Outcome) -> None:
+    def __init__(self, place: JobContext, batch: Batch, outcome: Outcome) -> None:
         self._place = place
         self._source = batch.source
         self._outcome = outcome

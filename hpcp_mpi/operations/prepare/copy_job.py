@@ -17,8 +17,8 @@ from hpcp_mpi.rules import excludes
 from hpcp_mpi.rules.landing import Landing, Type, land
 from hpcp_mpi.vocab.abilities import Abilities
 from hpcp_mpi.vocab.errors import FatalError, UsageError, reason_of
-from hpcp_mpi.vocab.job import CopyJob
-from hpcp_mpi.vocab.options import CopyOptions
+from hpcp_mpi.vocab.job import Job
+from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.paths import below, join, shown
 
 
@@ -26,7 +26,7 @@ from hpcp_mpi.vocab.paths import below, join, shown
 class Prepared:
     """A copy that may start."""
 
-    job: CopyJob
+    job: Job
     landings: list[Landing]
     made_root: bool  # the destination root was made just now
 
@@ -35,7 +35,7 @@ class NoDestination(FatalError):
     """The destination does not exist, and it was asked not to make it."""
 
 
-def prepare(sources: Iterable[bytes], destination: bytes, options: CopyOptions, listed: bool = False) -> Prepared:
+def prepare(sources: Iterable[bytes], destination: bytes, options: Options, listed: bool = False) -> Prepared:
     """Check and place the sources; make the destination. Raises FatalError, and nothing was done then.
 
     listed: only what a list names is copied from a source.
@@ -50,7 +50,7 @@ def prepare(sources: Iterable[bytes], destination: bytes, options: CopyOptions, 
         ) from None
 
 
-def _prepare(sources: Iterable[bytes], destination: bytes, options: CopyOptions, listed: bool) -> Prepared:
+def _prepare(sources: Iterable[bytes], destination: bytes, options: Options, listed: bool) -> Prepared:
     """Do so. Raises OSError, too."""
     options = tuned(options)
     if find("cp") is None:
@@ -76,7 +76,7 @@ def _prepare(sources: Iterable[bytes], destination: bytes, options: CopyOptions,
     token = os.urandom(4).hex()
     exists = os.path.isdir(root)
     abilities = abilities_of(root, options, token) if exists else Abilities()
-    job = CopyJob(
+    job = Job(
         options=options,
         sources=tuple(root_of(path) for path in source_roots),
         destination=root,
@@ -105,7 +105,7 @@ def _type(argument: bytes) -> Type:
     return Type.DIRECTORY_LINK if stat.S_ISLNK(own.st_mode) and os.path.isdir(argument) else Type.OTHER
 
 
-def _refuse_nesting(landing: Landing, source_root: bytes, target: bytes, options: CopyOptions, listed: bool) -> None:
+def _refuse_nesting(landing: Landing, source_root: bytes, target: bytes, options: Options, listed: bool) -> None:
     """Refuse a copy of something into itself or over what it lies in."""
     source = source_root if landing.name is None else below(source_root, landing.name)
     if landing.name is not None:
@@ -148,7 +148,7 @@ def _ancestors(path: bytes) -> set[tuple[int, int] | None]:
     return found - {None}
 
 
-def _is_excluded(path: bytes, options: CopyOptions) -> bool:
+def _is_excluded(path: bytes, options: Options) -> bool:
     excluded = excludes.matcher(options.excludes)
     while excluded is not None and path != b"/":
         if excluded(path):

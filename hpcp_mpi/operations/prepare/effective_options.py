@@ -2,13 +2,13 @@
 
 from dataclasses import replace
 
-from hpcp_mpi.vocab.options import MIB, CopyOptions
+from hpcp_mpi.vocab.options import MIB, Options
 
 SMOOTH = 0.25  # seconds; with a limited rate, what is granted at once is what may be copied in this time
 SMALLEST_RANGE = 4 * MIB  # bytes; see operations.copy.big_files.rules.ALIGNMENT
 
 
-def tuned(options: CopyOptions) -> CopyOptions:
+def tuned(options: Options) -> Options:
     """Return options as they take effect. Twice is as good as once."""
     if options.content_only:
         options = _content_only(options)
@@ -17,7 +17,7 @@ def tuned(options: CopyOptions) -> CopyOptions:
     return options
 
 
-def _content_only(options: CopyOptions) -> CopyOptions:
+def _content_only(options: Options) -> Options:
     """Without mtimes only the content can tell what is identical; without a hash, only the size is left.
 
     The size alone is no reason to remove the source of a move.
@@ -26,7 +26,7 @@ def _content_only(options: CopyOptions) -> CopyOptions:
     return replace(options, directory_sync=False, full_hash=full_hash)
 
 
-def _smooth(options: CopyOptions) -> CopyOptions:
+def _smooth(options: Options) -> Options:
     """Make what is copied in one go so small that a limited rate is kept about every quarter of a second."""
     if options.rate_bytes:
         share = max(1, int(options.rate_bytes * SMOOTH))

@@ -8,13 +8,13 @@ from dataclasses import replace
 from hpcp_mpi.host.abilities import deduced, hides_acls, tried
 from hpcp_mpi.host.mounts import type_of
 from hpcp_mpi.vocab.abilities import Abilities, Acls, StoredTimes
-from hpcp_mpi.vocab.options import CopyOptions
+from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.units import DEST
 
 _ANY_TIME = 1 << 62  # ns: a window in which all times are equal
 
 
-def abilities_of(root: bytes, options: CopyOptions, token: str) -> Abilities:
+def abilities_of(root: bytes, options: Options, token: str) -> Abilities:
     """Return what the file system of an existing destination can do.
 
     A dry run and a compare make nothing at all: then some of it is only deduced.
@@ -26,7 +26,7 @@ def abilities_of(root: bytes, options: CopyOptions, token: str) -> Abilities:
     return replace(found, times=replace(found.times, window_ns=round(options.modify_window * 1e9)))
 
 
-def _found(root: bytes, options: CopyOptions, token: str) -> Abilities:
+def _found(root: bytes, options: Options, token: str) -> Abilities:
     kind = ""
     with suppress(OSError):
         kind = type_of(root)

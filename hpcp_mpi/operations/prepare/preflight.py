@@ -12,8 +12,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
-from hpcp_mpi.engine.context import Workplace
-from hpcp_mpi.host.free_space import APPEND_ONLY, CASE_FOLDING, IMMUTABLE, Room, flags_of, rooms
+from hpcp_mpi.engine.context import JobContext
+from hpcp_mpi.host.free_space import APPEND_ONLY, CASE_FOLDING, IMMUTABLE, FreeSpace, flags_of, rooms
 from hpcp_mpi.host.mounts import WITHOUT_CASE
 from hpcp_mpi.vocab.abilities import Acls
 from hpcp_mpi.vocab.errors import FatalError, reason_of
@@ -51,13 +51,13 @@ class _Short(NamedTuple):
 class Preflight:
     """Rank 0's. say: takes (path, what a reader should know)."""
 
-    def __init__(self, place: Workplace, say: Say) -> None:
+    def __init__(self, place: JobContext, say: Say) -> None:
         self._place = place
         self._options = place.options
         self._abilities = place.job.abilities
         self._say = say
         self._fresh = False  # the destination is empty: nothing in it is replaced, and nothing is identical
-        self._rooms: list[Room] = []
+        self._rooms: list[FreeSpace] = []
         self._most: int | None = None  # bytes that the sources can be at most
         self._next = 0.0
         self._saw_all = False
@@ -205,7 +205,7 @@ class Preflight:
                 self._warn(room, short)
                 return
 
-    def _short_of_bytes(self, room: Room, work: _Work) -> _Short | None:
+    def _short_of_bytes(self, room: FreeSpace, work: _Work) -> _Short | None:
         if room.bytes is None:
             return None
         need = work.found.bytes if self._fresh else work.copied.bytes + work.waiting
@@ -217,14 +217,14 @@ class Preflight:
             f"{_amount(room.bytes)} free", f"about {_amount(need)}", "if files are sparse or are compressed there"
         )
 
-    def _short_of_inodes(self, room: Room, work: _Work) -> _Short | None:
+    def _short_of_inodes(self, room: FreeSpace, work: _Work) -> _Short | None:
         if not self._fresh or room.inodes is None or work.found.entries <= room.inodes:
             return None
         return _Short(
             f"{room.inodes:,} inodes free", f"{work.found.entries:,} entries", "if many are names of one file"
         )
 
-    def _really_takes(self, room: Room, work: _Work) -> bool:
+    def _really_takes(self, room: FreeSpace, work: _Work) -> bool:
         """Tell whether what waits needs more than there is now, if it takes as much as what was copied did.
 
         What replaces an older copy takes no room in the end.
@@ -239,7 +239,7 @@ class Preflight:
         taken = min(1.0, max(0.0, (room.bytes - left) / work.copied.bytes))
         return work.waiting * taken > left
 
-    def _warn(self, room: Room, short: _Short) -> None:
+    def _warn(self, room: FreeSpace, short: _Short) -> None:
         self._told = True
         whose = "the destination" if not room.whose else f"{room.whose} at the destination"
         ends = "No space left on device" if not room.whose else "Disk quota exceeded"

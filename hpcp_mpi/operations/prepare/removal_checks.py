@@ -10,12 +10,12 @@ from hpcp_mpi.host.timestamps import ticked
 from hpcp_mpi.operations.prepare.arguments import root_of
 from hpcp_mpi.rules.landing import Landing
 from hpcp_mpi.vocab.errors import FatalError, UsageError, reason_of
-from hpcp_mpi.vocab.job import CopyJob, Root
-from hpcp_mpi.vocab.options import CopyOptions
+from hpcp_mpi.vocab.job import Job, Root
+from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.paths import below, inside, shown
 
 
-def refuse_removal(landings: Sequence[Landing], roots: Sequence[bytes], root: bytes, options: CopyOptions) -> None:
+def refuse_removal(landings: Sequence[Landing], roots: Sequence[bytes], root: bytes, options: Options) -> None:
     """Refuse what would remove what it must not. roots: of the sources; root: of the destination. Raises UsageError."""
     if options.compare:
         return
@@ -58,7 +58,7 @@ def _lies_in(path: bytes, directory: bytes) -> bool:
     return own == other or own.startswith(other.rstrip(b"/") + b"/")
 
 
-def backup_path(root: bytes, options: CopyOptions) -> bytes:
+def backup_path(root: bytes, options: Options) -> bytes:
     """Return the absolute path of the backup directory, symlinks resolved; b"" without one. Raises UsageError."""
     if not options.backup_dir:
         return b""
@@ -119,7 +119,7 @@ def make_backup(path: bytes, relative: bytes, root: bytes) -> Root:
         raise FatalError(f"cannot make the backup directory {shown(path)}: {reason_of(error)}") from None
 
 
-def with_removal(job: CopyJob, backup: bytes, relative: bytes) -> CopyJob:
+def with_removal(job: Job, backup: bytes, relative: bytes) -> Job:
     """Return the job with what removing, moving and backups need. backup: absolute path, b"": none; relative: the same
     below the destination root.
 
@@ -131,7 +131,7 @@ def with_removal(job: CopyJob, backup: bytes, relative: bytes) -> CopyJob:
     return replace(job, backup=made, backup_path=relative, began_ns=_began_ns(job))
 
 
-def _began_ns(job: CopyJob) -> tuple[int, ...]:
+def _began_ns(job: Job) -> tuple[int, ...]:
     """Return what the clocks of the file systems say, of each source and last of the destination."""
     roots = [root.path for root in job.sources] if job.options.move else [b""] * len(job.sources)
     known: dict[bytes, int] = {b"": 0}

@@ -9,7 +9,7 @@ from functools import partial
 from itertools import islice
 from typing import Protocol
 
-from hpcp_mpi.engine.context import Workplace
+from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.engine.itemize import GONE
 from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.host.entries import first_in, is_directory
@@ -38,7 +38,7 @@ class _Kept(OSError):
     """A Keeper said that an entry stays."""
 
 
-class Keeper(Protocol):
+class RemovalGuard(Protocol):
     """Says what may not be removed. It tells the outcome why, if anyone should know.
 
     One is made for every batch. `directory` is an open descriptor, `path` is the directory's, relative to the root.
@@ -77,7 +77,7 @@ class Folder:
         self.gone = 0  # entries that were removed from one that is listed again
 
 
-class Emptier:
+class DirectoryEmptier:
     """Empties directories of one batch.
 
     found:  batches for others
@@ -85,7 +85,7 @@ class Emptier:
     """
 
     def __init__(
-        self, place: Workplace, batch: Batch, outcome: Outcome, keeper: Keeper | None, disposer: Disposer | None
+        self, place: JobContext, batch: Batch, outcome: Outcome, keeper: RemovalGuard | None, disposer: Disposer | None
     ) -> None:
         """keeper: says which entries stay; None: all may go. disposer: makes entries go; None: unlink and rmdir"""
         options, source = place.options, batch.source
@@ -328,7 +328,7 @@ def kind_of(tally: Tally) -> int:
     return LINKS if tally.links else SPECIALS if tally.specials else FILES
 
 
-def _excluded(place: Workplace, source: int) -> Callable[[bytes], bool] | None:
+def _excluded(place: JobContext, source: int) -> Callable[[bytes], bool] | None:
     """Return what tells whether a path below a root is excluded; None where nothing is.
 
     Patterns are matched against paths of sources; at the destination, against those that land there.

@@ -12,8 +12,8 @@ from hpcp_mpi.operations.remove.rules import others, walks
 from hpcp_mpi.rules import excludes
 from hpcp_mpi.vocab.abilities import Abilities
 from hpcp_mpi.vocab.errors import FatalError, UsageError, reason_of
-from hpcp_mpi.vocab.job import CopyJob, Root
-from hpcp_mpi.vocab.options import CopyOptions
+from hpcp_mpi.vocab.job import Job, Root
+from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.paths import below, shown
 from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, ONE_LINK, ONE_SPECIAL, Tally, one_file
 from hpcp_mpi.vocab.units import Batch, Kind
@@ -59,10 +59,10 @@ class Pinned:
 
 
 @dataclass(slots=True)
-class Removable:
+class RemovalJob:
     """A removal that may start."""
 
-    job: CopyJob
+    job: Job
     targets: list[Target]
     skipped: Tally = NOTHING  # arguments that are excluded
     pinned: list[Pinned] = field(default_factory=list)
@@ -89,7 +89,7 @@ class Removable:
             os.close(pinned.parent)
 
 
-def removable(sources: Iterable[bytes], options: CopyOptions) -> Removable:
+def removable(sources: Iterable[bytes], options: Options) -> RemovalJob:
     """Check what is to be removed. Raises FatalError, and nothing was done then."""
     given = [_target(name) for pattern in sources for name in expanded(pattern)]
     if not given:
@@ -201,7 +201,7 @@ def _above(path: bytes) -> Iterator[bytes]:
         yield path
 
 
-def _placed(targets: list[Target], skipped: Tally, options: CopyOptions) -> Removable:
+def _placed(targets: list[Target], skipped: Tally, options: Options) -> RemovalJob:
     """Return the removal of targets: what every rank opens, and what is removed in there."""
     by_parent: dict[bytes, list[Target]] = {}
     for target in targets:
@@ -227,7 +227,7 @@ def _placed(targets: list[Target], skipped: Tally, options: CopyOptions) -> Remo
         rest = [target for target in members if not (target.is_directory and directories)]
         if rest:
             named.append((root(parent), rest))
-    job = CopyJob(
+    job = Job(
         options=options,
         sources=tuple(roots),
         destination=b"",
@@ -237,4 +237,4 @@ def _placed(targets: list[Target], skipped: Tally, options: CopyOptions) -> Remo
         token=os.urandom(4).hex(),
         landed=tuple(called),
     )
-    return Removable(job, targets, skipped, pinned, named)
+    return RemovalJob(job, targets, skipped, pinned, named)

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from hpcp_mpi.cluster.signals import StoppedEarly
 from hpcp_mpi.cluster.transport import Wire
-from hpcp_mpi.engine.coordinator import Crew
-from hpcp_mpi.engine.frontend import Face
+from hpcp_mpi.engine.coordinator import Coordinator
+from hpcp_mpi.engine.frontend import Frontend
 from hpcp_mpi.engine.itemize import GONE
-from hpcp_mpi.engine.walk_feed import Walked, most_asked
+from hpcp_mpi.engine.walk_feed import WalkResult, most_asked
 from hpcp_mpi.host.entries import first_in
-from hpcp_mpi.operations.remove.rules import Emptying, Finished, Told, chain, is_walk
+from hpcp_mpi.operations.remove.rules import FinishedUnits, PendingDirectories, RemovalProgress, chain, is_walk
 from hpcp_mpi.vocab.errors import EXIT_MAX_DELETE, Failure, failure_of
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import shown
@@ -22,14 +22,14 @@ from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, Tally
 from hpcp_mpi.vocab.units import Batch, Kind
 
 if TYPE_CHECKING:
-    from hpcp_mpi.operations.remove.prepare import Pinned, Removable
+    from hpcp_mpi.operations.remove.prepare import Pinned, RemovalJob
 
 _AT_ONCE = 1000  # directories per slot that others are asked for
 _TAKEN = 100  # batches that are taken at once of those that are known
 _NAMED = 5  # of what a question names
 
 
-class Removal:
+class RemovalFeed:
     """Removes, or counts, what batches name, with all below it. A feed.
 
     removal = Removal(crew, batches)
@@ -38,7 +38,7 @@ class Removal:
     found: what was found so far and may go
     """
 
-    def __init__(self, crew: Crew, batches: Iterable[Batch], counting: bool = False) -> None:
+    def __init__(self, crew: Coordinator, batches: Iterable[Batch], counting: bool = False) -> None:
         """batches: REMOVE or MOVED, taken one by one; their units are operations.remove.rules.walks or others.
 
         counting: they are COUNT.
@@ -50,7 +50,7 @@ class Removal:
         self._ready: list[Batch] = []  # what needs no walk, and what is at once to be done
         self._asked = 0  # directories that others walk through
         self._held = False
-        self._emptying = Emptying()
+        self._emptying = PendingDirectories()
         self.found: Tally = NOTHING
 
     @property
@@ -91,7 +91,7 @@ class Removal:
         self.found = self.found.plus(_named(batch))
         return batch
 
-    def hear(self, news: list[Walked]) -> None:
+    def hear(self, news: list[WalkResult]) -> None:
         for walked in news:
             self._asked -= walked.done
             for batch in walked.found:
@@ -99,7 +99,7 @@ class Removal:
             self.found = self.found.plus(walked.told.found)
             self._hear(walked.told)
 
-    def _hear(self, told: Told) -> None:
+    def _hear(self, told: RemovalProgress) -> None:
         self._emptying.hear(told)
         while self._emptying.due:
             due, self._emptying.due = self._emptying.due, []
@@ -120,7 +120,7 @@ class Removal:
             directories = chain(unit)
             outcome = self._crew.outcome
             outcome.removed = outcome.removed.plus(Tally(directories=len(directories) - 1))
-            self._emptying.hear(Told(finished=[Finished(batch.source, directories[-1], 1, False)]))
+            self._emptying.hear(RemovalProgress(finished=[FinishedUnits(batch.source, directories[-1], 1, False)]))
 
 
 def _named(batch: Batch) -> Tally:
@@ -132,7 +132,7 @@ def _named(batch: Batch) -> Tally:
     return Tally(*(len(units) * count for count in each))
 
 
-def counted(crew: Crew, batches: Iterable[Batch]) -> Tally:
+def counted(crew: Coordinator, batches: Iterable[Batch]) -> Tally:
     """Return how much would go of what COUNT batches name; a root counts only what is in it.
 
     The crew's outcome is left as it was: what cannot be removed is told when it is tried. Raises StoppedEarly,
@@ -140,7 +140,7 @@ def counted(crew: Crew, batches: Iterable[Batch]) -> Tally:
     """
     before, crew.planner.outcome = crew.planner.outcome, Outcome()
     try:
-        Removal(crew, batches, counting=True).drive("counting")
+        RemovalFeed(crew, batches, counting=True).drive("counting")
         return crew.planner.outcome.removed
     finally:
         crew.planner.outcome = before
@@ -149,13 +149,13 @@ def counted(crew: Crew, batches: Iterable[Batch]) -> Tally:
 class _Run:
     """Rank 0's: one removal from question to report."""
 
-    def __init__(self, wire: Wire, removable: "Removable", face: Face) -> None:
+    def __init__(self, wire: Wire, removable: "RemovalJob", face: Frontend) -> None:
         self._wire = wire
         self._removable = removable
         self._options = removable.job.options
         self._face = face
-        self._crew: Crew | None = None
-        self._removal: Removal | None = None
+        self._crew: Coordinator | None = None
+        self._removal: RemovalFeed | None = None
         self._report = Report(sources=[target.argument for target in removable.targets])
         self._report.dry_run = self._options.dry_run
 
@@ -176,7 +176,7 @@ class _Run:
             if not self._face.confirm(f"Remove {_names(removable)}{amount}?"):
                 return
         crew = self._begun()
-        self._removal = removal = Removal(crew, removable.batches(Kind.REMOVE))
+        self._removal = removal = RemovalFeed(crew, removable.batches(Kind.REMOVE))
         crew.scanned, crew.scan_done = lambda: removal.found, lambda: False
         removal.drive("removing")
         for pinned in removable.pinned:
@@ -186,9 +186,9 @@ class _Run:
         if self._options.dry_run and limit is not None and count > limit:
             self._exceeded(count, limit)
 
-    def _begun(self) -> Crew:
+    def _begun(self) -> Coordinator:
         if self._crew is None:
-            self._crew = Crew(self._wire, self._removable.job, self._face)
+            self._crew = Coordinator(self._wire, self._removable.job, self._face)
             self._crew.begin()
         return self._crew
 
@@ -202,7 +202,7 @@ class _Run:
         note = f"{count:,} entries would be removed, and --max-delete allows {limit:,}"
         self._report.outcome.remark(self._removable.targets[0].path, note)
 
-    def _remove_root(self, crew: Crew, pinned: "Pinned") -> None:
+    def _remove_root(self, crew: Coordinator, pinned: "Pinned") -> None:
         """Remove a directory that was emptied, if its name still is its own."""
         target, outcome = pinned.target, crew.outcome
         try:
@@ -240,7 +240,7 @@ class _Run:
         return report
 
 
-def _names(removable: "Removable") -> str:
+def _names(removable: "RemovalJob") -> str:
     """Return what is to go, in words."""
     targets = removable.targets
     named = ", ".join(shown(target.argument) for target in targets[:_NAMED])
@@ -251,7 +251,7 @@ def _names(removable: "Removable") -> str:
     return f"{named}{more}, with all that is in {'it' if len(targets) == 1 else 'them'}"
 
 
-def lead_remove(wire: Wire, asked: Asked, face: Face) -> Report:
+def lead_remove(wire: Wire, asked: Asked, face: Frontend) -> Report:
     """Remove sources with all workers of the wire; rank 0 calls it, the others follow.
 
     Raises FatalError. A signal ends it early: the report's exit code says so.

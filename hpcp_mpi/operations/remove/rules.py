@@ -36,7 +36,7 @@ def is_walk(batch: Batch) -> bool:
     return batch.kind is not Kind.RMDIR and more is not None and any(tally.directories for tally, _ in more[:1])
 
 
-class Left(NamedTuple):
+class PendingDirectory(NamedTuple):
     """A directory in which others have something to do."""
 
     kind: Kind
@@ -48,7 +48,7 @@ class Left(NamedTuple):
     gone: int = 0  # entries that were removed from it by whoever left it
 
 
-class Finished(NamedTuple):
+class FinishedUnits(NamedTuple):
     """Units of a directory that need nothing more."""
 
     source: int
@@ -59,12 +59,12 @@ class Finished(NamedTuple):
 
 
 @dataclass(slots=True)
-class Told:
+class RemovalProgress:
     """What a walk tells rank 0."""
 
     found: Tally = NOTHING  # what was listed, without what is excluded
-    left: list[Left] = field(default_factory=list)
-    finished: list[Finished] = field(default_factory=list)
+    left: list[PendingDirectory] = field(default_factory=list)
+    finished: list[FinishedUnits] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -78,7 +78,7 @@ class _Waiting:
     gone: int
 
 
-class Emptying:
+class PendingDirectories:
     """The directories that wait for others. Pure.
 
     due:     what has become due, to be taken by whoever asks: batches of one unit, RMDIR or of the kind that was left
@@ -94,7 +94,7 @@ class Emptying:
         """Return how many wait."""
         return len(self._waiting)
 
-    def hear(self, told: Told) -> None:
+    def hear(self, told: RemovalProgress) -> None:
         """Take what a walk tells."""
         for left in told.left:
             self._waiting[left.source, left.directory] = _Waiting(
@@ -102,12 +102,12 @@ class Emptying:
             )
         for left in told.left:
             if not left.units:
-                self._finish(Finished(left.source, left.directory, 0, left.kept))
+                self._finish(FinishedUnits(left.source, left.directory, 0, left.kept))
         for finished in told.finished:
             if finished.units:
                 self._finish(finished)
 
-    def _finish(self, finished: Finished) -> None:
+    def _finish(self, finished: FinishedUnits) -> None:
         source, directory, units, kept, gone = finished
         while directory is not None:
             waiting = self._waiting.get((source, directory))

@@ -13,21 +13,21 @@ import time
 from contextlib import ExitStack
 from itertools import pairwise
 
-from hpcp_mpi.engine.context import Workplace
-from hpcp_mpi.engine.walk_feed import Walked
+from hpcp_mpi.engine.context import JobContext
+from hpcp_mpi.engine.walk_feed import WalkResult
 from hpcp_mpi.host.dirfd import FLAGS
 from hpcp_mpi.host.retrying import tried
 from hpcp_mpi.operations.remove.empty_directory import (
     DIRECTORIES,
     FILES,
     MOUNTED,
+    DirectoryEmptier,
     Disposer,
-    Emptier,
     Folder,
-    Keeper,
+    RemovalGuard,
     kind_of,
 )
-from hpcp_mpi.operations.remove.rules import Finished, Left, Told, chain, is_walk, walks
+from hpcp_mpi.operations.remove.rules import FinishedUnits, PendingDirectory, RemovalProgress, chain, is_walk, walks
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import join
 from hpcp_mpi.vocab.units import Batch, Kind
@@ -39,15 +39,19 @@ _BLOCKED = (errno.ENOTDIR, errno.ELOOP)  # what opening a directory says of a fi
 
 
 def remove(
-    place: Workplace, batch: Batch, outcome: Outcome, keeper: Keeper | None = None, disposer: Disposer | None = None
+    place: JobContext,
+    batch: Batch,
+    outcome: Outcome,
+    keeper: RemovalGuard | None = None,
+    disposer: Disposer | None = None,
 ) -> None:
     """Remove the units of a REMOVE or MOVED batch; only count those of a COUNT batch, and in a dry run.
 
     Units are names in batch.source_dir, below batch.source (DEST: the destination): of directories (rules.walks) or of
     anything else (rules.others). What went is counted in outcome.removed, what is excluded in outcome.skipped;
-    outcome.news gets a Walked with what rank 0's Emptying has to know. keeper and disposer are as for an Emptier.
+    outcome.news gets a WalkResult with what rank 0's Emptying has to know. keeper and disposer are as for an DirectoryEmptier.
     """
-    removing = _Removing(place, batch, Emptier(place, batch, outcome, keeper, disposer), outcome)
+    removing = RemoveWorker(place, batch, DirectoryEmptier(place, batch, outcome, keeper, disposer), outcome)
     if is_walk(batch):
         removing.walk()
         removing.tell(len(batch.units))
@@ -57,28 +61,32 @@ def remove(
 
 
 def remove_emptied(
-    place: Workplace, batch: Batch, outcome: Outcome, keeper: Keeper | None = None, disposer: Disposer | None = None
+    place: JobContext,
+    batch: Batch,
+    outcome: Outcome,
+    keeper: RemovalGuard | None = None,
+    disposer: Disposer | None = None,
 ) -> None:
     """Remove the directories of an RMDIR batch: each unit's, and those above it that waited for nothing else."""
-    removing = _Removing(place, batch, Emptier(place, batch, outcome, keeper, disposer), outcome)
+    removing = RemoveWorker(place, batch, DirectoryEmptier(place, batch, outcome, keeper, disposer), outcome)
     for unit in batch.units:
         removing.remove_chain(chain(unit))
     removing.tell(0)
 
 
-def told_undone(batch: Batch) -> Walked:
+def told_undone(batch: Batch) -> WalkResult:
     """Return what rank 0 is to be told of a batch of which nothing is known to be gone."""
     directory = batch.source_dir if batch.units.names[0] else None
-    finished = [Finished(batch.source, directory, len(batch.units), kept=True)]
+    finished = [FinishedUnits(batch.source, directory, len(batch.units), kept=True)]
     if batch.kind is Kind.RMDIR:
-        finished = [Finished(batch.source, chain(unit)[-1], 1, kept=True) for unit in batch.units]
-    return Walked(len(batch.units) if is_walk(batch) else 0, [], Told(finished=finished))
+        finished = [FinishedUnits(batch.source, chain(unit)[-1], 1, kept=True) for unit in batch.units]
+    return WalkResult(len(batch.units) if is_walk(batch) else 0, [], RemovalProgress(finished=finished))
 
 
-class _Removing:
+class RemoveWorker:
     """What is done about one batch."""
 
-    def __init__(self, place: Workplace, batch: Batch, emptier: Emptier, outcome: Outcome) -> None:
+    def __init__(self, place: JobContext, batch: Batch, emptier: DirectoryEmptier, outcome: Outcome) -> None:
         self._place = place
         self._batch = batch
         self._outcome = outcome
@@ -87,14 +95,14 @@ class _Removing:
         self._emptier = emptier
         self._deadline = 0.0
         self._noted = False  # how long it takes to open a directory
-        self._told = Told()
+        self._told = RemovalProgress()
 
     def tell(self, done: int) -> None:
         """Tell what was done: so many of the directories that were asked for."""
         self._told.found = self._emptier.account()
         found = self._emptier.found
         found.reverse()  # the deepest last: the next that is given to anyone
-        self._outcome.news.append(Walked(done, found, self._told))
+        self._outcome.news.append(WalkResult(done, found, self._told))
 
     # What was asked for.
 
@@ -108,7 +116,7 @@ class _Removing:
             kind = FILES if units.more is None else kind_of(units.more[0][0])
             gone, kept = self._emptier.unlink(top, units.names, kind)
             self._hand_over(top)  # what is a directory by now
-        self._told.finished.append(Finished(batch.source, batch.source_dir, len(units) - top.out, kept, gone))
+        self._told.finished.append(FinishedUnits(batch.source, batch.source_dir, len(units) - top.out, kept, gone))
 
     def walk(self) -> None:
         """Walk through directories. Each of them is begun, whatever time it is."""
@@ -124,7 +132,7 @@ class _Removing:
                     self._walk_from(top, folder)
             self._hand_over(top)
         directory = batch.source_dir if names[0] else None
-        self._told.finished.append(Finished(batch.source, directory, len(names) - top.out, top.kept))
+        self._told.finished.append(FinishedUnits(batch.source, directory, len(names) - top.out, top.kept))
 
     def remove_chain(self, paths: list[bytes]) -> None:
         """Remove directories, each of which is in the next; not the last one."""
@@ -137,7 +145,7 @@ class _Removing:
                 kept = self._unopened(path, error)
             if kept:
                 break
-        self._told.finished.append(Finished(self._batch.source, paths[-1], 1, kept))
+        self._told.finished.append(FinishedUnits(self._batch.source, paths[-1], 1, kept))
 
     def _reach(self, stack: ExitStack) -> Folder | None:
         """Return what the units of the batch are in."""
@@ -148,7 +156,7 @@ class _Removing:
         except OSError as error:
             directory = batch.source_dir if batch.units.names[0] else None
             kept = self._unopened(batch.source_dir, error)
-            self._told.finished.append(Finished(batch.source, directory, len(batch.units), kept))
+            self._told.finished.append(FinishedUnits(batch.source, directory, len(batch.units), kept))
             return None
 
     def _unopened(self, path: bytes, error: OSError) -> bool:
@@ -190,7 +198,9 @@ class _Removing:
         """Remove a directory, unless something is in it. Its descriptor is closed."""
         if folder.out or folder.again:
             batch = self._batch
-            left = Left(batch.kind, batch.source, folder.path, folder.out, folder.kept, folder.again, folder.gone)
+            left = PendingDirectory(
+                batch.kind, batch.source, folder.path, folder.out, folder.kept, folder.again, folder.gone
+            )
             self._told.left.append(left)
             above.out += 1
         elif folder.kept or (folder.name and not self._emptier.rmdir(above.fd, folder.path, folder.name)):

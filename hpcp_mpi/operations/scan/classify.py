@@ -4,7 +4,7 @@ import os
 import stat
 from collections.abc import Callable, Iterable
 
-from hpcp_mpi.operations.scan.records import Existing, Linked, Listing
+from hpcp_mpi.operations.scan.records import ClassifiedEntries, Existing, Linked
 from hpcp_mpi.rules.equality import maybe_identical
 from hpcp_mpi.vocab.abilities import StoredTimes
 from hpcp_mpi.vocab.paths import STAGE_PREFIX, below
@@ -48,7 +48,9 @@ class Classifier:
         """Tell whether plain files need no rule but their two lstats."""
         return self.excluded is None and not self._directory_only
 
-    def folders(self, listing: Listing, directory: bytes, found: Iterable[tuple[bytes, int, bool | None]]) -> None:
+    def folders(
+        self, listing: ClassifiedEntries, directory: bytes, found: Iterable[tuple[bytes, int, bool | None]]
+    ) -> None:
         """Add directories to a listing. directory: their parent's absolute path.
 
         found: (name, inode, what is at the destination: None nothing, False a non-directory)
@@ -64,7 +66,7 @@ class Classifier:
             else:
                 listing.folders.append((name, not there, there is False))
 
-    def entries(self, listing: Listing, directory: bytes, found: Iterable[Entry]) -> None:
+    def entries(self, listing: ClassifiedEntries, directory: bytes, found: Iterable[Entry]) -> None:
         """Add what is not a directory to a listing. directory: their absolute path, for excludes and notes."""
         names, sizes = listing.plain
         astray = self.astray
@@ -85,11 +87,13 @@ class Classifier:
             else:
                 self._entry(listing, name, status, dest)
 
-    def _skip(self, listing: Listing, path: bytes, why: str) -> None:
+    def _skip(self, listing: ClassifiedEntries, path: bytes, why: str) -> None:
         listing.open = True
         self._note(path, why)
 
-    def _entry(self, listing: Listing, name: bytes, status: os.stat_result, dest: os.stat_result | None) -> None:
+    def _entry(
+        self, listing: ClassifiedEntries, name: bytes, status: os.stat_result, dest: os.stat_result | None
+    ) -> None:
         tally = (
             one_file(status.st_size)
             if stat.S_ISREG(status.st_mode)

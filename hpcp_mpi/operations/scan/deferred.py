@@ -7,7 +7,14 @@ file, are neighbours.
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 
-from hpcp_mpi.operations.scan.records import DIFFERED, MADE, TOUCHED, LinkedName, Settling, SharedName
+from hpcp_mpi.operations.scan.records import (
+    CONTENT_CHANGED,
+    CREATED,
+    DIFFERS,
+    DirectoryMetadata,
+    LinkedName,
+    SharedName,
+)
 from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, ONE_LINK, ONE_SPECIAL, one_file
 from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 
@@ -15,7 +22,7 @@ _TOGETHER = 1000  # units that are handed out as one batch
 _COUNTS = (NOTHING, one_file(0), ONE_LINK, ONE_SPECIAL)  # what LinkedName.counts means
 
 
-def settle_batches(records: Iterable[Settling]) -> Iterator[Batch]:
+def settle_batches(records: Iterable[DirectoryMetadata]) -> Iterator[Batch]:
     """Yield the settling of directories, in the order of the records.
 
     Where several sources merge in one directory, the last source's metadata is what it gets.
@@ -25,9 +32,9 @@ def settle_batches(records: Iterable[Settling]) -> Iterator[Batch]:
         some = list(same)
         last = max(some, key=lambda record: record.source)
         reasons = {record.why for record in some}
-        key = last.source, reasons == {TOUCHED}, reasons != {DIFFERED}
+        key = last.source, reasons == {CONTENT_CHANGED}, reasons != {DIFFERS}
         group = groups.setdefault(key, [])
-        group.append(Unit(last.source_dir, ONE_DIRECTORY if MADE in reasons else NOTHING, 0, dest_dir))
+        group.append(Unit(last.source_dir, ONE_DIRECTORY if CREATED in reasons else NOTHING, 0, dest_dir))
         if len(group) == _TOGETHER:
             yield _settle(*key, groups.pop(key))
     for key, units in groups.items():

@@ -7,25 +7,25 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from hpcp_mpi.host.external_sort import Spill
-from hpcp_mpi.operations.scan.records import Extra, Tracked
-from hpcp_mpi.vocab.job import CopyJob
+from hpcp_mpi.host.external_sort import ExternalSort
+from hpcp_mpi.operations.scan.records import Extra, SymlinkTarget
+from hpcp_mpi.vocab.job import Job
 from hpcp_mpi.vocab.paths import below, join
 
 
-def spared(job: CopyJob, extras: Spill, tracked: Spill) -> Spill:
+def spared(job: Job, extras: ExternalSort, tracked: ExternalSort) -> ExternalSort:
     """Return extras without those that are, or hold, what a link leads to, if the source has that.
 
     Both are read in the order of paths, side by side, so neither is held. NUL stands for `/`: then what is in a
     directory comes right behind it.
     """
-    places, found = Spill(), Spill()
-    for each in map(Tracked._make, tracked):
+    places, found = ExternalSort(), ExternalSort()
+    for each in map(SymlinkTarget._make, tracked):
         if not each.up:
             places.add([(_sortable(each.target), each.source, each.source_up, each.path)])
     for extra in map(Extra._make, extras):
         found.add([(_sortable(join(extra.dest_dir, extra.name)), tuple(extra))])
-    kept = Spill()
+    kept = ExternalSort()
     waiting: Iterator[Any] = iter(places)
     rows: Iterator[Any] = iter(found)
     place = next(waiting, None)
@@ -52,5 +52,5 @@ def _is_behind(place: bytes, path: bytes) -> bool:
     return place > path and not _is_in(place, path)
 
 
-def _exists(job: CopyJob, source: int, up: int, path: bytes) -> bool:
+def _exists(job: Job, source: int, up: int, path: bytes) -> bool:
     return os.path.lexists(below(job.sources[source].path, b"../" * up + path))

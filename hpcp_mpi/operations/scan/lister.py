@@ -6,29 +6,29 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from typing import Protocol
 
-from hpcp_mpi.engine.context import Workplace
+from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.host import metadata
 from hpcp_mpi.host.entries import first_in, lstat
 from hpcp_mpi.host.listing import Names, Slice, entries_of, only_in, slices
 from hpcp_mpi.host.retrying import tells_passing, tries
 from hpcp_mpi.operations.scan.classify import Classifier
-from hpcp_mpi.operations.scan.records import Folder, Listing
+from hpcp_mpi.operations.scan.records import ClassifiedEntries, Folder
 from hpcp_mpi.operations.scan.symlinks import NOWHERE, tracked
-from hpcp_mpi.operations.scan.unit_builder import Gather
+from hpcp_mpi.operations.scan.unit_builder import UnitBuilder
 from hpcp_mpi.rules import excludes
 from hpcp_mpi.rules.equality import metadata_changes
 from hpcp_mpi.vocab.errors import Failure, failure_of, reason_of
-from hpcp_mpi.vocab.options import CopyOptions
+from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.paths import STAGE_PREFIX, below, join
 from hpcp_mpi.vocab.tally import Tally
 from hpcp_mpi.vocab.units import Batch
 
 
-def gather_for(options: CopyOptions) -> Gather:
+def builder_for(options: Options) -> UnitBuilder:
     """Return the collector that options ask for."""
     check_size = None if options.full_hash else options.hash_size
     collapse = options.directory_sync and not options.directory_only
-    return Gather(options.unit_weight, options.file_cost, check_size, collapse, options.split_size)
+    return UnitBuilder(options.unit_weight, options.file_cost, check_size, collapse, options.split_size)
 
 
 class Choose(Protocol):
@@ -49,7 +49,7 @@ class Unlisted(Exception):
 class Lister:
     """Lists directories of a job. Thread-safe; each listing belongs to one thread at a time."""
 
-    def __init__(self, place: Workplace, note: Callable[[bytes, str], None], choose: Choose | None = None) -> None:
+    def __init__(self, place: JobContext, note: Callable[[bytes, str], None], choose: Choose | None = None) -> None:
         """note: takes (absolute path, what a reader should know). choose: leaves out what is not for here."""
         self._place = place
         self._choose = choose
@@ -88,7 +88,7 @@ class Lister:
         """Return what stands for a device on all nodes: which of the roots it is the first to be of."""
         return self._devices.index(number) if number in self._devices else -number
 
-    def folders(self, gather: Gather, batch: Batch) -> list[Folder]:
+    def folders(self, gather: UnitBuilder, batch: Batch) -> list[Folder]:
         """Return the folders of the directories in a LIST batch, ready to be listed into gather."""
         found: list[Folder] = []
         parents: dict[bytes, Folder] = {}
@@ -107,15 +107,15 @@ class Lister:
             parent.listed = True
         return found
 
-    def listing(self, directory: bytes, some: Slice) -> Listing:
+    def listing(self, directory: bytes, some: Slice) -> ClassifiedEntries:
         """Return entries of a directory, an absolute path, sorted by what is to be done."""
         count, size = some.same
-        listing = Listing(plain=some.fresh, equal=some.equal, same=Tally(files=count, bytes=size))
+        listing = ClassifiedEntries(plain=some.fresh, equal=some.equal, same=Tally(files=count, bytes=size))
         self._classifier.folders(listing, directory, some.folders)
         self._classifier.entries(listing, directory, some.rest)
         return listing
 
-    def track(self, folder: Folder, listing: Listing, source: int) -> None:
+    def track(self, folder: Folder, listing: ClassifiedEntries, source: int) -> None:
         """Add to a listing of some of a folder where its relative symlinks lead, if that may have to be copied too.
 
         source: a descriptor of the folder
@@ -135,7 +135,7 @@ class Lister:
                 if found is not None:
                     listing.tracked.append(found)
 
-    def listings(self, folder: Folder, failures: list[Failure]) -> Iterator[Listing]:
+    def listings(self, folder: Folder, failures: list[Failure]) -> Iterator[ClassifiedEntries]:
         """Yield the entries of a folder, some thousand at a time. failures gets what cannot be looked at.
 
         What goes wrong with the first of them and may be over in a moment is tried again. Raises Unlisted.
@@ -155,7 +155,7 @@ class Lister:
             yield first
             yield from listings
 
-    def _listings(self, folder: Folder, failures: list[Failure]) -> Iterator[Listing]:
+    def _listings(self, folder: Folder, failures: list[Failure]) -> Iterator[ClassifiedEntries]:
         """Yield the entries of a folder once. Raises Unlisted."""
         place = self._place
         path = below(place.job.sources[folder.source].path, folder.source_dir)
@@ -209,7 +209,7 @@ class Lister:
                     yield listing
                 if alone and dest is not None:
                     for extras in only_in(dest, source, names, beside):
-                        yield Listing(extras=self._really_extra(folder, extras))
+                        yield ClassifiedEntries(extras=self._really_extra(folder, extras))
             except OSError as error:
                 raise Unlisted(failure_of(path, error, "cannot list")) from None
 

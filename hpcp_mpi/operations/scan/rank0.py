@@ -13,18 +13,25 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from hpcp_mpi.engine.context import Workplace
+from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.engine.walk_feed import most_asked
 from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.listing import Slice
 from hpcp_mpi.host.walk_pool import Pool
-from hpcp_mpi.operations.scan.lister import Choose, Lister, Unlisted, gather_for
-from hpcp_mpi.operations.scan.records import Folder, LinkedName, Listed, Listing, Settling, unfinished
+from hpcp_mpi.operations.scan.lister import Choose, Lister, Unlisted, builder_for
+from hpcp_mpi.operations.scan.records import (
+    ClassifiedEntries,
+    DirectoryMetadata,
+    Folder,
+    LinkedName,
+    ScanFindings,
+    unfinished,
+)
 from hpcp_mpi.operations.scan.task import ScanTask
 from hpcp_mpi.operations.scan.waiting import Waiting
 from hpcp_mpi.rules.landing import Landing
 from hpcp_mpi.rules.relisting import todo_of
-from hpcp_mpi.vocab.checkpoint import Todo
+from hpcp_mpi.vocab.checkpoint import Relist
 from hpcp_mpi.vocab.errors import Failure, failure_of
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import below, join
@@ -44,7 +51,7 @@ class Scan:
 
     def __init__(
         self,
-        place: Workplace,
+        place: JobContext,
         landings: list[Landing],
         made_root: bool,
         wake: Callable[[], None],
@@ -62,7 +69,7 @@ class Scan:
         self.entire = only is None and choose is None
         self.relists = all(landing.name is None for landing in landings)
         self.outcome = Outcome()
-        self.gather = gather_for(place.options)
+        self.gather = builder_for(place.options)
         self.waiting = Waiting()
         self.seconds = 0.0
         self._place = place
@@ -87,7 +94,7 @@ class Scan:
         most = 1 if place.options.single else 64
         self._pool: Pool[ScanTask] = Pool(self._step, self._fail, most, lambda: place.slow)
 
-    def start(self, todo: Sequence[Todo] | None = None) -> None:
+    def start(self, todo: Sequence[Relist] | None = None) -> None:
         """Begin to list. todo: what is left to look at of a run that is gone on with; None: all"""
         if todo is not None:
             self.again(todo, counted=False)
@@ -101,7 +108,7 @@ class Scan:
             tasks = self._tasks(roots)
         self._pool.add(tasks)
 
-    def again(self, todo: Sequence[Todo], counted: bool = True) -> None:
+    def again(self, todo: Sequence[Relist], counted: bool = True) -> None:
         """Look at directories again, beside what is at the destination by now. counted: what is in them was counted"""
         self._given_up = False
         tasks: list[ScanTask] = []
@@ -113,7 +120,7 @@ class Scan:
             self._emit()
         self._pool.add(tasks)
 
-    def _look_again(self, each: Todo, counted: bool) -> list[ScanTask]:
+    def _look_again(self, each: Relist, counted: bool) -> list[ScanTask]:
         if self._landings[each.source].name is not None:
             return self._tasks(self._root(each.source, self._landings[each.source]), counted)
         new, over, above = self._beside(each.dest_dir)
@@ -155,7 +162,7 @@ class Scan:
         return tasks
 
     @property
-    def todo(self) -> list[Todo]:
+    def todo(self) -> list[Relist]:
         """What has to be looked at if a run is gone on with, beside the work that was taken."""
         with self._lock:
             self._hand_on()
@@ -176,7 +183,7 @@ class Scan:
                 at = at.parent
         self._emit()
 
-    def unfinished(self) -> tuple[list[Settling], list[LinkedName]]:
+    def unfinished(self) -> tuple[list[DirectoryMetadata], list[LinkedName]]:
         """Return how directories are to be settled that are begun, and the names of files with several: what is new."""
         with self._lock:
             settled = [record for task in self._open for record in unfinished(task.folder)]
@@ -234,7 +241,7 @@ class Scan:
             taken.append(batch)
         return taken
 
-    def hear(self, news: list[Listed]) -> None:
+    def hear(self, news: list[ScanFindings]) -> None:
         """Take what others found in directories that they were asked to list."""
         with self._lock:
             for found in news:
@@ -357,7 +364,7 @@ class Scan:
             self._emit()
         return children
 
-    def _taken(self, task: ScanTask, listing: Listing | None) -> list[Folder]:
+    def _taken(self, task: ScanTask, listing: ClassifiedEntries | None) -> list[Folder]:
         """Take some of a directory; return the directories in it."""
         if listing is None:
             return []

@@ -30,7 +30,7 @@ class Linked(NamedTuple):
 
 
 @dataclass(slots=True)
-class Listing:
+class ClassifiedEntries:
     """Some entries of one directory, in the order the system gave them."""
 
     plain: tuple[list[bytes], list[int]] = field(default_factory=lambda: ([], []))  # (names, sizes) of files to copy
@@ -51,7 +51,7 @@ class Listing:
         return plain + len(self.others) + len(self.existing) + len(self.linked) + len(self.folders)
 
 
-class Settling(NamedTuple):
+class DirectoryMetadata(NamedTuple):
     """A directory whose metadata is to be written when all in it is done. They sort deepest first."""
 
     height: int  # the negative of how deep it lies
@@ -61,12 +61,12 @@ class Settling(NamedTuple):
     why: int  # TOUCHED, DIFFERED or MADE
 
 
-TOUCHED, DIFFERED, MADE = range(3)  # its content was changed; its metadata was not equal; it was missing
+CONTENT_CHANGED, DIFFERS, CREATED = range(3)  # its content was changed; its metadata was not equal; it was missing
 
 
-def settling(source: int, source_dir: bytes, dest_dir: bytes, why: int) -> Settling:
+def directory_metadata(source: int, source_dir: bytes, dest_dir: bytes, why: int) -> DirectoryMetadata:
     """Return the record of a directory."""
-    return Settling(-dest_dir.count(b"/") - bool(dest_dir), dest_dir, source, source_dir, why)
+    return DirectoryMetadata(-dest_dir.count(b"/") - bool(dest_dir), dest_dir, source, source_dir, why)
 
 
 class LinkedName(NamedTuple):
@@ -101,7 +101,7 @@ class Extra(NamedTuple):
     source_dir: bytes
 
 
-class Tracked(NamedTuple):
+class SymlinkTarget(NamedTuple):
     """Where a relative symlink leads, out of what is copied with it. They sort by place."""
 
     up: int  # directories above the destination root
@@ -189,21 +189,21 @@ class Folder:
         self.bytes += tally.bytes
 
 
-def unfinished(folder: Folder) -> list[Settling]:
+def unfinished(folder: Folder) -> list[DirectoryMetadata]:
     """Return how the directories that folder lies in are to be settled, as far as they are begun and nobody has said.
 
     What is in them may be all that is left to do when the run ends, and nobody looks at them again.
     """
-    found: list[Settling] = []
+    found: list[DirectoryMetadata] = []
     at: Folder | None = folder
     while at is not None and not at.noted:
         at.noted = at.opened and at.listed  # before, it is not known how it differs
         paths = at.source, at.source_dir, at.dest_dir
         if at.opened and at.settle:
-            found.append(settling(*paths, MADE if at.new else DIFFERED))
+            found.append(directory_metadata(*paths, CREATED if at.new else DIFFERS))
         if at.new and at.parent is not None and not at.parent.new:
             above = at.parent
-            found.append(settling(above.source, above.source_dir, above.dest_dir, TOUCHED))
+            found.append(directory_metadata(above.source, above.source_dir, above.dest_dir, CONTENT_CHANGED))
         at = at.parent
     return found
 
@@ -228,15 +228,15 @@ class NamesSeen:
 
 
 @dataclass(slots=True)
-class Listed:
+class ScanFindings:
     """What a rank found in directories that it was asked to list."""
 
     done: int = 0  # directories that it was asked for
     scanned: Tally = NOTHING
     lists: list[Batch] = field(default_factory=list)  # directories that it had no time for
     huge: list[Batch] = field(default_factory=list)  # those that it cannot hold
-    settled: list[Settling] = field(default_factory=list)
+    settled: list[DirectoryMetadata] = field(default_factory=list)
     linked: list[LinkedName] = field(default_factory=list)
     shared: list[SharedName] = field(default_factory=list)
     extras: list[Extra] = field(default_factory=list)
-    tracked: list[Tracked] = field(default_factory=list)
+    tracked: list[SymlinkTarget] = field(default_factory=list)

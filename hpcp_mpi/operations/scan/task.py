@@ -1,8 +1,8 @@
 """A directory on its way through rank 0's scan, slice by slice, and what has to be looked at if the run ends there."""
 
 from hpcp_mpi.operations.scan.lister import Lister, Unlisted
-from hpcp_mpi.operations.scan.records import Folder, Listing
-from hpcp_mpi.vocab.checkpoint import Todo
+from hpcp_mpi.operations.scan.records import ClassifiedEntries, Folder
+from hpcp_mpi.vocab.checkpoint import Relist
 from hpcp_mpi.vocab.errors import Failure
 
 
@@ -31,11 +31,11 @@ class ScanTask:
         self.seen: list[bytes] = []  # directories that were found in it, while there may be more
         self.failures: list[Failure] = []
         self.listings = lister.listings(folder, self.failures)
-        self._ahead: Listing | None = None
+        self._ahead: ClassifiedEntries | None = None
         self._problem: Unlisted | None = None
         self._begun = False
 
-    def next(self) -> Listing | None:
+    def next(self) -> ClassifiedEntries | None:
         """Return some more of it, None if there is nothing; `ended` tells whether that was all. Raises Unlisted."""
         if not self._begun:
             self._begun = True
@@ -64,8 +64,8 @@ class ScanTask:
         return self._ahead is None and self._problem is None
 
     @property
-    def todo(self) -> Todo:
+    def todo(self) -> Relist:
         """What has to be looked at if it goes no further than this."""
         folder = self.folder
         seen = b"".join(name + b"\0" for name in (*self.skipped, *self.seen))
-        return Todo(folder.source, folder.source_dir, folder.dest_dir, not self.flat, b"" if self.flat else seen)
+        return Relist(folder.source, folder.source_dir, folder.dest_dir, not self.flat, b"" if self.flat else seen)

@@ -17,21 +17,21 @@ with the tree. Pure: listings in, batches out. Not thread-safe; the scan holds a
 from collections.abc import Iterable
 
 from hpcp_mpi.operations.scan.records import (
-    DIFFERED,
-    MADE,
-    TOUCHED,
+    CONTENT_CHANGED,
+    CREATED,
+    DIFFERS,
+    ClassifiedEntries,
+    DirectoryMetadata,
     Extra,
     Folder,
     Inode,
     Leader,
     Linked,
     LinkedName,
-    Listing,
     NamesSeen,
-    Settling,
     SharedName,
-    Tracked,
-    settling,
+    SymlinkTarget,
+    directory_metadata,
 )
 from hpcp_mpi.vocab.paths import join
 from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, Tally, one_file
@@ -45,7 +45,7 @@ _FEW = 500  # files for which a cp of their own is a waste
 _LIST_ENTRIES = 64  # what a directory is taken for that nobody has listed yet
 
 
-class Gather:
+class UnitBuilder:
     """Collects listings into batches. Read and empty `out`, `settled`, `linked` and `shared` after each call.
 
     limit:      the weight of a unit: closed directories grow no heavier. Batches can be divided: BATCH times it
@@ -68,11 +68,11 @@ class Gather:
         self.hand_on = False
         self.partial = False  # names of a file may have been seen that are known no more: give_up() at the end
         self.out: list[Batch] = []
-        self.settled: list[Settling] = []
+        self.settled: list[DirectoryMetadata] = []
         self.linked: list[LinkedName] = []
         self.shared: list[SharedName] = []
         self.extras: list[Extra] = []
-        self.tracked: list[Tracked] = []
+        self.tracked: list[SymlinkTarget] = []
         self.skipped = NOTHING  # what was found and needs nothing
         self._scanned = [0] * len(NOTHING)  # a Tally that is counted up
         self._leaders: dict[Inode, NamesSeen] = {}
@@ -112,7 +112,7 @@ class Gather:
         parent.children += 1
         return child
 
-    def add(self, folder: Folder, listing: Listing) -> list[Folder]:
+    def add(self, folder: Folder, listing: ClassifiedEntries) -> list[Folder]:
         """Take some of folder's entries; return its directories, which are to be listed and closed too."""
         self._take_plain(folder, *listing.plain)
         if listing.same:
@@ -134,7 +134,7 @@ class Gather:
             self.out.append(Batch(Kind.SWEEP, folder.source, folder.source_dir, folder.dest_dir, units))
         for extra in listing.extras:
             self.extras.append(Extra(folder.dest_dir, *extra, folder.source, folder.source_dir))
-        self.tracked += [Tracked(*each, folder.source) for each in listing.tracked]
+        self.tracked += [SymlinkTarget(*each, folder.source) for each in listing.tracked]
         self.count(Tally(directories=len(listing.folders)))
         children = [self.child(folder, *each) for each in listing.folders]
         if listing.open:
@@ -364,11 +364,11 @@ class Gather:
     def _finish(self, folder: Folder) -> None:
         self.flush(folder)
         if folder.settle:
-            why = MADE if folder.new else DIFFERED
-            self.settled.append(settling(folder.source, folder.source_dir, folder.dest_dir, why))
+            why = CREATED if folder.new else DIFFERS
+            self.settled.append(directory_metadata(folder.source, folder.source_dir, folder.dest_dir, why))
         parent = folder.parent
         if folder.new and parent is not None and not parent.new:
-            self.settled.append(settling(parent.source, parent.source_dir, parent.dest_dir, TOUCHED))
+            self.settled.append(directory_metadata(parent.source, parent.source_dir, parent.dest_dir, CONTENT_CHANGED))
         if folder.new and not folder.emitted:
             self._make(folder)
 

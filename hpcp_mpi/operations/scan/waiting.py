@@ -1,21 +1,21 @@
 """What a scan finds and waits for the end of the run, in files."""
 
-from hpcp_mpi.host.external_sort import Spill
-from hpcp_mpi.operations.scan.records import Listed
-from hpcp_mpi.operations.scan.unit_builder import Gather
+from hpcp_mpi.host.external_sort import ExternalSort
+from hpcp_mpi.operations.scan.records import ScanFindings
+from hpcp_mpi.operations.scan.unit_builder import UnitBuilder
 
 
 class Waiting:
     """What waits for the end of the run."""
 
     def __init__(self) -> None:
-        self.settled = Spill()
-        self.linked = Spill()
-        self.shared = Spill()
-        self.extras = Spill()
-        self.tracked = Spill()
+        self.settled = ExternalSort()
+        self.linked = ExternalSort()
+        self.shared = ExternalSort()
+        self.extras = ExternalSort()
+        self.tracked = ExternalSort()
 
-    def take(self, found: Gather | Listed) -> None:
+    def take(self, found: UnitBuilder | ScanFindings) -> None:
         """Take what was found."""
         for mine, theirs in (
             (self.settled, found.settled),

@@ -7,10 +7,10 @@ else goes to rank 0 as work for anyone, and so do directories that there was no 
 import time
 from collections.abc import Callable, Sequence
 
-from hpcp_mpi.engine.context import Workplace
-from hpcp_mpi.operations.scan.lister import Lister, Unlisted, gather_for
-from hpcp_mpi.operations.scan.records import Folder, Listed, Listing
-from hpcp_mpi.operations.scan.unit_builder import Gather
+from hpcp_mpi.engine.context import JobContext
+from hpcp_mpi.operations.scan.lister import Lister, Unlisted, builder_for
+from hpcp_mpi.operations.scan.records import ClassifiedEntries, Folder, ScanFindings
+from hpcp_mpi.operations.scan.unit_builder import UnitBuilder
 from hpcp_mpi.vocab.errors import Failure
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.units import Batch, Kind
@@ -21,10 +21,10 @@ _HUGE = 50_000  # entries of a directory that are not held here; rank 0 lists it
 
 
 # Checks CHECK batches; returns the batches of what has to be copied.
-Check = Callable[[Workplace, Sequence[Batch], Outcome], list[Batch]]
+Check = Callable[[JobContext, Sequence[Batch], Outcome], list[Batch]]
 
 
-def explore(place: Workplace, batch: Batch, outcome: Outcome, check: Check) -> None:
+def explore(place: JobContext, batch: Batch, outcome: Outcome, check: Check) -> None:
     """List the directories of a LIST batch and what is below them, for as long as it is short."""
     _Walk(place, outcome, check).walk(batch)
 
@@ -32,14 +32,14 @@ def explore(place: Workplace, batch: Batch, outcome: Outcome, check: Check) -> N
 class _Walk:
     """A walk through a part of the tree, depth first."""
 
-    def __init__(self, place: Workplace, outcome: Outcome, check: Check) -> None:
+    def __init__(self, place: JobContext, outcome: Outcome, check: Check) -> None:
         self._place = place
         self._check = check
         self._outcome = outcome
-        self._gather: Gather = gather_for(place.options)
+        self._gather: UnitBuilder = builder_for(place.options)
         self._notes: list[tuple[bytes, str]] = []  # of the directory at hand
         self._lister = Lister(place, lambda *note: self._notes.append(note))
-        self._found = Listed()
+        self._found = ScanFindings()
 
     def walk(self, batch: Batch) -> None:
         waiting = self._lister.folders(self._gather, batch)
@@ -65,7 +65,7 @@ class _Walk:
         """List one directory; return the directories in it."""
         self._notes.clear()
         failures: list[Failure] = []
-        listings: list[Listing] = []
+        listings: list[ClassifiedEntries] = []
         problem: Failure | None = None
         try:
             entries = 0

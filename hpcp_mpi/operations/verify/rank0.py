@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from hpcp_mpi.cluster.feed import Feed, Stream
-from hpcp_mpi.host.spool import Journal
+from hpcp_mpi.host.spool import Spool
 from hpcp_mpi.operations.verify.records import Differing, Written
 from hpcp_mpi.vocab.errors import Failure
 from hpcp_mpi.vocab.stored_batches import packed, unpacked
@@ -18,7 +18,7 @@ from hpcp_mpi.vocab.tally import Tally
 from hpcp_mpi.vocab.units import Batch, Kind, Units, ranges
 
 if TYPE_CHECKING:
-    from hpcp_mpi.engine.coordinator import Crew
+    from hpcp_mpi.engine.coordinator import Coordinator
 
 # More would leave fewer ranks idle in each of them (an eighth), and each has an end, when ranks wait for the last one.
 _MOST_GROUPS = 8
@@ -34,7 +34,7 @@ class Recorder:
     """Puts aside what was copied by whom."""
 
     def __init__(self, split_size: int) -> None:
-        self.journal = Journal()
+        self.journal = Spool()
         self._split_size = max(1, split_size)
         self._ranges: dict[tuple[bytes, bytes], list[tuple[int, Batch]]] = {}  # of big files that have no name yet
 
@@ -118,7 +118,7 @@ class Verification:
     verification.run(drive)
     """
 
-    def __init__(self, crew: "Crew") -> None:
+    def __init__(self, crew: "Coordinator") -> None:
         self._crew = crew
         self._recorder = self._new_recorder()
         self._new: list[Written] | None = None
@@ -209,7 +209,7 @@ def _restored(block: bytes) -> Iterator[tuple[bytes, bytes]]:
     yield from zip(parts[::2], parts[1::2], strict=True)
 
 
-def _batches(journal: Journal, writers: Iterable[int]) -> Iterator[Batch]:
+def _batches(journal: Spool, writers: Iterable[int]) -> Iterator[Batch]:
     for rank in writers:
         for block in journal.blocks(rank):
             yield from unpacked(block)
@@ -233,11 +233,11 @@ def groups(ranks: Iterable[tuple[int, str]], most: int = _MOST_GROUPS) -> list[f
 class _Round:
     """What came out of verifying once. last: what is not good now is a failure."""
 
-    def __init__(self, crew: "Crew", last: bool) -> None:
+    def __init__(self, crew: "Coordinator", last: bool) -> None:
         self._crew = crew
         self._last = last
         self._big: dict[tuple[int, bytes, bytes], bool] = {}  # big files that differ: whether at their beginning too
-        self.again = Journal()
+        self.again = Spool()
 
     def take(self, differing: Differing) -> None:
         """Take what is not good."""

@@ -8,7 +8,7 @@ from hpcp_mpi.vocab.tally import NOTHING, Tally
 from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 
 
-class Landed(NamedTuple):
+class WrittenUnit(NamedTuple):
     """Something of a batch was copied. Only inside a rank: see gathered."""
 
     batch: Batch
@@ -38,14 +38,14 @@ class Differing:
 
 def gathered(news: list[Any], rank: int) -> list[Any]:
     """Return news with what landed put together."""
-    landed = [each for each in news if isinstance(each, Landed)]
+    landed = [each for each in news if isinstance(each, WrittenUnit)]
     if not landed:
         return news
     big = tuple(each.batch for each in landed if each.batch.big is not None)
     small = (each for each in landed if each.batch.big is None)
     batches = [_verifying(list(some)) for _, some in groupby(small, key=lambda each: (id(each.batch), each.lossy))]
     written = Written(rank, _packed(batches) if batches else b"", big)
-    return [*(each for each in news if not isinstance(each, Landed)), written]
+    return [*(each for each in news if not isinstance(each, WrittenUnit)), written]
 
 
 def _packed(batches: list[Batch]) -> bytes:
@@ -54,7 +54,7 @@ def _packed(batches: list[Batch]) -> bytes:
     return packed(batches)
 
 
-def _verifying(landed: list[Landed]) -> Batch:
+def _verifying(landed: list[WrittenUnit]) -> Batch:
     """Return the batch that verifies what landed of one batch."""
     batch, _, lossy = landed[0]
     some = [each.unit for each in landed if each.unit is not None]

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
-from hpcp_mpi.engine.context import Workplace
+from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.uncached_read import ReadError, forget, open_quietly, same_bytes
 from hpcp_mpi.vocab.errors import reason_of
@@ -33,7 +33,7 @@ _ELSE_NS = 1001 * 10**9  # instead where the other may be stored as, or be the n
 Inodes = tuple[int, int, int, int]  # devices and numbers: of a file, and of its copy
 
 
-class Differs(Exception):
+class CopyDiffers(Exception):
     """A copy is not equal to its source.
 
     counted: what it counted for when it was copied. inodes: of files that look alike at least in type.
@@ -50,7 +50,7 @@ class Differs(Exception):
         self.inodes = inodes
 
 
-class Unknown(Exception):
+class CannotVerify(Exception):
     """It cannot be told whether a copy is good."""
 
     def __init__(self, reason: str, vanished: bool = False) -> None:
@@ -59,7 +59,7 @@ class Unknown(Exception):
         self.vanished = vanished
 
 
-class Pair(NamedTuple):
+class EntryPair(NamedTuple):
     """Where an entry is, and where its copy is."""
 
     source: int  # a descriptor of its directory
@@ -68,7 +68,7 @@ class Pair(NamedTuple):
     target: bytes
 
 
-class Opened(NamedTuple):
+class OpenPair(NamedTuple):
     """A file and its copy, which look alike."""
 
     mine: int
@@ -81,10 +81,10 @@ class Opened(NamedTuple):
         return self.wanted.st_dev, self.wanted.st_ino, self.found.st_dev, self.found.st_ino
 
 
-class Reread:
+class CopyComparer:
     """Compares entries of one source with their copies. Its methods raise Differs, Unknown, host.commands.Stopped."""
 
-    def __init__(self, place: Workplace, source: int, sync: bool) -> None:
+    def __init__(self, place: JobContext, source: int, sync: bool) -> None:
         """sync: files are to be written out one by one, before they are read."""
         self._place = place
         self._sync = sync
@@ -92,31 +92,31 @@ class Reread:
         began = place.job.began_ns
         self._began_ns = began[source] if source < len(began) else 0  # 0: its clock was not asked
 
-    def entry(self, pair: Pair) -> Tally:
+    def entry(self, pair: EntryPair) -> Tally:
         """Compare entries that are no directories; return what they count for."""
         try:
             wanted = lstat(pair.name, pair.source)
         except OSError as error:
             raise unread(error) from None
         if wanted is None:
-            raise Unknown(GONE, vanished=True)
+            raise CannotVerify(GONE, vanished=True)
         if stat.S_ISREG(wanted.st_mode):
             return self.file(pair)
         counted = tally_of(wanted)
         try:
             found = lstat(pair.target, pair.dest)
             if found is None:
-                raise Differs(MISSING, counted)
+                raise CopyDiffers(MISSING, counted)
             if stat.S_IFMT(wanted.st_mode) != stat.S_IFMT(found.st_mode) or wanted.st_rdev != found.st_rdev:
-                raise Differs(OTHER_TYPE, counted)
+                raise CopyDiffers(OTHER_TYPE, counted)
             is_link = stat.S_ISLNK(wanted.st_mode)
             if is_link and _target(pair.name, pair.source) != os.readlink(pair.target, dir_fd=pair.dest):
-                raise Differs(OTHER_TARGET, counted)
+                raise CopyDiffers(OTHER_TARGET, counted)
         except OSError as error:
-            raise Differs(f"its copy cannot be looked at: {reason_of(error)}", counted) from None
+            raise CopyDiffers(f"its copy cannot be looked at: {reason_of(error)}", counted) from None
         return counted
 
-    def file(self, pair: Pair) -> Tally:
+    def file(self, pair: EntryPair) -> Tally:
         """Compare regular files; return what they count for."""
         return self.opened(pair, self.whole)
 
@@ -127,23 +127,23 @@ class Reread:
         """
         try:
             return look()
-        except Differs as problem:
+        except CopyDiffers as problem:
             seen = problem
         for _ in self._place.looks.further() if not seen.read else ():
             try:
                 return look()
-            except Differs as problem:
+            except CopyDiffers as problem:
                 seen = problem
                 if seen.read:
                     break
         raise seen
 
-    def whole(self, files: Opened) -> Tally:
+    def whole(self, files: OpenPair) -> Tally:
         """Compare all of a file; return what it counts for."""
         self.read(files, 0, files.wanted.st_size)
         return one_file(files.wanted.st_size)
 
-    def opened(self, pair: Pair, compare: Callable[[Opened], Tally]) -> Tally:
+    def opened(self, pair: EntryPair, compare: Callable[[OpenPair], Tally]) -> Tally:
         """Return what compare returns for a file and its copy; it is called if they look alike."""
         # Without context managers: they would take as long as the system calls.
         try:
@@ -159,10 +159,10 @@ class Reread:
             try:
                 found = os.fstat(theirs)
                 if not (stat.S_ISREG(wanted.st_mode) and stat.S_ISREG(found.st_mode)):
-                    raise Differs(OTHER_TYPE, one_file(wanted.st_size))
-                files = Opened(mine, theirs, wanted, found)
+                    raise CopyDiffers(OTHER_TYPE, one_file(wanted.st_size))
+                files = OpenPair(mine, theirs, wanted, found)
                 if wanted.st_size != found.st_size or not self._same_mtime(wanted, found):
-                    raise Differs(CHANGED, one_file(found.st_size), files.inodes)
+                    raise CopyDiffers(CHANGED, one_file(found.st_size), files.inodes)
                 return compare(files)
             finally:
                 os.close(theirs)
@@ -174,7 +174,7 @@ class Reread:
             return found.st_mtime_ns != _SPOILT_NS
         return self._place.job.times.same(wanted.st_mtime_ns, found.st_mtime_ns)
 
-    def read(self, files: Opened, start: int, length: int) -> None:
+    def read(self, files: OpenPair, start: int, length: int) -> None:
         """Read a range of a file and of its copy."""
         mine, theirs, wanted, found = files
         if self._sync:
@@ -182,7 +182,7 @@ class Reread:
                 os.fdatasync(theirs)
             except OSError as error:
                 reason = f"its copy cannot be written: {reason_of(error)}"
-                raise Differs(reason, one_file(wanted.st_size), read=True) from None
+                raise CopyDiffers(reason, one_file(wanted.st_size), read=True) from None
         try:
             forget(mine, start, length)
             forget(theirs, start, length)
@@ -196,7 +196,7 @@ class Reread:
             with suppress(OSError):
                 os.utime(theirs, ns=(found.st_atime_ns, self._spoilt_ns(wanted)))
             reason = CHANGED if self._is_new(wanted, found) else OTHER_BYTES
-            raise Differs(reason, one_file(wanted.st_size), files.inodes, read=True)
+            raise CopyDiffers(reason, one_file(wanted.st_size), files.inodes, read=True)
 
     def _spoilt_ns(self, wanted: os.stat_result) -> int:
         """Return an mtime by which a copy is not taken for one of a source with the lstat wanted."""
@@ -216,19 +216,19 @@ def _target(name: bytes, source: int) -> bytes:
         raise unread(error) from None
 
 
-def unread(error: OSError) -> Unknown:
+def unread(error: OSError) -> CannotVerify:
     """Return what it means that a source cannot be read."""
     if error.errno == errno.ENOENT:
-        return Unknown(GONE, vanished=True)
-    return Unknown(f"it cannot be read again to verify its copy: {reason_of(error)}")
+        return CannotVerify(GONE, vanished=True)
+    return CannotVerify(f"it cannot be read again to verify its copy: {reason_of(error)}")
 
 
-def _copy_unread(error: OSError, counted: Tally) -> Differs | Unknown:
+def _copy_unread(error: OSError, counted: Tally) -> CopyDiffers | CannotVerify:
     if error.errno in (errno.EACCES, errno.EPERM):
         # It has its source's mode and another owner: the next copy would be no better.
-        return Unknown(f"its copy cannot be read to verify it: {reason_of(error)}")
+        return CannotVerify(f"its copy cannot be read to verify it: {reason_of(error)}")
     if error.errno == errno.ENOENT:
-        return Differs(MISSING, counted)
+        return CopyDiffers(MISSING, counted)
     if error.errno in (errno.ELOOP, errno.ENXIO):
-        return Differs(OTHER_TYPE, counted)  # a link, a socket
-    return Differs(f"its copy cannot be read: {reason_of(error)}", counted)
+        return CopyDiffers(OTHER_TYPE, counted)  # a link, a socket
+    return CopyDiffers(f"its copy cannot be read: {reason_of(error)}", counted)

@@ -6,13 +6,23 @@ import stat
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
-from hpcp_mpi.engine.context import Workplace
+from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.engine.unfinished import surviving
 from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.host.entries import lstat, names_in, types_in
 from hpcp_mpi.host.uncached_read import write_out
 from hpcp_mpi.operations.verify.records import Differing
-from hpcp_mpi.operations.verify.reread import GONE, MISSING, Differs, Inodes, Opened, Pair, Reread, Unknown, unread
+from hpcp_mpi.operations.verify.reread import (
+    GONE,
+    MISSING,
+    CannotVerify,
+    CopyComparer,
+    CopyDiffers,
+    EntryPair,
+    Inodes,
+    OpenPair,
+    unread,
+)
 from hpcp_mpi.vocab.errors import Failure, reason_of
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import join
@@ -23,11 +33,11 @@ APPEARED = "it appeared when its directory had been listed; it was not copied"
 _FEW = 16  # entries for which it does not pay to have a whole file system written out
 
 
-def verify(place: Workplace, batches: Sequence[Batch], outcome: Outcome) -> None:
+def verify(place: JobContext, batches: Sequence[Batch], outcome: Outcome) -> None:
     """Verify the units of VERIFY batches. What differs is told to rank 0. Raises host.commands.Stopped."""
     each = sum(batch.entries for batch in batches) < _FEW or not _written_out(place)
 
-    def look(place: Workplace, batch: Batch, mine: Outcome) -> None:
+    def look(place: JobContext, batch: Batch, mine: Outcome) -> None:
         if batch.big is not None:
             _Verifier(place, batch, mine, sync=True).ranges(batch.big)
         else:
@@ -38,7 +48,7 @@ def verify(place: Workplace, batches: Sequence[Batch], outcome: Outcome) -> None
         surviving(place, batch, outcome, look)
 
 
-def _written_out(place: Workplace) -> bool:
+def _written_out(place: JobContext) -> bool:
     """Have the destination's file system write what it has to; tell if that worked."""
     try:
         with place.dest.at(b"") as fd:
@@ -50,12 +60,12 @@ def _written_out(place: Workplace) -> bool:
 class _Verifier:
     """Verifies one batch."""
 
-    def __init__(self, place: Workplace, batch: Batch, outcome: Outcome, sync: bool) -> None:
+    def __init__(self, place: JobContext, batch: Batch, outcome: Outcome, sync: bool) -> None:
         """sync: as for Reread."""
         self.place = place
         self.batch = batch
         self.outcome = outcome
-        self.reread = Reread(place, batch.source, sync)
+        self.reread = CopyComparer(place, batch.source, sync)
 
     def units(self) -> None:
         """Verify files, links, special files and whole subtrees."""
@@ -72,25 +82,25 @@ class _Verifier:
                 dest = stack.enter_context(self.place.copied(batch.dest_dir))
             except OSError as error:
                 for unit in batch.units:
-                    self.differs(unit, Differs(no_directory(error), unit.tally))
+                    self.differs(unit, CopyDiffers(no_directory(error), unit.tally))
                 return
             units = list(batch.units)
             alone = [unit for unit in units if not unit.tally.directories]
             look = self.reread.file if batch.units.plain else self.reread.entry
-            self._each(alone, lambda unit: look(Pair(source, dest, unit.name, unit.target)))
+            self._each(alone, lambda unit: look(EntryPair(source, dest, unit.name, unit.target)))
             for unit in units:
                 if unit.tally.directories:
                     _Subtree(self, unit).verify()
 
     def _each(self, units: list[Unit], look: Callable[[Unit], Tally]) -> None:
         """Verify units, many at once where that gains. None is looked at twice: it would be read twice."""
-        results: dict[int, Tally | Differs | Unknown] = {}
+        results: dict[int, Tally | CopyDiffers | CannotVerify] = {}
 
         def take(at: int) -> None:
             if at not in results and not self.place.commands.stopped:
                 try:
                     results[at] = self.reread.surely(lambda: look(units[at]))
-                except (Differs, Unknown) as problem:
+                except (CopyDiffers, CannotVerify) as problem:
                     results[at] = problem
                 except OSError as error:
                     results[at] = unread(error)
@@ -105,9 +115,9 @@ class _Verifier:
         good = [0] * len(NOTHING)
         for at, unit in enumerate(units):
             result = results[at]
-            if isinstance(result, Differs):
+            if isinstance(result, CopyDiffers):
                 self.differs(unit, result)
-            elif isinstance(result, Unknown):
+            elif isinstance(result, CannotVerify):
                 self.unknown(unit.name, result)
             else:
                 good = [a + b for a, b in zip(good, result, strict=True)]
@@ -119,15 +129,15 @@ class _Verifier:
         differs: list[tuple[int, str]] = []
         try:
             with self.place.source(batch).at(batch.source_dir) as source, self.place.copied(batch.dest_dir) as dest:
-                pair = Pair(source, dest, big.name, big.target)
+                pair = EntryPair(source, dest, big.name, big.target)
                 self.good(
                     self.reread.surely(lambda: self.reread.opened(pair, lambda files: self._parts(files, differs)))
                 )
         except OSError as error:
             self.unknown(big.name, unread(error))
-        except Unknown as problem:
+        except CannotVerify as problem:
             self.unknown(big.name, problem)
-        except Differs as problem:
+        except CopyDiffers as problem:
             differs = [(int(unit.name), problem.reason) for unit in batch.units]
         if differs:
             unit = Unit(big.name, one_file(big.size), 0, None if big.target == big.name else big.target)
@@ -135,14 +145,14 @@ class _Verifier:
             begins = any(not start for start, _ in differs)
             self.outcome.news.append(Differing(again, differs[0][1], None, unit.tally, begins))
 
-    def _parts(self, files: Opened, differs: list[tuple[int, str]]) -> Tally:
+    def _parts(self, files: OpenPair, differs: list[tuple[int, str]]) -> Tally:
         good = NOTHING
         for unit in self.batch.units:
             start = int(unit.name)
             try:
                 self.reread.read(files, start, unit.amount)
                 good = good.plus(Tally(int(not start), 0, 0, 0, unit.amount))
-            except Differs as problem:
+            except CopyDiffers as problem:
                 differs.append((start, problem.reason))
         return good
 
@@ -151,7 +161,7 @@ class _Verifier:
     def good(self, tally: Tally) -> None:
         self.outcome.verified = self.outcome.verified.plus(tally)
 
-    def differs(self, unit: Unit, problem: Differs) -> None:
+    def differs(self, unit: Unit, problem: CopyDiffers) -> None:
         again = self.copying(self.batch.source_dir, self.batch.dest_dir, unit)
         self.outcome.news.append(Differing(again, problem.reason, None, problem.counted))
 
@@ -163,7 +173,7 @@ class _Verifier:
         kind = Kind.BEGIN if big else Kind.COPY
         return Batch(kind, self.batch.source, source_dir, dest_dir, Units.of([unit]), again=True)
 
-    def unknown(self, path: bytes, problem: Unknown) -> None:
+    def unknown(self, path: bytes, problem: CannotVerify) -> None:
         """path: relative to the batch's directory."""
         path = self.place.source_path(self.batch, path)
         if problem.vanished and self.place.job.resumed:
@@ -227,15 +237,15 @@ class _Subtree:
                 copied = names_in(dest)
             except OSError as error:
                 if not path and error.errno == errno.ENOENT:
-                    self._differ(path, self._unit.tally, Differs(MISSING, self._unit.tally))
+                    self._differ(path, self._unit.tally, CopyDiffers(MISSING, self._unit.tally))
                 else:
-                    problem = Unknown(no_directory(error))
+                    problem = CannotVerify(no_directory(error))
                     self._verifier.unknown(join(self._unit.name, path), problem)
                 return []
             self._found += 1 + len(copied)
             self._good = self._good.plus(ONE_DIRECTORY)
             for name in sorted(types):
-                pair = Pair(source, dest, name, name)
+                pair = EntryPair(source, dest, name, name)
                 if name not in copied:
                     self._absent(path, pair)
                 elif stat.S_ISDIR(types[name]):
@@ -244,10 +254,10 @@ class _Subtree:
                 else:
                     self._child(path, pair, stat.S_ISREG(types[name]))
             for name in copied - types.keys():
-                self._verifier.unknown(join(self._unit.name, path, name), Unknown(GONE, vanished=True))
+                self._verifier.unknown(join(self._unit.name, path, name), CannotVerify(GONE, vanished=True))
         return found
 
-    def _absent(self, path: bytes, pair: Pair) -> None:
+    def _absent(self, path: bytes, pair: EntryPair) -> None:
         """Take note of an entry that has no copy, if it is still there."""
         try:
             wanted = lstat(pair.name, pair.source)
@@ -257,7 +267,7 @@ class _Subtree:
         if wanted is not None:
             self._missing.append((join(path, pair.name), wanted))
 
-    def _child(self, path: bytes, pair: Pair, is_file: bool) -> None:
+    def _child(self, path: bytes, pair: EntryPair, is_file: bool) -> None:
         """Verify an entry that is no directory."""
         at = join(path, pair.name)
         reread = self._verifier.reread
@@ -267,7 +277,7 @@ class _Subtree:
 
         try:
             self._good = self._good.plus(reread.surely(look))
-        except Differs as problem:
+        except CopyDiffers as problem:
             if problem.inodes in self._again:
                 link = Unit(self._source_dir(at), NOTHING, 0, self._dest_dir(at))
                 self._links.setdefault(problem.inodes, []).append(link)
@@ -275,12 +285,12 @@ class _Subtree:
             if problem.inodes is not None:
                 self._again[problem.inodes] = len(self._differing)
             self._differ(at, problem.counted, problem)
-        except Unknown as problem:
+        except CannotVerify as problem:
             self._verifier.unknown(join(self._unit.name, at), problem)
         except OSError as error:
             self._verifier.unknown(join(self._unit.name, at), unread(error))
 
-    def _file(self, path: bytes, files: Opened) -> Tally:
+    def _file(self, path: bytes, files: OpenPair) -> Tally:
         """Verify a file; one that has several names once."""
         if files.wanted.st_nlink == 1:
             return self._verifier.reread.whole(files)
@@ -292,7 +302,7 @@ class _Subtree:
         self._named.add(files.inodes)
         return counted
 
-    def _differ(self, path: bytes, tally: Tally, problem: Differs) -> None:
+    def _differ(self, path: bytes, tally: Tally, problem: CopyDiffers) -> None:
         """Have what is at path copied again; it may be the unit itself. tally: what is there."""
         if path:
             directory, _, name = path.rpartition(b"/")
@@ -334,7 +344,7 @@ class _Subtree:
         if several:
             self._known[inode] = self._dest_dir(path)
         counted = NOTHING if stat.S_ISDIR(wanted.st_mode) else tally_of(wanted)
-        self._differ(path, tally_of(wanted), Differs(MISSING, counted))
+        self._differ(path, tally_of(wanted), CopyDiffers(MISSING, counted))
 
     def _linking(self, links: list[Unit], leader: bytes) -> Batch:
         return Batch(Kind.LINK, self._verifier.batch.source, b"", b"", Units.of(links), leader, again=True)

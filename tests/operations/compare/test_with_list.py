@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hpcp_mpi.operations import session
-from hpcp_mpi.vocab.options import CopyOptions
+from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.request import Asked, Verb
 from tests.support import oracle
@@ -82,7 +82,7 @@ def contents(root: Path) -> dict[bytes, tuple[int, bytes]]:
 
 
 def against_list(root: Path, names: Path, **asked: Any) -> Report:
-    options = CopyOptions(**{"full_hash": True, **asked.pop("options", {})})
+    options = Options(**{"full_hash": True, **asked.pop("options", {})})
     place = {"sources": (os.fsencode(root) + b"/",), **asked}
     return session.run(Asked(Verb.COMPARE, options=options, file_list=os.fsencode(names), **place), {})
 
@@ -95,7 +95,7 @@ def test_a_tree_differs_from_a_list_in_what_find_and_hashes_tell(tree: Tree, oth
         build(new, tree)
         build(old, other)
         for root, path in ((old, names), (new, ours)):
-            options = CopyOptions(full_hash=True)
+            options = Options(full_hash=True)
             report = session.run(
                 Asked(Verb.LIST, (os.fsencode(root) + b"/",), options=options, file_list=os.fsencode(path)), {}
             )

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from hpcp_mpi.engine.context import Workplace
+from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.host import dirfd as dirs
 from hpcp_mpi.host.commands import Commands
 from hpcp_mpi.operations.copy.check import check
 from hpcp_mpi.operations.prepare.arguments import root_of
 from hpcp_mpi.vocab.abilities import Abilities
-from hpcp_mpi.vocab.job import CopyJob
-from hpcp_mpi.vocab.options import CopyOptions
+from hpcp_mpi.vocab.job import Job
+from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.units import Batch, Kind, Units
 from tests.support import oracle
@@ -50,8 +50,8 @@ def pair(on_tmpfs: Path) -> tuple[Path, Path]:
 def checked(pair: tuple[Path, Path], **options: object) -> Checked:
     """Check the three as the listing found them before anything happened: equal in all of lstat."""
     source, dest = (root_of(os.fsencode(path)) for path in pair)
-    job = CopyJob(CopyOptions(**options), (source,), dest.path, dest, frozenset(), Abilities(), "token")  # type: ignore[arg-type]
-    place, outcome = Workplace(job, Commands(), 1), Outcome()
+    job = Job(Options(**options), (source,), dest.path, dest, frozenset(), Abilities(), "token")  # type: ignore[arg-type]
+    place, outcome = JobContext(job, Commands(), 1), Outcome()
     batch = Batch(Kind.CHECK, 0, b"", b"", Units(NAMES, [len(CONTENT)] * 3, most=job.options.hash_size), equal=True)
     found = check(place, batch, outcome)
     place.release()

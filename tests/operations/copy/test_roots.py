@@ -7,19 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from hpcp_mpi.engine.context import Workplace
+from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.host.commands import Commands
 from hpcp_mpi.operations.prepare.arguments import root_of
 from hpcp_mpi.vocab.abilities import Abilities
 from hpcp_mpi.vocab.errors import FatalError
-from hpcp_mpi.vocab.job import CopyJob
-from hpcp_mpi.vocab.options import CopyOptions
+from hpcp_mpi.vocab.job import Job
+from hpcp_mpi.vocab.options import Options
 
 
-def workplace(source: Path, destination: Path) -> Workplace:
+def workplace(source: Path, destination: Path) -> JobContext:
     paths = os.fsencode(source), os.fsencode(destination)
-    job = CopyJob(CopyOptions(), (root_of(paths[0]),), paths[1], root_of(paths[1]), frozenset(), Abilities(), "test")
-    return Workplace(job, Commands(), 3)
+    job = Job(Options(), (root_of(paths[0]),), paths[1], root_of(paths[1]), frozenset(), Abilities(), "test")
+    return JobContext(job, Commands(), 3)
 
 
 @pytest.fixture

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 import xxhash
 
-from hpcp_mpi.engine.context import Workplace
+from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.host.commands import Commands
 from hpcp_mpi.operations.list_files import values as entry_values
 from hpcp_mpi.operations.list_files.values import Values
 from hpcp_mpi.operations.prepare.arguments import root_of
 from hpcp_mpi.vocab.abilities import Abilities
-from hpcp_mpi.vocab.job import CopyJob
-from hpcp_mpi.vocab.options import CopyOptions
+from hpcp_mpi.vocab.job import Job
+from hpcp_mpi.vocab.options import Options
 
 SMALL = 100  # bytes that are read at once here
 SIZES = (0, 1, 99, 100, 101, 0, 0, 300, 5, 100, 101, 7, 8)
@@ -29,9 +29,9 @@ def values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Val
     root = root_of(os.fsencode(tmp_path))
 
     def make(**options: int | bool) -> Values:
-        chosen = CopyOptions(**options)  # type: ignore[arg-type]
-        job = CopyJob(chosen, (root,), root.path, root, frozenset(), Abilities(), "token")
-        return Values(Workplace(job, Commands(), 1))
+        chosen = Options(**options)  # type: ignore[arg-type]
+        job = Job(chosen, (root,), root.path, root, frozenset(), Abilities(), "token")
+        return Values(JobContext(job, Commands(), 1))
 
     return make
 

@@ -11,11 +11,11 @@ import pytest
 
 import hpcp_mpi
 from hpcp_mpi.cluster.signals import StopRequest
-from hpcp_mpi.engine.frontend import Face
-from hpcp_mpi.operations.dispatch import lead_verb
+from hpcp_mpi.engine.frontend import Frontend
+from hpcp_mpi.operations.dispatch import lead_operation
 from hpcp_mpi.operations.session import lead
 from hpcp_mpi.vocab.errors import UsageError
-from hpcp_mpi.vocab.options import CopyOptions
+from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.request import Asked, Verb
 from tests.support import oracle
@@ -38,14 +38,14 @@ def trees(on_tmpfs: Path) -> tuple[Path, Path]:
     return on_tmpfs / "src", on_tmpfs / "dst"
 
 
-def mirror(sources: list[Path], dst: Path, face: Face, **options: object) -> Report:
+def mirror(sources: list[Path], dst: Path, face: Frontend, **options: object) -> Report:
     asked = Asked(
         Verb.COPY,
         tuple(os.fsencode(path) for path in sources),
         (os.fsencode(dst),),
-        CopyOptions(mirror=True, **options),  # type: ignore[arg-type]
+        Options(mirror=True, **options),  # type: ignore[arg-type]
     )
-    return lead(None, lambda wire: lead_verb(wire, asked, face), StopRequest())
+    return lead(None, lambda wire: lead_operation(wire, asked, face), StopRequest())
 
 
 def deletions(root: Path, dst: Path) -> set[str]:
@@ -174,7 +174,7 @@ def test_what_a_source_has_by_then_stays(trees: tuple[Path, Path]) -> None:
         build(src, {"old": File(b"back again"), "gone": Dir({})})
         return True
 
-    report = mirror([src], dst, Face(confirm=agree))
+    report = mirror([src], dst, Frontend(confirm=agree))
     assert report.exit_code == 0
     assert sorted(oracle.entries(dst)) == [
         b"f", b"gone", b"gone/deep", b"gone/deep/f", b"gone/deep/l", b"old", b"sub", b"sub/kept",
@@ -281,7 +281,7 @@ def test_max_delete_is_for_all_sources_together_even_one_by_one(on_tmpfs: Path) 
 def test_a_file_that_a_directory_is_in_the_way_of_fails_if_nothing_may_be_removed(on_tmpfs: Path) -> None:
     build(on_tmpfs / "src", {"a": File(b"a"), "b": File(b"b")})
     build(on_tmpfs / "dst", {"a": Dir({"f": File()})})
-    report = mirror([on_tmpfs / "src"], on_tmpfs / "dst", Face(confirm=lambda question: False))
+    report = mirror([on_tmpfs / "src"], on_tmpfs / "dst", Frontend(confirm=lambda question: False))
     assert report.exit_code == 23
     assert [failure.path for failure in report.failures] == [os.fsencode(on_tmpfs / "src/a")]
     assert sorted(oracle.entries(on_tmpfs / "dst")) == [b"a", b"a/f", b"b"]
@@ -309,7 +309,7 @@ def test_a_question_is_asked_when_all_is_copied(answer: bool, trees: tuple[Path,
         return answer
 
     before = set(oracle.entries(dst))
-    report = mirror([src], dst, Face(confirm=confirm))
+    report = mirror([src], dst, Frontend(confirm=confirm))
     assert seen == [b"kept"] and report.exit_code == 0
     assert set(oracle.entries(dst)) == (set(oracle.entries(src)) if answer else before | {b"f"})
 
@@ -318,7 +318,9 @@ def test_the_question_warns_of_an_empty_source_that_may_not_be_mounted(on_tmpfs:
     (on_tmpfs / "src").mkdir()
     build(on_tmpfs / "dst", EXTRAS)
     asked: list[str] = []
-    report = mirror([on_tmpfs / "src"], on_tmpfs / "dst", Face(confirm=lambda question: bool(asked.append(question))))
+    report = mirror(
+        [on_tmpfs / "src"], on_tmpfs / "dst", Frontend(confirm=lambda question: bool(asked.append(question)))
+    )
     assert "empty" in asked[0] and "not mounted" in asked[0] and (on_tmpfs / "dst/old").exists()
     assert [note for _, note in report.outcome.notes if "empty" in note]
 
@@ -331,7 +333,7 @@ def test_nothing_is_asked_if_nothing_is_extra(trees: tuple[Path, Path]) -> None:
     def confirm(question: str) -> bool:
         raise AssertionError(question)
 
-    assert mirror([src], dst, Face(confirm=confirm)).exit_code == 0
+    assert mirror([src], dst, Frontend(confirm=confirm)).exit_code == 0
 
 
 def test_where_nobody_can_answer_nothing_is_even_copied(trees: tuple[Path, Path]) -> None:

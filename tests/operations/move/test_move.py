@@ -19,16 +19,16 @@ from hypothesis import strategies as st
 
 import hpcp_mpi
 from hpcp_mpi.cluster.signals import StopRequest
-from hpcp_mpi.engine.frontend import Face
+from hpcp_mpi.engine.frontend import Frontend
 from hpcp_mpi.host import uncached_read as rereading
 from hpcp_mpi.operations.copy import check as checking
 from hpcp_mpi.operations.copy.phases import _Run as copying_run
-from hpcp_mpi.operations.dispatch import lead_verb
+from hpcp_mpi.operations.dispatch import lead_operation
 from hpcp_mpi.operations.move import rank0 as moving
-from hpcp_mpi.operations.remove.rank0 import Removal
+from hpcp_mpi.operations.remove.rank0 import RemovalFeed
 from hpcp_mpi.operations.session import lead
 from hpcp_mpi.vocab.errors import FatalError
-from hpcp_mpi.vocab.options import CopyOptions
+from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.request import Asked, Verb
 from tests.operations.copy.test_any_tree import OPTIONS
 from tests.support import oracle
@@ -51,11 +51,11 @@ def names(root: Path) -> set[bytes]:
 def before_the_removal(happens: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Have something happen when all is copied and nothing is removed yet."""
 
-    def late(*args: Any, **more: Any) -> Removal:
+    def late(*args: Any, **more: Any) -> RemovalFeed:
         happens()
-        return Removal(*args, **more)
+        return RemovalFeed(*args, **more)
 
-    monkeypatch.setattr(moving, "Removal", late)
+    monkeypatch.setattr(moving, "RemovalFeed", late)
     yield
     monkeypatch.undo()
 
@@ -317,8 +317,8 @@ def test_a_question_is_asked_when_all_is_copied(answer: bool, on_tmpfs: Path) ->
         asked.append(question)
         return answer
 
-    what = Asked(Verb.COPY, (os.fsencode(src),), (os.fsencode(dst),), CopyOptions(move=True))
-    report = lead(None, lambda wire: lead_verb(wire, what, Face(confirm=confirm)), StopRequest())
+    what = Asked(Verb.COPY, (os.fsencode(src),), (os.fsencode(dst),), Options(move=True))
+    report = lead(None, lambda wire: lead_operation(wire, what, Frontend(confirm=confirm)), StopRequest())
     assert report.exit_code == 0 and src.exists() is not answer
     (question,) = asked
     assert re.fullmatch(r"Remove \S+/src, which was copied to \S+/dst\?", question)
@@ -400,7 +400,7 @@ def test_nothing_is_removed_when_rank_0_could_not_end_the_copy(on_tmpfs: Path, m
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(copying_run, "_settle", broken)  # copies are there, directories have no metadata yet
-    what = Asked(Verb.COPY, (os.fsencode(src),), (os.fsencode(dst),), CopyOptions(move=True))
-    report = lead(None, lambda wire: lead_verb(wire, what, Face(confirm=lambda question: True)), StopRequest())
+    what = Asked(Verb.COPY, (os.fsencode(src),), (os.fsencode(dst),), Options(move=True))
+    report = lead(None, lambda wire: lead_operation(wire, what, Frontend(confirm=lambda question: True)), StopRequest())
     assert report.exit_code == 23 and (src / "d/f").read_bytes() == b"f"
     assert [failure.reason for failure in report.failures] == ["the run ends here: Input/output error"]

@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 
-from hpcp_mpi.engine.context import Workplace
+from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.host.commands import Commands
-from hpcp_mpi.host.free_space import Room
+from hpcp_mpi.host.free_space import FreeSpace
 from hpcp_mpi.operations.prepare import preflight
 from hpcp_mpi.operations.prepare.arguments import root_of
 from hpcp_mpi.operations.prepare.preflight import Preflight
 from hpcp_mpi.vocab.abilities import Abilities
 from hpcp_mpi.vocab.errors import FatalError
-from hpcp_mpi.vocab.job import CopyJob
-from hpcp_mpi.vocab.options import CopyOptions
+from hpcp_mpi.vocab.job import Job
+from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.tally import Tally
 from tests.support import oracle
 from tests.support.copies import copy, refused, stages
@@ -102,8 +102,8 @@ def test_a_resync_of_a_full_file_system_is_no_reason_to_warn(on_tmpfs: Path) -> 
 
 def flight(src: Path, dst: Path, said: list[str], found: Abilities = LOCAL, **options: Any) -> Preflight:
     source, dest = root_of(os.fsencode(src)), root_of(os.fsencode(dst))
-    job = CopyJob(CopyOptions(**options), (source,), dest.path, dest, frozenset(), found, "token")
-    return Preflight(Workplace(job, Commands(), 0), lambda path, note: said.append(f"{os.fsdecode(path)}: {note}"))
+    job = Job(Options(**options), (source,), dest.path, dest, frozenset(), found, "token")
+    return Preflight(JobContext(job, Commands(), 0), lambda path, note: said.append(f"{os.fsdecode(path)}: {note}"))
 
 
 def test_over_what_was_there_it_warns_if_the_copies_do_take_room(
@@ -112,7 +112,7 @@ def test_over_what_was_there_it_warns_if_the_copies_do_take_room(
     """Half was copied. If that took its bytes, the rest will not fit; if it replaced as much, all is well."""
     build(on_tmpfs, {"src": Dir({}), "dst": Dir({"old": File(b"")})})
     free = [1000 * MIB]
-    monkeypatch.setattr(preflight, "rooms", lambda *_: [Room("", free[0], None)])
+    monkeypatch.setattr(preflight, "rooms", lambda *_: [FreeSpace("", free[0], None)])
     for left, warns in ((1000, False), (900, False), (600, True)):
         said: list[str] = []
         free[0] = 1000 * MIB
@@ -132,7 +132,9 @@ def test_over_what_was_there_it_warns_if_the_copies_do_take_room(
 
 def test_a_quota_is_room_too(on_tmpfs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     build(on_tmpfs, {"src": Dir({}), "dst": Dir({})})
-    monkeypatch.setattr(preflight, "rooms", lambda *_: [Room("", 10**15, None), Room("the quota of user 7", 100, 10)])
+    monkeypatch.setattr(
+        preflight, "rooms", lambda *_: [FreeSpace("", 10**15, None), FreeSpace("the quota of user 7", 100, 10)]
+    )
     for found in (Tally(files=1, bytes=101), Tally(files=11)):
         said: list[str] = []
         watching = flight(on_tmpfs / "src", on_tmpfs / "dst", said)

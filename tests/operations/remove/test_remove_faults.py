@@ -185,14 +185,14 @@ def test_a_root_that_was_replaced_before_its_turn_is_left_alone(
     on_tmpfs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build(on_tmpfs, {"tree": Dir(files(5)), "other": Dir()})
-    empty = emptying.Emptier.empty
+    empty = emptying.DirectoryEmptier.empty
 
-    def replacing(self: emptying.Emptier, folder: emptying.Folder, to_the_end: bool) -> None:
+    def replacing(self: emptying.DirectoryEmptier, folder: emptying.Folder, to_the_end: bool) -> None:
         os.rename(on_tmpfs / "tree", on_tmpfs / "moved")
         os.rename(on_tmpfs / "other", on_tmpfs / "tree")
         empty(self, folder, to_the_end)
 
-    monkeypatch.setattr(emptying.Emptier, "empty", replacing)
+    monkeypatch.setattr(emptying.DirectoryEmptier, "empty", replacing)
     report = hpcp_mpi.remove(on_tmpfs / "tree")
     assert [failure.reason for failure in report.failures] == [
         "it was replaced meanwhile; what is there was left alone"

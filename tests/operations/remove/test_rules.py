@@ -8,7 +8,16 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcp_mpi.operations.remove.rules import Emptying, Finished, Left, Told, chain, is_walk, others, walks
+from hpcp_mpi.operations.remove.rules import (
+    FinishedUnits,
+    PendingDirectories,
+    PendingDirectory,
+    RemovalProgress,
+    chain,
+    is_walk,
+    others,
+    walks,
+)
 from hpcp_mpi.vocab.paths import join
 from hpcp_mpi.vocab.tally import ONE_LINK
 from hpcp_mpi.vocab.units import Batch, Kind
@@ -38,20 +47,20 @@ class Work:
     def __init__(self, root: Folder, data: st.DataObject) -> None:
         self.root = root
         self.data = data
-        self.emptying = Emptying()
+        self.emptying = PendingDirectories()
         self.stack: list[tuple[bytes, bytes]] = [(b"", b"")]  # (directory, name) of units to walk through
         self.there = {path: folder for path, folder in below(root, b"")}
         self.removed: list[bytes] = []
-        self.told = Told()
+        self.told = RemovalProgress()
 
     def run(self) -> None:
         """Walk through unit after unit, in any order, until nothing is left to do."""
         while self.stack:
             directory, name = self.stack.pop(self.data.draw(st.integers(0, len(self.stack) - 1)))
-            self.told = Told()
+            self.told = RemovalProgress()
             state = self.walk(join(directory, name))
             if state is not None:
-                self.told.finished.append(Finished(0, directory if name else None, 1, state))
+                self.told.finished.append(FinishedUnits(0, directory if name else None, 1, state))
             self.tell()
 
     def tell(self) -> None:
@@ -64,7 +73,7 @@ class Work:
                     *paths, above = chain(unit)
                     for path in paths:
                         self.remove(path)
-                    self.emptying.hear(Told(finished=[Finished(0, above, 1, False)]))
+                    self.emptying.hear(RemovalProgress(finished=[FinishedUnits(0, above, 1, False)]))
 
     def walk(self, path: bytes) -> bool | None:
         """Walk through a directory; return whether something stays, None if others have to finish it."""
@@ -78,7 +87,7 @@ class Work:
             handed += state is None
             kept = kept or state is True
         if handed:
-            self.told.left.append(Left(Kind.REMOVE, 0, path, handed, kept))
+            self.told.left.append(PendingDirectory(Kind.REMOVE, 0, path, handed, kept))
             return None
         if not kept and path:
             self.remove(path)
@@ -109,16 +118,16 @@ def test_each_directory_goes_once_and_after_what_is_in_it(root: Folder, data: st
     assert len(work.emptying) == 0
 
 
-def left(directory: bytes, units: int, **more: bool | int) -> Told:
-    return Told(left=[Left(Kind.REMOVE, 3, directory, units, False, **more)])  # type: ignore[arg-type]
+def left(directory: bytes, units: int, **more: bool | int) -> RemovalProgress:
+    return RemovalProgress(left=[PendingDirectory(Kind.REMOVE, 3, directory, units, False, **more)])  # type: ignore[arg-type]
 
 
-def finished(directory: bytes, units: int, gone: int = 0, kept: bool = False) -> Told:
-    return Told(finished=[Finished(3, directory, units, kept, gone)])
+def finished(directory: bytes, units: int, gone: int = 0, kept: bool = False) -> RemovalProgress:
+    return RemovalProgress(finished=[FinishedUnits(3, directory, units, kept, gone)])
 
 
 def test_a_line_of_directories_that_wait_for_one_is_removed_in_one_go() -> None:
-    emptying = Emptying()
+    emptying = PendingDirectories()
     for directory in (b"a", b"a/b", b"a/b/c"):
         emptying.hear(left(directory, 1))
     emptying.hear(finished(b"a/b/c", 1))
@@ -128,7 +137,7 @@ def test_a_line_of_directories_that_wait_for_one_is_removed_in_one_go() -> None:
 
 
 def test_a_huge_directory_is_listed_again_until_nothing_goes_and_then_once_to_the_end() -> None:
-    emptying = Emptying()
+    emptying = PendingDirectories()
     for gone, again in ((5, False), (0, True)):
         emptying.hear(left(b"a/huge", 10, again=True))
         emptying.hear(finished(b"a/huge", 4, gone=gone))

@@ -9,8 +9,8 @@ from typing import cast
 from hypothesis import strategies as st
 
 from hpcp_mpi.operations.scan.lister import Lister
-from hpcp_mpi.operations.scan.records import Folder, LinkedName, Settling, SharedName
-from hpcp_mpi.operations.scan.unit_builder import Gather
+from hpcp_mpi.operations.scan.records import DirectoryMetadata, Folder, LinkedName, SharedName
+from hpcp_mpi.operations.scan.unit_builder import UnitBuilder
 from hpcp_mpi.vocab.tally import NOTHING, Tally
 from hpcp_mpi.vocab.units import Batch, Kind
 from tests.operations.scan.forest import Dir, Forest, Item, listing_of
@@ -25,12 +25,12 @@ class Delivered:
     """What all Gathers made of a forest."""
 
     batches: list[Batch] = field(default_factory=list)
-    settled: list[Settling] = field(default_factory=list)
+    settled: list[DirectoryMetadata] = field(default_factory=list)
     linked: list[LinkedName] = field(default_factory=list)
     shared: list[SharedName] = field(default_factory=list)
     scanned: Tally = NOTHING
 
-    def take(self, gather: Gather) -> list[Batch]:
+    def take(self, gather: UnitBuilder) -> list[Batch]:
         """Take what gather has; return the directories that it left to others."""
         lists = [batch for batch in gather.out if batch.kind is Kind.LIST]
         self.batches += [batch for batch in gather.out if batch.kind is not Kind.LIST]
@@ -55,7 +55,7 @@ class _Task:
 class _Walk:
     """Directories that are listed into one Gather."""
 
-    def __init__(self, forest: Forest, gather: Gather, data: st.DataObject) -> None:
+    def __init__(self, forest: Forest, gather: UnitBuilder, data: st.DataObject) -> None:
         self.gather = gather
         self.tasks: list[_Task] = []
         self._dirs = forest.dirs()
@@ -94,7 +94,7 @@ class _Walk:
         self.tasks = [task for task in self.tasks if task not in tasks]
 
 
-def deliver(forest: Forest, make: Callable[[], Gather], data: st.DataObject, parallel: bool) -> Delivered:
+def deliver(forest: Forest, make: Callable[[], UnitBuilder], data: st.DataObject, parallel: bool) -> Delivered:
     """Hand the forest over: directories interleaved, each in slices; parallel: to a Gather for each walk, as with -pfl.
 
     make: returns a Gather

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from hypothesis import strategies as st
 
-from hpcp_mpi.operations.scan.records import Existing, Inode, Linked, Listing
+from hpcp_mpi.operations.scan.records import ClassifiedEntries, Existing, Inode, Linked
 from hpcp_mpi.vocab.tally import ONE_LINK, ONE_SPECIAL, Tally, one_file
 
 Path = tuple[int, bytes]  # (source, path below its root)
@@ -166,9 +166,9 @@ def _count_names(items: list[Item], outside: dict[int, int]) -> None:
         item.linked = item.linked and NAMES[item.inode[1]] > 1
 
 
-def listing_of(entries: list[Item | Dir]) -> Listing:
+def listing_of(entries: list[Item | Dir]) -> ClassifiedEntries:
     """Return some entries of a directory as the scan would describe them."""
-    listing = Listing()
+    listing = ClassifiedEntries()
     for entry in entries:
         if isinstance(entry, Dir):
             listing.folders.append((entry.name, entry.new, entry.over))

@@ -6,12 +6,20 @@ import pytest
 
 from hpcp_mpi.operations.scan import deferred as ending
 from hpcp_mpi.operations.scan.deferred import link_batches, parting_batches, settle_batches
-from hpcp_mpi.operations.scan.records import DIFFERED, MADE, TOUCHED, LinkedName, Settling, SharedName, settling
+from hpcp_mpi.operations.scan.records import (
+    CONTENT_CHANGED,
+    CREATED,
+    DIFFERS,
+    DirectoryMetadata,
+    LinkedName,
+    SharedName,
+    directory_metadata,
+)
 from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, ONE_LINK, ONE_SPECIAL, Tally, one_file
 from hpcp_mpi.vocab.units import Batch, Kind
 
 
-def settled(records: list[Settling]) -> dict[bytes, tuple[int, bytes, bool, bool]]:
+def settled(records: list[DirectoryMetadata]) -> dict[bytes, tuple[int, bytes, bool, bool]]:
     """By directory of the destination: (source, its directory there, made, restore only)."""
     found = {}
     for batch in settle_batches(sorted(set(records))):
@@ -23,12 +31,12 @@ def settled(records: list[Settling]) -> dict[bytes, tuple[int, bytes, bool, bool
 
 WHY = [
     # (reasons, made, restore)
-    ([TOUCHED], False, True),
-    ([TOUCHED, TOUCHED], False, True),
-    ([DIFFERED], False, False),
-    ([TOUCHED, DIFFERED], False, False),
-    ([MADE, TOUCHED], True, False),
-    ([MADE, DIFFERED, TOUCHED], True, False),
+    ([CONTENT_CHANGED], False, True),
+    ([CONTENT_CHANGED, CONTENT_CHANGED], False, True),
+    ([DIFFERS], False, False),
+    ([CONTENT_CHANGED, DIFFERS], False, False),
+    ([CREATED, CONTENT_CHANGED], True, False),
+    ([CREATED, DIFFERS, CONTENT_CHANGED], True, False),
 ]
 
 
@@ -36,18 +44,22 @@ WHY = [
 def test_a_directory_is_only_restored_where_nobody_found_it_to_differ(
     reasons: list[int], made: bool, restore: bool
 ) -> None:
-    records = [settling(source % 2, b"a", b"d/e", why) for source, why in enumerate(reasons)]
+    records = [directory_metadata(source % 2, b"a", b"d/e", why) for source, why in enumerate(reasons)]
     assert settled(records) == {b"d/e": (min(1, len(reasons) - 1), b"a", made, restore)}
 
 
 def test_where_sources_merge_in_a_directory_the_last_one_gives_it_its_metadata() -> None:
-    records = [settling(1, b"b", b"d", TOUCHED), settling(0, b"a", b"d", TOUCHED), settling(0, b"x", b"x", TOUCHED)]
+    records = [
+        directory_metadata(1, b"b", b"d", CONTENT_CHANGED),
+        directory_metadata(0, b"a", b"d", CONTENT_CHANGED),
+        directory_metadata(0, b"x", b"x", CONTENT_CHANGED),
+    ]
     assert settled(records) == {b"d": (1, b"b", False, True), b"x": (0, b"x", False, True)}
 
 
 def test_directories_come_deepest_first() -> None:
     paths = [b"", b"a", b"b", b"a/c", b"a/c/d", b"z/z/z"]
-    records = sorted(settling(0, path, path, MADE) for path in paths)
+    records = sorted(directory_metadata(0, path, path, CREATED) for path in paths)
     (batch,) = settle_batches(records)
     depths = [len(path.split(b"/")) if path else 0 for path in batch.units.names]
     assert depths == sorted(depths, reverse=True) and sorted(batch.units.names) == sorted(paths)
@@ -55,7 +67,9 @@ def test_directories_come_deepest_first() -> None:
 
 def test_many_directories_come_in_several_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ending, "_TOGETHER", 3)
-    records = sorted(settling(number % 2, b"%02d" % number, b"%02d" % number, MADE) for number in range(20))
+    records = sorted(
+        directory_metadata(number % 2, b"%02d" % number, b"%02d" % number, CREATED) for number in range(20)
+    )
     batches = list(settle_batches(records))
     assert max(len(batch.units) for batch in batches) == 3
     assert sorted(name for batch in batches for name in batch.units.names) == [b"%02d" % n for n in range(20)]

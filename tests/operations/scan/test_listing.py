@@ -9,27 +9,27 @@ from pathlib import Path
 
 import pytest
 
-from hpcp_mpi.engine.context import Workplace
+from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.host import listing as listings
 from hpcp_mpi.host.commands import Commands
 from hpcp_mpi.operations.prepare.arguments import root_of
-from hpcp_mpi.operations.scan.lister import Lister, gather_for
-from hpcp_mpi.operations.scan.records import Listing
+from hpcp_mpi.operations.scan.lister import Lister, builder_for
+from hpcp_mpi.operations.scan.records import ClassifiedEntries
 from hpcp_mpi.vocab.abilities import Abilities
 from hpcp_mpi.vocab.errors import Failure
-from hpcp_mpi.vocab.job import CopyJob
-from hpcp_mpi.vocab.options import CopyOptions
+from hpcp_mpi.vocab.job import Job
+from hpcp_mpi.vocab.options import Options
 from tests.support.trees import Dir, Fifo, File, HardLink, Symlink, build
 
 T = 1_600_000_000 * 10**9
 
 
-def listed(src: Path, dst: Path, new: bool = False, **options: object) -> list[Listing]:
+def listed(src: Path, dst: Path, new: bool = False, **options: object) -> list[ClassifiedEntries]:
     """List src beside dst, as ranks do; new: as if nothing were there."""
     source, dest = root_of(os.fsencode(src)), root_of(os.fsencode(dst))
-    job = CopyJob(CopyOptions(**options), (source,), dest.path, dest, frozenset(), Abilities(), "token")  # type: ignore[arg-type]
-    place = Workplace(job, Commands(), 1)
-    folder = gather_for(job.options).root(0, b"", new)
+    job = Job(Options(**options), (source,), dest.path, dest, frozenset(), Abilities(), "token")  # type: ignore[arg-type]
+    place = JobContext(job, Commands(), 1)
+    folder = builder_for(job.options).root(0, b"", new)
     failures: list[Failure] = []
     found = list(Lister(place, lambda path, note: None).listings(folder, failures))
     place.release()
@@ -37,11 +37,11 @@ def listed(src: Path, dst: Path, new: bool = False, **options: object) -> list[L
     return found
 
 
-def fresh(found: list[Listing]) -> dict[bytes, int]:
+def fresh(found: list[ClassifiedEntries]) -> dict[bytes, int]:
     return {name: size for each in found for name, size in zip(*each.plain, strict=True)}
 
 
-def equal(found: list[Listing]) -> dict[bytes, int]:
+def equal(found: list[ClassifiedEntries]) -> dict[bytes, int]:
     return {name: size for each in found for name, size in zip(*each.equal, strict=True)}
 
 

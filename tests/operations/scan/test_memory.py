@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import tracemalloc
 
-from hpcp_mpi.operations.scan.lister import gather_for
-from hpcp_mpi.operations.scan.records import Linked, Listing
+from hpcp_mpi.operations.scan.lister import builder_for
+from hpcp_mpi.operations.scan.records import ClassifiedEntries, Linked
 from hpcp_mpi.operations.scan.waiting import Waiting
 from hpcp_mpi.scheduling.backlog import Backlog
-from hpcp_mpi.scheduling.cost_model import Weights
-from hpcp_mpi.vocab.options import CopyOptions
+from hpcp_mpi.scheduling.cost_model import CostModel
+from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.tally import one_file
 
 FILES = 1000  # in each directory; heavy enough that it is opened, so that it has to be settled
@@ -17,16 +17,16 @@ FILES = 1000  # in each directory; heavy enough that it is opened, so that it ha
 
 def peak(directories: int) -> float:
     """Return the most bytes held while so many directories pass through the scan's interface."""
-    options = CopyOptions()
-    gather, waiting = gather_for(options), Waiting()
-    backlog = Backlog(Weights(options.chunk_seconds, options.chunk_files, options.chunk_size))
+    options = Options()
+    gather, waiting = builder_for(options), Waiting()
+    backlog = Backlog(CostModel(options.chunk_seconds, options.chunk_files, options.chunk_size))
     root = gather.root(0, b"", True)
     names = [b"a file with a name of usual length %d" % number for number in range(FILES)]
     tracemalloc.start()
     for number in range(directories):
-        (folder,) = gather.add(root, Listing(folders=[(b"directory %d" % number, True, False)]))
+        (folder,) = gather.add(root, ClassifiedEntries(folders=[(b"directory %d" % number, True, False)]))
         linked = [Linked(b"one of two names", one_file(1), (0, number), 2, False, None)]
-        gather.add(folder, Listing(plain=(names, [4096] * FILES), linked=linked))
+        gather.add(folder, ClassifiedEntries(plain=(names, [4096] * FILES), linked=linked))
         gather.close(folder)
         waiting.take(gather)
         backlog.add(gather.out)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from hpcp_mpi.operations.scan import unit_builder as gathering
 from hpcp_mpi.operations.scan.deferred import link_batches, parting_batches, settle_batches
-from hpcp_mpi.operations.scan.unit_builder import Gather
+from hpcp_mpi.operations.scan.unit_builder import UnitBuilder
 from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, Tally
 from hpcp_mpi.vocab.units import Batch, Kind
 from tests.operations.scan.delivery import deliver
@@ -36,8 +36,8 @@ class Gathered:
         self.whole_view = not self.parallel and most > 2
         check_size = data.draw(st.sampled_from([None, 0, 10]), label="check_size")
 
-        def make() -> Gather:
-            return Gather(self.limit, FILE_COST, check_size, self.collapse, self.split)
+        def make() -> UnitBuilder:
+            return UnitBuilder(self.limit, FILE_COST, check_size, self.collapse, self.split)
 
         with (
             mock.patch.object(gathering, "MAX_INNER_PATH", MAX_INNER),

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from hpcp_mpi.operations.scan import unit_builder as gathering
 from hpcp_mpi.operations.scan.deferred import link_batches
-from hpcp_mpi.operations.scan.records import Existing, Linked, Listing
-from hpcp_mpi.operations.scan.unit_builder import Gather
+from hpcp_mpi.operations.scan.records import ClassifiedEntries, Existing, Linked
+from hpcp_mpi.operations.scan.unit_builder import UnitBuilder
 from hpcp_mpi.vocab.tally import Tally
 from hpcp_mpi.vocab.units import Batch, Kind
 from tests.operations.scan.delivery import deliver
@@ -19,7 +19,7 @@ from tests.operations.scan.forest import forests
 from tests.operations.scan.test_unit_builder import FILE_COST, total_of
 
 
-def links(gather: Gather) -> list[Batch]:
+def links(gather: UnitBuilder) -> list[Batch]:
     return list(link_batches(sorted(gather.linked)))
 
 
@@ -30,7 +30,7 @@ def test_with_no_limits_in_the_way_every_new_directory_is_copied_whole(data: st.
     for directory in forest.dirs().values():
         directory.refused = directory.differs = False
         directory.items = [item for item in directory.items if not item.linked and not item.excluded]
-    found = deliver(forest, lambda: Gather(10**9, FILE_COST, None), data, parallel=False)
+    found = deliver(forest, lambda: UnitBuilder(10**9, FILE_COST, None), data, parallel=False)
     new_roots = [(number, b"") for number, (_, root) in enumerate(forest.roots) if root.new]
     assert sorted((each.source, each.source_dir) for each in found.settled) == new_roots
 
@@ -38,16 +38,16 @@ def test_with_no_limits_in_the_way_every_new_directory_is_copied_whole(data: st.
 @pytest.mark.parametrize("follower_below", [0, 3000])
 def test_a_tree_deeper_than_the_interpreters_stack_is_gathered(follower_below: int) -> None:
     """A link at the bottom, to a leader outside, opens all above it; without one all is a single unit."""
-    gather = Gather(10**9, 1, None)
+    gather = UnitBuilder(10**9, 1, None)
     root = gather.root(0, b"", new=False)
     with mock.patch.object(gathering, "MAX_INNER_PATH", 10**6):
-        listing = Listing(linked=[Linked(b"leader", Tally(1), (1, 1), 2, False, None)])
+        listing = ClassifiedEntries(linked=[Linked(b"leader", Tally(1), (1, 1), 2, False, None)])
         listing.folders = [(b"d", True, False)]
         folders = gather.add(root, listing)
         for _ in range(2999):
-            folders += gather.add(folders[-1], Listing(folders=[(b"d", True, False)]))
+            folders += gather.add(folders[-1], ClassifiedEntries(folders=[(b"d", True, False)]))
         if follower_below:
-            listing = Listing(linked=[Linked(b"n", Tally(1), (1, 1), 2, False, None)])
+            listing = ClassifiedEntries(linked=[Linked(b"n", Tally(1), (1, 1), 2, False, None)])
             gather.add(folders[-1], listing)
         for folder in [root, *folders]:
             gather.close(folder)
@@ -58,9 +58,9 @@ def test_a_tree_deeper_than_the_interpreters_stack_is_gathered(follower_below: i
 
 
 def test_stages_of_killed_runs_are_swept_where_they_were_found() -> None:
-    gather = Gather(100, 1, None)
+    gather = UnitBuilder(100, 1, None)
     root = gather.root(0, b"in", new=False)
-    gather.add(root, Listing(sweeps=[b".hpcp-mpi.a", b".hpcp-mpi.b"]))
+    gather.add(root, ClassifiedEntries(sweeps=[b".hpcp-mpi.a", b".hpcp-mpi.b"]))
     gather.close(root)
     (batch,) = gather.out
     assert (batch.kind, batch.dest_dir, batch.units.names) == (Kind.SWEEP, b"in", [b".hpcp-mpi.a", b".hpcp-mpi.b"])
@@ -68,9 +68,9 @@ def test_stages_of_killed_runs_are_swept_where_they_were_found() -> None:
 
 @pytest.mark.parametrize("check_size, amount", [(None, 2 * 50), (10, 2 * 10), (0, 0), (1000, 2 * 50)])
 def test_a_check_weighs_what_is_read_on_both_sides(check_size: int | None, amount: int) -> None:
-    gather = Gather(10**6, 1, check_size)
+    gather = UnitBuilder(10**6, 1, check_size)
     root = gather.root(0, b"", new=False)
-    gather.add(root, Listing(existing=[Existing(b"f", Tally(1, 0, 0, 0, 50), (1, 1), None)]))
+    gather.add(root, ClassifiedEntries(existing=[Existing(b"f", Tally(1, 0, 0, 0, 50), (1, 1), None)]))
     gather.close(root)
     assert [(batch.kind, batch.entries, batch.amount) for batch in gather.out] == [(Kind.CHECK, 1, amount)]
 
@@ -79,9 +79,9 @@ def test_a_check_weighs_what_is_read_on_both_sides(check_size: int | None, amoun
 def test_of_files_that_are_equal_as_far_as_lstat_shows_no_more_than_the_tails_are_read(
     check_size: int | None, amount: int
 ) -> None:
-    gather = Gather(10**6, 1, check_size)
+    gather = UnitBuilder(10**6, 1, check_size)
     root = gather.root(0, b"", new=False)
-    gather.add(root, Listing(equal=([b"f"], [50])))
+    gather.add(root, ClassifiedEntries(equal=([b"f"], [50])))
     gather.close(root)
     assert [(batch.kind, batch.equal, batch.entries, batch.amount) for batch in gather.out] == [
         (Kind.CHECK, True, 1, amount)
@@ -89,11 +89,11 @@ def test_of_files_that_are_equal_as_far_as_lstat_shows_no_more_than_the_tails_ar
 
 
 def test_a_leader_in_a_directory_whose_name_only_begins_alike_is_outside() -> None:
-    gather = Gather(10**6, 1, None)
+    gather = UnitBuilder(10**6, 1, None)
     root = gather.root(0, b"", new=False)
-    longer, shorter = gather.add(root, Listing(folders=[(b"data2", True, False), (b"data", True, False)]))
-    gather.add(longer, Listing(linked=[Linked(b"leader", Tally(1), (1, 1), 2, False, None)]))
-    gather.add(shorter, Listing(linked=[Linked(b"follower", Tally(1), (1, 1), 2, False, None)]))
+    longer, shorter = gather.add(root, ClassifiedEntries(folders=[(b"data2", True, False), (b"data", True, False)]))
+    gather.add(longer, ClassifiedEntries(linked=[Linked(b"leader", Tally(1), (1, 1), 2, False, None)]))
+    gather.add(shorter, ClassifiedEntries(linked=[Linked(b"follower", Tally(1), (1, 1), 2, False, None)]))
     for folder in (longer, shorter, root):
         gather.close(folder)
     assert [(batch.leader, [unit.target for unit in batch.units]) for batch in links(gather)] == [
@@ -103,15 +103,15 @@ def test_a_leader_in_a_directory_whose_name_only_begins_alike_is_outside() -> No
 
 def test_a_directory_that_is_left_to_others_is_the_last_that_is_handed_out() -> None:
     """Its parent, which is new and holds nothing else, is made before."""
-    gather = Gather(10**6, 1, None)
+    gather = UnitBuilder(10**6, 1, None)
     root = gather.root(0, b"", new=True)
-    (huge,) = gather.add(root, Listing(folders=[(b"huge", True, False)]))
+    (huge,) = gather.add(root, ClassifiedEntries(folders=[(b"huge", True, False)]))
     gather.close(root)
     gather.hand_over([huge])
     assert [batch.kind for batch in gather.out] == [Kind.MAKE, Kind.LIST]
 
 
 def test_a_root_that_is_left_to_others_is_counted_by_them() -> None:
-    gather = Gather(10**6, 1, None)
+    gather = UnitBuilder(10**6, 1, None)
     gather.hand_over([gather.root(0, b"", new=True)])
     assert gather.scanned == Tally()

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcp_mpi.operations.verify.rank0 import Recorder, groups
-from hpcp_mpi.operations.verify.records import Landed, Written, gathered
+from hpcp_mpi.operations.verify.records import Written, WrittenUnit, gathered
 from hpcp_mpi.vocab.stored_batches import unpacked
 from hpcp_mpi.vocab.tally import ONE_LINK, Tally, one_file
 from hpcp_mpi.vocab.units import Batch, BigFile, Kind, Unit, Units, ranges
@@ -36,7 +36,12 @@ def test_what_landed_travels_together_and_keeps_its_columns() -> None:
         Kind.COPY, 0, b"", b"", Units.of([Unit(b"dir", Tally(2, 1, 0, 0, 9), 9, b"as"), Unit(b"l", ONE_LINK)])
     )
     units, (tree, link) = list(batch.units), list(other.units)
-    landed = [Landed(batch, units[0]), Landed(batch, units[2]), Landed(other, tree, True), Landed(other, link)]
+    landed = [
+        WrittenUnit(batch, units[0]),
+        WrittenUnit(batch, units[2]),
+        WrittenUnit(other, tree, True),
+        WrittenUnit(other, link),
+    ]
     news = gathered(["news", *landed], 7)
     assert news[0] == "news" and len(news) == 2
     written = news[1]

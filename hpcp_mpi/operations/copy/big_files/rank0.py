@@ -5,8 +5,8 @@ from dataclasses import replace
 from typing import Any
 
 from hpcp_mpi.cluster.feed import Feed
-from hpcp_mpi.operations.copy.big_files.rules import BeginsDone, Key, Ranges
-from hpcp_mpi.operations.scan.records import Listed
+from hpcp_mpi.operations.copy.big_files.rules import FilesStarted, Key, Ranges
+from hpcp_mpi.operations.scan.records import ScanFindings
 from hpcp_mpi.vocab.units import Batch, Kind, Units
 
 _UNDER_WAY = 64  # files that have a stage at the same time; a killed run leaves so many behind
@@ -70,9 +70,9 @@ class WithRanges:
 
     def hear(self, news: list[Any]) -> None:
         for each in news:
-            if isinstance(each, Listed):
+            if isinstance(each, ScanFindings):
                 self._feed.hear([each])
-            elif isinstance(each, BeginsDone):
+            elif isinstance(each, FilesStarted):
                 self._beginning -= each.files
             elif isinstance(each, Batch):
                 self._wait(each)

@@ -20,7 +20,7 @@ EMPTIED = "the private directory that it was copied in was emptied meanwhile"
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
+class FileStarted:
     """A big file has its stage, and no data yet."""
 
     batch: Batch  # of this file alone, with its BigFile
@@ -28,7 +28,7 @@ class Begun:
 
 
 @dataclass(frozen=True, slots=True)
-class BeginsDone:
+class FilesStarted:
     """So many files were begun, or came to an end at once."""
 
     files: int
@@ -53,7 +53,7 @@ class RangeFailed:
     vanished: bool = False  # the source is gone
 
 
-News = Begun | RangeDone | RangeFailed
+News = FileStarted | RangeDone | RangeFailed
 
 
 @dataclass(slots=True)
@@ -98,7 +98,7 @@ class Ranges:
 
     def hear(self, news: object) -> list[Batch]:
         """Return the work that follows from news. What is none of ours is ignored."""
-        if isinstance(news, Begun):
+        if isinstance(news, FileStarted):
             return self._begun(news)
         if isinstance(news, RangeDone):
             return self._told(news.key, news.ranges, None)
@@ -106,7 +106,7 @@ class Ranges:
             return self._told(news.key, news.ranges, news)
         return []
 
-    def _begun(self, news: Begun) -> list[Batch]:
+    def _begun(self, news: FileStarted) -> list[Batch]:
         big = news.batch.big
         if big is None:
             raise ValueError("a file was begun that is not described")

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 
-from hpcp_mpi.engine.context import Workplace
+from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.engine.destination import made
 from hpcp_mpi.engine.itemize import itemize_copies
 from hpcp_mpi.engine.setting_times import note_of
@@ -21,10 +21,10 @@ from hpcp_mpi.host.cp import attributes_command, complaints, ending
 from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.range_copy import RangeCopier, changed, identity, opened, share_blocks
 from hpcp_mpi.host.retrying import tells_passing, tries
-from hpcp_mpi.operations.copy.big_files.rules import EMPTIED, Begun, RangeDone, RangeFailed
+from hpcp_mpi.operations.copy.big_files.rules import EMPTIED, FileStarted, RangeDone, RangeFailed
 from hpcp_mpi.operations.copy.content_only import drop_writing, new_mode
-from hpcp_mpi.operations.copy.worker import copy, land_unit
-from hpcp_mpi.operations.verify.records import Landed
+from hpcp_mpi.operations.copy.worker import copy, publish_unit
+from hpcp_mpi.operations.verify.records import WrittenUnit
 from hpcp_mpi.vocab.errors import VANISHED, Failure, reason_of
 from hpcp_mpi.vocab.options import MIB
 from hpcp_mpi.vocab.outcome import Outcome
@@ -48,7 +48,7 @@ class _Spoilt(Exception):
         self.vanished = vanished
 
 
-def begin(place: Workplace, batch: Batch, outcome: Outcome) -> None:
+def begin(place: JobContext, batch: Batch, outcome: Outcome) -> None:
     """Begin the files of a BEGIN batch; those whose blocks can be shared are finished at once.
 
     What cannot be begun is left to `cp`, which copies whatever is there now, or says what is wrong in its own words.
@@ -70,7 +70,7 @@ def begin(place: Workplace, batch: Batch, outcome: Outcome) -> None:
         copy(place, [replace(batch, kind=Kind.COPY, units=Units.of(left))], outcome)
 
 
-def _begin(place: Workplace, batch: Batch, unit: Unit, source: int, dest: int, outcome: Outcome) -> bool:
+def _begin(place: JobContext, batch: Batch, unit: Unit, source: int, dest: int, outcome: Outcome) -> bool:
     """Make the stage of a file and an empty copy in it; return False when that is not possible."""
     try:
         name, stage = place.stages.make(dest, batch.dest_dir)
@@ -97,13 +97,13 @@ def _begin(place: Workplace, batch: Batch, unit: Unit, source: int, dest: int, o
         if shared:
             _finish(place, alone, big, unit, (source, stage, dest), outcome)
         else:
-            outcome.news.append(Begun(alone, block))
+            outcome.news.append(FileStarted(alone, block))
             removal.pop_all()
             os.close(stage)
     return True
 
 
-def copy_range(place: Workplace, batch: Batch, outcome: Outcome) -> None:
+def copy_range(place: JobContext, batch: Batch, outcome: Outcome) -> None:
     """Copy the ranges of a RANGE batch. Raises host.commands.Stopped."""
     big = _of(batch)
     key = batch.dest_dir, big.stage
@@ -120,10 +120,10 @@ def copy_range(place: Workplace, batch: Batch, outcome: Outcome) -> None:
         if place.options.verify:
             copied = _copied(batch.units, left)
             if len(copied):
-                outcome.news.append(Landed(replace(batch, units=copied)))
+                outcome.news.append(WrittenUnit(replace(batch, units=copied)))
 
 
-def _copied_range(place: Workplace, batch: Batch, big: BigFile, stack: ExitStack) -> Units:
+def _copied_range(place: JobContext, batch: Batch, big: BigFile, stack: ExitStack) -> Units:
     """Copy ranges, a few times if what goes wrong may be over in a moment; return what is left. Raises _Spoilt."""
     for last in tries(lambda: place.commands.stopped):
         try:
@@ -144,7 +144,7 @@ def _copied(units: Units, left: Units) -> Units:
     return Units.of([*units[:done], *begun])
 
 
-def _copy_range(place: Workplace, batch: Batch, big: BigFile, stack: ExitStack) -> Units:
+def _copy_range(place: JobContext, batch: Batch, big: BigFile, stack: ExitStack) -> Units:
     """Return what is left, if the run ends in good order meanwhile."""
     try:
         # made, not at: some network file systems remember for a while that another rank's new directory is not there.
@@ -177,7 +177,7 @@ def _copy_range(place: Workplace, batch: Batch, big: BigFile, stack: ExitStack) 
         raise
 
 
-def _fill(place: Workplace, batch: Batch, big: BigFile, copied: int) -> Units:
+def _fill(place: JobContext, batch: Batch, big: BigFile, copied: int) -> Units:
     """Copy a batch's ranges into the open copy; return what is left when the run ends in good order meanwhile."""
     with ExitStack() as stack:
         with _reading():
@@ -228,7 +228,7 @@ def _close(copied: int) -> None:
         raise _Spoilt(f"its copy cannot be written: {reason_of(error)}") from None
 
 
-def _stamp(place: Workplace, big: BigFile, stage: int) -> None:
+def _stamp(place: JobContext, big: BigFile, stage: int) -> None:
     """Give a copy its mtime, by the client that has just written to it.
 
     A client may tell its servers late when it wrote (MooseFS's does, each second, closed or not), and so undo the
@@ -248,7 +248,7 @@ def _lost(error: OSError) -> str:
     return f"the private directory that it was copied in is lost: {reason_of(error)}"
 
 
-def finish(place: Workplace, batch: Batch, outcome: Outcome) -> None:
+def finish(place: JobContext, batch: Batch, outcome: Outcome) -> None:
     """Give a file whose ranges are all copied its metadata and its name; remove its stage in any case."""
     big = _of(batch)
     (unit,) = batch.units
@@ -275,7 +275,7 @@ def finish(place: Workplace, batch: Batch, outcome: Outcome) -> None:
         _finish(place, batch, big, unit, (source, stage, dest), outcome)
 
 
-def finish_or_copy(place: Workplace, batch: Batch, outcome: Outcome) -> None:
+def finish_or_copy(place: JobContext, batch: Batch, outcome: Outcome) -> None:
     """Finish a big file; one that is spoilt for a reason that may be over in a moment is copied by one cp."""
     mine = Outcome()
     finish(place, batch, mine)
@@ -287,7 +287,7 @@ def finish_or_copy(place: Workplace, batch: Batch, outcome: Outcome) -> None:
 
 
 def _finish(
-    place: Workplace, batch: Batch, big: BigFile, unit: Unit, directories: tuple[int, int, int], outcome: Outcome
+    place: JobContext, batch: Batch, big: BigFile, unit: Unit, directories: tuple[int, int, int], outcome: Outcome
 ) -> None:
     """directories: of the source, the stage, the destination."""
     source, stage, dest = directories
@@ -309,10 +309,10 @@ def _finish(
         outcome.failures.append(Failure(place.source_path(batch, unit.name), words))
     if place.job.times.goes_astray(big.identity[1]):
         outcome.remark(place.source_path(batch, unit.name), note_of(place.job.times, big.identity[1]))
-    land_unit(place, batch, unit, (stage, big.stage, dest), NOTHING, outcome)
+    publish_unit(place, batch, unit, (stage, big.stage, dest), NOTHING, outcome)
 
 
-def _dress(place: Workplace, big: BigFile, source: int, stage: int) -> str:
+def _dress(place: JobContext, big: BigFile, source: int, stage: int) -> str:
     """Give the copy in the stage the source's metadata; return what could not be set. Raises OSError."""
     with ExitStack() as stack:
         with _reading():
@@ -362,7 +362,7 @@ def _words(code: int, stderr: bytes) -> str:
     return next(iter(by_path.values())) if by_path and code >= 0 else ending(code, others)
 
 
-def _fail(place: Workplace, batch: Batch, unit: Unit, reason: str, outcome: Outcome, vanished: bool = False) -> None:
+def _fail(place: JobContext, batch: Batch, unit: Unit, reason: str, outcome: Outcome, vanished: bool = False) -> None:
     path = place.source_path(batch, unit.name)
     outcome.failures.append(Failure(path, reason, vanished, unit.tally.bytes))
 
@@ -373,7 +373,7 @@ def _of(batch: Batch) -> BigFile:
     return batch.big
 
 
-def abandon(place: Workplace, outcome: Outcome) -> None:
+def abandon(place: JobContext, outcome: Outcome) -> None:
     """Remove the stages that this rank made and nobody finished: the run ends early. Nobody may be copying any more."""
     for where, name in place.stages.made():
         with suppress(OSError):  # finished by another rank, or the next run's to remove

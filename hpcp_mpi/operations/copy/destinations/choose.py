@@ -9,11 +9,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from hpcp_mpi.host.dirfd import Tree
 from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.listing import Slice
-from hpcp_mpi.operations.copy.destinations.rules import Room, Spread
+from hpcp_mpi.operations.copy.destinations.rules import DestinationHash, PromisedSpace
 from hpcp_mpi.operations.scan.records import Folder
 from hpcp_mpi.operations.scan.symlinks import leads
 from hpcp_mpi.rules import excludes
-from hpcp_mpi.vocab.job import CopyJob
+from hpcp_mpi.vocab.job import Job
 from hpcp_mpi.vocab.paths import STAGE_PREFIX, below, join
 
 _LINKS = 40  # as many symlinks the kernel follows before it gives up
@@ -25,17 +25,17 @@ Inode = tuple[int, int]
 class _Plan:
     """What the copies to several destinations have in common. Used by many threads, under its lock."""
 
-    def __init__(self, roots: list[bytes], spread: Spread) -> None:
+    def __init__(self, roots: list[bytes], spread: DestinationHash) -> None:
         self.roots = roots
         self.spread = spread
         self.left_over: dict[bytes, tuple[bytes, int]] = {}  # path below the destinations: (source, bytes)
         self.lock = threading.Lock()
 
 
-class _Chooser:
+class DestinationFilter:
     """Leaves to one destination what is its own. What it has already is: it is compared, and updated, there."""
 
-    def __init__(self, plan: _Plan, mine: int, again: bool, job: CopyJob, failed: set[bytes]) -> None:
+    def __init__(self, plan: _Plan, mine: int, again: bool, job: Job, failed: set[bytes]) -> None:
         """mine: index of the destination. again: all had their turn, and this is about what is left over.
 
         failed: sources that were tried
@@ -45,7 +45,7 @@ class _Chooser:
         self._again = again
         self._job = job
         self._failed = failed
-        self._room = Room(_free(plan.roots[mine]))
+        self._room = PromisedSpace(_free(plan.roots[mine]))
         self._excluded = excludes.matcher(job.options.excludes)
         self._homes: dict[Inode, int] = {}  # of files with several names that some destination has
         self._taken: set[Inode] = set()  # those that there is room for, under whichever name
@@ -131,7 +131,7 @@ class _Chooser:
 class _Entries:
     """Entries of one folder, and what other destinations have of them."""
 
-    def __init__(self, job: CopyJob, plan: _Plan, folder: Folder, source: int, there: list[tuple[int, int]]) -> None:
+    def __init__(self, job: Job, plan: _Plan, folder: Folder, source: int, there: list[tuple[int, int]]) -> None:
         """there: (destination, descriptor of the folder's counterpart) of the others."""
         self._job = job
         self._plan = plan

@@ -10,11 +10,11 @@ from dataclasses import replace
 from functools import partial
 
 from hpcp_mpi.cluster.transport import Wire
-from hpcp_mpi.engine.frontend import Face
-from hpcp_mpi.operations.copy.destinations.choose import _Chooser, _free, _Plan
-from hpcp_mpi.operations.copy.destinations.rules import Spread
-from hpcp_mpi.operations.copy.phases import carry_out
-from hpcp_mpi.operations.copy.symlink_targets.rank0 import carry_out_all
+from hpcp_mpi.engine.frontend import Frontend
+from hpcp_mpi.operations.copy.destinations.choose import DestinationFilter, _free, _Plan
+from hpcp_mpi.operations.copy.destinations.rules import DestinationHash
+from hpcp_mpi.operations.copy.phases import run_copy
+from hpcp_mpi.operations.copy.symlink_targets.rank0 import run_copies
 from hpcp_mpi.operations.prepare.copy_job import NoDestination, Prepared, prepare
 from hpcp_mpi.operations.scan.rank0 import Scan
 from hpcp_mpi.vocab.errors import Failure, FatalError, UsageError
@@ -24,7 +24,7 @@ from hpcp_mpi.vocab.request import Asked
 from hpcp_mpi.vocab.tally import Tally
 
 
-def lead_several(wire: Wire, asked: Asked, face: Face) -> Report:
+def lead_destinations(wire: Wire, asked: Asked, face: Frontend) -> Report:
     """Do a copy that is several; rank 0 calls it, the others follow. Raises FatalError."""
     destinations, missing = _checked(asked)
     if len(destinations) > 1:
@@ -35,7 +35,7 @@ def lead_several(wire: Wire, asked: Asked, face: Face) -> Report:
         scans = [partial(Scan, only=index) for index in range(len(prepared.landings))]
         # Whether anything may be removed is known when all are copied: a later one may fail, or exceed --max-delete.
         apart = asked.options.sequential and not asked.options.mirror
-        report = carry_out_all(wire, prepared, face, scans if apart else (None,))
+        report = run_copies(wire, prepared, face, scans if apart else (None,))
         if asked.options.mirror and asked.options.sequential and len(scans) > 1:
             note = "the sources were copied together, in spite of -nb: what -rme removes depends on all of them"
             report.outcome.remark(prepared.job.destination, note)
@@ -82,14 +82,14 @@ def _refuse_several(copy: Prepared) -> None:
 # --- several destinations
 
 
-def _spread(wire: Wire, asked: Asked, destinations: list[bytes], face: Face) -> Report:
+def _spread(wire: Wire, asked: Asked, destinations: list[bytes], face: Frontend) -> Report:
     """Copy to one destination after the other; what found no room where it belongs goes where there is some."""
     # Rank 0 decides what goes where, so it lists; links go where their targets are, so no target is fetched.
     options = replace(asked.options, parallel_listing=False, links="never")
     copies = [prepare(asked.sources, destination, options) for destination in destinations]
     roots = [each.job.destination for each in copies]
     shares = [1.0] * len(roots) if asked.random_destinations else _shares(roots)
-    plan = _Plan(roots, Spread(shares, b"\0".join(roots)))
+    plan = _Plan(roots, DestinationHash(shares, b"\0".join(roots)))
     total = Report()
     for again in (False, True):
         if again and not plan.left_over:
@@ -98,10 +98,10 @@ def _spread(wire: Wire, asked: Asked, destinations: list[bytes], face: Face) -> 
             if total.ended_early:
                 break
             # What a copy before could not do is not tried again elsewhere: it is named already.
-            chooser = _Chooser(plan, index, again, each.job, {failure.path for failure in total.failures})
+            chooser = DestinationFilter(plan, index, again, each.job, {failure.path for failure in total.failures})
             this = _may_still_remove(each, total.outcome.removed.entries)
             this = replace(this, made_root=each.made_root and not again)
-            report = carry_out(wire, this, face, partial(Scan, choose=chooser))
+            report = run_copy(wire, this, face, partial(Scan, choose=chooser))
             if index or again:
                 report.scanned = report.scanned._replace(directories=0)  # they are the same in all
             _add(total, report)

@@ -14,7 +14,7 @@ _BLOCK = 4096  # bytes: a file takes whole blocks
 _POINTS = 1 << 64
 
 
-class Spread:
+class DestinationHash:
     """The line."""
 
     def __init__(self, shares: Sequence[float], key: bytes) -> None:
@@ -31,7 +31,7 @@ class Spread:
         return min(bisect_right(self._ends, self._ends[-1] * point / _POINTS), self._last)
 
 
-class Room:
+class PromisedSpace:
     """The free bytes of a destination, as far as they are not promised."""
 
     def __init__(self, free: int) -> None:

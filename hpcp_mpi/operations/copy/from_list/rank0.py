@@ -6,13 +6,13 @@ from functools import partial
 from typing import cast
 
 from hpcp_mpi.cluster.transport import Wire
-from hpcp_mpi.engine.frontend import Face
+from hpcp_mpi.engine.frontend import Frontend
 from hpcp_mpi.formats.file_list import read, relative
-from hpcp_mpi.host.external_sort import Spill
+from hpcp_mpi.host.external_sort import ExternalSort
 from hpcp_mpi.host.list_file import BrokenList, entries_in
 from hpcp_mpi.operations.copy.from_list.scan import ListedName, ListedScan
-from hpcp_mpi.operations.copy.phases import carry_out
-from hpcp_mpi.operations.copy.symlink_targets.rank0 import carry_out_all
+from hpcp_mpi.operations.copy.phases import run_copy
+from hpcp_mpi.operations.copy.symlink_targets.rank0 import run_copies
 from hpcp_mpi.operations.prepare.copy_job import prepare
 from hpcp_mpi.operations.scan.rank0 import ScanMaker
 from hpcp_mpi.vocab.errors import FatalError, UsageError
@@ -21,7 +21,7 @@ from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.request import Asked, Style, style_of
 
 
-def lead_copy_listed(wire: Wire, asked: Asked, face: Face) -> Report:
+def lead_copy_listed(wire: Wire, asked: Asked, face: Frontend) -> Report:
     """Copy what the list names to its place below the destination; rank 0 calls it, the others follow.
 
     The list is read to its end before anything is done. Raises FatalError.
@@ -36,8 +36,8 @@ def lead_copy_listed(wire: Wire, asked: Asked, face: Face) -> Report:
     prepared = prepare([base.rstrip(b"/") + b"/"], asked.destinations[0], options, listed=True)
     scan = cast(ScanMaker, partial(ListedScan, names))  # it takes the place of a Scan
     if options.links == "anywhere":
-        return carry_out_all(wire, prepared, face, (scan,))
-    return carry_out(wire, prepared, face, scan)
+        return run_copies(wire, prepared, face, (scan,))
+    return run_copy(wire, prepared, face, scan)
 
 
 def _refuse(asked: Asked, base: bytes) -> None:
@@ -46,7 +46,9 @@ def _refuse(asked: Asked, base: bytes) -> None:
     if len(asked.destinations) > 1:
         raise UsageError("-sfl with several destinations is not possible", "Give -d once.")
     if asked.options.mirror:
-        raise UsageError("-rme with -sfl would remove everything that the list does not name", "Leave out one of them.")
+        raise UsageError(
+            "-rme with -sfl would remove everything that the list does not name", "Shutdown out one of them."
+        )
     if asked.options.move:
         raise UsageError(
             "-rm with -sfl: what a list names cannot be moved", "Copy it, and remove it when that is done."
@@ -55,9 +57,9 @@ def _refuse(asked: Asked, base: bytes) -> None:
         raise FatalError(f"{shown(base)}, which the names in the list are relative to, is not a directory")
 
 
-def names_in(path: bytes, style: Style) -> Spill:
+def names_in(path: bytes, style: Style) -> ExternalSort:
     """Return what a list names, ListedName records. Raises BrokenList if any of it cannot be believed."""
-    names = Spill()
+    names = ExternalSort()
     anything = False
     for number, texts in entries_in(path, style.end):
         records = []

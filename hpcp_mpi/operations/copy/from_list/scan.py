@@ -15,17 +15,17 @@ from contextlib import ExitStack
 from itertools import groupby, islice
 from typing import NamedTuple
 
-from hpcp_mpi.engine.context import Workplace
+from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.formats.file_list import Type
 from hpcp_mpi.host.entries import lstat
-from hpcp_mpi.host.external_sort import Record, Spill
+from hpcp_mpi.host.external_sort import ExternalSort, Record
 from hpcp_mpi.host.listing import Pair, Slice
-from hpcp_mpi.operations.scan.lister import Lister, gather_for
-from hpcp_mpi.operations.scan.records import Folder, Listed
+from hpcp_mpi.operations.scan.lister import Lister, builder_for
+from hpcp_mpi.operations.scan.records import Folder, ScanFindings
 from hpcp_mpi.operations.scan.waiting import Waiting
 from hpcp_mpi.rules import excludes
 from hpcp_mpi.rules.landing import Landing
-from hpcp_mpi.vocab.checkpoint import Todo
+from hpcp_mpi.vocab.checkpoint import Relist
 from hpcp_mpi.vocab.errors import Failure, reason_of
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import STAGE_PREFIX, below, join, shown
@@ -54,12 +54,12 @@ class _Visit:
         self.name = name
         self.folder: Folder | None = None  # None: nothing in it is taken
         self.problem = ""  # why; without one, because it is excluded
-        self.pending = Spill()  # (name, line) of listed directories in it
+        self.pending = ExternalSort()  # (name, line) of listed directories in it
         self.waiting: Iterator[Record] | None = None  # those that were not visited yet, and the first of them
         self.next: Record | None = None
 
 
-class _ButRoot(Spill):
+class _ButRoot(ExternalSort):
     """Records of directories to settle, without the root: nobody listed it."""
 
     def add(self, records: Iterable[Record]) -> None:
@@ -77,15 +77,15 @@ class ListedScan:
 
     def __init__(
         self,
-        names: Spill,
-        place: Workplace,
+        names: ExternalSort,
+        place: JobContext,
         landings: list[Landing],
         made_root: bool,
         wake: Callable[[], None],
         slots: Callable[[], int],
     ) -> None:
         self.outcome = Outcome()
-        self.gather = gather_for(place.options)
+        self.gather = builder_for(place.options)
         self.gather.collapse = False  # cp would copy all that is in a directory
         self.waiting = Waiting()
         self.seconds = 0.0
@@ -96,7 +96,7 @@ class ListedScan:
         self._lister = Lister(place, self.outcome.remark)
         self._excluded = excludes.matcher(place.options.excludes)
         self._stack: list[_Visit] = []  # the directory at hand, and those that it lies in
-        self._ready: deque[tuple[Listed, list[Batch]]] = deque()
+        self._ready: deque[tuple[ScanFindings, list[Batch]]] = deque()
         self._changed = threading.Condition()
         self._held = self._ended = self._done = False
         self._error: BaseException | None = None
@@ -127,11 +127,11 @@ class ListedScan:
             taken += batches
         return taken
 
-    def again(self, todo: Sequence[Todo]) -> None:
+    def again(self, todo: Sequence[Relist]) -> None:
         """Nothing is a unit with all below it here, so nothing has to be looked at again."""
         assert not todo, todo
 
-    def hear(self, news: list[Listed]) -> None:
+    def hear(self, news: list[ScanFindings]) -> None:
         """Nobody is asked to list."""
 
     def hold(self, held: bool) -> None:
@@ -189,7 +189,7 @@ class ListedScan:
     def _emit(self) -> None:
         """Hand on what gather has."""
         gather = self.gather
-        found = Listed(settled=gather.settled, linked=gather.linked, shared=gather.shared, tracked=gather.tracked)
+        found = ScanFindings(settled=gather.settled, linked=gather.linked, shared=gather.shared, tracked=gather.tracked)
         self._ready.append((found, gather.out))
         gather.settled, gather.linked, gather.shared, gather.tracked, gather.out = [], [], [], [], []
         self._wake()

@@ -15,19 +15,19 @@ from itertools import groupby, islice
 from typing import Any
 
 from hpcp_mpi.cluster.transport import Wire
-from hpcp_mpi.engine.frontend import Face, Items
+from hpcp_mpi.engine.frontend import Frontend, Items
 from hpcp_mpi.engine.itemize import Item
 from hpcp_mpi.host.dirfd import path_of
-from hpcp_mpi.host.external_sort import Spill
-from hpcp_mpi.operations.copy.phases import carry_out
+from hpcp_mpi.host.external_sort import ExternalSort
+from hpcp_mpi.operations.copy.phases import run_copy
 from hpcp_mpi.operations.copy.symlink_targets.scan import Place, TargetScan
 from hpcp_mpi.operations.prepare.copy_job import Prepared, prepare
 from hpcp_mpi.operations.prepare.find_abilities import hiding
 from hpcp_mpi.operations.scan.rank0 import Scan, ScanMaker
-from hpcp_mpi.operations.scan.records import Tracked
+from hpcp_mpi.operations.scan.records import SymlinkTarget
 from hpcp_mpi.rules.landing import Landing
 from hpcp_mpi.vocab.errors import FatalError, reason_of
-from hpcp_mpi.vocab.job import CopyJob, Root
+from hpcp_mpi.vocab.job import Job, Root
 from hpcp_mpi.vocab.paths import below, is_below, join, shown
 from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.request import Asked
@@ -41,24 +41,24 @@ _PATH = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 Wanted = tuple[int, bytes, bytes, bytes]
 
 
-def lead_copy(wire: Wire, asked: Asked, face: Face) -> Report:
+def lead_copy(wire: Wire, asked: Asked, face: Frontend) -> Report:
     """Copy sources to a destination with all workers of the wire; rank 0 calls it, the others follow.
 
     Raises FatalError. A signal ends it early: the report's exit code says so.
     """
-    return carry_out_all(wire, prepare(asked.sources, asked.destinations[0], asked.options), face)
+    return run_copies(wire, prepare(asked.sources, asked.destinations[0], asked.options), face)
 
 
-def carry_out_all(wire: Wire, prepared: Prepared, face: Face, scans: Sequence[ScanMaker | None] = (None,)) -> Report:
+def run_copies(wire: Wire, prepared: Prepared, face: Frontend, scans: Sequence[ScanMaker | None] = (None,)) -> Report:
     """Do what is prepared, one scan after the other, and copy what the links in it point to. Raises FatalError."""
-    tracking = Tracking(prepared)
+    tracking = SymlinkTargets(prepared)
     try:
         total: Report | None = None
         for number, scan in enumerate(scans):
             # The root is new to the first one only.
             this = replace(prepared, made_root=prepared.made_root and not number)
             with tracking.watching(scan) as maker:
-                report = carry_out(wire, this, face, maker)
+                report = run_copy(wire, this, face, maker)
             if total is None:
                 total = report
             else:
@@ -76,14 +76,14 @@ def carry_out_all(wire: Wire, prepared: Prepared, face: Face, scans: Sequence[Sc
         tracking.close()
 
 
-class Tracking:
+class SymlinkTargets:
     """What the links of the copies of one command lead to."""
 
     def __init__(self, prepared: Prepared) -> None:
         """Pin the destination and know the sources, before anything is copied."""
         self._prepared = prepared
         self._options = prepared.job.options
-        self._found = Spill()
+        self._found = ExternalSort()
         self._sources: dict[tuple[bytes, int], Root | None] = {}
         self._roots: dict[bytes, Root] = {}
         self._told: set[tuple[int, bytes]] = set()
@@ -121,9 +121,9 @@ class Tracking:
         if self._on:
             self._note(self._prepared.job, 0, made[0].waiting.tracked)
 
-    def _note(self, job: CopyJob, up: int, records: Iterable[tuple[object, ...]]) -> None:
+    def _note(self, job: Job, up: int, records: Iterable[tuple[object, ...]]) -> None:
         """Remember where links lead. up: how far the job's destination root lies above the first one's."""
-        for some in _batched(map(Tracked._make, records)):
+        for some in _batched(map(SymlinkTarget._make, records)):
             wanted: list[Wanted] = []
             for each in some:
                 root = self._source_root(job.sources[each.source], each.source_up)
@@ -145,11 +145,11 @@ class Tracking:
                 self._roots[found.path] = found
         return self._sources[key]
 
-    def follow(self, wire: Wire, face: Face, report: Report) -> None:
+    def follow(self, wire: Wire, face: Frontend, report: Report) -> None:
         """Copy what was found, and what that leads to; add it to the report. Raises FatalError."""
-        done = Spill()
+        done = ExternalSort()
         for _ in range(_CHAIN):
-            found, self._found = self._found, Spill()
+            found, self._found = self._found, ExternalSort()
             for up, wanted in groupby(_without(found, done), key=lambda each: each[0]):
                 for some in _batched(self._apart(wanted)):
                     if report.ended_early:
@@ -169,7 +169,7 @@ class Tracking:
                 last = each[1]
                 yield each
 
-    def _copy(self, up: int, wanted: list[Wanted], wire: Wire, face: Face, report: Report) -> None:
+    def _copy(self, up: int, wanted: list[Wanted], wire: Wire, face: Frontend, report: Report) -> None:
         """Copy things to places below the directory so many above the destination root."""
         try:
             path, root = self._destination(up)
@@ -180,7 +180,7 @@ class Tracking:
             return
         names = sorted({each[2] for each in wanted})
         index = {name: number for number, name in enumerate(names)}
-        job = CopyJob(
+        job = Job(
             options=replace(self._options, mirror=False, move=False, parallel_listing=False, backup_dir=b""),
             sources=tuple(self._roots[name] for name in names),
             destination=path,
@@ -205,7 +205,7 @@ class Tracking:
 
         prefix = b"../" * up
         items = face.items and _Prefixed(face.items, prefix)
-        copied = carry_out(wire, prepared, replace(face, items=items), make)
+        copied = run_copy(wire, prepared, replace(face, items=items), make)
         copied.outcome.items = [(change, prefix + name, target) for change, name, target in copied.outcome.items]
         copied.abilities = {}  # those of the destination
         report.add(copied)
@@ -256,7 +256,7 @@ def _batched(records: Iterable[Any]) -> Iterator[list[Any]]:
         yield some
 
 
-def _without(found: Spill, done: Spill) -> Iterator[Wanted]:
+def _without(found: ExternalSort, done: ExternalSort) -> Iterator[Wanted]:
     """Yield what is in found and not in done. Both are read once, in order."""
     old = iter(done)
     last: object = next(old, None)

@@ -14,7 +14,7 @@ from typing import Any
 from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.listing import Slice
 from hpcp_mpi.operations.scan.rank0 import Scan
-from hpcp_mpi.operations.scan.records import MADE, TOUCHED, Folder, Listing, settling
+from hpcp_mpi.operations.scan.records import CONTENT_CHANGED, CREATED, ClassifiedEntries, Folder, directory_metadata
 from hpcp_mpi.rules import excludes
 from hpcp_mpi.rules.equality import metadata_changes
 from hpcp_mpi.vocab.errors import failure_of, reason_of
@@ -82,7 +82,7 @@ class TargetScan(Scan):
                 some.rest.append((name, status, None))
         if not len(some) or not self._made(source, source_dir, dest_dir, directory):
             return []
-        listing: Listing = self._lister.listing(directory, some)
+        listing: ClassifiedEntries = self._lister.listing(directory, some)
         self._lister.track(folder := self._folder(source, source_dir, dest_dir), listing, fd)
         children = self.gather.add(folder, listing)
         self.gather.close(folder)
@@ -133,7 +133,7 @@ class TargetScan(Scan):
         for depth in missing:
             for path, made in _counterpart(source_dir, dest_dir, depth):
                 self.gather.count(ONE_DIRECTORY)
-                self.waiting.settled.add([settling(source, path, made, MADE)])
+                self.waiting.settled.add([directory_metadata(source, path, made, CREATED)])
         return True
 
     def _keep_times(self, source: int, source_dir: bytes, dest_dir: bytes, missing: list[int]) -> None:
@@ -143,7 +143,7 @@ class TargetScan(Scan):
         for path, there in _counterpart(source_dir, dest_dir, depth):
             with suppress(OSError), place.source_tree(source).at(path) as mine, place.dest.at(there) as theirs:
                 if not metadata_changes(os.fstat(mine), os.fstat(theirs), place.job.times, place.rights):
-                    self.waiting.settled.add([settling(source, path, there, TOUCHED)])
+                    self.waiting.settled.add([directory_metadata(source, path, there, CONTENT_CHANGED)])
 
     def _missing(self, dest_dir: bytes) -> Iterator[int]:
         """Yield how deep those directories are that lead to dest_dir and are missing."""

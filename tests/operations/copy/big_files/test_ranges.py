@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from hpcp_mpi.engine.context import Workplace
+from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.operations.copy import worker as copying
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.tally import one_file
@@ -75,7 +75,7 @@ def test_owner_and_mode_are_those_that_cp_gives(
         subprocess.run(command, check=True)
         job.run("f")
     else:
-        job.places = [Workplace(place.job, place.commands, 1) for place in job.places]
+        job.places = [JobContext(place.job, place.commands, 1) for place in job.places]
         with as_nobody():
             readable = subprocess.run(command, stderr=subprocess.DEVNULL).returncode == 0
             job.run("f")

@@ -8,7 +8,7 @@ import pytest
 
 from hpcp_mpi.cluster.feed import Stream
 from hpcp_mpi.operations.copy.big_files.rank0 import _UNDER_WAY, WithRanges
-from hpcp_mpi.operations.copy.big_files.rules import BeginsDone, Begun, RangeDone
+from hpcp_mpi.operations.copy.big_files.rules import FilesStarted, FileStarted, RangeDone
 from hpcp_mpi.vocab.tally import one_file
 from hpcp_mpi.vocab.units import Batch, BigFile, Kind, Unit, Units
 
@@ -24,8 +24,8 @@ def begun(batch: Batch) -> list[object]:
     said: list[object] = []
     for unit in batch.units:
         big = BigFile(unit.name, unit.target, SIZE, b"stage of " + unit.name, (), 0)
-        said.append(Begun(replace(batch, units=Units.of([unit]), big=big)))
-    return [*said, BeginsDone(len(batch.units))]
+        said.append(FileStarted(replace(batch, units=Units.of([unit]), big=big)))
+    return [*said, FilesStarted(len(batch.units))]
 
 
 @pytest.mark.parametrize("found_by_a_worker", [False, True])
@@ -57,7 +57,7 @@ def test_files_that_came_to_an_end_at_once_make_room() -> None:
     while not feed.exhausted:
         for batch in feed.take():
             ended += len(batch.units)
-            feed.hear([BeginsDone(len(batch.units))])
+            feed.hear([FilesStarted(len(batch.units))])
     assert ended == 2 * _UNDER_WAY
 
 

@@ -8,16 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpcp_mpi.operations.copy.big_files.rules import ALIGNMENT, Begun, RangeDone, RangeFailed, Ranges
+from hpcp_mpi.operations.copy.big_files.rules import ALIGNMENT, FileStarted, RangeDone, RangeFailed, Ranges
 from hpcp_mpi.vocab.options import MIB
 from hpcp_mpi.vocab.tally import NOTHING, one_file
 from hpcp_mpi.vocab.units import Batch, BigFile, Kind, Unit, Units
 
 
-def begun(size: int, number: int = 0, block: int = 0, target: bytes = b"f") -> Begun:
+def begun(size: int, number: int = 0, block: int = 0, target: bytes = b"f") -> FileStarted:
     big = BigFile(b"f", target, size, b"stage%d" % number, (size, 1, 2, 3))
     unit = Unit(b"f", one_file(size), size, None if target == b"f" else target)
-    return Begun(Batch(Kind.BEGIN, 0, b"s", b"d", Units.of([unit]), over=True, big=big), block)
+    return FileStarted(Batch(Kind.BEGIN, 0, b"s", b"d", Units.of([unit]), over=True, big=big), block)
 
 
 def pieces(batch: Batch, cuts: list[int]) -> list[Batch]:

@@ -17,7 +17,7 @@ from hpcp_mpi.formats.file_list import Entry, Type, written
 from hpcp_mpi.operations.copy.from_list import rank0 as copy_listed
 from hpcp_mpi.operations.copy.from_list import scan as listed_scan
 from hpcp_mpi.operations.session import run
-from hpcp_mpi.vocab.options import CopyOptions
+from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.request import Asked, Style, Verb
 from tests.support import oracle
@@ -66,7 +66,7 @@ def copied(file: Argument, src: Path, dst: Path, *, nul: bool = False, **options
         Verb.COPY,
         (os.fsencode(src),),
         (os.fsencode(dst),),
-        CopyOptions(**options),  # type: ignore[arg-type]
+        Options(**options),  # type: ignore[arg-type]
         source_list=os.fsencode(file),
         nul=nul,
     )
@@ -359,8 +359,8 @@ def test_lists_that_are_not_held_in_memory_give_the_same(src: Path, monkeypatch:
     monkeypatch.setattr("hpcp_mpi.host.list_file._BLOCK", 7)
     monkeypatch.setattr("hpcp_mpi.host.external_sort._BLOCK", 2)
     for module in copy_listed, listed_scan:
-        spill = module.Spill
-        monkeypatch.setattr(module, "Spill", lambda spill=spill: spill(3))
+        spill = module.ExternalSort
+        monkeypatch.setattr(module, "ExternalSort", lambda spill=spill: spill(3))
     monkeypatch.setattr(listed_scan, "_SLICE", 2)
     lines = [written(Entry(name, Type.UNKNOWN), Style.NAMES) for name in names]
     report = copied(named(src.parent, lines), src, src.parent / "dst")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcp_mpi.vocab.options import MIB, CopyOptions
+from hpcp_mpi.vocab.options import MIB, Options
 from hpcp_mpi.vocab.request import Asked, Verb
 from tests.chaos import trees
 from tests.support import oracle
@@ -23,7 +23,7 @@ pytestmark = needs_commands("rsync")
 
 
 def asked_for(rng: random.Random, src: Path, dst: Path, mirror: bool) -> Asked:
-    options = CopyOptions(
+    options = Options(
         chunk_files=rng.choice((3, 20, 100)),
         chunk_seconds=rng.choice((0.02, 0.2)),
         slots=rng.choice((1, 3)),

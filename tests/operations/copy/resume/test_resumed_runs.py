@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from hpcp_mpi.host.external_sort import NotedSpill
+from hpcp_mpi.host.external_sort import RecordedSort
 from hpcp_mpi.operations.copy.big_files.worker import _copied
 from hpcp_mpi.operations.scan.lister import Lister, Unlisted
-from hpcp_mpi.vocab.checkpoint import Checkpoint, Saved
+from hpcp_mpi.vocab.checkpoint import Checkpoint, ResumeState
 from hpcp_mpi.vocab.errors import Failure, FatalError
-from hpcp_mpi.vocab.options import MIB, CopyOptions
+from hpcp_mpi.vocab.options import MIB, Options
 from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.request import Asked, Verb
 from hpcp_mpi.vocab.tally import NOTHING
@@ -31,7 +31,7 @@ from tests.support.trees import Dir, File, HardLink, build
 
 pytestmark = needs_commands("rsync")
 
-SMALL = CopyOptions(chunk_files=5, chunk_seconds=0.02, slots=1, parallel_listing=False, split_size=MIB)
+SMALL = Options(chunk_files=5, chunk_seconds=0.02, slots=1, parallel_listing=False, split_size=MIB)
 
 
 def copying(place: Path, **options: Any) -> Asked:
@@ -62,7 +62,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> Looks:
     return found
 
 
-def broken_off(asked: Asked, phase: str, saved: Saved | None = None) -> Notes:
+def broken_off(asked: Asked, phase: str, saved: ResumeState | None = None) -> Notes:
     """The notes of a run that ended when a phase had begun. saved: what it had gone on with"""
 
     class Ending(Notes):
@@ -193,9 +193,9 @@ def test_a_ledger_that_cannot_be_written_any_more_is_a_note(on_tmpfs: Path, monk
             if len(self.checkpoints) == 3:
                 raise FatalError("cannot write the ledger /the/ledger: No space left on device")
 
-    spills: list[NotedSpill] = []
-    make = NotedSpill.__init__
-    monkeypatch.setattr(NotedSpill, "__init__", lambda self, *args: (spills.append(self), make(self, *args))[1])
+    spills: list[RecordedSort] = []
+    make = RecordedSort.__init__
+    monkeypatch.setattr(RecordedSort, "__init__", lambda self, *args: (spills.append(self), make(self, *args))[1])
     trees.grow(on_tmpfs / "src", random.Random(3), 100)
     asked, said = copying(on_tmpfs, verify=True), []
     notes = Full()
