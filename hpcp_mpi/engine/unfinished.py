@@ -39,7 +39,7 @@ def surviving(
         for path, units in _by_path(place, batch).items():
             if path not in named:
                 broken.failures.append(Failure(path, reason, False, sum(unit.tally.bytes for unit in units)))
-        broken.news += undone(batch, reason)
+        broken.findings += undone(batch, reason)
         if batch.kind is Kind.RANGE and batch.big is not None:
             broken.failures.clear()  # the file is named when it is finished
         mine = broken

@@ -86,7 +86,7 @@ def items_of(verb: Verb) -> "SortedItems | Differences":
 
 def _begin(place: JobContext, batch: Batch, outcome: Outcome) -> None:
     begin(place, batch, outcome)
-    outcome.news.append(FilesStarted(len(batch.units)))
+    outcome.findings.append(FilesStarted(len(batch.units)))
 
 
 def _list(place: JobContext, batch: Batch, outcome: Outcome) -> None:

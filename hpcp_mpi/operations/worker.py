@@ -68,11 +68,11 @@ def work(place: JobContext, batches: list[Batch]) -> Outcome:
         persistently(place, batches, outcome, lambda some, mine, last: _do(place, some, mine))
     else:
         _do(place, batches, outcome)
-    found = [each for batch in outcome.more for each in divided(batch, place.options.split_size)]
-    outcome.more = [batch for batch in found if batch.kind is not Kind.BEGIN]
-    outcome.news += [batch for batch in found if batch.kind is Kind.BEGIN]  # rank 0 has few begun at a time
+    found = [each for batch in outcome.new_work for each in divided(batch, place.options.split_size)]
+    outcome.new_work = [batch for batch in found if batch.kind is not Kind.BEGIN]
+    outcome.findings += [batch for batch in found if batch.kind is Kind.BEGIN]  # rank 0 has few begun at a time
     if place.options.verify:
-        outcome.news = gathered(outcome.news, place.rank)
+        outcome.findings = gathered(outcome.findings, place.rank)
     outcome.seconds = time.monotonic() - began
     return outcome
 

@@ -211,8 +211,8 @@ class Planner:
             rank.share.chunks += 1
             rank.share.seconds += outcome.seconds
             rank.share.copied = rank.share.copied.plus(outcome.copied)
-            self._found(outcome.more, outcome.news)
-            outcome.more, outcome.news = [], []
+            self._found(outcome.new_work, outcome.findings)
+            outcome.new_work, outcome.findings = [], []
             self.outcome.add(outcome)
         for number, done, outcome in message.partly:
             out = rank.granted[number]

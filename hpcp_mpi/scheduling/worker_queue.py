@@ -125,9 +125,9 @@ class Worker:
     def finish(self, number: int, outcome: Outcome, batches: Iterable[Batch] = ()) -> None:
         """Note that a bite of chunk number, batches, is done."""
         # What was found is told at once: others may be waiting for it, and the rest of the chunk may last.
-        self._more += outcome.more
-        self._news += outcome.news
-        outcome.more, outcome.news = [], []
+        self._more += outcome.new_work
+        self._news += outcome.findings
+        outcome.new_work, outcome.findings = [], []
         work = self._chunks[number]
         work.running -= 1
         work.done += (batch for batch in batches if batch.kind not in CONTENT)

@@ -24,9 +24,9 @@ class Outcome:
     items: list[tuple[str, bytes, bytes]] = field(default_factory=list)  # (change, path, link target or b"")
     touched: set[tuple[int, bytes, bytes]] = field(default_factory=set)  # (source, source_dir, dest_dir) written to
     seconds: float = 0.0  # that slots were busy
-    more: list[Batch] = field(default_factory=list)  # work that was found, for anyone to do
+    new_work: list[Batch] = field(default_factory=list)  # work that was found, for anyone to do
     late: list[Batch] = field(default_factory=list)  # what can only land when the mirror has removed a directory
-    news: list[Any] = field(default_factory=list)  # for rank 0's side of the operation
+    findings: list[Any] = field(default_factory=list)  # for rank 0's side of the operation
 
     def add(self, other: "Outcome") -> None:
         """Add other to this one, in place."""
@@ -41,9 +41,9 @@ class Outcome:
         self.items.extend(other.items)
         self.touched |= other.touched
         self.seconds += other.seconds
-        self.more.extend(other.more)
+        self.new_work.extend(other.new_work)
         self.late.extend(other.late)
-        self.news.extend(other.news)
+        self.findings.extend(other.findings)
 
     def remark(self, path: bytes, note: str) -> None:
         """Note what is not a failure, but what a reader should know."""

@@ -257,8 +257,8 @@ def test_what_workers_find_is_done_and_what_they_tell_reaches_the_feed() -> None
             assert outcome is not None
             for batch in given:
                 if batch.dest_dir == b"":
-                    outcome.news.append(batch.units.names)
-                    outcome.more.append(replace(batch, dest_dir=b"found"))
+                    outcome.findings.append(batch.units.names)
+                    outcome.new_work.append(replace(batch, dest_dir=b"found"))
             return outcome
 
     shops: list[Shop] = []

@@ -187,9 +187,9 @@ class Cluster:
         total = Tally()
         for unit in units:
             total = total.plus(unit.tally)
-        outcome = Outcome(copied=total, seconds=self.seconds, more=self.finds(units))
+        outcome = Outcome(copied=total, seconds=self.seconds, new_work=self.finds(units))
         outcome.notes = [(unit.name, batch.kind.value) for batch in batches for unit in batch.units]
-        outcome.news = [unit.name for batch in batches if batch.kind not in CONTENT for unit in batch.units]
+        outcome.findings = [unit.name for batch in batches if batch.kind not in CONTENT for unit in batch.units]
         rank.machine.finish(number, outcome, batches)
         rank.stir()
 

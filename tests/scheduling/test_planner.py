@@ -122,7 +122,7 @@ def test_work_that_was_found_is_granted_and_news_are_handed_on() -> None:
     ((_, grant),) = sent(planner)
     assert isinstance(grant, Grant)
     early, late = batch_of([1], [1]), batch_of([2], [1])
-    outcome = Outcome(more=[late], news=["late"])
+    outcome = Outcome(new_work=[late], findings=["late"])
     planner.receive(1, Progress(((grant.chunks[0].number, outcome),), 0, 1, True, (early,), ("early",)))
     names = [
         name
@@ -134,7 +134,7 @@ def test_work_that_was_found_is_granted_and_news_are_handed_on() -> None:
     ]
     assert sorted(names) == [b"1", b"2"]
     assert sorted(planner.news) == ["early", "late"]
-    assert (planner.outcome.more, planner.outcome.news) == ([], [])
+    assert (planner.outcome.new_work, planner.outcome.findings) == ([], [])
 
 
 def test_rank_0_is_not_idle_until_everything_is_back() -> None:

@@ -80,7 +80,7 @@ def test_what_a_bite_found_is_told_before_its_chunk_is_done() -> None:
     worker = worker_with([batch_of(list(range(100)), [9] * 100)])
     number, _ = worker.take() or (0, [])
     found = batch_of([1000], [1])
-    worker.finish(number, Outcome(more=[found], news=["news"], linked=1))
+    worker.finish(number, Outcome(new_work=[found], findings=["news"], linked=1))
     done = worker.results()
     assert done is not None and done.results == ()
     assert (done.more, done.news) == ((found,), ("news",))
@@ -89,7 +89,7 @@ def test_what_a_bite_found_is_told_before_its_chunk_is_done() -> None:
     done = worker.results()
     assert done is not None and (done.more, done.news) == ((), ())
     ((_, outcome),) = done.results
-    assert (outcome.linked, outcome.more, outcome.news) == (1, [], [])
+    assert (outcome.linked, outcome.new_work, outcome.findings) == (1, [], [])
 
 
 def test_kinds_are_not_mixed_in_a_bite() -> None:

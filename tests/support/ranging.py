@@ -74,9 +74,9 @@ class Copying:
                 )
                 waiting = []
                 for outcome in outcomes:
-                    for news in outcome.news:
+                    for news in outcome.findings:
                         waiting += [one for batch in self.plan.hear(news) for one in singly(batch)]
-                    outcome.news = []
+                    outcome.findings = []
                     self.outcome.add(outcome)
         for place in self.places:
             place.stages.close()

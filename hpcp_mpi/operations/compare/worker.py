@@ -46,7 +46,7 @@ def list_extra_subtrees(place: JobContext, batch: Batch, outcome: Outcome) -> No
         told.append((directory, names, types))
         waiting += [join(directory, name) for name, is_directory in reversed(entries) if is_directory]
     found = [replace(batch, units=Units.of(map(Unit, waiting)))] if waiting else []
-    outcome.news.append(WalkResult(len(batch.units), found, told))
+    outcome.findings.append(WalkResult(len(batch.units), found, told))
 
 
 def _keeper(place: JobContext) -> Callable[[bytes, bytes], bool]:
@@ -85,7 +85,7 @@ def describe_entries(place: JobContext, batch: Batch, outcome: Outcome) -> None:
             new = _state(place, batch.source, path, unit.name, outcome)
         is_directory = new[1] or (op is Op.DELETED and old[1])
         rows.append(Row(op, (unit.target or b".") + (b"/" if is_directory else b""), old[0], new[0]))
-    outcome.news.append(rows)
+    outcome.findings.append(rows)
 
 
 def _state(place: JobContext, index: int, shown_as: bytes, path: bytes, outcome: Outcome) -> tuple[bytes, bool]:

@@ -62,7 +62,7 @@ def check_and_copy(place: JobContext, batches: Sequence[Batch], outcome: Outcome
             differing += check_all(place, [batch], outcome)
     limited = place.options.rate_bytes or place.options.rate_files  # then rank 0 says when it may be copied
     if limited or sum(batch.amount for batch in differing) > place.options.bite_weight:
-        outcome.more += differing
+        outcome.new_work += differing
     else:
         copy(place, differing, outcome)
 
@@ -181,7 +181,7 @@ def publish_unit(
             return
     outcome.copied = outcome.copied.plus(unit.tally.minus(lost))
     if place.options.verify:
-        outcome.news.append(WrittenUnit(batch, unit, bool(lost)))
+        outcome.findings.append(WrittenUnit(batch, unit, bool(lost)))
 
 
 def _is_gone(name: bytes, stage: int) -> bool:

@@ -54,7 +54,7 @@ def list_entries(place: JobContext, batch: Batch, outcome: Outcome) -> None:
     else:
         walk.take_directories([unit.name for unit in units])
     named, left = walk.until(time.monotonic() + min(_SECONDS, _EACH * len(units)))
-    outcome.news.append(WalkResult(len(units), left, named))
+    outcome.findings.append(WalkResult(len(units), left, named))
 
 
 def unit_of(directory: bytes, options: Options) -> Unit:

@@ -102,7 +102,7 @@ class RemoveWorker:
         self._told.found = self._emptier.account()
         found = self._emptier.found
         found.reverse()  # the deepest last: the next that is given to anyone
-        self._outcome.news.append(WalkResult(done, found, self._told))
+        self._outcome.findings.append(WalkResult(done, found, self._told))
 
     # What was asked for.
 

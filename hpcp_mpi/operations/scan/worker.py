@@ -59,7 +59,7 @@ class _Walk:
         self._outcome.skipped = self._outcome.skipped.plus(gather.skipped)
         found.settled, found.linked = gather.settled, gather.linked
         found.shared, found.extras, found.tracked = gather.shared, gather.extras, gather.tracked
-        self._outcome.news.append(found)
+        self._outcome.findings.append(found)
 
     def _list(self, folder: Folder) -> list[Folder]:
         """List one directory; return the directories in it."""
@@ -99,6 +99,6 @@ class _Walk:
             if batch.kind is Kind.LIST:
                 self._found.lists.append(batch)
             elif batch.kind is Kind.CHECK and not self._place.options.full_hash:
-                self._outcome.more += self._check(self._place, [batch], self._outcome)
+                self._outcome.new_work += self._check(self._place, [batch], self._outcome)
             else:
-                self._outcome.more.append(batch)
+                self._outcome.new_work.append(batch)

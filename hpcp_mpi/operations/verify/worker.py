@@ -143,7 +143,7 @@ class _Verifier:
             unit = Unit(big.name, one_file(big.size), 0, None if big.target == big.name else big.target)
             again = self.copying(batch.source_dir, batch.dest_dir, unit)
             begins = any(not start for start, _ in differs)
-            self.outcome.news.append(Differing(again, differs[0][1], None, unit.tally, begins))
+            self.outcome.findings.append(Differing(again, differs[0][1], None, unit.tally, begins))
 
     def _parts(self, files: OpenPair, differs: list[tuple[int, str]]) -> Tally:
         good = NOTHING
@@ -163,7 +163,7 @@ class _Verifier:
 
     def differs(self, unit: Unit, problem: CopyDiffers) -> None:
         again = self.copying(self.batch.source_dir, self.batch.dest_dir, unit)
-        self.outcome.news.append(Differing(again, problem.reason, None, problem.counted))
+        self.outcome.findings.append(Differing(again, problem.reason, None, problem.counted))
 
     def copying(self, source_dir: bytes, dest_dir: bytes, unit: Unit) -> Batch:
         """Return the batch that copies a unit again."""
@@ -213,7 +213,7 @@ class _Subtree:
         self._tell_missing()
         for key, at in self._again.items():
             self._differing[at] = self._with_links(self._differing[at], self._links.get(key, []))
-        self._verifier.outcome.news += self._differing
+        self._verifier.outcome.findings += self._differing
         self._verifier.good(self._good)
 
     def _source_dir(self, path: bytes) -> bytes:

@@ -97,7 +97,7 @@ def _begin(place: JobContext, batch: Batch, unit: Unit, source: int, dest: int, 
         if shared:
             _finish(place, alone, big, unit, (source, stage, dest), outcome)
         else:
-            outcome.news.append(FileStarted(alone, block))
+            outcome.findings.append(FileStarted(alone, block))
             removal.pop_all()
             os.close(stage)
     return True
@@ -111,16 +111,16 @@ def copy_range(place: JobContext, batch: Batch, outcome: Outcome) -> None:
         try:
             left = _copied_range(place, batch, big, stack)
         except _Spoilt as spoilt:
-            outcome.news.append(RangeFailed(key, len(batch.units), spoilt.reason, spoilt.vanished))
+            outcome.findings.append(RangeFailed(key, len(batch.units), spoilt.reason, spoilt.vanished))
             return
         if left:  # the run ends in good order: another one goes on in the middle of a range
-            outcome.more.append(replace(batch, units=left))
+            outcome.new_work.append(replace(batch, units=left))
         done = len(batch.units) - len(left)
-        outcome.news.append(RangeDone(key, done, batch.amount - left.amount))
+        outcome.findings.append(RangeDone(key, done, batch.amount - left.amount))
         if place.options.verify:
             copied = _copied(batch.units, left)
             if len(copied):
-                outcome.news.append(WrittenUnit(replace(batch, units=copied)))
+                outcome.findings.append(WrittenUnit(replace(batch, units=copied)))
 
 
 def _copied_range(place: JobContext, batch: Batch, big: BigFile, stack: ExitStack) -> Units:
@@ -259,7 +259,7 @@ def finish(place: JobContext, batch: Batch, outcome: Outcome) -> None:
         except OSError as error:
             if batch.again and error.errno == errno.ENOENT and not big.spoilt:
                 # A rank that was lost may have finished it, and not told: what is there tells.
-                outcome.more.append(replace(batch, kind=Kind.CHECK, big=None, again=False))
+                outcome.new_work.append(replace(batch, kind=Kind.CHECK, big=None, again=False))
                 return
             _fail(place, batch, unit, big.spoilt or _lost(error), outcome, big.vanished)
             return

@@ -94,7 +94,7 @@ def test_what_is_no_file_when_its_turn_comes_is_left_to_cp(quick: Callable[..., 
     elif how == "is a directory":
         path.mkdir()
     ranging.begin(job.places[0], batch, job.outcome)
-    assert job.outcome.news == []
+    assert job.outcome.findings == []
     if how == "is gone":
         spoilt(job, "f", "is gone", vanished=True)
     else:

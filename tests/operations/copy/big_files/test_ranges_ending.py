@@ -215,11 +215,11 @@ def test_work_of_one_kind_may_come_in_any_portions(quick: Callable[..., Copying]
     job = quick()
     fill(job.src / "f")
     ranging.begin(job.places[0], job.batch("f"), job.outcome)
-    (batch,) = job.plan.hear(job.outcome.news.pop())
+    (batch,) = job.plan.hear(job.outcome.findings.pop())
     first, rest = batch.split(7)
     for place, part in zip(job.places, (rest, replace(first, over=True)), strict=True):
         ranging.copy_range(place, part, job.outcome)
-    finish = [work for news in job.outcome.news for work in job.plan.hear(news)]
+    finish = [work for news in job.outcome.findings for work in job.plan.hear(news)]
     assert [work.kind for work in finish] == [Kind.FINISH]
     ranging.finish(job.places[1], finish[0], job.outcome)
     oracle.assert_equal_trees(job.src, job.dst, top=False)
