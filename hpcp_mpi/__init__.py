@@ -62,10 +62,10 @@ def _done(
 ) -> "Report":
     from hpcp_mpi.operations.session import run
     from hpcp_mpi.vocab.options import Options
-    from hpcp_mpi.vocab.request import Asked, Verb
+    from hpcp_mpi.vocab.request import Request, Verb
 
-    asked = Asked(Verb[verb], sources, destinations, Options(**options), force=True, **more)
-    return run(asked, os.environ)
+    request = Request(Verb[verb], sources, destinations, Options(**options), force=True, **more)
+    return run(request, os.environ)
 
 
 def _paths(paths: Path | Iterable[Path]) -> tuple[bytes, ...]:

@@ -12,14 +12,14 @@ from hpcp_mpi.cli.parser import Given, build_parser
 from hpcp_mpi.cluster.slurm import default_ledger
 from hpcp_mpi.vocab.errors import FatalError, UsageError
 from hpcp_mpi.vocab.options import Options
-from hpcp_mpi.vocab.request import Asked, Verb
+from hpcp_mpi.vocab.request import Request, Verb
 
 
 @dataclass(frozen=True, slots=True)
 class CommandLine:
     """What the command line asks for."""
 
-    asked: Asked
+    request: Request
     show: str = ""  # what is printed instead of doing anything: version, man, or completion for this shell
     verbose: bool = False
     progress_interval: float = DEFAULT_INTERVAL
@@ -43,16 +43,16 @@ def parse(
     given = _given(list(arguments))
     show = "version" if given.version else "man" if given.print_man else given.print_completion
     if show:
-        return CommandLine(Asked(Verb.COPY, ()), show)
+        return CommandLine(Request(Verb.COPY, ()), show)
     json = Path(given.json) if given.json else None
     if given.status is not None:
         refuse_with_status(given)
-        return CommandLine(Asked(Verb.COPY, ()), json=json, status=os.fsencode(given.status))
+        return CommandLine(Request(Verb.COPY, ()), json=json, status=os.fsencode(given.status))
     verb = _verb(given)
     refuse(verb, given)
-    asked = _asked(verb, given, _options(verb, given, exclude_lines))
+    request = _asked(verb, given, _options(verb, given, exclude_lines))
     return CommandLine(
-        asked,
+        request,
         verbose=given.verbose,
         progress_interval=given.progress_interval,
         json=json,
@@ -106,7 +106,7 @@ def _verb(given: Given) -> Verb:
 def _options(verb: Verb, given: Given, exclude_lines: Callable[[bytes], list[bytes]]) -> Options:
     return Options(
         hash_size=given.hash_size,
-        heartbeat=given.heartbeat_timeout,
+        heartbeat_timeout=given.heartbeat_timeout,
         full_hash=given.full_hash,
         modify_window=given.modify_window,
         excludes=(*map(os.fsencode, given.exclude), *_excludes(given.exclude_file, exclude_lines)),
@@ -136,19 +136,19 @@ def _options(verb: Verb, given: Given, exclude_lines: Callable[[bytes], list[byt
         command_timeout=given.command_timeout_limit,
         make_destination=not given.no_create_dir,
         file_system=given.target_file_system,
-        need_space=given.exit_not_enough_space,
+        require_space=given.exit_not_enough_space,
         sequential=given.no_batch,
         dry_run=given.dry_run or verb is Verb.COMPARE,
         itemize=given.dry_run or given.verbose or verb is Verb.COMPARE,
     )
 
 
-def _asked(verb: Verb, given: Given, options: Options) -> Asked:
+def _asked(verb: Verb, given: Given, options: Options) -> Request:
     paths = [os.fsencode(path) for path in given.src_path]
     if not all(paths):
         raise UsageError("an argument is empty")
     sources, destinations = _places(verb, given, paths)
-    return Asked(
+    return Request(
         verb=verb,
         sources=tuple(sources),
         destinations=tuple(destinations),

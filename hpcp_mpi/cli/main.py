@@ -15,7 +15,7 @@ from hpcp_mpi.cluster.slurm import job_number
 from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.operations.session import Abandoned, connect, lead, serve
 from hpcp_mpi.vocab.errors import EXIT_OK, EXIT_USAGE, FatalError
-from hpcp_mpi.vocab.request import Asked, Verb
+from hpcp_mpi.vocab.request import Request, Verb
 
 if TYPE_CHECKING:
     from hpcp_mpi.cli.command_line import CommandLine
@@ -76,15 +76,15 @@ def _status(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     from hpcp_mpi.cli.command_line import parse
 
     try:
-        request = parse(arguments, lambda content: [], environment)
-        if request.status is not None:
+        command_line = parse(arguments, lambda content: [], environment)
+        if command_line.status is not None:
             from hpcp_mpi.cli.status import show
 
-            return show(request.status, request.json)
+            return show(command_line.status, command_line.json)
     except FatalError as error:
         _complain(error)
         return error.exit_code
-    print(_text(request.show), end="")  # asked for besides
+    print(_text(command_line.show), end="")  # asked for besides
     return EXIT_OK
 
 
@@ -123,9 +123,9 @@ def _lead(arguments: Sequence[str], environment: Mapping[str, str], wire: Wire, 
         # Not 0: a script whose variables are empty has done nothing.
         print(short(), file=sys.stderr)
         return EXIT_USAGE
-    request = parse(arguments, exclude_lines, environment)
-    if request.show:
-        print(_text(request.show), end="")
+    command_line = parse(arguments, exclude_lines, environment)
+    if command_line.show:
+        print(_text(command_line.show), end="")
         return EXIT_OK
     from hpcp_mpi.cli import report as reporting
     from hpcp_mpi.cli.end_table import table
@@ -133,62 +133,64 @@ def _lead(arguments: Sequence[str], environment: Mapping[str, str], wire: Wire, 
     from hpcp_mpi.cli.prompt import Asker
     from hpcp_mpi.engine.walltime import before_the_end
 
-    asked = request.asked
-    if request.json:
-        reporting.check_json(request.json)
-    _say(reporting.first_line(asked, wire.size))
-    logbook = _logbook(request, arguments, environment)
-    if logbook is not None:
-        asked = replace(asked, options=replace(asked.options, durable=True))
-    watcher = watcher_for(request.progress_interval)
-    items, asker = items_of(asked.verb), Asker(asked.force, stop, watcher.close)
+    request = command_line.request
+    if command_line.json:
+        reporting.check_json(command_line.json)
+    _say(reporting.first_line(request, wire.size))
+    checkpoints = _checkpoints(command_line, arguments, environment)
+    if checkpoints is not None:
+        request = replace(request, options=replace(request.options, sync_ranges=True))
+    watcher = watcher_for(command_line.progress_interval)
+    items, asker = items_of(request.verb), Asker(request.force, stop, watcher.close)
     try:
-        face = Frontend(stop, watcher, items, asker.confirm, asker.expect, asked.force, _say, logbook)
-        with before_the_end(request.stop_before, environment, stop, _say):
-            report = lead_operation(wire, asked, face)
+        frontend = Frontend(stop, watcher, items, asker.confirm, asker.expect, request.force, _say, checkpoints)
+        with before_the_end(command_line.stop_before, environment, stop, _say):
+            report = lead_operation(wire, request, frontend)
         report.declined = asker.declined
-        if logbook is not None:
-            report.before = logbook.copied_before
-            logbook.end(report.exit_code)
+        if checkpoints is not None:
+            report.before = checkpoints.copied_before
+            checkpoints.end(report.exit_code)
     finally:
         watcher.close()
-        if logbook is not None:
-            logbook.close()
+        if checkpoints is not None:
+            checkpoints.close()
     sys.stdout.writelines(line + "\n" for line in reporting.lines_of(items))
     sys.stdout.flush()
-    if asked.options.itemize and asked.verb is Verb.COPY:
+    if request.options.itemize and request.verb is Verb.COPY:
         for line in reporting.ability_lines(report):
             _log(line)
     for line in reporting.problem_lines(report):
         _log(line)
     # Whoever reads a list from standard output gets nothing but the list.
-    print(table(report), file=sys.stderr if _lists(asked) else None, flush=True)
+    print(table(report), file=sys.stderr if _lists(request) else None, flush=True)
     try:
-        if request.json:
-            reporting.write_json(report, request.json)
+        if command_line.json:
+            reporting.write_json(report, command_line.json)
     finally:
         _say(reporting.last_line(report))
     return report.exit_code
 
 
-def _logbook(
-    request: "CommandLine", arguments: Sequence[str], environment: Mapping[str, str]
+def _checkpoints(
+    command_line: "CommandLine", arguments: Sequence[str], environment: Mapping[str, str]
 ) -> "CheckpointWriter | None":
     """Return what writes the run down, if something does. Raises FatalError."""
-    if request.ledger is None and not job_number(environment):
+    if command_line.ledger is None and not job_number(environment):
         return None
     from hpcp_mpi import __version__
-    from hpcp_mpi.operations.open_ledger import open_logbook
+    from hpcp_mpi.operations.open_ledger import open_checkpoints
 
     command = ("hpcp-mpi", *arguments)
-    return open_logbook(request.asked, request.ledger, request.resume, command, environment, _say, __version__)
+    return open_checkpoints(
+        command_line.request, command_line.ledger, command_line.resume, command, environment, _say, __version__
+    )
 
 
-def _lists(asked: Asked) -> bool:
+def _lists(request: Request) -> bool:
     """Tell whether standard output has the lines of what is changed, what differs, or of a file list."""
-    if asked.verb is Verb.LIST:
-        return asked.file_list == b"-"
-    return asked.options.itemize
+    if request.verb is Verb.LIST:
+        return request.file_list == b"-"
+    return request.options.itemize
 
 
 def _text(show: str) -> str:

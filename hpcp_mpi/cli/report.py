@@ -13,9 +13,9 @@ from hpcp_mpi.operations.compare.differences import GROUPS, Differences
 from hpcp_mpi.vocab.abilities import ENDLESS_NS, SECOND_NS, Acls, StoredTimes
 from hpcp_mpi.vocab.errors import EXIT_CODES, EXIT_DIFFERENT, EXIT_OK, EXIT_VANISHED, FatalError
 from hpcp_mpi.vocab.ledger_status import LedgerStatus
-from hpcp_mpi.vocab.paths import shown
+from hpcp_mpi.vocab.paths import printable
 from hpcp_mpi.vocab.report import Report
-from hpcp_mpi.vocab.request import Asked, Verb
+from hpcp_mpi.vocab.request import Request, Verb
 
 _IN_FULL = 5  # of a kind
 _TITLES = {
@@ -37,14 +37,14 @@ def difference_lines(differences: Differences) -> Iterable[str]:
             return
         yield f"{_TITLES[name].format(differences.against)}: {differences.counts[name]}"
         for change, path, _ in differences.of(op):
-            yield f"{change} {shown(path)}" if name == "modified" else shown(path)
+            yield f"{change} {printable(path)}" if name == "modified" else printable(path)
 
 
 def item_lines(items: Iterable[tuple[str, bytes, bytes]]) -> Iterable[str]:
     """Yield what was or would be changed, as rsync -i does. items: (change, path, link target)."""
     for change, path, target in items:
         arrow = " => " if change.startswith("h") else " -> "
-        yield f"{change} {shown(path)}{arrow + shown(target) if target else ''}"
+        yield f"{change} {printable(path)}{arrow + printable(target) if target else ''}"
 
 
 def ability_lines(report: Report) -> Iterable[str]:
@@ -62,7 +62,9 @@ def ability_lines(report: Report) -> Iterable[str]:
             "locks": found.locks,
             "upper and lower case": found.case,
         }
-        words = [f"{shown(path)} is on {found.kind or 'an unknown file system'}{'' if found.tried else ' (not tried)'}"]
+        words = [
+            f"{printable(path)} is on {found.kind or 'an unknown file system'}{'' if found.tried else ' (not tried)'}"
+        ]
         for word, wanted in (("with", True), ("without", False)):
             names = [name for name, there in has.items() if there is wanted]
             words += [f"{word} {', '.join(names)}"] if names else []
@@ -98,36 +100,36 @@ def grouped(word: str, problems: Iterable[tuple[bytes, str]]) -> Iterable[str]:
         kinds.setdefault(reason.rpartition(": ")[2], []).append((path, reason))
     for kind, members in kinds.items():
         for path, reason in members[:_IN_FULL]:
-            yield f"{word}: {shown(path)}: {reason}"
+            yield f"{word}: {printable(path)}: {reason}"
         if len(members) > _IN_FULL:
             yield f"{word}: … and {len(members) - _IN_FULL:,} more: {kind} (--json lists all)"
 
 
-def first_line(asked: Asked, ranks: int) -> str:
+def first_line(request: Request, ranks: int) -> str:
     """Return what is about to be done, for whoever reads the log."""
-    more = f" and {len(asked.sources) - _IN_FULL} more" if len(asked.sources) > _IN_FULL else ""
-    names = " ".join(map(shown, asked.sources[:_IN_FULL])) + more
-    if asked.source_list is not None:
-        names = f"what {_called(asked.source_list, 'input')} lists{' in ' if names else ''}{names}"
-    to = " with" if asked.verb is Verb.COMPARE else " ->"
-    if asked.destinations:
-        names += f"{to} {' '.join(map(shown, asked.destinations))}"
-    elif asked.file_list is not None:
-        names += f"{to} {_called(asked.file_list, 'input' if asked.verb is Verb.COMPARE else 'output')}"
-    return f"hpcp-mpi {__version__}: {_doing(asked)}{names}, working ranks: {ranks - 1}"
+    more = f" and {len(request.sources) - _IN_FULL} more" if len(request.sources) > _IN_FULL else ""
+    names = " ".join(map(printable, request.sources[:_IN_FULL])) + more
+    if request.source_list is not None:
+        names = f"what {_called(request.source_list, 'input')} lists{' in ' if names else ''}{names}"
+    to = " with" if request.verb is Verb.COMPARE else " ->"
+    if request.destinations:
+        names += f"{to} {' '.join(map(printable, request.destinations))}"
+    elif request.file_list is not None:
+        names += f"{to} {_called(request.file_list, 'input' if request.verb is Verb.COMPARE else 'output')}"
+    return f"hpcp-mpi {__version__}: {_doing(request)}{names}, working ranks: {ranks - 1}"
 
 
 def _called(file_list: bytes, stream: str) -> str:
-    return f"standard {stream}" if file_list == b"-" else shown(file_list)
+    return f"standard {stream}" if file_list == b"-" else printable(file_list)
 
 
-def _doing(asked: Asked) -> str:
+def _doing(request: Request) -> str:
     """Return the verb in words, with a blank behind it; nothing for a plain copy."""
-    options = asked.options
-    doing = asked.verb.value
-    if asked.verb is Verb.COPY:
+    options = request.options
+    doing = request.verb.value
+    if request.verb is Verb.COPY:
         doing = " and ".join(word for word, given in (("mirror", options.mirror), ("move", options.move)) if given)
-    rehearsal = "dry run: " if options.dry_run and asked.verb is not Verb.COMPARE else ""
+    rehearsal = "dry run: " if options.dry_run and request.verb is not Verb.COMPARE else ""
     return rehearsal + (f"{doing} " if doing else "")
 
 

@@ -14,7 +14,7 @@ from hpcp_mpi.cli.report import check_json, grouped, write_json
 from hpcp_mpi.vocab.checkpoint import Checkpoint, RankState, Sample
 from hpcp_mpi.vocab.errors import EXIT_CODES, EXIT_INTERRUPTED, EXIT_OK
 from hpcp_mpi.vocab.ledger_status import LedgerStatus, RunStatus
-from hpcp_mpi.vocab.paths import shown
+from hpcp_mpi.vocab.paths import printable
 from hpcp_mpi.vocab.tally import NOTHING
 
 _MOST_NODES = 32  # that are shown
@@ -53,8 +53,8 @@ def show(path: bytes, json: Path | None) -> int:
 def lines(account: LedgerStatus, width: int, blocks: str = _BLOCKS) -> Iterator[str]:
     """Yield what is shown. width: of the screen; blocks: nine characters, from nothing to full."""
     last, latest = account.last, account.latest
-    to = f" -> {shown(account.destination)}" if account.destination else ""
-    yield f"{account.verb}: {' '.join(map(shown, account.sources))}{to}"
+    to = f" -> {printable(account.destination)}" if account.destination else ""
+    yield f"{account.verb}: {' '.join(map(printable, account.sources))}{to}"
     yield f"command: {_words(last.command)}"
     yield f"on: {_place(last)}, hpcp-mpi {last.version}"
     yield f"state: {_state(account)}"
@@ -111,7 +111,7 @@ def _words(command: Sequence[str]) -> str:
 
 
 def _word(word: str) -> str:
-    text = shown(os.fsencode(word))
+    text = printable(os.fsencode(word))
     if text == word:
         return quote(word)
     escaped = text.replace("'", "\\'")

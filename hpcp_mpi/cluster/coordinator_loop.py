@@ -70,7 +70,7 @@ class CoordinatorLoop:
             self._drive(feed)
         except StoppedEarly:
             # Whoever remembers what is left to do has to know all that was told.
-            feed.hear(self._planner.news)
+            feed.on_findings(self._planner.news)
             self._planner.news = []
             raise
 
@@ -82,19 +82,19 @@ class CoordinatorLoop:
             moved = self._receive_all()
             self._look_for_lost(now)
             if self._planner.news:
-                feed.hear(self._planner.news)
+                feed.on_findings(self._planner.news)
                 self._planner.news = []
             ready = all(rank in self._ready for rank in self._others())
-            batches = [] if self._drained_by or (self._together and not ready) else feed.take()
+            batches = [] if self._drained_by or (self._together and not ready) else feed.next_batches()
             if batches:
                 self._planner.add(batches)
             self._planner.tick(now)
             self._stop_if_asked(now)
             self._send_all()
             held = self._drained_by > 0 or self._backlog_memory() > (_FULL // 2 if held else _FULL)
-            feed.hold(held)
+            feed.pause(held)
             self._watch()
-            if ready and feed.exhausted and self._planner.idle:
+            if ready and feed.done and self._planner.idle:
                 return
             if moved or batches:
                 pause = FIRST_PAUSE
@@ -124,7 +124,7 @@ class CoordinatorLoop:
         for rank, why in gone.items():
             self._wire.lose(rank)
             # Should it be there nevertheless, it is not to wait until it finds out itself.
-            self._wire.dismiss(rank, Shutdown(lost=True))
+            self._wire.send_farewell(rank, Shutdown(lost=True))
             self._ready.discard(rank)
             self._planner.lose(rank, why)
             self._lost(rank, why)
@@ -138,7 +138,7 @@ class CoordinatorLoop:
             self.messages += 1
             sender, message = received
             if sender in self._wire.lost:
-                self._wire.dismiss(sender, Shutdown(lost=True))
+                self._wire.send_farewell(sender, Shutdown(lost=True))
                 continue
             self._pulse.heard(sender)
             if isinstance(message, Heartbeat):

@@ -13,10 +13,10 @@ class Feed(Protocol):
     """Where rank 0's work comes from."""
 
     @property
-    def exhausted(self) -> bool: ...
-    def take(self) -> list[Batch]: ...
-    def hear(self, news: list[Any]) -> None: ...
-    def hold(self, held: bool) -> None: ...
+    def done(self) -> bool: ...
+    def next_batches(self) -> list[Batch]: ...
+    def on_findings(self, news: list[Any]) -> None: ...
+    def pause(self, held: bool) -> None: ...
 
 
 class Stream:
@@ -25,17 +25,17 @@ class Stream:
     def __init__(self, batches: Iterable[Batch]) -> None:
         self._batches = iter(batches)
         self._held = False
-        self.exhausted = False
+        self.done = False
 
-    def take(self) -> list[Batch]:
-        if self._held or self.exhausted:
+    def next_batches(self) -> list[Batch]:
+        if self._held or self.done:
             return []
         taken = list(islice(self._batches, _TAKEN))
-        self.exhausted = not taken
+        self.done = not taken
         return taken
 
-    def hear(self, news: list[Any]) -> None:
+    def on_findings(self, news: list[Any]) -> None:
         """Nobody asks."""
 
-    def hold(self, held: bool) -> None:
+    def pause(self, held: bool) -> None:
         self._held = held

@@ -174,7 +174,7 @@ class MpiWire:
             if rank in self._coming:
                 self._undead.append((rank, self._coming.pop(rank)))
 
-    def dismiss(self, rank: int, message: Message) -> None:
+    def send_farewell(self, rank: int, message: Message) -> None:
         self._send(rank, message)
 
     def wait(self, seconds: float) -> None:

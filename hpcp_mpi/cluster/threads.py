@@ -45,7 +45,7 @@ class ThreadWire:
     def lose(self, rank: int) -> None:
         self.lost.add(rank)
 
-    def dismiss(self, rank: int, message: Message) -> None:
+    def send_farewell(self, rank: int, message: Message) -> None:
         self.send(rank, message)
 
     def close(self) -> None:

@@ -38,7 +38,7 @@ class Wire(Protocol):
     def lose(self, rank: int) -> None:
         """Take a rank for lost."""
 
-    def dismiss(self, rank: int, message: Message) -> None:
+    def send_farewell(self, rank: int, message: Message) -> None:
         """Send a last word to a rank that was taken for lost, and was heard of."""
 
     def close(self) -> None:

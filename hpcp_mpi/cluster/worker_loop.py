@@ -31,7 +31,7 @@ from hpcp_mpi.scheduling.messages import (
 from hpcp_mpi.scheduling.worker_queue import Worker
 from hpcp_mpi.vocab.errors import EXIT_FATAL, FatalError
 from hpcp_mpi.vocab.outcome import Outcome
-from hpcp_mpi.vocab.paths import join, shown
+from hpcp_mpi.vocab.paths import join, printable
 from hpcp_mpi.vocab.units import Batch
 
 _LAST_WORD = 1.0  # seconds in which rank 0's may still be found, when it is gone
@@ -58,10 +58,10 @@ class JobRunner(Protocol):
     def stop(self) -> None:
         """End what is running, at once."""
 
-    def wind_up(self) -> None:
+    def drain(self) -> None:
         """End in good order: what may be ended between two steps need not come to its end."""
 
-    def expire(self, moment: float) -> None:
+    def set_deadline(self, moment: float) -> None:
         """Do nothing more from a moment on, by time.monotonic(): somebody else may be doing it then."""
 
     def close(self) -> None:
@@ -92,7 +92,7 @@ def follow(wire: Wire, open_workshop: Callable[[Any, Wire], JobRunner], stop: St
                     return received[1].report
                 follower.receive(received[1])
             moved = follower.report()
-            follower.mind()
+            follower.check_liveness()
             if stop.code and told < 1 + stop.urgent:
                 told = 1 + stop.urgent
                 if stop.urgent:
@@ -104,7 +104,7 @@ def follow(wire: Wire, open_workshop: Callable[[Any, Wire], JobRunner], stop: St
                 follower.wait(pause)
                 pause = min(2 * pause, LAST_PAUSE)
     except CutOff:
-        follower.give_up()
+        follower.leave_cut_off()
         raise
     except BaseException:
         follower.halt()
@@ -149,7 +149,7 @@ class Follower:
             elif isinstance(message, Drain):
                 self._wire.send(0, self._machine.drain())
                 if self._workshop is not None:
-                    self._workshop.wind_up()
+                    self._workshop.drain()
             else:
                 raise TypeError(f"not a message for a worker: {message!r}")
 
@@ -189,9 +189,9 @@ class Follower:
             self._heart.stalled = True
             return
         self._expires = now + self._silence
-        self._workshop.expire(self._expires)
+        self._workshop.set_deadline(self._expires)
 
-    def mind(self) -> None:
+    def check_liveness(self) -> None:
         """Raise CutOff when rank 0 is not there any more, or takes this rank for lost."""
         if self._pulse.silent(time.monotonic()):
             raise CutOff(f"rank 0 was not heard of for {self._silence:.0f} s")
@@ -235,7 +235,7 @@ class Follower:
         if self._join() and self._workshop is not None:
             self._workshop.close()
 
-    def give_up(self) -> None:
+    def leave_cut_off(self) -> None:
         """The same, but leave what others may be going on with: big files that were begun here."""
         self.halt()
         self._join()
@@ -290,4 +290,4 @@ class Follower:
 def _first_of(batch: Batch) -> str:
     """Return what a batch begins with, as a path below the destination."""
     name = batch.big.target if batch.big is not None else next((unit.target for unit in batch.units), b"")
-    return shown(join(batch.dest_dir, name))
+    return printable(join(batch.dest_dir, name))

@@ -29,22 +29,22 @@ _TRIES = 100
 
 
 @contextmanager
-def saved(place: JobContext, dest_dir: bytes, dest: int, name: bytes, new: os.stat_result | None) -> Iterator[None]:
+def saved(context: JobContext, dest_dir: bytes, dest: int, name: bytes, new: os.stat_result | None) -> Iterator[None]:
     """Back up entry name of the destination's directory dest before the body replaces it.
 
     new: the lstat of what replaces it. An entry that this run itself wrote is no old version. If the body fails, what
     it did not replace has no second name. Raises OSError, and then nothing is replaced.
     """
-    there = lstat(name, dest) if place.job.backup is not None else None
-    if there is None or (new is not None and _ours(place, there, new)):
+    there = lstat(name, dest) if context.job.backup is not None else None
+    if there is None or (new is not None and _ours(context, there, new)):
         yield
         return
     if stat.S_ISDIR(there.st_mode):
-        with _backup_of(place, join(dest_dir, name)):
+        with _backup_of(context, join(dest_dir, name)):
             pass
         yield
         return
-    with _backup_of(place, dest_dir) as backup:
+    with _backup_of(context, dest_dir) as backup:
         _link(name, dest, backup)
         try:
             yield
@@ -55,48 +55,48 @@ def saved(place: JobContext, dest_dir: bytes, dest: int, name: bytes, new: os.st
             raise
 
 
-def _ours(place: JobContext, there: os.stat_result, new: os.stat_result) -> bool:
+def _ours(context: JobContext, there: os.stat_result, new: os.stat_result) -> bool:
     """Tell whether this run wrote what is there: it was changed since then, and is what new is.
 
     A backup of one name of a file changes it under its other names too; where any mtime is equal, its own mtime tells.
     """
-    began = place.job.began_ns[-1]
-    since_then = there.st_ctime_ns > began and (not place.options.content_only or there.st_mtime_ns > began)
-    return since_then and maybe_identical(there, new, place.job.times)
+    began = context.job.start_ctime_ns[-1]
+    since_then = there.st_ctime_ns > began and (not context.options.content_only or there.st_mtime_ns > began)
+    return since_then and maybe_identical(there, new, context.job.times)
 
 
 def _same(one: os.stat_result | None, other: os.stat_result) -> bool:
     return one is not None and (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
 
 
-def save_way(place: JobContext, path: bytes) -> None:
+def save_way(context: JobContext, path: bytes) -> None:
     """Move a file or symlink to the backup that is where a directory on the way to path has to be. Raises OSError."""
     at = b""
     for name in path.split(b"/"):
         try:
-            with place.dest.at(at) as fd:
+            with context.dest.at(at) as fd:
                 status = lstat(name, fd)
                 if status is None:
                     return
                 if not stat.S_ISDIR(status.st_mode):
-                    put_away(place, at, fd, name)
+                    put_away(context, at, fd, name)
                     return
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return  # another slot was faster; if not, whoever makes the directory says what is wrong
         at = join(at, name)
 
 
-def put_away(place: JobContext, dest_dir: bytes, dest: int, name: bytes) -> None:
+def put_away(context: JobContext, dest_dir: bytes, dest: int, name: bytes) -> None:
     """Move a non-directory of the destination to the backup. Raises OSError, IsADirectoryError if it is one by now."""
     if _is_directory(name, dest):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-    with _backup_of(place, dest_dir) as backup:
+    with _backup_of(context, dest_dir) as backup:
         _rename(name, dest, backup)
 
 
-def keep_directory(place: JobContext, path: bytes) -> None:
+def keep_directory(context: JobContext, path: bytes) -> None:
     """Make a directory of the destination in the backup, with its metadata, but for what is in it. Raises OSError."""
-    with _backup_of(place, path):
+    with _backup_of(context, path):
         pass
 
 
@@ -159,29 +159,29 @@ def _set_aside(name: bytes, backup: int) -> None:
 
 
 @contextmanager
-def _backup_of(place: JobContext, path: bytes) -> Iterator[int]:
+def _backup_of(context: JobContext, path: bytes) -> Iterator[int]:
     """Yield a descriptor of the backup's directory for a directory of the destination; make what is missing of it."""
-    tree = place.backup
+    tree = context.backup
     with ExitStack() as stack:
         try:
             fd = stack.enter_context(tree.at(path))
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
                 raise
-            _make(place, tree, path)
+            _make(context, tree, path)
             fd = stack.enter_context(tree.at(path))
         yield fd
 
 
-def _make(place: JobContext, tree: Tree, path: bytes) -> None:
+def _make(context: JobContext, tree: Tree, path: bytes) -> None:
     at = b""
     for name in path.split(b"/") if path else ():
         with tree.at(at) as parent:
-            _make_one(place, parent, join(at, name), name)
+            _make_one(context, parent, join(at, name), name)
         at = join(at, name)
 
 
-def _make_one(place: JobContext, parent: int, path: bytes, name: bytes) -> None:
+def _make_one(context: JobContext, parent: int, path: bytes, name: bytes) -> None:
     """Make one directory of the backup, like the destination's."""
     for _ in range(_TRIES):
         try:
@@ -192,18 +192,18 @@ def _make_one(place: JobContext, parent: int, path: bytes, name: bytes) -> None:
             with suppress(FileNotFoundError):  # another rank was faster
                 _set_aside(name, parent)
         else:
-            _dress(place, parent, path, name)
+            _dress(context, parent, path, name)
             return
     raise OSError(errno.EBUSY, "somebody keeps replacing its backup", name)
 
 
-def _dress(place: JobContext, parent: int, path: bytes, name: bytes) -> None:
+def _dress(context: JobContext, parent: int, path: bytes, name: bytes) -> None:
     """Give a new directory the metadata of the destination's, and its owner the right to write in it."""
-    with place.dest.at(path) as like:
+    with context.dest.at(path) as like:
         wanted = os.fstat(like)
         found = os.stat(name, dir_fd=parent, follow_symlinks=False)
-        mode = place.rights.mode(wanted, found) | (0 if place.rights.uid == 0 else stat.S_IRWXU)
-        hidden = place.hides_acls(DEST)
+        mode = context.rights.mode(wanted, found) | (0 if context.rights.uid == 0 else stat.S_IRWXU)
+        hidden = context.hides_acls(DEST)
         xattrs = xattrs_of(like, b".", hidden), xattrs_of(parent, name, hidden)
         times = wanted.st_atime_ns, wanted.st_mtime_ns
-        write(parent, name, found, place.rights.owner(wanted, found), mode, xattrs, times)
+        write(parent, name, found, context.rights.owner(wanted, found), mode, xattrs, times)

@@ -104,12 +104,12 @@ class CheckpointWriter:
         self._began = time.monotonic()
         self._next = self._began + _FIRST
         self._told = _Told()  # of the crew at hand
-        self._crew: Working | None = None
+        self._coordinator: Working | None = None
         self._past: dict[str, Tally] = {}  # what crews before the one at hand did
         self._broken = ""
         self._anew = False  # the next checkpoint is the first of a run that looks at everything
 
-    def take(self) -> ResumeState | None:
+    def resume_state(self) -> ResumeState | None:
         """Return what an earlier run left, once."""
         saved, self._saved = self._saved, None
         return saved
@@ -138,14 +138,14 @@ class CheckpointWriter:
         """Tell whether a checkpoint is to be written now. Called very often."""
         return not self._broken and time.monotonic() >= self._next
 
-    def write(self, crew: Working, remembered: CopyState) -> None:
+    def write(self, coordinator: Working, remembered: CopyState) -> None:
         """Write down where crew is."""
         now = time.monotonic()
         self._next = now + min(EVERY, max(_FIRST, _SHARE * (now - self._began)))
         if self._broken:
             return
         try:
-            self._ledger.checkpoint(self._checkpoint(crew, remembered))
+            self._ledger.checkpoint(self._checkpoint(coordinator, remembered))
         except FatalError as error:
             self._give_up(error)
 
@@ -167,26 +167,30 @@ class CheckpointWriter:
         self._broken = f"{error.message}; the run goes on without it, and cannot be gone on with"
         self._say(f"hpcp-mpi: {self._broken}")
 
-    def _checkpoint(self, crew: Working, remembered: CopyState) -> Checkpoint:
-        if crew is not self._crew:
-            self._change(crew)
-        outcome, planner, seconds = crew.outcome, crew.planner, self._seconds + time.monotonic() - self._began
+    def _checkpoint(self, coordinator: Working, remembered: CopyState) -> Checkpoint:
+        if coordinator is not self._coordinator:
+            self._change(coordinator)
+        outcome, planner, seconds = (
+            coordinator.outcome,
+            coordinator.planner,
+            self._seconds + time.monotonic() - self._began,
+        )
         tallies = {
             name: tally.plus(self._before.get(name, NOTHING)).plus(self._past.get(name, NOTHING))
-            for name, tally in _tallies(crew).items()
+            for name, tally in _tallies(coordinator).items()
         }
-        failures, notes = self._told.news(crew.listed, outcome)
+        failures, notes = self._told.news(coordinator.listed, outcome)
         copied = tallies["copied"]
         anew, self._anew = self._anew, False
         return Checkpoint(
-            phase=crew.phase,
+            phase=coordinator.phase,
             seconds=seconds,
             tallies=tallies,
             linked=self._linked + outcome.linked,
-            scan_done=crew.scan_done(),
+            scan_done=coordinator.scan_done(),
             chunks=planner.chunks,
             steals=planner.steals,
-            messages=crew.messages,
+            messages=coordinator.messages,
             ranks=tuple(_state(share, granted) for share, granted in planner.load()),
             todo=remembered.todo,
             sample=Sample(seconds, copied.files, copied.bytes, planner.active, planner.alive),
@@ -194,21 +198,21 @@ class CheckpointWriter:
             records=remembered.records,
             failures=tuple(failures),
             notes=tuple(notes),
-            anew=anew,
+            restart=anew,
         )
 
-    def _change(self, crew: Working) -> None:
+    def _change(self, coordinator: Working) -> None:
         """Go over to the next crew: there is one for each job of a run."""
-        if self._crew is not None:
-            for name, tally in _tallies(self._crew).items():
+        if self._coordinator is not None:
+            for name, tally in _tallies(self._coordinator).items():
                 self._past[name] = self._past.get(name, NOTHING).plus(tally)
-        self._crew, self._told = crew, _Told()
+        self._coordinator, self._told = coordinator, _Told()
 
 
-def _tallies(crew: Working) -> dict[str, Tally]:
-    outcome: Outcome = crew.outcome
+def _tallies(coordinator: Working) -> dict[str, Tally]:
+    outcome: Outcome = coordinator.outcome
     return {
-        "found": crew.scanned(),
+        "found": coordinator.scanned(),
         "copied": outcome.copied,
         "updated": outcome.updated,
         "identical": outcome.skipped,

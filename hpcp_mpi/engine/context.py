@@ -19,7 +19,7 @@ from hpcp_mpi.rules import excludes
 from hpcp_mpi.rules.equality import Rights
 from hpcp_mpi.vocab.errors import FatalError, reason_of
 from hpcp_mpi.vocab.job import Job, Root
-from hpcp_mpi.vocab.paths import STAGE_PREFIX, below, join, shown
+from hpcp_mpi.vocab.paths import STAGE_PREFIX, child_path, join, printable
 from hpcp_mpi.vocab.units import DEST, Batch
 
 _MOST_CHECKS = 64  # threads of this rank that compare files at once
@@ -34,12 +34,12 @@ class JobContext:
         self._lost = job.abilities.lost_attributes
         self.commands = commands
         self.rank = rank
-        self._own = STAGE_PREFIX + job.token.encode() + b"."
-        self.token = f"{job.token}.{rank}"  # of this rank's stages: two ranks never choose one name
+        self._own = STAGE_PREFIX + job.run_id.encode() + b"."
+        self.run_id = f"{job.run_id}.{rank}"  # of this rank's stages: two ranks never choose one name
         self.rights = Rights(os.geteuid(), frozenset({os.getegid(), *os.getgroups()}))
         # Until they are settled our directories are for nobody else; without settling they are as mkdir makes them.
         self.new_mode = 0o700 if job.options.directory_sync else 0o777
-        self.stages = SharedStages(self.token, job.options.content_only)
+        self.stages = SharedStages(self.run_id, job.options.content_only)
         self.latency = Latency()  # of what is read from, or removed
         self.dest_latency = Latency()  # of what is compared with it
         self.gate = AdaptiveGate(_MOST_CHECKS, lambda: self.slow)
@@ -119,11 +119,11 @@ class JobContext:
 
     def source_path(self, batch: Batch, name: bytes = b"") -> bytes:
         """Return the absolute path of what a batch calls name; of its directory without one."""
-        return below(self.job.sources[batch.source].path, join(batch.source_dir, name))
+        return child_path(self.job.sources[batch.source].path, join(batch.source_dir, name))
 
     def dest_path(self, path: bytes) -> bytes:
         """Return the absolute path of what lies at path below the destination root."""
-        return below(self.job.destination, path)
+        return child_path(self.job.destination, path)
 
     def _tree(self, root: Root) -> Tree:
         trees: dict[bytes, Tree] = self._local.__dict__.setdefault("trees", {})
@@ -203,7 +203,7 @@ class JobContext:
                     continue
                 problem = "it is another directory than the one rank 0 sees"
             raise FatalError(
-                f"rank {rank} on {node} cannot use {shown(root.path)}: {problem}",
+                f"rank {rank} on {node} cannot use {printable(root.path)}: {problem}",
                 "Is the file system mounted on that node, at the same place?",
             )
 

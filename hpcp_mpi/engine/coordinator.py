@@ -51,28 +51,34 @@ def _bucket(options: Options) -> RateLimiter | None:
 class Coordinator:
     """Rank 0's: a planner, its backlog, and the loop that drives them."""
 
-    def __init__(self, wire: Wire, job: Job, face: Frontend) -> None:
+    def __init__(self, wire: Wire, job: Job, frontend: Frontend) -> None:
         allow_open_files()
         options = job.options
         self.wire = wire
         self.job = job
-        self.face = face
-        self.place = JobContext(job, Commands(), wire.rank)
-        self.place.lost |= wire.lost  # in an earlier job
-        self.place.pin_roots(wire.rank, wire.node)
+        self.frontend = frontend
+        self.context = JobContext(job, Commands(), wire.rank)
+        self.context.lost |= wire.lost  # in an earlier job
+        self.context.pin_roots(wire.rank, wire.node)
         weights = CostModel(options.chunk_seconds, options.chunk_files, options.chunk_size)
         self.backlog = Backlog(weights)
-        fallible = wire.fallible and options.heartbeat > 0
+        fallible = wire.fallible and options.heartbeat_timeout > 0
         self.planner = Planner(
             self.backlog,
             weights,
             options.chunk_seconds,
             options.single,
             _bucket(options),
-            fallible or face.logbook is not None,
+            fallible or frontend.checkpoints is not None,
         )
         self._lead = CoordinatorLoop(
-            wire, self.planner, lambda: self.backlog.memory, face.stop, self.watch, options.heartbeat, self._lose
+            wire,
+            self.planner,
+            lambda: self.backlog.memory,
+            frontend.stop,
+            self.watch,
+            options.heartbeat_timeout,
+            self._lose,
         )
         self._began = time.monotonic()
         self._timeline = Timeline()
@@ -109,14 +115,14 @@ class Coordinator:
         """Wait until no node is shown the destination as it was before a killed run's last changes."""
         seconds = self.job.stale_seconds
         if seconds:
-            self.face.say(f"hpcp-mpi: waits up to {seconds:g} s, until every node sees what the earlier run wrote")
-            self.place.looks.wait_for_earlier_runs()
+            self.frontend.say(f"hpcp-mpi: waits up to {seconds:g} s, until every node sees what the earlier run wrote")
+            self.context.looks.wait_for_earlier_runs()
 
     def _lose(self, rank: int, why: str) -> None:
-        self.place.lost.add(rank)
+        self.context.lost.add(rank)
         share = next((share for share in self.planner.shares if share.rank == rank), None)
         where = f"rank {rank}" + (f" on {share.node}" if share is not None and share.node else "")
-        self.face.say(f"hpcp-mpi: {where} {why}; others do what it had")
+        self.frontend.say(f"hpcp-mpi: {where} {why}; others do what it had")
 
     def drive_scan(self, phase: str, scan: Lookable, wrapped: Callable[[Feed], Feed] = lambda feed: feed) -> None:
         """Have all of a scan's work done, also what ranks had that were lost. wrapped: what follows from a feed"""
@@ -140,29 +146,29 @@ class Coordinator:
             return
         for dest_dir in left:
             try:
-                with self.place.copied(dest_dir) as directory:
+                with self.context.copied(dest_dir) as directory:
                     for stage in entries_of(directory)[1]:
-                        if self.place.own(stage) and not self.place.in_use(stage):
+                        if self.context.own(stage) and not self.context.in_use(stage):
                             sweep(directory, stage, lost=True, over=True)
             except FileNotFoundError:
                 continue  # nothing was made there
             except OSError as error:
-                path = self.place.dest_path(dest_dir)
+                path = self.context.dest_path(dest_dir)
                 note = f"a rank that was lost may have left a private directory in it: {reason_of(error)}"
-                self.outcome.remark(path, note)
+                self.outcome.warn(path, note)
 
     def watch(self) -> None:
         """Put items aside, and show how far it is."""
         self.tidy()
         outcome = self.planner.outcome
-        if self.face.items is not None and outcome.items:
-            self.face.items.add(outcome.items)
+        if self.frontend.items is not None and outcome.items:
+            self.frontend.items.add(outcome.items)
             outcome.items = []
         self._timeline.look(outcome, self.planner.active, self.planner.alive)
-        if self.face.logbook is not None and self.face.logbook.due():
+        if self.frontend.checkpoints is not None and self.frontend.checkpoints.due():
             self.write_down()
-        if self.face.watcher.due():
-            self.face.watcher.show(
+        if self.frontend.watcher.due():
+            self.frontend.watcher.show(
                 Status(
                     self.phase,
                     self.scanned(),
@@ -176,15 +182,15 @@ class Coordinator:
 
     def write_down(self) -> None:
         """Write the run down as it is now."""
-        logbook = self.face.logbook
-        if logbook is None:
+        checkpoints = self.frontend.checkpoints
+        if checkpoints is None:
             return
-        if not logbook.broken:
-            logbook.write(self, self.remember())
-        if logbook.broken and self.remember is not nothing:
+        if not checkpoints.broken:
+            checkpoints.write(self, self.remember())
+        if checkpoints.broken and self.remember is not nothing:
             self.remember = nothing
             self.forget()
-            self.outcome.remark(logbook.path, logbook.broken)
+            self.outcome.warn(checkpoints.path, checkpoints.broken)
 
     def fill(self, report: Report) -> None:
         """Put into a report what is the same for all verbs. Its outcome is the caller's."""

@@ -15,20 +15,20 @@ IN_THE_WAY = "a directory that is not empty is in the way; remove it first if it
 
 
 @contextmanager
-def made(place: JobContext, path: bytes, over: bool = False) -> Iterator[int]:
+def made(context: JobContext, path: bytes, over: bool = False) -> Iterator[int]:
     """Yield a descriptor of a directory of the destination, for writing; make what is missing of it.
 
     over: a file or symlink in the way is replaced. Raises OSError.
     """
-    if over and place.job.backup is not None:
+    if over and context.job.backup is not None:
         from hpcp_mpi.engine.backup import save_way
 
-        save_way(place, path)
-    with place.dest.made(path, place.new_mode, over) as fd:
+        save_way(context, path)
+    with context.dest.made(path, context.new_mode, over) as fd:
         yield fd
 
 
-def land(stage: int, name: bytes, dest: int, target: bytes) -> None:
+def rename_into_place(stage: int, name: bytes, dest: int, target: bytes) -> None:
     """Rename name in the stage to target in directory dest, replacing what a copy may replace. Raises OSError."""
     try:
         os.rename(name, target, src_dir_fd=stage, dst_dir_fd=dest)

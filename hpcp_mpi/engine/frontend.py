@@ -75,4 +75,4 @@ class Frontend:
     expect_answer: Callable[[], None] = nothing_to_ask
     certain: bool = False  # confirm says yes to everything: nothing has to be found out for the question
     say: Callable[[str], None] = nobody_to_tell  # what is better known now than when it is in the report
-    logbook: CheckpointWriter | None = None  # writes the run down
+    checkpoints: CheckpointWriter | None = None  # writes the run down

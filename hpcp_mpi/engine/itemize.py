@@ -27,12 +27,12 @@ def item(change: str, path: bytes, directory: int, name: bytes, mode: int) -> It
     return change, path, b""
 
 
-def itemize_copies(place: JobContext, batch: Batch, outcome: Outcome) -> None:
+def itemize_copies(context: JobContext, batch: Batch, outcome: Outcome) -> None:
     """Add what copying a batch's units changes, subtrees entry by entry. Raises OSError."""
-    tree = place.source(batch)
+    tree = context.source(batch)
     with tree.at(batch.source_dir) as source, ExitStack() as stack:
         try:
-            dest = stack.enter_context(place.dest.at(batch.dest_dir))
+            dest = stack.enter_context(context.dest.at(batch.dest_dir))
         except OSError:
             dest = None  # nothing there: all is new
         for unit in batch.units:
@@ -40,38 +40,38 @@ def itemize_copies(place: JobContext, batch: Batch, outcome: Outcome) -> None:
             if status is None:
                 continue
             path = join(batch.dest_dir, unit.target)
-            if place.options.compare:
-                tell_replaced(place, path, status.st_mode, outcome)
-            change = _change(place, batch.source, source, unit, status, dest)
+            if context.options.compare:
+                tell_replaced(context, path, status.st_mode, outcome)
+            change = _change(context, batch.source, source, unit, status, dest)
             outcome.items.append(item(change, path, source, unit.name, status.st_mode))
             if stat.S_ISDIR(status.st_mode):
-                _subtree(place, batch, unit.name, path, outcome)
+                _subtree(context, batch, unit.name, path, outcome)
 
 
-def _change(place: JobContext, index: int, source: int, unit: Unit, status: os.stat_result, dest: int | None) -> str:
+def _change(context: JobContext, index: int, source: int, unit: Unit, status: os.stat_result, dest: int | None) -> str:
     update = ">" if stat.S_ISREG(status.st_mode) else "c"
     there = lstat(unit.target, dest) if dest is not None else None
     if dest is None or there is None or stat.S_IFMT(there.st_mode) != stat.S_IFMT(status.st_mode):
         return itemize(update, status.st_mode, NEW)
-    letters = xattr_letters(*place.xattrs_of((source, unit.name), (dest, unit.target), index))
-    changes = metadata_changes(status, there, place.job.times, place.rights, letters)
-    if place.options.content_only:
+    letters = xattr_letters(*context.xattrs_of((source, unit.name), (dest, unit.target), index))
+    changes = metadata_changes(status, there, context.job.times, context.rights, letters)
+    if context.options.content_only:
         changes = ""
     if stat.S_ISREG(status.st_mode):
         # "c" is rsync's for: the checksum told, nothing else did.
         changes += "s" if status.st_size != there.st_size else ""
-        if not changes.strip("pogax") and place.job.times.same(status.st_mtime_ns, there.st_mtime_ns):
+        if not changes.strip("pogax") and context.job.times.same(status.st_mtime_ns, there.st_mtime_ns):
             changes += "c"
     else:
         changes += "c"
     return itemize(update, status.st_mode, changes)
 
 
-def tell_replaced(place: JobContext, path: bytes, mode: int, outcome: Outcome) -> None:
+def tell_replaced(context: JobContext, path: bytes, mode: int, outcome: Outcome) -> None:
     """Tell of an entry of the destination that is of another type than mode: it goes, to make room."""
     directory, _, name = path.rpartition(b"/")
     try:
-        with place.dest.at(directory) as parent:
+        with context.dest.at(directory) as parent:
             there = lstat(name, parent) if name else None
     except OSError:
         return  # what is above is replaced itself, or missing
@@ -79,8 +79,8 @@ def tell_replaced(place: JobContext, path: bytes, mode: int, outcome: Outcome) -
         outcome.items.append((GONE, path + (b"/" if stat.S_ISDIR(there.st_mode) else b""), b""))
 
 
-def _subtree(place: JobContext, batch: Batch, name: bytes, path: bytes, outcome: Outcome) -> None:
-    tree = place.source(batch)
+def _subtree(context: JobContext, batch: Batch, name: bytes, path: bytes, outcome: Outcome) -> None:
+    tree = context.source(batch)
     waiting = [(join(batch.source_dir, name), path)]
     while waiting:
         directory, shown_as = waiting.pop()

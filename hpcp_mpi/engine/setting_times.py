@@ -16,7 +16,7 @@ from hpcp_mpi.vocab.units import Batch, Unit
 
 
 def set_nearest(
-    place: JobContext,
+    context: JobContext,
     batch: Batch,
     unit: Unit,
     look: Callable[[], os.stat_result | None],
@@ -29,7 +29,7 @@ def set_nearest(
     """
     if unit.tally.directories:
         return
-    path, times = place.source_path(batch, unit.name), place.job.times
+    path, times = context.source_path(batch, unit.name), context.job.times
     stage, name = entry
     try:
         wanted = look()
@@ -38,7 +38,7 @@ def set_nearest(
         with suppress(FileNotFoundError):  # cp made nothing of it; that is a failure already
             nearest = times.nearest(wanted.st_atime_ns), times.nearest(wanted.st_mtime_ns)
             os.utime(name, ns=nearest, dir_fd=stage, follow_symlinks=False)
-            outcome.remark(path, note_of(times, wanted.st_mtime_ns))
+            outcome.warn(path, note_of(times, wanted.st_mtime_ns))
     except OSError as error:
         outcome.failures.append(Failure(path, f"its copy cannot be given a time: {reason_of(error)}"))
 

@@ -18,7 +18,7 @@ from hpcp_mpi.vocab.units import DEST, Batch, Kind, Unit, Units
 
 
 def surviving(
-    place: JobContext,
+    context: JobContext,
     batch: Batch,
     outcome: Outcome,
     do: Callable[[JobContext, Batch, Outcome], None],
@@ -31,12 +31,12 @@ def surviving(
     """
     mine = Outcome()
     try:
-        do(place, batch, mine)
+        do(context, batch, mine)
     except OSError as error:
         broken = Outcome(failures=mine.failures, notes=mine.notes, touched=mine.touched, seconds=mine.seconds)
         named = {failure.path for failure in mine.failures}
         reason = f"could not be done: {reason_of(error)}"
-        for path, units in _by_path(place, batch).items():
+        for path, units in _by_path(context, batch).items():
             if path not in named:
                 broken.failures.append(Failure(path, reason, False, sum(unit.tally.bytes for unit in units)))
         broken.findings += undone(batch, reason)
@@ -46,20 +46,20 @@ def surviving(
     outcome.add(mine)
 
 
-def _by_path(place: JobContext, batch: Batch) -> dict[bytes, list[Unit]]:
+def _by_path(context: JobContext, batch: Batch) -> dict[bytes, list[Unit]]:
     """Return the units of a batch by the absolute paths by which failures name them; parts of a big file have one."""
     found: dict[bytes, list[Unit]] = defaultdict(list)
     for unit in batch.units:
         name = unit.name if batch.big is None else batch.big.name
         if batch.source == DEST:
-            found[place.dest_path(join(batch.source_dir, name))].append(unit)
+            found[context.dest_path(join(batch.source_dir, name))].append(unit)
         else:
-            found[place.source_path(batch, name)].append(unit)
+            found[context.source_path(batch, name)].append(unit)
     return found
 
 
 def persistently(
-    place: JobContext,
+    context: JobContext,
     batches: Sequence[Batch],
     outcome: Outcome,
     do: Callable[[Sequence[Batch], Outcome, bool], None],
@@ -68,10 +68,10 @@ def persistently(
 
     do: takes batches, their outcome, and whether it is the last try
     """
-    for last in tries(lambda: place.commands.stopped):
+    for last in tries(lambda: context.commands.stopped):
         mine = Outcome()
         do(batches, mine, last)
-        again = _passing(place, batches, mine) if not last else []
+        again = _passing(context, batches, mine) if not last else []
         outcome.add(mine)
         if last and not any(tells_passing(failure.reason) for failure in mine.failures):
             recovered()
@@ -80,13 +80,13 @@ def persistently(
         batches = again
 
 
-def _passing(place: JobContext, batches: Iterable[Batch], outcome: Outcome) -> list[Batch]:
+def _passing(context: JobContext, batches: Iterable[Batch], outcome: Outcome) -> list[Batch]:
     """Take what may be over in a moment out of the failures; return the units concerned, to be done again."""
     if not any(tells_passing(failure.reason) for failure in outcome.failures):
         return []
     again: list[Batch] = []
     for batch in batches:
-        units = _by_path(place, batch)
+        units = _by_path(context, batch)
         reasons = [(_above(failure.path, units), failure.reason) for failure in outcome.failures]
         concerned = {path for path, reason in reasons if path is not None and tells_passing(reason)}
         if batch.kind is Kind.VERIFY:  # what is good in a subtree is counted already

@@ -26,15 +26,16 @@ class WalkResult:
 
     done: int  # of the units that it was asked for
     found: list[Batch] = field(default_factory=list)  # units that there was no time for: for anyone
-    told: Any = None  # what the operation wants to know of what was done
+    payload: Any = None  # what the operation wants to know of what was done
 
 
 class Frontier:
     """The stack of what nobody was asked for yet. Workers answer with WalkResult."""
 
     def __init__(self, first: Iterable[Batch], slots: Callable[[], int], told: Callable[[Any], None]) -> None:
-        """first: taken as it is needed. slots: how many there are on all ranks. told: takes each WalkResult.told that is
-        not None.
+        """first: taken as it is needed. slots: how many there are on all ranks.
+
+        told: takes each WalkResult.payload that is not None
         """
         self._first = iter(first)
         self._next = next(self._first, None)
@@ -45,7 +46,7 @@ class Frontier:
         self._held = False
 
     @property
-    def exhausted(self) -> bool:
+    def done(self) -> bool:
         return not (self._waiting or self._asked or self._next)
 
     @property
@@ -53,7 +54,7 @@ class Frontier:
         """Tell whether there is more than others can be asked for now."""
         return bool(self._waiting)
 
-    def take(self) -> list[Batch]:
+    def next_batches(self) -> list[Batch]:
         most = most_asked(self._slots(), _AT_ONCE)
         taken: list[Batch] = []
         while (self._waiting or self._next) and self._asked < most and not self._held:
@@ -72,12 +73,12 @@ class Frontier:
         batch, self._next = self._next, next(self._first, None)
         return batch
 
-    def hear(self, news: list[WalkResult]) -> None:
+    def on_findings(self, news: list[WalkResult]) -> None:
         for walked in news:
             self._asked -= walked.done
             self._waiting += walked.found
-            if walked.told is not None:
-                self._told(walked.told)
+            if walked.payload is not None:
+                self._told(walked.payload)
 
-    def hold(self, held: bool) -> None:
+    def pause(self, held: bool) -> None:
         self._held = held

@@ -16,7 +16,7 @@ import re
 from enum import Enum
 from typing import NamedTuple
 
-from hpcp_mpi.vocab.paths import parsed, shown
+from hpcp_mpi.vocab.paths import printable, unescape
 from hpcp_mpi.vocab.request import Style
 
 
@@ -50,7 +50,7 @@ def needs_escapes(names: str) -> bool:
 
 def escaped(name: bytes) -> bytes:
     """Return a name or a target as it is written."""
-    return shown(name).replace(":", "\\:").encode()
+    return printable(name).replace(":", "\\:").encode()
 
 
 def written(entry: Entry, style: Style) -> bytes:
@@ -102,7 +102,7 @@ def read(text: bytes, style: Style) -> Entry:
 def _unescaped(text: bytes) -> bytes:
     if b"\\" not in text:
         return text
-    name = parsed(text.decode("utf-8", "surrogateescape"))
+    name = unescape(text.decode("utf-8", "surrogateescape"))
     if b"\0" in name:
         raise ValueError("a name with a NUL")
     return name
@@ -120,7 +120,7 @@ def _entry(text: bytes, name: bytes, value: bytes | None) -> Entry:
         return Entry(name, Type.FILE, value)
     if value.startswith(b"="):
         if not _KINDS.fullmatch(value, 1):
-            raise ValueError(f"unknown kind of file: {shown(value)}")
+            raise ValueError(f"unknown kind of file: {printable(value)}")
         return Entry(name, Type.OTHER, value[1:])
     return Entry(name, Type.LINK, _unescaped(value))
 

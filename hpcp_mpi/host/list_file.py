@@ -13,7 +13,7 @@ from typing import IO, cast
 from hpcp_mpi.host.external_sort import ExternalSort
 from hpcp_mpi.vocab.errors import FatalError, reason_of
 from hpcp_mpi.vocab.options import MIB
-from hpcp_mpi.vocab.paths import STAGE_PREFIX, shown
+from hpcp_mpi.vocab.paths import STAGE_PREFIX, printable
 
 STANDARD = b"-"  # standard input or output
 _BLOCK = MIB  # bytes
@@ -29,7 +29,7 @@ class BrokenList(FatalError):
 
     def __init__(self, path: bytes, number: int, reason: str, remedy: str = "Nothing was done.") -> None:
         """number: of the line, counted from 1; 0: the whole list."""
-        called = "on standard input" if path == STANDARD else shown(path)
+        called = "on standard input" if path == STANDARD else printable(path)
         super().__init__(f"the list {called}{f', line {number}' if number else ''}: {reason}", remedy)
 
 
@@ -155,11 +155,11 @@ def refuse_place(path: bytes) -> None:
         return
     directory = os.path.dirname(path) or b"."
     if os.path.isdir(path):
-        raise FatalError(f"cannot write the list to {shown(path)}: it is a directory", "Name a file in it.")
+        raise FatalError(f"cannot write the list to {printable(path)}: it is a directory", "Name a file in it.")
     if not os.path.isdir(directory):
-        raise FatalError(f"cannot write the list to {shown(path)}: there is no directory {shown(directory)}")
+        raise FatalError(f"cannot write the list to {printable(path)}: there is no directory {printable(directory)}")
     if not os.access(directory, os.W_OK | os.X_OK):
-        raise FatalError(f"cannot write the list to {shown(path)}: {shown(directory)} is not writable")
+        raise FatalError(f"cannot write the list to {printable(path)}: {printable(directory)} is not writable")
 
 
 def write(path: bytes, token: str, pieces: Iterable[bytes]) -> None:
@@ -167,7 +167,7 @@ def write(path: bytes, token: str, pieces: Iterable[bytes]) -> None:
 
     token: unique to the run.
     """
-    called = "standard output" if path == STANDARD else shown(path)
+    called = "standard output" if path == STANDARD else printable(path)
     if path == STANDARD:
         sys.stdout.flush()
     try:

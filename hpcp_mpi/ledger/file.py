@@ -16,7 +16,7 @@ import stat
 from collections.abc import Callable
 
 from hpcp_mpi.vocab.errors import FatalError, reason_of
-from hpcp_mpi.vocab.paths import shown
+from hpcp_mpi.vocab.paths import printable
 
 APPLICATION = 0x68706C67  # "hplg", in the file's header, so that file(1) and we know it
 FORMAT = 2
@@ -110,19 +110,19 @@ def look(path: bytes) -> os.stat_result | None:
         found = os.stat(path)
     except FileNotFoundError:
         if os.path.islink(path):
-            raise FatalError(f"the ledger {shown(path)} is a link that leads nowhere", "Remove the link.") from None
+            raise FatalError(f"the ledger {printable(path)} is a link that leads nowhere", "Remove the link.") from None
         directory = os.path.dirname(os.path.abspath(path))
         if not os.path.isdir(directory):
             raise FatalError(
-                f"the ledger {shown(path)} cannot be there: there is no directory {shown(directory)}",
+                f"the ledger {printable(path)} cannot be there: there is no directory {printable(directory)}",
                 "Make it, or name another place.",
             ) from None
         return None
     except OSError as error:
-        raise FatalError(f"cannot look at the ledger {shown(path)}: {reason_of(error)}") from None
+        raise FatalError(f"cannot look at the ledger {printable(path)}: {reason_of(error)}") from None
     if not stat.S_ISREG(found.st_mode):
         what = "a directory" if stat.S_ISDIR(found.st_mode) else "no regular file"
-        raise FatalError(f"the ledger {shown(path)} is {what}", "Name a file for it.")
+        raise FatalError(f"the ledger {printable(path)} is {what}", "Name a file for it.")
     return found
 
 
@@ -130,12 +130,12 @@ def check_owner(path: bytes, found: os.stat_result) -> None:
     """Raise FatalError if somebody else may have written a ledger: what is in it is trusted."""
     if found.st_uid != os.geteuid():
         raise FatalError(
-            f"the ledger {shown(path)} belongs to another user (uid {found.st_uid})",
+            f"the ledger {printable(path)} belongs to another user (uid {found.st_uid})",
             "Whoever goes on with a run trusts what is in it. Name a ledger of your own.",
         )
     if found.st_mode & 0o022:
         raise FatalError(
-            f"others may write to the ledger {shown(path)} (its mode is {stat.S_IMODE(found.st_mode):04o})",
+            f"others may write to the ledger {printable(path)} (its mode is {stat.S_IMODE(found.st_mode):04o})",
             "Whoever goes on with a run trusts what is in it. If nobody wrote to it: chmod go-w, and again.",
         )
 
@@ -150,7 +150,7 @@ class OtherWork(FatalError):
 
 def nothing_in(path: bytes) -> NothingThere:
     return NothingThere(
-        f"the ledger {shown(path)} is empty: the run that made it wrote nothing",
+        f"the ledger {printable(path)} is empty: the run that made it wrote nothing",
         "Run the command without --resume: what is copied stays copied.",
     )
 
@@ -166,7 +166,7 @@ def check_format(connection: sqlite3.Connection, path: bytes) -> None:
     if version != FORMAT:
         newer = version > FORMAT
         raise FatalError(
-            f"the ledger {shown(path)} was written by {'a newer' if newer else 'an older'} hpcp-mpi "
+            f"the ledger {printable(path)} was written by {'a newer' if newer else 'an older'} hpcp-mpi "
             f"(format {version}, known here: {FORMAT})",
             "Use the version that wrote it"
             + ("." if newer else ", or remove it and run the command without --resume: what is copied stays copied."),
@@ -174,7 +174,7 @@ def check_format(connection: sqlite3.Connection, path: bytes) -> None:
 
 
 def not_a_ledger(path: bytes) -> FatalError:
-    return FatalError(f"{shown(path)} is not a ledger of hpcp-mpi", "It was not touched.")
+    return FatalError(f"{printable(path)} is not a ledger of hpcp-mpi", "It was not touched.")
 
 
 def in_words(path: bytes, doing: str, error: Exception) -> FatalError:
@@ -190,7 +190,7 @@ def in_words(path: bytes, doing: str, error: Exception) -> FatalError:
         told, remedy = "it is damaged", "Remove it and run the command without --resume: what is copied stays copied."
     elif "I/O error" in told or "open database" in told or "readonly" in told:
         told = _why(path) or told
-    return FatalError(f"{doing} the ledger {shown(path)}: {told}", remedy)
+    return FatalError(f"{doing} the ledger {printable(path)}: {told}", remedy)
 
 
 def _why(path: bytes) -> str:

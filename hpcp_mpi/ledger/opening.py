@@ -10,7 +10,7 @@ from hpcp_mpi.ledger import file, liveness, rows
 from hpcp_mpi.ledger.liveness import Writer
 from hpcp_mpi.vocab.checkpoint import Checkpoint, RunHeading
 from hpcp_mpi.vocab.errors import FatalError
-from hpcp_mpi.vocab.paths import shown
+from hpcp_mpi.vocab.paths import printable
 
 PATIENCE = 75.0  # seconds to wait for a run that may be dead; longer than liveness.STALE
 _POLL = 0.5  # seconds
@@ -58,7 +58,7 @@ def create(path: bytes, heading: RunHeading) -> sqlite3.Connection:
     except (sqlite3.Error, OSError) as error:
         _give_up(connection)
         if isinstance(error, sqlite3.Error) and file.is_busy(error):
-            raise FatalError(f"the ledger {shown(path)} is being written by another run") from None
+            raise FatalError(f"the ledger {printable(path)} is being written by another run") from None
         told = file.in_words(path, "cannot make", error)
         if made:
             _unlink(path)
@@ -90,7 +90,7 @@ def _unlink(path: bytes) -> None:
 
 def _exists(path: bytes) -> FatalError:
     return FatalError(
-        f"there is a file {shown(path)} already, and a new ledger would replace it",
+        f"there is a file {printable(path)} already, and a new ledger would replace it",
         "Add --resume to go on with it, or name another file with --ledger, or remove it.",
     )
 
@@ -133,7 +133,9 @@ def claim(path: bytes, heading: RunHeading, say: Callable[[str], None]) -> Claim
     """Take over a ledger from the run that wrote it last, when that is not there any more. Raises FatalError."""
     found = file.look(path)
     if found is None:
-        raise file.NothingThere(f"there is no ledger {shown(path)} to go on with", "Leave out --resume to begin one.")
+        raise file.NothingThere(
+            f"there is no ledger {printable(path)} to go on with", "Leave out --resume to begin one."
+        )
     if not found.st_size:
         raise file.nothing_in(path)
     file.check_owner(path, found)
@@ -174,9 +176,9 @@ def _claim_soon(connection: sqlite3.Connection, path: bytes, heading: RunHeading
             reason, pause = reason or "is locked by another program", _SOON  # by the writer, if one was seen
         file.roll_back(connection)
         if time.monotonic() > deadline:
-            raise FatalError(f"the ledger {shown(path)} {reason}", "End that one first, or name another file.")
+            raise FatalError(f"the ledger {printable(path)} {reason}", "End that one first, or name another file.")
         if not told:
-            say(f"the ledger {shown(path)} {reason}: waiting for up to {PATIENCE:.0f} s whether that goes on")
+            say(f"the ledger {printable(path)} {reason}: waiting for up to {PATIENCE:.0f} s whether that goes on")
             told = True
         time.sleep(pause)
 
@@ -190,8 +192,8 @@ def _who_writes(connection: sqlite3.Connection, path: bytes, heading: RunHeading
     dead = liveness.is_dead(writer)
     if dead is False:
         raise FatalError(
-            f"the ledger {shown(path)} is being written by {writer.named}, which is running",
-            f"Look at it with: hpcp-mpi --status {shown(path)}",
+            f"the ledger {printable(path)} is being written by {writer.named}, which is running",
+            f"Look at it with: hpcp-mpi --status {printable(path)}",
         )
     return None if dead or time.time() - writer.alive >= liveness.STALE else writer
 
@@ -200,11 +202,11 @@ def _of_another(connection: sqlite3.Connection, path: bytes) -> FatalError:
     verb, sources, destination, command = connection.execute(
         "SELECT verb,sources,destination,command FROM heading"
     ).fetchone()
-    names = " ".join(map(shown, rows.split(sources)))
-    to = f" -> {shown(destination)}" if destination else ""
+    names = " ".join(map(printable, rows.split(sources)))
+    to = f" -> {printable(destination)}" if destination else ""
     return file.OtherWork(
-        f"the ledger {shown(path)} is of other work: {verb} {names}{to}",
-        f"It was begun with: {' '.join(shown(os.fsencode(word)) for word in rows.words_of(command))}\n"
+        f"the ledger {printable(path)} is of other work: {verb} {names}{to}",
+        f"It was begun with: {' '.join(printable(os.fsencode(word)) for word in rows.words_of(command))}\n"
         "  Go on with that command, or name another file with --ledger.",
     )
 
@@ -241,8 +243,8 @@ def _await_quiet(path: bytes, say: Callable[[str], None]) -> None:
         if time.monotonic() - since >= liveness.STALE or time.time() - found.st_mtime >= liveness.STALE:
             return
         if time.monotonic() > deadline:
-            raise FatalError(f"the ledger {shown(path)} is being written by another run", "End that one first.")
+            raise FatalError(f"the ledger {printable(path)} is being written by another run", "End that one first.")
         if not told:
-            say(f"the ledger {shown(path)} may be being written: waiting for up to {PATIENCE:.0f} s")
+            say(f"the ledger {printable(path)} may be being written: waiting for up to {PATIENCE:.0f} s")
             told = True
         time.sleep(_POLL)

@@ -18,7 +18,7 @@ from hpcp_mpi.ledger.liveness import Writer
 from hpcp_mpi.vocab.checkpoint import Sample
 from hpcp_mpi.vocab.errors import FatalError
 from hpcp_mpi.vocab.ledger_status import LedgerStatus, RunStatus
-from hpcp_mpi.vocab.paths import shown
+from hpcp_mpi.vocab.paths import printable
 
 PATIENCE = 5.0  # seconds
 _POLL = 0.05  # seconds
@@ -32,9 +32,9 @@ def read(path: bytes) -> LedgerStatus:
     """Return what the ledger tells. Raises FatalError if it cannot be read."""
     found = file.look(path)
     if found is None:
-        raise FatalError(f"there is no ledger {shown(path)}", "A run writes one with --ledger FILE.")
+        raise FatalError(f"there is no ledger {printable(path)}", "A run writes one with --ledger FILE.")
     if not found.st_size:
-        raise FatalError(f"the ledger {shown(path)} is empty: the run that made it wrote nothing yet")
+        raise FatalError(f"the ledger {printable(path)} is empty: the run that made it wrote nothing yet")
     deadline = time.monotonic() + PATIENCE
     while True:
         late = time.monotonic() > deadline
@@ -42,7 +42,7 @@ def read(path: bytes) -> LedgerStatus:
             return _read_somehow(path, late)
         except _Torn:
             if late:
-                raise FatalError(f"the ledger {shown(path)} is being written all the time", "Try again.") from None
+                raise FatalError(f"the ledger {printable(path)} is being written all the time", "Try again.") from None
         except sqlite3.Error as error:
             # A copy of what is being written may look damaged as well.
             if late or not (file.is_busy(error) or "malformed" in str(error)):

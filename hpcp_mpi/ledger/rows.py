@@ -82,7 +82,7 @@ def add_events(
     connection: sqlite3.Connection, run: int, checkpoint: Checkpoint, known: frozenset[tuple[bytes, str]]
 ) -> None:
     """Add what happened since the checkpoint before. known: notes of earlier runs, which are there already."""
-    if checkpoint.anew:
+    if checkpoint.restart:
         connection.execute("DELETE FROM record")
     for kind, block in checkpoint.records.items():
         packed = zlib.compress(block, 1)

@@ -18,7 +18,7 @@ from hpcp_mpi.ledger.file import NothingThere, OtherWork
 from hpcp_mpi.ledger.liveness import SIGN
 from hpcp_mpi.vocab.checkpoint import Checkpoint, Relist, ResumeState, RunHeading
 from hpcp_mpi.vocab.errors import FatalError
-from hpcp_mpi.vocab.paths import shown
+from hpcp_mpi.vocab.paths import printable
 
 _LOCKED = 300.0  # seconds for which others may keep the file locked, while checkpoints pile up in memory
 _LAST = 15.0  # seconds that the end of a run waits for others' locks
@@ -89,7 +89,7 @@ class Ledger:
             self._news.notify()
         self._thread.join(_PATIENCE)
         if self._thread.is_alive():
-            self._fail(FatalError(f"the ledger {shown(self.path)} was not written: the disk does not answer"))
+            self._fail(FatalError(f"the ledger {printable(self.path)} was not written: the disk does not answer"))
             return  # the thread has the connection, and ends with the process
         self.connection.close()
 
@@ -119,7 +119,7 @@ class Ledger:
         since = time.monotonic()
         while not self._written(taken, ending):
             if time.monotonic() - since > (_LAST if ending else _LOCKED):
-                raise FatalError(f"cannot write the ledger {shown(self.path)}: another program keeps it locked")
+                raise FatalError(f"cannot write the ledger {printable(self.path)}: another program keeps it locked")
             if self._hurry.wait(_RETRY) and ending is None:
                 ending = self._ending
                 since = time.monotonic()
@@ -154,7 +154,7 @@ class Ledger:
         run, host = connection.execute("SELECT run,host FROM run ORDER BY run DESC").fetchone()
         if run != self._run:
             raise FatalError(
-                f"the ledger {shown(self.path)} was taken over by a run on {rows.words(host)}",
+                f"the ledger {printable(self.path)} was taken over by a run on {rows.words(host)}",
                 "This one had given no sign of life, and writes nothing more to it.",
             )
         connection.execute("UPDATE run SET alive=? WHERE run=?", (now, run))

@@ -17,7 +17,7 @@ from hpcp_mpi.operations.copy.worker import check_and_copy, copy
 from hpcp_mpi.operations.scan.records import ScanFindings
 from hpcp_mpi.operations.scan.worker import explore
 from hpcp_mpi.vocab.outcome import Outcome
-from hpcp_mpi.vocab.request import Asked, Verb
+from hpcp_mpi.vocab.request import Request, Verb
 from hpcp_mpi.vocab.units import DEST, Batch, Kind
 
 if TYPE_CHECKING:
@@ -28,23 +28,23 @@ if TYPE_CHECKING:
     from hpcp_mpi.operations.remove.empty_directory import Disposer, RemovalGuard
     from hpcp_mpi.vocab.report import Report
 
-    Leader = Callable[[Wire, Asked, Frontend], Report]
+    Leader = Callable[[Wire, Request, Frontend], Report]
 
 # --- rank 0
 
 
-def lead_operation(wire: "Wire", asked: Asked, face: "Frontend") -> "Report":
+def lead_operation(wire: "Wire", request: Request, frontend: "Frontend") -> "Report":
     """Do what is asked with all ranks of the wire; rank 0 calls it, the others follow. Raises FatalError."""
-    options = asked.options
-    if asked.verb is Verb.COPY and (options.mirror or options.move) and not options.dry_run:
-        face.expect_answer()  # not after hours of copying
-    report = _leader(asked)(wire, asked, face)
-    report.verb = asked.verb.value
+    options = request.options
+    if request.verb is Verb.COPY and (options.mirror or options.move) and not options.dry_run:
+        frontend.expect_answer()  # not after hours of copying
+    report = _leader(request)(wire, request, frontend)
+    report.verb = request.verb.value
     return report
 
 
-def _leader(asked: Asked) -> "Leader":
-    verb = asked.verb
+def _leader(request: Request) -> "Leader":
+    verb = request.verb
     if verb is Verb.REMOVE:
         from hpcp_mpi.operations.remove.rank0 import lead_remove
 
@@ -57,11 +57,11 @@ def _leader(asked: Asked) -> "Leader":
         from hpcp_mpi.operations.compare.rank0 import lead_compare
 
         return lead_compare
-    if asked.source_list is not None:
+    if request.source_list is not None:
         from hpcp_mpi.operations.copy.from_list.rank0 import lead_copy_listed
 
         return lead_copy_listed
-    if len(asked.destinations) > 1 or asked.options.sequential:
+    if len(request.destinations) > 1 or request.options.sequential:
         from hpcp_mpi.operations.copy.destinations.rank0 import lead_destinations
 
         return lead_destinations
@@ -84,75 +84,75 @@ def items_of(verb: Verb) -> "SortedItems | Differences":
 # --- any rank
 
 
-def _begin(place: JobContext, batch: Batch, outcome: Outcome) -> None:
-    begin(place, batch, outcome)
+def _begin(context: JobContext, batch: Batch, outcome: Outcome) -> None:
+    begin(context, batch, outcome)
     outcome.findings.append(FilesStarted(len(batch.units)))
 
 
-def _list(place: JobContext, batch: Batch, outcome: Outcome) -> None:
-    with place.gate:
-        explore(place, batch, outcome, check_all)
+def _list(context: JobContext, batch: Batch, outcome: Outcome) -> None:
+    with context.gate:
+        explore(context, batch, outcome, check_all)
 
 
-def _remove(place: JobContext, batch: Batch, outcome: Outcome) -> None:
+def _remove(context: JobContext, batch: Batch, outcome: Outcome) -> None:
     from hpcp_mpi.operations.remove.worker import remove
 
-    with place.gate:
-        remove(place, batch, outcome, keeper_of(place, batch, outcome), disposer_of(place, batch))
+    with context.gate:
+        remove(context, batch, outcome, keeper_of(context, batch, outcome), disposer_of(context, batch))
 
 
-def _remove_emptied(place: JobContext, batch: Batch, outcome: Outcome) -> None:
+def _remove_emptied(context: JobContext, batch: Batch, outcome: Outcome) -> None:
     from hpcp_mpi.operations.remove.worker import remove_emptied
 
-    remove_emptied(place, batch, outcome, keeper_of(place, batch, outcome), disposer_of(place, batch))
+    remove_emptied(context, batch, outcome, keeper_of(context, batch, outcome), disposer_of(context, batch))
 
 
-def keeper_of(place: JobContext, batch: Batch, outcome: Outcome) -> "RemovalGuard | None":
+def keeper_of(context: JobContext, batch: Batch, outcome: Outcome) -> "RemovalGuard | None":
     """Return what says which entries of a batch stay; None: all may go."""
-    if batch.kind is Kind.MOVED:
+    if batch.kind is Kind.REMOVE_COPIED:
         from hpcp_mpi.operations.move.worker import CopiedGuard
 
-        return CopiedGuard(place, batch, outcome)
+        return CopiedGuard(context, batch, outcome)
     if batch.source == DEST:
         from hpcp_mpi.operations.mirror.worker import ExtraGuard
 
-        return ExtraGuard(place, outcome)
+        return ExtraGuard(context, outcome)
     return None
 
 
-def disposer_of(place: JobContext, batch: Batch) -> "Disposer | None":
+def disposer_of(context: JobContext, batch: Batch) -> "Disposer | None":
     """Return what makes the entries of a batch go; None: unlink and rmdir."""
-    if batch.source == DEST and place.job.backup is not None:
+    if batch.source == DEST and context.job.backup is not None:
         from hpcp_mpi.operations.mirror.worker import MoveToBackup
 
-        return MoveToBackup(place)
+        return MoveToBackup(context)
     return None
 
 
-def _name(place: JobContext, batch: Batch, outcome: Outcome) -> None:
+def _name(context: JobContext, batch: Batch, outcome: Outcome) -> None:
     from hpcp_mpi.operations.list_files.worker import list_entries
 
-    with place.gate:
-        list_entries(place, batch, outcome)
+    with context.gate:
+        list_entries(context, batch, outcome)
 
 
-def _state(place: JobContext, batch: Batch, outcome: Outcome) -> None:
+def _state(context: JobContext, batch: Batch, outcome: Outcome) -> None:
     from hpcp_mpi.operations.compare.worker import describe_entries
 
-    describe_entries(place, batch, outcome)
+    describe_entries(context, batch, outcome)
 
 
-def _name_below(place: JobContext, batch: Batch, outcome: Outcome) -> None:
+def _name_below(context: JobContext, batch: Batch, outcome: Outcome) -> None:
     from hpcp_mpi.operations.compare.worker import list_extra_subtrees
 
-    with place.gate:
-        list_extra_subtrees(place, batch, outcome)
+    with context.gate:
+        list_extra_subtrees(context, batch, outcome)
 
 
-def _verify(place: JobContext, batches: Sequence[Batch], outcome: Outcome) -> None:
+def _verify(context: JobContext, batches: Sequence[Batch], outcome: Outcome) -> None:
     from hpcp_mpi.operations.verify.worker import verify
 
-    verify(place, batches, outcome)
+    verify(context, batches, outcome)
 
 
 def undone(batch: Batch, reason: str) -> list[Any]:
@@ -160,38 +160,38 @@ def undone(batch: Batch, reason: str) -> list[Any]:
     count = len(batch.units)
     if batch.kind is Kind.LIST:
         return [ScanFindings(done=count)]
-    if batch.kind is Kind.BEGIN:
+    if batch.kind is Kind.START_FILE:
         return [FilesStarted(count)]
     if batch.kind is Kind.RANGE and batch.big is not None:
         return [RangeFailed((batch.dest_dir, batch.big.stage), count, reason)]
-    if batch.kind in (Kind.REMOVE, Kind.COUNT, Kind.MOVED, Kind.RMDIR):
+    if batch.kind in (Kind.REMOVE, Kind.COUNT, Kind.REMOVE_COPIED, Kind.RMDIR):
         from hpcp_mpi.operations.remove.worker import told_undone
 
         return [told_undone(batch)]
-    if batch.kind in (Kind.NAMES, Kind.BELOW):
+    if batch.kind in (Kind.LIST_NAMES, Kind.LIST_EXTRA):
         return [WalkResult(count)]
-    return [[]] if batch.kind is Kind.STATE else []
+    return [[]] if batch.kind is Kind.DESCRIBE else []
 
 
 # What names each unit that failed, and of which nothing else is told then: it can be done again.
-REPEATED = frozenset({Kind.VERIFY, Kind.LINK, Kind.MAKE, Kind.SETTLE})
+REPEATED = frozenset({Kind.VERIFY, Kind.LINK, Kind.MKDIR, Kind.SET_DIR_METADATA})
 
 ONE_BY_ONE: dict[Kind, Callable[[JobContext, Batch, Outcome], None]] = {
     Kind.LIST: _list,
-    Kind.BEGIN: _begin,
+    Kind.START_FILE: _begin,
     Kind.RANGE: copy_range,
-    Kind.FINISH: finish_or_copy,
+    Kind.FINISH_FILE: finish_or_copy,
     Kind.LINK: link,
-    Kind.MAKE: make,
-    Kind.SETTLE: settle,
-    Kind.SWEEP: sweep_left_behind,
+    Kind.MKDIR: make,
+    Kind.SET_DIR_METADATA: settle,
+    Kind.CLEAN_STAGE: sweep_left_behind,
     Kind.REMOVE: _remove,
     Kind.COUNT: _remove,
-    Kind.MOVED: _remove,
+    Kind.REMOVE_COPIED: _remove,
     Kind.RMDIR: _remove_emptied,
-    Kind.NAMES: _name,
-    Kind.BELOW: _name_below,
-    Kind.STATE: _state,
+    Kind.LIST_NAMES: _name,
+    Kind.LIST_EXTRA: _name_below,
+    Kind.DESCRIBE: _state,
 }
 TOGETHER: dict[Kind, Callable[[JobContext, Sequence[Batch], Outcome], None]] = {
     Kind.COPY: copy,

@@ -12,8 +12,8 @@ from hpcp_mpi.engine.checkpoints import CheckpointWriter
 from hpcp_mpi.vocab.checkpoint import RunHeading
 from hpcp_mpi.vocab.errors import FatalError
 from hpcp_mpi.vocab.options import Options
-from hpcp_mpi.vocab.paths import shown
-from hpcp_mpi.vocab.request import Asked
+from hpcp_mpi.vocab.paths import printable
+from hpcp_mpi.vocab.request import Request
 
 # How it is done, and not what: a run may be gone on with by another number of ranks, slower, or with other chunks.
 _HOW = frozenset(
@@ -30,16 +30,16 @@ _HOW = frozenset(
         "rate_bytes",
         "rate_files",
         "command_timeout",
-        "need_space",
+        "require_space",
         "itemize",
-        "heartbeat",
-        "durable",
+        "heartbeat_timeout",
+        "sync_ranges",
     }
 )
 
 
-def open_logbook(
-    asked: Asked,
+def open_checkpoints(
+    request: Request,
     ledger: bytes | None,
     resume: bool,
     command: tuple[str, ...],
@@ -53,11 +53,11 @@ def open_logbook(
     that was started again
     """
     path, restarted = ledger, restarts(environment) > 0
-    if path is None and not asked.options.dry_run:
+    if path is None and not request.options.dry_run:
         path = default_ledger(environment)
     if path is None:
         return None
-    heading = _heading(asked, command, environment, version)
+    heading = _heading(request, command, environment, version)
     if ledger is not None:
         return _open(os.path.abspath(path), heading, resume or restarted, restarted, say)
     return _open_jobs(os.path.abspath(path), heading, resume or restarted, say)
@@ -105,18 +105,18 @@ def _open_jobs(path: bytes, heading: RunHeading, resume: bool, say: Callable[[st
 
 
 def _tell_nothing(path: bytes, say: Callable[[str], None]) -> None:
-    say(f"hpcp-mpi: there is nothing to go on with in {shown(path)}: everything is looked at")
+    say(f"hpcp-mpi: there is nothing to go on with in {printable(path)}: everything is looked at")
 
 
-def _heading(asked: Asked, command: tuple[str, ...], environment: Mapping[str, str], version: str) -> RunHeading:
-    sources = tuple(os.path.abspath(source) for source in asked.sources)
-    destinations = tuple(os.path.abspath(each) for each in asked.destinations)
+def _heading(request: Request, command: tuple[str, ...], environment: Mapping[str, str], version: str) -> RunHeading:
+    sources = tuple(os.path.abspath(source) for source in request.sources)
+    destinations = tuple(os.path.abspath(each) for each in request.destinations)
     return RunHeading(
-        verb=asked.verb.value,
+        verb=request.verb.value,
         sources=sources,
         destination=destinations[0] if destinations else b"",
         command=command,
-        fingerprint=_fingerprint(asked, sources, destinations),
+        fingerprint=_fingerprint(request, sources, destinations),
         version=version,
         host=socket.gethostname(),
         pid=os.getpid(),
@@ -124,10 +124,10 @@ def _heading(asked: Asked, command: tuple[str, ...], environment: Mapping[str, s
     )
 
 
-def _fingerprint(asked: Asked, sources: tuple[bytes, ...], destinations: tuple[bytes, ...]) -> str:
+def _fingerprint(request: Request, sources: tuple[bytes, ...], destinations: tuple[bytes, ...]) -> str:
     """Return what is equal for command lines that mean the same."""
-    options = {name: getattr(asked.options, name) for name in Options.__slots__ if name not in _HOW}
+    options = {name: getattr(request.options, name) for name in Options.__slots__ if name not in _HOW}
     # A `/` at the end says where things land.
-    ends = [path.endswith(b"/") for path in (*asked.sources, *asked.destinations)]
-    plain = replace(asked, sources=sources, destinations=destinations, options=Options(), force=False)
+    ends = [path.endswith(b"/") for path in (*request.sources, *request.destinations)]
+    plain = replace(request, sources=sources, destinations=destinations, options=Options(), force=False)
     return hashlib.sha256(repr((plain, sorted(options.items()), ends)).encode()).hexdigest()

@@ -20,7 +20,7 @@ from hpcp_mpi.operations.worker import JobWorker
 from hpcp_mpi.scheduling.messages import Shutdown, WorkerFailed
 from hpcp_mpi.vocab.errors import EXIT_FATAL, EXIT_RESUMABLE, FatalError
 from hpcp_mpi.vocab.report import Report
-from hpcp_mpi.vocab.request import Asked
+from hpcp_mpi.vocab.request import Request
 
 _LEAVING = 10.0  # seconds that others have to end well after one broke down
 
@@ -118,7 +118,7 @@ def _await_leave(wire: Wire) -> None:
     wire.abort(EXIT_FATAL)
 
 
-def run(asked: Asked, environment: Mapping[str, str]) -> Report:
+def run(request: Request, environment: Mapping[str, str]) -> Report:
     """The Python API's: do what is asked; the report, on every rank. Raises FatalError, on every rank."""
     from hpcp_mpi.engine.frontend import Frontend, nobody_to_ask
     from hpcp_mpi.operations.dispatch import lead_operation
@@ -132,5 +132,7 @@ def run(asked: Asked, environment: Mapping[str, str]) -> Report:
         if isinstance(result, Report):
             return result
         raise result if isinstance(result, FatalError) else FatalError("rank 0 broke down")
-    face = Frontend(stop, confirm=(lambda question: True) if asked.force else nobody_to_ask, certain=asked.force)
-    return lead(wire, lambda ends: lead_operation(ends, asked, face), stop)
+    frontend = Frontend(
+        stop, confirm=(lambda question: True) if request.force else nobody_to_ask, certain=request.force
+    )
+    return lead(wire, lambda ends: lead_operation(ends, request, frontend), stop)

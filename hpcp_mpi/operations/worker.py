@@ -15,7 +15,7 @@ from hpcp_mpi.operations.verify.records import gathered
 from hpcp_mpi.vocab.errors import FatalError, reason_of
 from hpcp_mpi.vocab.job import Job
 from hpcp_mpi.vocab.outcome import Outcome
-from hpcp_mpi.vocab.paths import shown
+from hpcp_mpi.vocab.paths import printable
 from hpcp_mpi.vocab.units import Batch, Kind
 
 
@@ -25,81 +25,81 @@ class JobWorker:
     def __init__(self, job: Job, wire: Wire) -> None:
         allow_open_files()
         self._commands = Commands(job.options.command_timeout)
-        self._place = JobContext(job, self._commands, wire.rank)
-        self._place.pin_roots(wire.rank, wire.node)
+        self._context = JobContext(job, self._commands, wire.rank)
+        self._context.pin_roots(wire.rank, wire.node)
         if job.stored:
-            _store(self._place, wire)
+            _store(self._context, wire)
         self.slots = 1 if job.options.single else slots(job.options.slots, cpus(), wire.mates)
         self.bite_weight = job.options.bite_weight
         self.file_cost = job.options.file_cost
 
     def work(self, batches: list[Batch]) -> Outcome | None:
         try:
-            return work(self._place, batches)
+            return work(self._context, batches)
         except Stopped:
             return None
 
     def release(self) -> None:
-        self._place.release()
+        self._context.release()
 
     def stop(self) -> None:
         self._commands.stop()
 
-    def wind_up(self) -> None:
-        self._place.ending.set()
+    def drain(self) -> None:
+        self._context.ending.set()
 
-    def expire(self, moment: float) -> None:
+    def set_deadline(self, moment: float) -> None:
         self._commands.expires = moment
 
     def close(self) -> None:
         """Leave nothing behind, but for what a run that goes on with this one will use."""
-        if not (self._place.ending.is_set() and self._place.options.durable):
-            abandon(self._place, Outcome())
-        self._place.stages.close()
+        if not (self._context.ending.is_set() and self._context.options.sync_ranges):
+            abandon(self._context, Outcome())
+        self._context.stages.close()
 
 
-def work(place: JobContext, batches: list[Batch]) -> Outcome:
+def work(context: JobContext, batches: list[Batch]) -> Outcome:
     """Do batches of one kind; return what became of them. Raises host.commands.Stopped when the run is ending."""
     outcome = Outcome()
     began = time.monotonic()
     kind = batches[0].kind
-    place.looks.begin((kind, batches[0].again))
+    context.looks.begin((kind, batches[0].again))
     if kind in REPEATED:
-        persistently(place, batches, outcome, lambda some, mine, last: _do(place, some, mine))
+        persistently(context, batches, outcome, lambda some, mine, last: _do(context, some, mine))
     else:
-        _do(place, batches, outcome)
-    found = [each for batch in outcome.new_work for each in divided(batch, place.options.split_size)]
-    outcome.new_work = [batch for batch in found if batch.kind is not Kind.BEGIN]
-    outcome.findings += [batch for batch in found if batch.kind is Kind.BEGIN]  # rank 0 has few begun at a time
-    if place.options.verify:
-        outcome.findings = gathered(outcome.findings, place.rank)
+        _do(context, batches, outcome)
+    found = [each for batch in outcome.new_work for each in divided(batch, context.options.split_size)]
+    outcome.new_work = [batch for batch in found if batch.kind is not Kind.START_FILE]
+    outcome.findings += [batch for batch in found if batch.kind is Kind.START_FILE]  # rank 0 has few begun at a time
+    if context.options.verify:
+        outcome.findings = gathered(outcome.findings, context.rank)
     outcome.seconds = time.monotonic() - began
     return outcome
 
 
-def _do(place: JobContext, batches: Sequence[Batch], outcome: Outcome) -> None:
+def _do(context: JobContext, batches: Sequence[Batch], outcome: Outcome) -> None:
     """Do batches of one kind, whatever becomes of them."""
     kind = batches[0].kind
     if kind in TOGETHER:
-        TOGETHER[kind](place, batches, outcome)
+        TOGETHER[kind](context, batches, outcome)
         return
     for batch in batches:
-        surviving(place, batch, outcome, ONE_BY_ONE[kind], undone)
+        surviving(context, batch, outcome, ONE_BY_ONE[kind], undone)
 
 
-def _store(place: JobContext, wire: Wire) -> None:
+def _store(context: JobContext, wire: Wire) -> None:
     """Have all be stored that this node wrote to the destination. Raises FatalError."""
     from hpcp_mpi.host.uncached_read import write_out
 
     problem = ""
     try:
-        with place.dest.at(b"") as dest:
+        with context.dest.at(b"") as dest:
             stored = write_out(dest)
     except OSError as error:
         stored, problem = False, f": {reason_of(error)}"
-    place.release()
+    context.release()
     if not stored:
-        where = shown(place.job.destination)
+        where = printable(context.job.destination)
         raise FatalError(
             f"rank {wire.rank} on {wire.node}: what was copied to {where} could not be stored{problem}",
             "Nothing was removed from the sources. Look for errors of that file system in the system log.",

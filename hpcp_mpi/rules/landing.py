@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from hpcp_mpi.vocab.errors import UsageError
-from hpcp_mpi.vocab.paths import shown
+from hpcp_mpi.vocab.paths import printable
 
 
 class Type(Enum):
@@ -44,7 +44,7 @@ def own_name(argument: bytes) -> bytes:
     return b"" if name in (b".", b"..") else name
 
 
-def land(
+def place_sources(
     sources: list[tuple[bytes, Type]], destination: bytes, destination_is_directory: bool
 ) -> tuple[bytes, list[Landing]]:
     """Return the destination root and where each source lands in it.
@@ -76,7 +76,7 @@ def _refuse_collisions(landings: list[Landing]) -> None:
         other = seen.setdefault(landing.target, landing)
         if other is not landing:
             raise UsageError(
-                f"{shown(other.argument)} and {shown(landing.argument)} would both land on "
-                f"{shown(landing.target)} in the destination",
+                f"{printable(other.argument)} and {printable(landing.argument)} would both land on "
+                f"{printable(landing.target)} in the destination",
                 "Copy them one after the other, or into different directories.",
             )

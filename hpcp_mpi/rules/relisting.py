@@ -10,14 +10,16 @@ from hpcp_mpi.vocab.paths import join
 from hpcp_mpi.vocab.units import DEST, Batch, Kind
 
 # What is made from records when everything is copied, and made again from those.
-_LATER = frozenset({Kind.LINK, Kind.SETTLE, Kind.REMOVE, Kind.COUNT, Kind.MOVED, Kind.RMDIR, Kind.VERIFY})
+_LATER = frozenset(
+    {Kind.LINK, Kind.SET_DIR_METADATA, Kind.REMOVE, Kind.COUNT, Kind.REMOVE_COPIED, Kind.RMDIR, Kind.VERIFY}
+)
 
 
 def todo_of(batch: Batch) -> Iterator[Relist]:
     """Yield the directories that have to be looked at if a batch of a copy is not done."""
     if batch.kind in _LATER or batch.source == DEST:
         return
-    if batch.kind in (Kind.LIST, Kind.MAKE):
+    if batch.kind in (Kind.LIST, Kind.MKDIR):
         for unit in batch.units:
             yield Relist(batch.source, unit.name, unit.target, True)
         return
@@ -37,7 +39,7 @@ def least(todo: Iterable[Relist], single: Iterable[int] = ()) -> list[Relist]:
     # Sorted by path, a directory comes right before all below it: with NUL for `/`.
     rest = sorted(
         {each for each in todo if each.source not in alone},
-        key=lambda each: (each.source, each.source_dir.replace(b"/", b"\0"), not each.deep, each.seen),
+        key=lambda each: (each.source, each.source_dir.replace(b"/", b"\0"), not each.recursive, each.seen),
     )
     found = [Relist(source, b"", b"", True) for source in sorted(whole)]
     covering: Relist | None = None  # with all below it
@@ -45,14 +47,14 @@ def least(todo: Iterable[Relist], single: Iterable[int] = ()) -> list[Relist]:
     for each in rest:
         if covering is not None and _covers(covering, each):
             continue
-        if last is not None and last.deep and (last.source, last.source_dir) == (each.source, each.source_dir):
-            if not each.deep:
+        if last is not None and last.recursive and (last.source, last.source_dir) == (each.source, each.source_dir):
+            if not each.recursive:
                 continue
             found.pop()
             each = last._replace(seen=_in_both(last.seen, each.seen))
         found.append(each)
         last = each
-        if each.deep and not each.seen:
+        if each.recursive and not each.seen:
             covering = each
     return found
 

@@ -79,7 +79,7 @@ class Backlog:
         self._weights = weights
         self._returned: deque[_Piece] = deque()
         self._lanes: dict[Kind, deque[_Piece]] = {kind: deque() for kind in Kind}
-        self._begin = self._lanes.pop(Kind.BEGIN)
+        self._begin = self._lanes.pop(Kind.START_FILE)
         self._listing = self._lanes.pop(Kind.LIST)
         self._begun: dict[int, _Piece] = {}  # light ones, by the rank that has a part of each
         self._heavy: list[tuple[float, int, _Piece]] = []  # a heap by -seconds, then by order
@@ -124,7 +124,7 @@ class Backlog:
                 continue
             if first:
                 pieces.append(self._piece(batch))
-            elif batch.kind is Kind.BEGIN:
+            elif batch.kind is Kind.START_FILE:
                 self._begin.append(self._piece(batch))
             elif batch.kind is Kind.LIST:
                 self._listing.append(self._piece(batch))

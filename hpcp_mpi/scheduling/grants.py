@@ -51,7 +51,7 @@ class GrantRecord:
         return [part.batch for part in self._parts]
 
 
-def again(batches: Iterable[Batch], whole: bool) -> tuple[list[Batch], list[Relist]]:
+def requeue(batches: Iterable[Batch], whole: bool) -> tuple[list[Batch], list[Relist]]:
     """Return the work that is to be granted anew, and the directories that have to be looked at again.
 
     batches: as Kept remembers them. whole: as for Kept
@@ -59,11 +59,11 @@ def again(batches: Iterable[Batch], whole: bool) -> tuple[list[Batch], list[Reli
     granted: list[Batch] = []
     todo: list[Relist] = []
     for batch in batches:
-        if batch.kind is Kind.BEGIN and not whole:
+        if batch.kind is Kind.START_FILE and not whole:
             # What it was begun in is left behind, and found there.
             todo.append(Relist(batch.source, batch.source_dir, batch.dest_dir, False))
         if batch.kind not in CONTENT:
-            granted.append(replace(batch, again=True) if batch.kind is Kind.FINISH else batch)
+            granted.append(replace(batch, again=True) if batch.kind is Kind.FINISH_FILE else batch)
             continue
         files = []
         for unit in batch.units:
@@ -79,10 +79,10 @@ def again(batches: Iterable[Batch], whole: bool) -> tuple[list[Batch], list[Reli
     return granted, todo
 
 
-def places_of(batches: Iterable[Batch]) -> Iterator[bytes]:
+def stage_dirs(batches: Iterable[Batch]) -> Iterator[bytes]:
     """Yield the directories of the destination in which a stage may be, made for batches as Kept remembers them."""
     for batch in batches:
-        if batch.kind in CONTENT or batch.kind is Kind.BEGIN:
+        if batch.kind in CONTENT or batch.kind is Kind.START_FILE:
             yield batch.dest_dir
         elif batch.kind is Kind.LINK:
             yield from {unit.target.rpartition(b"/")[0] for unit in batch.units}

@@ -46,9 +46,9 @@ class Progress:
     results: tuple[tuple[int, Outcome], ...]
     unstarted: float  # seconds of a slot that nobody has started yet, as rank 0 said
     latest: int  # the number of the last chunk that had come: a later one is on its way, and not in unstarted
-    hungry: bool  # a slot has nothing to do
-    more: tuple[Batch, ...] = ()  # work that was found, for anyone to do
-    news: tuple[Any, ...] = ()  # for rank 0's side of the operation
+    wants_work: bool  # a slot has nothing to do
+    new_work: tuple[Batch, ...] = ()  # work that was found, for anyone to do
+    findings: tuple[Any, ...] = ()  # for rank 0's side of the operation
     # By chunk that is not finished: what is done of it, and what became of that. Only of kinds that are never looked at
     # again: their `more` and `news` must not come twice, and what they say must not be lost with the rank.
     partly: tuple[tuple[int, tuple[Batch, ...], Outcome], ...] = ()
@@ -66,7 +66,7 @@ class Reclaimed:
     parts: tuple[tuple[int, tuple[Batch, ...]], ...]
     unstarted: float
     latest: int  # as in Done
-    hungry: bool
+    wants_work: bool
     drained: bool = False  # the answer to Drain
 
 

@@ -7,7 +7,7 @@ termination algorithm: nothing in the backlog, nothing granted, no more to come.
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Protocol
 
-from hpcp_mpi.scheduling.grants import GrantRecord, again, places_of
+from hpcp_mpi.scheduling.grants import GrantRecord, requeue, stage_dirs
 from hpcp_mpi.scheduling.messages import Drain, Grant, Hello, Message, Progress, Reclaim, Reclaimed
 from hpcp_mpi.scheduling.rank_speed import SpeedModel
 from hpcp_mpi.scheduling.rank_table import QUEUE_DEPTH, OutstandingChunk, Rank, Ranks
@@ -118,9 +118,9 @@ class Planner:
         """Return how many bytes of work of some kinds are not known to be done. Looks at all ranks."""
         return self._backlog.amount(kinds) + self._ranks.amount(kinds)
 
-    def bench(self, numbers: Collection[int]) -> None:
+    def pause(self, numbers: Collection[int]) -> None:
         """Grant nothing to some ranks, from now on and until the next call. Raises ValueError if that were all."""
-        self._ranks.bench(numbers)
+        self._ranks.pause(numbers)
         self._deal()
 
     @property
@@ -145,8 +145,8 @@ class Planner:
             if self._bucket is not None:
                 self._bucket.done(out.kind, out.entries, out.amount)
             if out.kept is not None:
-                granted, todo = again(out.kept.batches, self.whole)
-                self.left.update(places_of(out.kept.batches))
+                granted, todo = requeue(out.kept.batches, self.whole)
+                self.left.update(stage_dirs(out.kept.batches))
                 self._backlog.add(granted, first=True)
                 self.todo += todo
         if asked:
@@ -220,8 +220,8 @@ class Planner:
                 out.kept.drop(done)
             rank.share.copied = rank.share.copied.plus(outcome.copied)
             self.outcome.add(outcome)
-        self._found(message.more, message.news)
-        rank.hear(message)
+        self._found(message.new_work, message.findings)
+        rank.update(message)
         self._ranks.changed(rank)
 
     def _found(self, more: Iterable[Batch], news: Iterable[Any]) -> None:
@@ -253,7 +253,7 @@ class Planner:
                 if out.kept is not None:
                     out.kept.drop(part)
             batches += part
-        rank.hear(message)
+        rank.update(message)
         self._ranks.changed(rank)
         if batches:
             if self._bucket is not None:
@@ -310,7 +310,7 @@ class Planner:
         kept = GrantRecord(chunk.batches, self.whole) if self._remember else None
         rank.granted[chunk.number] = OutstandingChunk(kind, entries, amount, seconds, kept)
         rank.unstarted += seconds
-        rank.hungry = False
+        rank.wants_work = False
         self._ranks.changed(rank)
         if self._stolen > 0:
             self._stolen -= units

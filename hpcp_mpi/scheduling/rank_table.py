@@ -36,27 +36,27 @@ class Rank:
     share: RankShare
     granted: dict[int, OutstandingChunk] = field(default_factory=dict)  # in the order of their numbers
     unstarted: float = 0.0  # seconds of a slot, as of its last message and what was granted since
-    hungry: bool = False  # a slot has nothing to do, and nothing is on its way to it
+    wants_work: bool = False  # a slot has nothing to do, and nothing is on its way to it
     asked: bool = False  # a GiveBack is on its way
     slowness: float = 1.0  # seconds that it takes for what takes a second elsewhere
     known: bool = False  # slowness was measured
-    benched: bool = False  # is granted nothing for a while
+    paused: bool = False  # is granted nothing for a while
     draining: bool = False  # a Drain is on its way
     active: bool = False  # as counted by Ranks
-    place: _Place | None = None  # its entry among those with room
-    stake: float = 0.0  # its entry among the victims
+    heap_entry: _Place | None = None  # its entry among those with room
+    steal_score: float = 0.0  # its entry among the victims
 
     @property
-    def hunger(self) -> float:
+    def queue_fill(self) -> float:
         """How empty its queue is: chunks per slot. Below 1 a slot may be idle."""
         return len(self.granted) / self.share.slots
 
     @property
     def idle(self) -> bool:
         """Tell whether a slot waits for work. Chunks do not tell: one may keep all slots busy, or just one."""
-        return (self.hungry or not self.granted) and not self.benched and not self.share.lost
+        return (self.wants_work or not self.granted) and not self.paused and not self.share.lost
 
-    def hear(self, message: Progress | Reclaimed) -> None:
+    def update(self, message: Progress | Reclaimed) -> None:
         """Take note of what it has not started, and add what was granted while its message was on the way."""
         coming = 0.0
         for number in reversed(self.granted):
@@ -64,13 +64,13 @@ class Rank:
                 break
             coming += self.granted[number].seconds
         self.unstarted = message.unstarted + coming
-        self.hungry = message.hungry and not coming
+        self.wants_work = message.wants_work and not coming
 
 
 class Ranks:
     """All workers. changed() is called after each change of a rank.
 
-    slots:  of all of them but the benched
+    slots:  of all of them but the paused
     active: ranks that have work
     asked:  ranks that were asked to give back and have not answered
     idle:   ranks with a slot that has nothing to do
@@ -101,33 +101,33 @@ class Ranks:
         self.slots += share.slots
         self.changed(rank)
 
-    def bench(self, numbers: Collection[int]) -> None:
+    def pause(self, numbers: Collection[int]) -> None:
         """Have these ranks get nothing, and all others what there is. Raises ValueError if nobody would."""
         live = [number for number, rank in self._ranks.items() if not rank.share.lost]
         if live and all(number in numbers for number in live):
-            raise ValueError("all ranks are benched")
+            raise ValueError("all ranks are paused")
         for number in live:
             rank = self._ranks[number]
-            if rank.benched is not (number in numbers):
-                rank.benched = not rank.benched
-                self.slots += -rank.share.slots if rank.benched else rank.share.slots
+            if rank.paused is not (number in numbers):
+                rank.paused = not rank.paused
+                self.slots += -rank.share.slots if rank.paused else rank.share.slots
                 self.changed(rank)
 
     def lose(self, rank: Rank, why: str) -> dict[int, OutstandingChunk]:
         """Have a rank get nothing any more; return what it was granted."""
         out, rank.granted = rank.granted, {}
         rank.share.lost = why
-        rank.unstarted, rank.hungry = 0.0, False
+        rank.unstarted, rank.wants_work = 0.0, False
         if rank.asked:
             rank.asked = False
             self.asked -= 1
-        if rank.benched:
-            rank.benched = False
+        if rank.paused:
+            rank.paused = False
         else:
             self.slots -= rank.share.slots
         self.changed(rank)
-        if self.live and all(each.benched for each in self.live):
-            self.bench(())  # who was to look on has to work now
+        if self.live and all(each.paused for each in self.live):
+            self.pause(())  # who was to look on has to work now
         return out
 
     @property
@@ -152,7 +152,7 @@ class Ranks:
 
     def changed(self, rank: Rank) -> None:
         """Take note of a rank's change."""
-        number, active, idle, hunger = rank.share.rank, bool(rank.granted), rank.idle, rank.hunger
+        number, active, idle, hunger = rank.share.rank, bool(rank.granted), rank.idle, rank.queue_fill
         if active is not rank.active:
             rank.active = active
             self.active += 1 if active else -1
@@ -163,21 +163,21 @@ class Ranks:
         self._stale.add(number)
         # The idle first, and always: else a victim could get back what it gave, and be asked again, for ever. An idle
         # rank may seem to have a full queue, when the results of chunks that it gave back are still on their way.
-        room = (idle or hunger < QUEUE_DEPTH) and not rank.benched and not rank.share.lost
+        room = (idle or hunger < QUEUE_DEPTH) and not rank.paused and not rank.share.lost
         place = (not idle, hunger, number) if room else None
-        if place != rank.place:
-            rank.place = place
+        if place != rank.heap_entry:
+            rank.heap_entry = place
             if place is not None:
                 heappush(self._room, place)
                 if len(self._room) > 64 + 4 * len(self._ranks):
-                    self._room = [each.place for each in self._ranks.values() if each.place is not None]
+                    self._room = [each.heap_entry for each in self._ranks.values() if each.heap_entry is not None]
                     heapify(self._room)
 
     def emptiest(self) -> Rank | None:
         """Return who is to get the next chunk; None when all queues are full."""
         while self._room:
             rank = self._ranks[self._room[0][2]]
-            if rank.place == self._room[0]:
+            if rank.heap_entry == self._room[0]:
                 return rank
             heappop(self._room)
         return None
@@ -186,13 +186,13 @@ class Ranks:
         """Return who has most to give back for each of its slots; None when nobody has."""
         for number in self._stale:
             rank = self._ranks[number]
-            rank.stake = 0.0 if rank.asked or rank.idle or rank.share.lost else -rank.unstarted / rank.share.slots
-            if rank.stake:
-                heappush(self._victims, (rank.stake, number))
+            rank.steal_score = 0.0 if rank.asked or rank.idle or rank.share.lost else -rank.unstarted / rank.share.slots
+            if rank.steal_score:
+                heappush(self._victims, (rank.steal_score, number))
         self._stale.clear()
         while self._victims:
             stake, number = self._victims[0]
-            if self._ranks[number].stake == stake:
+            if self._ranks[number].steal_score == stake:
                 return self._ranks[number]
             heappop(self._victims)
         return None

@@ -16,7 +16,7 @@ SHARE = 0.25  # seconds: what is granted at once lasts no longer; so much is kep
 OUT = 2.0  # seconds: so much is granted and not done, at most
 
 # What writes content. Listing, comparing, and what is metadata, is free.
-COSTLY = frozenset({Kind.COPY, Kind.RANGE, Kind.FINISH})
+COSTLY = frozenset({Kind.COPY, Kind.RANGE, Kind.FINISH_FILE})
 
 
 @dataclass(slots=True)
@@ -67,7 +67,7 @@ class RateLimiter:
         """
         seconds = min(SHARE, OUT / (2 * max(1, slots)))
         files, amount = (level.rate * seconds or float("inf") for level in (self._files, self._bytes))
-        return {Kind.COPY: (files, amount), Kind.RANGE: (float("inf"), amount), Kind.FINISH: (files, float("inf"))}
+        return {Kind.COPY: (files, amount), Kind.RANGE: (float("inf"), amount), Kind.FINISH_FILE: (files, float("inf"))}
 
     def grant(self, kind: Kind, entries: int, amount: int) -> None:
         """Take note that a chunk was granted."""

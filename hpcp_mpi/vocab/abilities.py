@@ -25,12 +25,12 @@ class StoredTimes:
     earliest_ns: int | None = None  # None: not known
     latest_ns: int | None = None
     clamps: bool = True  # what it cannot store becomes the nearest time by itself; else it becomes any time
-    window_ns: int = 0  # times no further apart are equal: what the user asked for
+    mtime_tolerance_ns: int = 0  # times no further apart are equal: what the user asked for
 
     @property
     def within_ns(self) -> int:
         """How far (ns) times may be apart that are equal."""
-        return max(self.window_ns, self.step_ns - 1)
+        return max(self.mtime_tolerance_ns, self.step_ns - 1)
 
     def same(self, source_ns: int, dest_ns: int) -> bool:
         """Tell whether a time of a copy is that of its source, or the nearest to it that can be stored."""

@@ -17,7 +17,7 @@ class Relist(NamedTuple):
     source: int  # which source root
     source_dir: bytes  # relative to it
     dest_dir: bytes  # its counterpart, relative to the destination root
-    deep: bool  # with all below it; else only its entries that are no directories
+    recursive: bool  # with all below it; else only its entries that are no directories
     seen: bytes = b""  # deep: names of directories in it, each ended by NUL, that need not be looked at
 
 
@@ -85,7 +85,7 @@ class Checkpoint:
     records: Mapping[str, bytes] = field(default_factory=dict)  # by what they are of: packed records that came since
     failures: tuple[Failure, ...] = ()
     notes: tuple[tuple[bytes, str], ...] = ()
-    anew: bool = False  # everything is looked at again: records of earlier runs mean nothing any more
+    restart: bool = False  # everything is looked at again: records of earlier runs mean nothing any more
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,16 +36,16 @@ class Job:
     destination_root: Root | None  # None: a dry run to a place that does not exist
     merged: frozenset[bytes]  # directories, relative to the destination root, that several sources have
     abilities: Abilities  # of the destination
-    token: str  # unique to the run; part of the names of its stages
+    run_id: str  # unique to the run; part of the names of its stages
     # Where the contents of each source land, relative to the destination root; None: only an entry of it is copied.
     landed: tuple[bytes | None, ...] = ()
     targets: frozenset[bytes] = frozenset()  # where sources land below the destination root, files among them
     backup: Root | None = None  # where what is replaced or removed at the destination is put
     backup_path: bytes = b""  # the same relative to the destination root; b"": it is not below it
     # Of each source root, and last of the destination: what its clock (st_ctime_ns) said before anything was looked at.
-    began_ns: tuple[int, ...] = ()
+    start_ctime_ns: tuple[int, ...] = ()
     stored: bool = False  # every rank has what it wrote to the destination stored before anything is done
-    left: frozenset[bytes] = frozenset()  # of a move: what stays with all below it, absolute paths in the sources
+    keep_paths: frozenset[bytes] = frozenset()  # of a move: what stays with all below it, absolute paths in the sources
     naming: ListSpec | None = None  # for file lists
     # A run that goes on: what it has to link, to settle and to verify may be gone by now, and a killed run's stages may
     # be in directories that nobody lists.

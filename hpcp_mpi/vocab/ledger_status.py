@@ -7,7 +7,7 @@ from typing import Any
 
 from hpcp_mpi.vocab.checkpoint import Checkpoint, RankState, Sample
 from hpcp_mpi.vocab.errors import EXIT_RESUMABLE
-from hpcp_mpi.vocab.paths import shown
+from hpcp_mpi.vocab.paths import printable
 
 SILENT = 60.0  # seconds without a sign of life, after which a run may be dead; it gives one every 20
 
@@ -77,13 +77,13 @@ class LedgerStatus:
     def as_dict(self) -> dict[str, Any]:
         """Return the account as JSON can hold it. Names are escaped as in file lists."""
         return {
-            "ledger": shown(self.path),
+            "ledger": printable(self.path),
             "time": self.time,
             "condition": self.condition,
             "silent_seconds": round(self.silence, 3),
             "verb": self.verb,
-            "sources": [shown(path) for path in self.sources],
-            "destination": shown(self.destination),
+            "sources": [printable(path) for path in self.sources],
+            "destination": printable(self.destination),
             "started": self.started,
             "checkpointed": self.checkpointed,
             **_latest(self.latest),
@@ -94,7 +94,7 @@ class LedgerStatus:
                 {
                     **{name: value for name, value in asdict(run).items() if name != "number"},
                     "run": run.number,
-                    "command": [shown(os.fsencode(word)) for word in run.command],
+                    "command": [printable(os.fsencode(word)) for word in run.command],
                 }
                 for run in self.runs
             ],
@@ -114,6 +114,6 @@ def _latest(latest: Checkpoint | None) -> dict[str, Any]:
         "steals": latest.steals,
         "messages": latest.messages,
         "failed": len(latest.failures),
-        "failures": [{"path": shown(f.path), "reason": f.reason, "vanished": f.vanished} for f in latest.failures],
-        "notes": [{"path": shown(path), "note": note} for path, note in latest.notes],
+        "failures": [{"path": printable(f.path), "reason": f.reason, "vanished": f.vanished} for f in latest.failures],
+        "notes": [{"path": printable(path), "note": note} for path, note in latest.notes],
     }

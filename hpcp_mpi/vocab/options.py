@@ -46,10 +46,10 @@ class Options:
     command_timeout: float = 0.0  # seconds that one cp may take; 0: no limit
     make_destination: bool = True
     file_system: str = ""  # that the destination has to be; "": any
-    need_space: bool = False  # end if the destination has less room than is needed, instead of a warning
+    require_space: bool = False  # end if the destination has less room than is needed, instead of a warning
     sequential: bool = False  # one source after the other
-    heartbeat: float = 60.0  # seconds after which a rank that is silent is taken for lost
-    durable: bool = False  # ranges of big files are stored before they are called done: a ledger remembers them
+    heartbeat_timeout: float = 60.0  # seconds after which a rank that is silent is taken for lost
+    sync_ranges: bool = False  # ranges of big files are stored before they are called done: a ledger remembers them
     dry_run: bool = False
     compare: bool = False  # a dry run that also says what makes room for another type, and probes nothing
     itemize: bool = False  # say of every entry what was done

@@ -25,7 +25,9 @@ class Outcome:
     touched: set[tuple[int, bytes, bytes]] = field(default_factory=set)  # (source, source_dir, dest_dir) written to
     seconds: float = 0.0  # that slots were busy
     new_work: list[Batch] = field(default_factory=list)  # work that was found, for anyone to do
-    late: list[Batch] = field(default_factory=list)  # what can only land when the mirror has removed a directory
+    after_mirror: list[Batch] = field(
+        default_factory=list
+    )  # what can only land when the mirror has removed a directory
     findings: list[Any] = field(default_factory=list)  # for rank 0's side of the operation
 
     def add(self, other: "Outcome") -> None:
@@ -42,10 +44,10 @@ class Outcome:
         self.touched |= other.touched
         self.seconds += other.seconds
         self.new_work.extend(other.new_work)
-        self.late.extend(other.late)
+        self.after_mirror.extend(other.after_mirror)
         self.findings.extend(other.findings)
 
-    def remark(self, path: bytes, note: str) -> None:
+    def warn(self, path: bytes, note: str) -> None:
         """Note what is not a failure, but what a reader should know."""
         self.notes.append((path, note))
 

@@ -14,7 +14,7 @@ _ESCAPE = re.compile(r"\\(\\|n|t|:|x[0-9a-fA-F]{2})")
 _MEANING = {"\\": b"\\", "n": b"\n", "t": b"\t", ":": b":"}
 
 
-def shown(name: bytes) -> str:
+def printable(name: bytes) -> str:
     """Return name as one line of printable text. Invalid UTF-8 becomes `\\xNN`, byte by byte."""
     if _PLAIN.fullmatch(name):
         return name.decode("ascii")
@@ -29,7 +29,7 @@ def shown(name: bytes) -> str:
     return "".join(parts)
 
 
-def parsed(text: str) -> bytes:
+def unescape(text: str) -> bytes:
     """Return the name that `shown` printed as text. Raises ValueError for an unknown escape."""
     parts, at = [], 0
     while (backslash := text.find("\\", at)) >= 0:
@@ -49,7 +49,7 @@ def join(*parts: bytes) -> bytes:
     return b"/".join(part for part in parts if part)
 
 
-def below(directory: bytes, name: bytes) -> bytes:
+def child_path(directory: bytes, name: bytes) -> bytes:
     """Return the absolute path of name in an absolute directory, which may be `/`."""
     return directory.rstrip(b"/") + b"/" + name if name else directory
 

@@ -15,7 +15,7 @@ from hpcp_mpi.vocab.errors import (
     Failure,
 )
 from hpcp_mpi.vocab.outcome import Outcome
-from hpcp_mpi.vocab.paths import shown
+from hpcp_mpi.vocab.paths import printable
 from hpcp_mpi.vocab.tally import NOTHING, Tally
 
 
@@ -114,11 +114,11 @@ class Report:
         outcome = self.outcome
         return {
             "verb": self.verb,
-            "sources": [shown(path) for path in self.sources],
-            "destination": shown(self.destination),
-            "destinations": [shown(path) for path in self.destinations or [self.destination]],
+            "sources": [printable(path) for path in self.sources],
+            "destination": printable(self.destination),
+            "destinations": [printable(path) for path in self.destinations or [self.destination]],
             "dry_run": self.dry_run,
-            "file_systems": {shown(path): abilities.as_dict() for path, abilities in self.abilities.items()},
+            "file_systems": {printable(path): abilities.as_dict() for path, abilities in self.abilities.items()},
             "exit_code": self.exit_code,
             "declined": self.declined,
             "started": self.started,
@@ -132,12 +132,14 @@ class Report:
             "removed": outcome.removed._asdict(),
             "verified": outcome.verified._asdict(),
             "differences": self.differences,
-            "paths": self.paths and {name: [shown(path) for path in paths] for name, paths in self.paths.items()},
+            "paths": self.paths and {name: [printable(path) for path in paths] for name, paths in self.paths.items()},
             "hard_links": outcome.linked,
             "failed": len(outcome.failures),
             "failed_bytes": sum(failure.attempted for failure in outcome.failures),
-            "failures": [{"path": shown(f.path), "reason": f.reason, "vanished": f.vanished} for f in outcome.failures],
-            "notes": [{"path": shown(path), "note": note} for path, note in outcome.notes],
+            "failures": [
+                {"path": printable(f.path), "reason": f.reason, "vanished": f.vanished} for f in outcome.failures
+            ],
+            "notes": [{"path": printable(path), "note": note} for path, note in outcome.notes],
             "ranks": [
                 {
                     "rank": share.rank,

@@ -14,7 +14,7 @@ class Verb(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Request:
     """What is to be done. Paths are as they were given."""
 
     verb: Verb
@@ -44,6 +44,6 @@ class Style(Enum):
         return b"\0" if self is Style.NUL else b"\n"
 
 
-def style_of(asked: Asked) -> Style:
+def style_of(asked: Request) -> Style:
     """Return what the entries of the lists of a run tell."""
     return Style.NUL if asked.nul else Style.HASHES if asked.hashes else Style.NAMES

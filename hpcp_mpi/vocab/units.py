@@ -22,20 +22,20 @@ class Kind(Enum):
     COPY = "copy"  # new or known to differ: stage a copy, rename it into place
     CHECK = "check"  # may be identical: compare what lstat does not show, then copy or write metadata
     LIST = "list"  # a directory of the source: list it beside its counterpart, tell rank 0 what was found
-    BEGIN = "begin"  # a big file: make its stage, or share all its blocks at once
+    START_FILE = "start_file"  # a big file: make its stage, or share all its blocks at once
     RANGE = "range"  # a part of a big file; the unit's name is where it begins, in decimal
-    FINISH = "finish"  # a big file whose ranges are all copied: give it its metadata and its name
+    FINISH_FILE = "finish_file"  # a big file whose ranges are all copied: give it its metadata and its name
     LINK = "link"  # another name of an inode that was copied under Batch.leader
-    MAKE = "make"  # a directory that nothing is copied to
-    SETTLE = "settle"  # a directory's metadata, when all in it is done
-    SWEEP = "sweep"  # a stage that a killed run left behind
+    MKDIR = "mkdir"  # a directory that nothing is copied to
+    SET_DIR_METADATA = "set_dir_metadata"  # a directory's metadata, when all in it is done
+    CLEAN_STAGE = "clean_stage"  # a stage that a killed run left behind
     REMOVE = "remove"  # entries of a directory, each with all below it
     COUNT = "count"  # the same, but they are only counted
-    MOVED = "moved"  # the same of a source, but only what has a copy that is known good
+    REMOVE_COPIED = "remove_copied"  # the same of a source, but only what has a copy that is known good
     RMDIR = "rmdir"  # directories that others have emptied; the names of units are paths below the root
-    NAMES = "names"  # directories to list for a file list; the names of units are paths below the root
-    BELOW = "below"  # directories of the destination: name all in them; the names of units are paths below the root
-    STATE = "state"  # entries to describe in a table of changes
+    LIST_NAMES = "list_names"  # directories to list for a file list; the names of units are paths below the root
+    LIST_EXTRA = "list_extra"  # directories of the destination: name all in them; units are paths below the root
+    DESCRIBE = "describe"  # entries to describe in a table of changes
     VERIFY = "verify"  # copies to be read again
 
 
@@ -168,10 +168,10 @@ class BigFile:
     target: bytes  # in its dest_dir
     size: int  # bytes
     stage: bytes  # the directory in dest_dir that it is copied in; unique in a run, and the copy's name in there
-    identity: tuple[int, ...]  # what the source's fstat said at first: host.ranges.identity
+    identity: tuple[int, ...]  # what the source's fstat said at first: host.range_copy.identity
     read_ns: int = 0  # the source's atime before it was read
-    spoilt: str = ""  # why it is not to be finished
-    vanished: bool = False  # spoilt: the source was gone
+    failure: str = ""  # why it is not to be finished
+    vanished: bool = False  # that failed because the source was gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,19 +180,21 @@ class Batch:
 
     kind: Kind
     source: int  # which source root, an index; DEST: the destination, where something is removed there
-    source_dir: bytes  # relative to the source root; b"" is the root itself. LINK, MAKE, SETTLE, LIST: b"", and
-    dest_dir: bytes  # relative to the destination root.                     the names of units are paths below roots
+    # Relative to the roots; b"" is the root itself. LINK, MKDIR, SET_DIR_METADATA, LIST: both are b"", and the names of
+    # units are paths below the roots.
+    source_dir: bytes
+    dest_dir: bytes
     units: Units
     leader: bytes = b""  # LINK: the name to link to, relative to the destination root
     over: bool = False  # a non-directory on the way of dest_dir is to be replaced: the scan saw it there
-    restore: bool = False  # SETTLE: the directories were equal; what this run wrote in them changed their times
+    restore: bool = False  # SET_DIR_METADATA: they were equal; what this run wrote in them changed their times
     new: bool = False  # LIST: missing at the destination
     above: bool = False  # LIST: over is true of the directories that these are in, too
     equal: bool = False  # CHECK: files that are equal in all that lstat shows
-    big: BigFile | None = None  # RANGE, FINISH, and VERIFY of parts of a file, which are called by where they begin
-    # COPY, BEGIN: what is there is a copy that this run made, and that is not good. REMOVE, COUNT, MOVED: of one huge
-    # directory, from which nothing more went the last time: it is gone through to its end. SETTLE: this run wrote in
-    # the directories, so that no look tells whether their metadata is right.
+    big: BigFile | None = None  # RANGE, FINISH_FILE; VERIFY of parts of a file, whose names are where they begin
+    # COPY, START_FILE: what is there is a copy that this run made, and that is not good. REMOVE, COUNT, REMOVE_COPIED:
+    # of one huge directory, from which nothing more went the last time: it is gone through to its end.
+    # SET_DIR_METADATA: this run wrote in the directories, so that no look tells whether their metadata is right.
     again: bool = False
     lossy: bool = False  # VERIFY: some of what is in the units was not copied, and was named
 

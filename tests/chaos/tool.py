@@ -11,10 +11,10 @@ import sys
 from typing import Any
 
 from hpcp_mpi.cli.main import main
-from hpcp_mpi.engine import checkpoints as logbook
+from hpcp_mpi.engine import checkpoints as checkpoints
 from hpcp_mpi.engine.coordinator import Coordinator
 
-logbook.EVERY = logbook._FIRST = 0.05
+checkpoints.EVERY = checkpoints._FIRST = 0.05
 
 
 def _marking(method: Any, word: Any) -> Any:
@@ -28,6 +28,6 @@ def _marking(method: Any, word: Any) -> Any:
 
 
 Coordinator.drive = _marking(Coordinator.drive, lambda phase, feed: phase.encode())  # type: ignore[method-assign]
-logbook.CheckpointWriter.write = _marking(logbook.CheckpointWriter.write, lambda *_: b"checkpoint")  # type: ignore[method-assign]
+checkpoints.CheckpointWriter.write = _marking(checkpoints.CheckpointWriter.write, lambda *_: b"checkpoint")  # type: ignore[method-assign]
 
 sys.exit(main(sys.argv[1:], os.environ))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hpcp_mpi.cli.command_line import CommandLine, parse
 from hpcp_mpi.rules.excludes import from_lines
 from hpcp_mpi.vocab.errors import FatalError, UsageError
-from hpcp_mpi.vocab.request import Asked, Verb
+from hpcp_mpi.vocab.request import Request, Verb
 
 
 def parsed(*words: str) -> CommandLine:
@@ -48,14 +48,14 @@ def parsed(*words: str) -> CommandLine:
     ],
 )
 def test_what_a_command_line_does(words: str, verb: Verb) -> None:
-    assert parsed(*words.split()).asked.verb is verb
+    assert parsed(*words.split()).request.verb is verb
 
 
 def test_only_minus_rm_with_a_named_destination_moves() -> None:
-    assert parsed("-rm", "a", "-d", "b").asked.options.move
-    assert not parsed("-rf", "a", "-d", "b").asked.options.move
-    assert not parsed("-rme", "-rf", "a", "b").asked.options.move
-    assert parsed("-rm", "a", "b").asked.sources == (b"a", b"b"), "without -d they are all removed"
+    assert parsed("-rm", "a", "-d", "b").request.options.move
+    assert not parsed("-rf", "a", "-d", "b").request.options.move
+    assert not parsed("-rme", "-rf", "a", "b").request.options.move
+    assert parsed("-rm", "a", "b").request.sources == (b"a", b"b"), "without -d they are all removed"
 
 
 REFUSED = [
@@ -127,8 +127,8 @@ def test_a_table_is_not_written_to_what_was_meant_as_a_source(tmp_path: Path) ->
 
 
 def test_one_letter_flags_may_be_put_together_and_numbers_to_their_letter() -> None:
-    request = parsed("-nvs", "-j4", "a", "b")
-    assert request.verbose and request.asked.options.single and request.asked.options.slots == 4
+    command_line = parsed("-nvs", "-j4", "a", "b")
+    assert command_line.verbose and command_line.request.options.single and command_line.request.options.slots == 4
 
 
 # Every option once with a value, paths, and things that are none of it.
@@ -160,7 +160,7 @@ def answer(words: list[str]) -> CommandLine | FatalError | str:
 def test_any_combination_is_one_verb_or_is_refused_in_words(chosen: list[list[str]]) -> None:
     found = answer([word for words in chosen for word in words])
     if isinstance(found, CommandLine):
-        assert found.show or found.status or consistent(found.asked), found
+        assert found.show or found.status or consistent(found.request), found
     elif isinstance(found, FatalError):
         assert found.message and not found.message.endswith(".")
         assert found.remedy or found.message.startswith(("cannot read the exclude file", "-di of hpcp"))
@@ -168,23 +168,23 @@ def test_any_combination_is_one_verb_or_is_refused_in_words(chosen: list[list[st
         assert "hpcp-mpi: error: " in found
 
 
-def consistent(asked: Asked) -> bool:
+def consistent(request: Request) -> bool:
     """Tell whether what is asked has what its verb needs, and nothing that belongs to another."""
-    options = asked.options
-    compares_list = asked.verb is Verb.COMPARE and asked.file_list is not None
-    needs_destination = asked.verb in (Verb.COPY, Verb.COMPARE) and not compares_list
+    options = request.options
+    compares_list = request.verb is Verb.COMPARE and request.file_list is not None
+    needs_destination = request.verb in (Verb.COPY, Verb.COMPARE) and not compares_list
     return all(
         (
-            bool(asked.destinations) == needs_destination,
-            asked.sources or asked.source_list is not None,
-            asked.source_list is None or len(asked.sources) <= 1,
-            (asked.file_list is not None) == (asked.verb is Verb.LIST or compares_list),
-            asked.changes_file is None or asked.verb is Verb.COMPARE,
-            not asked.tar_list or asked.changes_file is not None,
-            not (options.move or options.mirror or options.verify) or asked.verb is Verb.COPY,
+            bool(request.destinations) == needs_destination,
+            request.sources or request.source_list is not None,
+            request.source_list is None or len(request.sources) <= 1,
+            (request.file_list is not None) == (request.verb is Verb.LIST or compares_list),
+            request.changes_file is None or request.verb is Verb.COMPARE,
+            not request.tar_list or request.changes_file is not None,
+            not (options.move or options.mirror or options.verify) or request.verb is Verb.COPY,
             not options.delete_excluded or options.mirror,
-            not options.backup_dir or asked.verb is Verb.COPY,
-            not asked.random_destinations or len(asked.destinations) > 1,
-            options.max_delete is None or asked.verb is Verb.REMOVE or options.mirror or options.move,
+            not options.backup_dir or request.verb is Verb.COPY,
+            not request.random_destinations or len(request.destinations) > 1,
+            options.max_delete is None or request.verb is Verb.REMOVE or options.mirror or options.move,
         )
     )

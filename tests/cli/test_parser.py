@@ -58,7 +58,7 @@ OPTIONS: list[tuple[str, dict[str, Any]]] = [
     ("-L 10M -F 10Ki", {"rate_bytes": 10_000_000, "rate_files": 10_240}),
     ("--rate_limit 1Gi --file-rate-limit 5", {"rate_bytes": 1 << 30, "rate_files": 5}),
     ("-ctl 1.5", {"command_timeout": 1.5}),
-    ("-tfs lustre -ncd -enes", {"file_system": "lustre", "make_destination": False, "need_space": True}),
+    ("-tfs lustre -ncd -enes", {"file_system": "lustre", "make_destination": False, "require_space": True}),
     ("-rme --max-delete 3", {"mirror": True, "max_delete": 3}),
     ("-rme --backup_dir old --delete_excluded", {"mirror": True, "backup_dir": b"old", "delete_excluded": True}),
     ("--verify", {"verify": True}),
@@ -68,7 +68,7 @@ OPTIONS: list[tuple[str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize("words, expected", OPTIONS, ids=[words or "none" for words, _ in OPTIONS])
 def test_each_option_says_what_it_says_in_hpcp(words: str, expected: dict[str, Any]) -> None:
-    assert parsed("src", *words.split(), "dst").asked.options == Options(**expected)
+    assert parsed("src", *words.split(), "dst").request.options == Options(**expected)
 
 
 @pytest.mark.parametrize(
@@ -89,13 +89,13 @@ def test_each_option_says_what_it_says_in_hpcp(words: str, expected: dict[str, A
 def test_the_last_of_several_is_the_destination_unless_one_is_named(
     words: str, sources: list[bytes], destination: bytes
 ) -> None:
-    request = parsed(*words.split())
-    assert (request.asked.sources, request.asked.destinations) == (tuple(sources), (destination,))
+    command_line = parsed(*words.split())
+    assert (command_line.request.sources, command_line.request.destinations) == (tuple(sources), (destination,))
 
 
 def test_names_are_kept_byte_by_byte() -> None:
-    assert parsed("src\udcff", "d \n").asked.sources == (b"src\xff",)
-    assert parsed("src", "-e", "\udcfe", "d").asked.options.excludes == (b"\xfe",)
+    assert parsed("src\udcff", "d \n").request.sources == (b"src\xff",)
+    assert parsed("src", "-e", "\udcfe", "d").request.options.excludes == (b"\xfe",)
 
 
 @pytest.mark.parametrize(
@@ -140,8 +140,8 @@ def test_a_wrong_command_line_exits_2_and_says_why(words: str, says: str, capsys
 def test_exclude_files_add_to_the_patterns_without_comments_and_blank_lines(tmp_path: Path) -> None:
     (tmp_path / "one").write_bytes(b"# build\n*.o\n\n cache\n")
     (tmp_path / "two").write_bytes(b"\xff")
-    request = parsed("a", "b", "-x", str(tmp_path / "one"), "-e", "tmp", "-x", str(tmp_path / "two"))
-    assert request.asked.options.excludes == (b"tmp", b"*.o", b" cache", b"\xff")
+    command_line = parsed("a", "b", "-x", str(tmp_path / "one"), "-e", "tmp", "-x", str(tmp_path / "two"))
+    assert command_line.request.options.excludes == (b"tmp", b"*.o", b" cache", b"\xff")
 
 
 def test_a_missing_exclude_file_is_fatal_and_named(tmp_path: Path) -> None:
@@ -155,18 +155,20 @@ def test_version_needs_no_paths() -> None:
 
 
 def test_where_the_report_and_the_progress_go() -> None:
-    request = parsed("a", "b", "--json", "r.json", "--progress-interval", "0.5", "-v")
-    assert (request.json, request.progress_interval, request.verbose) == (Path("r.json"), 0.5, True)
+    command_line = parsed("a", "b", "--json", "r.json", "--progress-interval", "0.5", "-v")
+    assert (command_line.json, command_line.progress_interval, command_line.verbose) == (Path("r.json"), 0.5, True)
     assert parsed("a", "b").json is None
 
 
 def test_how_long_runs_are_written_down_and_gone_on_with() -> None:
-    request = parsed("a", "b", "--ledger", "l\udcff", "--resume", "--stop-before", "7.5", "--heartbeat_timeout", "30")
-    assert (request.ledger, request.resume) == (b"l\xff", True)
-    assert (request.stop_before, request.heartbeat_timeout) == (7.5, 30.0)
-    request = parsed("a", "b")
-    assert (request.ledger, request.resume, request.status) == (None, False, None)
-    assert (request.stop_before, request.heartbeat_timeout) == (None, 60.0)
+    command_line = parsed(
+        "a", "b", "--ledger", "l\udcff", "--resume", "--stop-before", "7.5", "--heartbeat_timeout", "30"
+    )
+    assert (command_line.ledger, command_line.resume) == (b"l\xff", True)
+    assert (command_line.stop_before, command_line.heartbeat_timeout) == (7.5, 30.0)
+    command_line = parsed("a", "b")
+    assert (command_line.ledger, command_line.resume, command_line.status) == (None, False, None)
+    assert (command_line.stop_before, command_line.heartbeat_timeout) == (None, 60.0)
 
 
 def test_in_a_slurm_job_a_run_finds_the_ledger_to_go_on_with() -> None:
@@ -187,8 +189,8 @@ def test_times_that_make_no_sense_are_refused(words: str, capsys: pytest.Capture
 
 
 def test_a_ledger_is_shown_without_sources() -> None:
-    request = parsed("--status", "l\udcff", "--json", "j")
-    assert (request.status, request.json) == (b"l\xff", Path("j"))
+    command_line = parsed("--status", "l\udcff", "--json", "j")
+    assert (command_line.status, command_line.json) == (b"l\xff", Path("j"))
 
 
 def test_help_groups_options_by_task_and_ends_with_examples_and_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
@@ -226,12 +228,12 @@ def test_every_option_says_what_it_does_and_its_spellings_differ_in_dashes_only(
 
 @pytest.mark.parametrize("spelling", ["--max-delete", "--max_delete", "--dest_path", "--dest-path"])
 def test_long_options_may_be_spelled_with_either_dash(spelling: str) -> None:
-    assert parsed("-rme", "a", "-d", "b", spelling, "7").asked.sources == (b"a",)
+    assert parsed("-rme", "a", "-d", "b", spelling, "7").request.sources == (b"a",)
 
 
 def test_minus_0_is_an_option_and_negative_numbers_are_numbers() -> None:
-    request = parsed("-fl", "l", "-0", "-j", "-2", "a")
-    assert request.asked.nul and request.asked.options.slots == -2
+    command_line = parsed("-fl", "l", "-0", "-j", "-2", "a")
+    assert command_line.request.nul and command_line.request.options.slots == -2
 
 
 def test_without_arguments_a_short_help_is_shown_and_nothing_was_done() -> None:

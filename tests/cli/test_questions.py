@@ -44,12 +44,12 @@ def place(on_tmpfs: Path) -> Path:
 
 
 @pytest.fixture(params=ASKS)
-def asks(request: pytest.FixtureRequest) -> Asks:
-    return ASKS[request.param]
+def asks(command_line: pytest.FixtureRequest) -> Asks:
+    return ASKS[command_line.param]
 
 
 @contextmanager
-def asked(asks: Asks, place: Path, *more: str) -> Iterator[Terminal]:
+def request(asks: Asks, place: Path, *more: str) -> Iterator[Terminal]:
     with at_terminal(*command_line([*asks.words, *more], flavour="plain"), place) as terminal:
         yield terminal
 
@@ -71,7 +71,7 @@ def left(asks: Asks) -> list[str]:
 
 
 def test_yes_removes_it(asks: Asks, place: Path) -> None:
-    with asked(asks, place) as terminal:
+    with request(asks, place) as terminal:
         answered(asks, terminal, "y\n", place)
         assert terminal.finish().returncode == 0, terminal.screen
     assert there(place) == left(asks)
@@ -79,7 +79,7 @@ def test_yes_removes_it(asks: Asks, place: Path) -> None:
 
 @pytest.mark.parametrize("answer", ["n\n", "\n", CTRL_D], ids=["n", "empty", "EOF"])
 def test_anything_else_removes_nothing_and_the_last_line_says_so(answer: str, asks: Asks, place: Path) -> None:
-    with asked(asks, place) as terminal:
+    with request(asks, place) as terminal:
         answered(asks, terminal, answer, place)
         terminal.expect("nothing was removed: the answer was no")
         assert terminal.finish().returncode == 0, terminal.screen
@@ -87,7 +87,7 @@ def test_anything_else_removes_nothing_and_the_last_line_says_so(answer: str, as
 
 
 def test_ctrl_c_removes_nothing_and_is_an_interrupt(asks: Asks, place: Path) -> None:
-    with asked(asks, place) as terminal:
+    with request(asks, place) as terminal:
         terminal.expect(r"\[y/N\] ")
         terminal.type(CTRL_C)
         terminal.expect("interrupted")
@@ -96,14 +96,14 @@ def test_ctrl_c_removes_nothing_and_is_an_interrupt(asks: Asks, place: Path) -> 
 
 
 def test_with_minus_rf_nothing_is_asked(asks: Asks, place: Path) -> None:
-    with asked(asks, place, "-rf") as terminal:
+    with request(asks, place, "-rf") as terminal:
         done = terminal.finish()
     assert done.returncode == 0 and "[y/N]" not in done.screen
     assert there(place) == left(asks)
 
 
 def test_a_dry_run_asks_nothing_and_removes_nothing(asks: Asks, place: Path) -> None:
-    with asked(asks, place, "-n") as terminal:
+    with request(asks, place, "-n") as terminal:
         done = terminal.finish()
     assert done.returncode == 0 and "[y/N]" not in done.screen
     assert there(place) == list(PATHS) and (place / "dst/a").read_bytes() == b"old"

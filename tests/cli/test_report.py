@@ -273,5 +273,5 @@ def test_failures_in_many_directories_are_one_kind_if_they_end_alike() -> None:
     ],
 )
 def test_the_first_line_says_what_is_about_to_be_done(words: str, line: str) -> None:
-    asked = parse(words.split(), from_lines).asked
-    assert first_line(asked, 4) == f"hpcp-mpi {__version__}: {line}"
+    request = parse(words.split(), from_lines).request
+    assert first_line(request, 4) == f"hpcp-mpi {__version__}: {line}"

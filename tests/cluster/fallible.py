@@ -27,7 +27,7 @@ class FallibleWire(ThreadWire):
         if rank not in self.lost:
             self.dismiss(rank, message)
 
-    def dismiss(self, rank: int, message: Message) -> None:
+    def send_farewell(self, rank: int, message: Message) -> None:
         if rank not in self.cut:
             super().send(rank, message)
 

@@ -139,10 +139,10 @@ class Shop:
     def stop(self) -> None:
         self.stopped = True
 
-    def wind_up(self) -> None:
+    def drain(self) -> None:
         """Nothing takes long."""
 
-    def expire(self, moment: float) -> None:
+    def set_deadline(self, moment: float) -> None:
         self.expires = moment
 
     def close(self) -> None:

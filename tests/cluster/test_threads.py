@@ -67,10 +67,10 @@ class Shop:
     def stop(self) -> None:
         self.stopped.set()
 
-    def wind_up(self) -> None:
+    def drain(self) -> None:
         """Nothing takes long."""
 
-    def expire(self, moment: float) -> None:
+    def set_deadline(self, moment: float) -> None:
         raise AssertionError("threads are never cut off")
 
     def close(self) -> None:
@@ -287,12 +287,12 @@ def test_a_stream_is_taken_as_it_is_needed_and_not_while_it_is_held() -> None:
             yield from batches(1)
 
     stream = Stream(endless())
-    taken = len(stream.take())
-    assert 0 < taken == made < 1000 and not stream.exhausted
-    stream.hold(True)
-    assert (stream.take(), made) == ([], taken)
-    stream.hold(False)
-    assert stream.take()
+    taken = len(stream.next_batches())
+    assert 0 < taken == made < 1000 and not stream.done
+    stream.pause(True)
+    assert (stream.next_batches(), made) == ([], taken)
+    stream.pause(False)
+    assert stream.next_batches()
 
 
 def test_messages_between_two_ranks_keep_their_order() -> None:

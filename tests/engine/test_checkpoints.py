@@ -18,7 +18,7 @@ from hpcp_mpi.vocab.tally import Tally
 from tests.support.interrupted import Notes
 
 
-def crew(copied: int, found: int, linked: int = 0) -> Any:
+def coordinator(copied: int, found: int, linked: int = 0) -> Any:
     """As far as a logbook knows one."""
     planner = SimpleNamespace(chunks=1, steals=2, active=1, alive=2, load=lambda: [(RankShare(1, "n", 4), 3)])
     outcome = Outcome(copied=Tally(copied, 0, 0, 0, copied * 10), linked=linked)
@@ -35,7 +35,7 @@ def failure(path: bytes) -> Failure:
 def test_crews_and_runs_add_up() -> None:
     notes, said = Notes(), []
     log = CheckpointWriter(notes, None, said.append)
-    first, second = crew(3, 5, 1), crew(10, 20, 2)
+    first, second = coordinator(3, 5, 1), coordinator(10, 20, 2)
     log.write(first, CopyState())
     first.outcome.copied = Tally(4, 0, 0, 0, 40)
     log.write(first, CopyState())
@@ -46,8 +46,8 @@ def test_crews_and_runs_add_up() -> None:
     assert saved is not None
     again = Notes()
     other = CheckpointWriter(again, saved, said.append)
-    assert other.copied_before.files == 14 and other.take() is saved and other.take() is None
-    other.write(crew(1, 2, 4), CopyState())
+    assert other.copied_before.files == 14 and other.resume_state() is saved and other.resume_state() is None
+    other.write(coordinator(1, 2, 4), CopyState())
     (cp,) = again.checkpoints
     assert (cp.tallies["copied"].files, cp.tallies["found"].files, cp.linked) == (15, 27, 6)
     assert cp.seconds >= saved.latest.seconds and not said
@@ -56,7 +56,7 @@ def test_crews_and_runs_add_up() -> None:
 def test_what_happened_is_written_once_whoever_met_it() -> None:
     notes = Notes()
     log = CheckpointWriter(notes, None, lambda _: None)
-    first, second = crew(0, 0), crew(0, 0)
+    first, second = coordinator(0, 0), coordinator(0, 0)
     first.outcome.failures.append(failure(b"a"))
     first.listed.failures.append(failure(b"l"))
     first.listed.remark(b"socket", "is one")
@@ -84,7 +84,7 @@ def test_a_short_run_never_loses_more_than_a_third_and_a_long_one_never_more_tha
         now = 100 + tick / 8
         if log.due():
             moments.append(now - 100)
-            log.write(crew(1, 1), CopyState())
+            log.write(coordinator(1, 1), CopyState())
     lost = [(later - earlier, later) for earlier, later in zip([0.0, *moments], moments, strict=False)]
     assert moments[0] == 1.0 and all(seconds <= 5.125 for seconds, _ in lost)
     assert all(seconds <= later / 3 + 0.125 for seconds, later in lost if later > 2)
@@ -93,16 +93,16 @@ def test_a_short_run_never_loses_more_than_a_third_and_a_long_one_never_more_tha
 
 def test_a_run_that_looks_at_everything_again_says_so_once() -> None:
     done = Notes()
-    CheckpointWriter(done, None, lambda _: None).write(crew(7, 7), CopyState())
+    CheckpointWriter(done, None, lambda _: None).write(coordinator(7, 7), CopyState())
     for exit_code, before in ((0, 0), (75, 7), (23, 7)):
         saved = done.saved(1, exit_code)
         assert isinstance(saved, ResumeState)
         again = Notes()
         log = CheckpointWriter(again, saved, lambda _: None)
         log.begin_anew(saved)
-        log.write(crew(1, 1), CopyState())
-        log.write(crew(1, 1), CopyState())
-        assert [cp.anew for cp in again.checkpoints] == [True, False]
+        log.write(coordinator(1, 1), CopyState())
+        log.write(coordinator(1, 1), CopyState())
+        assert [cp.restart for cp in again.checkpoints] == [True, False]
         assert again.checkpoints[0].tallies["copied"].files == before + 1
         assert log.copied_before.files == before
 
@@ -118,7 +118,7 @@ def test_a_ledger_that_breaks_is_told_of_once() -> None:
     log._next = 0.0
     assert log.due()
     for _ in range(3):
-        log.write(crew(1, 1), CopyState())
+        log.write(coordinator(1, 1), CopyState())
         log._next = 0.0
         assert not log.due()
     log.end(0)
@@ -130,8 +130,8 @@ def test_a_saved_state_knows_nothing_of_later_checkpoints() -> None:
     """Of the stand-in for a ledger."""
     notes = Notes()
     log = CheckpointWriter(notes, None, lambda _: None)
-    log.write(crew(1, 1), CopyState(records={"linked": b"1"}))
-    log.write(crew(2, 1), CopyState(records={"linked": b"2"}))
+    log.write(coordinator(1, 1), CopyState(records={"linked": b"1"}))
+    log.write(coordinator(2, 1), CopyState(records={"linked": b"2"}))
     notes.checkpoints.append(replace(notes.checkpoints[-1], records={"settled": b"3"}, anew=True))
     saved = [notes.saved(count) for count in range(4)]
     assert saved[0] is None

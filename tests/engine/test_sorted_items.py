@@ -17,7 +17,7 @@ from hpcp_mpi.host.external_sort import ExternalSort
 from hpcp_mpi.operations import session
 from hpcp_mpi.operations.copy.symlink_targets.rank0 import lead_copy
 from hpcp_mpi.vocab.options import Options
-from hpcp_mpi.vocab.request import Asked, Verb
+from hpcp_mpi.vocab.request import Request, Verb
 from tests.support.trees import Dir, File, HardLink, build
 
 
@@ -31,8 +31,8 @@ def test_lines_are_sorted_and_the_report_holds_none(
     items, stop = SortedItems(), StopRequest()
     options = Options(dry_run=True, itemize=True, parallel_listing=parallel, chunk_size=1, chunk_files=1)
     source, dest = (os.fsencode(on_tmpfs / name) for name in ("src", "dst"))
-    asked = Asked(Verb.COPY, (source,), (dest,), options)
-    report = session.lead(None, lambda ends: lead_copy(ends, asked, Frontend(stop, items=items)), stop)
+    request = Request(Verb.COPY, (source,), (dest,), options)
+    report = session.lead(None, lambda ends: lead_copy(ends, request, Frontend(stop, items=items)), stop)
     assert report.outcome.items == []
     paths = [path for _, path, _ in items]
     assert paths == sorted(paths) and len(set(paths)) == len(paths) == 10 * 21 + 4

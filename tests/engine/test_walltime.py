@@ -70,11 +70,11 @@ class Slurm:
 
     def __init__(self) -> None:
         self.end: float | None = None
-        self.asked = 0
+        self.request = 0
 
     def __call__(self, *command: str) -> str | None:
         assert command == ("scontrol", "show", "--oneliner", "job", "4711")
-        self.asked += 1
+        self.request += 1
         if self.end is None:
             return None  # there is no such command
         return SLURM_23.format(limit="01:00:00", end=time.strftime(FORMAT, time.localtime(self.end)))
@@ -82,9 +82,9 @@ class Slurm:
 
 @pytest.fixture
 def slurm(monkeypatch: pytest.MonkeyPatch) -> Slurm:
-    asked = Slurm()
-    monkeypatch.setattr(job_end, "output_of", asked)
-    return asked
+    request = Slurm()
+    monkeypatch.setattr(job_end, "output_of", request)
+    return request
 
 
 JOB = {"SLURM_JOB_ID": "4711"}
@@ -106,7 +106,7 @@ def test_the_run_is_asked_to_stop_before_the_end(slurm: Slurm) -> None:
     assert (stop.code, stop.name, stop.urgent) == (EXIT_RESUMABLE, "the end of the job's time", False)
     assert stop.patience == pytest.approx(3.5)  # half of what is left then, and a minute at most
     assert time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(end - 7)) in said
-    assert slurm.asked == 0
+    assert slurm.request == 0
 
 
 def test_unasked_it_is_a_tenth_of_a_short_job(slurm: Slurm) -> None:
@@ -120,7 +120,7 @@ def test_unasked_it_is_a_tenth_of_a_short_job(slurm: Slurm) -> None:
 def test_an_end_that_is_over_was_put_off_so_slurm_is_asked(slurm: Slurm) -> None:
     slurm.end = time.time() + 3600
     stop, said = stopped(None, JOB | {"SLURM_JOB_END_TIME": str(int(time.time()) - 5)}, 0.2)
-    assert (stop.code, slurm.asked) == (0, 1)
+    assert (stop.code, slurm.request) == (0, 1)
     assert "allows for work until" in said
 
 

@@ -14,14 +14,14 @@ from hpcp_mpi.engine.checkpoints import CheckpointWriter
 from hpcp_mpi.operations import open_ledger as opening_ledger
 from hpcp_mpi.vocab.errors import FatalError
 from hpcp_mpi.vocab.options import Options
-from hpcp_mpi.vocab.request import Asked, Verb
+from hpcp_mpi.vocab.request import Request, Verb
 from tests.ledger.making import checkpoint, rows
 
-COPY = Asked(Verb.COPY, (b"/data/a", b"/data/b"), (b"/backup",))
+COPY = Request(Verb.COPY, (b"/data/a", b"/data/b"), (b"/backup",))
 
 
-def fingerprint(asked: Asked) -> str:
-    return opening_ledger._heading(asked, ("hpcp-mpi",), {}, "1").fingerprint
+def fingerprint(request: Request) -> str:
+    return opening_ledger._heading(request, ("hpcp-mpi",), {}, "1").fingerprint
 
 
 class Desk:
@@ -33,20 +33,20 @@ class Desk:
         self.environment = {"SLURM_JOB_ID": "7", "SLURM_SUBMIT_DIR": str(place)}
 
     def open(
-        self, asked: Asked = COPY, ledger: str | None = None, resume: bool = False, restarts: int = 0
+        self, request: Request = COPY, ledger: str | None = None, resume: bool = False, restarts: int = 0
     ) -> CheckpointWriter | None:
         environment = self.environment | ({"SLURM_RESTART_COUNT": str(restarts)} if restarts else {})
         path = None if ledger is None else os.fsencode(self.place / ledger)
-        return opening_ledger.open_logbook(asked, path, resume, ("hpcp-mpi",), environment, self.said.append, "1")
+        return opening_ledger.open_checkpoints(request, path, resume, ("hpcp-mpi",), environment, self.said.append, "1")
 
     def use(self, *args: Any, **kwargs: Any) -> tuple[str, bool]:
         """Open one, write a checkpoint, be killed; return its name and whether there was something to go on with."""
-        logbook = self.open(*args, **kwargs)
-        assert logbook is not None
-        saved = logbook.take()
-        logbook._ledger.checkpoint(checkpoint(1))
-        logbook.close()
-        return os.fsdecode(os.path.basename(logbook.path)), saved is not None
+        checkpoints = self.open(*args, **kwargs)
+        assert checkpoints is not None
+        saved = checkpoints.resume_state()
+        checkpoints._ledger.checkpoint(checkpoint(1))
+        checkpoints.close()
+        return os.fsdecode(os.path.basename(checkpoints.path)), saved is not None
 
     @property
     def names(self) -> list[str]:
@@ -58,35 +58,35 @@ def desk(tmp_path: Path) -> Desk:
     return Desk(tmp_path)
 
 
-SAME: dict[str, Callable[[Asked], Asked]] = {
-    "more slots": lambda asked: replace(asked, options=replace(asked.options, slots=7)),
-    "one rank lists": lambda asked: replace(asked, options=replace(asked.options, parallel_listing=True)),
-    "other chunks": lambda asked: replace(
-        asked, options=replace(asked.options, chunk_files=1, chunk_size=2, chunk_seconds=3.0)
+SAME: dict[str, Callable[[Request], Request]] = {
+    "more slots": lambda request: replace(request, options=replace(request.options, slots=7)),
+    "one rank lists": lambda request: replace(request, options=replace(request.options, parallel_listing=True)),
+    "other chunks": lambda request: replace(
+        request, options=replace(request.options, chunk_files=1, chunk_size=2, chunk_seconds=3.0)
     ),
-    "other ranges": lambda asked: replace(asked, options=replace(asked.options, split_size=1, io_size=1 << 22)),
-    "slower": lambda asked: replace(asked, options=replace(asked.options, rate_bytes=1, rate_files=2)),
-    "listed as it goes": lambda asked: replace(asked, options=replace(asked.options, itemize=True)),
-    "no questions": lambda asked: replace(asked, force=True),
-    "a relative name of the same": lambda asked: replace(
-        asked, sources=(os.fsencode(os.path.relpath("/data/a")), b"/data/x/../b")
+    "other ranges": lambda request: replace(request, options=replace(request.options, split_size=1, io_size=1 << 22)),
+    "slower": lambda request: replace(request, options=replace(request.options, rate_bytes=1, rate_files=2)),
+    "listed as it goes": lambda request: replace(request, options=replace(request.options, itemize=True)),
+    "no questions": lambda request: replace(request, force=True),
+    "a relative name of the same": lambda request: replace(
+        request, sources=(os.fsencode(os.path.relpath("/data/a")), b"/data/x/../b")
     ),
 }
-OTHER: dict[str, Callable[[Asked], Asked]] = {
-    "another source": lambda asked: replace(asked, sources=(b"/data/a", b"/data/c")),
-    "one source less": lambda asked: replace(asked, sources=(b"/data/a",)),
-    "another order": lambda asked: replace(asked, sources=(b"/data/b", b"/data/a")),
-    "its contents": lambda asked: replace(asked, sources=(b"/data/a/", b"/data/b")),
-    "another destination": lambda asked: replace(asked, destinations=(b"/backup2",)),
-    "below the destination": lambda asked: replace(asked, destinations=(b"/backup/",)),
-    "another verb": lambda asked: replace(asked, verb=Verb.COMPARE),
-    "a mirror": lambda asked: replace(asked, options=replace(asked.options, mirror=True)),
-    "other excludes": lambda asked: replace(asked, options=replace(asked.options, excludes=(b"*.o",))),
-    "verified": lambda asked: replace(asked, options=replace(asked.options, verify=True)),
-    "no tails": lambda asked: replace(asked, options=replace(asked.options, hash_size=0)),
-    "only content": lambda asked: replace(asked, options=replace(asked.options, content_only=True)),
-    "a dry run": lambda asked: replace(asked, options=replace(asked.options, dry_run=True)),
-    "what a list names": lambda asked: replace(asked, source_list=b"/list"),
+OTHER: dict[str, Callable[[Request], Request]] = {
+    "another source": lambda request: replace(request, sources=(b"/data/a", b"/data/c")),
+    "one source less": lambda request: replace(request, sources=(b"/data/a",)),
+    "another order": lambda request: replace(request, sources=(b"/data/b", b"/data/a")),
+    "its contents": lambda request: replace(request, sources=(b"/data/a/", b"/data/b")),
+    "another destination": lambda request: replace(request, destinations=(b"/backup2",)),
+    "below the destination": lambda request: replace(request, destinations=(b"/backup/",)),
+    "another verb": lambda request: replace(request, verb=Verb.COMPARE),
+    "a mirror": lambda request: replace(request, options=replace(request.options, mirror=True)),
+    "other excludes": lambda request: replace(request, options=replace(request.options, excludes=(b"*.o",))),
+    "verified": lambda request: replace(request, options=replace(request.options, verify=True)),
+    "no tails": lambda request: replace(request, options=replace(request.options, hash_size=0)),
+    "only content": lambda request: replace(request, options=replace(request.options, content_only=True)),
+    "a dry run": lambda request: replace(request, options=replace(request.options, dry_run=True)),
+    "what a list names": lambda request: replace(request, source_list=b"/list"),
 }
 
 
@@ -128,9 +128,9 @@ def test_with_a_name_that_was_given_too(desk: Desk) -> None:
 
 def test_commands_of_one_job_find_their_own_ledgers_again(desk: Desk) -> None:
     others = [COPY, replace(COPY, sources=(b"/data/c",)), replace(COPY, sources=(b"/data/d",))]
-    names = [desk.use(asked) for asked in others]
+    names = [desk.use(request) for request in others]
     assert names == [("hpcp-mpi-7.ledger", False), ("hpcp-mpi-7-2.ledger", False), ("hpcp-mpi-7-3.ledger", False)]
-    again = [desk.use(asked, restarts=1) for asked in reversed(others)]
+    again = [desk.use(request, restarts=1) for request in reversed(others)]
     assert again == [(name, True) for name, _ in reversed(names)]
     # One that the job did not come to has a new one.
     assert desk.use(replace(COPY, sources=(b"/data/e",)), restarts=1) == ("hpcp-mpi-7-4.ledger", False)

@@ -18,7 +18,7 @@ REG, DIR, LNK, CHR, BLK, FIFO, SOCK = (
     stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK,
 )  # fmt: skip
 ROOT = Rights(0, frozenset({0}))
-FIVE = StoredTimes(window_ns=5)
+FIVE = StoredTimes(mtime_tolerance_ns=5)
 ANN = Rights(1000, frozenset({1000, 50}))
 
 
@@ -29,7 +29,7 @@ def status(kind: int = REG, mode: int = 0o644, **other: Any) -> os.stat_result:
 
 @given(st.integers(-(2**62), 2**62), st.integers(-(10**10), 10**10), st.integers(0, 10**10))
 def test_times_are_equal_exactly_within_the_window(time_ns: int, apart: int, window: int) -> None:
-    times = StoredTimes(1, -(2**80), 2**80, window_ns=window)
+    times = StoredTimes(1, -(2**80), 2**80, mtime_tolerance_ns=window)
     assert times.same(time_ns, time_ns + apart) == (abs(apart) <= window)
 
 
@@ -53,7 +53,7 @@ def test_times_are_equal_exactly_within_the_window(time_ns: int, apart: int, win
 def test_type_size_and_mtime_tell_what_may_be_identical(
     source: os.stat_result, dest: os.stat_result, window: int, same: bool
 ) -> None:
-    assert maybe_identical(source, dest, StoredTimes(window_ns=window)) is same
+    assert maybe_identical(source, dest, StoredTimes(mtime_tolerance_ns=window)) is same
 
 
 @pytest.mark.parametrize(

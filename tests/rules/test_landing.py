@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hpcp_mpi.rules.landing import Type, land, own_name
+from hpcp_mpi.rules.landing import Type, own_name, place_sources
 from hpcp_mpi.vocab.errors import UsageError
 
 DIR, LINK, FILE = Type.DIRECTORY, Type.DIRECTORY_LINK, Type.OTHER
@@ -60,7 +60,7 @@ def test_a_source_lands_where_the_table_says(
     root: bytes,
     places: list[tuple[bytes, bytes | None, bytes]],
 ) -> None:
-    found_root, landings = land(sources, destination, is_directory)
+    found_root, landings = place_sources(sources, destination, is_directory)
     assert found_root == root
     assert [(each.source_root, each.name, each.target) for each in landings] == places
     assert [each.argument for each in landings] == [argument for argument, _ in sources]
@@ -78,7 +78,7 @@ def test_a_source_lands_where_the_table_says(
 )
 def test_sources_that_would_land_on_one_path_are_refused_by_name(sources: list[tuple[bytes, Type]]) -> None:
     with pytest.raises(UsageError) as refused:
-        land(sources, b"m", True)
+        place_sources(sources, b"m", True)
     assert sources[0][0].decode() in refused.value.message
     assert sources[-1][0].decode() in refused.value.message
     assert refused.value.remedy and refused.value.exit_code == 2

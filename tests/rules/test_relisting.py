@@ -34,7 +34,7 @@ def looked_at(todo: list[Relist], source: int, directory: bytes) -> int:
             continue
         if directory == each.source_dir:
             count += 1
-        elif each.deep:
+        elif each.recursive:
             child = directory[len(each.source_dir) :].lstrip(b"/").split(b"/")[0]
             count += child not in each.seen.split(b"\0")[:-1]
     return count
@@ -83,17 +83,25 @@ def test_files_are_found_in_their_directory_and_subtrees_are_trees() -> None:
         found = list(todo_of(batch(kind, [Unit(b"f", one_file(3), 3), tree])))
         assert found == [Relist(0, b"s/tree", b"d/renamed", True), flat]
         assert list(todo_of(Batch(kind, 0, b"s", b"d", Units([b"f"], [3])))) == [flat]
-    for kind in (Kind.BEGIN, Kind.RANGE, Kind.FINISH, Kind.SWEEP):
+    for kind in (Kind.START_FILE, Kind.RANGE, Kind.FINISH_FILE, Kind.CLEAN_STAGE):
         assert list(todo_of(batch(kind, [Unit(b"f", one_file(3))]))) == [flat]
 
 
 def test_directories_that_nobody_listed_are_trees() -> None:
-    for kind in (Kind.LIST, Kind.MAKE):
+    for kind in (Kind.LIST, Kind.MKDIR):
         some = Batch(kind, 1, b"", b"", Units.of([Unit(b"s/x", NOTHING, 0, b"d/y")]))
         assert list(todo_of(some)) == [Relist(1, b"s/x", b"d/y", True)]
 
 
 def test_what_records_tell_of_is_not_looked_for() -> None:
-    for kind in (Kind.LINK, Kind.SETTLE, Kind.REMOVE, Kind.COUNT, Kind.MOVED, Kind.RMDIR, Kind.VERIFY):
+    for kind in (
+        Kind.LINK,
+        Kind.SET_DIR_METADATA,
+        Kind.REMOVE,
+        Kind.COUNT,
+        Kind.REMOVE_COPIED,
+        Kind.RMDIR,
+        Kind.VERIFY,
+    ):
         assert list(todo_of(batch(kind, [Unit(b"f", one_file(3))]))) == []
     assert list(todo_of(batch(Kind.COPY, [Unit(b"f", one_file(3))], DEST))) == []

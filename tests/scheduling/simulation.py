@@ -129,7 +129,7 @@ class Cluster:
         self._post()
 
     def bench(self, numbers: list[int]) -> None:
-        self.planner.bench(numbers)
+        self.planner.pause(numbers)
         self._post()
 
     def tick(self, now: float) -> None:

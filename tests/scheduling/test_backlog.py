@@ -16,7 +16,7 @@ from hpcp_mpi.vocab.tally import Tally, one_file
 from hpcp_mpi.vocab.units import Batch, Chunk, Kind, Unit, Units
 
 SECOND = 1000  # bytes
-KINDS = st.sampled_from([Kind.COPY, Kind.CHECK, Kind.RANGE, Kind.LIST, Kind.BEGIN])
+KINDS = st.sampled_from([Kind.COPY, Kind.CHECK, Kind.RANGE, Kind.LIST, Kind.START_FILE])
 SIZES = st.lists(st.integers(0, 50) | st.integers(200, 5000), min_size=1, max_size=8)
 Work = list[tuple[Kind, bool, list[int]]]
 WORK = st.lists(st.tuples(KINDS, st.booleans(), SIZES), max_size=8)
@@ -156,8 +156,8 @@ def test_the_ranges_of_a_file_stay_together_and_in_order() -> None:
 
 def test_what_makes_new_work_goes_first() -> None:
     backlog = Backlog(weights())
-    backlog.add([batch_of(kind, [0], b"%d" % at) for at, kind in enumerate([Kind.COPY, Kind.LIST, Kind.BEGIN])])
-    assert [backlog.cut(1.0).batches[0].kind for _ in range(3)] == [Kind.BEGIN, Kind.LIST, Kind.COPY]
+    backlog.add([batch_of(kind, [0], b"%d" % at) for at, kind in enumerate([Kind.COPY, Kind.LIST, Kind.START_FILE])])
+    assert [backlog.cut(1.0).batches[0].kind for _ in range(3)] == [Kind.START_FILE, Kind.LIST, Kind.COPY]
 
 
 def test_with_a_full_backlog_directories_are_listed_last_and_the_latest_of_them_first() -> None:

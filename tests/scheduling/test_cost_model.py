@@ -139,7 +139,7 @@ def test_chunks_get_longer_as_results_come() -> None:
 
 def test_a_short_run_does_not_load_numpy() -> None:
     script = (
-        "import sys; from hpcp_mpi.scheduling.cost_model import *; weights = Weights(2.0, 8000, 2**29)\n"
+        "import sys; from hpcp_mpi.scheduling.cost_model import *; weights = CostModel(2.0, 8000, 2**29)\n"
         f"for _ in range({10 * ENOUGH}): weights.learn(Kind.COPY, 100, 0, 0.03)\n"
         "assert 'numpy' not in sys.modules\n"
         f"for _ in range({ENOUGH}): weights.learn(Kind.COPY, 100, 0, 1.0)\n"

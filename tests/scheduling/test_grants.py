@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcp_mpi.scheduling.grants import GrantRecord, again, places_of
+from hpcp_mpi.scheduling.grants import GrantRecord, requeue, stage_dirs
 from hpcp_mpi.vocab.checkpoint import Relist
 from hpcp_mpi.vocab.tally import Tally, one_file
 from hpcp_mpi.vocab.units import Batch, BigFile, Kind, Unit, Units
@@ -26,13 +26,13 @@ def names(batches: list[Batch]) -> list[str]:
 
 
 def looked_at(batches: list[Batch], whole: bool = False) -> set[tuple[bytes, bool]]:
-    return {(each.source_dir, each.deep) for each in again(batches, whole)[1]}
+    return {(each.source_dir, each.recursive) for each in requeue(batches, whole)[1]}
 
 
 def test_of_content_only_its_directory_is_remembered_and_subtrees_by_name() -> None:
     kept = GrantRecord([batch(Kind.COPY, "abcT", trees="T")], whole=False)
     assert names(kept.batches) == ["T"]
-    granted, todo = again(kept.batches, whole=False)
+    granted, todo = requeue(kept.batches, whole=False)
     assert granted == []
     assert todo == [Relist(0, b"d/T", b"to/d/T", True), Relist(0, b"d", b"to/d", False)]
 
@@ -66,12 +66,12 @@ def test_a_subtree_that_is_out_is_remembered_when_the_files_beside_it_are_done()
     assert kept.batches == []
 
 
-@pytest.mark.parametrize("kind", [Kind.LIST, Kind.REMOVE, Kind.LINK, Kind.RANGE, Kind.VERIFY, Kind.SETTLE])
+@pytest.mark.parametrize("kind", [Kind.LIST, Kind.REMOVE, Kind.LINK, Kind.RANGE, Kind.VERIFY, Kind.SET_DIR_METADATA])
 def test_what_is_not_looked_at_again_is_granted_again_less_what_is_done(kind: Kind) -> None:
     kept = GrantRecord([batch(kind, "abcd"), batch(kind, "ef"), batch(kind, "a", b"other")], whole=False)
     kept.drop([batch(kind, "bf")])
     kept.drop([batch(kind, "a", b"other")])
-    granted, todo = again(kept.batches, whole=False)
+    granted, todo = requeue(kept.batches, whole=False)
     assert todo == [] and {each.kind for each in granted} == {kind}
     assert sorted(names(granted)) == ["a", "c", "d", "e"]
 
@@ -80,26 +80,28 @@ def test_ranges_of_two_files_are_told_apart_by_their_stages() -> None:
     one, other = (BigFile(b"big", b"big", 100, stage, ()) for stage in (b"s1", b"s2"))
     kept = GrantRecord([batch(Kind.RANGE, "12", big=one), batch(Kind.RANGE, "12", big=other)], whole=False)
     kept.drop([batch(Kind.RANGE, "12", big=other)])
-    (left,) = again(kept.batches, whole=False)[0]
+    (left,) = requeue(kept.batches, whole=False)[0]
     assert left.big == one and names([left]) == ["1", "2"]
 
 
 def test_a_file_may_have_been_finished_by_who_was_lost() -> None:
-    finish = batch(Kind.FINISH, "a", big=BigFile(b"a", b"a", 100, b"s", ()))
-    assert [each.again for each in again(GrantRecord([finish], whole=False).batches, whole=False)[0]] == [True]
+    finish = batch(Kind.FINISH_FILE, "a", big=BigFile(b"a", b"a", 100, b"s", ()))
+    assert [each.again for each in requeue(GrantRecord([finish], whole=False).batches, whole=False)[0]] == [True]
 
 
 def test_what_no_listing_finds_again_is_checked_by_name() -> None:
     kept = GrantRecord([batch(Kind.COPY, "abT", trees="T")], whole=True)
     kept.drop([batch(Kind.COPY, "a")])
-    granted, todo = again(kept.batches, whole=True)
+    granted, todo = requeue(kept.batches, whole=True)
     assert [(each.kind, each.equal) for each in granted] == [(Kind.CHECK, False)] and names(granted) == ["b"]
     assert todo == [Relist(0, b"d/T", b"to/d/T", True)]
 
 
 def test_a_stage_may_be_where_content_was_for_and_where_names_are_linked() -> None:
     links = Batch(Kind.LINK, 0, b"", b"", Units.of([Unit(b"x/a", dest_name=b"to/a"), Unit(b"b")]))
-    left = places_of([batch(Kind.COPY, "a"), batch(Kind.BEGIN, "b", b"e"), links, batch(Kind.SETTLE, "s", b"f")])
+    left = stage_dirs(
+        [batch(Kind.COPY, "a"), batch(Kind.START_FILE, "b", b"e"), links, batch(Kind.SET_DIR_METADATA, "s", b"f")]
+    )
     assert set(left) == {b"to/d", b"to/e", b"to", b""}
 
 
@@ -120,9 +122,9 @@ def test_in_whatever_parts_it_is_told_what_is_out_is_remembered(chance: Random, 
         kept.drop([piece])
         for unit in piece.units:
             del out[unit.name]
-        granted, todo = again(kept.batches, whole)
-        flat = {each.source_dir for each in todo if not each.deep}
-        deep = {each.source_dir for each in todo if each.deep}
+        granted, todo = requeue(kept.batches, whole)
+        flat = {each.source_dir for each in todo if not each.recursive}
+        deep = {each.source_dir for each in todo if each.recursive}
         named = {unit.name for each in granted for unit in each.units}
         for name, (directory, unit) in out.items():
             assert (

@@ -98,8 +98,8 @@ def strike(cluster: Cluster, chance: Random, spare: int) -> None:
 def missing(cluster: Cluster, batches: list[Batch], left: frozenset[bytes] = frozenset()) -> list[bytes]:
     """The units that are not known to be done, nor to be looked at again. left: known to be left"""
     told, todo = cluster.told(), cluster.planner.todo
-    flat = {each.source_dir for each in todo if not each.deep}
-    deep = [each.source_dir + b"/" for each in todo if each.deep]
+    flat = {each.source_dir for each in todo if not each.recursive}
+    deep = [each.source_dir + b"/" for each in todo if each.recursive]
     found = []
     for batch in batches:
         for unit in batch.units:
@@ -155,7 +155,7 @@ def test_what_no_listing_finds_again_is_remembered_by_name(
     cluster, batches = setting
     strike(cluster, chance, spare=chance.choice(cluster.ranks).number)
     play(cluster, chance)
-    assert all(each.deep for each in cluster.planner.todo)
+    assert all(each.recursive for each in cluster.planner.todo)
     assert missing(cluster, batches) == []
 
 

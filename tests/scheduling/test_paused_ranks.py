@@ -27,7 +27,7 @@ def test_phase_after_phase_all_is_done_once_and_by_nobody_on_the_bench(
     for phase in range(data.draw(st.integers(1, 3))):
         benched = data.draw(st.sets(st.sampled_from(numbers), max_size=len(numbers) - 1))
         before = {rank.number: len(rank.did) for rank in cluster.ranks}
-        cluster.planner.bench(benched)
+        cluster.planner.pause(benched)
         first = 10**6 * (phase + 1)
         sizes = data.draw(st.lists(st.integers(1, 200), max_size=30))
         work = [batch_of([first + at], [size]) for at, size in enumerate(sizes)]
@@ -51,7 +51,7 @@ def test_who_is_benched_in_the_middle_does_no_more_than_what_it_had(
         happen(cluster, chance)
     numbers = [rank.number for rank in cluster.ranks]
     benched = data.draw(st.sets(st.sampled_from(numbers), max_size=len(numbers) - 1))
-    cluster.planner.bench(benched)
+    cluster.planner.pause(benched)
     assert not [
         number for number, message in cluster.planner.outbox if number in benched and isinstance(message, Grant)
     ]
@@ -69,34 +69,34 @@ def test_who_is_benched_in_the_middle_does_no_more_than_what_it_had(
 
 def test_nobody_has_to_give_back_for_a_rank_on_the_bench() -> None:
     planner = planner_with(1, 1)
-    planner.bench([2])
+    planner.pause([2])
     planner.add([batch_of(list(range(64)), [1] * 64)])
     assert [number for number, _ in sent(planner)] == [1]
-    planner.bench([])
+    planner.pause([])
     assert (1, Reclaim()) in sent(planner)
 
 
 def test_what_was_held_back_is_granted_when_the_bench_is_empty() -> None:
     planner = planner_with(1, 1)
-    planner.bench([1])
+    planner.pause([1])
     planner.add([batch_of([at], [64]) for at in range(8)])
     assert {number for number, _ in sent(planner)} == {2}
-    planner.bench([])
+    planner.pause([])
     assert 1 in {number for number, message in sent(planner) if isinstance(message, Grant)}
 
 
 def test_not_all_can_be_benched() -> None:
     planner = planner_with(1, 1)
     with pytest.raises(ValueError, match="all"):
-        planner.bench([1, 2])
+        planner.pause([1, 2])
     assert planner.slots == 2
 
 
 def test_slots_are_those_that_can_get_work() -> None:
     planner = planner_with(3, 4)
-    planner.bench([1])
+    planner.pause([1])
     assert planner.slots == 4
-    planner.bench([2])
+    planner.pause([2])
     assert planner.slots == 3
-    planner.bench([])
+    planner.pause([])
     assert planner.slots == 7

@@ -88,7 +88,7 @@ def test_what_is_given_back_can_be_granted_again() -> None:
     assert not bucket.closed
 
 
-@pytest.mark.parametrize("kind", [Kind.LIST, Kind.CHECK, Kind.SETTLE, Kind.BEGIN, Kind.LINK])
+@pytest.mark.parametrize("kind", [Kind.LIST, Kind.CHECK, Kind.SET_DIR_METADATA, Kind.START_FILE, Kind.LINK])
 def test_what_copies_nothing_is_free(kind: Kind) -> None:
     bucket = RateLimiter(RATE, 1)
     bucket.advance(0)
@@ -104,8 +104,8 @@ def test_a_file_in_ranges_counts_once() -> None:
     bucket.advance(0.2)
     bucket.grant(Kind.RANGE, 100, 10**9)
     assert not bucket.closed
-    bucket.grant(Kind.FINISH, 1, 0)
-    assert Kind.FINISH in bucket.closed
+    bucket.grant(Kind.FINISH_FILE, 1, 0)
+    assert Kind.FINISH_FILE in bucket.closed
 
 
 # --- with the planner

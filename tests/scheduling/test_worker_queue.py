@@ -83,11 +83,11 @@ def test_what_a_bite_found_is_told_before_its_chunk_is_done() -> None:
     worker.finish(number, Outcome(new_work=[found], findings=["news"], linked=1))
     done = worker.results()
     assert done is not None and done.results == ()
-    assert (done.more, done.news) == ((found,), ("news",))
+    assert (done.new_work, done.findings) == ((found,), ("news",))
     assert worker.results() is None
     bites_of(worker)
     done = worker.results()
-    assert done is not None and (done.more, done.news) == ((), ())
+    assert done is not None and (done.new_work, done.findings) == ((), ())
     ((_, outcome),) = done.results
     assert (outcome.linked, outcome.new_work, outcome.findings) == (1, [], [])
 

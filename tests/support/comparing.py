@@ -11,7 +11,7 @@ from typing import Any
 from hpcp_mpi.operations import session
 from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.report import Report
-from hpcp_mpi.vocab.request import Asked, Verb
+from hpcp_mpi.vocab.request import Request, Verb
 from tests.support import oracle
 
 Groups = dict[str, set[bytes]]
@@ -19,10 +19,10 @@ Groups = dict[str, set[bytes]]
 
 def compared(src: Path, dst: Path, *, to: Path | None = None, **options: Any) -> Report:
     """Compare the contents of two directories. to: where a table of changes goes."""
-    asked = {key: options.pop(key) for key in ("tar_list", "nul") if key in options}
+    request = {key: options.pop(key) for key in ("tar_list", "nul") if key in options}
     changes = None if to is None else os.fsencode(to)
     places = (os.fsencode(src),), (os.fsencode(dst),)
-    return session.run(Asked(Verb.COMPARE, *places, Options(**options), changes_file=changes, **asked), {})
+    return session.run(Request(Verb.COMPARE, *places, Options(**options), changes_file=changes, **request), {})
 
 
 def groups(report: Report) -> Groups:

@@ -4,8 +4,8 @@ import os
 import sys
 
 from hpcp_mpi.cli.main import main
-from hpcp_mpi.engine import checkpoints as logbook
+from hpcp_mpi.engine import checkpoints as checkpoints
 
 if __name__ == "__main__":
-    logbook.EVERY = logbook._FIRST = 0.05
+    checkpoints.EVERY = checkpoints._FIRST = 0.05
     sys.exit(main(sys.argv[1:], os.environ))

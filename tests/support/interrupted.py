@@ -19,7 +19,7 @@ from hpcp_mpi.operations.dispatch import lead_operation
 from hpcp_mpi.operations.session import lead
 from hpcp_mpi.vocab.checkpoint import Checkpoint, ResumeState
 from hpcp_mpi.vocab.report import Report
-from hpcp_mpi.vocab.request import Asked
+from hpcp_mpi.vocab.request import Request
 from hpcp_mpi.vocab.tally import NOTHING
 
 
@@ -54,7 +54,7 @@ class Notes:
             return None
         records: defaultdict[str, list[bytes]] = defaultdict(list)
         for each in some:
-            if each.anew:
+            if each.restart:
                 records.clear()
             for kind, block in each.records.items():
                 records[kind].append(block)
@@ -71,12 +71,12 @@ class _Eager(CheckpointWriter):
         return True
 
 
-def run(asked: Asked, notes: Notes, saved: ResumeState | None = None, said: list[str] | None = None) -> Report:
+def run(request: Request, notes: Notes, saved: ResumeState | None = None, said: list[str] | None = None) -> Report:
     """Do what is asked, with one worker. saved: what an earlier run left"""
     stop = StopRequest()
-    asked = replace(asked, options=replace(asked.options, durable=True), force=True)
-    logbook = _Eager(notes, saved, said.append if said is not None else lambda _: None)
-    face = Frontend(stop, certain=True, confirm=lambda _: True, logbook=logbook)
+    request = replace(request, options=replace(request.options, sync_ranges=True), force=True)
+    checkpoints = _Eager(notes, saved, said.append if said is not None else lambda _: None)
+    frontend = Frontend(stop, certain=True, confirm=lambda _: True, checkpoints=checkpoints)
     if said is not None:
-        face = replace(face, say=said.append)
-    return lead(None, lambda wire: lead_operation(wire, asked, face), stop)
+        frontend = replace(frontend, say=said.append)
+    return lead(None, lambda wire: lead_operation(wire, request, frontend), stop)

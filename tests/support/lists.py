@@ -14,7 +14,7 @@ import xxhash
 from hpcp_mpi.operations.session import run
 from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.report import Report
-from hpcp_mpi.vocab.request import Asked, Verb
+from hpcp_mpi.vocab.request import Request, Verb
 from tests.support import launch, oracle
 from tests.support.launch import Argument
 
@@ -29,7 +29,7 @@ def made(source: Argument, file: Path, *, hashes: bool = True, nul: bool = False
 
 
 def listed(source: Argument, file: Path, *, hashes: bool = True, nul: bool = False, **options: object) -> Report:
-    asked = Asked(
+    request = Request(
         Verb.LIST,
         (os.fsencode(source),),
         options=Options(**options),  # type: ignore[arg-type]
@@ -37,7 +37,7 @@ def listed(source: Argument, file: Path, *, hashes: bool = True, nul: bool = Fal
         hashes=hashes,
         nul=nul,
     )
-    return run(asked, {})
+    return run(request, {})
 
 
 def expected(root: Path, prefix: str = "", *, hashes: bool = True, tail: int | None = 65536) -> set[bytes]:

@@ -28,7 +28,7 @@ from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 BLOCK = 4096
 RANGE = 4 * BLOCK
 SIZE = 10 * RANGE + 123
-DO = {Kind.BEGIN: ranging.begin, Kind.RANGE: ranging.copy_range, Kind.FINISH: ranging.finish}
+DO = {Kind.START_FILE: ranging.begin, Kind.RANGE: ranging.copy_range, Kind.FINISH_FILE: ranging.finish}
 Meddle = Callable[[Batch], None]
 
 
@@ -51,12 +51,12 @@ class Copying:
             destination_root=dest,
             merged=frozenset(),
             abilities=Abilities(),
-            token="token",
+            run_id="token",
         )
         self.places = [JobContext(job, Commands(), rank) for rank in (1, 2)]
         self.plan = Ranges(RANGE, alignment=BLOCK)
 
-    def batch(self, *names: str, source_dir: str = "", dest_dir: str = "", kind: Kind = Kind.BEGIN) -> Batch:
+    def batch(self, *names: str, source_dir: str = "", dest_dir: str = "", kind: Kind = Kind.START_FILE) -> Batch:
         """Files as they are now; "old:new" gets another name."""
         units = []
         for name, _, dest_name in (name.partition(":") for name in names):
@@ -75,7 +75,7 @@ class Copying:
                 waiting = []
                 for outcome in outcomes:
                     for news in outcome.findings:
-                        waiting += [one for batch in self.plan.hear(news) for one in singly(batch)]
+                        waiting += [one for batch in self.plan.update(news) for one in singly(batch)]
                     outcome.findings = []
                     self.outcome.add(outcome)
         for place in self.places:

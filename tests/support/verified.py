@@ -22,14 +22,14 @@ from hpcp_mpi.operations.verify import records as written
 from hpcp_mpi.operations.verify.reread import CopyComparer, OpenPair
 from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.report import Report
-from hpcp_mpi.vocab.request import Asked, Verb
+from hpcp_mpi.vocab.request import Request, Verb
 
 Meddle = Callable[[int, bytes], None]  # with an entry of a directory, before it lands
 
 
 def run(src: Path, dst: Path, nodes: Sequence[str] = ("a", "b"), **options: Any) -> Report:
     """Copy with --verify; one working rank on each of nodes."""
-    asked = Asked(Verb.COPY, (os.fsencode(src),), (os.fsencode(dst),), Options(verify=True, slots=2, **options))
+    request = Request(Verb.COPY, (os.fsencode(src),), (os.fsencode(dst),), Options(verify=True, slots=2, **options))
     own, *others = thread_cluster(1 + len(nodes))
     for wire, node in zip(others, nodes, strict=True):
         wire.node = node
@@ -37,7 +37,7 @@ def run(src: Path, dst: Path, nodes: Sequence[str] = ("a", "b"), **options: Any)
     for worker in workers:
         worker.start()
     try:
-        return session._lead(own, lambda wire: lead_operation(wire, asked, Frontend()), StopRequest())
+        return session._lead(own, lambda wire: lead_operation(wire, request, Frontend()), StopRequest())
     finally:
         for worker in workers:
             worker.join()
@@ -46,7 +46,7 @@ def run(src: Path, dst: Path, nodes: Sequence[str] = ("a", "b"), **options: Any)
 @contextmanager
 def meddling(monkeypatch: Any, meddle: Meddle) -> Iterator[None]:
     """meddle with every file, link and special file that lands, and with those in subtrees that do."""
-    land = destination.land
+    land = destination.rename_into_place
 
     def landing(stage: int, name: bytes, dest: int, target: bytes) -> None:
         _each(stage, name, target, meddle)
@@ -134,7 +134,7 @@ class Watch:
         read = CopyComparer.read
 
         def noting(reread: CopyComparer, files: OpenPair, start: int, length: int) -> None:
-            self.read[files.wanted.st_ino].append((reread._place.rank, start, length))
+            self.read[files.wanted.st_ino].append((reread._context.rank, start, length))
             read(reread, files, start, length)
 
         monkeypatch.setattr(CopyComparer, "read", noting)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hpcp_mpi.vocab.paths import below, join, parsed, shown
+from hpcp_mpi.vocab.paths import child_path, join, printable, unescape
 
 ANY_NAME = st.binary(max_size=300) | st.text(max_size=100).map(lambda text: text.encode("utf-8", "surrogatepass"))
 
@@ -16,16 +16,16 @@ ANY_NAME = st.binary(max_size=300) | st.text(max_size=100).map(lambda text: text
 @example("no\u2028line \u202e\x7f\x85".encode())
 @example(b"\xff\xc3\xa4\xed\xa0\x80")
 def test_a_shown_name_is_one_printable_line_of_utf_8_that_reads_back_as_the_name(name: bytes) -> None:
-    text = shown(name)
+    text = printable(name)
     assert text.isprintable()
     assert text.splitlines() in ([text], [])
     assert text.encode("utf-8").decode("utf-8") == text
-    assert parsed(text) == name
+    assert unescape(text) == name
 
 
 @given(ANY_NAME, ANY_NAME)
 def test_two_names_are_never_shown_alike(one: bytes, other: bytes) -> None:
-    assert (shown(one) == shown(other)) == (one == other)
+    assert (printable(one) == printable(other)) == (one == other)
 
 
 @pytest.mark.parametrize(
@@ -40,18 +40,18 @@ def test_two_names_are_never_shown_alike(one: bytes, other: bytes) -> None:
     ],
 )
 def test_what_is_not_printable_text_is_shown_as_escapes(name: bytes, text: str) -> None:
-    assert shown(name) == text
+    assert printable(name) == text
 
 
 @pytest.mark.parametrize("text, name", [(r"a\:b", b"a:b"), (r"\x3A\x3a", b"::"), ("ä\udcff", b"\xc3\xa4\xff")])
 def test_escapes_that_only_lists_use_are_read_too(text: str, name: bytes) -> None:
-    assert parsed(text) == name
+    assert unescape(text) == name
 
 
 @pytest.mark.parametrize("text, column", [(r"ab\q", 3), (r"\x4", 1), (r"\xgg", 1), ("end\\", 4)])
 def test_an_unknown_escape_is_refused_with_its_column(text: str, column: int) -> None:
     with pytest.raises(ValueError, match=f"column {column}:"):
-        parsed(text)
+        unescape(text)
 
 
 @pytest.mark.parametrize(
@@ -67,4 +67,4 @@ def test_joining_relative_paths_leaves_empty_parts_out(parts: tuple[bytes, ...],
     [(b"/", b"a", b"/a"), (b"/d", b"a/b", b"/d/a/b"), (b"/d", b"", b"/d"), (b"/", b"", b"/"), (b"/d/", b"a", b"/d/a")],
 )
 def test_a_name_below_an_absolute_directory(directory: bytes, name: bytes, path: bytes) -> None:
-    assert below(directory, name) == path
+    assert child_path(directory, name) == path

@@ -19,38 +19,40 @@ from hpcp_mpi.operations.scan.records import LinkedName
 from hpcp_mpi.rules import excludes
 from hpcp_mpi.rules.landing import Landing
 from hpcp_mpi.vocab.errors import FatalError, UsageError, reason_of
-from hpcp_mpi.vocab.paths import below, shown
-from hpcp_mpi.vocab.request import Asked
+from hpcp_mpi.vocab.paths import child_path, printable
+from hpcp_mpi.vocab.request import Request
 from hpcp_mpi.vocab.units import DEST, Batch, Kind, Unit, Units
 
 _TOGETHER = 200  # entries that are described as one batch
 _MOST_NAME = 255  # bytes
 
 
-def place_of(asked: Asked) -> bytes | None:
+def place_of(request: Request) -> bytes | None:
     """Return the absolute path of the file that asked has differences written to; None where there is none.
 
     Raises FatalError: a file that is read, or is no regular file, is never replaced.
     """
-    if asked.changes_file is None:
+    if request.changes_file is None:
         return None
-    path = os.path.realpath(asked.changes_file or _automatic(asked))
-    for name in (asked.file_list, asked.source_list):
+    path = os.path.realpath(request.changes_file or _automatic(request))
+    for name in (request.file_list, request.source_list):
         if name is not None and name != b"-" and os.path.realpath(name) == path:
-            raise UsageError(f"{shown(path)} is the list that is read: it is not overwritten", "Name another file.")
+            raise UsageError(f"{printable(path)} is the list that is read: it is not overwritten", "Name another file.")
     with suppress(FileNotFoundError):
         if not stat.S_ISREG(os.stat(path).st_mode):
-            raise FatalError(f"{shown(path)} is no regular file: it is not replaced by a list of changes")
+            raise FatalError(f"{printable(path)} is no regular file: it is not replaced by a list of changes")
     if not os.access(os.path.dirname(path), os.W_OK | os.X_OK):
-        raise FatalError(f"nothing can be written in {shown(os.path.dirname(path))}", "Name a file with -dfl.")
+        raise FatalError(f"nothing can be written in {printable(os.path.dirname(path))}", "Name a file with -dfl.")
     return path
 
 
-def _automatic(asked: Asked) -> bytes:
+def _automatic(request: Request) -> bytes:
     """Return hpcp's name for the file, in the working directory."""
-    to = asked.destinations[0] if asked.destinations else asked.file_list or b""
-    sources = b"-".join(_last(path) for path in (*asked.sources, *([asked.source_list] if asked.source_list else ())))
-    end = b"_TO_%s_%d_%sfile_list.txt" % (_last(to), time.time(), b"tar_" if asked.tar_list else b"")
+    to = request.destinations[0] if request.destinations else request.file_list or b""
+    sources = b"-".join(
+        _last(path) for path in (*request.sources, *([request.source_list] if request.source_list else ()))
+    )
+    end = b"_TO_%s_%d_%sfile_list.txt" % (_last(to), time.time(), b"tar_" if request.tar_list else b"")
     return b"DIFF_" + sources[: max(0, _MOST_NAME - len(end) - 5)] + end
 
 
@@ -68,7 +70,7 @@ def replaced(path: bytes) -> Iterator[IO[bytes]]:
             yield file
         os.replace(beside, path)
     except OSError as error:
-        raise FatalError(f"cannot write {shown(path)}: {reason_of(error)}") from None
+        raise FatalError(f"cannot write {printable(path)}: {reason_of(error)}") from None
     finally:
         with suppress(OSError):
             os.unlink(beside)
@@ -77,12 +79,12 @@ def replaced(path: bytes) -> Iterator[IO[bytes]]:
 class Origins:
     """Which source an entry of the destination is, or would be, a copy of."""
 
-    def __init__(self, place: JobContext, landings: Sequence[Landing]) -> None:
-        self._place = place
+    def __init__(self, context: JobContext, landings: Sequence[Landing]) -> None:
+        self._context = context
         self._entries: dict[bytes, int] = {}  # by where they land
         self._contents: dict[bytes, list[int]] = {}
         self._landings = landings
-        self._excluded = excludes.matcher(place.options.excludes)
+        self._excluded = excludes.matcher(context.options.excludes)
         for index, landing in enumerate(landings):
             if landing.name is not None:
                 self._entries[landing.target] = index
@@ -106,11 +108,11 @@ class Origins:
         return found[-1] if found else None
 
     def _has(self, index: int, path: bytes) -> bool:
-        if self._excluded is not None and self._excluded(below(self._place.job.sources[index].path, path)):
+        if self._excluded is not None and self._excluded(child_path(self._context.job.sources[index].path, path)):
             return False
         directory, _, name = path.rpartition(b"/")
         try:
-            with self._place.source_tree(index).at(directory) as fd:
+            with self._context.source_tree(index).at(directory) as fd:
                 return lstat(name or b".", fd) is not None
         except OSError:
             return False
@@ -123,7 +125,7 @@ class States(Stream):
         super().__init__(_state_batches(differences, origins))
         self.rows = ExternalSort()
 
-    def hear(self, news: list[Any]) -> None:
+    def on_findings(self, news: list[Any]) -> None:
         for rows in news:
             self.rows.add(rows)
 
@@ -134,7 +136,7 @@ def _state_batches(differences: Differences, origins: Origins) -> Iterator[Batch
         for source, some in groupby(units, key=lambda unit: unit[0]):
             same = (unit for _, unit in some)
             while together := list(islice(same, _TOGETHER)):
-                yield Batch(Kind.STATE, source, b"", b"", Units.of(together), new=op is Op.ADDED)
+                yield Batch(Kind.DESCRIBE, source, b"", b"", Units.of(together), new=op is Op.ADDED)
 
 
 def _unit(op: Op, shown_as: bytes, origins: Origins) -> tuple[int, Unit]:
@@ -166,7 +168,7 @@ def write(path: bytes, lines: Iterable[bytes]) -> None:
 
 def written(path: bytes, tar_list: bool) -> str:
     """Return what is said of the file, whose name may have been made up here."""
-    return f"{'names for tar -T' if tar_list else 'the table of differences'}: {shown(path)}"
+    return f"{'names for tar -T' if tar_list else 'the table of differences'}: {printable(path)}"
 
 
 def changed(differences: Differences) -> Iterator[bytes]:
@@ -248,10 +250,12 @@ def in_the_way(differences: Differences) -> Iterator[bytes]:
 Remark = Callable[[bytes, str], None]
 
 
-def remark_in_trees(path: bytes, place: JobContext, remark: Remark) -> None:
+def remark_in_trees(path: bytes, context: JobContext, remark: Remark) -> None:
     """Say so if the file is in one of the trees that are compared."""
-    roots = [root.path for root in (*place.job.sources, place.job.destination_root) if root is not None]
+    roots = [root.path for root in (*context.job.sources, context.job.destination_root) if root is not None]
     for root in roots:
         if path.startswith(os.path.realpath(root).rstrip(b"/") + b"/"):
-            remark(path, f"this list is written into {shown(root)}, which is compared: the next compare will find it")
+            remark(
+                path, f"this list is written into {printable(root)}, which is compared: the next compare will find it"
+            )
             return

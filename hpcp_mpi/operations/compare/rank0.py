@@ -20,48 +20,48 @@ from hpcp_mpi.host.external_sort import ExternalSort
 from hpcp_mpi.operations.compare import changes_file
 from hpcp_mpi.operations.compare.differences import Differences
 from hpcp_mpi.operations.prepare.copy_job import Prepared, prepare
-from hpcp_mpi.operations.scan.deferred import link_batches, parting_batches, settle_batches
+from hpcp_mpi.operations.scan.deferred import link_batches, separation_batches, settle_batches
 from hpcp_mpi.operations.scan.link_targets import spared
 from hpcp_mpi.operations.scan.rank0 import Scan
 from hpcp_mpi.operations.scan.records import DirectoryMetadata, Extra, LinkedName, SharedName
 from hpcp_mpi.vocab.errors import FatalError, UsageError
 from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.outcome import first_of_each
-from hpcp_mpi.vocab.paths import join, shown
+from hpcp_mpi.vocab.paths import join, printable
 from hpcp_mpi.vocab.report import Report
-from hpcp_mpi.vocab.request import Asked
+from hpcp_mpi.vocab.request import Request
 from hpcp_mpi.vocab.units import DEST, Batch, Kind, Unit, Units
 
 _TOGETHER = 500  # directories that are handed out as one batch
 _MOST_NOTES = 1000  # of one kind
 
 
-def lead_compare(wire: Wire, asked: Asked, face: Frontend) -> Report:
+def lead_compare(wire: Wire, request: Request, frontend: Frontend) -> Report:
     """Compare sources with the destination, with all workers of the wire; rank 0 calls it, the others follow.
 
     Raises FatalError. A signal ends it early: the report's exit code says so.
     """
-    if asked.file_list is not None:
+    if request.file_list is not None:
         from hpcp_mpi.operations.compare.with_list import lead_compare_lists
 
-        return lead_compare_lists(wire, asked, face)
-    if len(asked.destinations) != 1:
+        return lead_compare_lists(wire, request, frontend)
+    if len(request.destinations) != 1:
         raise UsageError("a compare is with one destination", "Give -d once.")
-    if asked.source_list is not None:
+    if request.source_list is not None:
         raise UsageError(
             "what a list names is not compared with a directory",
             "Compare the directory with the list: hpcp-mpi DIR -fl LIST -cfl.",
         )
-    prepared = prepare(asked.sources, asked.destinations[0], compare_options(asked.options))
+    prepared = prepare(request.sources, request.destinations[0], compare_options(request.options))
     _refuse_missing(prepared)
-    found = face.items if isinstance(face.items, Differences) else Differences()
-    path = changes_file.place_of(asked)
-    run = _Run(wire, prepared, face, found)
+    found = frontend.items if isinstance(frontend.items, Differences) else Differences()
+    path = changes_file.place_of(request)
+    run = _Run(wire, prepared, frontend, found)
     try:
         run.run()
         if path is not None:
-            run.write(path, asked.tar_list, asked.nul)
-            face.say(changes_file.written(path, asked.tar_list))
+            run.write(path, request.tar_list, request.nul)
+            frontend.say(changes_file.written(path, request.tar_list))
         return run.end()
     except StoppedEarly as early:
         return run.end(early.code)
@@ -82,7 +82,7 @@ def _refuse_missing(prepared: Prepared) -> None:
         missing = None if os.path.lexists(path) else path
     if missing is not None:
         raise FatalError(
-            f"there is nothing at {shown(missing)} to compare with",
+            f"there is nothing at {printable(missing)} to compare with",
             "SRC -d DST compares the contents of SRC with those of DST; SRC -d DST/ compares SRC with DST/SRC.",
         )
 
@@ -103,25 +103,25 @@ class _Found:
 class _Run:
     """Rank 0's: one compare from scan to report."""
 
-    def __init__(self, wire: Wire, prepared: Prepared, face: Frontend, differences: Differences) -> None:
+    def __init__(self, wire: Wire, prepared: Prepared, frontend: Frontend, differences: Differences) -> None:
         self._prepared = prepared
         self._differences = differences
         self._found = _Found(differences)
-        self._crew = crew = Coordinator(wire, prepared.job, replace(face, items=self._found))
-        self._scan = Scan(crew.place, prepared.landings, False, wire.wake, lambda: crew.slots)
-        crew.scanned = lambda: self._scan.gather.scanned
-        crew.scan_done = lambda: self._scan.exhausted
+        self._coordinator = coordinator = Coordinator(wire, prepared.job, replace(frontend, items=self._found))
+        self._scan = Scan(coordinator.context, prepared.landings, False, wire.wake, lambda: coordinator.slots)
+        coordinator.scanned = lambda: self._scan.builder.scanned
+        coordinator.scan_done = lambda: self._scan.done
         self.report = Report()
 
     def run(self) -> None:
         """Find all differences. Raises StoppedEarly, FatalError."""
-        self._crew.begin()
+        self._coordinator.begin()
         self._scan.start()
         try:
-            self._crew.drive_scan("comparing", self._scan)
-            self._crew.watch()
+            self._coordinator.drive_scan("comparing", self._scan)
+            self._coordinator.watch()
             waiting = self._scan.waiting
-            self._drive(Stream(parting_batches(map(SharedName._make, waiting.shared), 0)))
+            self._drive(Stream(separation_batches(map(SharedName._make, waiting.shared), 0)))
             self._drive(Stream(link_batches(map(LinkedName._make, waiting.linked))))
             self._drive(Stream(settle_batches(map(DirectoryMetadata._make, waiting.settled))))
             self._name_extras()
@@ -129,19 +129,19 @@ class _Run:
             self._scan.end()
 
     def _drive(self, feed: Feed) -> None:
-        self._crew.drive("comparing", feed)
-        self._crew.watch()  # what was found is put aside before the next phase looks at it
+        self._coordinator.drive("comparing", feed)
+        self._coordinator.watch()  # what was found is put aside before the next phase looks at it
 
     def _name_extras(self) -> None:
         """Name what only the destination has: what was found beside the source's entries, and all below that."""
-        waiting, job = self._scan.waiting, self._crew.job
+        waiting, job = self._scan.waiting, self._coordinator.job
         if job.options.mirror:
             waiting.extras = spared(job, waiting.extras, waiting.tracked)
         for some in _portions(map(Extra._make, waiting.extras)):
             self._found.add(_gone(extra.dest_dir, extra.name, extra.is_directory) for extra in some)
         directories = cast(Iterator[tuple[bytes]], iter(self._found.directories))
         batches = (_below(path for (path,) in some) for some in _portions(directories))
-        self._drive(Frontier(batches, lambda: self._crew.slots, self._hear_below))
+        self._drive(Frontier(batches, lambda: self._coordinator.slots, self._hear_below))
 
     def _hear_below(self, told: list[tuple[bytes, bytes, bytes]]) -> None:
         for directory, names, types in told:
@@ -150,33 +150,33 @@ class _Run:
 
     def write(self, path: bytes, tar_list: bool, nul: bool) -> None:
         """Write down what was found. Raises StoppedEarly, FatalError."""
-        place, outcome = self._crew.place, self._scan.outcome
-        origins = changes_file.Origins(place, self._prepared.landings)
-        changes_file.remark_in_trees(path, place, outcome.remark)
+        context, outcome = self._coordinator.context, self._scan.outcome
+        origins = changes_file.Origins(context, self._prepared.landings)
+        changes_file.remark_in_trees(path, context, outcome.warn)
         if not tar_list:
             states = changes_file.States(self._differences, origins)
-            self._crew.drive("describing", states)
+            self._coordinator.drive("describing", states)
             changes_file.write(path, changes_file.table(states.rows))
             return
         linked = self._scan.waiting.linked
         changes_file.write(path, changes_file.tar_list(self._differences, linked, origins, nul))
         for directory in islice(changes_file.in_the_way(self._differences), _MOST_NOTES):
-            outcome.remark(
-                place.dest_path(directory), "a directory where the source has none: remove it before tar extracts"
+            outcome.warn(
+                context.dest_path(directory), "a directory where the source has none: remove it before tar extracts"
             )
 
     def end(self, stopped: int = 0) -> Report:
         """Return the report. stopped: the exit code of an early end."""
         report, scan = self.report, self._scan
-        self._crew.fill(report)
+        self._coordinator.fill(report)
         outcome = scan.outcome
-        outcome.skipped = outcome.skipped.plus(scan.gather.skipped)
-        outcome.add(self._crew.outcome)
+        outcome.skipped = outcome.skipped.plus(scan.builder.skipped)
+        outcome.add(self._coordinator.outcome)
         outcome.failures = list(first_of_each(outcome.failures))
         report.sources = [landing.argument for landing in self._prepared.landings]
         report.destination = self._prepared.job.destination
         report.dry_run = True
-        report.scanned = scan.gather.scanned
+        report.scanned = scan.builder.scanned
         report.outcome = outcome
         report.scan_seconds = scan.seconds
         report.stopped = stopped
@@ -190,7 +190,7 @@ def _gone(directory: bytes, name: bytes, is_directory: bool) -> Item:
 
 
 def _below(directories: Iterable[bytes]) -> Batch:
-    return Batch(Kind.BELOW, DEST, b"", b"", Units.of(map(Unit, directories)))
+    return Batch(Kind.LIST_EXTRA, DEST, b"", b"", Units.of(map(Unit, directories)))
 
 
 def _portions(records: Iterable[Any]) -> Iterator[list[Any]]:

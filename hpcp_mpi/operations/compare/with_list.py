@@ -25,7 +25,7 @@ from hpcp_mpi.operations.list_files.rank0 import NamesOf, prepare_list
 from hpcp_mpi.rules.equality import NEW, itemize
 from hpcp_mpi.vocab.errors import UsageError
 from hpcp_mpi.vocab.report import Report
-from hpcp_mpi.vocab.request import Asked, Style, style_of
+from hpcp_mpi.vocab.request import Request, Style, style_of
 from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, ONE_LINK, ONE_SPECIAL, Tally, one_file
 
 _TOGETHER = 1000  # records that are put aside at once
@@ -35,25 +35,25 @@ _TALLIES |= {Type.FILE: one_file(0), Type.UNKNOWN: one_file(0)}
 _LETTERS = {b"fifo": b"p", b"socket": b"s", b"char": b"c", b"block": b"b"}
 
 
-def lead_compare_lists(wire: Wire, asked: Asked, face: Frontend) -> Report:
+def lead_compare_lists(wire: Wire, request: Request, frontend: Frontend) -> Report:
     """Compare with a list; rank 0 calls it, the others follow. Raises FatalError.
 
     A signal ends it early: the report's exit code says so.
     """
-    assert asked.file_list is not None
-    style, path = style_of(asked), changes_file.place_of(asked)
-    if asked.source_list is not None and asked.sources:
+    assert request.file_list is not None
+    style, path = style_of(request), changes_file.place_of(request)
+    if request.source_list is not None and request.sources:
         raise UsageError("-sfl with -fl and -cfl compares two lists, as they are", "Shutdown out the directory.")
-    differences = face.items if isinstance(face.items, Differences) else Differences()
+    differences = frontend.items if isinstance(frontend.items, Differences) else Differences()
     differences.against = "list"
-    report = Report(sources=list(asked.sources), destination=asked.file_list, dry_run=True)
-    old, _ = _lines_in(asked.file_list, style)
+    report = Report(sources=list(request.sources), destination=request.file_list, dry_run=True)
+    old, _ = _lines_in(request.file_list, style)
     try:
-        if asked.source_list is not None:
-            report.sources = [asked.source_list]
-            new, report.scanned = _lines_in(asked.source_list, style)
+        if request.source_list is not None:
+            report.sources = [request.source_list]
+            new, report.scanned = _lines_in(request.source_list, style)
         else:
-            new = _lines_of_sources(wire, asked, face, report)
+            new = _lines_of_sources(wire, request, frontend, report)
     except StoppedEarly as early:
         report.stopped = early.code
         return report
@@ -61,13 +61,13 @@ def lead_compare_lists(wire: Wire, asked: Asked, face: Frontend) -> Report:
     comparing.compare(new, old)
     report.outcome.skipped = report.scanned.minus(comparing.differing)
     if comparing.unknown:
-        report.outcome.remark(
-            asked.file_list,
+        report.outcome.warn(
+            request.file_list,
             f"only the names of {comparing.unknown:,} entries were compared: no hash or target of them is known",
         )
     if path is not None:
-        changes_file.write(path, _tar_lines(differences, asked.nul) if asked.tar_list else comparing.table())
-        face.say(changes_file.written(path, asked.tar_list))
+        changes_file.write(path, _tar_lines(differences, request.nul) if request.tar_list else comparing.table())
+        frontend.say(changes_file.written(path, request.tar_list))
     differences.tell(report)
     report.seconds = time.time() - report.started
     return report
@@ -91,26 +91,26 @@ def _lines_in(path: bytes, style: Style) -> tuple[ExternalSort, Tally]:
     return lines, Tally(files, counts[Type.DIRECTORY], counts[Type.LINK], counts[Type.OTHER])
 
 
-def _lines_of_sources(wire: Wire, asked: Asked, face: Frontend, report: Report) -> ExternalSort:
+def _lines_of_sources(wire: Wire, request: Request, frontend: Frontend, report: Report) -> ExternalSort:
     """Return what a list of the sources would have. Raises StoppedEarly, FatalError."""
-    job, first = prepare_list(asked.sources, style_of(asked), asked.options, asked.file_list)
-    crew = Coordinator(wire, job, face)
-    names = NamesOf(crew, first)
-    crew.scanned = lambda: names.tally
-    crew.scan_done = lambda: names.exhausted
+    job, first = prepare_list(request.sources, style_of(request), request.options, request.file_list)
+    coordinator = Coordinator(wire, job, frontend)
+    names = NamesOf(coordinator, first)
+    coordinator.scanned = lambda: names.tally
+    coordinator.scan_done = lambda: names.done
     lines = ExternalSort()
     try:
-        crew.begin()
-        crew.drive("comparing", names)
+        coordinator.begin()
+        coordinator.drive("comparing", names)
         for piece in names:
-            lines.add((text,) for text in piece.split(style_of(asked).end) if text)
-            if face.stop.code:
-                raise StoppedEarly(face.stop.code, face.stop.name)
+            lines.add((text,) for text in piece.split(style_of(request).end) if text)
+            if frontend.stop.code:
+                raise StoppedEarly(frontend.stop.code, frontend.stop.name)
     finally:
-        crew.fill(report)
+        coordinator.fill(report)
         report.scanned = names.tally
         report.outcome = names.outcome
-        report.outcome.add(crew.outcome)
+        report.outcome.add(coordinator.outcome)
     return lines
 
 

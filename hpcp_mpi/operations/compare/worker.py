@@ -18,19 +18,19 @@ from hpcp_mpi.host.metadata import xattrs_of
 from hpcp_mpi.rules import excludes
 from hpcp_mpi.vocab.errors import VANISHED, Failure, failure_of
 from hpcp_mpi.vocab.outcome import Outcome
-from hpcp_mpi.vocab.paths import STAGE_PREFIX, below, join
+from hpcp_mpi.vocab.paths import STAGE_PREFIX, child_path, join
 from hpcp_mpi.vocab.units import DEST, Batch, Unit, Units
 
 _SECONDS = 0.1  # after which no further directory is begun: others may be idle
 
 
-def list_extra_subtrees(place: JobContext, batch: Batch, outcome: Outcome) -> None:
+def list_extra_subtrees(context: JobContext, batch: Batch, outcome: Outcome) -> None:
     """Name all entries below the directories of a BELOW batch, which are the destination's, for as long as it is short.
 
     What is told: for each directory its path, the names in it joined by NUL, and in the same order for each one byte:
     `/` where it is a directory.
     """
-    tree, kept = place.dest, _keeper(place)
+    tree, kept = context.dest, _keeper(context)
     waiting = [unit.name for unit in batch.units][::-1]
     told: list[tuple[bytes, bytes, bytes]] = []
     deadline = time.monotonic() + _SECONDS
@@ -40,7 +40,7 @@ def list_extra_subtrees(place: JobContext, batch: Batch, outcome: Outcome) -> No
             with tree.at(directory) as fd:
                 entries = [(name, stat.S_ISDIR(mode)) for name, mode in types_in(fd) if not kept(directory, name)]
         except OSError as error:
-            outcome.failures.append(failure_of(place.dest_path(directory), error, "cannot list"))
+            outcome.failures.append(failure_of(context.dest_path(directory), error, "cannot list"))
             continue
         names, types = b"\0".join(name for name, _ in entries), b"".join(b"/" if d else b"." for _, d in entries)
         told.append((directory, names, types))
@@ -49,11 +49,11 @@ def list_extra_subtrees(place: JobContext, batch: Batch, outcome: Outcome) -> No
     outcome.findings.append(WalkResult(len(batch.units), found, told))
 
 
-def _keeper(place: JobContext) -> Callable[[bytes, bytes], bool]:
+def _keeper(context: JobContext) -> Callable[[bytes, bytes], bool]:
     """Return what tells of (directory, name) in the destination that a mirror would leave it alone: what would be
     excluded in a source, and what belongs to runs of ours.
     """
-    job = place.job
+    job = context.job
     excluded = None if job.options.delete_excluded else excludes.matcher(job.options.excludes)
 
     def kept(directory: bytes, name: bytes) -> bool:
@@ -63,12 +63,12 @@ def _keeper(place: JobContext) -> Callable[[bytes, bytes], bool]:
             return False
         path = join(directory, name)
         inside = [(root.path, job.source_dir_of(index, path)) for index, root in enumerate(job.sources)]
-        return any(excluded(below(root, source_path)) for root, source_path in inside if source_path is not None)
+        return any(excluded(child_path(root, source_path)) for root, source_path in inside if source_path is not None)
 
     return kept
 
 
-def describe_entries(place: JobContext, batch: Batch, outcome: Outcome) -> None:
+def describe_entries(context: JobContext, batch: Batch, outcome: Outcome) -> None:
     """Describe the entries of a STATE batch: units' names are their paths below the source root, targets those below
     the destination root.
 
@@ -79,20 +79,20 @@ def describe_entries(place: JobContext, batch: Batch, outcome: Outcome) -> None:
     for unit in batch.units:
         old = new = (ABSENT, False)
         if op is not Op.ADDED:
-            old = _state(place, DEST, place.dest_path(unit.target), unit.target, outcome)
+            old = _state(context, DEST, context.dest_path(unit.target), unit.target, outcome)
         if op is not Op.DELETED:
-            path = below(place.job.sources[batch.source].path, unit.name)
-            new = _state(place, batch.source, path, unit.name, outcome)
+            path = child_path(context.job.sources[batch.source].path, unit.name)
+            new = _state(context, batch.source, path, unit.name, outcome)
         is_directory = new[1] or (op is Op.DELETED and old[1])
         rows.append(Row(op, (unit.target or b".") + (b"/" if is_directory else b""), old[0], new[0]))
     outcome.findings.append(rows)
 
 
-def _state(place: JobContext, index: int, shown_as: bytes, path: bytes, outcome: Outcome) -> tuple[bytes, bool]:
+def _state(context: JobContext, index: int, shown_as: bytes, path: bytes, outcome: Outcome) -> tuple[bytes, bool]:
     """Return what the table says of an entry, and whether it is a directory. index: of a source root, or DEST"""
     directory, _, name = path.rpartition(b"/")
     try:
-        with place.source_tree(index).at(directory) as parent:
+        with context.source_tree(index).at(directory) as parent:
             name = name or b"."
             status = lstat(name, parent)
             if status is None:
@@ -100,17 +100,17 @@ def _state(place: JobContext, index: int, shown_as: bytes, path: bytes, outcome:
                 return UNKNOWN, False
             if stat.S_ISLNK(status.st_mode):
                 return described(status, None, 0, os.readlink(name, dir_fd=parent)), False
-            attributes = attributes_digest(xattrs_of(parent, name, place.hides_acls(index)))
-            content = _content(place, parent, name, status) if stat.S_ISREG(status.st_mode) else None
+            attributes = attributes_digest(xattrs_of(parent, name, context.hides_acls(index)))
+            content = _content(context, parent, name, status) if stat.S_ISREG(status.st_mode) else None
             return described(status, content, attributes), stat.S_ISDIR(status.st_mode)
     except OSError as error:
         outcome.failures.append(failure_of(shown_as, error, "cannot be described in the table of changes"))
         return UNKNOWN, False
 
 
-def _content(place: JobContext, parent: int, name: bytes, status: os.stat_result) -> int | None:
+def _content(context: JobContext, parent: int, name: bytes, status: os.stat_result) -> int | None:
     """Return the hash that a table has of a file; None where none is asked for."""
-    options = place.options
+    options = context.options
     if not options.full_hash and options.hash_size == 0:
         return None
     with ExitStack() as stack:
@@ -118,6 +118,6 @@ def _content(place: JobContext, parent: int, name: bytes, status: os.stat_result
         stack.callback(os.close, fd)
         try:
             tail = None if options.full_hash else options.hash_size
-            return digest(fd, status.st_size, tail, lambda: place.commands.stopped)
+            return digest(fd, status.st_size, tail, lambda: context.commands.stopped)
         except InterruptedError:
             raise Stopped from None

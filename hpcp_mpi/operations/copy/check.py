@@ -26,60 +26,60 @@ from hpcp_mpi.vocab.units import DEST, Batch, Kind, Unit, Units
 _LONG = MIB  # tails of this size are hashed, not held
 
 
-def check(place: JobContext, batch: Batch, outcome: Outcome) -> Batch:
+def check(context: JobContext, batch: Batch, outcome: Outcome) -> Batch:
     """Check the units of a CHECK batch; return the batch of those that have to be copied."""
     differing: list[Unit] = []
     with ExitStack() as stack:
         try:
-            with place.latency.noted():
-                source = stack.enter_context(place.source(batch).at(batch.source_dir))
+            with context.latency.noted():
+                source = stack.enter_context(context.source(batch).at(batch.source_dir))
         except OSError as error:
-            path = place.source_path(batch)
+            path = context.source_path(batch)
             outcome.failures.append(failure_of(path, error, "cannot open the directory"))
             return replace(batch, units=Units([], []))
         try:
-            with place.dest_latency.noted():
-                dest = stack.enter_context(place.dest.at(batch.dest_dir))
+            with context.dest_latency.noted():
+                dest = stack.enter_context(context.dest.at(batch.dest_dir))
         except OSError:
             return replace(batch, kind=Kind.COPY, equal=False)  # gone: the copy makes it, or tells why not
         if batch.equal:
-            units: Iterable[Unit] = _doubtful(place, batch, source, dest, outcome)
+            units: Iterable[Unit] = _doubtful(context, batch, source, dest, outcome)
         else:
             units = batch.units
         for unit in units:
             try:
-                if not _same(place, batch, unit, source, dest, outcome):
+                if not _same(context, batch, unit, source, dest, outcome):
                     differing.append(unit)
             except OSError as error:
-                outcome.failures.append(failure_of(place.source_path(batch, unit.name), error))
+                outcome.failures.append(failure_of(context.source_path(batch, unit.name), error))
     return replace(batch, kind=Kind.COPY, equal=False, units=Units.of(differing))
 
 
-def check_all(place: JobContext, batches: Sequence[Batch], outcome: Outcome) -> list[Batch]:
+def check_all(context: JobContext, batches: Sequence[Batch], outcome: Outcome) -> list[Batch]:
     """Check CHECK batches, whatever becomes of them; return the batches of what has to be copied."""
     differing: list[Batch] = []
 
-    def look(place: JobContext, batch: Batch, mine: Outcome) -> None:
-        differing.append(check(place, batch, mine))
+    def look(context: JobContext, batch: Batch, mine: Outcome) -> None:
+        differing.append(check(context, batch, mine))
 
     def do(some: Sequence[Batch], mine: Outcome, last: bool) -> None:
         for batch in some:
-            surviving(place, batch, mine, look)
+            surviving(context, batch, mine, look)
 
-    persistently(place, batches, outcome, do)
+    persistently(context, batches, outcome, do)
     return [batch for batch in differing if len(batch.units)]
 
 
-def _doubtful(place: JobContext, batch: Batch, source: int, dest: int, outcome: Outcome) -> Iterator[Unit]:
+def _doubtful(context: JobContext, batch: Batch, source: int, dest: int, outcome: Outcome) -> Iterator[Unit]:
     """Yield the units of files that lstat shows as equal and that are not, or need a closer look; count the others."""
-    options, units = place.options, batch.units
+    options, units = context.options, batch.units
     tail = _LONG if options.full_hash else options.hash_size
-    hidden = place.hides_acls(batch.source), place.hides_acls(DEST)
+    hidden = context.hides_acls(batch.source), context.hides_acls(DEST)
     hiding = hidden if any(hidden) else None
     if tail == 0:
         doubtful = {
-            *metadata.carriers(source, units.names, place.crowd, hidden[0]),
-            *metadata.carriers(dest, units.names, place.crowd, hidden[1]),
+            *metadata.carriers(source, units.names, context.crowd, hidden[0]),
+            *metadata.carriers(dest, units.names, context.crowd, hidden[1]),
         }
     else:
         doubtful = set()
@@ -90,10 +90,10 @@ def _doubtful(place: JobContext, batch: Batch, source: int, dest: int, outcome: 
                 doubtful.add(name)
 
         files = list(zip(units.names, units.amounts, strict=True))
-        if not place.crowd.each(compare, files):
+        if not context.crowd.each(compare, files):
             for file in files:
                 compare(file)
-                if place.commands.stopped:
+                if context.commands.stopped:
                     raise Stopped
     count, size = len(units), sum(units.amounts)
     for unit in units if doubtful else ():
@@ -103,47 +103,47 @@ def _doubtful(place: JobContext, batch: Batch, source: int, dest: int, outcome: 
     outcome.skipped = outcome.skipped.plus(Tally(files=count, bytes=size))
 
 
-def _same(place: JobContext, batch: Batch, unit: Unit, source: int, dest: int, outcome: Outcome) -> bool:
+def _same(context: JobContext, batch: Batch, unit: Unit, source: int, dest: int, outcome: Outcome) -> bool:
     """Tell whether an entry needs no copy, having written its metadata if that is all that differs."""
     wanted, found = lstat(unit.name, source), lstat(unit.target, dest)
     if wanted is None:
-        outcome.failures.append(Failure(place.source_path(batch, unit.name), VANISHED, True))
+        outcome.failures.append(Failure(context.source_path(batch, unit.name), VANISHED, True))
         return True
-    if found is None or not maybe_identical(wanted, found, place.job.times):
+    if found is None or not maybe_identical(wanted, found, context.job.times):
         return False
-    if not _same_content(place, unit, source, dest, wanted):
+    if not _same_content(context, unit, source, dest, wanted):
         return False
-    if place.options.content_only:
+    if context.options.content_only:
         outcome.skipped = outcome.skipped.plus(unit.tally)
         return True
-    xattrs = place.xattrs_of((source, unit.name), (dest, unit.target), batch.source)
-    changes = metadata_changes(wanted, found, place.job.times, place.rights, metadata.xattr_letters(*xattrs))
+    xattrs = context.xattrs_of((source, unit.name), (dest, unit.target), batch.source)
+    changes = metadata_changes(wanted, found, context.job.times, context.rights, metadata.xattr_letters(*xattrs))
     if not changes:
         outcome.skipped = outcome.skipped.plus(unit.tally)
         return True
     if found.st_nlink > 1 and not stat.S_ISDIR(found.st_mode):
         # Its other names may be elsewhere, put there by somebody else: a copy of its own takes the name instead.
         return False
-    if place.options.itemize:
+    if context.options.itemize:
         line = itemize(".", wanted.st_mode, changes)
         outcome.items.append(item(line, join(batch.dest_dir, unit.target), source, unit.name, wanted.st_mode))
-    if not place.options.dry_run:
-        write_metadata(place, wanted, (dest, unit.target), found, xattrs)
-        _tell_time(place, batch, unit, wanted, changes, outcome)
+    if not context.options.dry_run:
+        write_metadata(context, wanted, (dest, unit.target), found, xattrs)
+        _tell_time(context, batch, unit, wanted, changes, outcome)
     outcome.updated = outcome.updated.plus(unit.tally)
     return True
 
 
 def _tell_time(
-    place: JobContext, batch: Batch, unit: Unit, wanted: os.stat_result, changes: str, outcome: Outcome
+    context: JobContext, batch: Batch, unit: Unit, wanted: os.stat_result, changes: str, outcome: Outcome
 ) -> None:
     """Say so if an entry was given another time, as the destination cannot store its own."""
-    if "t" in changes and place.job.times.nearest(wanted.st_mtime_ns) != wanted.st_mtime_ns:
-        outcome.remark(place.source_path(batch, unit.name), note_of(place.job.times, wanted.st_mtime_ns))
+    if "t" in changes and context.job.times.nearest(wanted.st_mtime_ns) != wanted.st_mtime_ns:
+        outcome.warn(context.source_path(batch, unit.name), note_of(context.job.times, wanted.st_mtime_ns))
 
 
 def write_metadata(
-    place: JobContext,
+    context: JobContext,
     wanted: os.stat_result,
     entry: tuple[int, bytes],
     found: os.stat_result,
@@ -153,35 +153,35 @@ def write_metadata(
     metadata.write(
         *entry,
         found,
-        place.rights.owner(wanted, found),
-        place.rights.mode(wanted, found),
+        context.rights.owner(wanted, found),
+        context.rights.mode(wanted, found),
         xattrs,
-        (place.job.times.nearest(wanted.st_atime_ns), place.job.times.nearest(wanted.st_mtime_ns)),
+        (context.job.times.nearest(wanted.st_atime_ns), context.job.times.nearest(wanted.st_mtime_ns)),
     )
 
 
-def _same_content(place: JobContext, unit: Unit, source: int, dest: int, wanted: os.stat_result) -> bool:
+def _same_content(context: JobContext, unit: Unit, source: int, dest: int, wanted: os.stat_result) -> bool:
     if stat.S_ISLNK(wanted.st_mode):
         return os.readlink(unit.name, dir_fd=source) == os.readlink(unit.target, dir_fd=dest)
     if not stat.S_ISREG(wanted.st_mode):
         return True
-    options = place.options
+    options = context.options
     if not options.full_hash and options.hash_size == 0:
         return True
-    mine = _digest(place, unit.name, source, wanted.st_size)
+    mine = _digest(context, unit.name, source, wanted.st_size)
     try:
-        return mine == _digest(place, unit.target, dest, wanted.st_size)
+        return mine == _digest(context, unit.target, dest, wanted.st_size)
     except OSError as error:
         if options.compare:
             raise OSError(error.errno, f"its counterpart cannot be read: {reason_of(error)}") from None
         return False  # a copy that cannot be read is no copy; a new one takes its place
 
 
-def _digest(place: JobContext, name: bytes, directory: int, size: int) -> int:
+def _digest(context: JobContext, name: bytes, directory: int, size: int) -> int:
     fd = os.open(name, READ, dir_fd=directory)
     try:
-        tail = None if place.options.full_hash else place.options.hash_size
-        return digest(fd, size, tail, lambda: place.commands.stopped)
+        tail = None if context.options.full_hash else context.options.hash_size
+        return digest(fd, size, tail, lambda: context.commands.stopped)
     except InterruptedError:
         raise Stopped from None
     finally:

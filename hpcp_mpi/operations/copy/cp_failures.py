@@ -40,11 +40,11 @@ def _remove(stage: int, name: bytes) -> None:
 class CpFailures:
     """Takes stock after one call of cp that ended with a code other than 0."""
 
-    def __init__(self, place: JobContext, batch: Batch, stage: int, code: int, stderr: bytes) -> None:
+    def __init__(self, context: JobContext, batch: Batch, stage: int, code: int, stderr: bytes) -> None:
         """code, stderr: how cp ended, and what it said."""
-        self._place = place
+        self._context = context
         self._batch = batch
-        self._source = place.source(batch)
+        self._source = context.source(batch)
         self._stage = Tree(path_of(stage))
         self._words, self._others = complaints(stderr)
         self._code = code
@@ -112,22 +112,22 @@ class CpFailures:
         """Tell whether cp finished an entry. It sets a file's mtime when the content is complete."""
         if stat.S_IFMT(wanted.st_mode) != stat.S_IFMT(got.st_mode):
             return False
-        if words and self._place.options.content_only:
+        if words and self._context.options.content_only:
             return False  # there is nothing but the content that they could be about
         if not stat.S_ISREG(wanted.st_mode):
             return True
         if words and doubts_content(words):
             return False  # network file systems tell of a write that failed when the file is closed
-        times = self._place.job.times
+        times = self._context.job.times
         if times.goes_astray(wanted.st_mtime_ns):  # whatever cp made of it; a cp that was not killed ends each file
             return wanted.st_size == got.st_size and not words and self._code >= 0
         return wanted.st_size == got.st_size and times.same(wanted.st_mtime_ns, got.st_mtime_ns)
 
     def _undressed(self, wanted: os.stat_result, got: os.stat_result) -> bool:
         """Tell whether a cp that was killed did not come to all of an entry's metadata: it writes that last."""
-        if self._place.options.content_only:
+        if self._context.options.content_only:
             return False
-        return bool(metadata_changes(wanted, got, self._place.job.times, self._place.rights))
+        return bool(metadata_changes(wanted, got, self._context.job.times, self._context.rights))
 
     def _below(self, path: bytes, status: os.stat_result) -> Tally:
         """Return the tally of an entry and all below it, as far as it can be read."""
@@ -174,4 +174,4 @@ class CpFailures:
             self.damage.failures += [Failure(self._path(unit.name), self._common_words()) for unit in units[:1]]
 
     def _path(self, path: bytes) -> bytes:
-        return self._place.source_path(self._batch, path)
+        return self._context.source_path(self._batch, path)

@@ -20,41 +20,41 @@ from hpcp_mpi.vocab.units import Batch, Unit
 ALIVE = "a private directory of another run, which may be alive; left alone"
 
 
-def settle(place: JobContext, batch: Batch, outcome: Outcome) -> None:
+def settle(context: JobContext, batch: Batch, outcome: Outcome) -> None:
     """Give directories the metadata of their sources: nothing in them changes any more.
 
     A unit with a tally is a directory that this run made.
     """
     for unit in batch.units:
-        path = place.source_path(batch, unit.name)
+        path = context.source_path(batch, unit.name)
         try:
-            _settle(place, batch, unit, outcome)
+            _settle(context, batch, unit, outcome)
         except OSError as error:
-            if place.job.resumed and not os.path.lexists(path):
-                outcome.remark(path, VANISHED)
+            if context.job.resumed and not os.path.lexists(path):
+                outcome.warn(path, VANISHED)
                 continue
             reason = f"cannot give its copy the directory's metadata: {reason_of(error)}"
             outcome.failures.append(Failure(path, reason))
 
 
-def _settle(place: JobContext, batch: Batch, unit: Unit, outcome: Outcome) -> None:
-    options = place.options
+def _settle(context: JobContext, batch: Batch, unit: Unit, outcome: Outcome) -> None:
+    options = context.options
     with ExitStack() as stack:
-        source = stack.enter_context(place.source(batch).handle(unit.name))
+        source = stack.enter_context(context.source(batch).handle(unit.name))
         wanted = os.fstat(source)
         changes = NEW
         if not options.dry_run:
             if options.directory_sync:
-                dest = stack.enter_context(place.dest.made(unit.target))
-                if place.job.resumed:
-                    sweep_stages(place, stack.enter_context(place.dest.at(unit.target)), unit.target, outcome)
-                changes = _settle_one(place, batch, source, dest, wanted)
-                _tell_time(place, batch, unit, wanted, changes, outcome)
+                dest = stack.enter_context(context.dest.made(unit.target))
+                if context.job.resumed:
+                    sweep_stages(context, stack.enter_context(context.dest.at(unit.target)), unit.target, outcome)
+                changes = _settle_one(context, batch, source, dest, wanted)
+                _tell_time(context, batch, unit, wanted, changes, outcome)
         elif not unit.tally:
-            dest = stack.enter_context(place.dest.at(unit.target))
-            changes = _directory_changes(place, batch, source, dest, wanted)[0]
+            dest = stack.enter_context(context.dest.at(unit.target))
+            changes = _directory_changes(context, batch, source, dest, wanted)[0]
         elif options.compare:
-            tell_replaced(place, unit.target, wanted.st_mode, outcome)
+            tell_replaced(context, unit.target, wanted.st_mode, outcome)
         if batch.restore:
             return  # only what the run itself did to it was undone
         if unit.tally:
@@ -66,57 +66,57 @@ def _settle(place: JobContext, batch: Batch, unit: Unit, outcome: Outcome) -> No
             outcome.items.append((line, (unit.target or b".") + b"/", b""))
 
 
-def sweep_stages(place: JobContext, dest: int, path: bytes, outcome: Outcome) -> None:
+def sweep_stages(context: JobContext, dest: int, path: bytes, outcome: Outcome) -> None:
     """Remove what killed runs left in a directory. Raises OSError."""
     for name in names_in(dest):
-        if name.startswith(STAGE_PREFIX) and not place.in_use(name) and not sweep(dest, name):
-            outcome.remark(place.dest_path(join(path, name)), ALIVE)
+        if name.startswith(STAGE_PREFIX) and not context.in_use(name) and not sweep(dest, name):
+            outcome.warn(context.dest_path(join(path, name)), ALIVE)
 
 
 def _directory_changes(
-    place: JobContext, batch: Batch, source: int, dest: int, wanted: os.stat_result
+    context: JobContext, batch: Batch, source: int, dest: int, wanted: os.stat_result
 ) -> tuple[str, os.stat_result, tuple[metadata.Xattrs, metadata.Xattrs]]:
     found = os.fstat(dest)
-    xattrs = place.xattrs_of((source, b"."), (dest, b"."), batch.source)
+    xattrs = context.xattrs_of((source, b"."), (dest, b"."), batch.source)
     letters = metadata.xattr_letters(*xattrs)
-    return metadata_changes(wanted, found, place.job.times, place.rights, letters), found, xattrs
+    return metadata_changes(wanted, found, context.job.times, context.rights, letters), found, xattrs
 
 
-def _settle_one(place: JobContext, batch: Batch, source: int, dest: int, wanted: os.stat_result) -> str:
+def _settle_one(context: JobContext, batch: Batch, source: int, dest: int, wanted: os.stat_result) -> str:
     """Write a directory's metadata; return in what it seemed to differ.
 
     Written also where nothing seems to differ, if this run wrote in it: maybe by another node, and for a while this one
     may still be shown the times from before.
     """
-    changes, found, xattrs = _directory_changes(place, batch, source, dest, wanted)
+    changes, found, xattrs = _directory_changes(context, batch, source, dest, wanted)
     if changes or batch.again:
-        write_metadata(place, wanted, (dest, b"."), found, xattrs)
+        write_metadata(context, wanted, (dest, b"."), found, xattrs)
     return changes
 
 
-def make(place: JobContext, batch: Batch, outcome: Outcome) -> None:
+def make(context: JobContext, batch: Batch, outcome: Outcome) -> None:
     """Make directories that nothing is copied to."""
-    if place.options.dry_run:
+    if context.options.dry_run:
         return
     for unit in batch.units:
         try:
-            with made(place, unit.target, batch.over):
+            with made(context, unit.target, batch.over):
                 pass
         except OSError as error:
-            path = place.source_path(batch, unit.name)
+            path = context.source_path(batch, unit.name)
             outcome.failures.append(Failure(path, f"its copy cannot be made: {reason_of(error)}"))
 
 
-def sweep_left_behind(place: JobContext, batch: Batch, outcome: Outcome) -> None:
+def sweep_left_behind(context: JobContext, batch: Batch, outcome: Outcome) -> None:
     """Remove stages that killed runs left."""
-    if place.options.dry_run:
+    if context.options.dry_run:
         return
     for unit in batch.units:
-        path = place.dest_path(join(batch.dest_dir, unit.name))
+        path = context.dest_path(join(batch.dest_dir, unit.name))
         try:
-            with place.dest.at(batch.dest_dir) as dest:
+            with context.dest.at(batch.dest_dir) as dest:
                 outcome.touched.add((batch.source, batch.source_dir, batch.dest_dir))
-                if not sweep(dest, unit.name, lost=place.own(unit.name)):
-                    outcome.remark(path, ALIVE)
+                if not sweep(dest, unit.name, lost=context.own(unit.name)):
+                    outcome.warn(path, ALIVE)
         except OSError as error:
-            outcome.remark(path, f"left behind by a killed run, and cannot be removed: {reason_of(error)}")
+            outcome.warn(path, f"left behind by a killed run, and cannot be removed: {reason_of(error)}")

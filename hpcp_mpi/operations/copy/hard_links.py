@@ -7,7 +7,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 
 from hpcp_mpi.engine.context import JobContext
-from hpcp_mpi.engine.destination import FULL, land, made
+from hpcp_mpi.engine.destination import FULL, made, rename_into_place
 from hpcp_mpi.engine.itemize import tell_replaced
 from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.host.entries import lstat
@@ -17,14 +17,14 @@ from hpcp_mpi.operations.copy.worker import copy
 from hpcp_mpi.rules.equality import NEW, itemize, maybe_identical
 from hpcp_mpi.vocab.errors import VANISHED, Failure, reason_of
 from hpcp_mpi.vocab.outcome import Outcome
-from hpcp_mpi.vocab.paths import shown
+from hpcp_mpi.vocab.paths import printable
 from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 
 # No link can be made, but a file can: too many links, other quota or file system, no links at all.
 _COPY_INSTEAD = (errno.EMLINK, errno.EXDEV, errno.EPERM, errno.ENOTSUP)
 
 
-def link(place: JobContext, batch: Batch, outcome: Outcome) -> None:
+def link(context: JobContext, batch: Batch, outcome: Outcome) -> None:
     """Make each unit of a LINK batch a name of the batch's leader.
 
     A leader that is not there, or not whole, was not copied: then the first unit is copied and leads the others.
@@ -32,63 +32,63 @@ def link(place: JobContext, batch: Batch, outcome: Outcome) -> None:
     leader = batch.leader
     for unit in batch.units:
         try:
-            linked = _link(place, batch, unit, leader, outcome)
+            linked = _link(context, batch, unit, leader, outcome)
         except OSError as error:
-            reason = f"cannot be linked at {shown(place.dest_path(unit.target))}: {reason_of(error)}"
-            outcome.failures.append(Failure(place.source_path(batch, unit.name), reason))
+            reason = f"cannot be linked at {printable(context.dest_path(unit.target))}: {reason_of(error)}"
+            outcome.failures.append(Failure(context.source_path(batch, unit.name), reason))
             continue
         if not linked:
             leader = unit.target
-            _copy_instead(place, batch, unit, outcome)
+            _copy_instead(context, batch, unit, outcome)
 
 
-def _link(place: JobContext, batch: Batch, unit: Unit, leader: bytes, outcome: Outcome) -> bool:
+def _link(context: JobContext, batch: Batch, unit: Unit, leader: bytes, outcome: Outcome) -> bool:
     """Make one link; return False where the entry has to be copied instead."""
     source_dir, _, source_name = unit.name.rpartition(b"/")
     dest_dir, _, dest_name = unit.target.rpartition(b"/")
     leader_name = leader.rpartition(b"/")[2]
     wanted = None
-    with suppress(FileNotFoundError), place.source(batch).at(source_dir) as source:
+    with suppress(FileNotFoundError), context.source(batch).at(source_dir) as source:
         wanted = lstat(source_name, source)
     if wanted is None:
-        return _vanished(place, batch, unit, outcome)
-    if place.options.dry_run:
-        return _pretend(place, batch, unit, leader, wanted, outcome)
+        return _vanished(context, batch, unit, outcome)
+    if context.options.dry_run:
+        return _pretend(context, batch, unit, leader, wanted, outcome)
     with ExitStack() as stack:
-        whole = _whole_leader(place, stack, leader, wanted)
+        whole = _whole_leader(context, stack, leader, wanted)
         if whole is None:
             return False
         leaders, found = whole
-        dest = stack.enter_context(made(place, dest_dir, batch.over))
+        dest = stack.enter_context(made(context, dest_dir, batch.over))
         there = lstat(dest_name, dest)
         if there is not None and (there.st_dev, there.st_ino) == (found.st_dev, found.st_ino):
             outcome.skipped = outcome.skipped.plus(unit.tally)
             return True
         outcome.touched.add((batch.source, source_dir, dest_dir))
-        stage = stack.enter_context(staged(dest, place.token, outcome.remark, place.options.content_only))
+        stage = stack.enter_context(staged(dest, context.run_id, outcome.warn, context.options.content_only))
         try:
             os.link(leader_name, dest_name, src_dir_fd=leaders, dst_dir_fd=stage, follow_symlinks=False)
         except OSError as error:
             if error.errno in _COPY_INSTEAD:
-                outcome.remark(place.source_path(batch, unit.name), f"copied, not linked: {reason_of(error)}")
+                outcome.warn(context.source_path(batch, unit.name), f"copied, not linked: {reason_of(error)}")
                 return False
             raise
-        if place.commands.stopped:
+        if context.commands.stopped:
             raise Stopped  # somebody else may have done it by now, and more
-        if place.options.itemize:
+        if context.options.itemize:
             outcome.items.append((itemize("h", wanted.st_mode, "+++++++++"), unit.target, leader))
         try:
-            if place.job.backup is None:
-                land(stage, dest_name, dest, dest_name)
+            if context.job.backup is None:
+                rename_into_place(stage, dest_name, dest, dest_name)
             else:
                 from hpcp_mpi.engine.backup import saved
 
-                with saved(place, dest_dir, dest, dest_name, found):
-                    land(stage, dest_name, dest, dest_name)
+                with saved(context, dest_dir, dest, dest_name, found):
+                    rename_into_place(stage, dest_name, dest, dest_name)
         except OSError as error:
-            if not (place.options.mirror and error.errno in FULL):
+            if not (context.options.mirror and error.errno in FULL):
                 raise
-            outcome.late.append(replace(batch, units=Units.of([unit])))
+            outcome.after_mirror.append(replace(batch, units=Units.of([unit])))
             return True
     outcome.copied = outcome.copied.plus(unit.tally)
     outcome.linked += 1
@@ -96,46 +96,46 @@ def _link(place: JobContext, batch: Batch, unit: Unit, leader: bytes, outcome: O
 
 
 def _whole_leader(
-    place: JobContext, stack: ExitStack, leader: bytes, wanted: os.stat_result
+    context: JobContext, stack: ExitStack, leader: bytes, wanted: os.stat_result
 ) -> tuple[int, os.stat_result] | None:
     """Return a descriptor of the leader's directory and the leader's lstat; None where it is not there, or not whole.
 
     It was copied before any link is made, maybe by another node: what looks otherwise may be this one's memory.
     """
     directory, _, name = leader.rpartition(b"/")
-    for _ in place.looks.each():
+    for _ in context.looks.each():
         with ExitStack() as own:
             try:
-                fd = own.enter_context(place.dest.at(directory))
+                fd = own.enter_context(context.dest.at(directory))
                 found = lstat(name, fd)
             except (FileNotFoundError, NotADirectoryError):
                 continue
-            if found is not None and maybe_identical(wanted, found, place.job.times):
+            if found is not None and maybe_identical(wanted, found, context.job.times):
                 stack.enter_context(own.pop_all())
                 return fd, found
     return None
 
 
-def _vanished(place: JobContext, batch: Batch, unit: Unit, outcome: Outcome) -> bool:
-    path = place.source_path(batch, unit.name)
-    if place.job.resumed:
-        outcome.remark(path, VANISHED)
+def _vanished(context: JobContext, batch: Batch, unit: Unit, outcome: Outcome) -> bool:
+    path = context.source_path(batch, unit.name)
+    if context.job.resumed:
+        outcome.warn(path, VANISHED)
     else:
         outcome.failures.append(Failure(path, VANISHED, True))
     return True
 
 
 def _pretend(
-    place: JobContext, batch: Batch, unit: Unit, leader: bytes, wanted: os.stat_result, outcome: Outcome
+    context: JobContext, batch: Batch, unit: Unit, leader: bytes, wanted: os.stat_result, outcome: Outcome
 ) -> bool:
     """Say what a link would change."""
-    there, first = _at_destination(place, unit.target), _at_destination(place, leader)
+    there, first = _at_destination(context, unit.target), _at_destination(context, leader)
     linked = there and first and (there.st_dev, there.st_ino) == (first.st_dev, first.st_ino)
-    if linked and _stays(place, batch, unit):
+    if linked and _stays(context, batch, unit):
         outcome.skipped = outcome.skipped.plus(unit.tally)
         return True
-    if place.options.compare:
-        tell_replaced(place, unit.target, wanted.st_mode, outcome)
+    if context.options.compare:
+        tell_replaced(context, unit.target, wanted.st_mode, outcome)
     known = there is not None and stat.S_IFMT(there.st_mode) == stat.S_IFMT(wanted.st_mode)
     outcome.items.append((itemize("h", wanted.st_mode, "" if known else NEW), unit.target, leader))
     outcome.copied = outcome.copied.plus(unit.tally)
@@ -143,25 +143,25 @@ def _pretend(
     return True
 
 
-def _at_destination(place: JobContext, path: bytes) -> os.stat_result | None:
+def _at_destination(context: JobContext, path: bytes) -> os.stat_result | None:
     directory, _, name = path.rpartition(b"/")
     try:
-        with place.dest.at(directory) as fd:
+        with context.dest.at(directory) as fd:
             return lstat(name, fd)
     except OSError:
         return None  # not there yet
 
 
-def _stays(place: JobContext, batch: Batch, unit: Unit) -> bool:
+def _stays(context: JobContext, batch: Batch, unit: Unit) -> bool:
     """Tell whether the file that unit is a name of stays at the destination: else a new one gets all its names."""
     source_dir, _, source_name = unit.name.rpartition(b"/")
     dest_dir, _, dest_name = unit.target.rpartition(b"/")
     alone = Units.of([Unit(source_name, unit.tally, unit.amount, dest_name)])
-    return not len(check(place, Batch(Kind.CHECK, batch.source, source_dir, dest_dir, alone), Outcome()).units)
+    return not len(check(context, Batch(Kind.CHECK, batch.source, source_dir, dest_dir, alone), Outcome()).units)
 
 
-def _copy_instead(place: JobContext, batch: Batch, unit: Unit, outcome: Outcome) -> None:
+def _copy_instead(context: JobContext, batch: Batch, unit: Unit, outcome: Outcome) -> None:
     source_dir, _, source_name = unit.name.rpartition(b"/")
     dest_dir, _, dest_name = unit.target.rpartition(b"/")
     alone = Units.of([Unit(source_name, unit.tally, unit.amount, dest_name)])
-    copy(place, [Batch(Kind.COPY, batch.source, source_dir, dest_dir, alone, over=batch.over)], outcome)
+    copy(context, [Batch(Kind.COPY, batch.source, source_dir, dest_dir, alone, over=batch.over)], outcome)

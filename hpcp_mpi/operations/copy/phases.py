@@ -14,7 +14,7 @@ from hpcp_mpi.engine.checkpoints import CopyState
 from hpcp_mpi.engine.coordinator import Coordinator
 from hpcp_mpi.engine.frontend import Frontend
 from hpcp_mpi.operations.copy.big_files.rank0 import WithRanges
-from hpcp_mpi.operations.scan.deferred import leading_batches, link_batches, parting_batches, settle_batches
+from hpcp_mpi.operations.scan.deferred import leading_batches, link_batches, separation_batches, settle_batches
 from hpcp_mpi.operations.scan.records import (
     CONTENT_CHANGED,
     DirectoryMetadata,
@@ -24,7 +24,7 @@ from hpcp_mpi.operations.scan.records import (
 )
 from hpcp_mpi.vocab.errors import EXIT_OK, Failure, reason_of
 from hpcp_mpi.vocab.outcome import first_of_each
-from hpcp_mpi.vocab.paths import shown
+from hpcp_mpi.vocab.paths import printable
 from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.units import Kind
 
@@ -43,30 +43,32 @@ _MOST_TOUCHED = 10_000  # directories that are remembered before they are put as
 class _Run:
     """Rank 0's: one copy from scan to report."""
 
-    def __init__(self, wire: Wire, prepared: "Prepared", face: Frontend, scan: "ScanMaker | None") -> None:
+    def __init__(self, wire: Wire, prepared: "Prepared", frontend: Frontend, scan: "ScanMaker | None") -> None:
         from hpcp_mpi.operations.scan.rank0 import Scan
 
-        saved = face.logbook.take() if face.logbook is not None else None
+        saved = frontend.checkpoints.resume_state() if frontend.checkpoints is not None else None
         begun: StartedFiles = []
         if saved is not None:
             prepared, begun = _with_begun(prepared, saved)
         self._prepared = prepared
         self._begun = begun  # big files that an earlier run began
         self._feed: WithRanges | None = None
-        self._crew = crew = Coordinator(wire, prepared.job, face)
-        self._scan = (scan or Scan)(crew.place, prepared.landings, prepared.made_root, wire.wake, lambda: crew.slots)
-        crew.planner.whole = not self._scan.relists
-        crew.scanned = lambda: self._scan.gather.scanned
-        crew.scan_done = lambda: self._scan.exhausted
-        crew.listed = self._scan.outcome
-        crew.tidy = self._tidy
-        self._verification = _verification(crew)
+        self._coordinator = coordinator = Coordinator(wire, prepared.job, frontend)
+        self._scan = (scan or Scan)(
+            coordinator.context, prepared.landings, prepared.made_root, wire.wake, lambda: coordinator.slots
+        )
+        coordinator.planner.whole = not self._scan.relists
+        coordinator.scanned = lambda: self._scan.builder.scanned
+        coordinator.scan_done = lambda: self._scan.done
+        coordinator.listed = self._scan.outcome
+        coordinator.tidy = self._tidy
+        self._verification = _verification(coordinator)
         if saved is not None and not saved.complete:
-            crew.wait_for_earlier_runs()
-        self._todo = self._recall(saved) if face.logbook is not None else None
-        if face.logbook is not None and saved is not None and self._todo is None:
-            face.logbook.begin_anew(saved)
-        self._preflight = self._new_preflight(face)
+            coordinator.wait_for_earlier_runs()
+        self._todo = self._recall(saved) if frontend.checkpoints is not None else None
+        if frontend.checkpoints is not None and saved is not None and self._todo is None:
+            frontend.checkpoints.begin_anew(saved)
+        self._preflight = self._new_preflight(frontend)
         self.report = Report()
         self._stopped = EXIT_OK
 
@@ -75,17 +77,17 @@ class _Run:
         options = self._prepared.job.options
         if self._preflight is not None:
             self._preflight.check()
-        self._crew.begin()
+        self._coordinator.begin()
         if self._todo is None:
             self._scan.start()
         else:
             self._scan.start(self._todo)
         try:
-            self._crew.drive_scan(COPYING, self._scan, self._wrapped)
+            self._coordinator.drive_scan(COPYING, self._scan, self._wrapped)
             self._preflight = None  # there is no more to come
             waiting = self._scan.waiting
             shared = map(SharedName._make, waiting.shared)
-            self._drive("parting", Stream(parting_batches(shared, options.split_size)))
+            self._drive("parting", Stream(separation_batches(shared, options.split_size)))
             self._verify()  # before other names are given to what is not good
             self._link()
             self._verify()  # what could not be linked and was copied
@@ -99,7 +101,7 @@ class _Run:
     def _link(self) -> None:
         """Give files their other names."""
         linked = self._scan.waiting.linked
-        if self._scan.gather.partial:
+        if self._scan.builder.partial:
             self._drive("linking", Stream(leading_batches(map(LinkedName._make, linked))))
         self._drive("linking", Stream(link_batches(map(LinkedName._make, linked))))
 
@@ -107,17 +109,17 @@ class _Run:
         """Remove what the sources do not have."""
         from hpcp_mpi.operations.mirror.rank0 import Mirror
 
-        mirror = Mirror(self._crew, self._scan.waiting)
+        mirror = Mirror(self._coordinator, self._scan.waiting)
         mirror.run(len(self._failures()), self._drive)
         self._stopped = mirror.stopped
         self._verify()
 
     def _failures(self) -> list[Failure]:
         """Return what failed so far, one failure a path."""
-        return list(first_of_each([*self._scan.outcome.failures, *self._crew.outcome.failures]))
+        return list(first_of_each([*self._scan.outcome.failures, *self._coordinator.outcome.failures]))
 
     def _drive(self, phase: str, feed: Feed) -> None:
-        self._crew.drive(phase, self._wrapped(feed))
+        self._coordinator.drive(phase, self._wrapped(feed))
 
     def _wrapped(self, feed: Feed) -> Feed:
         """Return feed with what follows from it."""
@@ -133,11 +135,11 @@ class _Run:
         # What links lead to, and what a move removes, is found by looking at everything; so is what a list names.
         if type(self._scan) is not Scan or not self._scan.entire or self._prepared.job.options.move:
             return None
-        memory = ResumeRecorder(self._crew, self._scan, self._prepared.landings)
+        memory = ResumeRecorder(self._coordinator, self._scan, self._prepared.landings)
 
         def remember() -> CopyState:
             self._note_touched()
-            remembered = memory.remember(self._feed)
+            remembered = memory.state(self._feed)
             new = {} if self._verification is None else self._verification.take_new()
             return replace(remembered, records={**remembered.records, **new})
 
@@ -146,7 +148,7 @@ class _Run:
             if self._verification is not None:
                 self._verification.forget_new()
 
-        self._crew.remember, self._crew.forget = remember, forget
+        self._coordinator.remember, self._coordinator.forget = remember, forget
         if self._verification is not None:
             self._verification.take_new()
         todo = left_to_do(saved, self._prepared.landings, self._prepared.job) if saved is not None else None
@@ -156,8 +158,8 @@ class _Run:
             memory.restore(saved)
             if self._verification is not None:
                 self._verification.restore(saved.records)
-        self._crew.found_before = saved.latest.tallies["found"]
-        self._crew.face.say(
+        self._coordinator.found_before = saved.latest.tallies["found"]
+        self._coordinator.frontend.say(
             f"hpcp-mpi: goes on where {saved.runs:,} earlier run{'s' if saved.runs > 1 else ''} ended: "
             f"{saved.latest.tallies['copied'].entries:,} entries were copied, "
             f"{len(todo):,} directories are looked at again"
@@ -181,23 +183,23 @@ class _Run:
         """Take note of what keeps rank 0 from going on: what was not begun stays undone."""
         name = error.filename
         path = os.fsencode(name) if isinstance(name, str | bytes) else self._prepared.job.destination
-        self._crew.outcome.failures.append(Failure(path, f"the run ends here: {reason_of(error)}"))
+        self._coordinator.outcome.failures.append(Failure(path, f"the run ends here: {reason_of(error)}"))
         self.report.broken_off = True
 
     def end(self, stopped: int = 0) -> Report:
         """Return the report. stopped: the exit code of an early end."""
         report, scan = self.report, self._scan
-        self._crew.write_down()
-        self._crew.fill(report)
+        self._coordinator.write_down()
+        self._coordinator.fill(report)
         outcome = scan.outcome
-        outcome.skipped = outcome.skipped.plus(scan.gather.skipped)
-        outcome.add(self._crew.outcome)  # in this order: what the scan could not read explains what failed later
+        outcome.skipped = outcome.skipped.plus(scan.builder.skipped)
+        outcome.add(self._coordinator.outcome)  # in this order: what the scan could not read explains what failed later
         outcome.failures = list(first_of_each(outcome.failures))
         report.sources = [landing.argument for landing in self._prepared.landings]
         report.destination = self._prepared.job.destination
         report.dry_run = self._prepared.job.options.dry_run
         report.abilities = {report.destination: self._prepared.job.abilities}
-        report.scanned = scan.gather.scanned
+        report.scanned = scan.builder.scanned
         report.outcome = outcome
         report.scan_seconds = scan.seconds
         report.stopped = stopped or self._stopped
@@ -205,29 +207,29 @@ class _Run:
 
     def _note_touched(self) -> None:
         """Note the existing directories that were written to and have a counterpart in the source."""
-        touched, self._crew.outcome.touched = self._crew.outcome.touched, set()
+        touched, self._coordinator.outcome.touched = self._coordinator.outcome.touched, set()
         if self._prepared.job.options.directory_sync:
             landings = self._prepared.landings
             self._scan.waiting.settled.add(
                 directory_metadata(*each, CONTENT_CHANGED) for each in touched if landings[each[0]].name is None
             )
 
-    def _new_preflight(self, face: Frontend) -> "Preflight | None":
+    def _new_preflight(self, frontend: Frontend) -> "Preflight | None":
         if self._prepared.job.options.compare:
             return None
         from hpcp_mpi.operations.prepare.preflight import Preflight
 
         def say(path: bytes, note: str) -> None:
-            self._crew.outcome.remark(path, note)
-            face.say(f"{shown(path)}: {note}")
+            self._coordinator.outcome.warn(path, note)
+            frontend.say(f"{printable(path)}: {note}")
 
-        return Preflight(self._crew.place, say)
+        return Preflight(self._coordinator.context, say)
 
     def _tidy(self) -> None:
         if self._preflight is not None:
-            waiting = partial(self._crew.planner.waiting, (Kind.COPY, Kind.RANGE))
-            self._preflight.look(self._scan.gather.scanned, self._crew.outcome.copied, waiting, self._scan.exhausted)
-        if len(self._crew.outcome.touched) > _MOST_TOUCHED:
+            waiting = partial(self._coordinator.planner.waiting, (Kind.COPY, Kind.RANGE))
+            self._preflight.look(self._scan.builder.scanned, self._coordinator.outcome.copied, waiting, self._scan.done)
+        if len(self._coordinator.outcome.touched) > _MOST_TOUCHED:
             self._note_touched()
 
 
@@ -237,10 +239,10 @@ def _with_begun(prepared: "Prepared", saved: "ResumeState") -> "tuple[Prepared, 
     from hpcp_mpi.host.commands import Commands
     from hpcp_mpi.operations.copy.resume import begun_before, stages_of
 
-    place = JobContext(prepared.job, Commands(), 0)
-    begun = begun_before(saved, place)
-    place.release()
-    place.stages.close()
+    context = JobContext(prepared.job, Commands(), 0)
+    begun = begun_before(saved, context)
+    context.release()
+    context.stages.close()
     # After the copying, nobody lists directories: what a killed run left in them is found when they are settled. It
     # may have come further than its ledger tells.
     options = prepared.job.options
@@ -252,20 +254,20 @@ def _with_begun(prepared: "Prepared", saved: "ResumeState") -> "tuple[Prepared, 
     return replace(prepared, job=job), begun
 
 
-def _verification(crew: Coordinator) -> "Verification | None":
-    if not crew.job.options.verify or crew.job.options.dry_run:
+def _verification(coordinator: Coordinator) -> "Verification | None":
+    if not coordinator.job.options.verify or coordinator.job.options.dry_run:
         return None
     from hpcp_mpi.operations.verify.rank0 import Verification
 
-    return Verification(crew)
+    return Verification(coordinator)
 
 
-def run_copy(wire: Wire, prepared: "Prepared", face: Frontend, scan: "ScanMaker | None" = None) -> Report:
+def run_copy(wire: Wire, prepared: "Prepared", frontend: Frontend, scan: "ScanMaker | None" = None) -> Report:
     """Do what is prepared, with all workers of the wire. scan: makes another scan than that of all landings.
 
     Raises FatalError. A signal ends it early: the report's exit code says so.
     """
-    run = _Run(wire, prepared, face, scan)
+    run = _Run(wire, prepared, frontend, scan)
     try:
         run.run()
     except StoppedEarly as early:

@@ -38,15 +38,15 @@ StartedFiles = list[tuple[Batch, Units]]  # what finishes a big file, and the ra
 class ResumeRecorder:
     """Rank 0's: remembers a copy while it goes."""
 
-    def __init__(self, crew: Coordinator, scan: Scan, landings: Sequence[Landing]) -> None:
+    def __init__(self, coordinator: Coordinator, scan: Scan, landings: Sequence[Landing]) -> None:
         """Before the scan is started."""
-        self._crew = crew
+        self._coordinator = coordinator
         self._scan = scan
         self._single = [index for index, landing in enumerate(landings) if landing.name is not None]
         self._spills = {kind: RecordedSort() for kind in _LAYOUTS}
         for kind, spill in self._spills.items():
             setattr(scan.waiting, kind, spill)
-        scan.gather.seen = []
+        scan.builder.seen = []
 
     def restore(self, saved: ResumeState) -> None:
         """Take what earlier runs recorded."""
@@ -60,7 +60,7 @@ class ResumeRecorder:
             (_above(each.source, each.path, each.target) for each in map(SharedName._make, waiting.shared)),
             ((each.source, each.source_dir, each.dest_dir) for each in map(Extra._make, waiting.extras)),
         )
-        if self._crew.job.options.directory_sync:
+        if self._coordinator.job.options.directory_sync:
             waiting.settled.restore(directory_metadata(*each, CONTENT_CHANGED) for each in touched)
 
     def forget(self) -> None:
@@ -69,17 +69,21 @@ class ResumeRecorder:
             spill.forget_new()
         self._scan.forget_names()
 
-    def remember(self, feed: WithRanges | None) -> CopyState:
+    def state(self, feed: WithRanges | None) -> CopyState:
         """Return what is left to do. feed: of big files, while there is one"""
         # The directories first: what is done meanwhile is recorded then, and may be looked at once more.
         todo = self._scan.todo
         settled, linked = self._scan.unfinished()
-        batches = [*self._crew.backlog.pending(), *self._crew.planner.granted, *self._crew.outcome.late]
+        batches = [
+            *self._coordinator.backlog.pending(),
+            *self._coordinator.planner.granted,
+            *self._coordinator.outcome.after_mirror,
+        ]
         if feed is not None:
             batches += feed.pending
         for batch in batches:
             todo += todo_of(batch)
-        todo += self._crew.planner.todo
+        todo += self._coordinator.planner.todo
         new: dict[str, list[Record]] = {kind: spill.take_new() for kind, spill in self._spills.items()}
         new["settled"] += settled
         new["linked"] += linked
@@ -102,7 +106,7 @@ def _under_way(feed: WithRanges | None, batches: Iterable[Batch]) -> StartedFile
         if batch.kind is Kind.RANGE and batch.big is not None:
             left.setdefault((batch.dest_dir, batch.big.stage), []).extend(batch.units)
     begun = [(finish, Units.of(left.get(key, ()))) for key, finish in feed.files.items()]
-    finishing = [batch for batch in batches if batch.kind is Kind.FINISH and batch.big and not batch.big.spoilt]
+    finishing = [batch for batch in batches if batch.kind is Kind.FINISH_FILE and batch.big and not batch.big.failure]
     return begun + [(batch, Units([], [])) for batch in finishing]
 
 
@@ -146,12 +150,12 @@ def _where(path: bytes, landings: Sequence[Landing], job: Job) -> Iterator[Relis
         yield Relist(index, directory, join(landing.dest_dir, directory), deep)
 
 
-def begun_before(saved: ResumeState, place: JobContext) -> StartedFiles:
+def begun_before(saved: ResumeState, context: JobContext) -> StartedFiles:
     """Return the big files that an earlier run began and this one can go on with."""
     with reading_records():
         batches = stored_batches.unpacked(saved.latest.state) if saved.latest.state else []
         begun = list(zip(batches[::2], (ranges.units for ranges in batches[1::2]), strict=True))
-    return [each for each in begun if _is_there(each[0], place)]
+    return [each for each in begun if _is_there(each[0], context)]
 
 
 @contextmanager
@@ -171,19 +175,19 @@ def stages_of(begun: StartedFiles) -> frozenset[bytes]:
     return frozenset(finish.big.stage for finish, _ in begun if finish.big is not None)
 
 
-def _is_there(finish: Batch, place: JobContext) -> bool:
+def _is_there(finish: Batch, context: JobContext) -> bool:
     """Tell whether a big file's copy is as its run left it, and the source too."""
     big = finish.big
-    if big is None or finish.source >= len(place.job.sources):
+    if big is None or finish.source >= len(context.job.sources):
         return False
     try:
         with ExitStack() as stack:
-            source = stack.enter_context(place.source(finish).at(finish.source_dir))
+            source = stack.enter_context(context.source(finish).at(finish.source_dir))
             _, status = stack.enter_context(opened(source, big.name))
             if changed(big.identity, status):
                 return False
-            dest = stack.enter_context(place.dest.at(finish.dest_dir))
-            stage = place.stages.enter(dest, big.stage)
+            dest = stack.enter_context(context.dest.at(finish.dest_dir))
+            stage = context.stages.enter(dest, big.stage)
             stack.callback(os.close, stage)
             there = lstat(big.stage, stage)
             return there is not None and stat.S_ISREG(there.st_mode) and there.st_size == big.size

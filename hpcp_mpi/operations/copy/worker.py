@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 
 from hpcp_mpi.engine.context import JobContext
-from hpcp_mpi.engine.destination import FULL, IN_THE_WAY, land, made
+from hpcp_mpi.engine.destination import FULL, IN_THE_WAY, made, rename_into_place
 from hpcp_mpi.engine.itemize import itemize_copies
 from hpcp_mpi.engine.setting_times import set_nearest
 from hpcp_mpi.engine.unfinished import persistently, surviving
@@ -24,7 +24,7 @@ from hpcp_mpi.operations.copy.cp_failures import CpDamage, CpFailures
 from hpcp_mpi.operations.verify.records import WrittenUnit
 from hpcp_mpi.vocab.errors import Failure, failure_of, reason_of
 from hpcp_mpi.vocab.outcome import Outcome
-from hpcp_mpi.vocab.paths import shown
+from hpcp_mpi.vocab.paths import printable
 from hpcp_mpi.vocab.tally import NOTHING, Tally
 from hpcp_mpi.vocab.units import DEST, Batch, Kind, Unit, Units
 
@@ -32,107 +32,107 @@ _MAX_PINNED = 200  # files that one cp is given as descriptors
 FEW = 16  # files in a directory for which a cp of their own costs more than pinning each
 
 
-def copy(place: JobContext, batches: Sequence[Batch], outcome: Outcome) -> None:
+def copy(context: JobContext, batches: Sequence[Batch], outcome: Outcome) -> None:
     """Copy the units of COPY batches. What fails is a Failure in outcome."""
-    if place.options.dry_run:
+    if context.options.dry_run:
         for batch in batches:
-            _pretend(place, batch, outcome)
+            _pretend(context, batch, outcome)
         return
-    persistently(place, batches, outcome, partial(_copy, place))
+    persistently(context, batches, outcome, partial(_copy, context))
 
 
-def _copy(place: JobContext, batches: Sequence[Batch], outcome: Outcome, last: bool) -> None:
+def _copy(context: JobContext, batches: Sequence[Batch], outcome: Outcome, last: bool) -> None:
     """last: what fails is not copied again, so units land without what failed in them."""
     few = [batch for batch in batches if len(batch.units) < FEW and _are_files(batch.units)]
     groups = _together(few) if len(few) > 1 else []
     grouped = {id(batch) for group in groups for batch in group}
     alone = [batch for batch in batches if id(batch) not in grouped]
     for group in groups:
-        if not _copy_together(place, group, outcome):
+        if not _copy_together(context, group, outcome):
             alone += group
     for batch in alone:
-        surviving(place, batch, outcome, partial(_copy_batch, last=last))
+        surviving(context, batch, outcome, partial(_copy_batch, last=last))
 
 
-def check_and_copy(place: JobContext, batches: Sequence[Batch], outcome: Outcome) -> None:
+def check_and_copy(context: JobContext, batches: Sequence[Batch], outcome: Outcome) -> None:
     """Check what may be identical; copy what is not, unless it is so much that others should help."""
     differing: list[Batch] = []
     for batch in batches:
-        with place.gate:
-            differing += check_all(place, [batch], outcome)
-    limited = place.options.rate_bytes or place.options.rate_files  # then rank 0 says when it may be copied
-    if limited or sum(batch.amount for batch in differing) > place.options.bite_weight:
+        with context.gate:
+            differing += check_all(context, [batch], outcome)
+    limited = context.options.rate_bytes or context.options.rate_files  # then rank 0 says when it may be copied
+    if limited or sum(batch.amount for batch in differing) > context.options.bite_weight:
         outcome.new_work += differing
     else:
-        copy(place, differing, outcome)
+        copy(context, differing, outcome)
 
 
 def _are_files(units: Units) -> bool:
     return units.plain or all(unit.tally.files == 1 == unit.tally.entries for unit in units)
 
 
-def _pretend(place: JobContext, batch: Batch, outcome: Outcome) -> None:
+def _pretend(context: JobContext, batch: Batch, outcome: Outcome) -> None:
     try:
-        itemize_copies(place, batch, outcome)
+        itemize_copies(context, batch, outcome)
     except OSError as error:
-        outcome.failures.append(failure_of(place.source_path(batch), error))
+        outcome.failures.append(failure_of(context.source_path(batch), error))
         return
     for unit in batch.units:
         outcome.copied = outcome.copied.plus(unit.tally)
 
 
-def _copy_batch(place: JobContext, batch: Batch, outcome: Outcome, last: bool) -> None:
+def _copy_batch(context: JobContext, batch: Batch, outcome: Outcome, last: bool) -> None:
     """Copy units that share a directory, with as few calls of cp as fit. last: as for _copy"""
-    to = shown(place.dest_path(batch.dest_dir))
+    to = printable(context.dest_path(batch.dest_dir))
     with ExitStack() as stack:
         try:
-            source = stack.enter_context(place.source(batch).at(batch.source_dir))
+            source = stack.enter_context(context.source(batch).at(batch.source_dir))
         except OSError as error:
             for unit in batch.units:
-                path = place.source_path(batch, unit.name)
+                path = context.source_path(batch, unit.name)
                 outcome.failures.append(failure_of(path, error, "cannot open its directory", unit.tally.bytes))
             return
         try:
-            dest = stack.enter_context(made(place, batch.dest_dir, batch.over))
+            dest = stack.enter_context(made(context, batch.dest_dir, batch.over))
             outcome.touched.add((batch.source, batch.source_dir, batch.dest_dir))
-            stage = stack.enter_context(staged(dest, place.token, outcome.remark, place.options.content_only))
-            if place.options.itemize:
-                itemize_copies(place, batch, outcome)
+            stage = stack.enter_context(staged(dest, context.run_id, outcome.warn, context.options.content_only))
+            if context.options.itemize:
+                itemize_copies(context, batch, outcome)
         except OSError as error:
-            _refuse(place, batch, batch.units, f"cannot write to {to}: {reason_of(error)}", outcome)
+            _refuse(context, batch, batch.units, f"cannot write to {to}: {reason_of(error)}", outcome)
             return
-        mends = not place.job.times.clamps
+        mends = not context.job.times.clamps
         for units in _calls(batch.units):
             damage = CpDamage()
             try:
-                command = cp.command(place.options, stage, [unit.name for unit in units])
-                code, stderr = place.commands.run(command, path_of(source), (stage,))
+                command = cp.command(context.options, stage, [unit.name for unit in units])
+                code, stderr = context.commands.run(command, path_of(source), (stage,))
                 if code:
-                    damage = CpFailures(place, batch, stage, code, stderr).take(units)
+                    damage = CpFailures(context, batch, stage, code, stderr).take(units)
             except OSError as error:
-                _refuse(place, batch, units, f"cannot be copied to {to}: {reason_of(error)}", outcome)
+                _refuse(context, batch, units, f"cannot be copied to {to}: {reason_of(error)}", outcome)
                 continue
             outcome.failures += damage.failures
-            staying = damage.unknown if last else damage.unknown | _passing(place, batch, damage)
+            staying = damage.unknown if last else damage.unknown | _passing(context, batch, damage)
             for unit in units:
                 if unit.name in staying:
                     continue
                 if mends:
                     look = partial(lstat, unit.name, source)
-                    set_nearest(place, batch, unit, look, (stage, unit.name), outcome)
+                    set_nearest(context, batch, unit, look, (stage, unit.name), outcome)
                 lost = damage.lost.get(unit.name, NOTHING)
-                publish_unit(place, batch, unit, (stage, unit.name, dest), lost, outcome)
+                publish_unit(context, batch, unit, (stage, unit.name, dest), lost, outcome)
 
 
-def _passing(place: JobContext, batch: Batch, damage: CpDamage) -> set[bytes]:
+def _passing(context: JobContext, batch: Batch, damage: CpDamage) -> set[bytes]:
     """Return the units to which something happened that may be over in a moment: they are copied again."""
-    directory = place.source_path(batch)
+    directory = context.source_path(batch)
     paths = [failure.path for failure in damage.failures if tells_passing(failure.reason)]
     return {path[len(directory) :].lstrip(b"/").partition(b"/")[0] for path in paths}
 
 
-def _refuse(place: JobContext, batch: Batch, units: Iterable[Unit], reason: str, outcome: Outcome) -> None:
-    outcome.failures += [Failure(place.source_path(batch, u.name), reason, attempted=u.tally.bytes) for u in units]
+def _refuse(context: JobContext, batch: Batch, units: Iterable[Unit], reason: str, outcome: Outcome) -> None:
+    outcome.failures += [Failure(context.source_path(batch, u.name), reason, attempted=u.tally.bytes) for u in units]
 
 
 def _calls(units: Iterable[Unit]) -> Iterator[list[Unit]]:
@@ -150,37 +150,39 @@ def _calls(units: Iterable[Unit]) -> Iterator[list[Unit]]:
 
 
 def publish_unit(
-    place: JobContext, batch: Batch, unit: Unit, staged_as: tuple[int, bytes, int], lost: Tally, outcome: Outcome
+    context: JobContext, batch: Batch, unit: Unit, staged_as: tuple[int, bytes, int], lost: Tally, outcome: Outcome
 ) -> None:
     """Rename what is in the stage for unit to its name, and count it. staged_as: (stage, name in it, destination).
 
     Raises host.commands.Stopped.
     """
     stage, name, dest = staged_as
-    if place.commands.stopped:
+    if context.commands.stopped:
         raise Stopped  # somebody else may have done it by now, and more
     try:
-        if place.options.content_only:
-            keep_metadata(stage, name, dest, unit.target, place.hides_acls(DEST))
-        if place.job.backup is None or batch.again:
-            land(stage, name, dest, unit.target)
+        if context.options.content_only:
+            keep_metadata(stage, name, dest, unit.target, context.hides_acls(DEST))
+        if context.job.backup is None or batch.again:
+            rename_into_place(stage, name, dest, unit.target)
         else:
-            _land_saving(place, batch, unit, staged_as)
+            _land_saving(context, batch, unit, staged_as)
     except OSError as error:
         left = not _is_gone(name, stage)
         if lost and not left:
             return  # cp made nothing of it; that is a failure already
         if not left and passes(error):
             pass  # it was renamed, and only the answer was lost
-        elif place.options.mirror and error.errno in FULL and not unit.tally.directories:
-            outcome.late.append(replace(batch, kind=Kind.COPY, units=Units.of([unit]), equal=False, big=None))
+        elif context.options.mirror and error.errno in FULL and not unit.tally.directories:
+            outcome.after_mirror.append(replace(batch, kind=Kind.COPY, units=Units.of([unit]), equal=False, big=None))
             return
         else:
-            reason = f"cannot be put in place in {shown(place.dest_path(batch.dest_dir))}: {_landing_reason(error)}"
-            _refuse(place, batch, [unit], reason, outcome)
+            reason = (
+                f"cannot be put in place in {printable(context.dest_path(batch.dest_dir))}: {_landing_reason(error)}"
+            )
+            _refuse(context, batch, [unit], reason, outcome)
             return
     outcome.copied = outcome.copied.plus(unit.tally.minus(lost))
-    if place.options.verify:
+    if context.options.verify:
         outcome.findings.append(WrittenUnit(batch, unit, bool(lost)))
 
 
@@ -192,13 +194,13 @@ def _is_gone(name: bytes, stage: int) -> bool:
         return False
 
 
-def _land_saving(place: JobContext, batch: Batch, unit: Unit, staged_as: tuple[int, bytes, int]) -> None:
+def _land_saving(context: JobContext, batch: Batch, unit: Unit, staged_as: tuple[int, bytes, int]) -> None:
     """The same with a backup of what is replaced. Raises OSError."""
     from hpcp_mpi.engine.backup import saved
 
     stage, name, dest = staged_as
-    with saved(place, batch.dest_dir, dest, unit.target, lstat(name, stage)):
-        land(stage, name, dest, unit.target)
+    with saved(context, batch.dest_dir, dest, unit.target, lstat(name, stage)):
+        rename_into_place(stage, name, dest, unit.target)
 
 
 def _landing_reason(error: OSError) -> str:
@@ -218,7 +220,7 @@ def _together(batches: list[Batch]) -> list[list[Batch]]:
     return groups
 
 
-def _copy_together(place: JobContext, batches: list[Batch], outcome: Outcome) -> bool:
+def _copy_together(context: JobContext, batches: list[Batch], outcome: Outcome) -> bool:
     """Copy few files each of several directories with one cp; return False if they have to be copied on their own.
 
     Every file is pinned and cp gets its descriptor: in the stage it is called by that number. A process per directory
@@ -226,35 +228,35 @@ def _copy_together(place: JobContext, batches: list[Batch], outcome: Outcome) ->
     """
     with ExitStack() as stack:
         try:
-            dests = [stack.enter_context(made(place, b.dest_dir, b.over)) for b in batches]
+            dests = [stack.enter_context(made(context, b.dest_dir, b.over)) for b in batches]
             files: dict[int, tuple[int, Unit]] = {}
             for index, batch in enumerate(batches):
                 outcome.touched.add((batch.source, batch.source_dir, batch.dest_dir))
-                source = stack.enter_context(place.source(batch).at(batch.source_dir))
+                source = stack.enter_context(context.source(batch).at(batch.source_dir))
                 for unit in batch.units:
                     fd = stack.enter_context(pinned(source, unit.name))
                     if not stat.S_ISREG(os.fstat(fd).st_mode):
                         return False
                     files[fd] = (index, unit)
-            if not _alike(dests, place.options.content_only):
+            if not _alike(dests, context.options.content_only):
                 return False
-            stage = stack.enter_context(staged(dests[0], place.token, outcome.remark, place.options.content_only))
-            command = cp.command(place.options, stage, [path_of(fd) for fd in files], follow=True)
-            code, _ = place.commands.run(command, b"/", (stage, *files))
+            stage = stack.enter_context(staged(dests[0], context.run_id, outcome.warn, context.options.content_only))
+            command = cp.command(context.options, stage, [path_of(fd) for fd in files], follow=True)
+            code, _ = context.commands.run(command, b"/", (stage, *files))
             if code:
                 return False
-            if place.options.itemize:
+            if context.options.itemize:
                 found = Outcome()
                 for batch in batches:
-                    itemize_copies(place, batch, found)
+                    itemize_copies(context, batch, found)
                 outcome.items += found.items
         except OSError:
             return False
-        mends = not place.job.times.clamps
+        mends = not context.job.times.clamps
         for fd, (index, unit) in files.items():
             if mends:
-                set_nearest(place, batches[index], unit, partial(os.fstat, fd), (stage, b"%d" % fd), outcome)
-            publish_unit(place, batches[index], unit, (stage, b"%d" % fd, dests[index]), NOTHING, outcome)
+                set_nearest(context, batches[index], unit, partial(os.fstat, fd), (stage, b"%d" % fd), outcome)
+            publish_unit(context, batches[index], unit, (stage, b"%d" % fd, dests[index]), NOTHING, outcome)
     return True
 
 

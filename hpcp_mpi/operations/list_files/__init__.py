@@ -1,4 +1,4 @@
 """Writing file lists (-fl).
 
-Rank 0: `rank0`, `named`. Any rank: `worker` (NAMES), `values` (hashes, link targets).
+Rank 0: `rank0`, `named`. Any rank: `worker` (LIST_NAMES), `values` (hashes, link targets).
 """

@@ -24,9 +24,9 @@ from hpcp_mpi.vocab.errors import FatalError, failure_of, reason_of
 from hpcp_mpi.vocab.job import Job, ListSpec
 from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.outcome import Outcome
-from hpcp_mpi.vocab.paths import below, inside, join, shown
+from hpcp_mpi.vocab.paths import child_path, inside, join, printable
 from hpcp_mpi.vocab.report import Report
-from hpcp_mpi.vocab.request import Asked, Style, style_of
+from hpcp_mpi.vocab.request import Request, Style, style_of
 from hpcp_mpi.vocab.tally import NOTHING, ONE_LINK, ONE_SPECIAL, one_file
 from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 
@@ -48,7 +48,7 @@ def prepare_list(
             status = os.lstat(argument)  # of what a link points to where the argument ends in `/`
         except OSError as error:
             raise FatalError(
-                f"cannot use the source {shown(argument)}: {reason_of(error)}", "Nothing was listed."
+                f"cannot use the source {printable(argument)}: {reason_of(error)}", "Nothing was listed."
             ) from None
         if stat.S_ISDIR(status.st_mode):
             unit, root, prefix = unit_of(b"", options), argument, own_name(argument)
@@ -61,7 +61,7 @@ def prepare_list(
                 else ONE_SPECIAL
             )
             unit, root, prefix = Unit(own_name(argument), tally), os.path.dirname(argument) or b".", b""
-        first.append(Batch(Kind.NAMES, len(roots), b"", b"", Units.of([unit])))
+        first.append(Batch(Kind.LIST_NAMES, len(roots), b"", b"", Units.of([unit])))
         roots.append(absolute(root))
         prefixes.append(prefix)
     job = Job(
@@ -71,7 +71,7 @@ def prepare_list(
         destination_root=None,
         merged=frozenset(),
         abilities=Abilities(),
-        token=os.urandom(4).hex(),
+        run_id=os.urandom(4).hex(),
         naming=ListSpec(style, tuple(prefixes), frozenset(_omitted(roots, file))),
     )
     return job, first
@@ -94,24 +94,24 @@ class NamesOf:
     A directory that nobody may hold whole is read here, in lots that are merged at the end.
     """
 
-    def __init__(self, crew: Coordinator, first: Iterable[Batch], directory: bytes | None = None) -> None:
+    def __init__(self, coordinator: Coordinator, first: Iterable[Batch], directory: bytes | None = None) -> None:
         """directory: for what waits until all is there; None: that of temporary files. Raises FatalError."""
-        assert crew.job.naming is not None
+        assert coordinator.job.naming is not None
         self.tally = NOTHING
         self.outcome = Outcome()
-        self._crew = crew
-        self._style = crew.job.naming.style
-        self._frontier = Frontier(first, lambda: crew.slots, self._hear)
+        self._coordinator = coordinator
+        self._style = coordinator.job.naming.style
+        self._frontier = Frontier(first, lambda: coordinator.slots, self._hear)
         self._parts = file_lists.Parts(self._style.end, self._key, directory)
         self._huge: deque[tuple[int, bytes]] = deque()
         self._lots: Iterator[WalkResult | None] | None = None  # of the huge directory at hand
 
     @property
-    def exhausted(self) -> bool:
-        return self._frontier.exhausted and not self._huge and self._lots is None
+    def done(self) -> bool:
+        return self._frontier.done and not self._huge and self._lots is None
 
-    def take(self) -> list[Batch]:
-        taken = self._frontier.take()
+    def next_batches(self) -> list[Batch]:
+        taken = self._frontier.next_batches()
         if self._lots is None and self._huge:
             self._lots = self._lots_of(*self._huge.popleft())
         if self._lots is not None and not taken and not self._frontier.full:
@@ -119,14 +119,14 @@ class NamesOf:
             if lot is _NO_MORE:
                 self._lots = None
             elif lot is not None:
-                self._frontier.hear([lot])
+                self._frontier.on_findings([lot])
         return taken
 
-    def hear(self, news: list[Any]) -> None:
-        self._frontier.hear(news)
+    def on_findings(self, news: list[Any]) -> None:
+        self._frontier.on_findings(news)
 
-    def hold(self, held: bool) -> None:
-        self._frontier.hold(held)
+    def pause(self, held: bool) -> None:
+        self._frontier.pause(held)
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield the list in pieces of whole entries."""
@@ -150,10 +150,10 @@ class NamesOf:
 
     def _lots_of(self, source: int, path: bytes) -> Iterator[WalkResult | None]:
         """Yield what is found in a huge directory; None where others should have a turn."""
-        place = self._crew.place
+        context = self._coordinator.context
         try:
-            with place.source_tree(source).at(path) as directory, os.scandir(directory) as entries:
-                itself = ListWalk(place, source, self.outcome)
+            with context.source_tree(source).at(path) as directory, os.scandir(directory) as entries:
+                itself = ListWalk(context, source, self.outcome)
                 itself.take_itself(path)
                 named, left = itself.leave()
                 yield WalkResult(0, left, named)
@@ -164,7 +164,7 @@ class NamesOf:
                     more = len(some) == _SOME
                     lot += some
                     if len(lot) >= HUGE or not more:
-                        walk = ListWalk(place, source, self.outcome)
+                        walk = ListWalk(context, source, self.outcome)
                         walk.take_some(path, lot)
                         named, left = walk.leave()
                         yield WalkResult(0, left, named)
@@ -172,42 +172,44 @@ class NamesOf:
                     else:
                         yield None
         except OSError as error:
-            self.outcome.failures.append(failure_of(below(place.job.sources[source].path, path), error, "cannot list"))
+            self.outcome.failures.append(
+                failure_of(child_path(context.job.sources[source].path, path), error, "cannot list")
+            )
 
 
 _NO_MORE: Any = object()
 
 
-def lead_list(wire: Wire, asked: Asked, face: Frontend) -> Report:
+def lead_list(wire: Wire, request: Request, frontend: Frontend) -> Report:
     """Write a list of what sources hold, with all workers of the wire; rank 0 calls it, the others follow.
 
     What cannot be read is in the list as far as it is known, and a failure. Raises FatalError. A signal ends it early,
     and no list is written then: the report's exit code says so.
     """
-    assert asked.file_list is not None
-    file_lists.refuse_place(asked.file_list)
-    job, first = prepare_list(asked.sources, style_of(asked), asked.options, asked.file_list)
-    crew = Coordinator(wire, job, face)
-    beside = None if asked.file_list == file_lists.STANDARD else os.path.dirname(asked.file_list) or b"."
-    names = NamesOf(crew, first, beside)
-    crew.scanned = lambda: names.tally
-    crew.scan_done = lambda: names.exhausted
-    report = Report(sources=list(asked.sources))
+    assert request.file_list is not None
+    file_lists.refuse_place(request.file_list)
+    job, first = prepare_list(request.sources, style_of(request), request.options, request.file_list)
+    coordinator = Coordinator(wire, job, frontend)
+    beside = None if request.file_list == file_lists.STANDARD else os.path.dirname(request.file_list) or b"."
+    names = NamesOf(coordinator, first, beside)
+    coordinator.scanned = lambda: names.tally
+    coordinator.scan_done = lambda: names.done
+    report = Report(sources=list(request.sources))
     try:
-        crew.begin()
-        crew.drive("listing", names)
-        file_lists.write(asked.file_list, job.token, _unless_stopped(names, face))
+        coordinator.begin()
+        coordinator.drive("listing", names)
+        file_lists.write(request.file_list, job.run_id, _unless_stopped(names, frontend))
     except StoppedEarly as early:
         report.stopped = early.code
-    crew.fill(report)
+    coordinator.fill(report)
     report.scanned = names.tally
     report.outcome = names.outcome
-    report.outcome.add(crew.outcome)
+    report.outcome.add(coordinator.outcome)
     return report
 
 
-def _unless_stopped(pieces: Iterable[bytes], face: Frontend) -> Iterator[bytes]:
+def _unless_stopped(pieces: Iterable[bytes], frontend: Frontend) -> Iterator[bytes]:
     for piece in pieces:
-        if face.stop.code:
-            raise StoppedEarly(face.stop.code, face.stop.name)
+        if frontend.stop.code:
+            raise StoppedEarly(frontend.stop.code, frontend.stop.name)
         yield piece

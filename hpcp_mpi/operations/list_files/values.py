@@ -24,9 +24,9 @@ _KINDS = {stat.S_IFIFO: b"fifo", stat.S_IFSOCK: b"socket", stat.S_IFCHR: b"char"
 class Values:
     """Reads what is told of the entries of a directory, many at once where that takes long."""
 
-    def __init__(self, place: JobContext) -> None:
-        self._place = place
-        self._tail = None if place.options.full_hash else place.options.hash_size
+    def __init__(self, context: JobContext) -> None:
+        self._context = context
+        self._tail = None if context.options.full_hash else context.options.hash_size
         self._empty = False  # the last file was empty, so the next may be
         self._small = False  # the same of one that can be read at once
         self._at_once = _SMALL if self._tail is None else min(_SMALL, self._tail)
@@ -49,11 +49,11 @@ class Values:
             values = dict.fromkeys(names, b"")
             for name in types.keys() & values.keys() if types else ():
                 tell(name)
-        elif not self._place.crowd.each(tell, names):
+        elif not self._context.crowd.each(tell, names):
             if self._empty and not types:
                 values = dict.fromkeys(_empty_ones(names, directory), _OF_NOTHING)
             self._tell_in_turn(names[len(values) :], types, directory, tell, values)
-        if self._place.commands.stopped:
+        if self._context.commands.stopped:
             raise Stopped
         return [values[name] for name in names], failed
 
@@ -111,7 +111,7 @@ class Values:
             length = size if tail is None or size < tail else tail
             if length < MIB:
                 return xxhash.xxh64_hexdigest(os.pread(fd, length, size - length)).encode()
-            return b"%016x" % digest(fd, size, tail, lambda: self._place.commands.stopped)
+            return b"%016x" % digest(fd, size, tail, lambda: self._context.commands.stopped)
         except InterruptedError:
             return b""  # the run is ending, and so says whoever asked
         finally:

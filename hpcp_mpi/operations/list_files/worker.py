@@ -24,7 +24,7 @@ from hpcp_mpi.rules import excludes
 from hpcp_mpi.vocab.errors import failure_of
 from hpcp_mpi.vocab.options import MIB, Options
 from hpcp_mpi.vocab.outcome import Outcome
-from hpcp_mpi.vocab.paths import STAGE_PREFIX, below, join
+from hpcp_mpi.vocab.paths import STAGE_PREFIX, child_path, join
 from hpcp_mpi.vocab.request import Style
 from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, ONE_LINK, ONE_SPECIAL, Tally, one_file
 from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
@@ -41,13 +41,13 @@ _name: Callable[["os.DirEntry[str]"], str] = attrgetter("name")
 _LEFT_OUT = os.fsdecode(STAGE_PREFIX)
 
 
-def list_entries(place: JobContext, batch: Batch, outcome: Outcome) -> None:
+def list_entries(context: JobContext, batch: Batch, outcome: Outcome) -> None:
     """Name what a NAMES batch stands for, for as long as it is short; the rest is for others.
 
     Units with a tally are entries of source_dir that are no directories. Others are paths of directories. Either follow
     each other in the list.
     """
-    walk = ListWalk(place, batch.source, outcome)
+    walk = ListWalk(context, batch.source, outcome)
     units = list(batch.units)
     if units[0].tally:
         walk.take_entries(batch.source_dir, units)
@@ -75,16 +75,16 @@ class _Entries:
 class ListWalk:
     """A walk through a part of a source, in the order of the list."""
 
-    def __init__(self, place: JobContext, source: int, outcome: Outcome) -> None:
-        assert place.job.naming is not None
-        self._place = place
+    def __init__(self, context: JobContext, source: int, outcome: Outcome) -> None:
+        assert context.job.naming is not None
+        self._context = context
         self._source = source
         self._outcome = outcome
-        self._style = place.job.naming.style
-        self._prefix = place.job.naming.prefixes[source]
-        self._omitted = {path for at, path in place.job.naming.omitted if at == source}
-        self._excluded = excludes.matcher(place.options.excludes)
-        self._values = Values(place)
+        self._style = context.job.naming.style
+        self._prefix = context.job.naming.prefixes[source]
+        self._omitted = {path for at, path in context.job.naming.omitted if at == source}
+        self._excluded = excludes.matcher(context.options.excludes)
+        self._values = Values(context)
         self._stack: list[bytes | _Entries] = []  # what is to be named, the next one last; directories are paths
         self._parts = _Parts(ListPart())
         self._left: list[Batch] = []
@@ -126,7 +126,7 @@ class ListWalk:
                 self._directory(item)
             else:
                 self._entries(item)
-            if self._place.commands.stopped:
+            if self._context.commands.stopped:
                 raise Stopped
         return self.leave()
 
@@ -134,8 +134,8 @@ class ListWalk:
         """Leave for others what takes time; names that need nothing more are written. Return both."""
         for directories, items in groupby(reversed(self._stack), lambda item: isinstance(item, bytes)):
             if directories:
-                units = Units.of(unit_of(item, self._place.options) for item in items if isinstance(item, bytes))
-                self._left.append(Batch(Kind.NAMES, self._source, b"", b"", units))
+                units = Units.of(unit_of(item, self._context.options) for item in items if isinstance(item, bytes))
+                self._left.append(Batch(Kind.LIST_NAMES, self._source, b"", b"", units))
                 self._parts.end()
                 continue
             for item in items:
@@ -151,18 +151,18 @@ class ListWalk:
             self._entries(item)
             return
         units = Units.of(Unit(name, _TALLY[item.types.get(name, Type.FILE)]) for name in item.names)
-        self._left.append(Batch(Kind.NAMES, self._source, item.directory, b"", units))
+        self._left.append(Batch(Kind.LIST_NAMES, self._source, item.directory, b"", units))
         self._parts.end()
 
     # --- directories
 
     def _directory(self, path: bytes) -> None:
-        place = self._place
+        context = self._context
         entries: list[os.DirEntry[str]] = []
         try:
             with ExitStack() as stack:
-                with place.latency.noted():
-                    directory = stack.enter_context(place.source_tree(self._source).at(path))
+                with context.latency.noted():
+                    directory = stack.enter_context(context.source_tree(self._source).at(path))
                 entries = list(islice(stack.enter_context(os.scandir(directory)), HUGE + 1))
         except OSError as error:
             failure = failure_of(self._path(path), error, "cannot list")
@@ -218,7 +218,7 @@ class ListWalk:
         return entries
 
     def _path(self, directory: bytes, name: bytes = b"") -> bytes:
-        return below(self._place.job.sources[self._source].path, join(directory, name))
+        return child_path(self._context.job.sources[self._source].path, join(directory, name))
 
     # --- entries
 
@@ -251,7 +251,7 @@ class ListWalk:
     def _with_values(self, item: _Entries, names: list[bytes]) -> list[bytes]:
         """Return names as they are written, with hashes and targets; nothing for what is gone."""
         try:
-            with self._place.source_tree(self._source).at(item.directory) as directory:
+            with self._context.source_tree(self._source).at(item.directory) as directory:
                 values, failed = self._values.of(names, item.types, directory)
         except OSError as error:
             self._outcome.failures.append(failure_of(self._path(item.directory), error, "cannot open the directory"))

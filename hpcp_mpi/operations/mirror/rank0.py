@@ -18,7 +18,7 @@ from hpcp_mpi.operations.scan.link_targets import spared
 from hpcp_mpi.operations.scan.records import CONTENT_CHANGED, Extra, LinkedName, directory_metadata
 from hpcp_mpi.operations.scan.waiting import Waiting
 from hpcp_mpi.vocab.errors import EXIT_MAX_DELETE, EXIT_OK, Failure
-from hpcp_mpi.vocab.paths import join, shown
+from hpcp_mpi.vocab.paths import join, printable
 from hpcp_mpi.vocab.tally import NOTHING
 from hpcp_mpi.vocab.units import Batch, Kind, Units
 
@@ -33,10 +33,10 @@ class Mirror:
     stopped: the exit code that it ends the run with, if there is nothing worse; EXIT_OK otherwise
     """
 
-    def __init__(self, crew: Coordinator, waiting: Waiting) -> None:
+    def __init__(self, coordinator: Coordinator, waiting: Waiting) -> None:
         """waiting: what the scan found."""
-        self._crew = crew
-        self._options = crew.job.options
+        self._coordinator = coordinator
+        self._options = coordinator.job.options
         self._waiting = waiting
         self.stopped = EXIT_OK
 
@@ -45,15 +45,15 @@ class Mirror:
 
         failed: how many entries could not be listed or copied. drive: has work done that copies.
         """
-        self._waiting.extras = spared(self._crew.job, self._waiting.extras, self._waiting.tracked)
+        self._waiting.extras = spared(self._coordinator.job, self._waiting.extras, self._waiting.tracked)
         if next(iter(self._waiting.extras), None) is not None and self._may_remove(failed):
             self._remove()
             self._copy_late(drive)
-        late, self._crew.outcome.late = self._crew.outcome.late, []
+        late, self._coordinator.outcome.after_mirror = self._coordinator.outcome.after_mirror, []
         for batch in late:
             for unit in batch.units:
-                path = self._crew.place.source_path(batch, unit.name)
-                self._crew.outcome.failures.append(Failure(path, IN_THE_WAY, attempted=unit.tally.bytes))
+                path = self._coordinator.context.source_path(batch, unit.name)
+                self._coordinator.outcome.failures.append(Failure(path, IN_THE_WAY, attempted=unit.tally.bytes))
 
     def _may_remove(self, failed: int) -> bool:
         if failed:
@@ -62,44 +62,48 @@ class Mirror:
             return False
         if self._options.dry_run:
             return True
-        face, limit = self._crew.face, self._options.max_delete
+        frontend, limit = self._coordinator.frontend, self._options.max_delete
         count = 0
-        if limit is not None or not face.certain:
-            count = counted(self._crew, self._batches(Kind.COUNT)).entries
+        if limit is not None or not frontend.certain:
+            count = counted(self._coordinator, self._batches(Kind.COUNT)).entries
             if not count:
                 return False
         if limit is not None and count > limit:
             self._exceeded(count, limit)
             return False
         warning = ""
-        found = self._crew.scanned().plus(self._crew.found_before)
-        if found.entries <= len(self._crew.job.sources):  # nothing but the roots
+        found = self._coordinator.scanned().plus(self._coordinator.found_before)
+        if found.entries <= len(self._coordinator.job.sources):  # nothing but the roots
             warning = "The sources are empty (is something not mounted?). "
-            self._crew.outcome.remark(self._crew.job.sources[0].path, "it is empty, so all at the destination is extra")
-        if not face.confirm(warning + self._question(count)):
-            self._crew.outcome.remark(self._crew.job.destination, "nothing was removed here: the answer was no")
+            self._coordinator.outcome.warn(
+                self._coordinator.job.sources[0].path, "it is empty, so all at the destination is extra"
+            )
+        if not frontend.confirm(warning + self._question(count)):
+            self._coordinator.outcome.warn(
+                self._coordinator.job.destination, "nothing was removed here: the answer was no"
+            )
             return False
         return True
 
     def _refuse(self, reason: str) -> None:
-        self._crew.outcome.failures.append(Failure(self._crew.job.destination, reason))
+        self._coordinator.outcome.failures.append(Failure(self._coordinator.job.destination, reason))
 
     def _exceeded(self, count: int, limit: int) -> None:
         self.stopped = EXIT_MAX_DELETE
         would = "would be" if self._options.dry_run else "were to be"
         note = f"{count:,} entries {would} removed here, and --max-delete allows {limit:,}: nothing is removed"
-        self._crew.outcome.remark(self._crew.job.destination, note)
+        self._coordinator.outcome.warn(self._coordinator.job.destination, note)
 
     def _question(self, count: int) -> str:
-        job = self._crew.job
+        job = self._coordinator.job
         if not count:  # nobody reads it
-            return f"Remove what {shown(job.destination)} has and the sources do not?"
+            return f"Remove what {printable(job.destination)} has and the sources do not?"
         verb = "Move to the backup directory" if job.backup is not None else "Remove"
         some = islice(self._paths(), _NAMED + 1)
-        named = [shown(path) for path in some]
+        named = [printable(path) for path in some]
         more = ", ..." if len(named) > _NAMED else ""
         entries = "1 entry" if count == 1 else f"{count:,} entries"
-        where = shown(job.destination)
+        where = printable(job.destination)
         return f"{verb} {entries} of {where} that the sources do not have ({', '.join(named[:_NAMED])}{more})?"
 
     def _extras(self) -> Iterator[Extra]:
@@ -114,10 +118,10 @@ class Mirror:
         return extra_batches(kind, self._extras())
 
     def _remove(self) -> None:
-        outcome = self._crew.outcome
+        outcome = self._coordinator.outcome
         removed, skipped = outcome.removed, outcome.skipped
-        RemovalFeed(self._crew, self._batches(Kind.REMOVE)).drive("removing")
-        outcome = self._crew.outcome
+        RemovalFeed(self._coordinator, self._batches(Kind.REMOVE)).drive("removing")
+        outcome = self._coordinator.outcome
         # If all of it stayed (what is excluded lies below it), as it will each time, there is nothing to be undone.
         if outcome.removed != removed and self._options.directory_sync and not self._options.dry_run:
             self._waiting.settled.add(
@@ -132,7 +136,7 @@ class Mirror:
 
     def _copy_late(self, drive: Drive) -> None:
         """Copy what a directory was in the way of; then what is linked to it."""
-        late, self._crew.outcome.late = self._crew.outcome.late, []
+        late, self._coordinator.outcome.after_mirror = self._coordinator.outcome.after_mirror, []
         if not late:
             return
         targets = {join(batch.dest_dir, unit.target) for batch in late for unit in batch.units}
@@ -146,7 +150,7 @@ class Mirror:
                 continue
             (unit,) = batch.units
             if unit.tally.files and 0 < size <= unit.tally.bytes:
-                yield replace(batch, kind=Kind.BEGIN, units=Units.of([unit._replace(amount=0)]))
+                yield replace(batch, kind=Kind.START_FILE, units=Units.of([unit._replace(amount=0)]))
             else:
                 yield batch
 

@@ -13,7 +13,7 @@ from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.operations.mirror.case_folding import Inode, copies_of, folds
 from hpcp_mpi.vocab.errors import Failure, reason_of
 from hpcp_mpi.vocab.outcome import Outcome
-from hpcp_mpi.vocab.paths import STAGE_PREFIX, below, join
+from hpcp_mpi.vocab.paths import STAGE_PREFIX, child_path, join
 
 _NOTHING_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # a directory of the source that is none
 
@@ -21,23 +21,23 @@ _NOTHING_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # a directory of th
 class ExtraGuard:
     """Keeps what is not extra. A removing.Keeper; its paths are relative to the destination root."""
 
-    def __init__(self, place: JobContext, outcome: Outcome) -> None:
-        self._place = place
+    def __init__(self, context: JobContext, outcome: Outcome) -> None:
+        self._context = context
         self._outcome = outcome
-        self._own = STAGE_PREFIX + place.job.token.encode()
+        self._own = STAGE_PREFIX + context.job.run_id.encode()
         self._directory: bytes | None = None  # what self._beside is about
         self._beside: list[_Beside] = []
         self._distinct = False  # it tells case
         self._copies: set[Inode] | None = None  # what in it is called otherwise by a source; None: not known yet
 
-    def enters(self, path: bytes) -> bool:
+    def may_enter(self, path: bytes) -> bool:
         return not self._stays(path, True)
 
-    def keeps(self, directory: int, path: bytes, name: bytes) -> bool:
+    def must_keep(self, directory: int, path: bytes, name: bytes) -> bool:
         return self._stays(join(path, name), False)
 
     def _stays(self, path: bytes, is_directory: bool) -> bool:
-        job = self._place.job
+        job = self._context.job
         directory, _, name = path.rpartition(b"/")
         if not name or path in job.targets or name.startswith(self._own) or path == job.backup_path:
             return True
@@ -57,11 +57,11 @@ class ExtraGuard:
         if self._distinct and name.isascii():
             return False
         try:
-            with self._place.dest.handle(directory) as fd:
+            with self._context.dest.handle(directory) as fd:
                 if not folds(fd, name):
                     self._distinct = self._distinct or name.swapcase() != name
                     return False
-            with self._place.dest.at(directory) as fd:
+            with self._context.dest.at(directory) as fd:
                 if self._copies is None:
                     self._copies = copies_of(fd, (each for beside in self._beside for each in beside.names()))
                 status = lstat(name, fd)
@@ -71,38 +71,38 @@ class ExtraGuard:
 
     def _doubt(self, path: bytes, error: OSError) -> bool:
         reason = f"cannot see whether a source has it, so it was not removed: {reason_of(error)}"
-        self._outcome.failures.append(Failure(self._place.dest_path(path), reason))
+        self._outcome.failures.append(Failure(self._context.dest_path(path), reason))
         return True
 
     def _all_beside(self, directory: bytes) -> "list[_Beside]":
         found = []
-        for index in range(len(self._place.job.sources)):
-            source_dir = self._place.job.source_dir_of(index, directory)
+        for index in range(len(self._context.job.sources)):
+            source_dir = self._context.job.source_dir_of(index, directory)
             if source_dir is not None:
-                found.append(_Beside(self._place, index, source_dir))
+                found.append(_Beside(self._context, index, source_dir))
         return found
 
 
 class _Beside:
     """The directory of one source that is the counterpart of one of the destination."""
 
-    def __init__(self, place: JobContext, source: int, path: bytes) -> None:
-        self._place = place
+    def __init__(self, context: JobContext, source: int, path: bytes) -> None:
+        self._context = context
         self._source = source
         self._path = path
-        self._root = place.job.sources[source].path
+        self._root = context.job.sources[source].path
         self._missing = False
         # All in an excluded directory is excluded.
-        self._all_excluded = place.excluded is not None and any(
-            place.excluded(below(self._root, path[:end])) for end in _ends(path)
+        self._all_excluded = context.excluded is not None and any(
+            context.excluded(child_path(self._root, path[:end])) for end in _ends(path)
         )
 
     def keeps(self, name: bytes, is_directory: bool) -> bool:
         """Tell whether what the destination has as name stays for the sake of this source. Raises OSError."""
-        excluded = self._place.excluded
-        path = below(self._root, join(self._path, name))
+        excluded = self._context.excluded
+        path = child_path(self._root, join(self._path, name))
         if self._all_excluded or (excluded is not None and excluded(path)):
-            return not self._place.options.delete_excluded
+            return not self._context.options.delete_excluded
         status = self._status(name)
         if status is None:
             return False
@@ -118,14 +118,14 @@ class _Beside:
         """Return what is in it. Raises OSError."""
         if self._missing:
             return []
-        with self._place.source_tree(self._source).at(self._path) as fd:
+        with self._context.source_tree(self._source).at(self._path) as fd:
             return [os.fsencode(name) for name in os.listdir(fd)]
 
     def _status(self, name: bytes) -> os.stat_result | None:
         if self._missing:
             return None
         try:
-            with self._place.source_tree(self._source).at(self._path) as fd:
+            with self._context.source_tree(self._source).at(self._path) as fd:
                 return lstat(name, fd)
         except OSError as error:
             if error.errno not in _NOTHING_THERE:
@@ -142,16 +142,16 @@ def _ends(path: bytes) -> list[int]:
 class MoveToBackup:
     """Moves what goes to the backup directory. A removing.Disposer."""
 
-    def __init__(self, place: JobContext) -> None:
-        self._place = place
+    def __init__(self, context: JobContext) -> None:
+        self._context = context
 
     def unlink(self, directory: int, path: bytes, name: bytes) -> None:
         from hpcp_mpi.engine.backup import put_away
 
-        put_away(self._place, path, directory, name)
+        put_away(self._context, path, directory, name)
 
     def rmdir(self, directory: int, path: bytes, name: bytes) -> None:
         from hpcp_mpi.engine.backup import keep_directory
 
-        keep_directory(self._place, join(path, name))
+        keep_directory(self._context, join(path, name))
         os.rmdir(name, dir_fd=directory)

@@ -22,7 +22,7 @@ from hpcp_mpi.rules.landing import Landing
 from hpcp_mpi.vocab.errors import EXIT_MAX_DELETE, Failure, reason_of
 from hpcp_mpi.vocab.job import Job
 from hpcp_mpi.vocab.outcome import Outcome
-from hpcp_mpi.vocab.paths import shown
+from hpcp_mpi.vocab.paths import printable
 from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY
 from hpcp_mpi.vocab.units import Batch, Kind
@@ -31,7 +31,7 @@ _NAMED = 3  # sources that the question names
 MOST_LEFT = 10_000  # paths that all ranks are given
 
 
-def move(wire: Wire, prepared: Prepared, face: Frontend, report: Report) -> None:
+def move(wire: Wire, prepared: Prepared, frontend: Frontend, report: Report) -> None:
     """Remove from the sources what has a good copy, if nothing is against it. Raises FatalError.
 
     report: of the copy; what is done now becomes a part of it. What failed stays, with all below it.
@@ -44,17 +44,17 @@ def move(wire: Wire, prepared: Prepared, face: Frontend, report: Report) -> None
         note = (
             f"{report.scanned.entries:,} entries were to be moved, and --max-delete allows {limit:,}: all of them stay"
         )
-        report.outcome.remark(job.sources[0].path, note)
+        report.outcome.warn(job.sources[0].path, note)
         return
     if job.options.dry_run:
         report.outcome.removed = report.outcome.removed.plus(report.scanned)
         return
-    moving = _Move(wire, prepared, face, report.failures)
+    moving = _Move(wire, prepared, frontend, report.failures)
     try:
-        if face.confirm(f"Remove {_named(prepared.landings)}, which was copied to {shown(job.destination)}?"):
+        if frontend.confirm(f"Remove {_named(prepared.landings)}, which was copied to {printable(job.destination)}?"):
             moving.run()
         else:
-            report.outcome.remark(job.sources[0].path, "nothing was removed here: the answer was no")
+            report.outcome.warn(job.sources[0].path, "nothing was removed here: the answer was no")
     except StoppedEarly as early:
         report.stopped = early.code
     finally:
@@ -64,47 +64,47 @@ def move(wire: Wire, prepared: Prepared, face: Frontend, report: Report) -> None
 class _Move:
     """Rank 0's: the removal of what was copied."""
 
-    def __init__(self, wire: Wire, prepared: Prepared, face: Frontend, failures: Iterable[Failure]) -> None:
+    def __init__(self, wire: Wire, prepared: Prepared, frontend: Frontend, failures: Iterable[Failure]) -> None:
         # What is only in memory is no copy yet: after a power failure it would be nowhere.
-        self._job = replace(prepared.job, stored=True, left=coarsened(failure.path for failure in failures))
+        self._job = replace(prepared.job, stored=True, keep_paths=coarsened(failure.path for failure in failures))
         self._landings = prepared.landings
-        self._new_crew = partial(Coordinator, wire, self._job, face)
-        self._crew: Coordinator | None = None
+        self._new_crew = partial(Coordinator, wire, self._job, frontend)
+        self._coordinator: Coordinator | None = None
 
     def run(self) -> None:
         """Remove. Raises StoppedEarly, FatalError."""
-        self._crew = crew = self._new_crew()
-        crew.begin()
-        removal = RemovalFeed(crew, _batches(self._job, self._landings))
-        crew.scanned, crew.scan_done = lambda: removal.found, lambda: False
+        self._coordinator = coordinator = self._new_crew()
+        coordinator.begin()
+        removal = RemovalFeed(coordinator, _batches(self._job, self._landings))
+        coordinator.scanned, coordinator.scan_done = lambda: removal.found, lambda: False
         removal.drive("removing")
         for index, root in enumerate(self._job.sources):
             if index in removal.emptied and self._landings[index].name is None:
-                _remove_root(root.path, root.inode, crew.outcome)
+                _remove_root(root.path, root.inode, coordinator.outcome)
 
     def report(self) -> Report:
         """Return what was done."""
         report = Report()
-        if self._crew is not None:
-            self._crew.fill(report)
-            report.outcome = self._crew.outcome
+        if self._coordinator is not None:
+            self._coordinator.fill(report)
+            report.outcome = self._coordinator.outcome
             report.outcome.skipped = NOTHING  # what is excluded is nothing that was found
         return report
 
 
 def _named(landings: Sequence[Landing]) -> str:
-    named = ", ".join(shown(landing.argument) for landing in landings[:_NAMED])
+    named = ", ".join(printable(landing.argument) for landing in landings[:_NAMED])
     return named + (f" and {len(landings) - _NAMED:,} more" if len(landings) > _NAMED else "")
 
 
 def _batches(job: Job, landings: Sequence[Landing]) -> Iterator[Batch]:
     for index, landing in enumerate(landings):
-        if any(_is_in(job.sources[index].path, left) for left in job.left):
+        if any(_is_in(job.sources[index].path, left) for left in job.keep_paths):
             continue  # too much of it failed
         if landing.name is None:
-            yield Batch(Kind.MOVED, index, b"", b"", walks([b""]))
+            yield Batch(Kind.REMOVE_COPIED, index, b"", b"", walks([b""]))
         else:
-            yield Batch(Kind.MOVED, index, b"", landing.target, others([landing.name]))
+            yield Batch(Kind.REMOVE_COPIED, index, b"", landing.target, others([landing.name]))
 
 
 def _is_in(path: bytes, directory: bytes) -> bool:

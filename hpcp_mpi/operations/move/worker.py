@@ -17,7 +17,7 @@ from hpcp_mpi.host.retrying import tried
 from hpcp_mpi.rules.equality import maybe_identical
 from hpcp_mpi.vocab.errors import Failure, reason_of
 from hpcp_mpi.vocab.outcome import Outcome
-from hpcp_mpi.vocab.paths import STAGE_PREFIX, below, join
+from hpcp_mpi.vocab.paths import STAGE_PREFIX, child_path, join
 from hpcp_mpi.vocab.units import Batch
 
 CHANGED = "changed while it was moved, or just before; left"
@@ -28,26 +28,26 @@ ITSELF = "what is at the destination is this itself; left"
 class CopiedGuard:
     """Keeps what has no good copy. A removing.Keeper; its paths are relative to the source root."""
 
-    def __init__(self, place: JobContext, batch: Batch, outcome: Outcome) -> None:
-        self._place = place
+    def __init__(self, context: JobContext, batch: Batch, outcome: Outcome) -> None:
+        self._context = context
         self._source = batch.source
         self._outcome = outcome
-        self._root = place.job.sources[batch.source].path
-        self._landed = place.job.landed[batch.source]
+        self._root = context.job.sources[batch.source].path
+        self._landed = context.job.landed[batch.source]
         self._target = batch.dest_dir  # of a source that is one entry: where that landed
         self._path: bytes | None = None  # of the directory whose copy is open
         self._copy: int | None = None
         self._stack = ExitStack()
         weakref.finalize(self, self._stack.close)
 
-    def enters(self, path: bytes) -> bool:
-        where = below(self._root, path)
-        if where in self._place.job.left:
+    def may_enter(self, path: bytes) -> bool:
+        where = child_path(self._root, path)
+        if where in self._context.job.keep_paths:
             return False
         try:
-            with self._place.source_tree(self._source).handle(path) as mine:
+            with self._context.source_tree(self._source).handle(path) as mine:
                 own = os.fstat(mine)
-            for _ in self._place.looks.each():
+            for _ in self._context.looks.each():
                 copy = self._copy_of(path)
                 if copy is not None:
                     break
@@ -58,9 +58,9 @@ class CopiedGuard:
             return self._leave(where, CAME)
         return not _same_inode(own, os.fstat(copy)) or self._leave(where, ITSELF)
 
-    def keeps(self, directory: int, path: bytes, name: bytes) -> bool:
-        where = below(self._root, join(path, name))
-        if where in self._place.job.left or name.startswith(STAGE_PREFIX):
+    def must_keep(self, directory: int, path: bytes, name: bytes) -> bool:
+        where = child_path(self._root, join(path, name))
+        if where in self._context.job.keep_paths or name.startswith(STAGE_PREFIX):
             return True
         try:
             wanted = lstat(name, directory)
@@ -76,13 +76,13 @@ class CopiedGuard:
                     self._path = None  # what is kept open of the copy may be stale
                     raise
 
-            return not tried(is_good, lambda: self._place.commands.stopped)
+            return not tried(is_good, lambda: self._context.commands.stopped)
         except OSError as error:
             return not self._leave(where, f"cannot look at its copy: {reason_of(error)}; left")
 
     def _is_good(self, where: bytes, directory: int, path: bytes, name: bytes, wanted: os.stat_result) -> bool:
         reason = ""
-        for _ in self._place.looks.each():  # another node may have made the copy
+        for _ in self._context.looks.each():  # another node may have made the copy
             reason = self._problem(directory, path, name, wanted)
             if not reason:
                 return True
@@ -107,8 +107,8 @@ class CopiedGuard:
         return ""
 
     def _equal(self, wanted: os.stat_result, found: os.stat_result) -> bool:
-        times = self._place.job.times
-        if self._place.options.content_only:
+        times = self._context.job.times
+        if self._context.options.content_only:
             if stat.S_IFMT(wanted.st_mode) != stat.S_IFMT(found.st_mode) or wanted.st_rdev != found.st_rdev:
                 return False
             if stat.S_ISREG(wanted.st_mode) and wanted.st_size != found.st_size:
@@ -117,7 +117,7 @@ class CopiedGuard:
             return False
         if wanted.st_nlink > 1 or found.st_nlink > 1:
             return True
-        return wanted.st_ctime_ns <= self._place.job.began_ns[self._source]
+        return wanted.st_ctime_ns <= self._context.job.start_ctime_ns[self._source]
 
     def _copy_of(self, path: bytes) -> int | None:
         """Return a descriptor of the directory that path was copied to, None where there is none. Raises OSError."""
@@ -125,7 +125,7 @@ class CopiedGuard:
             self._forget_copy()
             to = self._target.rpartition(b"/")[0] if self._landed is None else join(self._landed, path)
             try:
-                self._copy = self._stack.enter_context(self._place.dest.handle(to))
+                self._copy = self._stack.enter_context(self._context.dest.handle(to))
             except (FileNotFoundError, NotADirectoryError):
                 self._copy = None
             self._path = path

@@ -5,7 +5,7 @@ import os
 
 from hpcp_mpi.vocab.errors import FatalError
 from hpcp_mpi.vocab.job import Root
-from hpcp_mpi.vocab.paths import shown
+from hpcp_mpi.vocab.paths import printable
 
 
 def expanded(pattern: bytes) -> list[bytes]:
@@ -14,7 +14,7 @@ def expanded(pattern: bytes) -> list[bytes]:
         return [pattern]
     found = sorted(glob.glob(pattern, recursive=True))
     if not found:
-        raise FatalError(f"no source matches {shown(pattern)}")
+        raise FatalError(f"no source matches {printable(pattern)}")
     return found
 
 

@@ -14,12 +14,12 @@ from hpcp_mpi.operations.prepare.find_abilities import abilities_of, hiding
 from hpcp_mpi.operations.prepare.removal_checks import backup_path, refuse_backup, refuse_removal, with_removal
 from hpcp_mpi.operations.prepare.tools import find
 from hpcp_mpi.rules import excludes
-from hpcp_mpi.rules.landing import Landing, Type, land
+from hpcp_mpi.rules.landing import Landing, Type, place_sources
 from hpcp_mpi.vocab.abilities import Abilities
 from hpcp_mpi.vocab.errors import FatalError, UsageError, reason_of
 from hpcp_mpi.vocab.job import Job
 from hpcp_mpi.vocab.options import Options
-from hpcp_mpi.vocab.paths import below, join, shown
+from hpcp_mpi.vocab.paths import child_path, join, printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,8 @@ def prepare(sources: Iterable[bytes], destination: bytes, options: Options, list
         return tried(lambda: _prepare(sources, destination, options, listed))
     except OSError as error:
         raise FatalError(
-            f"cannot look at what is to be copied to {shown(destination)}: {reason_of(error)}", "Nothing was copied."
+            f"cannot look at what is to be copied to {printable(destination)}: {reason_of(error)}",
+            "Nothing was copied.",
         ) from None
 
 
@@ -58,16 +59,16 @@ def _prepare(sources: Iterable[bytes], destination: bytes, options: Options, lis
     arguments = [name for pattern in sources for name in expanded(pattern)]
     if not arguments:
         raise UsageError("no source was given")
-    root, landings = land([(name, _type(name)) for name in arguments], destination, os.path.isdir(destination))
+    root, landings = place_sources([(name, _type(name)) for name in arguments], destination, os.path.isdir(destination))
     root = absolute(root)
     if os.path.lexists(root) and not os.path.isdir(root):
-        raise FatalError(f"the destination {shown(root)} is not a directory")
+        raise FatalError(f"the destination {printable(root)} is not a directory")
     if not options.make_destination and not os.path.isdir(root):
-        raise NoDestination(f"the destination {shown(root)} does not exist", "Make it, or leave out -ncd.")
+        raise NoDestination(f"the destination {printable(root)} does not exist", "Make it, or leave out -ncd.")
     _refuse_other_file_systems(root, options.file_system)
     source_roots = [absolute(landing.source_root) for landing in landings]
     for landing, source in zip(landings, source_roots, strict=True):
-        _refuse_nesting(landing, source, below(root, landing.target), options, listed)
+        _refuse_nesting(landing, source, child_path(root, landing.target), options, listed)
     merged = _merged(landings, source_roots)
     refuse_removal(landings, source_roots, root, options)
     backup = backup_path(root, options)
@@ -83,7 +84,7 @@ def _prepare(sources: Iterable[bytes], destination: bytes, options: Options, lis
         destination_root=root_of(root) if exists else None,
         merged=merged,
         abilities=abilities,
-        token=token,
+        run_id=token,
         landed=tuple(landing.dest_dir if landing.name is None else None for landing in landings),
         targets=frozenset(landing.target for landing in landings) - {b""},
         stale_seconds=stale_seconds(root) if exists else 0.0,
@@ -98,7 +99,7 @@ def _type(argument: bytes) -> Type:
         own = os.lstat(argument)
     except OSError as error:
         raise FatalError(
-            f"cannot use the source {shown(argument)}: {reason_of(error)}", "Nothing was copied."
+            f"cannot use the source {printable(argument)}: {reason_of(error)}", "Nothing was copied."
         ) from None
     if stat.S_ISDIR(own.st_mode):
         return Type.DIRECTORY
@@ -107,25 +108,25 @@ def _type(argument: bytes) -> Type:
 
 def _refuse_nesting(landing: Landing, source_root: bytes, target: bytes, options: Options, listed: bool) -> None:
     """Refuse a copy of something into itself or over what it lies in."""
-    source = source_root if landing.name is None else below(source_root, landing.name)
+    source = source_root if landing.name is None else child_path(source_root, landing.name)
     if landing.name is not None:
         same_parent = _inode(source_root) == _inode(os.path.dirname(target))
         if same_parent and os.path.basename(source) == os.path.basename(target):
-            raise UsageError(f"{shown(source)} is the source and the destination")
+            raise UsageError(f"{printable(source)} is the source and the destination")
         return
     own = _inode(source)
     if own == _inode(target):
-        raise UsageError(f"{shown(source)} is the source and the destination")
+        raise UsageError(f"{printable(source)} is the source and the destination")
     if options.compare:
         return
     if own in _ancestors(target) and not _is_excluded(target, options) and not listed:
         raise UsageError(
-            f"the destination {shown(target)} lies inside the source {shown(source)}: a copy would copy itself",
-            f"Exclude it with -e {shown(target)}, or copy to another place.",
+            f"the destination {printable(target)} lies inside the source {printable(source)}: a copy would copy itself",
+            f"Exclude it with -e {printable(target)}, or copy to another place.",
         )
     if _inode(target) in _ancestors(source):
         raise UsageError(
-            f"the source {shown(source)} lies inside the destination {shown(target)}: it could be overwritten",
+            f"the source {printable(source)} lies inside the destination {printable(target)}: it could be overwritten",
             "Copy to another place.",
         )
 
@@ -169,7 +170,7 @@ def _merged(landings: list[Landing], source_roots: list[bytes]) -> frozenset[byt
         places: dict[bytes, list[bytes]] = {}
         for source in sources:
             for name in _names(source):
-                places.setdefault(name, []).append(below(source, name))
+                places.setdefault(name, []).append(child_path(source, name))
         for name, paths in places.items():
             if not directory and name in named:
                 paths = [*paths, named[name]]
@@ -177,7 +178,8 @@ def _merged(landings: list[Landing], source_roots: list[bytes]) -> frozenset[byt
                 continue
             if named.get(name) in paths or not all(_is_directory(path) for path in paths):
                 raise UsageError(
-                    f"{shown(paths[0])} and {shown(paths[1])} would both land on {shown(join(directory, name))} "
+                    f"{printable(paths[0])} and {printable(paths[1])} would both land on "
+                    f"{printable(join(directory, name))} "
                     "in the destination",
                     "Copy them one after the other, or into different directories.",
                 )
@@ -196,11 +198,11 @@ def _refuse_other_file_systems(root: bytes, wanted: str) -> None:
         found = type_of(there)
     except OSError as error:
         raise FatalError(
-            f"cannot tell the file system of {shown(there)}: {reason_of(error)}", "Leave out -tfs."
+            f"cannot tell the file system of {printable(there)}: {reason_of(error)}", "Leave out -tfs."
         ) from None
     if not is_called(found, wanted):
         raise FatalError(
-            f"the destination {shown(root)} is on {found}, not on {wanted} (-tfs)",
+            f"the destination {printable(root)} is on {found}, not on {wanted} (-tfs)",
             "Is the file system mounted that it is meant for?",
         )
 
@@ -224,5 +226,5 @@ def _make(root: bytes) -> bool:
     try:
         os.makedirs(root, exist_ok=True)
     except OSError as error:
-        raise FatalError(f"cannot make the destination {shown(root)}: {reason_of(error)}") from None
+        raise FatalError(f"cannot make the destination {printable(root)}: {reason_of(error)}") from None
     return True

@@ -22,8 +22,8 @@ def abilities_of(root: bytes, options: Options, token: str) -> Abilities:
     """
     found = _found(root, options, token)
     if options.content_only:
-        return replace(found, times=StoredTimes(window_ns=_ANY_TIME))
-    return replace(found, times=replace(found.times, window_ns=round(options.modify_window * 1e9)))
+        return replace(found, times=StoredTimes(mtime_tolerance_ns=_ANY_TIME))
+    return replace(found, times=replace(found.times, mtime_tolerance_ns=round(options.modify_window * 1e9)))
 
 
 def _found(root: bytes, options: Options, token: str) -> Abilities:

@@ -18,7 +18,7 @@ from hpcp_mpi.host.mounts import WITHOUT_CASE
 from hpcp_mpi.vocab.abilities import Acls
 from hpcp_mpi.vocab.errors import FatalError, reason_of
 from hpcp_mpi.vocab.options import MIB
-from hpcp_mpi.vocab.paths import below, shown
+from hpcp_mpi.vocab.paths import child_path, printable
 from hpcp_mpi.vocab.tally import Tally
 
 _PAUSE = 0.2  # seconds between looks at how much there is to copy
@@ -51,10 +51,10 @@ class _Short(NamedTuple):
 class Preflight:
     """Rank 0's. say: takes (path, what a reader should know)."""
 
-    def __init__(self, place: JobContext, say: Say) -> None:
-        self._place = place
-        self._options = place.options
-        self._abilities = place.job.abilities
+    def __init__(self, context: JobContext, say: Say) -> None:
+        self._context = context
+        self._options = context.options
+        self._abilities = context.job.abilities
         self._say = say
         self._fresh = False  # the destination is empty: nothing in it is replaced, and nothing is identical
         self._rooms: list[FreeSpace] = []
@@ -67,7 +67,7 @@ class Preflight:
 
     def check(self) -> None:
         """Look at the destination. Raises FatalError if nothing could be copied to it."""
-        if self._place.job.destination_root is None:
+        if self._context.job.destination_root is None:
             return  # a dry run
         try:
             self._look()
@@ -76,8 +76,8 @@ class Preflight:
 
     def _look(self) -> None:
         for name, note in self._abilities.left:
-            self._say(below(self._place.job.destination, name), note)
-        with self._place.dest.at(b"") as dest:
+            self._say(child_path(self._context.job.destination, name), note)
+        with self._context.dest.at(b"") as dest:
             self._rooms = rooms(dest, os.geteuid(), os.getegid())
             with suppress(OSError), os.scandir(dest) as entries:
                 self._fresh = next(entries, None) is None
@@ -92,14 +92,14 @@ class Preflight:
                 self._losses(dest)
 
     def _tell(self, note: str) -> None:
-        self._say(self._place.job.destination, note)
+        self._say(self._context.job.destination, note)
 
     def _refuse_read_only(self, dest: int) -> None:
         if not os.fstatvfs(dest).f_flag & os.ST_RDONLY:
             return
         if not self._options.dry_run:
             raise FatalError(
-                f"the destination {shown(self._place.job.destination)} is mounted read-only; nothing was copied",
+                f"the destination {printable(self._context.job.destination)} is mounted read-only; nothing was copied",
                 "Mount it for writing (mount -o remount,rw ...), or copy to another place.",
             )
         self._tell("it is mounted read-only: a real run will refuse to start")
@@ -132,9 +132,9 @@ class Preflight:
         """Say which owners and groups cannot be kept by a user who is not root."""
         if os.geteuid() == 0:
             return
-        rights, there = self._place.rights, os.fstat(dest)
-        for index, root in enumerate(self._place.job.sources):
-            with self._place.source_tree(index).at(b"") as fd:
+        rights, there = self._context.rights, os.fstat(dest)
+        for index, root in enumerate(self._context.job.sources):
+            with self._context.source_tree(index).at(b"") as fd:
                 here = os.fstat(fd)
             if here.st_uid != rights.uid:
                 whose = f"it belongs to user {here.st_uid}, and its copy will belong to user {rights.uid}"
@@ -142,7 +142,7 @@ class Preflight:
             if here.st_gid not in rights.groups:
                 imposed = bool(there.st_mode & stat.S_ISGID)
                 group = there.st_gid if imposed else os.getegid()
-                why = f"that of {shown(self._place.job.destination)} (setgid)" if imposed else "this user's"
+                why = f"that of {printable(self._context.job.destination)} (setgid)" if imposed else "this user's"
                 if group != here.st_gid:
                     note = f"this user is not in its group {here.st_gid}: copies will have group {group}, {why}"
                     self._say(root.path, note)
@@ -155,7 +155,8 @@ class Preflight:
             return
         whose = "another user" if owner < 0 else f"user {owner}"
         raise FatalError(
-            f"what root makes in {shown(self._place.job.destination)} belongs to {whose}: the server does not let root "
+            f"what root makes in {printable(self._context.job.destination)} belongs to {whose}: the server does not "
+            "let root "
             "be root (root_squash), so no owner could be kept and no copy would be safe; nothing was copied",
             "Run as the owner of the files, or have it exported with no_root_squash.",
         )
@@ -172,7 +173,7 @@ class Preflight:
             ("extended attributes", _XATTR, attributes),
             ("capabilities of files (setcap)", _CAPABILITY, capabilities),
         ):
-            if not stored and any(self._stores(index, attribute) for index in range(len(self._place.job.sources))):
+            if not stored and any(self._stores(index, attribute) for index in range(len(self._context.job.sources))):
                 lost.append(name)
         if lost:
             self._tell(
@@ -181,7 +182,7 @@ class Preflight:
             )
 
     def _stores(self, index: int, attribute: str) -> bool:
-        with self._place.source_tree(index).at(b"") as fd:
+        with self._context.source_tree(index).at(b"") as fd:
             return _stores(fd, attribute)
 
     # --- while the scan goes on
@@ -231,7 +232,7 @@ class Preflight:
         """
         assert room.bytes is not None
         try:
-            with self._place.dest.at(b"") as dest:
+            with self._context.dest.at(b"") as dest:
                 now = next((each for each in rooms(dest, os.geteuid(), os.getegid()) if each.whose == room.whose), room)
         except OSError:
             return False  # whoever copies says what is wrong
@@ -244,9 +245,9 @@ class Preflight:
         whose = "the destination" if not room.whose else f"{room.whose} at the destination"
         ends = "No space left on device" if not room.whose else "Disk quota exceeded"
         facts = f"{whose} had {short.free} when it began, and {short.need}, or more, are to be copied"
-        if self._options.need_space and not self._options.dry_run:
+        if self._options.require_space and not self._options.dry_run:
             raise FatalError(
-                f"{facts} to {shown(self._place.job.destination)} (-enes)",
+                f"{facts} to {printable(self._context.job.destination)} (-enes)",
                 "What was copied stays. Make room, or copy less (-e), and run it again; it may need less than is said "
                 f"here {short.but}: without -enes it is only a warning.",
             )
@@ -259,8 +260,8 @@ class Preflight:
         """Return how much the file systems of the sources hold: sparse files only look bigger. None: unknown."""
         used: dict[int, int] = {}
         with suppress(OSError):
-            for index in range(len(self._place.job.sources)):
-                with self._place.source_tree(index).at(b"") as fd:
+            for index in range(len(self._context.job.sources)):
+                with self._context.source_tree(index).at(b"") as fd:
                     status = os.fstatvfs(fd)
                     used[os.fstat(fd).st_dev] = (status.f_blocks - status.f_bfree) * status.f_frsize
             # 0 is what file systems say that do not know.

@@ -12,7 +12,7 @@ from hpcp_mpi.rules.landing import Landing
 from hpcp_mpi.vocab.errors import FatalError, UsageError, reason_of
 from hpcp_mpi.vocab.job import Job, Root
 from hpcp_mpi.vocab.options import Options
-from hpcp_mpi.vocab.paths import below, inside, shown
+from hpcp_mpi.vocab.paths import child_path, inside, printable
 
 
 def refuse_removal(landings: Sequence[Landing], roots: Sequence[bytes], root: bytes, options: Options) -> None:
@@ -34,19 +34,20 @@ def refuse_removal(landings: Sequence[Landing], roots: Sequence[bytes], root: by
         return
     if len(landings) == 1 and landings[0].name is not None:
         raise UsageError(
-            f"-rme with {shown(landings[0].argument)}, which is no directory: all else in {shown(root)} would be extra",
+            f"-rme with {printable(landings[0].argument)}, which is no directory: "
+            f"all else in {printable(root)} would be extra",
             "Mirror a directory, or leave out -rme.",
         )
     for landing in landings:
         if landing.name is not None:
             continue
-        target = below(root, landing.target)
+        target = child_path(root, landing.target)
         for other, source_root in zip(landings, roots, strict=True):
-            source = os.path.realpath(source_root) if other.name is None else below(source_root, other.name)
+            source = os.path.realpath(source_root) if other.name is None else child_path(source_root, other.name)
             if _lies_in(source, target):
                 raise UsageError(
-                    f"the source {shown(source)} lies inside {shown(target)}, which is made a mirror of "
-                    f"{shown(landing.argument)}: it could be removed",
+                    f"the source {printable(source)} lies inside {printable(target)}, which is made a mirror of "
+                    f"{printable(landing.argument)}: it could be removed",
                     "Leave out -rme, or copy to another place.",
                 )
 
@@ -54,7 +55,7 @@ def refuse_removal(landings: Sequence[Landing], roots: Sequence[bytes], root: by
 def _lies_in(path: bytes, directory: bytes) -> bool:
     """Tell whether path is directory or below it. Symlinks are resolved, but for the last component of path."""
     parent, name = os.path.split(path.rstrip(b"/") or b"/")
-    own, other = below(os.path.realpath(parent or b"."), name), os.path.realpath(directory)
+    own, other = child_path(os.path.realpath(parent or b"."), name), os.path.realpath(directory)
     return own == other or own.startswith(other.rstrip(b"/") + b"/")
 
 
@@ -65,7 +66,7 @@ def backup_path(root: bytes, options: Options) -> bytes:
     path = os.path.realpath(os.path.join(root, options.backup_dir))
     if _lies_in(root, path):
         raise UsageError(
-            f"the destination {shown(root)} lies inside the backup directory {shown(path)}",
+            f"the destination {printable(root)} lies inside the backup directory {printable(path)}",
             "Keep backups in a directory below the destination, or beside it.",
         )
     return path
@@ -80,23 +81,25 @@ def refuse_backup(path: bytes, landings: Sequence[Landing], roots: Sequence[byte
     relative = path[len(real.rstrip(b"/")) + 1 :] if _lies_in(path, real) else b""
     for landing, source_root in zip(landings, roots, strict=True):
         contents = landing.name is None
-        source = os.path.realpath(source_root) if contents else below(source_root, landing.name or b"")
+        source = os.path.realpath(source_root) if contents else child_path(source_root, landing.name or b"")
         own = inside(landing.dest_dir, relative) if contents and relative else None
-        if (own is not None and os.path.lexists(below(source, own))) or (relative and relative == landing.target):
+        if (own is not None and os.path.lexists(child_path(source, own))) or (relative and relative == landing.target):
             raise UsageError(
-                f"{shown(landing.argument)} has what would land in the backup directory {shown(path)}",
+                f"{printable(landing.argument)} has what would land in the backup directory {printable(path)}",
                 "Keep backups under another name.",
             )
         if _lies_in(path, source) or _lies_in(source, path):
-            raise UsageError(f"the source {shown(source)} and the backup directory {shown(path)} lie in each other")
+            raise UsageError(
+                f"the source {printable(source)} and the backup directory {printable(path)} lie in each other"
+            )
     existing = path
     while not os.path.isdir(existing):
         if os.path.lexists(existing):
-            raise UsageError(f"{shown(existing)} is no directory, so no backups can be kept there")
+            raise UsageError(f"{printable(existing)} is no directory, so no backups can be kept there")
         existing = os.path.dirname(existing)
     if os.path.isdir(root) and os.stat(existing).st_dev != os.stat(root).st_dev:
         raise FatalError(
-            f"the backup directory {shown(path)} is on another file system than the destination",
+            f"the backup directory {printable(path)} is on another file system than the destination",
             "Backups are made without copying anything, so they have to be on the same one.",
         )
     return relative
@@ -116,7 +119,7 @@ def make_backup(path: bytes, relative: bytes, root: bytes) -> Root:
             os.makedirs(path, exist_ok=True)
         return root_of(path)
     except OSError as error:
-        raise FatalError(f"cannot make the backup directory {shown(path)}: {reason_of(error)}") from None
+        raise FatalError(f"cannot make the backup directory {printable(path)}: {reason_of(error)}") from None
 
 
 def with_removal(job: Job, backup: bytes, relative: bytes) -> Job:
@@ -128,7 +131,7 @@ def with_removal(job: Job, backup: bytes, relative: bytes) -> Job:
     if job.options.dry_run or not (backup or job.options.move):
         return replace(job, backup_path=relative)
     made = make_backup(backup, relative, job.destination) if backup else None
-    return replace(job, backup=made, backup_path=relative, began_ns=_began_ns(job))
+    return replace(job, backup=made, backup_path=relative, start_ctime_ns=_began_ns(job))
 
 
 def _began_ns(job: Job) -> tuple[int, ...]:
@@ -137,7 +140,7 @@ def _began_ns(job: Job) -> tuple[int, ...]:
     known: dict[bytes, int] = {b"": 0}
     for root in (*roots, job.destination):
         if root not in known:
-            known[root] = _began(root, job.token)
+            known[root] = _began(root, job.run_id)
     return tuple(known[root] for root in (*roots, job.destination))
 
 

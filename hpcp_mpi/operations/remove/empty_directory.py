@@ -17,7 +17,7 @@ from hpcp_mpi.host.retrying import in_the_end, tried
 from hpcp_mpi.operations.remove.rules import others
 from hpcp_mpi.vocab.errors import Failure, failure_of
 from hpcp_mpi.vocab.outcome import Outcome
-from hpcp_mpi.vocab.paths import below, join, shown
+from hpcp_mpi.vocab.paths import child_path, join, printable
 from hpcp_mpi.vocab.tally import ONE_LINK, ONE_SPECIAL, Tally
 from hpcp_mpi.vocab.units import DEST, Batch, Kind, Units
 
@@ -44,10 +44,10 @@ class RemovalGuard(Protocol):
     One is made for every batch. `directory` is an open descriptor, `path` is the directory's, relative to the root.
     """
 
-    def enters(self, path: bytes) -> bool:
+    def may_enter(self, path: bytes) -> bool:
         """Tell whether the directory may be emptied and removed. False: it stays with all in it."""
 
-    def keeps(self, directory: int, path: bytes, name: bytes) -> bool:
+    def must_keep(self, directory: int, path: bytes, name: bytes) -> bool:
         """Tell whether a non-directory stays. Asked right before it would be removed."""
 
 
@@ -85,21 +85,26 @@ class DirectoryEmptier:
     """
 
     def __init__(
-        self, place: JobContext, batch: Batch, outcome: Outcome, keeper: RemovalGuard | None, disposer: Disposer | None
+        self,
+        context: JobContext,
+        batch: Batch,
+        outcome: Outcome,
+        keeper: RemovalGuard | None,
+        disposer: Disposer | None,
     ) -> None:
         """keeper: says which entries stay; None: all may go. disposer: makes entries go; None: unlink and rmdir"""
-        options, source = place.options, batch.source
-        self._place = place
+        options, source = context.options, batch.source
+        self._context = context
         self._batch = batch
         self._outcome = outcome
-        self._root = place.job.destination if source == DEST else place.job.sources[source].path
-        self._prefix = b"" if source == DEST else dict(enumerate(place.job.landed)).get(source) or b""
+        self._root = context.job.destination if source == DEST else context.job.sources[source].path
+        self._prefix = b"" if source == DEST else dict(enumerate(context.job.landed)).get(source) or b""
         self.counts_only = batch.kind is Kind.COUNT or options.dry_run
         # What a move removes from its sources is no news: it was itemized when it was copied.
         self._itemizes = options.itemize and batch.kind is not Kind.COUNT and (source == DEST or not options.move)
         self._keeper = keeper
         self._disposer = disposer
-        self._excluded = _excluded(place, source)
+        self._excluded = _excluded(context, source)
         self._counts = {"removed": [0, 0, 0, 0], "skipped": [0, 0, 0, 0], "listed": [0, 0, 0, 0]}
         self.found: list[Batch] = []
 
@@ -112,15 +117,15 @@ class DirectoryEmptier:
 
     def go_on(self) -> None:
         """Raise Stopped when the run is ending."""
-        if self._place.commands.stopped:
+        if self._context.commands.stopped:
             raise Stopped
 
     def _stopped(self) -> bool:
-        return self._place.commands.stopped
+        return self._context.commands.stopped
 
     def may_enter(self, path: bytes) -> bool:
         """Tell whether the kind of removal allows to empty a directory."""
-        return self._keeper is None or self._keeper.enters(path)
+        return self._keeper is None or self._keeper.may_enter(path)
 
     def give(self, folder: Folder, units: Units) -> None:
         """Leave units of a directory to others."""
@@ -129,7 +134,7 @@ class DirectoryEmptier:
 
     def fail(self, path: bytes, what: OSError | str, doing: str = "") -> None:
         """Name what stays, and why."""
-        full = below(self._root, path)
+        full = child_path(self._root, path)
         failure = Failure(full, what) if isinstance(what, str) else failure_of(full, what, doing)
         self._outcome.failures.append(failure)
 
@@ -163,7 +168,7 @@ class DirectoryEmptier:
         Directories in it, and what is excluded, are for the pass that has little left. Raises OSError.
         """
         folder.again = True
-        handed, slow, began = 0, self._place.latency.slow, time.monotonic()
+        handed, slow, began = 0, self._context.latency.slow, time.monotonic()
         while block:
             kinds, _ = sort(entry for entry in block if self._excluded is None or not self._excludes(folder, entry))
             for kind, names in kinds:
@@ -236,7 +241,7 @@ class DirectoryEmptier:
 
         def call(name: str | bytes, dir_fd: int) -> None:
             name = os.fsencode(name)
-            if keeper is not None and keeper.keeps(dir_fd, folder.path, name):
+            if keeper is not None and keeper.must_keep(dir_fd, folder.path, name):
                 raise _Kept
             if counts_only:
                 return
@@ -254,7 +259,7 @@ class DirectoryEmptier:
         if error.errno == errno.ENOENT:
             return False
         path = join(folder.path, name)
-        if path in self._place.mounts_of(self._batch.source).below:
+        if path in self._context.mounts_of(self._batch.source).below:
             self.fail(path, MOUNTED)
             return True
         # Linux says EISDIR of a directory, POSIX and some file systems EPERM.
@@ -283,7 +288,7 @@ class DirectoryEmptier:
         except OSError as error:
             intruder = first_in(above, name) if error.errno in _NOT_EMPTY else None
             if intruder is not None:
-                self.fail(path, f"not empty: something was written here meanwhile: {shown(intruder)}")
+                self.fail(path, f"not empty: something was written here meanwhile: {printable(intruder)}")
             else:
                 self.fail(path, error, "cannot remove")
             return False
@@ -328,21 +333,21 @@ def kind_of(tally: Tally) -> int:
     return LINKS if tally.links else SPECIALS if tally.specials else FILES
 
 
-def _excluded(place: JobContext, source: int) -> Callable[[bytes], bool] | None:
+def _excluded(context: JobContext, source: int) -> Callable[[bytes], bool] | None:
     """Return what tells whether a path below a root is excluded; None where nothing is.
 
     Patterns are matched against paths of sources; at the destination, against those that land there.
     """
-    matches, job = place.excluded, place.job
-    if matches is None or (source == DEST and place.options.delete_excluded):
+    matches, job = context.excluded, context.job
+    if matches is None or (source == DEST and context.options.delete_excluded):
         return None
     if source != DEST:
         root = job.sources[source].path
-        return lambda path: matches(below(root, path))
+        return lambda path: matches(child_path(root, path))
     roots = [(number, root.path) for number, root in enumerate(job.sources)]
 
     def excluded(path: bytes) -> bool:
         found = ((root, job.source_dir_of(number, path)) for number, root in roots)
-        return any(matches(below(root, each)) for root, each in found if each is not None)
+        return any(matches(child_path(root, each)) for root, each in found if each is not None)
 
     return excluded

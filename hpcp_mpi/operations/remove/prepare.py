@@ -14,7 +14,7 @@ from hpcp_mpi.vocab.abilities import Abilities
 from hpcp_mpi.vocab.errors import FatalError, UsageError, reason_of
 from hpcp_mpi.vocab.job import Job, Root
 from hpcp_mpi.vocab.options import Options
-from hpcp_mpi.vocab.paths import below, shown
+from hpcp_mpi.vocab.paths import child_path, printable
 from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, ONE_LINK, ONE_SPECIAL, Tally, one_file
 from hpcp_mpi.vocab.units import Batch, Kind
 
@@ -34,7 +34,7 @@ class Target:
 
     @property
     def path(self) -> bytes:
-        return below(self.parent, self.name)
+        return child_path(self.parent, self.name)
 
     @property
     def is_directory(self) -> bool:
@@ -113,20 +113,20 @@ def _target(argument: bytes) -> Target:
     if name in (b"", b".", b".."):
         if not path:
             raise UsageError("refused to remove the root directory", "Name what is in it.")
-        what = f"{shown(argument)}, which names no entry of a directory"
+        what = f"{printable(argument)}, which names no entry of a directory"
         raise UsageError(f"refused to remove {what}", "Name what is in it, or its full path.")
     try:
         status = os.lstat(path)
         is_directory = stat.S_ISDIR(status.st_mode)
     except OSError as error:
-        raise FatalError(f"cannot remove {shown(argument)}: {reason_of(error)}", _NOTHING_DONE) from None
+        raise FatalError(f"cannot remove {printable(argument)}: {reason_of(error)}", _NOTHING_DONE) from None
     if argument.endswith(b"/") and not is_directory:
         if stat.S_ISLNK(status.st_mode):
             raise UsageError(
-                f"{shown(argument)} is a symlink: is the link to go, or what it points to?",
-                f"Name the link without the slash, or the directory {shown(os.path.realpath(path))}.",
+                f"{printable(argument)} is a symlink: is the link to go, or what it points to?",
+                f"Name the link without the slash, or the directory {printable(os.path.realpath(path))}.",
             )
-        raise UsageError(f"{shown(argument)} is not a directory", "Name it without the slash.")
+        raise UsageError(f"{printable(argument)} is not a directory", "Name it without the slash.")
     return Target(argument, absolute(parent or b"."), name, status)
 
 
@@ -149,7 +149,7 @@ def _refuse_own_directory(targets: list[Target]) -> None:
             working = os.getcwdb()
             inside = "is" if above[_identity(target.status)] == working else "holds"
             raise UsageError(
-                f"{shown(target.argument)} {inside} the working directory {shown(working)}",
+                f"{printable(target.argument)} {inside} the working directory {printable(working)}",
                 "Change to a directory outside it first.",
             )
 
@@ -163,7 +163,7 @@ def _refuse_mounts(targets: list[Target]) -> None:
             below_parent = mounted[target.parent] = _mounted_in(target.parent)
         if target.name in below_parent or (target.is_directory and os.path.ismount(target.path)):
             raise UsageError(
-                f"{shown(target.argument)} is where a file system is mounted",
+                f"{printable(target.argument)} is where a file system is mounted",
                 "Unmount it first, or name what is in it.",
             )
 
@@ -188,7 +188,7 @@ def _once(targets: list[Target]) -> list[Target]:
     for target in targets:
         if target.parent not in real:
             real[target.parent] = os.path.realpath(target.parent)
-    places = {below(real[target.parent], target.name): target for target in reversed(targets)}
+    places = {child_path(real[target.parent], target.name): target for target in reversed(targets)}
     directories = {place for place, target in places.items() if target.is_directory}
     return [
         target for place, target in reversed(places.items()) if not any(each in directories for each in _above(place))
@@ -234,7 +234,7 @@ def _placed(targets: list[Target], skipped: Tally, options: Options) -> RemovalJ
         destination_root=None,
         merged=frozenset(),
         abilities=Abilities(),
-        token=os.urandom(4).hex(),
+        run_id=os.urandom(4).hex(),
         landed=tuple(called),
     )
     return RemovalJob(job, targets, skipped, pinned, named)

@@ -15,9 +15,9 @@ from hpcp_mpi.host.entries import first_in
 from hpcp_mpi.operations.remove.rules import FinishedUnits, PendingDirectories, RemovalProgress, chain, is_walk
 from hpcp_mpi.vocab.errors import EXIT_MAX_DELETE, Failure, failure_of
 from hpcp_mpi.vocab.outcome import Outcome
-from hpcp_mpi.vocab.paths import shown
+from hpcp_mpi.vocab.paths import printable
 from hpcp_mpi.vocab.report import Report
-from hpcp_mpi.vocab.request import Asked
+from hpcp_mpi.vocab.request import Request
 from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, Tally
 from hpcp_mpi.vocab.units import Batch, Kind
 
@@ -38,12 +38,12 @@ class RemovalFeed:
     found: what was found so far and may go
     """
 
-    def __init__(self, crew: Coordinator, batches: Iterable[Batch], counting: bool = False) -> None:
-        """batches: REMOVE or MOVED, taken one by one; their units are operations.remove.rules.walks or others.
+    def __init__(self, coordinator: Coordinator, batches: Iterable[Batch], counting: bool = False) -> None:
+        """batches: REMOVE or REMOVE_COPIED, taken one by one; their units are operations.remove.rules.walks or others.
 
         counting: they are COUNT.
         """
-        self._crew = crew
+        self._coordinator = coordinator
         self._counting = counting
         self._batches: Iterator[Batch] | None = iter(batches)
         self._stack: list[Batch] = []  # directories that were found; the last found go first
@@ -60,15 +60,15 @@ class RemovalFeed:
 
     def drive(self, phase: str) -> None:
         """Have all of it done, directories too. phase: what it is called. Raises StoppedEarly, FatalError."""
-        self._crew.drive(phase, self)
+        self._coordinator.drive(phase, self)
 
     @property
-    def exhausted(self) -> bool:
+    def done(self) -> bool:
         return not (self._batches or self._stack or self._ready or self._asked)
 
-    def take(self) -> list[Batch]:
+    def next_batches(self) -> list[Batch]:
         taken, self._ready = self._ready, []
-        most = most_asked(self._crew.slots, _AT_ONCE)
+        most = most_asked(self._coordinator.slots, _AT_ONCE)
         while self._asked < most and len(taken) < _TAKEN and not self._held:
             batch = self._next()
             if batch is None:
@@ -91,16 +91,16 @@ class RemovalFeed:
         self.found = self.found.plus(_named(batch))
         return batch
 
-    def hear(self, news: list[WalkResult]) -> None:
+    def on_findings(self, news: list[WalkResult]) -> None:
         for walked in news:
             self._asked -= walked.done
             for batch in walked.found:
                 (self._stack if is_walk(batch) else self._ready).append(batch)
-            self.found = self.found.plus(walked.told.found)
-            self._hear(walked.told)
+            self.found = self.found.plus(walked.payload.found)
+            self._hear(walked.payload)
 
     def _hear(self, told: RemovalProgress) -> None:
-        self._emptying.hear(told)
+        self._emptying.update(told)
         while self._emptying.due:
             due, self._emptying.due = self._emptying.due, []
             for batch in due:
@@ -111,16 +111,16 @@ class RemovalFeed:
                 else:
                     self._ready.append(batch)
 
-    def hold(self, held: bool) -> None:
+    def pause(self, held: bool) -> None:
         self._held = held
 
     def _count(self, batch: Batch) -> None:
         """Count directories that would be empty now."""
         for unit in batch.units:
             directories = chain(unit)
-            outcome = self._crew.outcome
+            outcome = self._coordinator.outcome
             outcome.removed = outcome.removed.plus(Tally(directories=len(directories) - 1))
-            self._emptying.hear(RemovalProgress(finished=[FinishedUnits(batch.source, directories[-1], 1, False)]))
+            self._emptying.update(RemovalProgress(finished=[FinishedUnits(batch.source, directories[-1], 1, False)]))
 
 
 def _named(batch: Batch) -> Tally:
@@ -132,29 +132,29 @@ def _named(batch: Batch) -> Tally:
     return Tally(*(len(units) * count for count in each))
 
 
-def counted(crew: Coordinator, batches: Iterable[Batch]) -> Tally:
+def counted(coordinator: Coordinator, batches: Iterable[Batch]) -> Tally:
     """Return how much would go of what COUNT batches name; a root counts only what is in it.
 
     The crew's outcome is left as it was: what cannot be removed is told when it is tried. Raises StoppedEarly,
     FatalError.
     """
-    before, crew.planner.outcome = crew.planner.outcome, Outcome()
+    before, coordinator.planner.outcome = coordinator.planner.outcome, Outcome()
     try:
-        RemovalFeed(crew, batches, counting=True).drive("counting")
-        return crew.planner.outcome.removed
+        RemovalFeed(coordinator, batches, counting=True).drive("counting")
+        return coordinator.planner.outcome.removed
     finally:
-        crew.planner.outcome = before
+        coordinator.planner.outcome = before
 
 
 class _Run:
     """Rank 0's: one removal from question to report."""
 
-    def __init__(self, wire: Wire, removable: "RemovalJob", face: Frontend) -> None:
+    def __init__(self, wire: Wire, removable: "RemovalJob", frontend: Frontend) -> None:
         self._wire = wire
         self._removable = removable
         self._options = removable.job.options
-        self._face = face
-        self._crew: Coordinator | None = None
+        self._frontend = frontend
+        self._coordinator: Coordinator | None = None
         self._removal: RemovalFeed | None = None
         self._report = Report(sources=[target.argument for target in removable.targets])
         self._report.dry_run = self._options.dry_run
@@ -165,7 +165,7 @@ class _Run:
         if not removable.targets:
             return
         if not self._options.dry_run:
-            self._face.expect_answer()
+            self._frontend.expect_answer()
             amount = ""
             if limit is not None:
                 count = self._count()
@@ -173,24 +173,24 @@ class _Run:
                     self._exceeded(count, limit)
                     return
                 amount = f" ({count:,} entries)"
-            if not self._face.confirm(f"Remove {_names(removable)}{amount}?"):
+            if not self._frontend.confirm(f"Remove {_names(removable)}{amount}?"):
                 return
-        crew = self._begun()
-        self._removal = removal = RemovalFeed(crew, removable.batches(Kind.REMOVE))
-        crew.scanned, crew.scan_done = lambda: removal.found, lambda: False
+        coordinator = self._begun()
+        self._removal = removal = RemovalFeed(coordinator, removable.batches(Kind.REMOVE))
+        coordinator.scanned, coordinator.scan_done = lambda: removal.found, lambda: False
         removal.drive("removing")
         for pinned in removable.pinned:
             if pinned.source in removal.emptied:
-                self._remove_root(crew, pinned)
-        count = crew.outcome.removed.entries
+                self._remove_root(coordinator, pinned)
+        count = coordinator.outcome.removed.entries
         if self._options.dry_run and limit is not None and count > limit:
             self._exceeded(count, limit)
 
     def _begun(self) -> Coordinator:
-        if self._crew is None:
-            self._crew = Coordinator(self._wire, self._removable.job, self._face)
-            self._crew.begin()
-        return self._crew
+        if self._coordinator is None:
+            self._coordinator = Coordinator(self._wire, self._removable.job, self._frontend)
+            self._coordinator.begin()
+        return self._coordinator
 
     def _count(self) -> int:
         removable = self._removable
@@ -200,11 +200,11 @@ class _Run:
     def _exceeded(self, count: int, limit: int) -> None:
         self._report.stopped = EXIT_MAX_DELETE
         note = f"{count:,} entries would be removed, and --max-delete allows {limit:,}"
-        self._report.outcome.remark(self._removable.targets[0].path, note)
+        self._report.outcome.warn(self._removable.targets[0].path, note)
 
-    def _remove_root(self, crew: Coordinator, pinned: "Pinned") -> None:
+    def _remove_root(self, coordinator: Coordinator, pinned: "Pinned") -> None:
         """Remove a directory that was emptied, if its name still is its own."""
-        target, outcome = pinned.target, crew.outcome
+        target, outcome = pinned.target, coordinator.outcome
         try:
             status = os.stat(target.name, dir_fd=pinned.parent, follow_symlinks=False)
             if (status.st_dev, status.st_ino) != (target.status.st_dev, target.status.st_ino):
@@ -216,7 +216,7 @@ class _Run:
             return
         except OSError as error:
             intruder = first_in(pinned.parent, target.name) if error.errno == errno.ENOTEMPTY else None
-            reason = f"not empty: something was written here meanwhile: {shown(intruder)}" if intruder else ""
+            reason = f"not empty: something was written here meanwhile: {printable(intruder)}" if intruder else ""
             failure = Failure(target.path, reason) if reason else failure_of(target.path, error, "cannot remove")
             outcome.failures.append(failure)
             return
@@ -226,10 +226,10 @@ class _Run:
 
     def end(self, stopped: int = 0) -> Report:
         """Return the report. stopped: the exit code of an early end."""
-        report, crew = self._report, self._crew
-        if crew is not None:
-            crew.fill(report)
-            report.outcome.add(crew.outcome)
+        report, coordinator = self._report, self._coordinator
+        if coordinator is not None:
+            coordinator.fill(report)
+            report.outcome.add(coordinator.outcome)
         outcome = report.outcome
         # What could not be removed from a huge directory was tried more than once.
         outcome.failures = list({failure.path: failure for failure in outcome.failures}.values())
@@ -243,7 +243,7 @@ class _Run:
 def _names(removable: "RemovalJob") -> str:
     """Return what is to go, in words."""
     targets = removable.targets
-    named = ", ".join(shown(target.argument) for target in targets[:_NAMED])
+    named = ", ".join(printable(target.argument) for target in targets[:_NAMED])
     more = f" and {len(targets) - _NAMED:,} more" if len(targets) > _NAMED else ""
     directories = sum(target.is_directory for target in targets)
     if not directories:
@@ -251,15 +251,15 @@ def _names(removable: "RemovalJob") -> str:
     return f"{named}{more}, with all that is in {'it' if len(targets) == 1 else 'them'}"
 
 
-def lead_remove(wire: Wire, asked: Asked, face: Frontend) -> Report:
+def lead_remove(wire: Wire, request: Request, frontend: Frontend) -> Report:
     """Remove sources with all workers of the wire; rank 0 calls it, the others follow.
 
     Raises FatalError. A signal ends it early: the report's exit code says so.
     """
     from hpcp_mpi.operations.remove.prepare import removable
 
-    found = removable(asked.sources, asked.options)
-    run = _Run(wire, found, face)
+    found = removable(request.sources, request.options)
+    run = _Run(wire, found, frontend)
     try:
         run.run()
     except StoppedEarly as early:

@@ -94,7 +94,7 @@ class PendingDirectories:
         """Return how many wait."""
         return len(self._waiting)
 
-    def hear(self, told: RemovalProgress) -> None:
+    def update(self, told: RemovalProgress) -> None:
         """Take what a walk tells."""
         for left in told.left:
             self._waiting[left.source, left.directory] = _Waiting(

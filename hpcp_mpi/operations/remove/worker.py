@@ -39,19 +39,20 @@ _BLOCKED = (errno.ENOTDIR, errno.ELOOP)  # what opening a directory says of a fi
 
 
 def remove(
-    place: JobContext,
+    context: JobContext,
     batch: Batch,
     outcome: Outcome,
     keeper: RemovalGuard | None = None,
     disposer: Disposer | None = None,
 ) -> None:
-    """Remove the units of a REMOVE or MOVED batch; only count those of a COUNT batch, and in a dry run.
+    """Remove the units of a REMOVE or REMOVE_COPIED batch; only count those of a COUNT batch, and in a dry run.
 
     Units are names in batch.source_dir, below batch.source (DEST: the destination): of directories (rules.walks) or of
     anything else (rules.others). What went is counted in outcome.removed, what is excluded in outcome.skipped;
-    outcome.news gets a WalkResult with what rank 0's Emptying has to know. keeper and disposer are as for an DirectoryEmptier.
+    outcome.findings gets a WalkResult for rank 0's PendingDirectories.
+    keeper and disposer are as for a DirectoryEmptier.
     """
-    removing = RemoveWorker(place, batch, DirectoryEmptier(place, batch, outcome, keeper, disposer), outcome)
+    removing = RemoveWorker(context, batch, DirectoryEmptier(context, batch, outcome, keeper, disposer), outcome)
     if is_walk(batch):
         removing.walk()
         removing.tell(len(batch.units))
@@ -61,14 +62,14 @@ def remove(
 
 
 def remove_emptied(
-    place: JobContext,
+    context: JobContext,
     batch: Batch,
     outcome: Outcome,
     keeper: RemovalGuard | None = None,
     disposer: Disposer | None = None,
 ) -> None:
     """Remove the directories of an RMDIR batch: each unit's, and those above it that waited for nothing else."""
-    removing = RemoveWorker(place, batch, DirectoryEmptier(place, batch, outcome, keeper, disposer), outcome)
+    removing = RemoveWorker(context, batch, DirectoryEmptier(context, batch, outcome, keeper, disposer), outcome)
     for unit in batch.units:
         removing.remove_chain(chain(unit))
     removing.tell(0)
@@ -86,12 +87,12 @@ def told_undone(batch: Batch) -> WalkResult:
 class RemoveWorker:
     """What is done about one batch."""
 
-    def __init__(self, place: JobContext, batch: Batch, emptier: DirectoryEmptier, outcome: Outcome) -> None:
-        self._place = place
+    def __init__(self, context: JobContext, batch: Batch, emptier: DirectoryEmptier, outcome: Outcome) -> None:
+        self._context = context
         self._batch = batch
         self._outcome = outcome
-        self._mounts = place.mounts_of(batch.source)
-        self._foreign = place.foreign_to(batch.source)
+        self._mounts = context.mounts_of(batch.source)
+        self._foreign = context.foreign_to(batch.source)
         self._emptier = emptier
         self._deadline = 0.0
         self._noted = False  # how long it takes to open a directory
@@ -139,7 +140,7 @@ class RemoveWorker:
         kept = False
         for path, above in pairwise(paths):
             try:
-                with self._place.source_tree(self._batch.source).handle(above) as fd:
+                with self._context.source_tree(self._batch.source).handle(above) as fd:
                     kept = not self._emptier.rmdir(fd, path, path[len(above) :].lstrip(b"/"))
             except OSError as error:
                 kept = self._unopened(path, error)
@@ -151,7 +152,7 @@ class RemoveWorker:
         """Return what the units of the batch are in."""
         batch = self._batch
         try:
-            tree = self._place.source_tree(batch.source)
+            tree = self._context.source_tree(batch.source)
             return Folder(stack.enter_context(tree.handle(batch.source_dir)), batch.source_dir, b"")
         except OSError as error:
             directory = batch.source_dir if batch.units.names[0] else None
@@ -222,9 +223,9 @@ class RemoveWorker:
 
     def _opened(self, above: int, name: bytes) -> int:
         if self._noted:
-            return tried(lambda: os.open(name or b".", FLAGS, dir_fd=above), lambda: self._place.commands.stopped)
+            return tried(lambda: os.open(name or b".", FLAGS, dir_fd=above), lambda: self._context.commands.stopped)
         self._noted = True
-        with self._place.latency.noted():
+        with self._context.latency.noted():
             return os.open(name or b".", FLAGS, dir_fd=above)
 
     def _not_opened(self, above: Folder, name: bytes, path: bytes, error: OSError) -> None:

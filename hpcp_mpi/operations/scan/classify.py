@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from hpcp_mpi.operations.scan.records import ClassifiedEntries, Existing, Linked
 from hpcp_mpi.rules.equality import maybe_identical
 from hpcp_mpi.vocab.abilities import StoredTimes
-from hpcp_mpi.vocab.paths import STAGE_PREFIX, below
+from hpcp_mpi.vocab.paths import STAGE_PREFIX, child_path
 from hpcp_mpi.vocab.tally import ONE_LINK, ONE_SPECIAL, one_file
 
 Entry = tuple[bytes, os.stat_result, os.stat_result | None]  # (name, source's lstat, the destination's)
@@ -56,7 +56,7 @@ class Classifier:
         found: (name, inode, what is at the destination: None nothing, False a non-directory)
         """
         for name, inode, there in found:
-            path = below(directory, name)
+            path = child_path(directory, name)
             if self.excluded is not None and self.excluded(path):
                 listing.open = True
             elif name.startswith(STAGE_PREFIX):
@@ -73,17 +73,17 @@ class Classifier:
         for name, status, dest in found:
             if astray is not None and astray(status.st_mtime_ns):
                 listing.open = True  # a worker sets its time, which `cp` could not
-            if self.excluded is not None and self.excluded(below(directory, name)):
+            if self.excluded is not None and self.excluded(child_path(directory, name)):
                 listing.open = True
             elif name.startswith(STAGE_PREFIX):
-                self._skip(listing, below(directory, name), "left behind by a killed run; not copied")
+                self._skip(listing, child_path(directory, name), "left behind by a killed run; not copied")
             elif self._directory_only:
                 listing.open = True
             elif stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and dest is None:
                 names.append(name)
                 sizes.append(status.st_size)
             elif stat.S_ISSOCK(status.st_mode):
-                self._skip(listing, below(directory, name), "a socket; not copied")
+                self._skip(listing, child_path(directory, name), "a socket; not copied")
             else:
                 self._entry(listing, name, status, dest)
 

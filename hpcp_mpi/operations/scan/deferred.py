@@ -42,7 +42,7 @@ def settle_batches(records: Iterable[DirectoryMetadata]) -> Iterator[Batch]:
 
 
 def _settle(source: int, restore: bool, written: bool, units: list[Unit]) -> Batch:
-    return Batch(Kind.SETTLE, source, b"", b"", Units.of(units), restore=restore, again=written)
+    return Batch(Kind.SET_DIR_METADATA, source, b"", b"", Units.of(units), restore=restore, again=written)
 
 
 def link_batches(records: Iterable[LinkedName]) -> Iterator[Batch]:
@@ -91,7 +91,7 @@ def _families(records: Iterable[LinkedName]) -> Iterator[tuple[dict[bytes, Linke
         yield names, leader, leader in doubted
 
 
-def parting_batches(records: Iterable[SharedName], split_size: int) -> Iterator[Batch]:
+def separation_batches(records: Iterable[SharedName], split_size: int) -> Iterator[Batch]:
     """Yield the copying of files that are one file at the destination and several in the source."""
     for _, same in groupby(records, key=lambda record: record.dest_inode):
         keeps = None
@@ -102,6 +102,6 @@ def parting_batches(records: Iterable[SharedName], split_size: int) -> Iterator[
             source_dir, _, name = record.path.rpartition(b"/")
             dest_dir, _, target = record.target.rpartition(b"/")
             tally = ONE_SPECIAL if record.size < 0 else one_file(record.size)
-            kind = Kind.BEGIN if 0 < split_size <= record.size else Kind.COPY
+            kind = Kind.START_FILE if 0 < split_size <= record.size else Kind.COPY
             unit = Unit(name, tally, max(0, record.size) if kind is Kind.COPY else 0, target)
             yield Batch(kind, record.source, source_dir, dest_dir, Units.of([unit]))

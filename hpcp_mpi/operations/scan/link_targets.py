@@ -10,7 +10,7 @@ from typing import Any
 from hpcp_mpi.host.external_sort import ExternalSort
 from hpcp_mpi.operations.scan.records import Extra, SymlinkTarget
 from hpcp_mpi.vocab.job import Job
-from hpcp_mpi.vocab.paths import below, join
+from hpcp_mpi.vocab.paths import child_path, join
 
 
 def spared(job: Job, extras: ExternalSort, tracked: ExternalSort) -> ExternalSort:
@@ -53,4 +53,4 @@ def _is_behind(place: bytes, path: bytes) -> bool:
 
 
 def _exists(job: Job, source: int, up: int, path: bytes) -> bool:
-    return os.path.lexists(below(job.sources[source].path, b"../" * up + path))
+    return os.path.lexists(child_path(job.sources[source].path, b"../" * up + path))

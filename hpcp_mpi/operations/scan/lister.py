@@ -19,7 +19,7 @@ from hpcp_mpi.rules import excludes
 from hpcp_mpi.rules.equality import metadata_changes
 from hpcp_mpi.vocab.errors import Failure, failure_of, reason_of
 from hpcp_mpi.vocab.options import Options
-from hpcp_mpi.vocab.paths import STAGE_PREFIX, below, join
+from hpcp_mpi.vocab.paths import STAGE_PREFIX, child_path, join
 from hpcp_mpi.vocab.tally import Tally
 from hpcp_mpi.vocab.units import Batch
 
@@ -49,27 +49,28 @@ class Unlisted(Exception):
 class Lister:
     """Lists directories of a job. Thread-safe; each listing belongs to one thread at a time."""
 
-    def __init__(self, place: JobContext, note: Callable[[bytes, str], None], choose: Choose | None = None) -> None:
+    def __init__(self, context: JobContext, note: Callable[[bytes, str], None], choose: Choose | None = None) -> None:
         """note: takes (absolute path, what a reader should know). choose: leaves out what is not for here."""
-        self._place = place
+        self._context = context
         self._choose = choose
-        options = place.options
+        options = context.options
         self._outside = options.links == "anywhere"
         off = options.links == "never" or options.directory_only or options.compare
         # Links in contents that land in the destination itself lead to what is copied anyway, or outside.
         off_for = (b"",) if not self._outside else ()
         self._landed = [
-            NOWHERE if off or each in off_for else each for each in place.job.landed or [None] * len(place.job.sources)
+            NOWHERE if off or each in off_for else each
+            for each in context.job.landed or [None] * len(context.job.sources)
         ]
-        root = place.job.destination_root
-        self._never = place.inode_of(root) if root is not None else None
-        self._devices = [place.inode_of(source)[0] for source in place.job.sources]
+        root = context.job.destination_root
+        self._never = context.inode_of(root) if root is not None else None
+        self._devices = [context.inode_of(source)[0] for source in context.job.sources]
         if self._never is not None:
             self._devices.append(self._never[0])
         self._classifier = Classifier(
-            place.job.times,
-            place.options.directory_only,
-            excludes.matcher(place.options.excludes),
+            context.job.times,
+            context.options.directory_only,
+            excludes.matcher(context.options.excludes),
             self.forbidden,
             self._device,
             note,
@@ -88,21 +89,21 @@ class Lister:
         """Return what stands for a device on all nodes: which of the roots it is the first to be of."""
         return self._devices.index(number) if number in self._devices else -number
 
-    def folders(self, gather: UnitBuilder, batch: Batch) -> list[Folder]:
+    def folders(self, builder: UnitBuilder, batch: Batch) -> list[Folder]:
         """Return the folders of the directories in a LIST batch, ready to be listed into gather."""
         found: list[Folder] = []
         parents: dict[bytes, Folder] = {}
         for unit in batch.units:
             if not unit.name:
-                root = gather.root(batch.source, unit.target, batch.new, batch.over)
+                root = builder.root(batch.source, unit.target, batch.new, batch.over)
                 found.append(root)
                 continue
             source_dir, _, name = unit.name.rpartition(b"/")
             parent = parents.get(source_dir)
             if parent is None:
-                parent = parents[source_dir] = gather.place(batch.source, source_dir, unit.target.rpartition(b"/")[0])
-                parent.over = batch.above
-            found.append(gather.child(parent, name, batch.new, batch.over))
+                parent = parents[source_dir] = builder.place(batch.source, source_dir, unit.target.rpartition(b"/")[0])
+                parent.replaces_file = batch.above
+            found.append(builder.child(parent, name, batch.new, batch.over))
         for parent in parents.values():
             parent.listed = True
         return found
@@ -140,7 +141,7 @@ class Lister:
 
         What goes wrong with the first of them and may be over in a moment is tried again. Raises Unlisted.
         """
-        for last in tries(lambda: self._place.commands.stopped):
+        for last in tries(lambda: self._context.commands.stopped):
             listings = self._listings(folder, failures)
             try:
                 first = next(listings, None)
@@ -157,43 +158,43 @@ class Lister:
 
     def _listings(self, folder: Folder, failures: list[Failure]) -> Iterator[ClassifiedEntries]:
         """Yield the entries of a folder once. Raises Unlisted."""
-        place = self._place
-        path = below(place.job.sources[folder.source].path, folder.source_dir)
+        context = self._context
+        path = child_path(context.job.sources[folder.source].path, folder.source_dir)
         with ExitStack() as stack:
             names: Names | None = {}
             stages: list[bytes] = []
             dest = found = None
             try:
                 if not folder.new:
-                    with place.dest_latency.noted():
-                        dest = stack.enter_context(place.dest.at(folder.dest_dir))
+                    with context.dest_latency.noted():
+                        dest = stack.enter_context(context.dest.at(folder.dest_dir))
                     found = os.fstat(dest)  # what is known from opening it; listing it changes its atime
                     names, stages = entries_of(dest)
-                    stages = [stage for stage in stages if not place.in_use(stage)]
+                    stages = [stage for stage in stages if not context.in_use(stage)]
             except OSError as error:
                 # What is there is not known, so nothing below is written.
                 reason = f"cannot list its counterpart at the destination: {reason_of(error)}"
                 raise Unlisted(Failure(path, reason)) from None
             try:
-                with place.latency.noted():
-                    source = stack.enter_context(place.source_tree(folder.source).at(folder.source_dir))
-                merged = folder.dest_dir in place.job.merged
+                with context.latency.noted():
+                    source = stack.enter_context(context.source_tree(folder.source).at(folder.source_dir))
+                merged = folder.dest_dir in context.job.merged
                 if (
                     dest is not None
-                    and place.options.directory_sync
+                    and context.options.directory_sync
                     and (merged or self.differs(folder.source, source, dest, found))
                 ):
-                    folder.settle = True
+                    folder.needs_metadata = True
 
                 def failed(name: bytes, error: OSError) -> None:
-                    failures.append(failure_of(below(path, name), error))
+                    failures.append(failure_of(child_path(path, name), error))
 
-                alone = place.options.mirror and dest is not None
+                alone = context.options.mirror and dest is not None
                 beside = 0  # entries that both sides have
                 astray = self._classifier.astray
                 own = astray is not None and astray(os.fstat(source).st_mtime_ns)
-                by_lstat = place.options.hash_size == 0 and not place.options.full_hash
-                within_ns, plain, crowd = place.job.times.within_ns, self._classifier.plain, place.crowd
+                by_lstat = context.options.hash_size == 0 and not context.options.full_hash
+                within_ns, plain, crowd = context.job.times.within_ns, self._classifier.plain, context.crowd
                 for some in slices(source, dest, names, plain, by_lstat, failed, crowd, astray, within_ns):
                     if self._choose is not None:
                         self._choose(folder, some, source)
@@ -204,7 +205,7 @@ class Lister:
                     listing.open = listing.open or merged or own or bool(failures)
                     if alone and dest is not None:
                         beside += some.beside
-                        if not place.options.compare:
+                        if not context.options.compare:
                             listing.extras += self._to_make_way(folder, some, dest)
                     yield listing
                 if alone and dest is not None:
@@ -215,15 +216,15 @@ class Lister:
 
     def _really_extra(self, folder: Folder, extras: list[tuple[bytes, bool]]) -> list[tuple[bytes, bool]]:
         """Return those that are nobody's: not our stages, not excluded, not in another source that lands here too."""
-        place = self._place
-        path = below(place.job.sources[folder.source].path, folder.source_dir)
-        excluded = None if place.options.delete_excluded else self._classifier.excluded
-        merged = folder.dest_dir in place.job.merged
+        context = self._context
+        path = child_path(context.job.sources[folder.source].path, folder.source_dir)
+        excluded = None if context.options.delete_excluded else self._classifier.excluded
+        merged = folder.dest_dir in context.job.merged
         return [
             (name, is_directory)
             for name, is_directory in extras
             if not name.startswith(STAGE_PREFIX)
-            and not (excluded is not None and excluded(below(path, name)))
+            and not (excluded is not None and excluded(child_path(path, name)))
             and not (merged and self._elsewhere(folder, name))
         ]
 
@@ -232,39 +233,41 @@ class Lister:
 
         An empty one is replaced by a copy. And with delete_excluded whatever is excluded.
         """
-        place = self._place
-        path = below(place.job.sources[folder.source].path, folder.source_dir)
+        context = self._context
+        path = child_path(context.job.sources[folder.source].path, folder.source_dir)
         excluded = self._classifier.excluded or (lambda _: False)
         extras: list[tuple[bytes, bool]] = []
         for name, status, there in some.rest:
             if there is None or stat.S_ISSOCK(status.st_mode) or name.startswith(STAGE_PREFIX):
                 continue
             is_directory = stat.S_ISDIR(there.st_mode)
-            if excluded(below(path, name)):
-                goes = place.options.delete_excluded
+            if excluded(child_path(path, name)):
+                goes = context.options.delete_excluded
             else:
-                goes = is_directory and not place.options.directory_only and first_in(dest, name) is not None
+                goes = is_directory and not context.options.directory_only and first_in(dest, name) is not None
             if goes:
                 extras.append((name, is_directory))
-        if place.options.delete_excluded:
+        if context.options.delete_excluded:
             extras += [
-                (name, there) for name, _, there in some.folders if there is not None and excluded(below(path, name))
+                (name, there)
+                for name, _, there in some.folders
+                if there is not None and excluded(child_path(path, name))
             ]
-        merged = folder.dest_dir in place.job.merged
+        merged = folder.dest_dir in context.job.merged
         return [extra for extra in extras if not (merged and self._elsewhere(folder, extra[0]))]
 
     def _elsewhere(self, folder: Folder, name: bytes) -> bool:
         """Tell whether another source has what lands as name in a folder that several sources have."""
-        place = self._place
-        if join(folder.dest_dir, name) in place.job.targets:
+        context = self._context
+        if join(folder.dest_dir, name) in context.job.targets:
             return True
-        for index in range(len(place.job.sources)):
-            source_dir = place.job.source_dir_of(index, join(folder.dest_dir, name))
+        for index in range(len(context.job.sources)):
+            source_dir = context.job.source_dir_of(index, join(folder.dest_dir, name))
             if not source_dir or index == folder.source:
                 continue
             directory, _, last = source_dir.rpartition(b"/")
             try:
-                with place.source_tree(index).at(directory) as fd:
+                with context.source_tree(index).at(directory) as fd:
                     if lstat(last, fd) is not None:
                         return True
             except (FileNotFoundError, NotADirectoryError):
@@ -276,7 +279,7 @@ class Lister:
 
         found: the status of the counterpart, if it is known. Raises OSError.
         """
-        place = self._place
-        if metadata_changes(os.fstat(source), found or os.fstat(dest), place.job.times, place.rights):
+        context = self._context
+        if metadata_changes(os.fstat(source), found or os.fstat(dest), context.job.times, context.rights):
             return True
-        return bool(metadata.xattr_letters(*place.xattrs_of((source, b"."), (dest, b"."), index)))
+        return bool(metadata.xattr_letters(*context.xattrs_of((source, b"."), (dest, b"."), index)))

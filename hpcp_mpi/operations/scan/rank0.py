@@ -34,7 +34,7 @@ from hpcp_mpi.rules.relisting import todo_of
 from hpcp_mpi.vocab.checkpoint import Relist
 from hpcp_mpi.vocab.errors import Failure, failure_of
 from hpcp_mpi.vocab.outcome import Outcome
-from hpcp_mpi.vocab.paths import below, join
+from hpcp_mpi.vocab.paths import child_path, join
 from hpcp_mpi.vocab.tally import NOTHING
 from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 
@@ -51,7 +51,7 @@ class Scan:
 
     def __init__(
         self,
-        place: JobContext,
+        context: JobContext,
         landings: list[Landing],
         made_root: bool,
         wake: Callable[[], None],
@@ -69,10 +69,10 @@ class Scan:
         self.entire = only is None and choose is None
         self.relists = all(landing.name is None for landing in landings)
         self.outcome = Outcome()
-        self.gather = builder_for(place.options)
+        self.builder = builder_for(context.options)
         self.waiting = Waiting()
         self.seconds = 0.0
-        self._place = place
+        self._context = context
         self._landings = landings
         self._made_root = made_root
         self._wake = wake
@@ -82,17 +82,17 @@ class Scan:
         self._error: BaseException | None = None
         self._began = time.monotonic()
         self._parallel = self._many_should_list()
-        self.gather.hand_on = self._parallel
-        self._lister = Lister(place, self.outcome.remark, choose)
+        self.builder.hand_on = self._parallel
+        self._lister = Lister(context, self.outcome.warn, choose)
         if choose is not None:
-            self.gather.collapse = False  # cp would copy all that is in a directory
+            self.builder.collapse = False  # cp would copy all that is in a directory
         self._lists: list[Batch] = []  # directories for others to list; the last found go first, as in any walk
         self._asked = 0  # directories that others were asked to list
         self._held = False
         self._open: set[ScanTask] = set()  # directories that are not listed to their end
         self._given_up = False
-        most = 1 if place.options.single else 64
-        self._pool: Pool[ScanTask] = Pool(self._step, self._fail, most, lambda: place.slow)
+        most = 1 if context.options.single else 64
+        self._pool: Pool[ScanTask] = Pool(self._step, self._fail, most, lambda: context.slow)
 
     def start(self, todo: Sequence[Relist] | None = None) -> None:
         """Begin to list. todo: what is left to look at of a run that is gone on with; None: all"""
@@ -102,7 +102,7 @@ class Scan:
         with self._lock:
             roots = self._roots()
             if self._parallel:
-                self.gather.hand_over(roots)
+                self.builder.hand_over(roots)
                 roots = []
             self._emit()
             tasks = self._tasks(roots)
@@ -114,7 +114,7 @@ class Scan:
         tasks: list[ScanTask] = []
         with self._lock:
             # Names of files may have been seen by somebody who is not there any more.
-            self.gather.partial = True
+            self.builder.partial = True
             for each in todo:
                 tasks += self._look_again(each, counted)
             self._emit()
@@ -124,28 +124,28 @@ class Scan:
         if self._landings[each.source].name is not None:
             return self._tasks(self._root(each.source, self._landings[each.source]), counted)
         new, over, above = self._beside(each.dest_dir)
-        if each.deep:
+        if each.recursive:
             unit = Unit(each.source_dir, NOTHING, 0, each.dest_dir)
             batch = Batch(Kind.LIST, each.source, b"", b"", Units.of([unit]), over=over, new=new, above=above)
-            folders = self._lister.folders(self.gather, batch)
+            folders = self._lister.folders(self.builder, batch)
         else:
-            folder = self.gather.place(each.source, each.source_dir, each.dest_dir)
-            folder.new, folder.settle, folder.over = new, new, over
+            folder = self.builder.place(each.source, each.source_dir, each.dest_dir)
+            folder.new, folder.needs_metadata, folder.replaces_file = new, new, over
             folders = [folder]
         tasks = self._tasks(folders, counted)
         for task in tasks:
-            task.flat = not each.deep
+            task.flat = not each.recursive
             task.skipped = frozenset(each.seen.split(b"\0")[:-1])
         return tasks
 
     def _beside(self, dest_dir: bytes) -> tuple[bool, bool, bool]:
         """Return of a directory's counterpart: it is missing, a non-directory is in its place, or on the way there."""
         names = dest_dir.split(b"/") if dest_dir else []
-        if self._place.job.destination_root is None:
+        if self._context.job.destination_root is None:
             return True, False, False
         for depth, name in enumerate(names):
             try:
-                with self._place.dest.at(join(*names[:depth])) as directory:
+                with self._context.dest.at(join(*names[:depth])) as directory:
                     status = lstat(name, directory)
             except OSError:
                 break  # who lists it says what is wrong
@@ -178,8 +178,8 @@ class Scan:
             at: Folder | None = task.folder
             while at is not None and id(at) not in done:
                 done.add(id(at))
-                if at.opened:
-                    self.gather.flush(at)
+                if at.split:
+                    self.builder.flush(at)
                 at = at.parent
         self._emit()
 
@@ -187,27 +187,27 @@ class Scan:
         """Return how directories are to be settled that are begun, and the names of files with several: what is new."""
         with self._lock:
             settled = [record for task in self._open for record in unfinished(task.folder)]
-            seen, self.gather.seen = self.gather.seen or [], []
+            seen, self.builder.seen = self.builder.seen or [], []
             return settled, seen
 
     def forget_names(self) -> None:
         """Keep the names of files with several no longer for unfinished()."""
         with self._lock:
-            self.gather.seen = None
+            self.builder.seen = None
 
     def _maximal(self) -> Iterator[ScanTask]:
         """Yield tasks, such that all that was found and not handed on is below one of them."""
         for task in self._open:
             folder = task.folder
-            if folder.opened or folder.parent is None:
+            if folder.split or folder.parent is None:
                 yield task
                 continue
-            while folder.parent is not None and not folder.parent.opened:
+            while folder.parent is not None and not folder.parent.split:
                 folder = folder.parent
             yield task if folder is task.folder else ScanTask(folder, self._lister)
 
     @property
-    def exhausted(self) -> bool:
+    def done(self) -> bool:
         # In this order: what the last listing found is ready before the pool is exhausted.
         waiting = self._asked or not self._pool.exhausted or self._lists or self._ready
         done = not waiting and self._error is None
@@ -220,11 +220,11 @@ class Scan:
     def _give_up(self) -> None:
         """Record what links to other ranks' files, or to those that were forgotten."""
         with self._lock:
-            if self._parallel or self.gather.partial:
-                self.gather.give_up()
-                self.waiting.take(self.gather)
+            if self._parallel or self.builder.partial:
+                self.builder.give_up()
+                self.waiting.add(self.builder)
 
-    def take(self) -> list[Batch]:
+    def next_batches(self) -> list[Batch]:
         """Return the work that was found since the last call. Raises what a listing thread raised."""
         if self._error is not None:
             raise self._error
@@ -241,18 +241,18 @@ class Scan:
             taken.append(batch)
         return taken
 
-    def hear(self, news: list[ScanFindings]) -> None:
+    def on_findings(self, news: list[ScanFindings]) -> None:
         """Take what others found in directories that they were asked to list."""
         with self._lock:
             for found in news:
                 self._asked -= found.done
-                self.gather.count(found.scanned)
-                self.waiting.take(found)
+                self.builder.count(found.scanned)
+                self.waiting.add(found)
                 self._lists += found.lists
                 for batch in found.huge:
-                    self._pool.add(self._tasks(self._lister.folders(self.gather, batch)))
+                    self._pool.add(self._tasks(self._lister.folders(self.builder, batch)))
 
-    def hold(self, held: bool) -> None:
+    def pause(self, held: bool) -> None:
         self._held = held
         self._pool.hold(held)
 
@@ -265,22 +265,22 @@ class Scan:
 
     def _emit(self) -> None:
         """Hand on what gather has; the lock is held."""
-        self.waiting.take(self.gather)
-        if self.gather.out:
-            for batch in self.gather.out:
+        self.waiting.add(self.builder)
+        if self.builder.out:
+            for batch in self.builder.out:
                 if batch.kind is Kind.LIST:
                     self._lists.append(batch)
                 else:
                     self._ready.append(batch)
-            self.gather.out.clear()
+            self.builder.out.clear()
             self._wake()
 
     def _many_should_list(self) -> bool:
         """Tell whether others should list: rank 0 lists faster than all can copy, not faster than all can compare."""
-        asked = self._place.options.parallel_listing
+        asked = self._context.options.parallel_listing
         if asked is not None:
             return asked
-        root = self._place.job.destination_root
+        root = self._context.job.destination_root
         if root is None or self._made_root:
             return False
         with suppress(OSError), os.scandir(root.path) as entries:
@@ -298,44 +298,44 @@ class Scan:
         """Return the folder of a landing, or nothing when it is a single entry, which is taken at once."""
         if landing.name is None:
             new, over = self._state(landing.dest_dir)
-            return [self.gather.root(index, landing.dest_dir, new, over)]
+            return [self.builder.root(index, landing.dest_dir, new, over)]
         try:
             self._single(index, landing, landing.name)
         except OSError as error:
-            path = below(self._place.job.sources[index].path, landing.name)
+            path = child_path(self._context.job.sources[index].path, landing.name)
             self.outcome.failures.append(failure_of(path, error))
         return []
 
     def _single(self, index: int, landing: Landing, name: bytes) -> None:
         """Take a landing that is a single entry. Raises OSError."""
-        folder = self.gather.place(index, b"", landing.dest_dir)
-        directory = self._place.job.sources[index].path
-        status = os.stat(below(directory, name), follow_symlinks=False)
+        folder = self.builder.place(index, b"", landing.dest_dir)
+        directory = self._context.job.sources[index].path
+        status = os.stat(child_path(directory, name), follow_symlinks=False)
         there = None
-        if self._place.job.destination_root is not None:
-            with self._place.dest.at(b"") as dest:
+        if self._context.job.destination_root is not None:
+            with self._context.dest.at(b"") as dest:
                 there = lstat(landing.dest_name or name, dest)
         some = Slice(rest=[(name, status, there)])
         if self._choose is not None:
-            with self._place.source_tree(index).at(b"") as source:
+            with self._context.source_tree(index).at(b"") as source:
                 self._choose(folder, some, source)
         listing = self._lister.listing(directory, some)
-        with self._place.source_tree(index).at(b"") as source:
+        with self._context.source_tree(index).at(b"") as source:
             self._lister.track(folder, listing, source)
-        self.gather.add(folder, listing)
-        self.gather.close(folder)
+        self.builder.add(folder, listing)
+        self.builder.close(folder)
         dest_name = landing.dest_name
         if dest_name is not None:
-            self.gather.out[:] = [_renamed(batch, dest_name) for batch in self.gather.out]
+            self.builder.out[:] = [_renamed(batch, dest_name) for batch in self.builder.out]
 
     def _state(self, dest_dir: bytes) -> tuple[bool, bool]:
         """Return (missing, a non-directory is there) of a directory directly below the destination root."""
-        if self._place.job.destination_root is None:
+        if self._context.job.destination_root is None:
             return True, False
         if not dest_dir:
-            return self._made_root and not self._place.job.merged, False
+            return self._made_root and not self._context.job.merged, False
         try:
-            with self._place.dest.at(b"") as root:
+            with self._context.dest.at(b"") as root:
                 status = lstat(dest_dir, root)
         except OSError:
             return False, False  # who lists it says what is wrong
@@ -360,7 +360,7 @@ class Scan:
                 self._emit()
                 return [*children, task]
             self._open.discard(task)
-            self.gather.close(task.folder)
+            self.builder.close(task.folder)
             self._emit()
         return children
 
@@ -369,17 +369,17 @@ class Scan:
         if listing is None:
             return []
         if not task.again:
-            return self.gather.add(task.folder, listing)
-        before = self.gather.scanned
-        children = self.gather.add(task.folder, listing)
-        self.gather.count(before.minus(self.gather.scanned))
+            return self.builder.add(task.folder, listing)
+        before = self.builder.scanned
+        children = self.builder.add(task.folder, listing)
+        self.builder.count(before.minus(self.builder.scanned))
         return children
 
     def _refuse(self, task: ScanTask, failure: Failure) -> None:
         with self._lock:
             self._open.discard(task)
             self.outcome.failures.append(failure)
-            self.gather.unlisted(task.folder, failure.vanished)
+            self.builder.unlisted(task.folder, failure.vanished)
             self._emit()
 
 

@@ -124,25 +124,25 @@ class Folder:
         "equal",
         "files",
         "followers",
-        "inner",
         "links",
         "listed",
+        "longest_path",
         "name",
         "names",
+        "needs_metadata",
         "new",
-        "noted",
-        "opened",
-        "over",
+        "outside_leaders",
         "parent",
-        "settle",
+        "recorded",
+        "replaces_file",
         "sizes",
         "source",
         "source_dir",
         "specials",
-        "tentative",
+        "split",
         "units",
-        "unresolved",
         "weight",
+        "with_outside_links",
     )
 
     def __init__(self, parent: "Folder | None", source: int, source_dir: bytes, dest_dir: bytes, name: bytes) -> None:
@@ -152,14 +152,14 @@ class Folder:
         self.dest_dir = dest_dir
         self.name = name
         self.new = True  # missing at the destination
-        self.over = False  # something on the way there is a non-directory that is to be replaced
-        self.opened = False
-        self.settle = False  # its metadata is to be written at the end
+        self.replaces_file = False  # something on the way there is a non-directory that is to be replaced
+        self.split = False
+        self.needs_metadata = False  # its metadata is to be written at the end
         self.emitted = False  # a batch that goes into it was emitted
         self.listed = False
-        self.noted = False  # unfinished() has told of it
+        self.recorded = False  # unfinished() has told of it
         self.children = 0  # directories below that are not finished
-        self.inner = 0  # bytes in the longest path below
+        self.longest_path = 0  # bytes in the longest path below
         self.weight = 0  # of what is held here
         self.files = self.links = self.specials = self.bytes = 0
         self.directories = 1
@@ -169,8 +169,8 @@ class Folder:
         self.units: list[Unit] = []
         self.checks: list[Unit] = []
         self.followers: list[tuple[Unit, Inode, Leader]] = []
-        self.tentative: list[Folder] = []  # finished and closed, with followers of outside leaders
-        self.unresolved: list[bytes] = []  # the leaders of those
+        self.with_outside_links: list[Folder] = []  # finished and closed, with followers of outside leaders
+        self.outside_leaders: list[bytes] = []  # the leaders of those
 
     @property
     def tally(self) -> Tally:
@@ -196,10 +196,10 @@ def unfinished(folder: Folder) -> list[DirectoryMetadata]:
     """
     found: list[DirectoryMetadata] = []
     at: Folder | None = folder
-    while at is not None and not at.noted:
-        at.noted = at.opened and at.listed  # before, it is not known how it differs
+    while at is not None and not at.recorded:
+        at.recorded = at.split and at.listed  # before, it is not known how it differs
         paths = at.source, at.source_dir, at.dest_dir
-        if at.opened and at.settle:
+        if at.split and at.needs_metadata:
             found.append(directory_metadata(*paths, CREATED if at.new else DIFFERS))
         if at.new and at.parent is not None and not at.parent.new:
             above = at.parent

@@ -92,22 +92,22 @@ class UnitBuilder:
     def root(self, source: int, dest_dir: bytes, new: bool, over: bool = False) -> Folder:
         """Return the folder of a source root, opened: roots are never one unit."""
         folder = self.place(source, b"", dest_dir)
-        folder.new, folder.settle, folder.over = new, new, over
+        folder.new, folder.needs_metadata, folder.replaces_file = new, new, over
         self.count(ONE_DIRECTORY)
         return folder
 
     def place(self, source: int, source_dir: bytes, dest_dir: bytes) -> Folder:
         """Return a folder for single entries: not a directory that is copied itself."""
         folder = Folder(None, source, source_dir, dest_dir, b"")
-        folder.opened, folder.new = True, False
+        folder.split, folder.new = True, False
         return folder
 
     def child(self, parent: Folder, name: bytes, new: bool, over: bool) -> Folder:
         """Return the folder of a directory in parent; it is to be listed and closed."""
         child = Folder(parent, parent.source, join(parent.source_dir, name), join(parent.dest_dir, name), name)
-        child.new, child.over = new, over or parent.over
-        child.opened = not (new and self.collapse)
-        child.settle = child.opened and new
+        child.new, child.replaces_file = new, over or parent.replaces_file
+        child.split = not (new and self.collapse)
+        child.needs_metadata = child.split and new
         child.weight = self.file_cost
         parent.children += 1
         return child
@@ -131,7 +131,7 @@ class UnitBuilder:
             self._take_linked(folder, linked)
         if listing.sweeps:
             units = Units.of(Unit(name) for name in listing.sweeps)
-            self.out.append(Batch(Kind.SWEEP, folder.source, folder.source_dir, folder.dest_dir, units))
+            self.out.append(Batch(Kind.CLEAN_STAGE, folder.source, folder.source_dir, folder.dest_dir, units))
         for extra in listing.extras:
             self.extras.append(Extra(folder.dest_dir, *extra, folder.source, folder.source_dir))
         self.tracked += [SymlinkTarget(*each, folder.source) for each in listing.tracked]
@@ -151,8 +151,8 @@ class UnitBuilder:
         parents: dict[int, Folder] = {}
         for folder in folders:
             unit = Unit(folder.source_dir, NOTHING, _LIST_ENTRIES * self.file_cost, folder.dest_dir)
-            above = folder.parent is not None and folder.parent.over
-            groups.setdefault((folder.source, folder.new, folder.over, above), []).append(unit)
+            above = folder.parent is not None and folder.parent.replaces_file
+            groups.setdefault((folder.source, folder.new, folder.replaces_file, above), []).append(unit)
             if folder.parent is None:
                 self.count(Tally(directories=-1))  # a root: whoever lists it counts it
             else:
@@ -191,7 +191,7 @@ class UnitBuilder:
     def _ascend(self, at: Folder | None) -> None:
         """Finish a folder if all in it is done, then its parent if that was the last one in there, and so on."""
         while at is not None and at.listed and at.children == 0:
-            if at.opened:
+            if at.split:
                 self._finish(at)
             else:
                 self._collapse(at)
@@ -218,7 +218,7 @@ class UnitBuilder:
         folder.bytes += total
         folder.weight += total + len(names) * self.file_cost
         if names:
-            folder.inner = max(folder.inner, max(map(len, names)))
+            folder.longest_path = max(folder.longest_path, max(map(len, names)))
 
     def _take_out_big(self, folder: Folder, names: list[bytes], sizes: list[int]) -> tuple[list[bytes], list[int]]:
         big = [Unit(name, one_file(size)) for name, size in zip(names, sizes, strict=True) if size >= self.split_size]
@@ -233,7 +233,9 @@ class UnitBuilder:
         folder.count(unit.tally)
         folder.emitted = True
         units = Units.of([unit])
-        self.out.append(Batch(Kind.BEGIN, folder.source, folder.source_dir, folder.dest_dir, units, over=folder.over))
+        self.out.append(
+            Batch(Kind.START_FILE, folder.source, folder.source_dir, folder.dest_dir, units, over=folder.replaces_file)
+        )
 
     def _take_equal(self, folder: Folder, names: list[bytes], sizes: list[int]) -> None:
         self.count(Tally(len(names), 0, 0, 0, sum(sizes)))
@@ -253,7 +255,7 @@ class UnitBuilder:
             unit = Unit(name, tally, tally.bytes)
             folder.units.append(unit)
         folder.count(tally)
-        folder.inner = max(folder.inner, len(name))
+        folder.longest_path = max(folder.longest_path, len(name))
         folder.weight += unit.amount + self.file_cost
 
     def _read(self, size: int) -> int:
@@ -280,8 +282,8 @@ class UnitBuilder:
             del self._leaders[entry.inode]
         unit = Unit(entry.name, entry.tally._replace(bytes=0))
         self.count(unit.tally)
-        folder.inner = max(folder.inner, len(entry.name))
-        if folder.opened:
+        folder.longest_path = max(folder.longest_path, len(entry.name))
+        if folder.split:
             self._link(folder, unit, entry.inode, known.leader)
         else:
             folder.count(unit.tally)
@@ -308,11 +310,11 @@ class UnitBuilder:
 
     def _relieve(self, folder: Folder) -> None:
         """Keep folder within the limits: emit what an opened one holds, open one that is too heavy."""
-        if folder.opened:
+        if folder.split:
             if folder.weight >= self._enough:
                 self._enough = min(BATCH * self.limit, 2 * self._enough)
                 self.flush(folder)
-        elif folder.weight >= self.limit or folder.inner > MAX_INNER_PATH:
+        elif folder.weight >= self.limit or folder.longest_path > MAX_INNER_PATH:
             self._open(folder)
 
     def _collapse(self, folder: Folder) -> None:
@@ -321,27 +323,27 @@ class UnitBuilder:
         assert parent is not None
         inside = folder.dest_dir + b"/"
         leaders = [leader.target for _, _, leader in folder.followers]
-        for child in folder.tentative:
-            leaders += child.unresolved
-        folder.unresolved = [leader for leader in leaders if not leader.startswith(inside)]
-        if folder.unresolved and parent.opened:
+        for child in folder.with_outside_links:
+            leaders += child.outside_leaders
+        folder.outside_leaders = [leader for leader in leaders if not leader.startswith(inside)]
+        if folder.outside_leaders and parent.split:
             self._open(folder)
             self._finish(folder)
             return
-        if folder.unresolved:
-            parent.tentative.append(folder)
+        if folder.outside_leaders:
+            parent.with_outside_links.append(folder)
         else:
             parent.units.append(Unit(folder.name, folder.tally, folder.bytes))
         parent.count(folder.tally)
         parent.weight += folder.weight
-        parent.inner = max(parent.inner, len(folder.name) + 1 + folder.inner)
+        parent.longest_path = max(parent.longest_path, len(folder.name) + 1 + folder.longest_path)
         self._relieve(parent)
 
     def _open(self, folder: Folder) -> None:
         """Open folder and its parents, outermost first, and what in them waits for that."""
         chain: list[Folder] = []
         at: Folder | None = folder
-        while at is not None and not at.opened:
+        while at is not None and not at.split:
             chain.append(at)
             at = at.parent
         waiting: list[Folder] = []
@@ -354,16 +356,16 @@ class UnitBuilder:
             self._finish(each)
 
     def _open_one(self, folder: Folder) -> list[Folder]:
-        folder.opened = folder.settle = True
+        folder.split = folder.needs_metadata = True
         for unit, inode, leader in folder.followers:
             self._link(folder, unit, inode, leader)
         folder.followers = []
-        tentative, folder.tentative = folder.tentative, []
+        tentative, folder.with_outside_links = folder.with_outside_links, []
         return tentative
 
     def _finish(self, folder: Folder) -> None:
         self.flush(folder)
-        if folder.settle:
+        if folder.needs_metadata:
             why = CREATED if folder.new else DIFFERS
             self.settled.append(directory_metadata(folder.source, folder.source_dir, folder.dest_dir, why))
         parent = folder.parent
@@ -374,7 +376,7 @@ class UnitBuilder:
 
     def _make(self, folder: Folder) -> None:
         unit = Unit(folder.source_dir, NOTHING, 0, folder.dest_dir)
-        self.out.append(Batch(Kind.MAKE, folder.source, b"", b"", Units.of([unit]), over=folder.over))
+        self.out.append(Batch(Kind.MKDIR, folder.source, b"", b"", Units.of([unit]), over=folder.replaces_file))
 
     def flush(self, folder: Folder) -> None:
         """Emit what folder holds as batches of about a bite each."""
@@ -389,10 +391,18 @@ class UnitBuilder:
         self._emit(Kind.CHECK, folder, Units(names, sizes, most=self.check_size), equal=True)
         self._emit(Kind.CHECK, folder, Units.of(folder.checks))
         folder.names, folder.sizes, folder.units, folder.equal, folder.checks = [], [], [], ([], []), []
-        folder.weight = folder.inner = 0
+        folder.weight = folder.longest_path = 0
 
     def _emit(self, kind: Kind, folder: Folder, units: Units, equal: bool = False) -> None:
         for bite in bites(units, BATCH * self.limit, self.file_cost):
             self.out.append(
-                Batch(kind, folder.source, folder.source_dir, folder.dest_dir, bite, over=folder.over, equal=equal)
+                Batch(
+                    kind,
+                    folder.source,
+                    folder.source_dir,
+                    folder.dest_dir,
+                    bite,
+                    over=folder.replaces_file,
+                    equal=equal,
+                )
             )

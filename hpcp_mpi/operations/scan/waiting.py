@@ -15,7 +15,7 @@ class Waiting:
         self.extras = ExternalSort()
         self.tracked = ExternalSort()
 
-    def take(self, found: UnitBuilder | ScanFindings) -> None:
+    def add(self, found: UnitBuilder | ScanFindings) -> None:
         """Take what was found."""
         for mine, theirs in (
             (self.settled, found.settled),

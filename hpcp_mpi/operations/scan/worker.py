@@ -24,41 +24,41 @@ _HUGE = 50_000  # entries of a directory that are not held here; rank 0 lists it
 Check = Callable[[JobContext, Sequence[Batch], Outcome], list[Batch]]
 
 
-def explore(place: JobContext, batch: Batch, outcome: Outcome, check: Check) -> None:
+def explore(context: JobContext, batch: Batch, outcome: Outcome, check: Check) -> None:
     """List the directories of a LIST batch and what is below them, for as long as it is short."""
-    _Walk(place, outcome, check).walk(batch)
+    _Walk(context, outcome, check).walk(batch)
 
 
 class _Walk:
     """A walk through a part of the tree, depth first."""
 
-    def __init__(self, place: JobContext, outcome: Outcome, check: Check) -> None:
-        self._place = place
+    def __init__(self, context: JobContext, outcome: Outcome, check: Check) -> None:
+        self._context = context
         self._check = check
         self._outcome = outcome
-        self._gather: UnitBuilder = builder_for(place.options)
+        self._builder: UnitBuilder = builder_for(context.options)
         self._notes: list[tuple[bytes, str]] = []  # of the directory at hand
-        self._lister = Lister(place, lambda *note: self._notes.append(note))
+        self._lister = Lister(context, lambda *note: self._notes.append(note))
         self._found = ScanFindings()
 
     def walk(self, batch: Batch) -> None:
-        waiting = self._lister.folders(self._gather, batch)
+        waiting = self._lister.folders(self._builder, batch)
         waiting.reverse()
         deadline = time.monotonic() + min(_SECONDS, _EACH * len(waiting))
         while waiting:
             if time.monotonic() > deadline and self._found.done:
-                self._gather.hand_over(waiting)
+                self._builder.hand_over(waiting)
                 break
             waiting.extend(reversed(self._list(waiting.pop())))
             self._found.done = len(batch.units)
             self._sort_out()
-        self._gather.give_up()
+        self._builder.give_up()
         self._sort_out()
-        found, gather = self._found, self._gather
-        found.scanned = gather.scanned
-        self._outcome.skipped = self._outcome.skipped.plus(gather.skipped)
-        found.settled, found.linked = gather.settled, gather.linked
-        found.shared, found.extras, found.tracked = gather.shared, gather.extras, gather.tracked
+        found, builder = self._found, self._builder
+        found.scanned = builder.scanned
+        self._outcome.skipped = self._outcome.skipped.plus(builder.skipped)
+        found.settled, found.linked = builder.settled, builder.linked
+        found.shared, found.extras, found.tracked = builder.shared, builder.extras, builder.tracked
         self._outcome.findings.append(found)
 
     def _list(self, folder: Folder) -> list[Folder]:
@@ -78,27 +78,27 @@ class _Walk:
             problem = unlisted.failure
         self._outcome.failures += failures
         self._outcome.notes += self._notes
-        children = [child for listing in listings for child in self._gather.add(folder, listing)]
+        children = [child for listing in listings for child in self._builder.add(folder, listing)]
         if problem is None:
-            self._gather.close(folder)
+            self._builder.close(folder)
         else:
             self._outcome.failures.append(problem)
-            self._gather.unlisted(folder, problem.vanished)
+            self._builder.unlisted(folder, problem.vanished)
         return children
 
     def _leave(self, folder: Folder) -> list[Folder]:
         """Leave a directory to rank 0."""
-        self._gather.hand_over([folder])
-        self._found.huge.append(self._gather.out.pop())
+        self._builder.hand_over([folder])
+        self._found.huge.append(self._builder.out.pop())
         return []
 
     def _sort_out(self) -> None:
         """Check at once what may be identical; the rest is for others."""
-        out, self._gather.out = self._gather.out, []
+        out, self._builder.out = self._builder.out, []
         for batch in out:
             if batch.kind is Kind.LIST:
                 self._found.lists.append(batch)
-            elif batch.kind is Kind.CHECK and not self._place.options.full_hash:
-                self._outcome.new_work += self._check(self._place, [batch], self._outcome)
+            elif batch.kind is Kind.CHECK and not self._context.options.full_hash:
+                self._outcome.new_work += self._check(self._context, [batch], self._outcome)
             else:
                 self._outcome.new_work.append(batch)

@@ -38,7 +38,7 @@ class Recorder:
         self._split_size = max(1, split_size)
         self._ranges: dict[tuple[bytes, bytes], list[tuple[int, Batch]]] = {}  # of big files that have no name yet
 
-    def take(self, written: Written) -> None:
+    def add(self, written: Written) -> None:
         """Take what a rank says."""
         if written.batches:
             self.journal.add(written.rank, written.batches)
@@ -79,22 +79,22 @@ class _Recorded:
         self._take = take
 
     @property
-    def exhausted(self) -> bool:
-        return self._feed.exhausted
+    def done(self) -> bool:
+        return self._feed.done
 
-    def take(self) -> list[Batch]:
-        return self._feed.take()
+    def next_batches(self) -> list[Batch]:
+        return self._feed.next_batches()
 
-    def hear(self, news: list[Any]) -> None:
+    def on_findings(self, news: list[Any]) -> None:
         for each in news:
             if isinstance(each, Written):
                 self._take(each)
         others = [each for each in news if not isinstance(each, Written)]
         if others:
-            self._feed.hear(others)
+            self._feed.on_findings(others)
 
-    def hold(self, held: bool) -> None:
-        self._feed.hold(held)
+    def pause(self, held: bool) -> None:
+        self._feed.pause(held)
 
 
 class _Rereads(Stream):
@@ -104,7 +104,7 @@ class _Rereads(Stream):
         super().__init__(batches)
         self._differs = differs
 
-    def hear(self, news: list[Any]) -> None:
+    def on_findings(self, news: list[Any]) -> None:
         for each in news:
             if isinstance(each, Differing):
                 self._differs(each)
@@ -118,21 +118,21 @@ class Verification:
     verification.run(drive)
     """
 
-    def __init__(self, crew: "Coordinator") -> None:
-        self._crew = crew
+    def __init__(self, coordinator: "Coordinator") -> None:
+        self._coordinator = coordinator
         self._recorder = self._new_recorder()
         self._new: list[Written] | None = None
         self._told = False
 
     def _new_recorder(self) -> Recorder:
-        return Recorder(self._crew.job.options.split_size)
+        return Recorder(self._coordinator.job.options.split_size)
 
     def recorded(self, feed: Feed) -> Feed:
         """Return a feed like feed: what is copied while it is driven will be verified."""
         return _Recorded(feed, self._take)
 
     def _take(self, written: Written) -> None:
-        self._recorder.take(written)
+        self._recorder.add(written)
         if self._new is not None:
             self._new.append(written)
 
@@ -149,23 +149,23 @@ class Verification:
         """Take what earlier runs have copied and not verified, or not told so: whoever is here reads it."""
         for block in records.get(_WRITTEN, ()):
             for batches, big in _restored(block):
-                self._recorder.take(Written(_NOBODY, batches, tuple(unpacked(big))))
+                self._recorder.add(Written(_NOBODY, batches, tuple(unpacked(big))))
 
     def run(self, drive: Drive) -> None:
         """Verify what was recorded and not verified yet. drive: copies, and records that."""
-        first = _Round(self._crew, last=False)
+        first = _Round(self._coordinator, last=False)
         self._verify(first)
         if first.again:
             drive("copying", Stream(first.copying()))
             drive("linking", Stream(first.linking()))
-            self._verify(_Round(self._crew, last=True))
+            self._verify(_Round(self._coordinator, last=True))
 
     def _verify(self, round_: "_Round") -> None:
         recorder, self._recorder = self._recorder, self._new_recorder()
         journal = recorder.journal
         if not journal:
             return
-        planner = self._crew.planner
+        planner = self._coordinator.planner
         shares = [share for share in planner.shares if not share.lost]
         found = groups([(share.rank, share.node) for share in shares])
         orphans = frozenset(journal.owners).difference(*found)  # what lost ranks have written anybody may read
@@ -175,20 +175,20 @@ class Verification:
                 if not writers:
                     continue
                 if group is orphans:
-                    planner.bench(frozenset())
+                    planner.pause(frozenset())
                 elif any(share.rank not in group and not share.lost for share in planner.shares):
-                    planner.bench(group)
+                    planner.pause(group)
                 else:
                     self._tell_alone()
-                self._crew.drive("verifying", _Rereads(_batches(journal, writers), round_.take))
+                self._coordinator.drive("verifying", _Rereads(_batches(journal, writers), round_.add))
         finally:
-            planner.bench(frozenset())
+            planner.pause(frozenset())
         round_.end()
 
     def _tell_alone(self) -> None:
         if not self._told:
             self._told = True
-            self._crew.outcome.remark(self._crew.job.destination, ALONE)
+            self._coordinator.outcome.warn(self._coordinator.job.destination, ALONE)
 
 
 def _stored(written: Iterable[Written]) -> bytes:
@@ -233,36 +233,36 @@ def groups(ranks: Iterable[tuple[int, str]], most: int = _MOST_GROUPS) -> list[f
 class _Round:
     """What came out of verifying once. last: what is not good now is a failure."""
 
-    def __init__(self, crew: "Coordinator", last: bool) -> None:
-        self._crew = crew
+    def __init__(self, coordinator: "Coordinator", last: bool) -> None:
+        self._coordinator = coordinator
         self._last = last
         self._big: dict[tuple[int, bytes, bytes], bool] = {}  # big files that differ: whether at their beginning too
         self.again = Spool()
 
-    def take(self, differing: Differing) -> None:
+    def add(self, differing: Differing) -> None:
         """Take what is not good."""
         batch = differing.batch
         (unit,) = batch.units
-        outcome = self._crew.outcome
-        if batch.kind is Kind.BEGIN:
+        outcome = self._coordinator.outcome
+        if batch.kind is Kind.START_FILE:
             key = batch.source, batch.source_dir, unit.name
             known = key in self._big
             self._big[key] = differing.begins or self._big.get(key, False)
             if known:
                 return
         outcome.copied = outcome.copied.minus(differing.counted)
-        path = self._crew.place.source_path(batch, unit.name)
+        path = self._coordinator.context.source_path(batch, unit.name)
         if self._last:
             reason = f"differs from its source after two copies: {differing.reason}"
             outcome.failures.append(Failure(path, reason, attempted=differing.counted.bytes))
         else:
-            outcome.remark(path, f"copied again: {differing.reason}")
+            outcome.warn(path, f"copied again: {differing.reason}")
             self.again.add(0, pickle.dumps(differing, pickle.HIGHEST_PROTOCOL))
 
     def end(self) -> None:
         """Take back big files whose first range was found good, and so counted."""
         wrong = sum(not begins for begins in self._big.values())
-        outcome = self._crew.outcome
+        outcome = self._coordinator.outcome
         outcome.verified = outcome.verified.minus(Tally(files=wrong))
 
     def _differing(self) -> Iterator[Differing]:

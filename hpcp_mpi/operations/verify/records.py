@@ -22,7 +22,7 @@ class Written:
 
     rank: int
     batches: bytes  # VERIFY batches, as stored_batches packs them: rank 0 only puts them aside; b"": none
-    big: tuple[Batch, ...] = ()  # of big files: RANGE, what was copied; FINISH or BEGIN, it has its name
+    big: tuple[Batch, ...] = ()  # of big files: RANGE, what was copied; FINISH_FILE or START_FILE, it has its name
 
 
 @dataclass(frozen=True, slots=True)

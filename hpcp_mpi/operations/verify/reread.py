@@ -84,12 +84,12 @@ class OpenPair(NamedTuple):
 class CopyComparer:
     """Compares entries of one source with their copies. Its methods raise Differs, Unknown, host.commands.Stopped."""
 
-    def __init__(self, place: JobContext, source: int, sync: bool) -> None:
+    def __init__(self, context: JobContext, source: int, sync: bool) -> None:
         """sync: files are to be written out one by one, before they are read."""
-        self._place = place
+        self._context = context
         self._sync = sync
-        self._stopped = lambda: place.commands.stopped
-        began = place.job.began_ns
+        self._stopped = lambda: context.commands.stopped
+        began = context.job.start_ctime_ns
         self._began_ns = began[source] if source < len(began) else 0  # 0: its clock was not asked
 
     def entry(self, pair: EntryPair) -> Tally:
@@ -129,7 +129,7 @@ class CopyComparer:
             return look()
         except CopyDiffers as problem:
             seen = problem
-        for _ in self._place.looks.further() if not seen.read else ():
+        for _ in self._context.looks.further() if not seen.read else ():
             try:
                 return look()
             except CopyDiffers as problem:
@@ -170,9 +170,9 @@ class CopyComparer:
             os.close(mine)
 
     def _same_mtime(self, wanted: os.stat_result, found: os.stat_result) -> bool:
-        if self._place.options.content_only:
+        if self._context.options.content_only:
             return found.st_mtime_ns != _SPOILT_NS
-        return self._place.job.times.same(wanted.st_mtime_ns, found.st_mtime_ns)
+        return self._context.job.times.same(wanted.st_mtime_ns, found.st_mtime_ns)
 
     def read(self, files: OpenPair, start: int, length: int) -> None:
         """Read a range of a file and of its copy."""
@@ -200,7 +200,7 @@ class CopyComparer:
 
     def _spoilt_ns(self, wanted: os.stat_result) -> int:
         """Return an mtime by which a copy is not taken for one of a source with the lstat wanted."""
-        if self._place.options.content_only or not self._place.job.times.same(wanted.st_mtime_ns, _SPOILT_NS):
+        if self._context.options.content_only or not self._context.job.times.same(wanted.st_mtime_ns, _SPOILT_NS):
             return _SPOILT_NS
         return _ELSE_NS
 

@@ -33,25 +33,25 @@ APPEARED = "it appeared when its directory had been listed; it was not copied"
 _FEW = 16  # entries for which it does not pay to have a whole file system written out
 
 
-def verify(place: JobContext, batches: Sequence[Batch], outcome: Outcome) -> None:
+def verify(context: JobContext, batches: Sequence[Batch], outcome: Outcome) -> None:
     """Verify the units of VERIFY batches. What differs is told to rank 0. Raises host.commands.Stopped."""
-    each = sum(batch.entries for batch in batches) < _FEW or not _written_out(place)
+    each = sum(batch.entries for batch in batches) < _FEW or not _written_out(context)
 
-    def look(place: JobContext, batch: Batch, mine: Outcome) -> None:
+    def look(context: JobContext, batch: Batch, mine: Outcome) -> None:
         if batch.big is not None:
-            _Verifier(place, batch, mine, sync=True).ranges(batch.big)
+            _Verifier(context, batch, mine, sync=True).ranges(batch.big)
         else:
-            with place.gate:
-                _Verifier(place, batch, mine, each).units()
+            with context.gate:
+                _Verifier(context, batch, mine, each).units()
 
     for batch in batches:
-        surviving(place, batch, outcome, look)
+        surviving(context, batch, outcome, look)
 
 
-def _written_out(place: JobContext) -> bool:
+def _written_out(context: JobContext) -> bool:
     """Have the destination's file system write what it has to; tell if that worked."""
     try:
-        with place.dest.at(b"") as fd:
+        with context.dest.at(b"") as fd:
             return write_out(fd)
     except OSError:
         return False
@@ -60,26 +60,26 @@ def _written_out(place: JobContext) -> bool:
 class _Verifier:
     """Verifies one batch."""
 
-    def __init__(self, place: JobContext, batch: Batch, outcome: Outcome, sync: bool) -> None:
+    def __init__(self, context: JobContext, batch: Batch, outcome: Outcome, sync: bool) -> None:
         """sync: as for Reread."""
-        self.place = place
+        self.context = context
         self.batch = batch
         self.outcome = outcome
-        self.reread = CopyComparer(place, batch.source, sync)
+        self.reread = CopyComparer(context, batch.source, sync)
 
     def units(self) -> None:
         """Verify files, links, special files and whole subtrees."""
         batch = self.batch
         with ExitStack() as stack:
             try:
-                with self.place.latency.noted():
-                    source = stack.enter_context(self.place.source(batch).at(batch.source_dir))
+                with self.context.latency.noted():
+                    source = stack.enter_context(self.context.source(batch).at(batch.source_dir))
             except OSError as error:
                 for unit in batch.units:
                     self.unknown(unit.name, unread(error))
                 return
             try:
-                dest = stack.enter_context(self.place.copied(batch.dest_dir))
+                dest = stack.enter_context(self.context.copied(batch.dest_dir))
             except OSError as error:
                 for unit in batch.units:
                     self.differs(unit, CopyDiffers(no_directory(error), unit.tally))
@@ -97,7 +97,7 @@ class _Verifier:
         results: dict[int, Tally | CopyDiffers | CannotVerify] = {}
 
         def take(at: int) -> None:
-            if at not in results and not self.place.commands.stopped:
+            if at not in results and not self.context.commands.stopped:
                 try:
                     results[at] = self.reread.surely(lambda: look(units[at]))
                 except (CopyDiffers, CannotVerify) as problem:
@@ -107,10 +107,10 @@ class _Verifier:
                 except Stopped:
                     pass  # as all others, and this one's caller says so
 
-        if not self.place.crowd.each(take, range(len(units))):
+        if not self.context.crowd.each(take, range(len(units))):
             for at in range(len(units)):
                 take(at)
-        if self.place.commands.stopped:
+        if self.context.commands.stopped:
             raise Stopped
         good = [0] * len(NOTHING)
         for at, unit in enumerate(units):
@@ -128,7 +128,7 @@ class _Verifier:
         batch = self.batch
         differs: list[tuple[int, str]] = []
         try:
-            with self.place.source(batch).at(batch.source_dir) as source, self.place.copied(batch.dest_dir) as dest:
+            with self.context.source(batch).at(batch.source_dir) as source, self.context.copied(batch.dest_dir) as dest:
                 pair = EntryPair(source, dest, big.name, big.target)
                 self.good(
                     self.reread.surely(lambda: self.reread.opened(pair, lambda files: self._parts(files, differs)))
@@ -167,17 +167,17 @@ class _Verifier:
 
     def copying(self, source_dir: bytes, dest_dir: bytes, unit: Unit) -> Batch:
         """Return the batch that copies a unit again."""
-        split = self.place.options.split_size
+        split = self.context.options.split_size
         big = unit.tally.files == 1 == unit.tally.entries and 0 < split <= unit.tally.bytes
         unit = unit._replace(amount=0 if big else unit.tally.bytes)
-        kind = Kind.BEGIN if big else Kind.COPY
+        kind = Kind.START_FILE if big else Kind.COPY
         return Batch(kind, self.batch.source, source_dir, dest_dir, Units.of([unit]), again=True)
 
     def unknown(self, path: bytes, problem: CannotVerify) -> None:
         """path: relative to the batch's directory."""
-        path = self.place.source_path(self.batch, path)
-        if problem.vanished and self.place.job.resumed:
-            self.outcome.remark(path, problem.reason)
+        path = self.context.source_path(self.batch, path)
+        if problem.vanished and self.context.job.resumed:
+            self.outcome.warn(path, problem.reason)
             return
         self.outcome.failures.append(Failure(path, problem.reason, problem.vanished))
 
@@ -192,7 +192,7 @@ class _Subtree:
 
     def __init__(self, verifier: _Verifier, unit: Unit) -> None:
         self._verifier = verifier
-        self._place = verifier.place
+        self._context = verifier.context
         self._unit = unit
         self._found = 0  # entries of the copy
         self._missing: list[tuple[bytes, os.stat_result]] = []  # paths below the unit, and what is there
@@ -206,7 +206,7 @@ class _Subtree:
     def verify(self) -> None:
         waiting = [b""]
         while waiting:
-            if self._place.commands.stopped:
+            if self._context.commands.stopped:
                 raise Stopped
             path = waiting.pop()
             waiting += self._directory(path)
@@ -227,13 +227,13 @@ class _Subtree:
         found: list[bytes] = []
         with ExitStack() as stack:
             try:
-                source = stack.enter_context(self._place.source(self._verifier.batch).at(self._source_dir(path)))
+                source = stack.enter_context(self._context.source(self._verifier.batch).at(self._source_dir(path)))
                 types = dict(types_in(source))
             except OSError as error:
                 self._verifier.unknown(join(self._unit.name, path), unread(error))
                 return []
             try:
-                dest = stack.enter_context(self._place.copied(self._dest_dir(path)))
+                dest = stack.enter_context(self._context.copied(self._dest_dir(path)))
                 copied = names_in(dest)
             except OSError as error:
                 if not path and error.errno == errno.ENOENT:
@@ -329,8 +329,8 @@ class _Subtree:
             if lost:
                 self._lost(path, wanted)
             else:
-                where = self._place.source_path(self._verifier.batch, join(self._unit.name, path))
-                self._verifier.outcome.remark(where, APPEARED)
+                where = self._context.source_path(self._verifier.batch, join(self._unit.name, path))
+                self._verifier.outcome.warn(where, APPEARED)
 
     def _lost(self, path: bytes, wanted: os.stat_result) -> None:
         """Have what is not there copied, or linked if it is another name of what is."""

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from hpcp_mpi.host.abilities import step_of
-from hpcp_mpi.vocab.paths import shown
+from hpcp_mpi.vocab.paths import printable
 from tests.operations.copy.test_untouched import LISTINGS, WRITING, writes
 from tests.support.comparing import compared, groups
 from tests.support.copies import PLAIN, CopiedGuard, copy, refused, state
@@ -130,7 +130,7 @@ def test_every_name_is_told(on_tmpfs: Path) -> None:
     assert found["deleted"] == {b"e/", *(b"e/" + name for name in NAMES)}
     lines = compare(new, old, code=3).done.stdout.splitlines()
     assert [line for line in lines if line.startswith("e/")] == [
-        "e/", *(shown(name) for name in sorted(b"e/" + name for name in NAMES))
+        "e/", *(printable(name) for name in sorted(b"e/" + name for name in NAMES))
     ]  # fmt: skip
 
 

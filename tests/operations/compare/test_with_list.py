@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hpcp_mpi.operations import session
 from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.report import Report
-from hpcp_mpi.vocab.request import Asked, Verb
+from hpcp_mpi.vocab.request import Request, Verb
 from tests.support import oracle
 from tests.support.comparing import Groups, groups
 from tests.support.copies import PLAIN, changed, copy, refused, state
@@ -81,10 +81,10 @@ def contents(root: Path) -> dict[bytes, tuple[int, bytes]]:
     return found
 
 
-def against_list(root: Path, names: Path, **asked: Any) -> Report:
-    options = Options(**{"full_hash": True, **asked.pop("options", {})})
-    place = {"sources": (os.fsencode(root) + b"/",), **asked}
-    return session.run(Asked(Verb.COMPARE, options=options, file_list=os.fsencode(names), **place), {})
+def against_list(root: Path, names: Path, **request: Any) -> Report:
+    options = Options(**{"full_hash": True, **request.pop("options", {})})
+    place = {"sources": (os.fsencode(root) + b"/",), **request}
+    return session.run(Request(Verb.COMPARE, options=options, file_list=os.fsencode(names), **place), {})
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
@@ -97,7 +97,7 @@ def test_a_tree_differs_from_a_list_in_what_find_and_hashes_tell(tree: Tree, oth
         for root, path in ((old, names), (new, ours)):
             options = Options(full_hash=True)
             report = session.run(
-                Asked(Verb.LIST, (os.fsencode(root) + b"/",), options=options, file_list=os.fsencode(path)), {}
+                Request(Verb.LIST, (os.fsencode(root) + b"/",), options=options, file_list=os.fsencode(path)), {}
             )
             assert report.exit_code == 0
         before = names.read_bytes(), state(new)

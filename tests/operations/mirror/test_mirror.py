@@ -17,7 +17,7 @@ from hpcp_mpi.operations.session import lead
 from hpcp_mpi.vocab.errors import UsageError
 from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.report import Report
-from hpcp_mpi.vocab.request import Asked, Verb
+from hpcp_mpi.vocab.request import Request, Verb
 from tests.support import oracle
 from tests.support.copies import PLAIN, TINY_CHUNKS, changed, copy, refused, run, state
 from tests.support.faultfs import mounted
@@ -38,14 +38,14 @@ def trees(on_tmpfs: Path) -> tuple[Path, Path]:
     return on_tmpfs / "src", on_tmpfs / "dst"
 
 
-def mirror(sources: list[Path], dst: Path, face: Frontend, **options: object) -> Report:
-    asked = Asked(
+def mirror(sources: list[Path], dst: Path, frontend: Frontend, **options: object) -> Report:
+    request = Request(
         Verb.COPY,
         tuple(os.fsencode(path) for path in sources),
         (os.fsencode(dst),),
         Options(mirror=True, **options),  # type: ignore[arg-type]
     )
-    return lead(None, lambda wire: lead_operation(wire, asked, face), StopRequest())
+    return lead(None, lambda wire: lead_operation(wire, request, frontend), StopRequest())
 
 
 def deletions(root: Path, dst: Path) -> set[str]:
@@ -167,10 +167,10 @@ def test_excluded_entries_go_if_that_is_asked_for(trees: tuple[Path, Path]) -> N
 def test_what_a_source_has_by_then_stays(trees: tuple[Path, Path]) -> None:
     """The question is the last moment before the removal."""
     src, dst = trees
-    asked: list[str] = []
+    request: list[str] = []
 
     def agree(question: str) -> bool:
-        asked.append(question)
+        request.append(question)
         build(src, {"old": File(b"back again"), "gone": Dir({})})
         return True
 
@@ -180,7 +180,7 @@ def test_what_a_source_has_by_then_stays(trees: tuple[Path, Path]) -> None:
         b"f", b"gone", b"gone/deep", b"gone/deep/f", b"gone/deep/l", b"old", b"sub", b"sub/kept",
     ]  # fmt: skip
     assert re.fullmatch(
-        r"Remove 7 entries of \S+/dst that the sources do not have \(gone/, link, old, ...\)\?", asked[0]
+        r"Remove 7 entries of \S+/dst that the sources do not have \(gone/, link, old, ...\)\?", request[0]
     )
 
 
@@ -317,11 +317,11 @@ def test_a_question_is_asked_when_all_is_copied(answer: bool, trees: tuple[Path,
 def test_the_question_warns_of_an_empty_source_that_may_not_be_mounted(on_tmpfs: Path) -> None:
     (on_tmpfs / "src").mkdir()
     build(on_tmpfs / "dst", EXTRAS)
-    asked: list[str] = []
+    request: list[str] = []
     report = mirror(
-        [on_tmpfs / "src"], on_tmpfs / "dst", Frontend(confirm=lambda question: bool(asked.append(question)))
+        [on_tmpfs / "src"], on_tmpfs / "dst", Frontend(confirm=lambda question: bool(request.append(question)))
     )
-    assert "empty" in asked[0] and "not mounted" in asked[0] and (on_tmpfs / "dst/old").exists()
+    assert "empty" in request[0] and "not mounted" in request[0] and (on_tmpfs / "dst/old").exists()
     assert [note for _, note in report.outcome.notes if "empty" in note]
 
 

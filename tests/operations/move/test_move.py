@@ -29,7 +29,7 @@ from hpcp_mpi.operations.remove.rank0 import RemovalFeed
 from hpcp_mpi.operations.session import lead
 from hpcp_mpi.vocab.errors import FatalError
 from hpcp_mpi.vocab.options import Options
-from hpcp_mpi.vocab.request import Asked, Verb
+from hpcp_mpi.vocab.request import Request, Verb
 from tests.operations.copy.test_any_tree import OPTIONS
 from tests.support import oracle
 from tests.support.copies import TINY_CHUNKS, changed, copy, refused, run, state
@@ -310,17 +310,17 @@ def test_what_links_lead_to_is_copied_before_the_links_go(on_tmpfs: Path) -> Non
 def test_a_question_is_asked_when_all_is_copied(answer: bool, on_tmpfs: Path) -> None:
     src, dst = on_tmpfs / "src", on_tmpfs / "dst"
     build(src, {"f": File(b"f")})
-    asked: list[str] = []
+    request: list[str] = []
 
     def confirm(question: str) -> bool:
         assert (dst / "f").read_bytes() == b"f"
-        asked.append(question)
+        request.append(question)
         return answer
 
-    what = Asked(Verb.COPY, (os.fsencode(src),), (os.fsencode(dst),), Options(move=True))
+    what = Request(Verb.COPY, (os.fsencode(src),), (os.fsencode(dst),), Options(move=True))
     report = lead(None, lambda wire: lead_operation(wire, what, Frontend(confirm=confirm)), StopRequest())
     assert report.exit_code == 0 and src.exists() is not answer
-    (question,) = asked
+    (question,) = request
     assert re.fullmatch(r"Remove \S+/src, which was copied to \S+/dst\?", question)
 
 
@@ -400,7 +400,7 @@ def test_nothing_is_removed_when_rank_0_could_not_end_the_copy(on_tmpfs: Path, m
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(copying_run, "_settle", broken)  # copies are there, directories have no metadata yet
-    what = Asked(Verb.COPY, (os.fsencode(src),), (os.fsencode(dst),), Options(move=True))
+    what = Request(Verb.COPY, (os.fsencode(src),), (os.fsencode(dst),), Options(move=True))
     report = lead(None, lambda wire: lead_operation(wire, what, Frontend(confirm=lambda question: True)), StopRequest())
     assert report.exit_code == 23 and (src / "d/f").read_bytes() == b"f"
     assert [failure.reason for failure in report.failures] == ["the run ends here: Input/output error"]

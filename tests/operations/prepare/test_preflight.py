@@ -141,7 +141,7 @@ def test_a_quota_is_room_too(on_tmpfs: Path, monkeypatch: pytest.MonkeyPatch) ->
         watching.check()
         watching.look(found, Tally(), lambda: 0, True)
         assert len(said) == 1 and "the quota of user 7" in said[0] and "Disk quota exceeded" in said[0]
-    strict = flight(on_tmpfs / "src", on_tmpfs / "dst", [], need_space=True)
+    strict = flight(on_tmpfs / "src", on_tmpfs / "dst", [], require_space=True)
     strict.check()
     with pytest.raises(FatalError, match="quota of user 7"):
         strict.look(found, Tally(), lambda: 0, True)

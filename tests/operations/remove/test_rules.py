@@ -64,7 +64,7 @@ class Work:
             self.tell()
 
     def tell(self) -> None:
-        self.emptying.hear(self.told)
+        self.emptying.update(self.told)
         while self.emptying.due:
             due, self.emptying.due = self.emptying.due, []
             for batch in due:
@@ -73,7 +73,7 @@ class Work:
                     *paths, above = chain(unit)
                     for path in paths:
                         self.remove(path)
-                    self.emptying.hear(RemovalProgress(finished=[FinishedUnits(0, above, 1, False)]))
+                    self.emptying.update(RemovalProgress(finished=[FinishedUnits(0, above, 1, False)]))
 
     def walk(self, path: bytes) -> bool | None:
         """Walk through a directory; return whether something stays, None if others have to finish it."""
@@ -129,8 +129,8 @@ def finished(directory: bytes, units: int, gone: int = 0, kept: bool = False) ->
 def test_a_line_of_directories_that_wait_for_one_is_removed_in_one_go() -> None:
     emptying = PendingDirectories()
     for directory in (b"a", b"a/b", b"a/b/c"):
-        emptying.hear(left(directory, 1))
-    emptying.hear(finished(b"a/b/c", 1))
+        emptying.update(left(directory, 1))
+    emptying.update(finished(b"a/b/c", 1))
     (batch,) = emptying.due
     assert chain(next(iter(batch.units))) == [b"a/b/c", b"a/b", b"a", b""]
     assert (batch.kind, batch.source) == (Kind.RMDIR, 3)
@@ -139,10 +139,10 @@ def test_a_line_of_directories_that_wait_for_one_is_removed_in_one_go() -> None:
 def test_a_huge_directory_is_listed_again_until_nothing_goes_and_then_once_to_the_end() -> None:
     emptying = PendingDirectories()
     for gone, again in ((5, False), (0, True)):
-        emptying.hear(left(b"a/huge", 10, again=True))
-        emptying.hear(finished(b"a/huge", 4, gone=gone))
+        emptying.update(left(b"a/huge", 10, again=True))
+        emptying.update(finished(b"a/huge", 4, gone=gone))
         assert emptying.due == []
-        emptying.hear(finished(b"a/huge", 6, kept=True))
+        emptying.update(finished(b"a/huge", 6, kept=True))
         (batch,) = emptying.due
         emptying.due = []
         assert (batch.source_dir, batch.units.names, batch.again) == (b"a", [b"huge"], again)

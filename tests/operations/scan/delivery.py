@@ -30,14 +30,14 @@ class Delivered:
     shared: list[SharedName] = field(default_factory=list)
     scanned: Tally = NOTHING
 
-    def take(self, gather: UnitBuilder) -> list[Batch]:
+    def take(self, builder: UnitBuilder) -> list[Batch]:
         """Take what gather has; return the directories that it left to others."""
-        lists = [batch for batch in gather.out if batch.kind is Kind.LIST]
-        self.batches += [batch for batch in gather.out if batch.kind is not Kind.LIST]
-        self.settled += gather.settled
-        self.linked += gather.linked
-        self.shared += gather.shared
-        for taken in (gather.out, gather.settled, gather.linked, gather.shared):
+        lists = [batch for batch in builder.out if batch.kind is Kind.LIST]
+        self.batches += [batch for batch in builder.out if batch.kind is not Kind.LIST]
+        self.settled += builder.settled
+        self.linked += builder.linked
+        self.shared += builder.shared
+        for taken in (builder.out, builder.settled, builder.linked, builder.shared):
             taken.clear()
         return lists
 
@@ -55,8 +55,8 @@ class _Task:
 class _Walk:
     """Directories that are listed into one Gather."""
 
-    def __init__(self, forest: Forest, gather: UnitBuilder, data: st.DataObject) -> None:
-        self.gather = gather
+    def __init__(self, forest: Forest, builder: UnitBuilder, data: st.DataObject) -> None:
+        self.builder = builder
         self.tasks: list[_Task] = []
         self._dirs = forest.dirs()
         self._data = data
@@ -68,7 +68,7 @@ class _Walk:
             if len(entries) > 1:
                 entries = self._data.draw(st.permutations(entries))
             if directory.differs:
-                folder.settle = True
+                folder.needs_metadata = True
             self.tasks.append(_Task(directory, folder, entries))
 
     def step(self) -> None:
@@ -79,10 +79,10 @@ class _Walk:
         if task.entries:
             count = self._data.draw(st.integers(1, len(task.entries)), label="entries")
             some, task.entries = task.entries[:count], task.entries[count:]
-            self.begin(self.gather.add(task.folder, listing_of(some)))
+            self.begin(self.builder.add(task.folder, listing_of(some)))
         else:
             del self.tasks[at]
-            (self.gather.refuse if task.directory.refused else self.gather.close)(task.folder)
+            (self.builder.refuse if task.directory.refused else self.builder.close)(task.folder)
 
     def fresh(self) -> list[_Task]:
         """Return those of which nothing was listed yet."""
@@ -90,7 +90,7 @@ class _Walk:
 
     def leave(self, tasks: list[_Task]) -> None:
         """Have others list directories."""
-        self.gather.hand_over([task.folder for task in tasks])
+        self.builder.hand_over([task.folder for task in tasks])
         self.tasks = [task for task in self.tasks if task not in tasks]
 
 
@@ -101,11 +101,11 @@ def deliver(forest: Forest, make: Callable[[], UnitBuilder], data: st.DataObject
     """
     found = Delivered()
     rank0 = _Walk(forest, make(), data)
-    gather = rank0.gather
-    gather.hand_on = parallel
-    roots = [gather.root(number, place, root.new, root.over) for number, (place, root) in enumerate(forest.roots)]
-    (gather.hand_over if parallel else rank0.begin)(roots)
-    lists = found.take(gather)
+    builder = rank0.builder
+    builder.hand_on = parallel
+    roots = [builder.root(number, place, root.new, root.over) for number, (place, root) in enumerate(forest.roots)]
+    (builder.hand_over if parallel else rank0.begin)(roots)
+    lists = found.take(builder)
     while rank0.tasks or lists:
         if lists and (not rank0.tasks or data.draw(st.booleans())):
             batch = lists.pop(data.draw(st.integers(0, len(lists) - 1)))
@@ -115,34 +115,34 @@ def deliver(forest: Forest, make: Callable[[], UnitBuilder], data: st.DataObject
             lists += _elsewhere(batch, _Walk(forest, make(), data), rank0, data, found)
         else:
             rank0.step()
-        lists += found.take(gather)
-    if parallel or gather.partial:
-        gather.give_up()
-    assert found.take(gather) == []
-    found.scanned = found.scanned.plus(gather.scanned)
+        lists += found.take(builder)
+    if parallel or builder.partial:
+        builder.give_up()
+    assert found.take(builder) == []
+    found.scanned = found.scanned.plus(builder.scanned)
     return found
 
 
 def _elsewhere(batch: Batch, walk: _Walk, rank0: _Walk, data: st.DataObject, found: Delivered) -> list[Batch]:
     """List the directories of a LIST batch, and what lies below for a while; return what is left to others."""
     lists: list[Batch] = []
-    walk.begin(FOLDERS(NOBODY, walk.gather, batch))
+    walk.begin(FOLDERS(NOBODY, walk.builder, batch))
     moved = False
     while walk.tasks:
         fresh = walk.fresh()
         what = data.draw(st.integers(0, 7), label="next") if fresh else 0
         if what == 7:  # too big for any but rank 0
             walk.leave([data.draw(st.sampled_from(fresh))])
-            last = walk.gather.out.pop()
+            last = walk.builder.out.pop()
             assert (last.kind, len(last.units)) == (Kind.LIST, 1)
-            rank0.begin(FOLDERS(NOBODY, rank0.gather, last))
+            rank0.begin(FOLDERS(NOBODY, rank0.builder, last))
         elif what == 6 and moved:  # no time for them
             walk.leave(fresh)
         else:
             walk.step()
         moved = True
-        lists += found.take(walk.gather)
-    walk.gather.give_up()
-    assert found.take(walk.gather) == []
-    found.scanned = found.scanned.plus(walk.gather.scanned)
+        lists += found.take(walk.builder)
+    walk.builder.give_up()
+    assert found.take(walk.builder) == []
+    found.scanned = found.scanned.plus(walk.builder.scanned)
     return lists

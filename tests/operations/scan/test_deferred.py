@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hpcp_mpi.operations.scan import deferred as ending
-from hpcp_mpi.operations.scan.deferred import link_batches, parting_batches, settle_batches
+from hpcp_mpi.operations.scan.deferred import link_batches, separation_batches, settle_batches
 from hpcp_mpi.operations.scan.records import (
     CONTENT_CHANGED,
     CREATED,
@@ -121,7 +121,7 @@ def shared(path: bytes, inode: int, dest_inode: int = 1, size: int = 5) -> Share
 
 def test_one_source_file_keeps_what_several_share_and_the_others_are_copied() -> None:
     records = [shared(b"x/a", 1), shared(b"y/b", 1), shared(b"c", 2), shared(b"e", 3, size=-1), shared(b"f", 4, 2)]
-    batches = list(parting_batches(sorted(records), 0))
+    batches = list(separation_batches(sorted(records), 0))
     assert [(batch.kind, batch.source_dir, batch.dest_dir, batch.units.names) for batch in batches] == [
         (Kind.COPY, b"s", b"d", [b"c"]), (Kind.COPY, b"s", b"d", [b"e"]),
     ]  # fmt: skip
@@ -131,7 +131,9 @@ def test_one_source_file_keeps_what_several_share_and_the_others_are_copied() ->
     ]
 
 
-@pytest.mark.parametrize("split_size, kind", [(0, Kind.COPY), (5, Kind.BEGIN), (4, Kind.BEGIN), (6, Kind.COPY)])
+@pytest.mark.parametrize(
+    "split_size, kind", [(0, Kind.COPY), (5, Kind.START_FILE), (4, Kind.START_FILE), (6, Kind.COPY)]
+)
 def test_big_ones_of_them_are_copied_in_ranges(split_size: int, kind: Kind) -> None:
-    (batch,) = parting_batches(sorted([shared(b"a", 1), shared(b"b", 2)]), split_size)
+    (batch,) = separation_batches(sorted([shared(b"a", 1), shared(b"b", 2)]), split_size)
     assert (batch.kind, batch.units.names) == (kind, [b"b"])

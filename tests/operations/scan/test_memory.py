@@ -18,24 +18,24 @@ FILES = 1000  # in each directory; heavy enough that it is opened, so that it ha
 def peak(directories: int) -> float:
     """Return the most bytes held while so many directories pass through the scan's interface."""
     options = Options()
-    gather, waiting = builder_for(options), Waiting()
+    builder, waiting = builder_for(options), Waiting()
     backlog = Backlog(CostModel(options.chunk_seconds, options.chunk_files, options.chunk_size))
-    root = gather.root(0, b"", True)
+    root = builder.root(0, b"", True)
     names = [b"a file with a name of usual length %d" % number for number in range(FILES)]
     tracemalloc.start()
     for number in range(directories):
-        (folder,) = gather.add(root, ClassifiedEntries(folders=[(b"directory %d" % number, True, False)]))
+        (folder,) = builder.add(root, ClassifiedEntries(folders=[(b"directory %d" % number, True, False)]))
         linked = [Linked(b"one of two names", one_file(1), (0, number), 2, False, None)]
-        gather.add(folder, ClassifiedEntries(plain=(names, [4096] * FILES), linked=linked))
-        gather.close(folder)
-        waiting.take(gather)
-        backlog.add(gather.out)
-        gather.out.clear()
+        builder.add(folder, ClassifiedEntries(plain=(names, [4096] * FILES), linked=linked))
+        builder.close(folder)
+        waiting.add(builder)
+        backlog.add(builder.out)
+        builder.out.clear()
         while backlog:  # what workers would be granted
             backlog.cut(options.chunk_seconds)
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert gather.scanned.files == directories * (FILES + 1)
+    assert builder.scanned.files == directories * (FILES + 1)
     assert sum(1 for _ in waiting.settled) >= directories
     return most
 

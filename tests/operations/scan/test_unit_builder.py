@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcp_mpi.operations.scan import unit_builder as gathering
-from hpcp_mpi.operations.scan.deferred import link_batches, parting_batches, settle_batches
+from hpcp_mpi.operations.scan.deferred import link_batches, separation_batches, settle_batches
 from hpcp_mpi.operations.scan.unit_builder import UnitBuilder
 from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, Tally
 from hpcp_mpi.vocab.units import Batch, Kind
@@ -46,7 +46,7 @@ class Gathered:
             self.found = deliver(self.forest, make, data, self.parallel)
         self.streamed = self.found.batches
         self.links = list(link_batches(sorted(set(self.found.linked))))
-        self.parted = list(parting_batches(sorted(set(self.found.shared)), self.split))
+        self.parted = list(separation_batches(sorted(set(self.found.shared)), self.split))
         self.settled = list(settle_batches(sorted(set(self.found.settled))))
         self.dirs = self.forest.dirs()
         self.collapsed: dict[Path, Tally] = {}  # whole subtrees
@@ -63,7 +63,7 @@ class Gathered:
                 assert unit.target == self.forest.dest(path)
                 self.how.append((path, Kind.LINK, batch.leader))
                 self.counted += [path] if unit.tally else []
-            elif batch.kind in (Kind.COPY, Kind.CHECK, Kind.BEGIN):
+            elif batch.kind in (Kind.COPY, Kind.CHECK, Kind.START_FILE):
                 assert joined(batch.dest_dir, unit.target) == self.forest.dest(path)
                 if path in self.dirs:
                     self._whole(path, batch.kind)
@@ -187,9 +187,9 @@ def test_big_files_and_no_others_are_copied_in_ranges(data: st.DataObject) -> No
     wanted = found.forest.wanted()
     for path, kind, _ in found.how:
         item = wanted[path]
-        if kind in (Kind.COPY, Kind.BEGIN):
+        if kind in (Kind.COPY, Kind.START_FILE):
             big = item.kind == "file" and 0 < found.split <= item.size
-            assert big == (kind is Kind.BEGIN)
+            assert big == (kind is Kind.START_FILE)
 
 
 @given(st.data())
@@ -212,11 +212,11 @@ def test_directories_that_are_made_or_differ_are_settled_once_and_others_only_re
 def test_new_directories_that_nothing_is_copied_into_are_made(data: st.DataObject) -> None:
     found = Gathered(data)
     new = {path for path in found.opened if found.dirs[path].new}
-    filled = {batch.dest_dir for batch in found.streamed if batch.kind in (Kind.COPY, Kind.BEGIN)}
+    filled = {batch.dest_dir for batch in found.streamed if batch.kind in (Kind.COPY, Kind.START_FILE)}
     made = Counter(
         (batch.source, unit.name, unit.target, batch.over)
         for batch in found.streamed
-        if batch.kind is Kind.MAKE
+        if batch.kind is Kind.MKDIR
         for unit in batch.units
     )
     expected = {(*path, found.forest.dest(path), replaces(found, path)) for path in new}
@@ -236,7 +236,7 @@ def replaces(found: Gathered, path: Path) -> bool:
 def test_batches_say_when_a_non_directory_is_in_the_way(data: st.DataObject) -> None:
     found = Gathered(data)
     for batch in found.streamed:
-        if batch.kind in (Kind.COPY, Kind.CHECK, Kind.BEGIN):
+        if batch.kind in (Kind.COPY, Kind.CHECK, Kind.START_FILE):
             assert batch.over == replaces(found, (batch.source, batch.source_dir))
 
 

@@ -19,8 +19,8 @@ from tests.operations.scan.forest import forests
 from tests.operations.scan.test_unit_builder import FILE_COST, total_of
 
 
-def links(gather: UnitBuilder) -> list[Batch]:
-    return list(link_batches(sorted(gather.linked)))
+def links(builder: UnitBuilder) -> list[Batch]:
+    return list(link_batches(sorted(builder.linked)))
 
 
 @settings(max_examples=30)
@@ -38,80 +38,84 @@ def test_with_no_limits_in_the_way_every_new_directory_is_copied_whole(data: st.
 @pytest.mark.parametrize("follower_below", [0, 3000])
 def test_a_tree_deeper_than_the_interpreters_stack_is_gathered(follower_below: int) -> None:
     """A link at the bottom, to a leader outside, opens all above it; without one all is a single unit."""
-    gather = UnitBuilder(10**9, 1, None)
-    root = gather.root(0, b"", new=False)
+    builder = UnitBuilder(10**9, 1, None)
+    root = builder.root(0, b"", new=False)
     with mock.patch.object(gathering, "MAX_INNER_PATH", 10**6):
         listing = ClassifiedEntries(linked=[Linked(b"leader", Tally(1), (1, 1), 2, False, None)])
         listing.folders = [(b"d", True, False)]
-        folders = gather.add(root, listing)
+        folders = builder.add(root, listing)
         for _ in range(2999):
-            folders += gather.add(folders[-1], ClassifiedEntries(folders=[(b"d", True, False)]))
+            folders += builder.add(folders[-1], ClassifiedEntries(folders=[(b"d", True, False)]))
         if follower_below:
             listing = ClassifiedEntries(linked=[Linked(b"n", Tally(1), (1, 1), 2, False, None)])
-            gather.add(folders[-1], listing)
+            builder.add(folders[-1], listing)
         for folder in [root, *folders]:
-            gather.close(folder)
-    made = [each for each in gather.settled if each.source_dir]
+            builder.close(folder)
+    made = [each for each in builder.settled if each.source_dir]
     assert len(made) == follower_below
-    assert [batch.leader for batch in links(gather)] == ([b"leader"] if follower_below else [])
-    assert total_of([*gather.out, *links(gather)]).directories == 3000 - follower_below
+    assert [batch.leader for batch in links(builder)] == ([b"leader"] if follower_below else [])
+    assert total_of([*builder.out, *links(builder)]).directories == 3000 - follower_below
 
 
 def test_stages_of_killed_runs_are_swept_where_they_were_found() -> None:
-    gather = UnitBuilder(100, 1, None)
-    root = gather.root(0, b"in", new=False)
-    gather.add(root, ClassifiedEntries(sweeps=[b".hpcp-mpi.a", b".hpcp-mpi.b"]))
-    gather.close(root)
-    (batch,) = gather.out
-    assert (batch.kind, batch.dest_dir, batch.units.names) == (Kind.SWEEP, b"in", [b".hpcp-mpi.a", b".hpcp-mpi.b"])
+    builder = UnitBuilder(100, 1, None)
+    root = builder.root(0, b"in", new=False)
+    builder.add(root, ClassifiedEntries(sweeps=[b".hpcp-mpi.a", b".hpcp-mpi.b"]))
+    builder.close(root)
+    (batch,) = builder.out
+    assert (batch.kind, batch.dest_dir, batch.units.names) == (
+        Kind.CLEAN_STAGE,
+        b"in",
+        [b".hpcp-mpi.a", b".hpcp-mpi.b"],
+    )
 
 
 @pytest.mark.parametrize("check_size, amount", [(None, 2 * 50), (10, 2 * 10), (0, 0), (1000, 2 * 50)])
 def test_a_check_weighs_what_is_read_on_both_sides(check_size: int | None, amount: int) -> None:
-    gather = UnitBuilder(10**6, 1, check_size)
-    root = gather.root(0, b"", new=False)
-    gather.add(root, ClassifiedEntries(existing=[Existing(b"f", Tally(1, 0, 0, 0, 50), (1, 1), None)]))
-    gather.close(root)
-    assert [(batch.kind, batch.entries, batch.amount) for batch in gather.out] == [(Kind.CHECK, 1, amount)]
+    builder = UnitBuilder(10**6, 1, check_size)
+    root = builder.root(0, b"", new=False)
+    builder.add(root, ClassifiedEntries(existing=[Existing(b"f", Tally(1, 0, 0, 0, 50), (1, 1), None)]))
+    builder.close(root)
+    assert [(batch.kind, batch.entries, batch.amount) for batch in builder.out] == [(Kind.CHECK, 1, amount)]
 
 
 @pytest.mark.parametrize("check_size, amount", [(None, 50), (10, 10), (0, 0), (1000, 50)])
 def test_of_files_that_are_equal_as_far_as_lstat_shows_no_more_than_the_tails_are_read(
     check_size: int | None, amount: int
 ) -> None:
-    gather = UnitBuilder(10**6, 1, check_size)
-    root = gather.root(0, b"", new=False)
-    gather.add(root, ClassifiedEntries(equal=([b"f"], [50])))
-    gather.close(root)
-    assert [(batch.kind, batch.equal, batch.entries, batch.amount) for batch in gather.out] == [
+    builder = UnitBuilder(10**6, 1, check_size)
+    root = builder.root(0, b"", new=False)
+    builder.add(root, ClassifiedEntries(equal=([b"f"], [50])))
+    builder.close(root)
+    assert [(batch.kind, batch.equal, batch.entries, batch.amount) for batch in builder.out] == [
         (Kind.CHECK, True, 1, amount)
     ]
 
 
 def test_a_leader_in_a_directory_whose_name_only_begins_alike_is_outside() -> None:
-    gather = UnitBuilder(10**6, 1, None)
-    root = gather.root(0, b"", new=False)
-    longer, shorter = gather.add(root, ClassifiedEntries(folders=[(b"data2", True, False), (b"data", True, False)]))
-    gather.add(longer, ClassifiedEntries(linked=[Linked(b"leader", Tally(1), (1, 1), 2, False, None)]))
-    gather.add(shorter, ClassifiedEntries(linked=[Linked(b"follower", Tally(1), (1, 1), 2, False, None)]))
+    builder = UnitBuilder(10**6, 1, None)
+    root = builder.root(0, b"", new=False)
+    longer, shorter = builder.add(root, ClassifiedEntries(folders=[(b"data2", True, False), (b"data", True, False)]))
+    builder.add(longer, ClassifiedEntries(linked=[Linked(b"leader", Tally(1), (1, 1), 2, False, None)]))
+    builder.add(shorter, ClassifiedEntries(linked=[Linked(b"follower", Tally(1), (1, 1), 2, False, None)]))
     for folder in (longer, shorter, root):
-        gather.close(folder)
-    assert [(batch.leader, [unit.target for unit in batch.units]) for batch in links(gather)] == [
+        builder.close(folder)
+    assert [(batch.leader, [unit.target for unit in batch.units]) for batch in links(builder)] == [
         (b"data2/leader", [b"data/follower"])
     ]
 
 
 def test_a_directory_that_is_left_to_others_is_the_last_that_is_handed_out() -> None:
     """Its parent, which is new and holds nothing else, is made before."""
-    gather = UnitBuilder(10**6, 1, None)
-    root = gather.root(0, b"", new=True)
-    (huge,) = gather.add(root, ClassifiedEntries(folders=[(b"huge", True, False)]))
-    gather.close(root)
-    gather.hand_over([huge])
-    assert [batch.kind for batch in gather.out] == [Kind.MAKE, Kind.LIST]
+    builder = UnitBuilder(10**6, 1, None)
+    root = builder.root(0, b"", new=True)
+    (huge,) = builder.add(root, ClassifiedEntries(folders=[(b"huge", True, False)]))
+    builder.close(root)
+    builder.hand_over([huge])
+    assert [batch.kind for batch in builder.out] == [Kind.MKDIR, Kind.LIST]
 
 
 def test_a_root_that_is_left_to_others_is_counted_by_them() -> None:
-    gather = UnitBuilder(10**6, 1, None)
-    gather.hand_over([gather.root(0, b"", new=True)])
-    assert gather.scanned == Tally()
+    builder = UnitBuilder(10**6, 1, None)
+    builder.hand_over([builder.root(0, b"", new=True)])
+    assert builder.scanned == Tally()

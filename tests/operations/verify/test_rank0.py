@@ -62,7 +62,7 @@ def big(kind: Kind, size: int, units: Units) -> Batch:
     return Batch(kind, 0, b"", b"", units, big=BigFile(b"big", b"big", size, b"stage", ()))
 
 
-def finish(size: int, kind: Kind = Kind.FINISH) -> Batch:
+def finish(size: int, kind: Kind = Kind.FINISH_FILE) -> Batch:
     return big(kind, size, Units.of([Unit(b"big", one_file(size))]))
 
 
@@ -74,10 +74,10 @@ def recorded(recorder: Recorder) -> dict[int, list[Batch]]:
 def test_ranges_are_verified_as_each_rank_wrote_them_when_the_file_has_its_name() -> None:
     recorder = Recorder(4 * MIB)
     parts = ranges(12 * MIB, 4 * MIB)
-    recorder.take(Written(1, b"", (big(Kind.RANGE, 12 * MIB, parts[:2]),)))
-    recorder.take(Written(2, b"", (big(Kind.RANGE, 12 * MIB, parts[2:]),)))
+    recorder.add(Written(1, b"", (big(Kind.RANGE, 12 * MIB, parts[:2]),)))
+    recorder.add(Written(2, b"", (big(Kind.RANGE, 12 * MIB, parts[2:]),)))
     assert not recorder.journal, "it may still fail"
-    recorder.take(Written(3, b"", (finish(12 * MIB),)))
+    recorder.add(Written(3, b"", (finish(12 * MIB),)))
     found = recorded(recorder)
     assert {rank: [each.units.names for each in some] for rank, some in found.items()} == {
         1: [[b"0", b"%d" % (4 * MIB)]],
@@ -88,13 +88,13 @@ def test_ranges_are_verified_as_each_rank_wrote_them_when_the_file_has_its_name(
 
 def test_a_file_that_shares_all_blocks_is_verified_in_ranges_too() -> None:
     recorder = Recorder(4 * MIB)
-    recorder.take(Written(5, b"", (finish(9 * MIB, Kind.BEGIN),)))
+    recorder.add(Written(5, b"", (finish(9 * MIB, Kind.START_FILE),)))
     ((batch,),) = recorded(recorder).values()
     assert batch.units.names == [b"0", b"%d" % (4 * MIB), b"%d" % (8 * MIB)] and batch.amount == 9 * MIB
 
 
 def test_an_empty_file_is_verified_as_any_other() -> None:
     recorder = Recorder(4 * MIB)
-    recorder.take(Written(5, b"", (finish(0),)))
+    recorder.add(Written(5, b"", (finish(0),)))
     ((batch,),) = recorded(recorder).values()
     assert batch.big is None and batch.units.names == [b"big"]

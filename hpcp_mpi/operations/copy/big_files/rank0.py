@@ -28,9 +28,9 @@ class WithRanges:
             self._ready.append(self._ranges.resume(finish, left))
 
     @property
-    def exhausted(self) -> bool:
+    def done(self) -> bool:
         under_way = self._ready or self._waiting or not self._ranges.idle
-        return self._feed.exhausted and not under_way
+        return self._feed.done and not under_way
 
     @property
     def pending(self) -> list[Batch]:
@@ -42,10 +42,10 @@ class WithRanges:
         """The big files under way, each as the batch that finishes it."""
         return self._ranges.files
 
-    def take(self) -> list[Batch]:
+    def next_batches(self) -> list[Batch]:
         ready, self._ready = self._ready, []
-        for batch in self._feed.take():
-            if batch.kind is Kind.BEGIN:
+        for batch in self._feed.next_batches():
+            if batch.kind is Kind.START_FILE:
                 self._wait(batch)
             else:
                 ready.append(batch)
@@ -68,16 +68,16 @@ class WithRanges:
         if len(batch.units):
             self._waiting.append(batch)
 
-    def hear(self, news: list[Any]) -> None:
+    def on_findings(self, news: list[Any]) -> None:
         for each in news:
             if isinstance(each, ScanFindings):
-                self._feed.hear([each])
+                self._feed.on_findings([each])
             elif isinstance(each, FilesStarted):
                 self._beginning -= each.files
             elif isinstance(each, Batch):
                 self._wait(each)
             else:
-                self._ready += self._ranges.hear(each)
+                self._ready += self._ranges.update(each)
 
-    def hold(self, held: bool) -> None:
-        self._feed.hold(held or len(self._waiting) > 100 * _UNDER_WAY)
+    def pause(self, held: bool) -> None:
+        self._feed.pause(held or len(self._waiting) > 100 * _UNDER_WAY)

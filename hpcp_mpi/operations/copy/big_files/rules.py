@@ -84,7 +84,7 @@ class Ranges:
     @property
     def files(self) -> dict[Key, Batch]:
         """The files under way, each as the batch that finishes it."""
-        return {key: _finish(file.batch, file.big) for key, file in self._files.items() if not file.big.spoilt}
+        return {key: _finish(file.batch, file.big) for key, file in self._files.items() if not file.big.failure}
 
     def resume(self, finish: Batch, left: Units) -> Batch:
         """Go on with a file that another run began; return the next work on it. left: its ranges that are missing."""
@@ -96,7 +96,7 @@ class Ranges:
         self._files[finish.dest_dir, big.stage] = _File(replace(finish, units=Units([], [])), big, len(left))
         return replace(finish, kind=Kind.RANGE, units=left)
 
-    def hear(self, news: object) -> list[Batch]:
+    def update(self, news: object) -> list[Batch]:
         """Return the work that follows from news. What is none of ours is ignored."""
         if isinstance(news, FileStarted):
             return self._begun(news)
@@ -125,9 +125,9 @@ class Ranges:
         if file is None:
             return []
         file.waiting -= count
-        if failed is not None and file.big.spoilt in ("", EMPTIED):  # the first that says why
+        if failed is not None and file.big.failure in ("", EMPTIED):  # the first that says why
             vanished = failed.vanished and bool(failed.reason)
-            file.big = replace(file.big, spoilt=failed.reason or EMPTIED, vanished=vanished)
+            file.big = replace(file.big, failure=failed.reason or EMPTIED, vanished=vanished)
         if file.waiting > 0:
             return []
         del self._files[key]
@@ -136,7 +136,7 @@ class Ranges:
 
 def _finish(batch: Batch, big: BigFile) -> Batch:
     unit = Unit(big.name, one_file(big.size), 0, None if big.target == big.name else big.target)
-    return replace(batch, kind=Kind.FINISH, units=Units.of([unit]), big=big)
+    return replace(batch, kind=Kind.FINISH_FILE, units=Units.of([unit]), big=big)
 
 
 def divided(batch: Batch, size: int) -> list[Batch]:
@@ -146,5 +146,5 @@ def divided(batch: Batch, size: int) -> list[Batch]:
     units = list(batch.units)
     big = [unit for unit in units if unit.tally.files == 1 == unit.tally.entries and unit.tally.bytes >= size]
     small = [unit for unit in units if unit not in big]
-    found = replace(batch, kind=Kind.BEGIN, units=Units.of(unit._replace(amount=0) for unit in big))
+    found = replace(batch, kind=Kind.START_FILE, units=Units.of(unit._replace(amount=0) for unit in big))
     return [each for each in (found, replace(batch, units=Units.of(small))) if len(each.units)]

@@ -28,7 +28,7 @@ from hpcp_mpi.operations.verify.records import WrittenUnit
 from hpcp_mpi.vocab.errors import VANISHED, Failure, reason_of
 from hpcp_mpi.vocab.options import MIB
 from hpcp_mpi.vocab.outcome import Outcome
-from hpcp_mpi.vocab.paths import shown
+from hpcp_mpi.vocab.paths import printable
 from hpcp_mpi.vocab.tally import NOTHING
 from hpcp_mpi.vocab.units import Batch, BigFile, Kind, Unit, Units
 
@@ -48,44 +48,44 @@ class _Spoilt(Exception):
         self.vanished = vanished
 
 
-def begin(place: JobContext, batch: Batch, outcome: Outcome) -> None:
-    """Begin the files of a BEGIN batch; those whose blocks can be shared are finished at once.
+def begin(context: JobContext, batch: Batch, outcome: Outcome) -> None:
+    """Begin the files of a START_FILE batch; those whose blocks can be shared are finished at once.
 
     What cannot be begun is left to `cp`, which copies whatever is there now, or says what is wrong in its own words.
     """
-    if place.options.dry_run:
-        copy(place, [replace(batch, kind=Kind.COPY)], outcome)
+    if context.options.dry_run:
+        copy(context, [replace(batch, kind=Kind.COPY)], outcome)
         return
     left: list[Unit] = []
     with ExitStack() as stack:
         try:
-            source = stack.enter_context(place.source(batch).at(batch.source_dir))
-            dest = stack.enter_context(made(place, batch.dest_dir, batch.over))
+            source = stack.enter_context(context.source(batch).at(batch.source_dir))
+            dest = stack.enter_context(made(context, batch.dest_dir, batch.over))
         except OSError:
             left = list(batch.units)
         else:
             outcome.touched.add((batch.source, batch.source_dir, batch.dest_dir))
-            left = [unit for unit in batch.units if not _begin(place, batch, unit, source, dest, outcome)]
+            left = [unit for unit in batch.units if not _begin(context, batch, unit, source, dest, outcome)]
     if left:
-        copy(place, [replace(batch, kind=Kind.COPY, units=Units.of(left))], outcome)
+        copy(context, [replace(batch, kind=Kind.COPY, units=Units.of(left))], outcome)
 
 
-def _begin(place: JobContext, batch: Batch, unit: Unit, source: int, dest: int, outcome: Outcome) -> bool:
+def _begin(context: JobContext, batch: Batch, unit: Unit, source: int, dest: int, outcome: Outcome) -> bool:
     """Make the stage of a file and an empty copy in it; return False when that is not possible."""
     try:
-        name, stage = place.stages.make(dest, batch.dest_dir)
+        name, stage = context.stages.make(dest, batch.dest_dir)
     except OSError:
         return False
     with ExitStack() as stack:
         removal = stack.enter_context(ExitStack())
-        removal.callback(place.stages.remove, dest, name, stage, outcome.remark)
+        removal.callback(context.stages.remove, dest, name, stage, outcome.warn)
         try:
             with opened(source, unit.name) as (file, status):
-                mode = new_mode(status) if place.options.content_only else 0o600
+                mode = new_mode(status) if context.options.content_only else 0o600
                 big = BigFile(unit.name, unit.target, status.st_size, name, identity(status), status.st_atime_ns)
                 copied = os.open(name, _NEW, mode, dir_fd=stage)
                 try:
-                    shared = share_blocks(file, copied, place.options)
+                    shared = share_blocks(file, copied, context.options)
                     if not shared:
                         os.ftruncate(copied, status.st_size)
                     block = os.fstat(copied).st_blksize
@@ -95,7 +95,7 @@ def _begin(place: JobContext, batch: Batch, unit: Unit, source: int, dest: int, 
             return False
         alone = replace(batch, units=Units.of([unit]), big=big)
         if shared:
-            _finish(place, alone, big, unit, (source, stage, dest), outcome)
+            _finish(context, alone, big, unit, (source, stage, dest), outcome)
         else:
             outcome.findings.append(FileStarted(alone, block))
             removal.pop_all()
@@ -103,13 +103,13 @@ def _begin(place: JobContext, batch: Batch, unit: Unit, source: int, dest: int, 
     return True
 
 
-def copy_range(place: JobContext, batch: Batch, outcome: Outcome) -> None:
+def copy_range(context: JobContext, batch: Batch, outcome: Outcome) -> None:
     """Copy the ranges of a RANGE batch. Raises host.commands.Stopped."""
     big = _of(batch)
     key = batch.dest_dir, big.stage
     with ExitStack() as stack:
         try:
-            left = _copied_range(place, batch, big, stack)
+            left = _copied_range(context, batch, big, stack)
         except _Spoilt as spoilt:
             outcome.findings.append(RangeFailed(key, len(batch.units), spoilt.reason, spoilt.vanished))
             return
@@ -117,17 +117,17 @@ def copy_range(place: JobContext, batch: Batch, outcome: Outcome) -> None:
             outcome.new_work.append(replace(batch, units=left))
         done = len(batch.units) - len(left)
         outcome.findings.append(RangeDone(key, done, batch.amount - left.amount))
-        if place.options.verify:
+        if context.options.verify:
             copied = _copied(batch.units, left)
             if len(copied):
                 outcome.findings.append(WrittenUnit(replace(batch, units=copied)))
 
 
-def _copied_range(place: JobContext, batch: Batch, big: BigFile, stack: ExitStack) -> Units:
+def _copied_range(context: JobContext, batch: Batch, big: BigFile, stack: ExitStack) -> Units:
     """Copy ranges, a few times if what goes wrong may be over in a moment; return what is left. Raises _Spoilt."""
-    for last in tries(lambda: place.commands.stopped):
+    for last in tries(lambda: context.commands.stopped):
         try:
-            return _copy_range(place, batch, big, stack)
+            return _copy_range(context, batch, big, stack)
         except _Spoilt as spoilt:
             if last or not tells_passing(spoilt.reason):
                 raise
@@ -144,12 +144,12 @@ def _copied(units: Units, left: Units) -> Units:
     return Units.of([*units[:done], *begun])
 
 
-def _copy_range(place: JobContext, batch: Batch, big: BigFile, stack: ExitStack) -> Units:
+def _copy_range(context: JobContext, batch: Batch, big: BigFile, stack: ExitStack) -> Units:
     """Return what is left, if the run ends in good order meanwhile."""
     try:
         # made, not at: some network file systems remember for a while that another rank's new directory is not there.
-        dest = stack.enter_context(place.dest.made(batch.dest_dir, place.new_mode))
-        stage = place.stages.enter(dest, big.stage)
+        dest = stack.enter_context(context.dest.made(batch.dest_dir, context.new_mode))
+        stage = context.stages.enter(dest, big.stage)
     except OSError as error:
         raise _Spoilt(_lost(error)) from None
     stack.callback(os.close, stage)
@@ -161,13 +161,13 @@ def _copy_range(place: JobContext, batch: Batch, big: BigFile, stack: ExitStack)
         ) from None
     try:
         try:
-            left = _fill(place, batch, big, copied)
-            if place.options.durable:
+            left = _fill(context, batch, big, copied)
+            if context.options.sync_ranges:
                 _store(copied)
         finally:
             _close(copied)
-        if not place.options.content_only:
-            _stamp(place, big, stage)
+        if not context.options.content_only:
+            _stamp(context, big, stage)
         return left
     except _Spoilt as spoilt:
         # So the other ranges fail at once, and the room is free again that was perhaps too little.
@@ -177,20 +177,20 @@ def _copy_range(place: JobContext, batch: Batch, big: BigFile, stack: ExitStack)
         raise
 
 
-def _fill(place: JobContext, batch: Batch, big: BigFile, copied: int) -> Units:
+def _fill(context: JobContext, batch: Batch, big: BigFile, copied: int) -> Units:
     """Copy a batch's ranges into the open copy; return what is left when the run ends in good order meanwhile."""
     with ExitStack() as stack:
         with _reading():
-            source = stack.enter_context(place.source(batch).at(batch.source_dir))
+            source = stack.enter_context(context.source(batch).at(batch.source_dir))
             file, status = stack.enter_context(opened(source, big.name))
         if changed(big.identity, status):
             raise _Spoilt(CHANGED)
         try:
-            copier = RangeCopier(file, copied, place.options, lambda: place.commands.stopped)
+            copier = RangeCopier(file, copied, context.options, lambda: context.commands.stopped)
             for number, unit in enumerate(batch.units):
                 start, end = int(unit.name), int(unit.name) + unit.amount
                 while start < end:
-                    if place.ending.is_set():
+                    if context.ending.is_set():
                         rest = Unit(b"%d" % start, unit.tally, end - start)
                         return Units.of([rest, *batch.units[number + 1 :]])
                     step = min(_STEP, end - start)
@@ -228,13 +228,13 @@ def _close(copied: int) -> None:
         raise _Spoilt(f"its copy cannot be written: {reason_of(error)}") from None
 
 
-def _stamp(place: JobContext, big: BigFile, stage: int) -> None:
+def _stamp(context: JobContext, big: BigFile, stage: int) -> None:
     """Give a copy its mtime, by the client that has just written to it.
 
     A client may tell its servers late when it wrote (MooseFS's does, each second, closed or not), and so undo the
     mtime that another one has set since. If it sets the mtime itself, it tells that one.
     """
-    times = place.job.times
+    times = context.job.times
     nearest = times.nearest(big.read_ns), times.nearest(big.identity[1])
     try:
         os.utime(big.stage, ns=nearest, dir_fd=stage, follow_symlinks=False)
@@ -248,83 +248,83 @@ def _lost(error: OSError) -> str:
     return f"the private directory that it was copied in is lost: {reason_of(error)}"
 
 
-def finish(place: JobContext, batch: Batch, outcome: Outcome) -> None:
+def finish(context: JobContext, batch: Batch, outcome: Outcome) -> None:
     """Give a file whose ranges are all copied its metadata and its name; remove its stage in any case."""
     big = _of(batch)
     (unit,) = batch.units
     with ExitStack() as stack:
         try:
-            dest = stack.enter_context(place.dest.made(batch.dest_dir, place.new_mode))
-            stage = place.stages.enter(dest, big.stage)
+            dest = stack.enter_context(context.dest.made(batch.dest_dir, context.new_mode))
+            stage = context.stages.enter(dest, big.stage)
         except OSError as error:
-            if batch.again and error.errno == errno.ENOENT and not big.spoilt:
+            if batch.again and error.errno == errno.ENOENT and not big.failure:
                 # A rank that was lost may have finished it, and not told: what is there tells.
                 outcome.new_work.append(replace(batch, kind=Kind.CHECK, big=None, again=False))
                 return
-            _fail(place, batch, unit, big.spoilt or _lost(error), outcome, big.vanished)
+            _fail(context, batch, unit, big.failure or _lost(error), outcome, big.vanished)
             return
-        stack.callback(place.stages.remove, dest, big.stage, stage, outcome.remark)
-        if big.spoilt:
-            _fail(place, batch, unit, big.spoilt, outcome, big.vanished)
+        stack.callback(context.stages.remove, dest, big.stage, stage, outcome.warn)
+        if big.failure:
+            _fail(context, batch, unit, big.failure, outcome, big.vanished)
             return
         try:
-            source = stack.enter_context(place.source(batch).at(batch.source_dir))
+            source = stack.enter_context(context.source(batch).at(batch.source_dir))
         except OSError as error:
-            _fail(place, batch, unit, f"cannot open its directory: {reason_of(error)}", outcome)
+            _fail(context, batch, unit, f"cannot open its directory: {reason_of(error)}", outcome)
             return
-        _finish(place, batch, big, unit, (source, stage, dest), outcome)
+        _finish(context, batch, big, unit, (source, stage, dest), outcome)
 
 
-def finish_or_copy(place: JobContext, batch: Batch, outcome: Outcome) -> None:
+def finish_or_copy(context: JobContext, batch: Batch, outcome: Outcome) -> None:
     """Finish a big file; one that is spoilt for a reason that may be over in a moment is copied by one cp."""
     mine = Outcome()
-    finish(place, batch, mine)
+    finish(context, batch, mine)
     again = not mine.copied and any(tells_passing(failure.reason) for failure in mine.failures)
-    if again and not place.commands.stopped:
+    if again and not context.commands.stopped:
         mine.failures = []
-        copy(place, [replace(batch, kind=Kind.COPY, big=None, again=False)], mine)
+        copy(context, [replace(batch, kind=Kind.COPY, big=None, again=False)], mine)
     outcome.add(mine)
 
 
 def _finish(
-    place: JobContext, batch: Batch, big: BigFile, unit: Unit, directories: tuple[int, int, int], outcome: Outcome
+    context: JobContext, batch: Batch, big: BigFile, unit: Unit, directories: tuple[int, int, int], outcome: Outcome
 ) -> None:
     """directories: of the source, the stage, the destination."""
     source, stage, dest = directories
     try:
-        for last in tries(lambda: place.commands.stopped):
-            words = _dress(place, big, source, stage)
+        for last in tries(lambda: context.commands.stopped):
+            words = _dress(context, big, source, stage)
             if last or not tells_passing(words):
                 break
-        if place.options.itemize:
-            itemize_copies(place, batch, outcome)
+        if context.options.itemize:
+            itemize_copies(context, batch, outcome)
     except _Spoilt as spoilt:
-        _fail(place, batch, unit, spoilt.reason, outcome, spoilt.vanished)
+        _fail(context, batch, unit, spoilt.reason, outcome, spoilt.vanished)
         return
     except OSError as error:
-        to = shown(place.dest_path(batch.dest_dir))
-        _fail(place, batch, unit, f"cannot write to {to}: {reason_of(error)}", outcome)
+        to = printable(context.dest_path(batch.dest_dir))
+        _fail(context, batch, unit, f"cannot write to {to}: {reason_of(error)}", outcome)
         return
     if words:  # it lands, but not with all of its metadata
-        outcome.failures.append(Failure(place.source_path(batch, unit.name), words))
-    if place.job.times.goes_astray(big.identity[1]):
-        outcome.remark(place.source_path(batch, unit.name), note_of(place.job.times, big.identity[1]))
-    publish_unit(place, batch, unit, (stage, big.stage, dest), NOTHING, outcome)
+        outcome.failures.append(Failure(context.source_path(batch, unit.name), words))
+    if context.job.times.goes_astray(big.identity[1]):
+        outcome.warn(context.source_path(batch, unit.name), note_of(context.job.times, big.identity[1]))
+    publish_unit(context, batch, unit, (stage, big.stage, dest), NOTHING, outcome)
 
 
-def _dress(place: JobContext, big: BigFile, source: int, stage: int) -> str:
+def _dress(context: JobContext, big: BigFile, source: int, stage: int) -> str:
     """Give the copy in the stage the source's metadata; return what could not be set. Raises OSError."""
     with ExitStack() as stack:
         with _reading():
             file, status = stack.enter_context(opened(source, big.name))
         if changed(big.identity, status):
             raise _Spoilt(CHANGED)
-        if big.stage in place.job.adopted:
-            place.looks.wait_for_earlier_runs()  # what their clients still tell comes before
+        if big.stage in context.job.adopted:
+            context.looks.wait_for_earlier_runs()  # what their clients still tell comes before
         there = lstat(big.stage, stage)
         if there is None or not stat.S_ISREG(there.st_mode):  # cp would make one, empty
             raise _Spoilt(EMPTIED)
-        if place.options.content_only:
+        if context.options.content_only:
             if there.st_size != big.size:
                 raise _Spoilt(CHANGED)
             drop_writing(stage, big.stage, status)
@@ -332,8 +332,8 @@ def _dress(place: JobContext, big: BigFile, source: int, stage: int) -> str:
         # cp sets the mtime last, so it tells afterwards whether cp came to its end: not if it is right already.
         os.utime(big.stage, ns=(big.read_ns, _unlike(big)), dir_fd=stage, follow_symlinks=False)
         command = attributes_command(file, stage, big.stage)
-        code, stderr = place.commands.run(command, b"/", (file, stage))
-        times = place.job.times
+        code, stderr = context.commands.run(command, b"/", (file, stage))
+        times = context.job.times
         got = lstat(big.stage, stage)
         words = _words(code, stderr) if code else ""
         if got is None:
@@ -347,7 +347,7 @@ def _dress(place: JobContext, big: BigFile, source: int, stage: int) -> str:
         if not timed or got.st_atime_ns != times.nearest(
             big.read_ns
         ):  # cp -a would have kept it from before it read the file
-            _stamp(place, big, stage)
+            _stamp(context, big, stage)
     return words
 
 
@@ -362,8 +362,8 @@ def _words(code: int, stderr: bytes) -> str:
     return next(iter(by_path.values())) if by_path and code >= 0 else ending(code, others)
 
 
-def _fail(place: JobContext, batch: Batch, unit: Unit, reason: str, outcome: Outcome, vanished: bool = False) -> None:
-    path = place.source_path(batch, unit.name)
+def _fail(context: JobContext, batch: Batch, unit: Unit, reason: str, outcome: Outcome, vanished: bool = False) -> None:
+    path = context.source_path(batch, unit.name)
     outcome.failures.append(Failure(path, reason, vanished, unit.tally.bytes))
 
 
@@ -373,13 +373,13 @@ def _of(batch: Batch) -> BigFile:
     return batch.big
 
 
-def abandon(place: JobContext, outcome: Outcome) -> None:
+def abandon(context: JobContext, outcome: Outcome) -> None:
     """Remove the stages that this rank made and nobody finished: the run ends early. Nobody may be copying any more."""
-    for where, name in place.stages.made():
+    for where, name in context.stages.made():
         with suppress(OSError):  # finished by another rank, or the next run's to remove
-            with place.dest.at(where) as dest:
+            with context.dest.at(where) as dest:
                 before = os.fstat(dest)
-                stage = place.stages.enter(dest, name)
-                place.stages.remove(dest, name, stage, outcome.remark)
+                stage = context.stages.enter(dest, name)
+                context.stages.remove(dest, name, stage, outcome.warn)
                 # All may be settled by now: a file whose stage could not be entered for a moment is copied otherwise.
                 os.utime(dest, ns=(before.st_atime_ns, before.st_mtime_ns))

@@ -14,7 +14,7 @@ from hpcp_mpi.operations.scan.records import Folder
 from hpcp_mpi.operations.scan.symlinks import leads
 from hpcp_mpi.rules import excludes
 from hpcp_mpi.vocab.job import Job
-from hpcp_mpi.vocab.paths import STAGE_PREFIX, below, join
+from hpcp_mpi.vocab.paths import STAGE_PREFIX, child_path, join
 
 _LINKS = 40  # as many symlinks the kernel follows before it gives up
 
@@ -143,7 +143,7 @@ class _Entries:
         return join(self._folder.dest_dir, name)
 
     def source_path(self, name: bytes) -> bytes:
-        return below(self._job.sources[self._folder.source].path, join(self._folder.source_dir, name))
+        return child_path(self._job.sources[self._folder.source].path, join(self._folder.source_dir, name))
 
     def holder(self, name: bytes) -> int | None:
         """Return another destination that has something of this name, and not a directory."""

@@ -18,45 +18,45 @@ from hpcp_mpi.operations.copy.symlink_targets.rank0 import run_copies
 from hpcp_mpi.operations.prepare.copy_job import NoDestination, Prepared, prepare
 from hpcp_mpi.operations.scan.rank0 import Scan
 from hpcp_mpi.vocab.errors import Failure, FatalError, UsageError
-from hpcp_mpi.vocab.paths import is_below, shown
+from hpcp_mpi.vocab.paths import is_below, printable
 from hpcp_mpi.vocab.report import Report
-from hpcp_mpi.vocab.request import Asked
+from hpcp_mpi.vocab.request import Request
 from hpcp_mpi.vocab.tally import Tally
 
 
-def lead_destinations(wire: Wire, asked: Asked, face: Frontend) -> Report:
+def lead_destinations(wire: Wire, request: Request, frontend: Frontend) -> Report:
     """Do a copy that is several; rank 0 calls it, the others follow. Raises FatalError."""
-    destinations, missing = _checked(asked)
+    destinations, missing = _checked(request)
     if len(destinations) > 1:
-        report = _spread(wire, asked, destinations, face)
+        report = _spread(wire, request, destinations, frontend)
     else:
-        prepared = prepare(asked.sources, destinations[0], asked.options)
+        prepared = prepare(request.sources, destinations[0], request.options)
         # Each copy knows of the others' sources, but does not scan them.
         scans = [partial(Scan, only=index) for index in range(len(prepared.landings))]
         # Whether anything may be removed is known when all are copied: a later one may fail, or exceed --max-delete.
-        apart = asked.options.sequential and not asked.options.mirror
-        report = run_copies(wire, prepared, face, scans if apart else (None,))
-        if asked.options.mirror and asked.options.sequential and len(scans) > 1:
+        apart = request.options.sequential and not request.options.mirror
+        report = run_copies(wire, prepared, frontend, scans if apart else (None,))
+        if request.options.mirror and request.options.sequential and len(scans) > 1:
             note = "the sources were copied together, in spite of -nb: what -rme removes depends on all of them"
-            report.outcome.remark(prepared.job.destination, note)
+            report.outcome.warn(prepared.job.destination, note)
     for destination in missing:
-        report.outcome.remark(destination, "it does not exist; left out (-ncd)")
+        report.outcome.warn(destination, "it does not exist; left out (-ncd)")
     return report
 
 
-def _checked(asked: Asked) -> tuple[list[bytes], list[bytes]]:
+def _checked(request: Request) -> tuple[list[bytes], list[bytes]]:
     """Return the destinations to copy to, and those that are left out. Nothing is made yet. Raises FatalError."""
     there: dict[bytes, bytes] = {}  # by their roots: the same one twice is one
     missing: list[bytes] = []
-    for destination in asked.destinations:
+    for destination in request.destinations:
         try:
-            copy = prepare(asked.sources, destination, replace(asked.options, dry_run=True))
+            copy = prepare(request.sources, destination, replace(request.options, dry_run=True))
         except NoDestination:
-            if len(asked.destinations) == 1:
+            if len(request.destinations) == 1:
                 raise
             missing.append(destination)
             continue
-        if len(asked.destinations) > 1:
+        if len(request.destinations) > 1:
             _refuse_several(copy)
         there.setdefault(os.path.realpath(copy.job.destination), destination)
     if not there:
@@ -64,7 +64,7 @@ def _checked(asked: Asked) -> tuple[list[bytes], list[bytes]]:
     for root in there:
         for other in there:
             if root != other and is_below(other, root):
-                raise UsageError(f"the destination {shown(other)} lies inside another one, {shown(root)}")
+                raise UsageError(f"the destination {printable(other)} lies inside another one, {printable(root)}")
     return list(there.values()), missing
 
 
@@ -82,13 +82,13 @@ def _refuse_several(copy: Prepared) -> None:
 # --- several destinations
 
 
-def _spread(wire: Wire, asked: Asked, destinations: list[bytes], face: Frontend) -> Report:
+def _spread(wire: Wire, request: Request, destinations: list[bytes], frontend: Frontend) -> Report:
     """Copy to one destination after the other; what found no room where it belongs goes where there is some."""
     # Rank 0 decides what goes where, so it lists; links go where their targets are, so no target is fetched.
-    options = replace(asked.options, parallel_listing=False, links="never")
-    copies = [prepare(asked.sources, destination, options) for destination in destinations]
+    options = replace(request.options, parallel_listing=False, links="never")
+    copies = [prepare(request.sources, destination, options) for destination in destinations]
     roots = [each.job.destination for each in copies]
-    shares = [1.0] * len(roots) if asked.random_destinations else _shares(roots)
+    shares = [1.0] * len(roots) if request.random_destinations else _shares(roots)
     plan = _Plan(roots, DestinationHash(shares, b"\0".join(roots)))
     total = Report()
     for again in (False, True):
@@ -101,7 +101,7 @@ def _spread(wire: Wire, asked: Asked, destinations: list[bytes], face: Frontend)
             chooser = DestinationFilter(plan, index, again, each.job, {failure.path for failure in total.failures})
             this = _may_still_remove(each, total.outcome.removed.entries)
             this = replace(this, made_root=each.made_root and not again)
-            report = run_copy(wire, this, face, partial(Scan, choose=chooser))
+            report = run_copy(wire, this, frontend, partial(Scan, choose=chooser))
             if index or again:
                 report.scanned = report.scanned._replace(directories=0)  # they are the same in all
             _add(total, report)

@@ -16,45 +16,45 @@ from hpcp_mpi.operations.copy.symlink_targets.rank0 import run_copies
 from hpcp_mpi.operations.prepare.copy_job import prepare
 from hpcp_mpi.operations.scan.rank0 import ScanMaker
 from hpcp_mpi.vocab.errors import FatalError, UsageError
-from hpcp_mpi.vocab.paths import shown
+from hpcp_mpi.vocab.paths import printable
 from hpcp_mpi.vocab.report import Report
-from hpcp_mpi.vocab.request import Asked, Style, style_of
+from hpcp_mpi.vocab.request import Request, Style, style_of
 
 
-def lead_copy_listed(wire: Wire, asked: Asked, face: Frontend) -> Report:
+def lead_copy_listed(wire: Wire, request: Request, frontend: Frontend) -> Report:
     """Copy what the list names to its place below the destination; rank 0 calls it, the others follow.
 
     The list is read to its end before anything is done. Raises FatalError.
     """
-    assert asked.source_list is not None
-    base = asked.sources[0] if asked.sources else b"."
-    options = asked.options
-    _refuse(asked, base)
-    names = names_in(asked.source_list, style_of(asked))
+    assert request.source_list is not None
+    base = request.sources[0] if request.sources else b"."
+    options = request.options
+    _refuse(request, base)
+    names = names_in(request.source_list, style_of(request))
     if options.links != "anywhere":
         options = replace(options, links="never")  # what a link points to is copied if it is listed
-    prepared = prepare([base.rstrip(b"/") + b"/"], asked.destinations[0], options, listed=True)
+    prepared = prepare([base.rstrip(b"/") + b"/"], request.destinations[0], options, listed=True)
     scan = cast(ScanMaker, partial(ListedScan, names))  # it takes the place of a Scan
     if options.links == "anywhere":
-        return run_copies(wire, prepared, face, (scan,))
-    return run_copy(wire, prepared, face, scan)
+        return run_copies(wire, prepared, frontend, (scan,))
+    return run_copy(wire, prepared, frontend, scan)
 
 
-def _refuse(asked: Asked, base: bytes) -> None:
-    if len(asked.sources) > 1:
+def _refuse(request: Request, base: bytes) -> None:
+    if len(request.sources) > 1:
         raise UsageError("the names in a list are relative to one directory, and there are several")
-    if len(asked.destinations) > 1:
+    if len(request.destinations) > 1:
         raise UsageError("-sfl with several destinations is not possible", "Give -d once.")
-    if asked.options.mirror:
+    if request.options.mirror:
         raise UsageError(
             "-rme with -sfl would remove everything that the list does not name", "Shutdown out one of them."
         )
-    if asked.options.move:
+    if request.options.move:
         raise UsageError(
             "-rm with -sfl: what a list names cannot be moved", "Copy it, and remove it when that is done."
         )
     if not os.path.isdir(base):
-        raise FatalError(f"{shown(base)}, which the names in the list are relative to, is not a directory")
+        raise FatalError(f"{printable(base)}, which the names in the list are relative to, is not a directory")
 
 
 def names_in(path: bytes, style: Style) -> ExternalSort:

@@ -28,7 +28,7 @@ from hpcp_mpi.rules.landing import Landing
 from hpcp_mpi.vocab.checkpoint import Relist
 from hpcp_mpi.vocab.errors import Failure, reason_of
 from hpcp_mpi.vocab.outcome import Outcome
-from hpcp_mpi.vocab.paths import STAGE_PREFIX, below, join, shown
+from hpcp_mpi.vocab.paths import STAGE_PREFIX, child_path, join, printable
 from hpcp_mpi.vocab.tally import ONE_DIRECTORY, Tally
 from hpcp_mpi.vocab.units import Batch
 
@@ -78,23 +78,23 @@ class ListedScan:
     def __init__(
         self,
         names: ExternalSort,
-        place: JobContext,
+        context: JobContext,
         landings: list[Landing],
         made_root: bool,
         wake: Callable[[], None],
         slots: Callable[[], int],
     ) -> None:
         self.outcome = Outcome()
-        self.gather = builder_for(place.options)
-        self.gather.collapse = False  # cp would copy all that is in a directory
+        self.builder = builder_for(context.options)
+        self.builder.collapse = False  # cp would copy all that is in a directory
         self.waiting = Waiting()
         self.seconds = 0.0
         self._names = names
-        self._place = place
-        self._base = place.job.sources[0].path
+        self._context = context
+        self._base = context.job.sources[0].path
         self._wake = wake
-        self._lister = Lister(place, self.outcome.remark)
-        self._excluded = excludes.matcher(place.options.excludes)
+        self._lister = Lister(context, self.outcome.warn)
+        self._excluded = excludes.matcher(context.options.excludes)
         self._stack: list[_Visit] = []  # the directory at hand, and those that it lies in
         self._ready: deque[tuple[ScanFindings, list[Batch]]] = deque()
         self._changed = threading.Condition()
@@ -103,27 +103,27 @@ class ListedScan:
         self._began = time.monotonic()
         if (b"", b"") not in ((record[0], record[1]) for record in islice(names, 1)):
             self.waiting.settled = _ButRoot()
-            self.gather.count(Tally(directories=-1))
+            self.builder.count(Tally(directories=-1))
 
     def start(self) -> None:
         """Begin to look names up."""
         threading.Thread(target=self._run, name="scan-list", daemon=True).start()
 
     @property
-    def exhausted(self) -> bool:
+    def done(self) -> bool:
         done = self._done and not self._ready and self._error is None  # in this order
         if done and not self.seconds:
             self.seconds = time.monotonic() - self._began
         return done
 
-    def take(self) -> list[Batch]:
+    def next_batches(self) -> list[Batch]:
         """Return the work that was found since the last call. Raises what looking up raised."""
         if self._error is not None:
             raise self._error
         taken: list[Batch] = []
         while self._ready:
             found, batches = self._ready.popleft()
-            self.waiting.take(found)
+            self.waiting.add(found)
             taken += batches
         return taken
 
@@ -131,10 +131,10 @@ class ListedScan:
         """Nothing is a unit with all below it here, so nothing has to be looked at again."""
         assert not todo, todo
 
-    def hear(self, news: list[ScanFindings]) -> None:
+    def on_findings(self, news: list[ScanFindings]) -> None:
         """Nobody is asked to list."""
 
-    def hold(self, held: bool) -> None:
+    def pause(self, held: bool) -> None:
         with self._changed:
             self._held = held
             self._changed.notify_all()
@@ -153,7 +153,7 @@ class ListedScan:
         except BaseException as error:
             self._error = error
         finally:
-            self._place.release()
+            self._context.release()
             self._wake()
 
     def _look_up(self) -> bool:
@@ -175,8 +175,8 @@ class ListedScan:
                     return False
         while self._stack:
             self._leave()
-        if self.gather.partial:
-            self.gather.give_up()
+        if self.builder.partial:
+            self.builder.give_up()
         self._emit()
         return True
 
@@ -188,21 +188,23 @@ class ListedScan:
 
     def _emit(self) -> None:
         """Hand on what gather has."""
-        gather = self.gather
-        found = ScanFindings(settled=gather.settled, linked=gather.linked, shared=gather.shared, tracked=gather.tracked)
-        self._ready.append((found, gather.out))
-        gather.settled, gather.linked, gather.shared, gather.tracked, gather.out = [], [], [], [], []
+        builder = self.builder
+        found = ScanFindings(
+            settled=builder.settled, linked=builder.linked, shared=builder.shared, tracked=builder.tracked
+        )
+        self._ready.append((found, builder.out))
+        builder.settled, builder.linked, builder.shared, builder.tracked, builder.out = [], [], [], [], []
         self._wake()
 
     # --- directories
 
     def _root(self) -> _Visit:
         visit = _Visit(b"", b"")
-        job = self._place.job
-        visit.folder = self.gather.root(0, b"", new=job.destination_root is None)
-        if job.destination_root is not None and self._place.options.directory_sync:
-            with self._place.source_tree(0).at(b"") as source, self._place.dest.at(b"") as dest:
-                visit.folder.settle = self._lister.differs(0, source, dest)
+        job = self._context.job
+        visit.folder = self.builder.root(0, b"", new=job.destination_root is None)
+        if job.destination_root is not None and self._context.options.directory_sync:
+            with self._context.source_tree(0).at(b"") as source, self._context.dest.at(b"") as dest:
+                visit.folder.needs_metadata = self._lister.differs(0, source, dest)
         return visit
 
     def _enter(self, directory: bytes) -> None:
@@ -223,7 +225,7 @@ class ListedScan:
         self._visit_pending(visit)
         self._stack.pop()
         if visit.folder is not None:
-            self.gather.close(visit.folder)
+            self.builder.close(visit.folder)
 
     def _visit_pending(self, parent: _Visit, until: bytes | None = None) -> int:
         """Visit directories that are listed and hold nothing that is.
@@ -243,10 +245,10 @@ class ListedScan:
                 return line
             visit = self._visit(parent, name)
             if visit.folder is not None:
-                self.gather.close(visit.folder)
+                self.builder.close(visit.folder)
             elif visit.problem:
                 self._fail(visit.path, line, visit.problem)
-            if len(self.gather.out) > _SLICE:
+            if len(self.builder.out) > _SLICE:
                 self._emit()
         return 0
 
@@ -256,20 +258,20 @@ class ListedScan:
         if parent.folder is None:
             visit.problem = parent.problem
             return visit
-        path = below(self._base, visit.path)
+        path = child_path(self._base, visit.path)
         if self._excluded is not None and self._excluded(path):
             return visit
         if name.startswith(STAGE_PREFIX):
-            self.outcome.remark(path, "left behind by a killed run; not copied")
+            self.outcome.warn(path, "left behind by a killed run; not copied")
             return visit
         try:
-            with self._place.source_tree(0).at(visit.path) as source:
+            with self._context.source_tree(0).at(visit.path) as source:
                 if self._lister.forbidden(path, os.fstat(source).st_ino):
                     visit.problem = "it lies in the destination"
                 else:
                     self._place_beside(parent.folder, visit, source)
         except OSError as error:
-            visit.problem = f"cannot open the directory {shown(visit.path)}: {reason_of(error)}"
+            visit.problem = f"cannot open the directory {printable(visit.path)}: {reason_of(error)}"
         return visit
 
     def _place_beside(self, parent: Folder, visit: _Visit, source: int) -> None:
@@ -277,14 +279,14 @@ class ListedScan:
         there = None
         with ExitStack() as stack:
             if not parent.new:
-                dest_parent = stack.enter_context(self._place.dest.at(parent.dest_dir))
+                dest_parent = stack.enter_context(self._context.dest.at(parent.dest_dir))
                 there = lstat(visit.name, dest_parent)
             exists = there is not None and stat.S_ISDIR(there.st_mode)
-            visit.folder = folder = self.gather.child(parent, visit.name, not exists, there is not None and not exists)
-            self.gather.count(ONE_DIRECTORY)
-            if exists and self._place.options.directory_sync:
-                dest = stack.enter_context(self._place.dest.at(visit.path))
-                folder.settle = self._lister.differs(0, source, dest)
+            visit.folder = folder = self.builder.child(parent, visit.name, not exists, there is not None and not exists)
+            self.builder.count(ONE_DIRECTORY)
+            if exists and self._context.options.directory_sync:
+                dest = stack.enter_context(self._context.dest.at(visit.path))
+                folder.needs_metadata = self._lister.differs(0, source, dest)
 
     # --- entries
 
@@ -300,8 +302,8 @@ class ListedScan:
         some = Slice()
         with ExitStack() as stack:
             try:
-                source = stack.enter_context(self._place.source_tree(0).at(visit.path))
-                dest = None if folder.new else stack.enter_context(self._place.dest.at(folder.dest_dir))
+                source = stack.enter_context(self._context.source_tree(0).at(visit.path))
+                dest = None if folder.new else stack.enter_context(self._context.dest.at(folder.dest_dir))
             except OSError as error:
                 for each in names:
                     self._fail(join(visit.path, each.name), each.line, f"cannot open its directory: {reason_of(error)}")
@@ -309,9 +311,9 @@ class ListedScan:
             found = self._statuses(names, source, dest)
             for each in names:
                 self._sort_out(visit, each, found[each.name], some)
-            listing = self._lister.listing(below(self._base, visit.path), some)
+            listing = self._lister.listing(child_path(self._base, visit.path), some)
             self._lister.track(folder, listing, source)
-        self.gather.add(folder, listing)
+        self.builder.add(folder, listing)
 
     def _sort_out(self, visit: _Visit, listed: ListedName, pair: Pair | OSError, some: Slice) -> None:
         """Put aside directories and what cannot be taken; all else is for some."""
@@ -336,13 +338,13 @@ class ListedScan:
                 found[name] = error
 
         wanted = [each.name for each in names]
-        if not self._place.crowd.each(look, wanted):
+        if not self._context.crowd.each(look, wanted):
             for name in wanted:
                 look(name)
         return found
 
     def _fail(self, path: bytes, line: int, reason: str) -> None:
-        self.outcome.failures.append(Failure(below(self._base, path), f"line {line}: {reason}"))
+        self.outcome.failures.append(Failure(child_path(self._base, path), f"line {line}: {reason}"))
 
 
 def _mismatch(listed: ListedName, status: os.stat_result) -> str:

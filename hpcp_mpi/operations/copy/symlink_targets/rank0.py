@@ -28,9 +28,9 @@ from hpcp_mpi.operations.scan.records import SymlinkTarget
 from hpcp_mpi.rules.landing import Landing
 from hpcp_mpi.vocab.errors import FatalError, reason_of
 from hpcp_mpi.vocab.job import Job, Root
-from hpcp_mpi.vocab.paths import below, is_below, join, shown
+from hpcp_mpi.vocab.paths import child_path, is_below, join, printable
 from hpcp_mpi.vocab.report import Report
-from hpcp_mpi.vocab.request import Asked
+from hpcp_mpi.vocab.request import Request
 
 _AT_ONCE = 10_000  # places that one copy is about
 _CHAIN = 40  # copies that may follow from each other; the kernel follows no more links either
@@ -41,15 +41,17 @@ _PATH = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 Wanted = tuple[int, bytes, bytes, bytes]
 
 
-def lead_copy(wire: Wire, asked: Asked, face: Frontend) -> Report:
+def lead_copy(wire: Wire, request: Request, frontend: Frontend) -> Report:
     """Copy sources to a destination with all workers of the wire; rank 0 calls it, the others follow.
 
     Raises FatalError. A signal ends it early: the report's exit code says so.
     """
-    return run_copies(wire, prepare(asked.sources, asked.destinations[0], asked.options), face)
+    return run_copies(wire, prepare(request.sources, request.destinations[0], request.options), frontend)
 
 
-def run_copies(wire: Wire, prepared: Prepared, face: Frontend, scans: Sequence[ScanMaker | None] = (None,)) -> Report:
+def run_copies(
+    wire: Wire, prepared: Prepared, frontend: Frontend, scans: Sequence[ScanMaker | None] = (None,)
+) -> Report:
     """Do what is prepared, one scan after the other, and copy what the links in it point to. Raises FatalError."""
     tracking = SymlinkTargets(prepared)
     try:
@@ -58,7 +60,7 @@ def run_copies(wire: Wire, prepared: Prepared, face: Frontend, scans: Sequence[S
             # The root is new to the first one only.
             this = replace(prepared, made_root=prepared.made_root and not number)
             with tracking.watching(scan) as maker:
-                report = run_copy(wire, this, face, maker)
+                report = run_copy(wire, this, frontend, maker)
             if total is None:
                 total = report
             else:
@@ -66,11 +68,11 @@ def run_copies(wire: Wire, prepared: Prepared, face: Frontend, scans: Sequence[S
             if total.ended_early:
                 break
         assert total is not None
-        tracking.follow(wire, face, total)
+        tracking.follow(wire, frontend, total)
         if prepared.job.options.move:
             from hpcp_mpi.operations.move.rank0 import move
 
-            move(wire, prepared, face, total)
+            move(wire, prepared, frontend, total)
         return total
     finally:
         tracking.close()
@@ -92,7 +94,7 @@ class SymlinkTargets:
             self._pin = None if root is None else os.open(root.path, _PATH)
         except OSError as error:
             raise FatalError(
-                f"cannot use the destination {shown(prepared.job.destination)}: {reason_of(error)}"
+                f"cannot use the destination {printable(prepared.job.destination)}: {reason_of(error)}"
             ) from None
         self._real_root = os.path.realpath(prepared.job.destination)
         pairs = zip(prepared.landings, prepared.job.sources, strict=True)
@@ -145,7 +147,7 @@ class SymlinkTargets:
                 self._roots[found.path] = found
         return self._sources[key]
 
-    def follow(self, wire: Wire, face: Frontend, report: Report) -> None:
+    def follow(self, wire: Wire, frontend: Frontend, report: Report) -> None:
         """Copy what was found, and what that leads to; add it to the report. Raises FatalError."""
         done = ExternalSort()
         for _ in range(_CHAIN):
@@ -155,7 +157,7 @@ class SymlinkTargets:
                     if report.ended_early:
                         return
                     done.add(some)
-                    self._copy(up, some, wire, face, report)
+                    self._copy(up, some, wire, frontend, report)
             if next(iter(self._found), None) is None:
                 return
 
@@ -169,14 +171,14 @@ class SymlinkTargets:
                 last = each[1]
                 yield each
 
-    def _copy(self, up: int, wanted: list[Wanted], wire: Wire, face: Frontend, report: Report) -> None:
+    def _copy(self, up: int, wanted: list[Wanted], wire: Wire, frontend: Frontend, report: Report) -> None:
         """Copy things to places below the directory so many above the destination root."""
         try:
             path, root = self._destination(up)
         except OSError as error:
             for _, _, source, what in wanted:
                 why = f"a link points to it; not copied, as what is above the destination is closed: {reason_of(error)}"
-                report.outcome.remark(below(source, what), why)
+                report.outcome.warn(child_path(source, what), why)
             return
         names = sorted({each[2] for each in wanted})
         index = {name: number for number, name in enumerate(names)}
@@ -187,7 +189,7 @@ class SymlinkTargets:
             destination_root=root,
             merged=frozenset(),
             abilities=self._prepared.job.abilities,
-            token=os.urandom(4).hex(),
+            run_id=os.urandom(4).hex(),
             landed=(None,) * len(names),
             hides_acls=hiding(names, path, self._prepared.job.abilities),
         )
@@ -204,8 +206,8 @@ class SymlinkTargets:
             return scans[-1]
 
         prefix = b"../" * up
-        items = face.items and _Prefixed(face.items, prefix)
-        copied = run_copy(wire, prepared, replace(face, items=items), make)
+        items = frontend.items and _Prefixed(frontend.items, prefix)
+        copied = run_copy(wire, prepared, replace(frontend, items=items), make)
         copied.outcome.items = [(change, prefix + name, target) for change, name, target in copied.outcome.items]
         copied.abilities = {}  # those of the destination
         report.add(copied)
@@ -231,12 +233,12 @@ class SymlinkTargets:
             path = os.path.dirname(path)
         return path, Root(path, (status := os.stat(path)).st_ino, status.st_mtime_ns) if os.path.isdir(path) else None
 
-    def _refusal(self, what: bytes, place: bytes) -> str:
+    def _refusal(self, what: bytes, context: bytes) -> str:
         """Return why something is not to be copied to a place, "" where it may be. Both absolute."""
         if is_below(self._real_root, what) or is_below(what, self._real_root):
             return "the destination lies in it, or it in the destination"
-        if any(is_below(place, source) for source in self._real_sources):
-            return f"its place, {shown(place)}, lies in the source"
+        if any(is_below(context, source) for source in self._real_sources):
+            return f"its place, {printable(context)}, lies in the source"
         return ""
 
 

@@ -18,7 +18,7 @@ from hpcp_mpi.operations.scan.records import CONTENT_CHANGED, CREATED, Classifie
 from hpcp_mpi.rules import excludes
 from hpcp_mpi.rules.equality import metadata_changes
 from hpcp_mpi.vocab.errors import failure_of, reason_of
-from hpcp_mpi.vocab.paths import below, join, shown
+from hpcp_mpi.vocab.paths import child_path, join, printable
 from hpcp_mpi.vocab.tally import ONE_DIRECTORY
 
 
@@ -40,7 +40,7 @@ class TargetScan(Scan):
         self._places = places
         self._refuse_place = refuse
         self.taken: list[bytes] = []  # the places of what is copied
-        self._excluded = excludes.matcher(self._place.options.excludes)
+        self._excluded = excludes.matcher(self._context.options.excludes)
 
     def _roots(self) -> list[Folder]:
         """Take the entries themselves; return the directories among them."""
@@ -50,21 +50,21 @@ class TargetScan(Scan):
 
         folders: list[Folder] = []
         for (source, path, target), some in groupby(sorted(self._places, key=parents), key=parents):
-            directory = below(self._place.job.sources[source].path, path)
+            directory = child_path(self._context.job.sources[source].path, path)
             ends = {(each.path.rpartition(b"/")[2], each.target.rpartition(b"/")[2]) for each in some}
             names = sorted(name for name, target_name in ends if name == target_name)  # else it is what a `..` leads to
             try:
-                with self._place.source_tree(source).at(path) as fd:
+                with self._context.source_tree(source).at(path) as fd:
                     folders += self._take(source, path, target, names, fd)
             except FileNotFoundError:
                 continue  # a link that leads nowhere in the source does so at the destination
             except OSError as error:
-                self.outcome.remark(directory, f"a link leads through it; not copied: {reason_of(error)}")
+                self.outcome.warn(directory, f"a link leads through it; not copied: {reason_of(error)}")
         return folders
 
     def _take(self, source: int, source_dir: bytes, dest_dir: bytes, names: list[bytes], fd: int) -> list[Folder]:
         """Take entries of a directory, open as fd, that are missing at the destination; return its directories."""
-        directory = below(self._place.job.sources[source].path, source_dir)
+        directory = child_path(self._context.job.sources[source].path, source_dir)
         if self._is_excluded(source, source_dir):
             return []
         some = Slice()
@@ -72,10 +72,10 @@ class TargetScan(Scan):
             status = lstat(name, fd)
             if status is None or self._is_there(dest_dir, name, directory):
                 continue
-            what = below(directory, name)
-            refusal = self._refuse_place(what, self._place.dest_path(join(dest_dir, name)))
+            what = child_path(directory, name)
+            refusal = self._refuse_place(what, self._context.dest_path(join(dest_dir, name)))
             if refusal:
-                self.outcome.remark(what, f"a link points to it; not copied: {refusal}")
+                self.outcome.warn(what, f"a link points to it; not copied: {refusal}")
             elif stat.S_ISDIR(status.st_mode):
                 some.folders.append((name, status.st_ino, None))
             else:
@@ -84,14 +84,14 @@ class TargetScan(Scan):
             return []
         listing: ClassifiedEntries = self._lister.listing(directory, some)
         self._lister.track(folder := self._folder(source, source_dir, dest_dir), listing, fd)
-        children = self.gather.add(folder, listing)
-        self.gather.close(folder)
+        children = self.builder.add(folder, listing)
+        self.builder.close(folder)
         taken = [name for name, _, _ in listing.folders] + [name for name, _, _ in some.rest]
         self.taken += [join(dest_dir, name) for name in taken]
         return children
 
     def _folder(self, source: int, source_dir: bytes, dest_dir: bytes) -> Folder:
-        folder = self.gather.place(source, source_dir, dest_dir)
+        folder = self.builder.place(source, source_dir, dest_dir)
         folder.new = True  # it is not the counterpart of anything: nothing in it is restored
         return folder
 
@@ -99,50 +99,50 @@ class TargetScan(Scan):
         """Tell whether something on the way to what is wanted is excluded."""
         if self._excluded is None:
             return False
-        root, names = self._place.job.sources[source].path, path.split(b"/") if path else []
-        return any(self._excluded(below(root, join(*names[:count]))) for count in range(1, len(names) + 1))
+        root, names = self._context.job.sources[source].path, path.split(b"/") if path else []
+        return any(self._excluded(child_path(root, join(*names[:count]))) for count in range(1, len(names) + 1))
 
     def _is_there(self, dest_dir: bytes, name: bytes, directory: bytes) -> bool:
         """Tell whether the place is taken, or cannot be reached."""
-        if self._place.job.destination_root is None:
+        if self._context.job.destination_root is None:
             return False
         try:
-            with self._place.dest.at(dest_dir) as dest:
+            with self._context.dest.at(dest_dir) as dest:
                 return lstat(name, dest) is not None
         except FileNotFoundError:
             return False
         except OSError as error:
-            where = shown(self._place.dest_path(dest_dir))
-            self.outcome.remark(
-                below(directory, name), f"a link points to it; not copied to {where}: {reason_of(error)}"
+            where = printable(self._context.dest_path(dest_dir))
+            self.outcome.warn(
+                child_path(directory, name), f"a link points to it; not copied to {where}: {reason_of(error)}"
             )
             return True
 
     def _made(self, source: int, source_dir: bytes, dest_dir: bytes, directory: bytes) -> bool:
         """Make the directories that are missing; they get their metadata at the end. Tell whether they are there."""
-        if self._place.options.dry_run:
+        if self._context.options.dry_run:
             return True
         missing = list(self._missing(dest_dir))
         self._keep_times(source, source_dir, dest_dir, missing)
         try:
-            with self._place.dest.made(dest_dir, self._place.new_mode):
+            with self._context.dest.made(dest_dir, self._context.new_mode):
                 pass
         except OSError as error:
             self.outcome.failures.append(failure_of(directory, error, "its copy cannot be made"))
             return False
         for depth in missing:
             for path, made in _counterpart(source_dir, dest_dir, depth):
-                self.gather.count(ONE_DIRECTORY)
+                self.builder.count(ONE_DIRECTORY)
                 self.waiting.settled.add([directory_metadata(source, path, made, CREATED)])
         return True
 
     def _keep_times(self, source: int, source_dir: bytes, dest_dir: bytes, missing: list[int]) -> None:
         """Have a directory that is a true copy, and gets a new entry now, be one again in the end."""
-        place = self._place
+        context = self._context
         depth = missing[0] - 1 if missing else dest_dir.count(b"/") + 1
         for path, there in _counterpart(source_dir, dest_dir, depth):
-            with suppress(OSError), place.source_tree(source).at(path) as mine, place.dest.at(there) as theirs:
-                if not metadata_changes(os.fstat(mine), os.fstat(theirs), place.job.times, place.rights):
+            with suppress(OSError), context.source_tree(source).at(path) as mine, context.dest.at(there) as theirs:
+                if not metadata_changes(os.fstat(mine), os.fstat(theirs), context.job.times, context.rights):
                     self.waiting.settled.add([directory_metadata(source, path, there, CONTENT_CHANGED)])
 
     def _missing(self, dest_dir: bytes) -> Iterator[int]:
@@ -150,7 +150,7 @@ class TargetScan(Scan):
         names = dest_dir.split(b"/") if dest_dir else []
         for depth in range(1, len(names) + 1):
             try:
-                with self._place.dest.at(join(*names[:depth])):
+                with self._context.dest.at(join(*names[:depth])):
                     pass
             except FileNotFoundError:
                 yield depth

@@ -49,7 +49,7 @@ def test_a_file_in_ranges_comes_out_as_with_cp(copying_in: Callable[..., Copying
     assert outcome.failures == [] and outcome.notes == []
     assert outcome.copied == one_file(SIZE)
     assert outcome.touched == {(0, b"", b"")}
-    assert (job.kinds(Kind.RANGE), job.kinds(Kind.FINISH)) == (11, 1)
+    assert (job.kinds(Kind.RANGE), job.kinds(Kind.FINISH_FILE)) == (11, 1)
     copy = (job.dst / "f").stat()
     assert (copy.st_mtime_ns, copy.st_atime_ns) == (before.st_mtime_ns, before.st_atime_ns)
     oracle.assert_equal_trees(job.src, job.dst, top=False)

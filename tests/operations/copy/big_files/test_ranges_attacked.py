@@ -17,7 +17,7 @@ from tests.support.ranging import RANGE, SIZE, Copying, fill, names, once, spoil
 # --- a source that does not stay what it is
 
 
-@pytest.mark.parametrize("kind, before", [(Kind.RANGE, 1), (Kind.RANGE, 5), (Kind.RANGE, 11), (Kind.FINISH, 1)])
+@pytest.mark.parametrize("kind, before", [(Kind.RANGE, 1), (Kind.RANGE, 5), (Kind.RANGE, 11), (Kind.FINISH_FILE, 1)])
 @pytest.mark.parametrize("how", ["shrinks", "grows", "is written to", "is replaced", "vanishes", "is a link", "a fifo"])
 def test_a_source_that_changes_is_not_copied(quick: Callable[..., Copying], kind: Kind, before: int, how: str) -> None:
     job = quick()
@@ -121,7 +121,7 @@ def test_a_source_directory_that_becomes_a_link_is_not_followed(quick: Callable[
 # --- a stage that does not stay
 
 
-@pytest.mark.parametrize("kind, before", [(Kind.RANGE, 1), (Kind.RANGE, 5), (Kind.FINISH, 1)])
+@pytest.mark.parametrize("kind, before", [(Kind.RANGE, 1), (Kind.RANGE, 5), (Kind.FINISH_FILE, 1)])
 @pytest.mark.parametrize("what", ["stage", "copy in it"])
 def test_what_is_removed_meanwhile_is_not_made_anew(
     quick: Callable[..., Copying], kind: Kind, before: int, what: str
@@ -141,7 +141,7 @@ def test_what_is_removed_meanwhile_is_not_made_anew(
 
 
 @pytest.mark.parametrize("how", ["a link to a trap", "an open directory", "the stage of another file"])
-@pytest.mark.parametrize("kind", [Kind.RANGE, Kind.FINISH])
+@pytest.mark.parametrize("kind", [Kind.RANGE, Kind.FINISH_FILE])
 def test_nothing_is_written_to_what_takes_the_name_of_a_stage(
     quick: Callable[..., Copying], kind: Kind, how: str
 ) -> None:

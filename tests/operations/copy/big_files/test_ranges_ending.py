@@ -105,7 +105,7 @@ def test_a_cp_that_does_nothing_leaves_no_file_without_its_mtime(
 # --- runs that end early
 
 
-@pytest.mark.parametrize("kind, before", [(Kind.RANGE, 1), (Kind.RANGE, 6), (Kind.FINISH, 1)])
+@pytest.mark.parametrize("kind, before", [(Kind.RANGE, 1), (Kind.RANGE, 6), (Kind.FINISH_FILE, 1)])
 def test_a_run_that_is_stopped_takes_its_stages_with_it(quick: Callable[..., Copying], kind: Kind, before: int) -> None:
     job = quick()
     fill(job.src / "f")
@@ -215,11 +215,11 @@ def test_work_of_one_kind_may_come_in_any_portions(quick: Callable[..., Copying]
     job = quick()
     fill(job.src / "f")
     ranging.begin(job.places[0], job.batch("f"), job.outcome)
-    (batch,) = job.plan.hear(job.outcome.findings.pop())
+    (batch,) = job.plan.update(job.outcome.findings.pop())
     first, rest = batch.split(7)
     for place, part in zip(job.places, (rest, replace(first, over=True)), strict=True):
         ranging.copy_range(place, part, job.outcome)
-    finish = [work for news in job.outcome.findings for work in job.plan.hear(news)]
-    assert [work.kind for work in finish] == [Kind.FINISH]
+    finish = [work for news in job.outcome.findings for work in job.plan.update(news)]
+    assert [work.kind for work in finish] == [Kind.FINISH_FILE]
     ranging.finish(job.places[1], finish[0], job.outcome)
     oracle.assert_equal_trees(job.src, job.dst, top=False)

@@ -17,7 +17,7 @@ from hpcp_mpi.vocab.units import Batch, BigFile, Kind, Unit, Units
 def begun(size: int, number: int = 0, block: int = 0, target: bytes = b"f") -> FileStarted:
     big = BigFile(b"f", target, size, b"stage%d" % number, (size, 1, 2, 3))
     unit = Unit(b"f", one_file(size), size, None if target == b"f" else target)
-    return FileStarted(Batch(Kind.BEGIN, 0, b"s", b"d", Units.of([unit]), over=True, big=big), block)
+    return FileStarted(Batch(Kind.START_FILE, 0, b"s", b"d", Units.of([unit]), over=True, big=big), block)
 
 
 def pieces(batch: Batch, cuts: list[int]) -> list[Batch]:
@@ -43,10 +43,10 @@ def failed(batch: Batch, reason: str, vanished: bool = False) -> RangeFailed:
 @settings(deadline=None)
 @given(size=st.integers(0, 10**5), split=st.integers(0, 2000), alignment=st.sampled_from([1, 16, 512]))
 def test_ranges_cover_a_file_exactly_once_and_begin_where_blocks_do(size: int, split: int, alignment: int) -> None:
-    work = Ranges(split, alignment).hear(begun(size))
+    work = Ranges(split, alignment).update(begun(size))
     assert len(work) == 1
     if size == 0:
-        assert work[0].kind is Kind.FINISH
+        assert work[0].kind is Kind.FINISH_FILE
         return
     (batch,) = work
     assert batch.kind is Kind.RANGE and batch.over
@@ -70,7 +70,7 @@ def test_ranges_cover_a_file_exactly_once_and_begin_where_blocks_do(size: int, s
     ],
 )
 def test_a_range_is_a_multiple_of_4_MiB_or_of_larger_blocks(split: int, block: int, length: int) -> None:
-    (batch,) = Ranges(split).hear(begun(1000 * MIB, block=block))
+    (batch,) = Ranges(split).update(begun(1000 * MIB, block=block))
     assert next(iter(batch.units)).amount == length
 
 
@@ -83,8 +83,8 @@ def test_any_order_of_news_leads_to_exactly_one_finish_of_each_file(data: st.Dat
     finished: list[Batch] = []
     while waiting:
         news = waiting.pop(data.draw(st.integers(0, len(waiting) - 1)))
-        for batch in planner.hear(pickle.loads(pickle.dumps(news))):
-            if batch.kind is Kind.FINISH:
+        for batch in planner.update(pickle.loads(pickle.dumps(news))):
+            if batch.kind is Kind.FINISH_FILE:
                 finished.append(batch)
                 continue
             for piece in pieces(batch, data.draw(st.lists(st.integers(1, 4), max_size=8))):
@@ -104,43 +104,43 @@ def test_any_order_of_news_leads_to_exactly_one_finish_of_each_file(data: st.Dat
         big, (unit,) = found[stage].big, found[stage].units
         assert big is not None and unit.tally == one_file(size)
         reasons = spoilt.get(stage, [])
-        assert bool(big.spoilt) == bool(reasons)
+        assert bool(big.failure) == bool(reasons)
         if any(reasons):
-            assert big.spoilt in reasons
+            assert big.failure in reasons
 
 
 def test_who_says_why_wins_over_who_only_found_nothing() -> None:
     planner = Ranges(1, alignment=1)
-    (batch,) = planner.hear(begun(3))
+    (batch,) = planner.update(begun(3))
     first, second, third = (batch.split(1)[0], batch.split(1)[1].split(1)[0], batch.split(2)[1])
-    assert planner.hear(failed(first, "")) == []
-    assert planner.hear(failed(second, "gone", vanished=True)) == []
-    (finish,) = planner.hear(failed(third, "another"))
+    assert planner.update(failed(first, "")) == []
+    assert planner.update(failed(second, "gone", vanished=True)) == []
+    (finish,) = planner.update(failed(third, "another"))
     assert finish.big is not None
-    assert (finish.big.spoilt, finish.big.vanished) == ("gone", True)
+    assert (finish.big.failure, finish.big.vanished) == ("gone", True)
 
 
 def test_a_file_whose_copy_is_gone_for_no_reason_is_not_finished() -> None:
     planner = Ranges(1, alignment=1)
-    (batch,) = planner.hear(begun(1))
-    (finish,) = planner.hear(failed(batch, "", vanished=True))
+    (batch,) = planner.update(begun(1))
+    (finish,) = planner.update(failed(batch, "", vanished=True))
     assert finish.big is not None
-    assert "emptied" in finish.big.spoilt and not finish.big.vanished
+    assert "emptied" in finish.big.failure and not finish.big.vanished
 
 
 def test_a_file_keeps_its_other_name() -> None:
     planner = Ranges(1, alignment=1)
-    (batch,) = planner.hear(begun(1, target=b"g"))
-    (finish,) = planner.hear(done(batch))
+    (batch,) = planner.update(begun(1, target=b"g"))
+    (finish,) = planner.update(done(batch))
     assert [unit.target for unit in finish.units] == [b"g"]
 
 
 def test_news_of_others_and_of_finished_files_is_ignored() -> None:
     planner = Ranges(1, alignment=1)
-    (batch,) = planner.hear(begun(1))
-    assert planner.hear("something else") == []
-    assert len(planner.hear(done(batch))) == 1
-    assert planner.hear(done(batch)) == [] and planner.idle
+    (batch,) = planner.update(begun(1))
+    assert planner.update("something else") == []
+    assert len(planner.update(done(batch))) == 1
+    assert planner.update(done(batch)) == [] and planner.idle
 
 
 @given(st.integers(1, 60), st.data())
@@ -148,37 +148,37 @@ def test_another_run_goes_on_with_what_is_missing(count: int, data: st.DataObjec
     """What the first run knows to be done is not done again, all else is, and the file is finished once."""
     size = count * 10 - 3
     first = Ranges(10, 1)
-    (batch,) = first.hear(begun(size))
+    (batch,) = first.update(begun(size))
     cuts = data.draw(st.lists(st.integers(1, 5), max_size=5))
     parts = data.draw(st.permutations(pieces(batch, cuts)))
     told = data.draw(st.integers(0, len(parts) - 1))
     for part in parts[:told]:
-        assert first.hear(done(part)) == []
+        assert first.update(done(part)) == []
     (finish,) = first.files.values()
-    assert finish.kind is Kind.FINISH and finish.units.names == [b"f"]
+    assert finish.kind is Kind.FINISH_FILE and finish.units.names == [b"f"]
     left = Units.of(unit for part in parts[told:] for unit in part.units)
 
     second = Ranges(7, 1)  # of another size now
     again = second.resume(pickle.loads(pickle.dumps(finish)), pickle.loads(pickle.dumps(left)))
     assert (again.kind, list(again.units)) == (Kind.RANGE, list(left))
     assert again.big == finish.big and again.dest_dir == finish.dest_dir
-    ends = [end for part in pieces(again, [1, 2]) for end in second.hear(done(part))]
-    assert [(end.kind, end.units.names, end.big) for end in ends] == [(Kind.FINISH, [b"f"], finish.big)]
+    ends = [end for part in pieces(again, [1, 2]) for end in second.update(done(part))]
+    assert [(end.kind, end.units.names, end.big) for end in ends] == [(Kind.FINISH_FILE, [b"f"], finish.big)]
     assert second.idle
 
 
 def test_a_file_of_which_nothing_is_missing_is_finished_in_doubt() -> None:
     """The run before may have done it, and not told."""
     first = Ranges(10, 1)
-    first.hear(begun(25))
+    first.update(begun(25))
     (finish,) = first.files.values()
     second = Ranges(10, 1)
     end = second.resume(finish, Units([], []))
-    assert end.kind is Kind.FINISH and end.again and second.idle
+    assert end.kind is Kind.FINISH_FILE and end.again and second.idle
 
 
 def test_of_a_file_that_is_spoilt_nothing_is_remembered() -> None:
     first = Ranges(10, 1)
-    (batch,) = first.hear(begun(25))
-    first.hear(failed(batch.split(1)[0], "it changed"))
+    (batch,) = first.update(begun(25))
+    first.update(failed(batch.split(1)[0], "it changed"))
     assert first.files == {} and not first.idle

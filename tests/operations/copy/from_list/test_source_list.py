@@ -19,7 +19,7 @@ from hpcp_mpi.operations.copy.from_list import scan as listed_scan
 from hpcp_mpi.operations.session import run
 from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.report import Report
-from hpcp_mpi.vocab.request import Asked, Style, Verb
+from hpcp_mpi.vocab.request import Request, Style, Verb
 from tests.support import oracle
 from tests.support.copies import changed, copy, refused, state
 from tests.support.launch import Argument, World
@@ -62,7 +62,7 @@ def named(place: Path, names: Iterable[bytes], end: bytes = b"\n") -> Path:
 
 def copied(file: Argument, src: Path, dst: Path, *, nul: bool = False, **options: object) -> Report:
     """Copy in this process, whose limits a test may have lowered."""
-    asked = Asked(
+    request = Request(
         Verb.COPY,
         (os.fsencode(src),),
         (os.fsencode(dst),),
@@ -70,7 +70,7 @@ def copied(file: Argument, src: Path, dst: Path, *, nul: bool = False, **options
         source_list=os.fsencode(file),
         nul=nul,
     )
-    return run(asked, {})
+    return run(request, {})
 
 
 def rsynced(src: Path, names: Iterable[bytes], dst: Path) -> Path:

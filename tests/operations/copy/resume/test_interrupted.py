@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from hpcp_mpi.vocab.options import MIB, Options
-from hpcp_mpi.vocab.request import Asked, Verb
+from hpcp_mpi.vocab.request import Request, Verb
 from tests.chaos import trees
 from tests.support import oracle
 from tests.support.copies import stages
@@ -22,7 +22,7 @@ from tests.support.marks import needs_commands
 pytestmark = needs_commands("rsync")
 
 
-def asked_for(rng: random.Random, src: Path, dst: Path, mirror: bool) -> Asked:
+def asked_for(rng: random.Random, src: Path, dst: Path, mirror: bool) -> Request:
     options = Options(
         chunk_files=rng.choice((3, 20, 100)),
         chunk_seconds=rng.choice((0.02, 0.2)),
@@ -33,7 +33,7 @@ def asked_for(rng: random.Random, src: Path, dst: Path, mirror: bool) -> Asked:
         hash_size=rng.choice((0, 65536)),
         mirror=mirror,
     )
-    return Asked(Verb.COPY, (os.fsencode(src),), (os.fsencode(dst),), options)
+    return Request(Verb.COPY, (os.fsencode(src),), (os.fsencode(dst),), options)
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -46,22 +46,22 @@ def test_a_run_goes_on_from_any_point(seed: int, on_tmpfs: Path) -> None:
     for attempt in range(4):
         dst = on_tmpfs / f"dst{attempt}"
         trees.prepare(src, dst, random.Random(before), how, mirror)
-        asked = asked_for(random.Random(seed), src, dst, mirror)
+        request = asked_for(random.Random(seed), src, dst, mirror)
         if total is None:  # how many checkpoints there are
             notes = Notes()
-            assert run(asked, notes).exit_code == 0
+            assert run(request, notes).exit_code == 0
             check(src, dst)
             total = len(notes.checkpoints)
             continue
         notes = Notes(rng.randint(1, total))
         try:
-            run(asked, notes)
+            run(request, notes)
         except BrokenOff:
             pass  # else it was faster this time
         count = max(0, len(notes.checkpoints) - rng.choice((0, 0, 1, 3, 10)))
         missing, twice = trees.missing(src, dst)[1], trees.linked(src) + trees.linked(dst)
-        again, what = Notes(), f"{total=} {notes.stop_at=} {count=} {asked}"
-        report = run(asked, again, notes.saved(count))
+        again, what = Notes(), f"{total=} {notes.stop_at=} {count=} {request}"
+        report = run(request, again, notes.saved(count))
         assert report.exit_code == 0, (what, report.failures)
         assert report.outcome.copied.bytes <= missing + twice, what
         check(src, dst)
@@ -69,7 +69,7 @@ def test_a_run_goes_on_from_any_point(seed: int, on_tmpfs: Path) -> None:
         if again.checkpoints:
             part = rng.randint(1, len(again.checkpoints))
             notes.checkpoints = notes.checkpoints[:count] + again.checkpoints[:part]
-            report = run(asked, Notes(), notes.saved(len(notes.checkpoints)))
+            report = run(request, Notes(), notes.saved(len(notes.checkpoints)))
             assert (report.exit_code, report.outcome.copied.bytes) == (0, 0), (what, part, report.failures)
             check(src, dst)
 
