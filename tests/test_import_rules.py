@@ -142,7 +142,7 @@ def violations(package: Path) -> list[str]:
 
 
 def is_pure(name: str, path: Path, known: dict[str, Path]) -> bool:
-    """Tell whether a module says that it is pure, or lies in a room of pure ones."""
+    """Return whether a module says that it is pure, or lies in a room of pure ones."""
     docstring = ast.get_docstring(ast.parse(path.read_bytes())) or ""
     return room_of(name, known) in PURE or bool(SAYS_PURE.search(docstring))
 

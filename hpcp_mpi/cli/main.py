@@ -187,7 +187,7 @@ def _checkpoints(
 
 
 def _lists(request: Request) -> bool:
-    """Tell whether standard output has the lines of what is changed, what differs, or of a file list."""
+    """Return whether standard output has the lines of what is changed, what differs, or of a file list."""
     if request.verb is Verb.LIST:
         return request.file_list == b"-"
     return request.options.itemize

@@ -34,24 +34,24 @@ def tasks(environment: Mapping[str, str]) -> tuple[int, str]:
 
 
 def launched(environment: Mapping[str, str]) -> bool:
-    """Tell whether a launcher started this process, so that MPI is to be used."""
+    """Return whether a launcher started this process, so that MPI is to be used."""
     return any(name in environment for name, _ in _SIZES) or any(name in environment for name in _OTHERS)
 
 
 def speaks_pmix(environment: Mapping[str, str]) -> bool:
-    """Tell whether the launcher speaks PMIx to its tasks, and nothing else."""
+    """Return whether the launcher speaks PMIx to its tasks, and nothing else."""
     return "PMIX_RANK" in environment and not any(name in environment for name in ("PMI_FD", "PMI_PORT"))
 
 
 def on_one_node(environment: Mapping[str, str]) -> bool:
-    """Tell whether the launcher says that all its tasks are on this node."""
+    """Return whether the launcher says that all its tasks are on this node."""
     if "SLURM_STEP_NUM_NODES" in environment:
         return environment["SLURM_STEP_NUM_NODES"] == "1"
     return "MPI_LOCALNRANKS" in environment and environment["MPI_LOCALNRANKS"] == environment.get("PMI_SIZE")
 
 
 def first_task(environment: Mapping[str, str]) -> bool:
-    """Tell whether this is the task that speaks for all when MPI cannot say who it is."""
+    """Return whether this is the task that speaks for all when MPI cannot say who it is."""
     ranks = [environment[name] for name in _RANKS if name in environment]
     return all(rank == "0" for rank in ranks)
 

@@ -160,7 +160,7 @@ class MpiWire:
         return message
 
     def _find_failed(self) -> None:
-        """Take note of who is gone, where the library tells (ULFM); it goes on telling until that is acknowledged."""
+        """Record who is gone, where the library tells (ULFM); it goes on telling until that is acknowledged."""
         try:
             self._comm.Ack_failed(self.size)
             failed, world = self._comm.Get_failed(), self._comm.Get_group()

@@ -56,7 +56,7 @@ def saved(context: JobContext, dest_dir: bytes, dest: int, name: bytes, new: os.
 
 
 def _ours(context: JobContext, there: os.stat_result, new: os.stat_result) -> bool:
-    """Tell whether this run wrote what is there: it was changed since then, and is what new is.
+    """Return whether this run wrote what is there: it was changed since then, and is what new is.
 
     A backup of one name of a file changes it under its other names too; where any mtime is equal, its own mtime tells.
     """

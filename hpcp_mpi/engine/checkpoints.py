@@ -103,9 +103,9 @@ class CheckpointWriter:
         self._say = say
         self._began = time.monotonic()
         self._next = self._began + _FIRST
-        self._told = _Told()  # of the crew at hand
+        self._told = _Told()  # of the coordinator at hand
         self._coordinator: Working | None = None
-        self._past: dict[str, Tally] = {}  # what crews before the one at hand did
+        self._past: dict[str, Tally] = {}  # what coordinators before the one at hand did
         self._broken = ""
         self._anew = False  # the next checkpoint is the first of a run that looks at everything
 
@@ -135,11 +135,11 @@ class CheckpointWriter:
         return self._ledger.path
 
     def due(self) -> bool:
-        """Tell whether a checkpoint is to be written now. Called very often."""
+        """Return whether a checkpoint is to be written now. Called very often."""
         return not self._broken and time.monotonic() >= self._next
 
     def write(self, coordinator: Working, remembered: CopyState) -> None:
-        """Write down where crew is."""
+        """Write down where coordinator is."""
         now = time.monotonic()
         self._next = now + min(EVERY, max(_FIRST, _SHARE * (now - self._began)))
         if self._broken:
@@ -202,7 +202,7 @@ class CheckpointWriter:
         )
 
     def _change(self, coordinator: Working) -> None:
-        """Go over to the next crew: there is one for each job of a run."""
+        """Go over to the next coordinator: there is one for each job of a run."""
         if self._coordinator is not None:
             for name, tally in _tallies(self._coordinator).items():
                 self._past[name] = self._past.get(name, NOTHING).plus(tally)

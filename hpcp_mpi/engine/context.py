@@ -57,7 +57,7 @@ class JobContext:
 
     @property
     def slow(self) -> bool:
-        """Tell whether calls take long, on either side."""
+        """Return whether calls take long, on either side."""
         return self.latency.slow or self.dest_latency.slow
 
     def source(self, batch: Batch) -> Tree:
@@ -104,7 +104,7 @@ class JobContext:
             yield found
 
     def hides_acls(self, index: int) -> bool:
-        """Tell whether the file system of a source root, or DEST, has ACLs and does not list them."""
+        """Return whether the file system of a source root, or DEST, has ACLs and does not list them."""
         return index in self.job.hides_acls
 
     def xattrs_of(self, pair: tuple[int, bytes], other: tuple[int, bytes], source: int) -> tuple[Xattrs, Xattrs]:
@@ -163,7 +163,7 @@ class JobContext:
         return found
 
     def in_use(self, stage: bytes) -> bool:
-        """Tell whether a stage is this run's, and not that of a rank that is lost."""
+        """Return whether a stage is this run's, and not that of a rank that is lost."""
         if stage in self.job.adopted:
             return True
         if not self.own(stage):
@@ -172,7 +172,7 @@ class JobContext:
         return not (rank.isdigit() and int(rank) in self.lost)
 
     def own(self, stage: bytes) -> bool:
-        """Tell whether a stage is this run's."""
+        """Return whether a stage is this run's."""
         return stage.startswith(self._own)
 
     def release(self) -> None:

@@ -1,9 +1,9 @@
 """All ranks at one job: what every verb's rank 0 works with.
 
-crew = Coordinator(wire, job, face)
-crew.begin()
-crew.drive("removing", feed)      # as often as there are phases
-crew.fill(report)
+coordinator = Coordinator(wire, job, frontend)
+coordinator.begin()
+coordinator.drive("removing", feed)      # as often as there are phases
+coordinator.fill(report)
 """
 
 import time

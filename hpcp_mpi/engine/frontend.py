@@ -28,7 +28,7 @@ class ProgressWatcher(Protocol):
     """Who shows how far a run is."""
 
     def due(self) -> bool:
-        """Tell whether show() is to be called now. Called very often."""
+        """Return whether show() is to be called now. Called very often."""
 
     def show(self, status: Status) -> None: ...
 

@@ -51,7 +51,7 @@ class Frontier:
 
     @property
     def full(self) -> bool:
-        """Tell whether there is more than others can be asked for now."""
+        """Return whether there is more than others can be asked for now."""
         return bool(self._waiting)
 
     def next_batches(self) -> list[Batch]:

@@ -44,7 +44,7 @@ _KINDS = re.compile(rb"fifo|socket|(?:char|block) [0-9]+,[0-9]+")
 
 
 def needs_escapes(names: str) -> bool:
-    """Tell whether any of some names, in one text, has to be escaped. They are joined by what is printable."""
+    """Return whether any of some names, in one text, has to be escaped. They are joined by what is printable."""
     return not names.isprintable() or "\\" in names or ":" in names
 
 

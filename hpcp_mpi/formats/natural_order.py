@@ -26,7 +26,7 @@ def in_order(names: list[bytes]) -> list[bytes]:
 
 
 def _same_shape(names: list[bytes], blob: bytes) -> bool:
-    """Tell whether all names are of one length and have their digits at the same places."""
+    """Return whether all names are of one length and have their digits at the same places."""
     shape = names[0].translate(_SHAPE) if names else b""
     return len(blob) == len(names) * (len(shape) + 1) - 1 and blob.translate(_SHAPE) == b"\0".join([shape] * len(names))
 

@@ -78,7 +78,7 @@ def deduced(directory: int, kind: str) -> Abilities:
 
 
 def hides_acls(directory: int, kind: str) -> bool:
-    """Tell whether a file system may have ACLs that it does not list, as long as nobody has tried."""
+    """Return whether a file system may have ACLs that it does not list, as long as nobody has tried."""
     return kind not in LISTING_ACLS and _may_have(directory, ACCESS_ACL)
 
 
@@ -189,7 +189,7 @@ def _stores(file: int, attribute: str, value: bytes) -> bool | None:
 
 
 def _tells_holes(file: int) -> bool | None:
-    """Tell whether a file that is nothing but a hole is known to be one."""
+    """Return whether a file that is nothing but a hole is known to be one."""
     try:
         os.ftruncate(file, _HOLE)
         return os.lseek(file, 0, os.SEEK_HOLE) == 0
@@ -206,5 +206,5 @@ def _locks(file: int) -> bool:
 
 
 def _case_of(kind: str, directory: int) -> bool:
-    """Tell whether names that differ only in case are two, as far as the type and the directory's flags say."""
+    """Return whether names that differ only in case are two, as far as the type and the directory's flags say."""
     return kind not in WITHOUT_CASE and not flags_of(directory) & CASE_FOLDING

@@ -68,7 +68,7 @@ def complaints(stderr: bytes) -> tuple[dict[bytes, str], list[str]]:
 
 
 def doubts_content(words: str) -> bool:
-    """Tell whether what cp said of a file leaves its content in doubt, though it has its size and its time."""
+    """Return whether what cp said of a file leaves its content in doubt, though it has its size and its time."""
     return words.removeprefix("cp ").startswith(_CONTENT)
 
 

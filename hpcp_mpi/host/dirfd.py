@@ -247,7 +247,7 @@ _CLONE_FS = 0x200
 
 
 def _has_own_directory() -> bool:
-    """Tell whether this thread has a working directory of its own, from now on; the main thread never has."""
+    """Return whether this thread has a working directory of its own, from now on; the main thread never has."""
     known: bool | None = getattr(_own, "has", None)
     if known is None:
         # Refused in some containers.

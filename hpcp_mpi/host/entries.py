@@ -60,7 +60,7 @@ def first_in(directory: int, name: bytes) -> bytes | None:
 
 
 def is_directory(directory: int, name: bytes) -> bool:
-    """Tell whether an entry is a directory, itself."""
+    """Return whether an entry is a directory, itself."""
     try:
         return stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode)
     except OSError:

@@ -36,7 +36,7 @@ def digest(fd: int, size: int, tail: int | None, stopped: Callable[[], bool] = l
 def same_tails(
     name: bytes, directory: int, other: int, size: int, tail: int, hidden: tuple[bool, bool] | None = None
 ) -> bool:
-    """Tell whether a file of size bytes is in two directories the same in its last bytes, and without attributes.
+    """Return whether a file of size bytes is in two directories the same in its last bytes, and without attributes.
 
     False also when it cannot be read, or is something else: then a closer look is due.
     hidden: whether the file systems of the two do not list ACLs; None: both do
@@ -68,7 +68,7 @@ def same_tails(
 
 
 def _carries(file: int, hidden: bool) -> bool:
-    """Tell whether an open file carries attributes. Raises OSError."""
+    """Return whether an open file carries attributes. Raises OSError."""
     try:
         if any_carried(os.listxattr(file)):
             return True

@@ -38,7 +38,7 @@ class Latency:
 
     @contextmanager
     def noted(self) -> Iterator[None]:
-        """Take note of how long what is done meanwhile takes."""
+        """Record how long what is done meanwhile takes."""
         began = time.perf_counter()
         yield
         self._last.append(time.perf_counter() - began)

@@ -213,7 +213,7 @@ def _opened(path: bytes, token: str) -> Iterator[int]:
 
 
 def _is_special(path: bytes) -> bool:
-    """Tell whether path is written to as it is: a FIFO, a terminal, /dev/null."""
+    """Return whether path is written to as it is: a FIFO, a terminal, /dev/null."""
     try:
         mode = os.stat(path).st_mode
     except OSError:

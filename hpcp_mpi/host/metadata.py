@@ -89,7 +89,7 @@ def _may_carry(path: bytes, hidden: bool) -> bool:
 
 
 def has_acl(file: int | bytes) -> bool:
-    """Tell whether a file has an ACL, without listing its attributes. Raises OSError."""
+    """Return whether a file has an ACL, without listing its attributes. Raises OSError."""
     try:
         return says_more_than_mode(ACCESS_ACL, os.getxattr(file, ACCESS_ACL))
     except OSError as error:

@@ -86,7 +86,7 @@ def mount_of(path: bytes) -> tuple[str, list[str]]:
 
 
 def invents_inodes(path: bytes) -> bool:
-    """Tell whether the file system of path may give a file another inode number on each node."""
+    """Return whether the file system of path may give a file another inode number on each node."""
     try:
         return type_of(path).startswith(("fuse", "cifs", "smb3", "9p"))
     except OSError:
@@ -112,7 +112,7 @@ def _find_mount(lines: Iterable[bytes], mount: bytes) -> tuple[str, list[str]]:
 
 
 def is_called(found: str, wanted: str) -> bool:
-    """Tell whether a file system of type found is what is called wanted, in hpcp's words too (fat32 is vfat)."""
+    """Return whether a file system of type found is what is called wanted, in hpcp's words too (fat32 is vfat)."""
     found, wanted = found.lower(), wanted.lower()
     return found == wanted or found.removeprefix("fuse.") == wanted or found in _SPELLINGS.get(wanted, ())
 

@@ -61,7 +61,7 @@ def identity(status: os.stat_result) -> tuple[int, ...]:
 
 
 def changed(before: tuple[int, ...], status: os.stat_result) -> bool:
-    """Tell whether a file is not what it was, on this node or another.
+    """Return whether a file is not what it was, on this node or another.
 
     Both inode number and ctime differ if another file took the name. One of them alone says nothing: some file systems
     invent inode numbers on each node anew (CIFS, FUSE), and a chmod or a new hard link changes the ctime.

@@ -49,7 +49,7 @@ def never() -> bool:
 
 
 def passes(error: OSError) -> bool:
-    """Tell whether what error says may be over in a moment."""
+    """Return whether what error says may be over in a moment."""
     return error.errno in PASSING
 
 

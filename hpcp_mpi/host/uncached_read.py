@@ -46,7 +46,7 @@ def forget(fd: int, start: int = 0, length: int = 0) -> None:
 
 
 def same_bytes(mine: int, theirs: int, start: int, length: int, stopped: Callable[[], bool]) -> bool:
-    """Tell whether two files, of the same size, hold the same bytes in a range. Each byte is read once.
+    """Return whether two files, of the same size, hold the same bytes in a range. Each byte is read once.
 
     What is a hole in both is not read. Raises ReadError, Stopped when stopped() says so.
     """

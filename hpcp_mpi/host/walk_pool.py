@@ -37,7 +37,7 @@ class Pool(Generic[T]):
 
     @property
     def exhausted(self) -> bool:
-        """Tell whether nothing is left to do and nobody is doing it."""
+        """Return whether nothing is left to do and nobody is doing it."""
         with self._changed:
             return not self._tasks and not self._busy
 

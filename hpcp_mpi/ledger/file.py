@@ -59,7 +59,7 @@ def journal(path: bytes) -> bytes:
 
 
 def is_half_written(path: bytes) -> bool:
-    """Tell whether there is a transaction that is under way, or that a killed run left."""
+    """Return whether there is a transaction that is under way, or that a killed run left."""
     try:
         return os.stat(journal(path)).st_size > 0
     except FileNotFoundError:
@@ -87,12 +87,12 @@ def roll_back(connection: sqlite3.Connection) -> None:
 
 
 def is_busy(error: sqlite3.Error) -> bool:
-    """Tell whether somebody else has a lock. (Python 3.10 knows no error codes.)"""
+    """Return whether somebody else has a lock. (Python 3.10 knows no error codes.)"""
     return "is locked" in str(error)
 
 
 def has_locks(path: bytes, access: int = os.O_RDWR) -> bool:
-    """Tell whether locks work there. To be asked before this process has a connection: closing would drop its locks."""
+    """Return whether locks work there. To be asked before this process has a connection: closing would drop its locks."""
     handle = os.open(path, access | os.O_CLOEXEC)
     kind = fcntl.LOCK_SH if access == os.O_RDONLY else fcntl.LOCK_EX
     try:

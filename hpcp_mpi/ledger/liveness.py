@@ -68,7 +68,7 @@ def _is_somebodys(pid: int) -> bool:
 
 
 def is_dead(writer: Writer) -> bool | None:
-    """Tell whether the run is not there any more; None where only its signs of life can tell."""
+    """Return whether the run is not there any more; None where only its signs of life can tell."""
     if writer.state != "running":
         return True
     if not writer.place or writer.place != here():

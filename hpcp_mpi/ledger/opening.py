@@ -67,7 +67,7 @@ def create(path: bytes, heading: RunHeading) -> sqlite3.Connection:
 
 
 def _left_empty(path: bytes) -> bool:
-    """Tell whether a run was killed while it made the file, which is empty when that is rolled back."""
+    """Return whether a run was killed while it made the file, which is empty when that is rolled back."""
     if not file.is_half_written(path) or not file.has_locks(path):
         return False
     connection = file.connect(path, "rw", locks=True)

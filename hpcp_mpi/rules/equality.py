@@ -22,7 +22,7 @@ SPECIAL_BITS = stat.S_ISUID | stat.S_ISGID | stat.S_ISVTX
 
 
 def maybe_identical(source: os.stat_result, dest: os.stat_result, times: StoredTimes) -> bool:
-    """Tell whether dest may be a true copy of source, as far as `lstat` shows: content is not looked at.
+    """Return whether dest may be a true copy of source, as far as `lstat` shows: content is not looked at.
 
     What is False needs a copy. Links are compared by target elsewhere; their times are metadata.
     times: what the file system of dest can store

@@ -87,7 +87,7 @@ class Planner:
 
     @property
     def idle(self) -> bool:
-        """Tell whether nothing is left to grant and nothing is out."""
+        """Return whether nothing is left to grant and nothing is out."""
         return not (self._backlog or self._ranks.active or self._ranks.asked)
 
     @property
@@ -172,11 +172,11 @@ class Planner:
 
     @property
     def drained(self) -> bool:
-        """Tell whether all that was started is done, after drain()."""
+        """Return whether all that was started is done, after drain()."""
         return self._draining == 1 and not self._ranks.active
 
     def tick(self, now: float) -> None:
-        """Take note of the time, in seconds of any clock; grant what it allows."""
+        """Record the time, in seconds of any clock; grant what it allows."""
         if self._bucket is not None:
             self._bucket.advance(now)
             if self._backlog:

@@ -53,11 +53,11 @@ class Rank:
 
     @property
     def idle(self) -> bool:
-        """Tell whether a slot waits for work. Chunks do not tell: one may keep all slots busy, or just one."""
+        """Return whether a slot waits for work. Chunks do not tell: one may keep all slots busy, or just one."""
         return (self.wants_work or not self.granted) and not self.paused and not self.share.lost
 
     def update(self, message: Progress | Reclaimed) -> None:
-        """Take note of what it has not started, and add what was granted while its message was on the way."""
+        """Record what it has not started, and add what was granted while its message was on the way."""
         coming = 0.0
         for number in reversed(self.granted):
             if number <= message.latest:
@@ -151,7 +151,7 @@ class Ranks:
         return sum(out.amount for out in granted if out.kind in kinds)
 
     def changed(self, rank: Rank) -> None:
-        """Take note of a rank's change."""
+        """Record a rank's change."""
         number, active, idle, hunger = rank.share.rank, bool(rank.granted), rank.idle, rank.queue_fill
         if active is not rank.active:
             rank.active = active

@@ -49,7 +49,7 @@ class RateLimiter:
         self._now: float | None = None
 
     def advance(self, now: float) -> None:
-        """Take note of the time, in seconds of any clock that does not go back."""
+        """Record the time, in seconds of any clock that does not go back."""
         if self._now is not None and now > self._now:
             self._bytes.fill(now - self._now)
             self._files.fill(now - self._now)

@@ -33,7 +33,7 @@ class StoredTimes:
         return max(self.mtime_tolerance_ns, self.step_ns - 1)
 
     def same(self, source_ns: int, dest_ns: int) -> bool:
-        """Tell whether a time of a copy is that of its source, or the nearest to it that can be stored."""
+        """Return whether a time of a copy is that of its source, or the nearest to it that can be stored."""
         if source_ns == dest_ns:
             return True
         within = self.within_ns
@@ -46,7 +46,7 @@ class StoredTimes:
         )
 
     def goes_astray(self, time_ns: int) -> bool:
-        """Tell whether a time becomes one that has nothing to do with it, unless the nearest is set instead."""
+        """Return whether a time becomes one that has nothing to do with it, unless the nearest is set instead."""
         return not self.clamps and self.nearest(time_ns) != time_ns
 
     def nearest(self, time_ns: int) -> int:

@@ -56,15 +56,15 @@ _SHORTEST_ACL = 28  # bytes: owner, group and others, who are the mode
 
 @lru_cache(maxsize=1024)
 def is_carried(name: str | bytes) -> bool:
-    """Tell whether an attribute belongs to a file, and not to the place where that is."""
+    """Return whether an attribute belongs to a file, and not to the place where that is."""
     return not (name if isinstance(name, bytes) else name.encode("utf-8", "surrogateescape")).startswith(_OF_THE_PLACE)
 
 
 def any_carried(names: Iterable[str]) -> bool:
-    """Tell whether one of the attributes that a file system lists belongs to the file."""
+    """Return whether one of the attributes that a file system lists belongs to the file."""
     return any(map(is_carried, names))
 
 
 def says_more_than_mode(name: bytes, value: bytes) -> bool:
-    """Tell whether an ACL says anything that a mode does not: most file systems show none that does not."""
+    """Return whether an ACL says anything that a mode does not: most file systems show none that does not."""
     return name != ACCESS_ACL or len(value) > _SHORTEST_ACL

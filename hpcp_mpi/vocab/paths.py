@@ -64,5 +64,5 @@ def inside(directory: bytes, path: bytes) -> bytes | None:
 
 
 def is_below(path: bytes, directory: bytes) -> bool:
-    """Tell whether path is directory, or lies below it. Both absolute, or both relative to one root."""
+    """Return whether path is directory, or lies below it. Both absolute, or both relative to one root."""
     return path == directory or not directory or path.startswith(directory.rstrip(b"/") + b"/")

@@ -71,7 +71,7 @@ class Report:
 
     @property
     def ended_early(self) -> bool:
-        """Tell whether a signal ended the run, and not all was done."""
+        """Return whether a signal ended the run, and not all was done."""
         return self.stopped not in (EXIT_OK, EXIT_MAX_DELETE)
 
     @property

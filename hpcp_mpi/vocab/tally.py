@@ -27,7 +27,7 @@ class Tally(NamedTuple):
         return self.plus(Tally(*(-count for count in other)))
 
     def __bool__(self) -> bool:
-        """Tell whether anything is counted. (A tuple of zeros would be true.)"""
+        """Return whether anything is counted. (A tuple of zeros would be true.)"""
         return any(count != 0 for count in self)
 
     @property

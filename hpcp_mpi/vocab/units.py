@@ -95,7 +95,7 @@ class Units:
 
     @property
     def plain(self) -> bool:
-        """Tell whether all are plain files under their own names."""
+        """Return whether all are plain files under their own names."""
         return self.more is None
 
     def __len__(self) -> int:

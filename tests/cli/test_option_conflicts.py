@@ -169,7 +169,7 @@ def test_any_combination_is_one_verb_or_is_refused_in_words(chosen: list[list[st
 
 
 def consistent(request: Request) -> bool:
-    """Tell whether what is asked has what its verb needs, and nothing that belongs to another."""
+    """Return whether what is asked has what its verb needs, and nothing that belongs to another."""
     options = request.options
     compares_list = request.verb is Verb.COMPARE and request.file_list is not None
     needs_destination = request.verb in (Verb.COPY, Verb.COMPARE) and not compares_list

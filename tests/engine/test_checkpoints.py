@@ -1,4 +1,4 @@
-"""What is written down adds up over crews and runs, and a ledger that breaks does not break the run."""
+"""What is written down adds up over coordinators and runs, and a ledger that breaks does not break the run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.interrupted import Notes
 
 
 def coordinator(copied: int, found: int, linked: int = 0) -> Any:
-    """As far as a logbook knows one."""
+    """As far as a checkpoint writer knows one."""
     planner = SimpleNamespace(chunks=1, steals=2, active=1, alive=2, load=lambda: [(RankShare(1, "n", 4), 3)])
     outcome = Outcome(copied=Tally(copied, 0, 0, 0, copied * 10), linked=linked)
     return SimpleNamespace(

@@ -104,7 +104,7 @@ def _doubtful(context: JobContext, batch: Batch, source: int, dest: int, outcome
 
 
 def _same(context: JobContext, batch: Batch, unit: Unit, source: int, dest: int, outcome: Outcome) -> bool:
-    """Tell whether an entry needs no copy, having written its metadata if that is all that differs."""
+    """Return whether an entry needs no copy, having written its metadata if that is all that differs."""
     wanted, found = lstat(unit.name, source), lstat(unit.target, dest)
     if wanted is None:
         outcome.failures.append(Failure(context.source_path(batch, unit.name), VANISHED, True))

@@ -64,7 +64,7 @@ class CpFailures:
         return self.damage
 
     def _give_up(self, unit: bytes, error: OSError) -> None:
-        """Take note of a unit that cannot be looked at in the stage, or not be rid there of what is half made."""
+        """Record a unit that cannot be looked at in the stage, or not be rid there of what is half made."""
         self.damage.unknown.add(unit)
         reason = f"what was copied of it cannot be looked at: {reason_of(error)}"
         self.damage.failures.append(Failure(self._path(unit), reason))
@@ -109,7 +109,7 @@ class CpFailures:
         return False
 
     def _complete(self, wanted: os.stat_result, got: os.stat_result, words: str | None) -> bool:
-        """Tell whether cp finished an entry. It sets a file's mtime when the content is complete."""
+        """Return whether cp finished an entry. It sets a file's mtime when the content is complete."""
         if stat.S_IFMT(wanted.st_mode) != stat.S_IFMT(got.st_mode):
             return False
         if words and self._context.options.content_only:
@@ -124,7 +124,7 @@ class CpFailures:
         return wanted.st_size == got.st_size and times.same(wanted.st_mtime_ns, got.st_mtime_ns)
 
     def _undressed(self, wanted: os.stat_result, got: os.stat_result) -> bool:
-        """Tell whether a cp that was killed did not come to all of an entry's metadata: it writes that last."""
+        """Return whether a cp that was killed did not come to all of an entry's metadata: it writes that last."""
         if self._context.options.content_only:
             return False
         return bool(metadata_changes(wanted, got, self._context.job.times, self._context.rights))

@@ -153,7 +153,7 @@ def _at_destination(context: JobContext, path: bytes) -> os.stat_result | None:
 
 
 def _stays(context: JobContext, batch: Batch, unit: Unit) -> bool:
-    """Tell whether the file that unit is a name of stays at the destination: else a new one gets all its names."""
+    """Return whether the file that unit is a name of stays at the destination: else a new one gets all its names."""
     source_dir, _, source_name = unit.name.rpartition(b"/")
     dest_dir, _, dest_name = unit.target.rpartition(b"/")
     alone = Units.of([Unit(source_name, unit.tally, unit.amount, dest_name)])

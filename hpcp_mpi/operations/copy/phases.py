@@ -180,7 +180,7 @@ class _Run:
             self._drive("settling", Stream(settle_batches(level)))
 
     def fail(self, error: OSError) -> None:
-        """Take note of what keeps rank 0 from going on: what was not begun stays undone."""
+        """Record what keeps rank 0 from going on: what was not begun stays undone."""
         name = error.filename
         path = os.fsencode(name) if isinstance(name, str | bytes) else self._prepared.job.destination
         self._coordinator.outcome.failures.append(Failure(path, f"the run ends here: {reason_of(error)}"))

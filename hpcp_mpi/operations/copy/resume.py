@@ -1,6 +1,6 @@
 """What a copy has to remember so that another run can go on with it, in the middle of the scan or of a big file.
 
-Remembered is what is not known to be done, by directory; what waits for the end, in records; and which ranges of big
+What is remembered is what is not known to be done, by directory; what waits for the end, in records; and which ranges of big
 files are missing. A run that goes on looks at those directories as any run does: what is there by then is not copied
 again. So a checkpoint may be old, or miss what was done since.
 """
@@ -176,7 +176,7 @@ def stages_of(begun: StartedFiles) -> frozenset[bytes]:
 
 
 def _is_there(finish: Batch, context: JobContext) -> bool:
-    """Tell whether a big file's copy is as its run left it, and the source too."""
+    """Return whether a big file's copy is as its run left it, and the source too."""
     big = finish.big
     if big is None or finish.source >= len(context.job.sources):
         return False

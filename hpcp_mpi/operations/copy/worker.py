@@ -187,7 +187,7 @@ def publish_unit(
 
 
 def _is_gone(name: bytes, stage: int) -> bool:
-    """Tell whether an entry of a stage, which nobody else may enter, is known not to be there."""
+    """Return whether an entry of a stage, which nobody else may enter, is known not to be there."""
     try:
         return lstat(name, stage) is None
     except OSError:
@@ -261,7 +261,7 @@ def _copy_together(context: JobContext, batches: list[Batch], outcome: Outcome) 
 
 
 def _alike(directories: list[int], inheriting: bool) -> bool:
-    """Tell whether a file made in one of the directories can be renamed into all others and is the same there.
+    """Return whether a file made in one of the directories can be renamed into all others and is the same there.
 
     inheriting: it has nothing but what its directory gives it
     """

@@ -14,7 +14,7 @@ Inode = tuple[int, int]
 
 
 def folds(directory: int, name: bytes) -> bool:
-    """Tell whether an entry may also be found under another name that only looks alike. Raises OSError.
+    """Return whether an entry may also be found under another name that only looks alike. Raises OSError.
 
     directory: a descriptor, of which nothing but this entry is looked at
     """

@@ -19,7 +19,7 @@ _NOTHING_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # a directory of th
 
 
 class ExtraGuard:
-    """Keeps what is not extra. A removing.Keeper; its paths are relative to the destination root."""
+    """Keeps what is not extra. A remove.RemovalGuard; its paths are relative to the destination root."""
 
     def __init__(self, context: JobContext, outcome: Outcome) -> None:
         self._context = context
@@ -53,7 +53,7 @@ class ExtraGuard:
         return any(beside.exists for beside in self._beside) and self._is_copy(directory, name)
 
     def _is_copy(self, directory: bytes, name: bytes) -> bool:
-        """Tell whether an entry is what a source calls otherwise, which few file systems allow."""
+        """Return whether an entry is what a source calls otherwise, which few file systems allow."""
         if self._distinct and name.isascii():
             return False
         try:
@@ -98,7 +98,7 @@ class _Beside:
         )
 
     def keeps(self, name: bytes, is_directory: bool) -> bool:
-        """Tell whether what the destination has as name stays for the sake of this source. Raises OSError."""
+        """Return whether what the destination has as name stays for the sake of this source. Raises OSError."""
         excluded = self._context.excluded
         path = child_path(self._root, join(self._path, name))
         if self._all_excluded or (excluded is not None and excluded(path)):
@@ -111,7 +111,7 @@ class _Beside:
 
     @property
     def exists(self) -> bool:
-        """Tell whether there is such a directory, as far as is known."""
+        """Return whether there is such a directory, as far as is known."""
         return not self._missing
 
     def names(self) -> list[bytes]:
@@ -140,7 +140,7 @@ def _ends(path: bytes) -> list[int]:
 
 
 class MoveToBackup:
-    """Moves what goes to the backup directory. A removing.Disposer."""
+    """Moves what goes to the backup directory. A remove.Disposer."""
 
     def __init__(self, context: JobContext) -> None:
         self._context = context

@@ -26,7 +26,7 @@ ITSELF = "what is at the destination is this itself; left"
 
 
 class CopiedGuard:
-    """Keeps what has no good copy. A removing.Keeper; its paths are relative to the source root."""
+    """Keeps what has no good copy. A remove.RemovalGuard; its paths are relative to the source root."""
 
     def __init__(self, context: JobContext, batch: Batch, outcome: Outcome) -> None:
         self._context = context
@@ -142,7 +142,7 @@ class CopiedGuard:
 
 
 def _same_inode(source: os.stat_result, copy: os.stat_result) -> bool:
-    """Tell whether a copy may be the source itself, seen through another mount: then device numbers may differ.
+    """Return whether a copy may be the source itself, seen through another mount: then device numbers may differ.
 
     Two names of one file are two, and one can go.
     """

@@ -226,7 +226,7 @@ class Preflight:
         )
 
     def _really_takes(self, room: FreeSpace, work: _Work) -> bool:
-        """Tell whether what waits needs more than there is now, if it takes as much as what was copied did.
+        """Return whether what waits needs more than there is now, if it takes as much as what was copied did.
 
         What replaces an older copy takes no room in the end.
         """
@@ -274,7 +274,7 @@ def _may_write(directory: int) -> bool:
 
 
 def _stores(fd: int, attribute: str) -> bool:
-    """Tell whether an open file or directory may have an attribute."""
+    """Return whether an open file or directory may have an attribute."""
     try:
         os.getxattr(fd, attribute)
     except OSError as error:

@@ -53,7 +53,7 @@ def refuse_removal(landings: Sequence[Landing], roots: Sequence[bytes], root: by
 
 
 def _lies_in(path: bytes, directory: bytes) -> bool:
-    """Tell whether path is directory or below it. Symlinks are resolved, but for the last component of path."""
+    """Return whether path is directory or below it. Symlinks are resolved, but for the last component of path."""
     parent, name = os.path.split(path.rstrip(b"/") or b"/")
     own, other = child_path(os.path.realpath(parent or b"."), name), os.path.realpath(directory)
     return own == other or own.startswith(other.rstrip(b"/") + b"/")

@@ -35,7 +35,7 @@ _NOT_EMPTY = (errno.ENOTEMPTY, errno.EEXIST)
 
 
 class _Kept(OSError):
-    """A Keeper said that an entry stays."""
+    """A RemovalGuard said that an entry stays."""
 
 
 class RemovalGuard(Protocol):
@@ -45,10 +45,10 @@ class RemovalGuard(Protocol):
     """
 
     def may_enter(self, path: bytes) -> bool:
-        """Tell whether the directory may be emptied and removed. False: it stays with all in it."""
+        """Return whether the directory may be emptied and removed. False: it stays with all in it."""
 
     def must_keep(self, directory: int, path: bytes, name: bytes) -> bool:
-        """Tell whether a non-directory stays. Asked right before it would be removed."""
+        """Return whether a non-directory stays. Asked right before it would be removed."""
 
 
 class Disposer(Protocol):
@@ -124,7 +124,7 @@ class DirectoryEmptier:
         return self._context.commands.stopped
 
     def may_enter(self, path: bytes) -> bool:
-        """Tell whether the kind of removal allows to empty a directory."""
+        """Return whether the kind of removal allows to empty a directory."""
         return self._keeper is None or self._keeper.may_enter(path)
 
     def give(self, folder: Folder, units: Units) -> None:

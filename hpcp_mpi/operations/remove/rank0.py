@@ -32,7 +32,7 @@ _NAMED = 5  # of what a question names
 class RemovalFeed:
     """Removes, or counts, what batches name, with all below it. A feed.
 
-    removal = Removal(crew, batches)
+    removal = RemovalFeed(coordinator, batches)
     removal.drive("removing")
 
     found: what was found so far and may go
@@ -135,7 +135,7 @@ def _named(batch: Batch) -> Tally:
 def counted(coordinator: Coordinator, batches: Iterable[Batch]) -> Tally:
     """Return how much would go of what COUNT batches name; a root counts only what is in it.
 
-    The crew's outcome is left as it was: what cannot be removed is told when it is tried. Raises StoppedEarly,
+    The coordinator's outcome is left as it was: what cannot be removed is told when it is tried. Raises StoppedEarly,
     FatalError.
     """
     before, coordinator.planner.outcome = coordinator.planner.outcome, Outcome()

@@ -31,7 +31,7 @@ def others(names: Iterable[bytes], tally: Tally | None = None) -> Units:
 
 
 def is_walk(batch: Batch) -> bool:
-    """Tell whether a batch is of directories to be walked through; no batch is of both."""
+    """Return whether a batch is of directories to be walked through; no batch is of both."""
     more = batch.units.more
     return batch.kind is not Kind.RMDIR and more is not None and any(tally.directories for tally, _ in more[:1])
 

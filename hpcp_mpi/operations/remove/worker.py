@@ -4,7 +4,7 @@ A directory is opened in its parent's descriptor, never through a symlink, liste
 unlinked by (descriptor, name). The walk goes depth first and is short: directories that there is no time for are told
 as found, for anyone; their parents' turn comes when they are done (plan/removal).
 
-What is in a batch is to go. What is listed below it stays if it is excluded, and if the kind's Keeper keeps it.
+What is in a batch is to go. What is listed below it stays if it is excluded, and if the kind's RemovalGuard keeps it.
 """
 
 import errno
@@ -161,7 +161,7 @@ class RemoveWorker:
             return None
 
     def _unopened(self, path: bytes, error: OSError) -> bool:
-        """Tell whether a directory that cannot be opened is still there; then it is a failure."""
+        """Return whether a directory that cannot be opened is still there; then it is a failure."""
         if error.errno == errno.ENOENT:
             return False
         self._emptier.fail(path, error, "cannot open")

@@ -45,7 +45,7 @@ class Classifier:
 
     @property
     def plain(self) -> bool:
-        """Tell whether plain files need no rule but their two lstats."""
+        """Return whether plain files need no rule but their two lstats."""
         return self.excluded is None and not self._directory_only
 
     def folders(

@@ -48,7 +48,7 @@ def _is_in(place: bytes, path: bytes) -> bool:
 
 
 def _is_behind(place: bytes, path: bytes) -> bool:
-    """Tell whether a place comes behind all that is in path."""
+    """Return whether a place comes behind all that is in path."""
     return place > path and not _is_in(place, path)
 
 

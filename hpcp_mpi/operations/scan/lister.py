@@ -77,7 +77,7 @@ class Lister:
         )
 
     def forbidden(self, path: bytes, inode: int) -> bool:
-        """Tell whether a directory is the destination itself."""
+        """Return whether a directory is the destination itself."""
         if self._never is None or inode != self._never[1]:
             return False
         try:
@@ -90,7 +90,7 @@ class Lister:
         return self._devices.index(number) if number in self._devices else -number
 
     def folders(self, builder: UnitBuilder, batch: Batch) -> list[Folder]:
-        """Return the folders of the directories in a LIST batch, ready to be listed into gather."""
+        """Return the folders of the directories in a LIST batch, ready to be listed into the builder."""
         found: list[Folder] = []
         parents: dict[bytes, Folder] = {}
         for unit in batch.units:
@@ -257,7 +257,7 @@ class Lister:
         return [extra for extra in extras if not (merged and self._elsewhere(folder, extra[0]))]
 
     def _elsewhere(self, folder: Folder, name: bytes) -> bool:
-        """Tell whether another source has what lands as name in a folder that several sources have."""
+        """Return whether another source has what lands as name in a folder that several sources have."""
         context = self._context
         if join(folder.dest_dir, name) in context.job.targets:
             return True
@@ -275,7 +275,7 @@ class Lister:
         return False
 
     def differs(self, index: int, source: int, dest: int, found: os.stat_result | None = None) -> bool:
-        """Tell whether the metadata of a directory is to be written to its counterpart. index: of the source root
+        """Return whether the metadata of a directory is to be written to its counterpart. index: of the source root
 
         found: the status of the counterpart, if it is known. Raises OSError.
         """

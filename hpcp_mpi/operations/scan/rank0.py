@@ -264,7 +264,7 @@ class Scan:
         self._wake()
 
     def _emit(self) -> None:
-        """Hand on what gather has; the lock is held."""
+        """Hand on what the builder has; the lock is held."""
         self.waiting.add(self.builder)
         if self.builder.out:
             for batch in self.builder.out:
@@ -276,7 +276,7 @@ class Scan:
             self._wake()
 
     def _many_should_list(self) -> bool:
-        """Tell whether others should list: rank 0 lists faster than all can copy, not faster than all can compare."""
+        """Return whether others should list: rank 0 lists faster than all can copy, not faster than all can compare."""
         asked = self._context.options.parallel_listing
         if asked is not None:
             return asked

@@ -178,7 +178,7 @@ class Folder:
 
     @property
     def empty(self) -> bool:
-        """Tell whether nothing was found in it yet."""
+        """Return whether nothing was found in it yet."""
         return not (self.children or self.followers or self.tally.minus(ONE_DIRECTORY))
 
     def count(self, tally: Tally) -> None:

@@ -113,8 +113,8 @@ class _Rereads(Stream):
 class Verification:
     """Rank 0's: all that is to be verified of a run.
 
-    verification = Verification(crew)
-    crew.drive("copying", verification.recorded(feed))
+    verification = Verification(coordinator)
+    coordinator.drive("copying", verification.recorded(feed))
     verification.run(drive)
     """
 

@@ -205,7 +205,7 @@ class CopyComparer:
         return _ELSE_NS
 
     def _is_new(self, wanted: os.stat_result, found: os.stat_result) -> bool:
-        """Tell whether a source was changed since the run began, as far as is known."""
+        """Return whether a source was changed since the run began, as far as is known."""
         return wanted.st_ctime_ns > (self._began_ns or found.st_ctime_ns)
 
 

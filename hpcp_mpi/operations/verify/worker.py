@@ -61,7 +61,7 @@ class _Verifier:
     """Verifies one batch."""
 
     def __init__(self, context: JobContext, batch: Batch, outcome: Outcome, sync: bool) -> None:
-        """sync: as for Reread."""
+        """sync: as for CopyComparer."""
         self.context = context
         self.batch = batch
         self.outcome = outcome
@@ -258,7 +258,7 @@ class _Subtree:
         return found
 
     def _absent(self, path: bytes, pair: EntryPair) -> None:
-        """Take note of an entry that has no copy, if it is still there."""
+        """Record an entry that has no copy, if it is still there."""
         try:
             wanted = lstat(pair.name, pair.source)
         except OSError as error:

@@ -65,7 +65,7 @@ def test_no_system_call_even_tries_to_write_below_the_destination(
 
 
 def writes(line: str) -> bool:
-    """Tell whether a line of strace changes a file. Opening for reading does not."""
+    """Return whether a line of strace changes a file. Opening for reading does not."""
     call = re.search(r"(\w+)\(", line)
     assert call is not None, line
     if call[1] in ("open", "openat", "openat2"):

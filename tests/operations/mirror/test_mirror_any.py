@@ -57,7 +57,7 @@ def marks(root: Path, paths: Iterable[bytes]) -> Marks:
 
 
 def untouched(root: Path, before: Marks) -> bool:
-    """Tell whether entries are as they were. Removing a name of a file changes the change time of its others."""
+    """Return whether entries are as they were. Removing a name of a file changes the change time of its others."""
     now = marks(root, before)
     return all(now[path][:3] == was[:3] and was[3] in (None, now[path][3]) for path, was in before.items())
 
@@ -83,7 +83,7 @@ def judge(src: Path, dst: Path, options: dict[str, Any], protected: list[bytes],
 
 
 def in_the_way(src: Path, protected: list[bytes], patterns: tuple[bytes, ...]) -> bool:
-    """Tell whether something protected is in a directory that a file of the source would replace."""
+    """Return whether something protected is in a directory that a file of the source would replace."""
     places = [src / os.fsdecode(path) for path in holders(protected) - set(excluded(src, patterns))]
     return any(os.path.lexists(place) and (place.is_symlink() or not place.is_dir()) for place in places)
 

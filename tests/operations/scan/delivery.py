@@ -1,4 +1,4 @@
-"""A forest is delivered to one Gather or to many, as a scan would, in any order that it may."""
+"""A forest is delivered to one UnitBuilder or to many, as a scan would, in any order that it may."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Delivered:
     scanned: Tally = NOTHING
 
     def take(self, builder: UnitBuilder) -> list[Batch]:
-        """Take what gather has; return the directories that it left to others."""
+        """Take what the builder has; return the directories that it left to others."""
         lists = [batch for batch in builder.out if batch.kind is Kind.LIST]
         self.batches += [batch for batch in builder.out if batch.kind is not Kind.LIST]
         self.settled += builder.settled
@@ -53,7 +53,7 @@ class _Task:
 
 
 class _Walk:
-    """Directories that are listed into one Gather."""
+    """Directories that are listed into one UnitBuilder."""
 
     def __init__(self, forest: Forest, builder: UnitBuilder, data: st.DataObject) -> None:
         self.builder = builder
@@ -95,9 +95,9 @@ class _Walk:
 
 
 def deliver(forest: Forest, make: Callable[[], UnitBuilder], data: st.DataObject, parallel: bool) -> Delivered:
-    """Hand the forest over: directories interleaved, each in slices; parallel: to a Gather for each walk, as with -pfl.
+    """Hand the forest over: directories interleaved, each in slices; parallel: to a UnitBuilder for each walk, as with -pfl.
 
-    make: returns a Gather
+    make: returns a UnitBuilder
     """
     found = Delivered()
     rank0 = _Walk(forest, make(), data)

@@ -1,6 +1,6 @@
 """Random trees for the gathering tests, and what is to become of them.
 
-Everything that is expected is told from the tree itself; nothing here knows how Gather works.
+Everything that is expected is told from the tree itself; nothing here knows how UnitBuilder works.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Item:
 
     @property
     def equal(self) -> bool:
-        """Tell whether all that lstat shows is equal: here, of every second one."""
+        """Return whether all that lstat shows is equal: here, of every second one."""
         return self.existing and self.kind == "file" and not self.linked and not self.dest_inode and self.size % 2 == 0
 
 

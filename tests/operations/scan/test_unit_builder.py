@@ -1,6 +1,6 @@
 """From listings to units: nothing is lost, nothing is done twice, and links stay whole, whatever the tree.
 
-Whether one Gather sees it all, or many see a part each and what they say is put together at the end.
+Whether one UnitBuilder sees it all, or many see a part each and what they say is put together at the end.
 """
 
 from __future__ import annotations
@@ -227,7 +227,7 @@ def test_new_directories_that_nothing_is_copied_into_are_made(data: st.DataObjec
 
 
 def replaces(found: Gathered, path: Path) -> bool:
-    """Tell whether a non-directory is on the way to a directory of the destination, or at its place."""
+    """Return whether a non-directory is on the way to a directory of the destination, or at its place."""
     parts = path[1].split(b"/")
     return any(found.dirs[path[0], b"/".join(parts[:count])].over for count in range(len(parts) + 1))
 

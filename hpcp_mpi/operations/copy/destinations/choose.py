@@ -77,7 +77,7 @@ class DestinationFilter:
         return not self._again
 
     def _takes(self, entries: "_Entries", name: bytes, size: int, status: os.stat_result | None) -> bool:
-        """Tell whether something is for here that this destination does not have. status: None for a plain file."""
+        """Return whether something is for here that this destination does not have. status: None for a plain file."""
         source = entries.source_path(name)
         mode = stat.S_IFREG if status is None else status.st_mode
         if name.startswith(STAGE_PREFIX) or stat.S_ISSOCK(mode) or (self._excluded and self._excluded(source)):
@@ -120,7 +120,7 @@ class DestinationFilter:
             )
 
     def _is_turn(self, home: int, path: bytes, source: bytes, size: int) -> bool:
-        """Tell whether this copy is to take what belongs to a destination, and none has. The lock is held."""
+        """Return whether this copy is to take what belongs to a destination, and none has. The lock is held."""
         if self._again:
             return path in self._plan.left_over
         if home < self._mine and not self._job.options.dry_run:

@@ -187,7 +187,7 @@ class ListedScan:
             return not self._ended
 
     def _emit(self) -> None:
-        """Hand on what gather has."""
+        """Hand on what the builder has."""
         builder = self.builder
         found = ScanFindings(
             settled=builder.settled, linked=builder.linked, shared=builder.shared, tracked=builder.tracked

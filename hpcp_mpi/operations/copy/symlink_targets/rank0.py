@@ -216,7 +216,7 @@ class SymlinkTargets:
             self._told |= {(up, target) for target in scans[0].taken}
 
     def _foretold(self, up: int, target: bytes) -> bool:
-        """Tell whether a dry run, which makes nothing, has told of a place, or of one that it lies in."""
+        """Return whether a dry run, which makes nothing, has told of a place, or of one that it lies in."""
         names = target.split(b"\0")
         return any((up, join(*names[:count])) in self._told for count in range(1, len(names) + 1))
 

@@ -96,14 +96,14 @@ class TargetScan(Scan):
         return folder
 
     def _is_excluded(self, source: int, path: bytes) -> bool:
-        """Tell whether something on the way to what is wanted is excluded."""
+        """Return whether something on the way to what is wanted is excluded."""
         if self._excluded is None:
             return False
         root, names = self._context.job.sources[source].path, path.split(b"/") if path else []
         return any(self._excluded(child_path(root, join(*names[:count]))) for count in range(1, len(names) + 1))
 
     def _is_there(self, dest_dir: bytes, name: bytes, directory: bytes) -> bool:
-        """Tell whether the place is taken, or cannot be reached."""
+        """Return whether the place is taken, or cannot be reached."""
         if self._context.job.destination_root is None:
             return False
         try:

@@ -68,7 +68,7 @@ def kill(running: Running, dst: Path) -> None:
 
 
 def half_done(place: Path) -> bool:
-    """Tell whether the ledger knows that some of the big file is copied, and some is not."""
+    """Return whether the ledger knows that some of the big file is copied, and some is not."""
     return any(8 * MIB < left.amount < 30 * MIB for _, left in state(place))
 
 
