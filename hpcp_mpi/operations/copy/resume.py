@@ -1,8 +1,8 @@
 """What a copy has to remember so that another run can go on with it, in the middle of the scan or of a big file.
 
-What is remembered is what is not known to be done, by directory; what waits for the end, in records; and which ranges of big
-files are missing. A run that goes on looks at those directories as any run does: what is there by then is not copied
-again. So a checkpoint may be old, or miss what was done since.
+What is not known to be done is remembered by directory; what waits for the end, in records; and which ranges of big
+files are missing. A resumed run looks at those directories as any run does: what is there by then is not copied again.
+So a checkpoint may be old, or miss what was done since.
 """
 
 import os
