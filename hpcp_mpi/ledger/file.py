@@ -92,7 +92,7 @@ def is_busy(error: sqlite3.Error) -> bool:
 
 
 def has_locks(path: bytes, access: int = os.O_RDWR) -> bool:
-    """Return whether locks work there. To be called before this process has a connection, which would drop its locks."""
+    """Return whether locks work there. To be called before this process has a connection: closing drops its locks."""
     handle = os.open(path, access | os.O_CLOEXEC)
     kind = fcntl.LOCK_SH if access == os.O_RDONLY else fcntl.LOCK_EX
     try:

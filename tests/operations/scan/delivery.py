@@ -95,7 +95,7 @@ class _Walk:
 
 
 def deliver(forest: Forest, make: Callable[[], UnitBuilder], data: st.DataObject, parallel: bool) -> Delivered:
-    """Hand the forest over: directories interleaved, each in slices; parallel: to one builder for each walk, as with -pfl.
+    """Hand the forest over: directories interleaved, each in slices; parallel: to one builder a walk, as with -pfl.
 
     make: returns a UnitBuilder
     """
