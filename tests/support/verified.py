@@ -53,7 +53,7 @@ def meddling(monkeypatch: Any, meddle: Meddle) -> Iterator[None]:
         land(stage, name, dest, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(copying, "land", landing)
+        patch.setattr(copying, "rename_into_place", landing)
         yield
 
 

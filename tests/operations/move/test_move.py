@@ -21,7 +21,7 @@ import hpcp_mpi
 from hpcp_mpi.cluster.signals import StopRequest
 from hpcp_mpi.engine.frontend import Frontend
 from hpcp_mpi.host import uncached_read as rereading
-from hpcp_mpi.operations.copy import check as checking
+from hpcp_mpi.operations.copy import directories
 from hpcp_mpi.operations.copy.phases import _Run as copying_run
 from hpcp_mpi.operations.dispatch import lead_operation
 from hpcp_mpi.operations.move import rank0 as moving
@@ -245,14 +245,14 @@ def test_a_directory_whose_copy_lacks_metadata_stays_with_all_in_it(
 ) -> None:
     src = on_tmpfs / "src"
     build(src, {"d": Dir({"f": File(b"f"), "e": Dir({})}, mtime_ns=10**18), "g": File()})
-    real = checking._settle
+    real = directories._settle
 
     def refuse(place: Any, batch: Any, unit: Any, outcome: Any) -> None:
         if unit.target == b"d":
             raise PermissionError(errno.EPERM, "not here")
         real(place, batch, unit, outcome)
 
-    monkeypatch.setattr(checking, "_settle", refuse)
+    monkeypatch.setattr(directories, "_settle", refuse)
     report = hpcp_mpi.copy(src, on_tmpfs / "dst", move=True, chunk_size=1)
     assert names(src) == {b"d", b"d/f", b"d/e"}
     assert [failure.path for failure in report.failures] == [os.fsencode(src / "d")]
