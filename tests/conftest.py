@@ -13,7 +13,7 @@ import pytest
 
 from tests.support import everyone as everyone_module
 
-pytest_plugins = ["pytester", "tests.support.ci_guard", "tests.support.second_chance"]
+pytest_plugins = ["pytester", "tests.support.ci_guard", "tests.support.second_chance", "tests.support.parts"]
 
 DISK = os.environ.get("HPCP_MPI_TEST_DISK", "/var/tmp")
 
