@@ -1,6 +1,6 @@
 """How far tests go: `make test` part of the way, each time, `make test-all` (HPCP_MPI_CHAOS is set) to the end.
 
-many(count)    so many random examples, in `make test` a third of them
+many(count)    so many random examples or rounds, in `make test` a third of them
 @each_value    of all combinations of a test's parameters, in `make test` so many that each value occurs
 @each_pair     ... so many that any two values of different parameters occur together
 
@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from itertools import combinations
 
 import pytest
+from hypothesis import settings
 
 TO_THE_END = bool(os.environ.get("HPCP_MPI_CHAOS"))
 each_value = pytest.mark.combinations(1)
@@ -55,6 +56,9 @@ def _values_of(item: pytest.Item) -> frozenset[Value]:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "combinations(size): see tests/support/effort.py")
+    # As many as many(100) where a test says nothing; the rest as hypothesis has it, in CI too.
+    settings.register_profile("hpcp-mpi", settings(), max_examples=many(settings().max_examples))
+    settings.load_profile("hpcp-mpi")
 
 
 @pytest.hookimpl(tryfirst=True)

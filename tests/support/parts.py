@@ -34,9 +34,17 @@ QUICK = (
 )
 # Seconds that a group or file took on two CPUs, of those that take long. Only the order counts.
 SECONDS = {
-    "dfs": 200,
-    "slurm": 150,
-    "docker": 100,
+    "slurm": 400,
+    "docker": 300,
+    "dfs": 250,
+    "cluster/test_lost.py": 120,
+    "operations/copy/test_torture.py": 110,
+    "operations/copy/test_storage_errors.py": 110,
+    "operations/copy/test_signals.py": 70,
+    "chaos/test_rounds.py": 65,
+    "operations/copy/test_drain.py": 60,
+    "operations/scan/test_listing_ranks.py": 55,
+    "operations/copy/test_faults.py": 50,
 }
 _OTHERS = 0.1  # seconds a test
 

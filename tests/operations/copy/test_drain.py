@@ -16,6 +16,7 @@ import pytest
 
 from tests.support import oracle
 from tests.support.copies import PLAIN, copy, stages
+from tests.support.effort import each_value
 from tests.support.faultfs import mounted
 from tests.support.launch import Finished, Running, World
 from tests.support.marks import needs_commands, needs_fuse, worlds
@@ -125,6 +126,7 @@ def pids(running: Running) -> dict[int, int]:
     return found
 
 
+@each_value
 @pytest.mark.parametrize("split", [True, False], ids=["ranges", "one-cp-each"])
 @pytest.mark.parametrize("world", [*worlds(launchers=("plain",)), *MPICH])
 def test_big_files_stop_between_blocks_or_when_the_time_is_over(world: World, split: bool, on_tmpfs: Path) -> None:

@@ -17,6 +17,7 @@ import hpcp_mpi
 from hpcp_mpi.operations.remove import empty_directory as emptying
 from tests.support import oracle
 from tests.support.copies import PLAIN, state
+from tests.support.effort import each_value
 from tests.support.faultfs import mounted
 from tests.support.launch import Argument, World
 from tests.support.marks import needs_fuse, needs_root, worlds
@@ -200,6 +201,7 @@ def test_a_root_that_was_replaced_before_its_turn_is_left_alone(
     assert sorted(os.listdir(on_tmpfs)) == ["moved", "tree"] and os.listdir(on_tmpfs / "moved") == []
 
 
+@each_value
 @needs_fuse
 @pytest.mark.parametrize("world", worlds((4,), launchers=("plain", "mpich")))
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 75)], ids=["ctrl-c", "sigterm"])
