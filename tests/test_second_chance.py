@@ -39,9 +39,7 @@ def test_a_test_that_fails_once_passes_and_its_failure_is_shown(pytester: pytest
     pytester.makepyfile(TESTS.format([0, 1], 1))
     result = pytester.runpytest(*PLUGINS)
     assert result.ret == 0
-    result.stdout.fnmatch_lines(
-        ["*1 failed once and were repeated*", "REPEATED *test_x*", "*AssertionError: the reason*"]
-    )
+    result.stdout.fnmatch_lines(["*1 failed once and were repeated*", "REPEATED *test_x*", "*Error: the reason*"])
 
 
 def test_a_test_that_fails_twice_is_a_failure(pytester: pytest.Pytester) -> None:
@@ -64,9 +62,7 @@ def test_several_processes_repeat_and_one_of_them_tells(pytester: pytest.Pyteste
     result = pytester.runpytest(*PLUGINS, "-n2")
     assert result.ret == 0
     result.assert_outcomes(passed=4)
-    result.stdout.fnmatch_lines(
-        ["*2 failed once and were repeated*", "REPEATED *test_x*", "*AssertionError: the reason*"]
-    )
+    result.stdout.fnmatch_lines(["*2 failed once and were repeated*", "REPEATED *test_x*", "*Error: the reason*"])
     # Once each, in the summary.
     assert result.stdout.str().count("AssertionError: the reason") == 2
 

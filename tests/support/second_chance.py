@@ -3,8 +3,8 @@
 Some 2,000 tests start launchers, daemons and attackers on a machine that others use too. What fails once in ten
 thousand starts would fail every fifth run of all, and nobody would believe a red build any more. A test that fails
 twice in a row is a failure; so is a run in which many tests had to be repeated; and tests of pure rooms are never
-repeated. Of several processes of pytest-xdist each repeats its own, and the one that hands out the tests counts and tells.
-.ci/run shows the lines that begin with REPEATED once more at its end. A pytest plugin; tests/conftest.py loads it.
+repeated. Of several processes of pytest-xdist each repeats its own, and the one that hands out the tests counts and
+tells. .ci/run shows the lines that begin with REPEATED once more. A pytest plugin; tests/conftest.py loads it.
 """
 
 from __future__ import annotations
