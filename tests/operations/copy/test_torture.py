@@ -42,6 +42,7 @@ def copy_twice(world: World, src: Path, dst: Path, *options: str, owners: bool =
     assert changed(before, state(dst)) == set()
 
 
+@each_value
 @CHUNKS
 @pytest.mark.parametrize("world", WORLDS)
 def test_a_torture_tree_is_equal_and_a_second_run_touches_nothing(
