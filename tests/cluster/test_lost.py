@@ -217,12 +217,12 @@ def compared(place: Path, src: Path, dst: Path, *options: str) -> dict[str, obje
 def test_a_stopped_rank_that_comes_back_leaves_and_gives_no_names(victim: int, nth: int, trees: Trees) -> None:
     def stop(pid: int, running: Running) -> None:
         os.kill(pid, signal.SIGSTOP)
-        running.wait_for(rf"rank {victim} on \S+ was not heard of for 2 s; others do what it had")
+        running.wait_for(rf"rank {victim} on \S+ was not heard of for 5 s; others do what it had")
         os.kill(pid, signal.SIGCONT)
         running.wait_for(rf"rank {victim} on \S+ leaves: ")
 
     ended = struck(
-        [*SMALL, "--split-size", "1M", trees.src, trees.dst], [trees.dst], trees.place, victim, nth, stop, 2.0
+        [*SMALL, "--split-size", "1M", trees.src, trees.dst], [trees.dst], trees.place, victim, nth, stop, 5.0
     )
     assert set(ended.lost) == {victim}
     assert ended.report["exit_code"] == 0 and ended.report["failures"] == [], str(ended.done)

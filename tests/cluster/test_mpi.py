@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.effort import each_value
 from tests.support.launch import World
 from tests.support.marks import each_world
 
 SCRIPT = str(Path(__file__).with_name("pingpong.py"))
 
 
+@each_value
 @each_world(launchers=("mpich", "openmpi"))
 @pytest.mark.parametrize("when", ["together", "late"])
 def test_ranks_answer_each_other_in_order_and_end_together(world: World, when: str) -> None:

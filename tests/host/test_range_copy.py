@@ -24,6 +24,7 @@ from hpcp_mpi.host import range_copy as ranges
 from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.host.range_copy import RangeCopier, changed, identity, opened, share_blocks
 from hpcp_mpi.vocab.options import Options
+from tests.support.effort import many
 from tests.support.marks import needs_commands
 
 BLOCK = 4096
@@ -147,7 +148,7 @@ def test_the_kernel_shares_no_blocks_when_that_is_not_wanted(on_tmpfs: Path, mon
 segments = st.lists(st.tuples(st.integers(0, 39), st.integers(1, 6)), max_size=6)
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=many(25), suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(parts=segments, by_kernel=st.booleans())
 def test_holes_stay_holes_wherever_they_are(on_tmpfs: Path, parts: Written, by_kernel: bool) -> None:
     written = [(at * BLOCK, count * BLOCK) for at, count in parts]

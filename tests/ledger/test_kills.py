@@ -16,8 +16,9 @@ from hpcp_mpi.ledger.writer import go_on, open_new
 from hpcp_mpi.vocab.checkpoint import Checkpoint, Relist
 from hpcp_mpi.vocab.errors import Failure
 from tests.ledger.making import checkpoint, heading
+from tests.support.effort import many
 
-ROUNDS = 150
+ROUNDS = many(150)
 SEED = 20
 
 

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from hpcp_mpi.vocab.units import Batch, Kind, Unit
 from tests.scheduling.simulation import Cluster, batch_of
+from tests.support.effort import many
 
 PATIENCE = 20_000  # steps; the runs below need some hundred
-MANY = settings(max_examples=60, deadline=None)
+MANY = settings(max_examples=many(60), deadline=None)
 Setting = tuple[Cluster, list[list[Batch]]]
 
 

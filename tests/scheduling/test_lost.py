@@ -13,9 +13,10 @@ from hpcp_mpi.scheduling.rate_limit import RateLimiter
 from hpcp_mpi.vocab.tally import Tally
 from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 from tests.scheduling.simulation import Cluster, batch_of
+from tests.support.effort import many
 
 PATIENCE = 20_000  # steps; the runs below need some hundred
-MANY = settings(max_examples=150, deadline=None)
+MANY = settings(max_examples=many(150), deadline=None)
 KINDS = [Kind.COPY, Kind.COPY, Kind.CHECK, Kind.LIST, Kind.RANGE, Kind.REMOVE]
 CHANCE = st.randoms(use_true_random=True)
 FOUND = 10**6  # units that others found have greater numbers

@@ -57,7 +57,7 @@ class Harmful:
         return (pytest.fail, ("it was run",))
 
 
-@pytest.mark.parametrize("block", [pickle.dumps([Harmful()]), marshal.dumps([(1, b"x")])])
+@pytest.mark.parametrize("block", [pickle.dumps([Harmful()]), marshal.dumps([(1, b"x")])], ids=["pickle", "marshal"])
 def test_a_pickle_is_not_run(block: bytes) -> None:
     with pytest.raises(ValueError):
         unpacked("in", block)

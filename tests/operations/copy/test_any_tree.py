@@ -17,6 +17,7 @@ from hpcp_mpi.operations.scan import unit_builder as builder
 from hpcp_mpi.operations.scan import worker as exploring
 from tests.support import oracle
 from tests.support.copies import changed, stages, state
+from tests.support.effort import many
 from tests.support.marks import needs_commands
 from tests.support.small_trees import Tree, meddle, trees
 from tests.support.trees import build
@@ -68,7 +69,7 @@ def settled(src: Path, dst: Path, options: dict[str, Any]) -> None:
     assert again.outcome.copied.entries == again.outcome.updated.entries == again.outcome.linked == 0
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=many(60), deadline=None, suppress_health_check=list(HealthCheck))
 @given(trees(), OPTIONS, OPTIONS, LIMITS, st.data())
 def test_a_copy_is_equal_and_becomes_equal_again(
     tree: Tree, options: dict[str, Any], others: dict[str, Any], limits: dict[str, Any], data: st.DataObject

@@ -17,6 +17,7 @@ import hpcp_mpi
 from tests.operations.copy.test_any_tree import OPTIONS
 from tests.support import oracle
 from tests.support.copies import TINY_CHUNKS, changed, copy, refused, run, stages, state
+from tests.support.effort import many
 from tests.support.launch import World
 from tests.support.marks import each_world, needs_commands, needs_root
 from tests.support.small_trees import Tree, meddle, trees
@@ -41,7 +42,7 @@ def contents(root: Path) -> dict[bytes, tuple[object, ...]]:
     return found
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=many(30), deadline=None, suppress_health_check=list(HealthCheck))
 @given(trees(), trees(), OPTIONS, st.data())
 def test_the_old_tree_can_be_had_back(tree: Tree, other: Tree, options: dict[str, Any], data: st.DataObject) -> None:
     options = {**options, "excludes": (), "mirror": True, "sparse": "auto"}

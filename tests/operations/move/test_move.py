@@ -33,6 +33,7 @@ from hpcp_mpi.vocab.request import Request, Verb
 from tests.operations.copy.test_any_tree import OPTIONS
 from tests.support import oracle
 from tests.support.copies import TINY_CHUNKS, changed, copy, refused, run, state
+from tests.support.effort import many
 from tests.support.faultfs import mounted
 from tests.support.launch import World, command_line
 from tests.support.marks import each_world, needs_commands, needs_fuse, needs_root
@@ -63,7 +64,7 @@ def before_the_removal(happens: Callable[[], None], monkeypatch: pytest.MonkeyPa
 # --- what goes
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=many(30), deadline=None, suppress_health_check=list(HealthCheck))
 @given(trees(), OPTIONS, st.data())
 def test_after_a_move_the_destination_holds_what_the_source_held(
     tree: Tree, options: dict[str, Any], data: st.DataObject

@@ -17,13 +17,14 @@ from hpcp_mpi.vocab.units import Batch, Kind
 from tests.operations.scan.delivery import deliver
 from tests.operations.scan.forest import forests
 from tests.operations.scan.test_unit_builder import FILE_COST, total_of
+from tests.support.effort import many
 
 
 def links(builder: UnitBuilder) -> list[Batch]:
     return list(link_batches(sorted(builder.linked)))
 
 
-@settings(max_examples=30)
+@settings(max_examples=many(30))
 @given(st.data())
 def test_with_no_limits_in_the_way_every_new_directory_is_copied_whole(data: st.DataObject) -> None:
     forest = data.draw(forests())
