@@ -1,4 +1,4 @@
-"""What this node remembers of other nodes' writes is looked at again, and nobody waits twice for the same."""
+"""Look-ups that this node's cache may make stale are repeated, and no thread waits twice for the same."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support import faultfs
 
 
 class Clock:
-    """Time that passes only while somebody sleeps."""
+    """A clock that advances only during sleep()."""
 
     def __init__(self) -> None:
         self.now = 100.0
