@@ -178,7 +178,7 @@ class MpiWire:
         self._send(rank, message)
 
     def wait(self, seconds: float) -> None:
-        # A big message moves only while both ends poll, a block at a time: where nobody may read another process's
+        # A big message moves only while both ends poll, a block at a time, where no process may read another one's
         # memory (in containers), and between nodes.
         with self._guard:
             if self._coming or (self._sending and self._on_its_way()):

@@ -39,7 +39,7 @@ class Wire(Protocol):
         """Mark a rank as lost."""
 
     def send_farewell(self, rank: int, message: Message) -> None:
-        """Send a last message to a rank that is marked as lost, but sent something."""
+        """Send a last message to a rank that is marked as lost, but may still be alive."""
 
     def close(self) -> None:
         """Leave the network: together with all ranks, or alone when some are lost."""

@@ -65,7 +65,7 @@ class JobRunner(Protocol):
         """Do nothing more from a moment of time.monotonic() on: another rank may have the work then."""
 
     def close(self) -> None:
-        """Remove what the slots, which have ended, left behind."""
+        """Clean up after the slots, which have ended."""
 
 
 def follow(wire: Wire, open_workshop: Callable[[Any, Wire], JobRunner], stop: StopRequest) -> Any:
@@ -226,7 +226,7 @@ class Follower:
             self._workshop.stop()
 
     def leave(self, stop: bool) -> None:
-        """End the slots and wait for them, as they remove what is half done. stop: end running work at once"""
+        """End the slots and wait for them, as they remove half-done work. stop: end running work at once"""
         if stop:
             self.halt()
         self._end()

@@ -27,7 +27,7 @@ _FAR_NS = (1 << 40) * SECOND_NS  # before or after 1970: further than any real f
 # The first and last times of file systems that do not clamp, in seconds, the widest first.
 _BEGINNINGS = (-(1 << 31), 0)
 _ENDS = ((1 << 34) - 1, (1 << 32) - 1, (1 << 31) - 1)
-# GlusterFS's clients show earlier times as 1970 as soon as they have forgotten what was set.
+# GlusterFS's clients show earlier times as 1970 as soon as their cache has dropped what was set.
 _SHOWN_FROM_NS = {"fuse.glusterfs": 0}
 _CAPABILITY = bytes.fromhex("0100000200200000" + 12 * "00")  # cap_net_raw=ep, as the kernel has it
 _NAME, _OTHER_CASE = b"probe", b"PROBE"
@@ -145,7 +145,7 @@ def _stored(file: int, time_ns: int) -> int:
 
 
 def _bound(file: int, far_ns: int, known: Sequence[int]) -> tuple[int, bool]:
-    """Return the last time (ns) before a far one that can be stored, and whether later ones are clamped to it."""
+    """Return the time (ns) nearest to a far one that can be stored, and whether those beyond are clamped to it."""
     way = 1 if far_ns > 0 else -1
     with suppress(OSError):  # refused, so it is not stored
         found = _stored(file, far_ns)

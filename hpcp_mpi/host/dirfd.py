@@ -194,7 +194,7 @@ def _remove_non_directory(name: bytes, parent: int) -> None:
 
 
 def _make_writable(fd: int) -> bool:
-    """Give this user full rights on a directory that they own and lack them on; return whether that was done."""
+    """Give the owner of a directory full rights, if that is this user and lacks them; return whether it was done."""
     user = os.geteuid()
     if user == 0:
         return False

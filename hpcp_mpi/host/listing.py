@@ -95,7 +95,7 @@ def slices(
     by_lstat: files equal by lstat are equal, unless the source's inode was changed after the copy's
     astray:   returns whether the destination changes an mtime (ns): such entries are not sorted out here
     within_ns: mtimes no further apart are equal
-    failed:   called with each name that has no lstat, and the error. Raises OSError if the directory cannot be read.
+    failed:   called with each name whose lstat fails, and the error. Raises OSError if the directory is unreadable.
     """
     with os.scandir(source) as entries:
         while True:

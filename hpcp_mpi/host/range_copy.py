@@ -37,7 +37,7 @@ _FICLONE = 0x40049409  # _IOW(0x94, 9, int)
 _CALL = 64 * MIB  # bytes the kernel copies between two checks of stopped()
 _IO_SIZE = 4 * MIB
 _PAGES_SIZE = (
-    MIB  # what is put into pages is read again from a cache: 1.64 s for 4 GiB; 128 KiB to 4 MiB: 1.67 to 1.77 s
+    MIB  # bytes put into pages are read again from a cache: 1.64 s for 4 GiB; 128 KiB to 4 MiB: 1.67 to 1.77 s
 )
 _ZEROS = bytes(64 * 1024)
 

@@ -26,7 +26,7 @@ class StaleLooks:
         self._over = float("-inf")  # when the threads in doubt now have waited long enough
 
     def begin(self, phase: object) -> None:
-        """Record that a phase has begun: waits of earlier phases do not cover what those wrote."""
+        """Record that a phase has begun: waits during earlier phases do not cover all that these wrote."""
         if phase != self._phase:
             with self._guard:
                 self._phase, self._over = phase, float("-inf")

@@ -38,7 +38,7 @@ def write_out(fd: int) -> bool:
 
 
 def forget(fd: int, start: int = 0, length: int = 0) -> None:
-    """Drop a part of a file from the page cache, as far as it is written out. start, length: bytes; 0, 0: all"""
+    """Drop a part of a file (in bytes) from the page cache, as far as it is written out. length 0: to the end"""
     try:  # suppress() takes as long as the call, and it is made four times for each file
         os.posix_fadvise(fd, start, length, os.POSIX_FADV_DONTNEED)
     except OSError:

@@ -229,7 +229,7 @@ def test_pages_of_a_source_are_forgotten_on_demand(on_disk: Path) -> None:
     assert size // 2 <= cached(on_disk / "s") < size * 3 // 4
 
 
-# --- what is a source, and the same one
+# --- sources, and whether they changed
 
 
 @pytest.mark.parametrize("kind", ["symlink", "fifo", "directory"])

@@ -61,7 +61,7 @@ def test_those_who_doubt_later_wait_only_for_the_rest(clock: Clock) -> None:
     looks = StaleLooks(3, never)
     list(looks.each())
     first = clock.now
-    list(looks.each())  # what else was wrong by then
+    list(looks.each())  # another look that was wrong by then
     assert clock.now == first
     clock.now += 1000
     list(looks.each())

@@ -76,7 +76,7 @@ class Cluster:
         for rank in self.ranks:
             rank.outbox.append(Hello(f"node{rank.number}", rank.slots))
 
-    # --- what can happen next
+    # --- the possible events
 
     def messages(self) -> list[Action]:
         """The deliveries and reports that can happen next."""
@@ -111,7 +111,7 @@ class Cluster:
         """The next step of the scan, if there is one."""
         return [self._arrive] if self.arrivals and not self.draining else []
 
-    # --- it happens
+    # --- the events
 
     def die(self, number: int) -> None:
         """Make a rank do nothing any more, unknown to rank 0."""
@@ -193,7 +193,7 @@ class Cluster:
         rank.machine.finish(number, outcome, batches)
         rank.stir()
 
-    # --- what is true of it
+    # --- the state
 
     def settle(self, choose: Callable[[int], int]) -> int:
         """Deliver all messages and start all bites that can start; return how many steps that took.

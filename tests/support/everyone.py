@@ -57,7 +57,7 @@ def source() -> Path:
 
 @functools.cache
 def usable_by_all(venv: Path) -> Path:
-    """venv itself if `nobody` can run it where it is, else a copy. Raises Unusable if not even that helps."""
+    """A path of venv that `nobody` can run: venv itself or a copy. Raises Unusable if neither works."""
     if _nobody_can_run(venv / "bin/python", "import numpy, rich"):
         return venv
     python = Path(os.path.realpath(venv / "bin/python"))

@@ -137,7 +137,7 @@ def _unmount(daemon: subprocess.Popen[bytes], mountpoint: Path) -> None:
         subprocess.run(["fusermount3", "-u", "-z", mountpoint], capture_output=True)
     try:
         daemon.wait(1)
-    except subprocess.TimeoutExpired:  # someone still holds a descriptor in there
+    except subprocess.TimeoutExpired:  # a process still holds a descriptor in there
         daemon.kill()
         daemon.wait()
     if daemon.stderr is not None:

@@ -57,7 +57,7 @@ class Finished:
     stdout: str  # names that are not UTF-8 come as surrogates
     stderr: str
     seconds: float
-    left_behind: tuple[str, ...]  # command lines of what outlived the tool by more than a second
+    left_behind: tuple[str, ...]  # command lines of processes that outlived the tool by more than a second
 
     def check(self) -> Finished:
         assert self.returncode == 0, str(self)
@@ -70,7 +70,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class World:
-    """A launcher and a number of ranks: what tests are parametrised with."""
+    """A launcher and a number of ranks, as tests are parametrised with."""
 
     flavour: str
     n: int = 1

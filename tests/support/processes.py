@@ -50,7 +50,7 @@ def tagged(tag: str) -> list[Process]:
             if wanted in (entry / "environ").read_bytes().split(b"\0"):
                 command = tuple((entry / "cmdline").read_bytes().rstrip(b"\0").split(b"\0"))
                 found.append(Process(int(entry.name), command))
-        except OSError:  # it ended, or belongs to someone else
+        except OSError:  # it ended, or belongs to another user
             continue
     return found
 

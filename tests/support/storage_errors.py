@@ -186,7 +186,7 @@ def _judge(
     if (tried.code == 23) != bool(tried.failures):
         wrong.append(f"exit {tried.code} with failures {tried.failures}")
     if number is not None and not (verb == "move" and side == "src"):
-        # What a move leaves there it names for what it sees.
+        # A move also reports entries that it leaves there, without the error of the call.
         reasons = {path: why for path, why in tried.failures.items() if "nothing was removed here" not in why}
         wrong += [f"not the reason: {path}: {why}" for path, why in reasons.items() if WORDS[number] not in why]
     # Private directories may stay where they could not be removed; that is noted.

@@ -54,7 +54,7 @@ class Terminal:
         return self._screen.decode("utf-8", "replace")
 
     def expect(self, pattern: str, timeout: float = 10) -> re.Match[bytes]:
-        """Wait until the pattern appears behind what was expected before."""
+        """Wait until the pattern appears after the last match; return its match."""
         deadline = time.monotonic() + timeout
         while True:
             match = re.compile(pattern.encode()).search(self._screen, self._seen)
