@@ -1,4 +1,4 @@
-"""What a command line asks for, in our own words."""
+"""Parsing of a command line to a request, on rank 0."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -17,14 +17,14 @@ from hpcp_mpi.vocab.request import Request, Verb
 
 @dataclass(frozen=True, slots=True)
 class CommandLine:
-    """What the command line asks for."""
+    """A parsed command line: the request, and how to show, record and stop the run."""
 
     request: Request
-    show: str = ""  # what is printed instead of doing anything: version, man, or completion for this shell
+    show: str = ""  # what to print instead of running: version, man, or the shell of a completion
     verbose: bool = False
     progress_interval: float = DEFAULT_INTERVAL
     json: Path | None = None
-    status: bytes | None = None  # a ledger that is shown instead of doing anything
+    status: bytes | None = None  # a ledger to show instead of running
     ledger: bytes | None = None  # as given, or with resume the default of the Slurm job
     resume: bool = False
     stop_before: float | None = None  # minutes before the batch job's end
@@ -36,9 +36,9 @@ def parse(
     exclude_lines: Callable[[bytes], list[bytes]],
     environment: Mapping[str, str] | None = None,
 ) -> CommandLine:
-    """Return what arguments ask for. Raises SystemExit (help, usage errors), UsageError, FatalError.
+    """Return the parsed arguments. Raises SystemExit (help, usage errors), UsageError, FatalError.
 
-    exclude_lines: reads the patterns of an exclude file's content. environment: of a Slurm job, tells of its ledger.
+    exclude_lines: returns the patterns in an exclude file's content. environment: of a Slurm job, for its ledger's name
     """
     given = _given(list(arguments))
     show = "version" if given.version else "man" if given.print_man else given.print_completion

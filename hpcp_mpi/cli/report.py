@@ -1,4 +1,4 @@
-"""What came out, for a reader: the changes, the failures by kind, and how it ended. The table is in `table`."""
+"""The report of a run for its user: changes, failures by kind, how it ended, and JSON. `end_table` has the table."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from hpcp_mpi.vocab.paths import printable
 from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.request import Request, Verb
 
-_IN_FULL = 5  # of a kind
+_IN_FULL = 5  # of each kind
 _TITLES = {
     "added": "Added (in the source, not in the {})",
     "modified": "Modified",
@@ -26,12 +26,12 @@ _TITLES = {
 
 
 def lines_of(items: SortedItems | Differences) -> Iterable[str]:
-    """Yield what was or would be changed, or what differs."""
+    """Yield the lines of a run's changes, or of a compare's differences."""
     return difference_lines(items) if isinstance(items, Differences) else item_lines(items)
 
 
 def difference_lines(differences: Differences) -> Iterable[str]:
-    """Yield the three groups of a compare, if it came to its end."""
+    """Yield the lines of a compare's three groups, as far as it came."""
     for op, name in GROUPS.items():
         if name not in differences.counts:
             return
@@ -41,14 +41,14 @@ def difference_lines(differences: Differences) -> Iterable[str]:
 
 
 def item_lines(items: Iterable[tuple[str, bytes, bytes]]) -> Iterable[str]:
-    """Yield what was or would be changed, as rsync -i does. items: (change, path, link target)."""
+    """Yield a line for each change, as rsync -i prints it. items: (change, path, link target)."""
     for change, path, target in items:
         arrow = " => " if change.startswith("h") else " -> "
         yield f"{change} {printable(path)}{arrow + printable(target) if target else ''}"
 
 
 def ability_lines(report: Report) -> Iterable[str]:
-    """Yield what the file system of each destination can store and do."""
+    """Yield a line for each destination, with the abilities of its file system."""
     for path, found in report.abilities.items():
         has = {
             "ACLs (not listed)" if found.acls is Acls.HIDDEN else "ACLs": None
@@ -84,7 +84,7 @@ def _times_in_words(times: StoredTimes) -> str:
 
 
 def problem_lines(report: Report) -> Iterable[str]:
-    """Yield lost ranks, failures and notes, five of a kind in full and then counted."""
+    """Yield the lines of lost ranks, failures and notes, five of a kind in full and then counted."""
     for share in report.ranks:
         if share.lost:
             where = f" on {share.node}" if share.node else ", before it said where it is:"
@@ -94,7 +94,7 @@ def problem_lines(report: Report) -> Iterable[str]:
 
 
 def grouped(word: str, problems: Iterable[tuple[bytes, str]]) -> Iterable[str]:
-    """Yield lines for (path, reason) pairs. A kind is how the reason ends: before that it may name a directory."""
+    """Yield lines for (path, reason) pairs, by kind: the end of a reason, as its beginning may name a directory."""
     kinds: dict[str, list[tuple[bytes, str]]] = {}
     for path, reason in problems:
         kinds.setdefault(reason.rpartition(": ")[2], []).append((path, reason))
@@ -106,7 +106,7 @@ def grouped(word: str, problems: Iterable[tuple[bytes, str]]) -> Iterable[str]:
 
 
 def first_line(request: Request, ranks: int) -> str:
-    """Return what is about to be done, for whoever reads the log."""
+    """Return the first line of the log: the request, and the number of working ranks. ranks: with rank 0"""
     more = f" and {len(request.sources) - _IN_FULL} more" if len(request.sources) > _IN_FULL else ""
     names = " ".join(map(printable, request.sources[:_IN_FULL])) + more
     if request.source_list is not None:
@@ -124,7 +124,7 @@ def _called(file_list: bytes, stream: str) -> str:
 
 
 def _doing(request: Request) -> str:
-    """Return the verb in words, with a blank behind it; nothing for a plain copy."""
+    """Return the verb in words, with a blank after it; "" for a plain copy."""
     options = request.options
     doing = request.verb.value
     if request.verb is Verb.COPY:
@@ -134,7 +134,7 @@ def _doing(request: Request) -> str:
 
 
 def last_line(report: Report) -> str:
-    """Return how it ended, in one line."""
+    """Return the last line of the log: how the run ended."""
     code = report.exit_code
     return f"hpcp-mpi: {_ending(report)}" + (f" (exit code {code})" if code else "")
 
@@ -156,12 +156,12 @@ def _ending(report: Report) -> str:
 
 
 def check_json(path: Path) -> None:
-    """Find out before hours of work whether a report could be written to path. Raises FatalError."""
+    """Raise FatalError if no report could be written to path, before hours of work."""
     directory = path.parent
     if path.is_dir():
         raise FatalError(f"cannot write the report to {path}: it is a directory", "Name a file in it.")
     if path.exists() and (not path.is_file() or directory.resolve() == Path("/dev")):
-        # It would be replaced: /dev/null by a file, /dev/stdout, which is a link, too.
+        # A report would replace it: /dev/null, and /dev/stdout, which is a symlink.
         raise FatalError(f"cannot write the report to {path}: it is no regular file", "Name one, or a new one.")
     if not directory.is_dir():
         raise FatalError(f"cannot write the report to {path}: there is no directory {directory}", "Nothing was done.")
@@ -170,7 +170,7 @@ def check_json(path: Path) -> None:
 
 
 def write_json(report: Report | LedgerStatus, path: Path) -> None:
-    """Write the report for machines. An old file is replaced in one step. Raises FatalError."""
+    """Write a report as JSON, replacing an old file in one step. Raises FatalError."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         beside.write_text(json.dumps(report.as_dict(), indent=1) + "\n")

@@ -1,4 +1,4 @@
-r"""What differs between two trees, written down: a table that hpcp 9 reads, and a list of names for tar.
+r"""The table of differences between two trees, which hpcp 9 reads, and the list of names for tar; on every rank.
 
     #hpcp-changes\t1
     #op\tpath\told\tnew
@@ -12,14 +12,14 @@ An entry that is of another type in the two trees is deleted and added.
 
 A state is `-` where there is nothing, `?` where it is not known, else
 
-    f:size:mtime in ns:mode:uid:gid:hash:attributes    a file; the hash is that of its last bytes, as asked for
+    f:size:mtime in ns:mode:uid:gid:hash:attributes    a file; the hash is that of its last bytes, as requested
     d:mode:uid:gid:attributes                          a directory
     l:target                                           a symlink
     p:mode:uid:gid:attributes                          a FIFO; hpcp has no word for it
     s:mode:uid:gid:attributes                          a socket; hpcp has no word for it
     c:mode:uid:gid:major:minor:attributes              a character device, b: a block device; hpcp has no word for them
 
-Modes are octal with the type's bits, hashes are xxh64 in 16 hexadecimal digits. A hash is `-` where none was asked for,
+Modes are octal with the type's bits, hashes are xxh64 in 16 hexadecimal digits. A hash is `-` where none was requested,
 and a field `?` where it is not known. In paths and targets `\\`, `\t`, `\n` and `\r` stand for those four characters;
 all other bytes are as they are, whether they are UTF-8 or not.
 """
@@ -45,7 +45,7 @@ _DEVICES = {stat.S_IFCHR: b"c", stat.S_IFBLK: b"b"}
 
 
 class Op(IntEnum):
-    """What became of an entry, in the order of the table."""
+    """The kind of a difference, in the order of the table."""
 
     DELETED = 0
     ADDED = 1
@@ -60,11 +60,11 @@ _OPS = {op.letter: op for op in Op}
 
 
 class Row(NamedTuple):
-    """One line of the table. They sort as they are written."""
+    """One row of the table. Rows sort in the order of the table."""
 
     op: int  # an Op's value
     path: bytes  # directories end in `/`
-    old: bytes  # a state, as it is written
+    old: bytes  # a state, as it is in the table
     new: bytes
 
     @property
@@ -74,7 +74,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What a state says. None: it says nothing of that, or does not know it."""
+    """The state of an entry in one tree. None: its type has no such field, or it is not known."""
 
     type: bytes  # a letter; ABSENT or UNKNOWN
     size: int | None = None
@@ -89,12 +89,12 @@ class State:
 
 
 def escaped(name: bytes) -> bytes:
-    """Return a name as a field of the table."""
+    """Return a name or target as a field of the table."""
     return _SPECIAL.sub(lambda match: _ESCAPES[match[0]], name) if _SPECIAL.search(name) else name
 
 
 def unescaped(field: bytes) -> bytes:
-    """Return the name that a field stands for. Raises ValueError for an unknown escape."""
+    """Return the name or target that a field stands for. Raises ValueError for an unknown escape."""
 
     def meaning(match: "re.Match[bytes]") -> bytes:
         if match[0] not in _MEANINGS:
@@ -105,9 +105,9 @@ def unescaped(field: bytes) -> bytes:
 
 
 def described(status: os.stat_result, digest: int | None, attributes: int, target: bytes = b"") -> bytes:
-    """Return the state of an entry.
+    """Return the state of an entry as it is in the table.
 
-    digest: of its last bytes; None where none was asked for. attributes: the digest of those. target: a symlink's.
+    digest: the xxh64 of its last bytes; None where none was requested. attributes: theirs. target: a symlink's.
     """
     kind = stat.S_IFMT(status.st_mode)
     if kind == stat.S_IFLNK:
@@ -123,7 +123,7 @@ def described(status: os.stat_result, digest: int | None, attributes: int, targe
 
 
 def parsed_state(text: bytes) -> State:
-    """Return what a state says. Raises ValueError."""
+    """Return the state that a field of the table stands for. Raises ValueError."""
     if text in (ABSENT, UNKNOWN):
         return State(text)
     letter, colon, rest = text.partition(b":")
@@ -150,9 +150,9 @@ def _int(field: bytes, base: int = 10) -> int | None:
 
 
 def parsed_rows(lines: Iterable[bytes]) -> Iterator[Row]:
-    """Yield the rows of a table, its states as they are written. lines: with the header, and with line ends or not.
+    """Yield the rows of a table, with states unparsed. lines: the header's too, with line ends or without.
 
-    Raises ValueError, which says in which line.
+    Raises ValueError, which names the line.
     """
     number = 0
     for number, line in enumerate(lines, 1):
@@ -178,7 +178,7 @@ def parsed_rows(lines: Iterable[bytes]) -> Iterator[Row]:
 def tar_name(path: bytes, nul: bool) -> bytes:
     r"""Return a path as an entry of a list for `tar -T`; nul: for `tar --null -T`.
 
-    tar undoes `\\` and `\n` in a list of lines. It takes a line that begins with `-` for an option, and blanks at its
+    tar decodes `\\` and `\n` in a list of lines. It takes a line that begins with `-` for an option, and blanks at its
     beginning may be lost: such names begin with `./`.
     """
     if path.startswith(b"-") or path[:1].isspace():

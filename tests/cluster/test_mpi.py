@@ -1,4 +1,4 @@
-"""The wire over real MPI: messages come in order, whatever their size, and all ranks leave together."""
+"""The transport over real MPI: messages of any size come in order, and all ranks leave together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What GNU tools print of names is read back as the names, whatever is in them."""
+"""The names that GNU tools quote are read back exactly, with any bytes in them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SMALL = st.lists(st.sampled_from(list(b"a'\"\\$`!\n\t\x07\x1b07~ #-\xff\xc3\xa4"
 
 
 # gnulib writes such a name (unprintable byte first, then a quote, then another one) like a different one that has
-# backslashes in it: what it prints of "\n'\n" is 'backslash n', a quote and a newline. Nobody can read that back.
+# backslashes in it: it prints "\n'\n" as 'backslash n', a quote and a newline. No reader can undo that.
 AMBIGUOUS = re.compile(rb"[^ -~].*'.*[^ -~]", re.DOTALL)
 
 

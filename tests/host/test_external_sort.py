@@ -1,4 +1,4 @@
-"""A spill is a sorted set, however little of it fits into memory, and leaves nothing on disk."""
+"""An external sort is a sorted set, however little of it fits into memory, and leaves nothing on disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two files are compared byte by byte, each byte once, holes not at all."""
+"""Comparison of two files byte by byte: each byte is read once, holes not at all."""
 
 from __future__ import annotations
 

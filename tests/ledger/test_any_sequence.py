@@ -1,4 +1,4 @@
-"""Whatever a run submits, and however runs follow each other: the last one finds it."""
+"""Random sequences of runs and checkpoints: the last run finds all that earlier ones submitted."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ RUNS = st.lists(
 
 
 def kill(ledger: Ledger, path: Path) -> None:
-    """What a kill between two writes leaves: no more is written, nothing is said."""
+    """Stop a ledger as a kill between two writes does: no more is written, and no end is recorded."""
     with ledger.using:
         file.roll_back(ledger.connection)
         ledger.connection.close()

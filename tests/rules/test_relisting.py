@@ -1,4 +1,4 @@
-"""What is looked at again covers what was not done, and nothing is looked at twice."""
+"""The directories to list again cover all that was not done, and none is listed twice."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def is_below(path: bytes, directory: bytes) -> bool:
 
 
 def looked_at(todo: list[Relist], source: int, directory: bytes) -> int:
-    """How often the entries of a directory are looked at."""
+    """The number of times that the entries of a directory are listed."""
     count = 0
     for each in todo:
         if each.source != source or not is_below(directory, each.source_dir):

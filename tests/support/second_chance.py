@@ -1,7 +1,7 @@
-"""In CI a test that starts processes may be repeated once, a few times a run, and every time is shown.
+"""Repetition of failed tests in CI: those that start processes, once each, a few times a run; every time is shown.
 
-Some 2,000 tests start launchers, daemons and attackers on a machine that others use too. What fails once in ten
-thousand starts would fail every fifth run of all, and nobody would believe a red build any more. A test that fails
+Some 2,000 tests start launchers, daemons and attackers on a machine that others use too. A test that fails once in ten
+thousand starts would fail every fifth run of all, and a red build would mean nothing any more. A test that fails
 twice in a row is a failure; so is a run in which many tests had to be repeated; and tests of pure rooms are never
 repeated. Of several processes of pytest-xdist each repeats its own, and the one that hands out the tests counts and
 tells. .ci/run shows the lines that begin with REPEATED once more. A pytest plugin; tests/conftest.py loads it.
@@ -23,7 +23,7 @@ _TESTS = Path(__file__).resolve().parents[1]
 
 
 class SecondChances:
-    """Counts repetitions."""
+    """A counter of repetitions."""
 
     def __init__(self) -> None:
         self.repeated: list[str] = []

@@ -1,4 +1,4 @@
-"""Records of a ledger are numbers and names in columns: they come back as they were, and nothing else is believed."""
+"""Records of a ledger, numbers and names in columns, come back as they were, and other bytes are refused."""
 
 from __future__ import annotations
 
