@@ -9,11 +9,12 @@ from pathlib import Path
 from hpcp_mpi import __version__
 from hpcp_mpi.cli.end_table import differing
 from hpcp_mpi.engine.sorted_items import SortedItems
+from hpcp_mpi.host.output_file import output_file
 from hpcp_mpi.operations.compare.differences import GROUPS, Differences
 from hpcp_mpi.vocab.abilities import ENDLESS_NS, SECOND_NS, Acls, StoredTimes
 from hpcp_mpi.vocab.errors import EXIT_CODES, EXIT_DIFFERENT, EXIT_OK, EXIT_VANISHED, FatalError
 from hpcp_mpi.vocab.ledger_status import LedgerStatus
-from hpcp_mpi.vocab.paths import printable
+from hpcp_mpi.vocab.paths import first_few, printable
 from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.request import Request, Verb
 
@@ -106,9 +107,8 @@ def grouped(word: str, problems: Iterable[tuple[bytes, str]]) -> Iterable[str]:
 
 
 def first_line(request: Request, ranks: int) -> str:
-    """Return the first line of the log: the request, and the number of working ranks. ranks: with rank 0"""
-    more = f" and {len(request.sources) - _IN_FULL} more" if len(request.sources) > _IN_FULL else ""
-    names = " ".join(map(printable, request.sources[:_IN_FULL])) + more
+    """Return what is about to be done, for whoever reads the log."""
+    names = first_few(request.sources, _IN_FULL, between=" ")
     if request.source_list is not None:
         names = f"what {_called(request.source_list, 'input')} lists{' in ' if names else ''}{names}"
     to = " with" if request.verb is Verb.COMPARE else " ->"
@@ -170,10 +170,9 @@ def check_json(path: Path) -> None:
 
 
 def write_json(report: Report | LedgerStatus, path: Path) -> None:
-    """Write a report as JSON, replacing an old file in one step. Raises FatalError."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    """Write the report for machines. An old file is replaced in one step. Raises FatalError."""
     try:
-        beside.write_text(json.dumps(report.as_dict(), indent=1) + "\n")
-        os.replace(beside, path)
+        with output_file(os.fsencode(path)) as file:
+            file.write(json.dumps(report.as_dict(), indent=1).encode() + b"\n")
     except OSError as error:
         raise FatalError(f"cannot write the report to {path}: {error.strerror}") from None

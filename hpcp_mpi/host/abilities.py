@@ -1,22 +1,21 @@
 """A test of what the file system of a directory can store and do, with one file that is removed at once.
 
-The file has no name (O_TMPFILE) or, where that is impossible, is in a stage; the directory's times stay as they were.
-On local storage that takes some twenty system calls, a fifth of a millisecond.
+On local storage it is some twenty system calls, a fifth of a millisecond.
 """
 
 import errno
 import fcntl
 import os
 import struct
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
 
 from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.free_space import CASE_FOLDING, flags_of
 from hpcp_mpi.host.mounts import LISTING_ACLS, WITHOUT_CASE
-from hpcp_mpi.host.stage import staged
+from hpcp_mpi.host.scratch_file import NAME, scratch_file
 from hpcp_mpi.vocab.abilities import ENDLESS_NS, SECOND_NS, Abilities, Acls, StoredTimes
 from hpcp_mpi.vocab.attributes import ACCESS_ACL
 
@@ -30,19 +29,17 @@ _ENDS = ((1 << 34) - 1, (1 << 32) - 1, (1 << 31) - 1)
 # GlusterFS's clients show earlier times as 1970 as soon as their cache has dropped what was set.
 _SHOWN_FROM_NS = {"fuse.glusterfs": 0}
 _CAPABILITY = bytes.fromhex("0100000200200000" + 12 * "00")  # cap_net_raw=ep, as the kernel has it
-_NAME, _OTHER_CASE = b"probe", b"PROBE"
 _HOLE = 1 << 20  # bytes
-_NO_NAMELESS = (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL, errno.ENOSYS)
 _REFUSED = (errno.EOPNOTSUPP, errno.ENOSYS)
 
 
-def tried(directory: int, kind: str, token: str | None) -> Abilities:
-    """Return the abilities that a new file in directory shows. Raises OSError where none can be made.
+def tried(directory: int, kind: str, token: str) -> Abilities:
+    """Return what a new file in directory shows. kind: its type of file system. Raises OSError where none can be made.
 
-    kind: the type of the file system. token: of a stage that may be made; None: nothing with a name may
+    token: of a stage that may be made
     """
     left: list[tuple[bytes, str]] = []
-    with _new_file(directory, token, left) as (file, stage):
+    with scratch_file(directory, token, lambda name, note: left.append((name, note))) as (file, stage):
         owner = os.fstat(file).st_uid
         found = Abilities(
             kind=kind,
@@ -55,7 +52,7 @@ def tried(directory: int, kind: str, token: str | None) -> Abilities:
             holes=_tells_holes(file),
             nameless=stage is None,
             locks=_locks(file),
-            case=_case_of(kind, directory) if stage is None else lstat(_OTHER_CASE, stage) is None,
+            case=_case_of(kind, directory) if stage is None else lstat(NAME.upper(), stage) is None,
             owner=owner,
         )
     return replace(found, left=tuple(left))
@@ -93,38 +90,6 @@ def _may_have(directory: int, attribute: bytes) -> bool:
 def step_of(stamps: Sequence[int]) -> int:
     """Return the longest time step (ns) of a file system that fits all these time stamps."""
     return next(step for step in reversed(_STEPS_NS) if not any(stamp % step for stamp in stamps))
-
-
-@contextmanager
-def _new_file(directory: int, token: str | None, left: list[tuple[bytes, str]]) -> Iterator[tuple[int, int | None]]:
-    """Yield a new file and the stage that it is in, None if it has no name. left: gets what remains, and why
-
-    Raises OSError.
-    """
-    with ExitStack() as stack:
-        stage = None
-        try:
-            fd = os.open(b".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=directory)
-        except OSError as error:
-            if token is None or error.errno not in _NO_NAMELESS:
-                raise
-            before = os.fstat(directory)
-            stack.callback(_set_times, directory, before)
-            stage = stack.enter_context(staged(directory, token, lambda name, note: left.append((name, note))))
-            fd = os.open(_NAME, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=stage)
-            stack.callback(_unlink, stage)  # so that the stage need not be listed
-        stack.callback(os.close, fd)
-        yield fd, stage
-
-
-def _unlink(stage: int) -> None:
-    with suppress(OSError):  # it is removed with the stage, or that error is reported
-        os.unlink(_NAME, dir_fd=stage)
-
-
-def _set_times(directory: int, before: os.stat_result) -> None:
-    with suppress(OSError):  # it may belong to another user
-        os.utime(directory, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
 def _times(file: int, kind: str) -> StoredTimes:

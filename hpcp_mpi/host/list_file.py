@@ -6,14 +6,15 @@ import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import chain, pairwise
 from typing import IO, cast
 
 from hpcp_mpi.host.external_sort import ExternalSort
+from hpcp_mpi.host.output_file import output_file
 from hpcp_mpi.vocab.errors import FatalError, reason_of
 from hpcp_mpi.vocab.options import MIB
-from hpcp_mpi.vocab.paths import STAGE_PREFIX, printable
+from hpcp_mpi.vocab.paths import printable
 
 STANDARD = b"-"  # standard input or output
 _BLOCK = MIB  # bytes
@@ -159,16 +160,13 @@ def refuse_place(path: bytes) -> None:
         raise FatalError(f"cannot write the list to {printable(path)}: {printable(directory)} is not writable")
 
 
-def write(path: bytes, token: str, pieces: Iterable[bytes]) -> None:
-    """Write a list. A file gets its name when it is complete. Raises FatalError, and what pieces raise.
-
-    token: unique to the run
-    """
+def write(path: bytes, pieces: Iterable[bytes]) -> None:
+    """Write a list. A file appears under its name when it is complete. Raises FatalError, and what pieces raise."""
     called = "standard output" if path == STANDARD else printable(path)
     if path == STANDARD:
         sys.stdout.flush()
     try:
-        with _opened(path, token) as fd:
+        with _opened(path) as fd:
             for piece in pieces:
                 data = memoryview(piece)
                 while data:
@@ -178,35 +176,19 @@ def write(path: bytes, token: str, pieces: Iterable[bytes]) -> None:
 
 
 @contextmanager
-def _opened(path: bytes, token: str) -> Iterator[int]:
-    """Yield a descriptor for writing a list. Raises OSError."""
+def _opened(path: bytes) -> Iterator[int]:
+    """Yield a descriptor to write a list to."""
     if path == STANDARD:
         yield 1
-        return
-    if _is_special(path):
+    elif _is_special(path):
         fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         try:
             yield fd
         finally:
             os.close(fd)
-        return
-    directory = os.path.dirname(path) or b"."
-    beside = os.path.join(directory, STAGE_PREFIX + token.encode() + b".list")  # lists and copies leave this name out
-    fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-    try:
-        try:
-            with suppress(OSError):
-                old = os.lstat(path)
-                if stat.S_ISREG(old.st_mode):
-                    os.fchmod(fd, stat.S_IMODE(old.st_mode))
-            yield fd
-        finally:
-            os.close(fd)
-        os.replace(beside, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(beside)
-        raise
+    else:
+        with output_file(path) as file:
+            yield file.fileno()
 
 
 def _is_special(path: bytes) -> bool:

@@ -2,10 +2,11 @@
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from hpcp_mpi.host.dirfd import path_of
+from hpcp_mpi.vocab.paths import relative_to
 
 # Types that list ACLs among the attributes, or have none of POSIX's.
 LISTING_ACLS = frozenset(
@@ -55,6 +56,13 @@ _STALE_SECONDS = {"fuse.sshfs": 20.0}  # its default; other FUSE clients cache f
 _USUAL_STALE_SECONDS = 3.0
 
 
+class _Mount(NamedTuple):
+    number: bytes
+    point: bytes  # absolute
+    kind: str
+    options: list[str]  # its own
+
+
 def stale_seconds(path: bytes) -> float:
     """Return for how many seconds a node may see old state of the file system of path after another's change.
 
@@ -81,8 +89,10 @@ def mount_of(path: bytes) -> tuple[str, list[str]]:
             mount = _mount_id(file)
     finally:
         os.close(fd)
-    with open("/proc/self/mountinfo", "rb") as file:
-        return _find_mount(file, mount)
+    for each in _mounts():
+        if each.number == mount:
+            return each.kind, each.options
+    raise OSError("its mount is not in /proc/self/mountinfo")
 
 
 def invents_inodes(path: bytes) -> bool:
@@ -100,15 +110,20 @@ def _mount_id(lines: Iterable[bytes]) -> bytes:
     raise OSError("the kernel does not tell its mount")
 
 
-def _find_mount(lines: Iterable[bytes], mount: bytes) -> tuple[str, list[str]]:
-    """Return type and options from `36 35 98:0 /root /at options shared:1 - ext4 /dev/x options`; `-` ends the tags."""
-    for line in lines:
-        words = line.split()
-        if words[0] == mount:
+def _mounts() -> Iterator[_Mount]:
+    """Yield what is mounted: `36 35 98:0 /root /point options shared:1 - ext4 /dev/x options`; optional fields end
+    with `-`. Raises OSError.
+    """
+    with open("/proc/self/mountinfo", "rb") as file:
+        for line in file:
+            words = line.removesuffix(b"\n").split(b" ")
             kind, _, *options = words[words.index(b"-", 6) + 1 :]
-            name = _OCTAL.sub(lambda code: bytes([int(code[1], 8)]), kind).decode()
-            return name, os.fsdecode(b"".join(options)).split(",")
-    raise OSError("its mount is not in /proc/self/mountinfo")
+            names = os.fsdecode(b"".join(options)).split(",")
+            yield _Mount(words[0], _unescaped(words[4]), _unescaped(kind).decode(), names)
+
+
+def _unescaped(word: bytes) -> bytes:
+    return _OCTAL.sub(lambda code: bytes([int(code[1], 8)]), word)
 
 
 def is_called(found: str, wanted: str) -> bool:
@@ -125,9 +140,6 @@ class Mounts(NamedTuple):
 
 
 def mounts_below(fd: int) -> frozenset[bytes]:
-    """Return the mount points below the directory fd, relative to it. Raises OSError."""
-    root = os.readlink(path_of(fd)).rstrip(b"/") + b"/"
-    with open("/proc/self/mountinfo", "rb") as file:
-        points = [line.split(b" ", 5)[4] for line in file]
-    paths = (_OCTAL.sub(lambda found: bytes([int(found[1], 8)]), point) for point in points)
-    return frozenset(path[len(root) :] for path in paths if path.startswith(root) and path != root)
+    """Return the paths, relative to the directory fd, of what is mounted below it. Raises OSError."""
+    root = os.readlink(path_of(fd))
+    return frozenset(below for mount in _mounts() if (below := relative_to(mount.point, root)))

@@ -6,7 +6,7 @@ A resumed run compares what it lists with the destination: it may list too much,
 from collections.abc import Iterable, Iterator
 
 from hpcp_mpi.vocab.checkpoint import Relist
-from hpcp_mpi.vocab.paths import join
+from hpcp_mpi.vocab.paths import is_within, join
 from hpcp_mpi.vocab.units import DEST, Batch, Kind
 
 # Work that is made from records when everything is copied, and made again from them.
@@ -66,6 +66,4 @@ def _in_both(one: bytes, other: bytes) -> bytes:
 
 
 def _covers(one: Relist, other: Relist) -> bool:
-    if one.source != other.source:
-        return False
-    return not one.source_dir or (other.source_dir + b"/").startswith(one.source_dir + b"/")
+    return one.source == other.source and is_within(other.source_dir, one.source_dir)

@@ -239,14 +239,14 @@ class Listening(Stream):
         self.heard: list[Any] = []
 
     @property
-    def exhausted(self) -> bool:
+    def done(self) -> bool:
         return self._known_taken and len(self.heard) >= self._enough
 
-    @exhausted.setter
-    def exhausted(self, taken: bool) -> None:
+    @done.setter
+    def done(self, taken: bool) -> None:
         self._known_taken = taken
 
-    def hear(self, news: list[Any]) -> None:
+    def on_findings(self, news: list[Any]) -> None:
         self.heard += news
 
 

@@ -9,18 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcp_mpi.formats.changes_table import (
-    HEADER,
-    Op,
-    Row,
-    State,
-    described,
-    escaped,
-    parsed_rows,
-    parsed_state,
-    tar_name,
-    unescaped,
-)
+from hpcp_mpi.formats.changes_table import HEADER, Op, Row, described, escaped, tar_name
+from tests.formats.reading_changes import State, parsed_rows, parsed_state, unescaped
 
 NAMES = st.binary(min_size=1, max_size=30).filter(lambda name: b"\0" not in name)
 FILE = b"f:5:1600000000123456789:104755:0:1234:26c7827d889f6da3:ef46db3751d8e999"

@@ -23,7 +23,7 @@ TODO = st.builds(
 )
 
 
-def is_below(path: bytes, directory: bytes) -> bool:
+def is_within(path: bytes, directory: bytes) -> bool:
     return not directory or path == directory or path.startswith(directory + b"/")
 
 
@@ -31,7 +31,7 @@ def looked_at(todo: list[Relist], source: int, directory: bytes) -> int:
     """The number of times that the entries of a directory are listed."""
     count = 0
     for each in todo:
-        if each.source != source or not is_below(directory, each.source_dir):
+        if each.source != source or not is_within(directory, each.source_dir):
             continue
         if directory == each.source_dir:
             count += 1

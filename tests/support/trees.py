@@ -13,13 +13,11 @@ keep their times.
 from __future__ import annotations
 
 import os
-import socket
 import stat
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 Name = str | bytes
 Root = str | bytes | os.PathLike[str]
@@ -223,11 +221,3 @@ def flat(names: int, *, size: int = 4096, per_directory: int = 100) -> dict[str,
         }
         tree[f"dir{first // per_directory:05}"] = Dir(files)
     return tree
-
-
-def listening_socket(path: Path) -> socket.socket:
-    """A socket with a listener, as daemons leave in home directories."""
-    server = socket.socket(socket.AF_UNIX)
-    server.bind(os.fspath(path))
-    server.listen()
-    return server

@@ -112,9 +112,8 @@ class Watch:
     """The ranks that wrote files, and those that read them again, by the inode of the source."""
 
     def __init__(self, monkeypatch: Any) -> None:
-        self.wrote: dict[int, set[int]] = defaultdict(set)
         self.read: dict[int, list[tuple[int, int, int]]] = defaultdict(list)  # (rank, start, length)
-        self._local = threading.local()
+        self.landed: list[tuple[int, written.WrittenUnit]] = []  # (rank, what it copied)
         self._note_writes(monkeypatch)
         self._note_reads(monkeypatch)
 
@@ -127,7 +126,6 @@ class Watch:
                     self.landed.append((rank, each))
             return gathered(news, rank)
 
-        self.landed: list[tuple[int, written.WrittenUnit]] = []
         monkeypatch.setattr("hpcp_mpi.operations.worker.gathered", noting)
 
     def _note_reads(self, monkeypatch: Any) -> None:

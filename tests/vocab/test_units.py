@@ -105,15 +105,6 @@ def test_splitting_a_batch_keeps_every_unit_once_and_all_else(names: list[bytes]
         assert (part.leader, *flags) == (b"leader", True, True, True, True, True)
 
 
-@given(chunks(), st.integers(0, 40))
-def test_a_chunk_without_its_tail_holds_the_units_before_it(chunk: Chunk, count: int) -> None:
-    before = units_of(*chunk.batches)
-    shorter = chunk.without_tail(count)
-    assert units_of(*shorter.batches) == before[: max(0, len(before) - count)]
-    assert shorter.number == chunk.number
-    assert all(len(batch.units) for batch in shorter.batches)
-
-
 @given(chunks())
 def test_a_chunk_counts_what_its_units_do(chunk: Chunk) -> None:
     units = units_of(*chunk.batches)

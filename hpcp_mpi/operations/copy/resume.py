@@ -27,7 +27,7 @@ from hpcp_mpi.vocab import columns, stored_batches
 from hpcp_mpi.vocab.checkpoint import Relist, ResumeState
 from hpcp_mpi.vocab.errors import EXIT_OK, FatalError
 from hpcp_mpi.vocab.job import Job
-from hpcp_mpi.vocab.paths import join
+from hpcp_mpi.vocab.paths import is_within, join, relative_to
 from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 
 # What waits for the end, and the types of the fields of its records (operations.scan.records) in a ledger.
@@ -123,7 +123,7 @@ def left_to_do(saved: ResumeState, landings: Sequence[Landing], job: Job) -> lis
     todo = list(saved.latest.todo)
     for path in remembered_failures(saved):
         again = list(_where(path, landings, job))
-        if not again and not (path + b"/").startswith(job.destination.rstrip(b"/") + b"/"):  # there: to be removed
+        if not again and not is_within(path, job.destination):  # there: to be removed
             return None
         todo += again
     return least(todo, [index for index, landing in enumerate(landings) if landing.name is not None])
@@ -135,11 +135,8 @@ def _where(path: bytes, landings: Sequence[Landing], job: Job) -> Iterator[Relis
     One source may be in another one, and several entries of a directory are several sources.
     """
     for index, source in enumerate(job.sources):
-        if path == source.path:
-            inside = b""
-        elif path.startswith(source.path.rstrip(b"/") + b"/"):
-            inside = path[len(source.path.rstrip(b"/")) + 1 :]
-        else:
+        inside = relative_to(path, source.path)
+        if inside is None:
             continue
         landing, deep = landings[index], not inside
         if landing.name is not None and inside != landing.name:

@@ -28,7 +28,7 @@ from hpcp_mpi.rules.landing import Landing
 from hpcp_mpi.vocab.checkpoint import Relist
 from hpcp_mpi.vocab.errors import Failure, reason_of
 from hpcp_mpi.vocab.outcome import Outcome
-from hpcp_mpi.vocab.paths import STAGE_PREFIX, child_path, join, printable
+from hpcp_mpi.vocab.paths import STAGE_PREFIX, child_path, join, printable, relative_to
 from hpcp_mpi.vocab.tally import ONE_DIRECTORY, Tally
 from hpcp_mpi.vocab.units import Batch
 
@@ -209,10 +209,8 @@ class ListedScan:
 
     def _enter(self, directory: bytes) -> None:
         """Make a directory the one at hand: leave those that it does not lie in, visit those on the way to it."""
-        while self._stack[-1].path and not (directory + b"/").startswith(self._stack[-1].path + b"/"):
+        while (missing := relative_to(directory, self._stack[-1].path)) is None:
             self._leave()
-        above = self._stack[-1].path
-        missing = directory[len(above) + bool(above) :]
         for name in missing.split(b"/") if missing else ():
             line = self._visit_pending(self._stack[-1], until=name)
             visit = self._visit(self._stack[-1], name)
