@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hpcp_mpi.cli.argv import understood
 from hpcp_mpi.cli.option_conflicts import refuse, refuse_with_status
-from hpcp_mpi.cli.options_how import DEFAULT_HEARTBEAT, DEFAULT_INTERVAL
+from hpcp_mpi.cli.options_how import DEFAULT_INTERVAL
 from hpcp_mpi.cli.parser import Given, build_parser
 from hpcp_mpi.cluster.slurm import default_ledger
 from hpcp_mpi.vocab.errors import FatalError, UsageError
@@ -21,14 +21,12 @@ class CommandLine:
 
     request: Request
     show: str = ""  # what to print instead of running: version, man, or the shell of a completion
-    verbose: bool = False
     progress_interval: float = DEFAULT_INTERVAL
     json: Path | None = None
     status: bytes | None = None  # a ledger to show instead of running
     ledger: bytes | None = None  # as given, or with resume the default of the Slurm job
     resume: bool = False
     stop_before: float | None = None  # minutes before the batch job's end
-    heartbeat_timeout: float = DEFAULT_HEARTBEAT  # seconds
 
 
 def parse(
@@ -53,13 +51,11 @@ def parse(
     request = _asked(verb, given, _options(verb, given, exclude_lines))
     return CommandLine(
         request,
-        verbose=given.verbose,
         progress_interval=given.progress_interval,
         json=json,
         ledger=_ledger(given, environment or {}),
         resume=given.resume,
         stop_before=given.stop_before,
-        heartbeat_timeout=given.heartbeat_timeout,
     )
 
 

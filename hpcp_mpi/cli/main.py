@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, NoReturn
 
 from hpcp_mpi.cluster.launcher import first_task
 from hpcp_mpi.cluster.signals import StopRequest, watched
-from hpcp_mpi.cluster.slurm import job_number
 from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.operations.session import Abandoned, connect, lead, serve
 from hpcp_mpi.vocab.errors import EXIT_OK, EXIT_USAGE, FatalError
@@ -175,6 +174,8 @@ def _checkpoints(
     command_line: "CommandLine", arguments: Sequence[str], environment: Mapping[str, str]
 ) -> "CheckpointWriter | None":
     """Return the writer of checkpoints; None for a run without a ledger. Raises FatalError."""
+    from hpcp_mpi.cluster.slurm import job_number
+
     if command_line.ledger is None and not job_number(environment):
         return None
     from hpcp_mpi import __version__

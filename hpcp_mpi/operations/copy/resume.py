@@ -16,11 +16,11 @@ from hpcp_mpi.engine.checkpoints import CopyState, remembered_failures
 from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.engine.coordinator import Coordinator
 from hpcp_mpi.host.entries import lstat
-from hpcp_mpi.host.external_sort import Record, RecordedSort
+from hpcp_mpi.host.external_sort import Record
 from hpcp_mpi.host.range_copy import changed, opened
 from hpcp_mpi.operations.copy.big_files.rank0 import WithRanges
 from hpcp_mpi.operations.scan.rank0 import Scan
-from hpcp_mpi.operations.scan.records import CONTENT_CHANGED, Extra, LinkedName, SharedName, directory_metadata
+from hpcp_mpi.operations.scan.records import CONTENT_CHANGED, LAYOUTS, Extra, LinkedName, SharedName, directory_metadata
 from hpcp_mpi.rules.landing import Landing
 from hpcp_mpi.rules.relisting import least, todo_of
 from hpcp_mpi.vocab import columns, stored_batches
@@ -30,8 +30,6 @@ from hpcp_mpi.vocab.job import Job
 from hpcp_mpi.vocab.paths import is_within, join, relative_to
 from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 
-# What waits for the end, and the types of the fields of its records (operations.scan.records) in a ledger.
-_LAYOUTS = {"settled": "inini", "linked": "pinnni", "shared": "ppinni", "extras": "nnbin", "tracked": "inini"}
 StartedFiles = list[tuple[Batch, Units]]  # what finishes a big file, and the ranges that are not copied
 
 
@@ -43,16 +41,14 @@ class ResumeRecorder:
         self._coordinator = coordinator
         self._scan = scan
         self._single = [index for index, landing in enumerate(landings) if landing.name is not None]
-        self._spills = {kind: RecordedSort() for kind in _LAYOUTS}
-        for kind, spill in self._spills.items():
-            setattr(scan.waiting, kind, spill)
-        scan.builder.seen = []
+        self._spills = scan.waiting.record()
+        scan.builder.links.seen = []
 
     def restore(self, saved: ResumeState) -> None:
         """Take what earlier runs recorded."""
         for kind, spill in self._spills.items():
             for block in saved.records.get(kind, ()):
-                spill.restore(columns.unpacked(_LAYOUTS[kind], block))
+                spill.restore(columns.unpacked(LAYOUTS[kind], block))
         # Where names were linked or removed, directories may have other times since; who did it has not told.
         waiting = self._scan.waiting
         touched = chain(
@@ -87,7 +83,7 @@ class ResumeRecorder:
         new: dict[str, list[Record]] = {kind: spill.take_new() for kind, spill in self._spills.items()}
         new["settled"] += settled
         new["linked"] += linked
-        records = {kind: columns.packed(_LAYOUTS[kind], some) for kind, some in new.items() if some}
+        records = {kind: columns.packed(LAYOUTS[kind], some) for kind, some in new.items() if some}
         state = stored_batches.packed(chain.from_iterable(_as_batches(_under_way(feed, batches))))
         return CopyState(tuple(least(todo, self._single)), records, state)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import hpcp_mpi
 from hpcp_mpi.host import listing
-from hpcp_mpi.operations.scan import unit_builder as builder
+from hpcp_mpi.operations.scan import link_groups
 from hpcp_mpi.operations.scan import worker as exploring
 from tests.support import oracle
 from tests.support.copies import changed, stages, state
@@ -81,7 +81,7 @@ def test_a_copy_is_equal_and_becomes_equal_again(
         mock.patch.object(exploring, "_HUGE", limits["huge"]),
         mock.patch.object(listing, "_SLICE", limits["slice"]),
         mock.patch.object(listing, "_MOST_NAMES", limits["names"]),
-        mock.patch.object(builder, "_MOST_LEADERS", limits["leaders"]),
+        mock.patch.object(link_groups, "_MOST_LEADERS", limits["leaders"]),
     ):
         src, dst = Path(place) / "src", Path(place) / "dst"
         build(src, tree)

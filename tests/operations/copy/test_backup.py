@@ -172,6 +172,19 @@ def test_what_cannot_be_kept_is_not_replaced(on_tmpfs: Path, monkeypatch: pytest
     assert (dst / "f").read_bytes() == b"old" and (dst / "g").exists() and (dst / "extra").exists()
 
 
+@pytest.mark.parametrize("there", [False, True])
+def test_a_backup_directory_that_cannot_be_made_leaves_nothing_behind(there: bool, on_tmpfs: Path) -> None:
+    """Neither a destination that was new, nor what is above it, nor what is above the backup directory."""
+    src, dst = on_tmpfs / "src", on_tmpfs / "above/dst"
+    build(src, {"f": File(b"f")})
+    if there:
+        dst.mkdir(parents=True)
+    before = set(oracle.entries(on_tmpfs))
+    for backup in ("new/" + 300 * "b", on_tmpfs / "beside" / (300 * "b")):
+        refused(src, dst, "--backup-dir", backup, says="cannot make the backup directory", code=[1])
+        assert set(oracle.entries(on_tmpfs)) == before
+
+
 def test_a_dry_run_keeps_and_makes_nothing(on_tmpfs: Path) -> None:
     src, dst = on_tmpfs / "src", on_tmpfs / "dst"
     build(src, {"f": File(b"new")})

@@ -16,7 +16,7 @@ import hpcp_mpi
 from hpcp_mpi.host import listing
 from hpcp_mpi.operations.remove import empty_directory as emptying
 from hpcp_mpi.operations.remove import worker as removing
-from hpcp_mpi.operations.scan import unit_builder as builder
+from hpcp_mpi.operations.scan import link_groups
 from hpcp_mpi.operations.scan import worker as exploring
 from tests.operations.copy.test_any_tree import LIMITS, OPTIONS
 from tests.support import oracle
@@ -135,7 +135,7 @@ def test_a_mirror_is_its_source(
         mock.patch.object(emptying, "_HUGE", held),
         mock.patch.object(listing, "_SLICE", limits["slice"]),
         mock.patch.object(listing, "_MOST_NAMES", limits["names"]),
-        mock.patch.object(builder, "_MOST_LEADERS", limits["leaders"]),
+        mock.patch.object(link_groups, "_MOST_LEADERS", limits["leaders"]),
     ):
         src, dst = Path(place) / "src", Path(place) / "dst"
         build(src, tree)

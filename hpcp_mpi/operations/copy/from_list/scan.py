@@ -21,7 +21,7 @@ from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.external_sort import ExternalSort, Record
 from hpcp_mpi.host.listing import Pair, Slice
 from hpcp_mpi.operations.scan.lister import Lister, builder_for
-from hpcp_mpi.operations.scan.records import Folder, ScanFindings
+from hpcp_mpi.operations.scan.records import DeferredRecords, Folder, ScanFindings
 from hpcp_mpi.operations.scan.waiting import Waiting
 from hpcp_mpi.rules import excludes
 from hpcp_mpi.rules.landing import Landing
@@ -96,7 +96,7 @@ class ListedScan:
         self._lister = Lister(context, self.outcome.warn)
         self._excluded = excludes.matcher(context.options.excludes)
         self._stack: list[_Visit] = []  # the directory at hand, and those that it lies in
-        self._ready: deque[tuple[ScanFindings, list[Batch]]] = deque()
+        self._ready: deque[tuple[DeferredRecords, list[Batch]]] = deque()
         self._changed = threading.Condition()
         self._held = self._ended = self._done = False
         self._error: BaseException | None = None
@@ -122,8 +122,8 @@ class ListedScan:
             raise self._error
         taken: list[Batch] = []
         while self._ready:
-            found, batches = self._ready.popleft()
-            self.waiting.add(found)
+            deferred, batches = self._ready.popleft()
+            self.waiting.add(deferred)
             taken += batches
         return taken
 
@@ -175,8 +175,8 @@ class ListedScan:
                     return False
         while self._stack:
             self._leave()
-        if self.builder.partial:
-            self.builder.give_up()
+        if self.builder.links.partial:
+            self.builder.links.give_up()
         self._emit()
         return True
 
@@ -189,11 +189,8 @@ class ListedScan:
     def _emit(self) -> None:
         """Hand on what the builder has."""
         builder = self.builder
-        found = ScanFindings(
-            settled=builder.settled, linked=builder.linked, shared=builder.shared, tracked=builder.tracked
-        )
-        self._ready.append((found, builder.out))
-        builder.settled, builder.linked, builder.shared, builder.tracked, builder.out = [], [], [], [], []
+        self._ready.append((builder.deferred.take(), builder.out))
+        builder.out = []
         self._wake()
 
     # --- directories
