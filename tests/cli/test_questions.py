@@ -44,8 +44,8 @@ def place(on_tmpfs: Path) -> Path:
 
 
 @pytest.fixture(params=ASKS)
-def asks(command_line: pytest.FixtureRequest) -> Asks:
-    return ASKS[command_line.param]
+def asks(request: pytest.FixtureRequest) -> Asks:
+    return ASKS[request.param]
 
 
 @contextmanager
