@@ -118,7 +118,7 @@ def _of_files(given: Any) -> Iterator[tuple[str, str]]:
             "The word after -dfl is its FILE: put -dfl last, or write -dfl=FILE.",
         )
     if given.ledger == "":
-        yield "--ledger: the name of the file is empty", "Shutdown it out, or name a file."
+        yield "--ledger: the name of the file is empty", "Leave it out, or name a file."
     written = {
         "-fl": given.file_list,
         "-dfl": given.diff_file_list,

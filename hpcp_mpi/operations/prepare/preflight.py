@@ -72,7 +72,7 @@ class Preflight:
         try:
             self._look()
         except OSError as error:
-            self._tell(f"it cannot be looked at to find out beforehand what will go wrong: {reason_of(error)}")
+            self._tell(f"cannot be checked in advance: {reason_of(error)}")
 
     def _look(self) -> None:
         for name, note in self._abilities.left:

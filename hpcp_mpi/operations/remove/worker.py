@@ -257,7 +257,7 @@ class RemoveWorker:
                 self._emptier.fail(folder.path, MOUNTED)
                 folder.kept = True
             elif (status.st_dev, status.st_ino) in self._foreign:
-                self._emptier.fail(folder.path, "it is what was named to copy from or to, by another path; left alone")
+                self._emptier.fail(folder.path, "it is a source or destination of this run, by another path; kept")
                 folder.kept = True
             else:
                 last = batch.again and folder.path == join(batch.source_dir, batch.units.names[0])

@@ -137,7 +137,7 @@ def test_what_is_removed_meanwhile_is_not_made_anew(
             (stage / stage.name).unlink()
 
     job.run("f", meddle=once(kind, deed, before))
-    spoilt(job, "f", "the private directory that it was copied in")
+    spoilt(job, "f", "its staging directory")
 
 
 @pytest.mark.parametrize("how", ["a link to a trap", "an open directory", "the stage of another file"])
