@@ -1,4 +1,4 @@
-"""The options that say what is done, group by group as `hpcp-mpi -h` shows them; how it is done is in `groups_how`.
+"""The options that say what is done, group by group as `hpcp-mpi -h` shows them; how it is done is in `options_how`.
 
 A long option is written as it is shown: hpcp's with `_`, others with `-`. Both spellings are understood of each.
 """

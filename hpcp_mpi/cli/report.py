@@ -1,4 +1,4 @@
-"""What came out, for a reader: the changes, the failures by kind, and how it ended. The table is in `table`."""
+"""What came out, for a reader: the changes, the failures by kind, and how it ended. The table is in `end_table`."""
 
 import json
 import os

@@ -71,7 +71,7 @@ class JobRunner(Protocol):
 def follow(wire: Wire, open_workshop: Callable[[Any, Wire], JobRunner], stop: StopRequest) -> Any:
     """A worker's life; return what rank 0 sends at the end.
 
-    open_workshop: makes what the job of Begin is done with; its FatalError ends the run. Raises CutOff, and what a slot
+    open_workshop: makes what does the job of a StartJob; its FatalError ends the run. Raises CutOff, and what a slot
     raised.
     """
     heart = HeartbeatSender(wire, lambda: (0,))

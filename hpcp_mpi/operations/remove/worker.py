@@ -2,7 +2,7 @@
 
 A directory is opened in its parent's descriptor, never through a symlink, listed once, and what is no directory is
 unlinked by (descriptor, name). The walk goes depth first and is short: directories that there is no time for are told
-as found, for anyone; their parents' turn comes when they are done (plan/removal).
+as found, for anyone; their parents' turn comes when they are done (operations/remove/rules.py).
 
 What is in a batch is to go. What is listed below it stays if it is excluded, and if the kind's RemovalGuard keeps it.
 """
