@@ -47,7 +47,7 @@ def refuse_with_status(given: Any) -> None:
         raise UsageError("--status: the name of the ledger is empty", "hpcp-mpi --status LEDGER")
     if given.src_path or given.dest_path or given.source_list is not None or given.file_list is not None:
         raise UsageError(
-            "--status shows a ledger, and does nothing with files: there is no place for sources and destinations",
+            "--status shows a ledger: it takes no sources and destinations",
             "hpcp-mpi --status LEDGER [--json FILE]",
         )
     if given.ledger is not None or given.resume:

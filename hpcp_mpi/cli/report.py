@@ -181,7 +181,7 @@ def check_json(path: Path) -> None:
         raise FatalError(f"cannot write the report to {path}: it is a directory", "Name a file in it.")
     if path.exists() and (not path.is_file() or directory.resolve() == Path("/dev")):
         # It would be replaced: /dev/null by a file, /dev/stdout, which is a link, too.
-        raise FatalError(f"cannot write the report to {path}: it is no regular file", "Name one, or a new one.")
+        raise FatalError(f"cannot write the report to {path}: it is not a regular file", "Name one, or a new one.")
     if not directory.is_dir():
         raise FatalError(f"cannot write the report to {path}: there is no directory {directory}", "Nothing was done.")
     if not os.access(directory, os.W_OK | os.X_OK):

@@ -121,7 +121,7 @@ def look(path: bytes) -> os.stat_result | None:
     except OSError as error:
         raise FatalError(f"cannot look at the ledger {printable(path)}: {reason_of(error)}") from None
     if not stat.S_ISREG(found.st_mode):
-        what = "a directory" if stat.S_ISDIR(found.st_mode) else "no regular file"
+        what = "a directory" if stat.S_ISDIR(found.st_mode) else "not a regular file"
         raise FatalError(f"the ledger {printable(path)} is {what}", "Name a file for it.")
     return found
 

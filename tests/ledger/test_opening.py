@@ -43,7 +43,7 @@ def test_places_where_no_ledger_can_be_are_refused_in_words(tmp_path: Path) -> N
     (tmp_path / "link").symlink_to("nowhere")
     for name, words in {
         ".": "is a directory",
-        "fifo": "is no regular file",
+        "fifo": "is not a regular file",
         "link": "leads nowhere",
         "no/ledger": "there is no directory",
     }.items():

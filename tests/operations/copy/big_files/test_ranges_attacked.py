@@ -43,7 +43,7 @@ def test_a_source_that_changes_is_not_copied(quick: Callable[..., Copying], kind
                 os.mkfifo(path)
 
     job.run("f", meddle=once(kind, deed, before))
-    reason = {"vanishes": "is gone", "is a link": "cannot be opened", "a fifo": "no regular file"}
+    reason = {"vanishes": "is gone", "is a link": "cannot be opened", "a fifo": "not a regular file"}
     spoilt(job, "f", reason.get(how, "it changed while it was copied"), vanished=how == "vanishes")
     job.run("good")
     assert names(job.dst) == ["good"]
