@@ -33,11 +33,11 @@ def understood(words: Iterable[str], options: Collection[str], flags: Collection
     for word in words:
         name = word.partition("=")[0]
         if name in NOT_YET or name in _LONG:
-            raise UsageError(f"{name} of hpcp is not there yet: images and disks cannot be copied so far")
+            raise UsageError(f"{name} of hpcp is not supported yet: images and disks cannot be copied")
         if _LETTERS.match(name) and name not in options and not all(f"-{letter}" in flags for letter in name[1:]):
             meant = f"; if {name[2:]!r} is the value of {name[:2]}, write it as {name[:2]} {name[2:]}"
             raise UsageError(
-                f"there is no option {name}{meant if name[:2] in options and name[:2] not in flags else ''}",
+                f"unknown option {name}{meant if name[:2] in options and name[:2] not in flags else ''}",
                 "See hpcp-mpi -h.",
             )
         # argparse would take every negative number for an option if it knew of -0.

@@ -64,9 +64,7 @@ def _ledger(given: Given, environment: Mapping[str, str]) -> bytes | None:
         return os.fsencode(given.ledger)
     ledger = default_ledger(environment) if given.resume else None
     if given.resume and ledger is None:
-        raise UsageError(
-            "--resume goes on with a run, and outside of a Slurm job it must be said which", "Add --ledger FILE."
-        )
+        raise UsageError("--resume needs the ledger of the run to resume, outside of a Slurm job", "Add --ledger FILE.")
     return ledger
 
 

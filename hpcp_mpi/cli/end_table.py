@@ -56,7 +56,7 @@ def _rows(report: Report) -> Iterator[tuple[str, Tally, bool]]:
     if copies or compares:
         yield "identical", outcome.skipped, copies
     elif outcome.skipped:
-        yield "left alone", outcome.skipped, False
+        yield "kept", outcome.skipped, False
     if verb == Verb.REMOVE.value or outcome.removed:
         yield "would remove" if would else "removed", outcome.removed, False
     if outcome.verified:

@@ -50,16 +50,16 @@ LANDING = (
 # (what it does, command). The first five are the short help.
 EXAMPLES = (
     ("copy, or re-sync: only what differs", "hpcp-mpi SRC DST"),
-    ("say what would be done", "hpcp-mpi -n SRC DST"),
+    ("dry run: list the changes", "hpcp-mpi -n SRC DST"),
     ("with 4 ranks; in a Slurm job: srun -n 64", "mpiexec -n 4 hpcp-mpi SRC DST"),
-    ("mirror: remove what SRC does not have", "hpcp-mpi -rme SRC DST"),
+    ("mirror: also remove what is not in SRC", "hpcp-mpi -rme SRC DST"),
     ("remove", "hpcp-mpi -rm PATH..."),
-    ("move: remove what has a good copy", "hpcp-mpi -rm SRC -d DST"),
-    ("compare; exit code 3: they differ", "hpcp-mpi -cfl SRC DST"),
+    ("move: remove sources with a good copy", "hpcp-mpi -rm SRC -d DST"),
+    ("compare; exit code 3: differences", "hpcp-mpi -cfl SRC DST"),
     ("write a list with hashes", "hpcp-mpi -fl LIST SRC"),
-    ("copy what the list names", "hpcp-mpi -sfl LIST SRC -d DST"),
-    ("leave things out", "hpcp-mpi -e '*.tmp' SRC DST"),
-    ("judge by size and mtime alone", "hpcp-mpi -hs 0 SRC DST"),
+    ("copy the files of a list", "hpcp-mpi -sfl LIST SRC -d DST"),
+    ("exclude files", "hpcp-mpi -e '*.tmp' SRC DST"),
+    ("compare by size and mtime only", "hpcp-mpi -hs 0 SRC DST"),
 )
 _IN_SHORT = 5
 SPELLINGS = "A long option may be written with _ or with -: --dest_path is --dest-path."
@@ -73,7 +73,7 @@ def short() -> str:
             "",
             *_examples(_IN_SHORT),
             "",
-            "All options: hpcp-mpi -h. The versions of everything: hpcp-mpi -V.",
+            "All options: hpcp-mpi -h. Versions: hpcp-mpi -V.",
         ]
     )
 

@@ -10,20 +10,19 @@ _DESCRIPTION = (
     "Rank 0 lists and compares trees, cuts the work into chunks and deals them out; the other ranks run local cp "
     "workers and steal from each other when they run dry. Without mpiexec or srun it uses the CPUs of this machine.",
     "An entry that has the same type, size, mtime and last 64 KiB at the destination is not copied again. New content "
-    "is made beside its place and renamed over it, so there is never a partial file under its name. Run the same "
-    "command again after an interruption: it goes on.",
+    "is made beside its place and renamed over it, so there is never a partial file under its name. After an "
+    "interruption run the same command again: it resumes.",
     "Where things land:",
 )
 _PROMPTS = (
-    "Before -rm, -rme and a move remove something, a question is asked on the terminal. Where there is none, as under "
-    "mpiexec and srun, the run is refused before anything happens; add -rf then."
+    "-rm, -rme and a move ask for confirmation on the terminal before they remove something. Where there is none, as "
+    "under mpiexec and srun, the run is refused before anything happens; add -rf then."
 )
 _FILES = (
-    ("DIFF_*_file_list.txt", "what -dfl writes if it is given no name, in the working directory"),
+    ("DIFF_*_file_list.txt", "the table that -dfl writes without a name, in the working directory"),
     (
         ".hpcp-mpi.*",
-        "directories in the destination in which copies are made. Those that a killed run left are removed by the next "
-        "one.",
+        "staging directories in the destination. The next run removes those of a killed one.",
     ),
 )
 _ESCAPES = (("\\", r"\e"), ("-", r"\-"), ("'", r"\(aq"), ("^", r"\(ha"), ("~", r"\(ti"), ("`", r"\(ga"))

@@ -47,7 +47,7 @@ def refuse_with_status(given: Any) -> None:
         raise UsageError("--status: the name of the ledger is empty", "hpcp-mpi --status LEDGER")
     if given.src_path or given.dest_path or given.source_list is not None or given.file_list is not None:
         raise UsageError(
-            "--status shows a ledger, and does nothing with files: there is no place for sources and destinations",
+            "--status shows a ledger: it takes no sources and destinations",
             "hpcp-mpi --status LEDGER [--json FILE]",
         )
     if given.ledger is not None or given.resume:
@@ -118,7 +118,7 @@ def _of_files(given: Any) -> Iterator[tuple[str, str]]:
             "The word after -dfl is its FILE: put -dfl last, or write -dfl=FILE.",
         )
     if given.ledger == "":
-        yield "--ledger: the name of the file is empty", "Shutdown it out, or name a file."
+        yield "--ledger: the name of the file is empty", "Leave it out, or name a file."
     written = {
         "-fl": given.file_list,
         "-dfl": given.diff_file_list,

@@ -27,8 +27,8 @@ class Asker:
         # mpiexec and srun pass standard input on to rank 0, but through a pipe.
         if not self._force and not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise UsageError(
-                "before something is removed a question is asked, and there is no terminal to answer it at",
-                "Add -rf to remove without a question; see first what would be removed with -n.",
+                "a removal needs confirmation, and there is no terminal to ask on",
+                "Add -rf to remove without confirmation; preview with -n first.",
             )
 
     def confirm(self, question: str) -> bool:

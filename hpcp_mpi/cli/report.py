@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from hpcp_mpi import __version__
-from hpcp_mpi.cli.end_table import differing
+from hpcp_mpi.cli.amounts import duration, size
+from hpcp_mpi.cli.end_table import differing, number
 from hpcp_mpi.engine.sorted_items import SortedItems
 from hpcp_mpi.host.output_file import output_file
 from hpcp_mpi.operations.compare.differences import GROUPS, Differences
@@ -142,17 +143,35 @@ def last_line(report: Report) -> str:
 def _ending(report: Report) -> str:
     failed, code = len(report.failures), report.exit_code
     if failed and not report.stopped:
-        entries = f"{failed:,} entries" if failed > 1 else "1 entry"
-        return f"{entries} vanished after being listed" if code == EXIT_VANISHED else f"{entries} failed"
+        entries = number(failed, "entry", "entries")
+        vanished = f"vanished after {'it was' if failed == 1 else 'they were'} listed"
+        return f"{entries} {vanished if code == EXIT_VANISHED else 'failed'}"
     if code == EXIT_DIFFERENT and report.differences:
         return f"they differ: {differing(report.differences)}"
     if report.verb == Verb.COMPARE.value and code == EXIT_OK:
         return "no differences"
     if report.declined and code == EXIT_OK:
-        return f"{'not everything' if report.outcome.removed else 'nothing'} was removed: the answer was no"
+        return f"{'not everything' if report.outcome.removed else 'nothing'} was removed: not confirmed"
     if report.dry_run and code == EXIT_OK:
         return "dry run: nothing was changed"
-    return EXIT_CODES[code]
+    return f"done: {_done(report)} in {duration(report.seconds)}" if code == EXIT_OK else EXIT_CODES[code]
+
+
+def _done(report: Report) -> str:
+    """Return what a run without failures did, as "62,321 files, 3.80 GiB"."""
+    outcome = report.outcome
+    if report.verb == Verb.LIST.value:
+        return f"{number(report.scanned.entries, 'entry', 'entries')} listed"
+    done = []
+    if outcome.copied.files:
+        done.append(f"{number(outcome.copied.files, 'file')}, {size(outcome.copied.bytes)}")
+    elif outcome.copied:
+        done.append(f"{number(outcome.copied.entries, 'entry', 'entries')} copied")
+    if outcome.updated:
+        done.append(f"metadata of {number(outcome.updated.entries, 'entry', 'entries')}")
+    if outcome.removed:
+        done.append(f"{number(outcome.removed.entries, 'entry', 'entries')} removed")
+    return ", ".join(done) or ("nothing removed" if report.verb == Verb.REMOVE.value else "nothing to copy")
 
 
 def check_json(path: Path) -> None:
@@ -162,7 +181,7 @@ def check_json(path: Path) -> None:
         raise FatalError(f"cannot write the report to {path}: it is a directory", "Name a file in it.")
     if path.exists() and (not path.is_file() or directory.resolve() == Path("/dev")):
         # A report would replace it: /dev/null, and /dev/stdout, which is a symlink.
-        raise FatalError(f"cannot write the report to {path}: it is no regular file", "Name one, or a new one.")
+        raise FatalError(f"cannot write the report to {path}: it is not a regular file", "Name one, or a new one.")
     if not directory.is_dir():
         raise FatalError(f"cannot write the report to {path}: there is no directory {directory}", "Nothing was done.")
     if not os.access(directory, os.W_OK | os.X_OK):

@@ -59,9 +59,9 @@ def lines(account: LedgerStatus, width: int, blocks: str = _BLOCKS) -> Iterator[
     yield f"on: {_place(last)}, hpcp-mpi {last.version}"
     yield f"state: {_state(account)}"
     if account.condition not in ("running", "ended") or last.exit_code == EXIT_INTERRUPTED:
-        yield f"to go on: {_words(_going_on(account))}"
+        yield f"to resume: {_words(_going_on(account))}"
     if latest is None:
-        yield "nothing was written down yet"
+        yield "no checkpoint yet"
     else:
         yield from _done(account, latest)
         yield from _nodes(account, latest)
@@ -119,8 +119,8 @@ def _word(word: str) -> str:
 
 
 def _done(account: LedgerStatus, latest: Checkpoint) -> Iterator[str]:
-    scan = "the scan is done" if latest.scan_done else "the scan goes on"
-    at = "" if account.condition == "ended" else f", written down {duration(account.time - _at(account))} ago"
+    scan = "scan complete" if latest.scan_done else "scan running"
+    at = "" if account.condition == "ended" else f", checkpoint {duration(account.time - _at(account))} ago"
     yield f"phase: {latest.phase} ({scan}){at}"
     tallies = [(name, latest.tallies.get(key, NOTHING)) for key, name in _NAMES.items()]
     yield from counts((name, tally, True) for name, tally in tallies if tally or name in _ALWAYS)
@@ -136,8 +136,8 @@ def _done(account: LedgerStatus, latest: Checkpoint) -> Iterator[str]:
     trees, alone = account.todo
     if trees or alone:
         yield (
-            f"still to be looked at, as far as is known: {number(trees, 'directory', 'directories')} with all below, "
-            f"{number(alone, 'directory', 'directories')} alone"
+            f"still to scan, as far as known: {number(trees, 'directory', 'directories')} with everything below, "
+            f"{number(alone, 'directory', 'directories')} only"
         )
 
 

@@ -117,8 +117,8 @@ class CoordinatorLoop:
         """Give the work of lost ranks to other ranks. Raises StoppedEarly when none is left."""
         silent = self._pulse.silent(now)
         self._wire.quiet = self._pulse.quiet
-        gone = {rank: f"was not heard of for {self._heartbeat:g} s" for rank in silent}
-        gone |= dict.fromkeys(self._wire.suspects, "cannot be reached any more")
+        gone = {rank: f"sent no heartbeat for {self._heartbeat:g} s" for rank in silent}
+        gone |= dict.fromkeys(self._wire.suspects, "is unreachable")
         for rank in self._wire.lost.intersection(gone):
             del gone[rank]
         for rank, why in gone.items():
@@ -129,7 +129,7 @@ class CoordinatorLoop:
             self._planner.lose(rank, why)
             self._lost(rank, why)
         if gone and not self._others():
-            raise StoppedEarly(EXIT_RESUMABLE, "no working rank is left")
+            raise StoppedEarly(EXIT_RESUMABLE, "no worker is left")
 
     def _receive_all(self) -> bool:
         moved = False

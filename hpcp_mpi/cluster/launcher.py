@@ -61,8 +61,7 @@ def refuse_lonely_tasks(environment: Mapping[str, str], world: int) -> None:
     count, who = tasks(environment)
     if world == 1 and count > 1:
         raise FatalError(
-            f"{who} started {count} tasks, but each of them is alone in a world of its own: "
-            "every one would copy everything",
+            f"{who} started {count} tasks, but each of them is rank 0 of 1: every one would copy everything",
             _REMEDY,
         )
 

@@ -225,7 +225,7 @@ class MpiWire:
                     self.lost |= self.suspects
                     return
                 if time.monotonic() > deadline:
-                    print(f"hpcp-mpi: rank {self.rank} on {self.node}: other ranks do not end", file=sys.stderr)
+                    print(f"hpcp-mpi: rank {self.rank} on {self.node}: other ranks did not end", file=sys.stderr)
                     if not (self.fallible and self.heartbeat):
                         self.abort(1)
                     self.lost |= others

@@ -84,7 +84,7 @@ def follow(wire: Wire, open_workshop: Callable[[Any, Wire], JobRunner], stop: St
                 follower.heard()
                 if isinstance(received[1], Shutdown):
                     if received[1].lost:
-                        raise CutOff("rank 0 takes it for lost")
+                        raise CutOff("rank 0 considers it lost")
                     follower.leave(received[1].stop)
                     if received[1].alone:
                         wire.lose(0)
@@ -193,14 +193,14 @@ class Follower:
     def check_liveness(self) -> None:
         """Raise CutOff when rank 0 is gone, or takes this rank for lost."""
         if self._pulse.silent(time.monotonic()):
-            raise CutOff(f"rank 0 was not heard of for {self._silence:.0f} s")
+            raise CutOff(f"rank 0 sent no heartbeat for {self._silence:.0f} s")
         if 0 in self._wire.suspects:
             now = time.monotonic()
             self._missed = self._missed or now
             if now - self._missed > _LAST_WORD:
-                raise CutOff("rank 0 cannot be reached any more")
+                raise CutOff("rank 0 is unreachable")
         if self._heart.stalled:
-            raise CutOff("this process was stopped, and rank 0 takes it for lost")
+            raise CutOff("this process was stopped, and rank 0 considers it lost")
 
     def wait(self, seconds: float) -> None:
         """Sleep until a message may have come; record a sleep so long that rank 0 takes this rank for lost."""

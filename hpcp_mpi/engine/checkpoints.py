@@ -164,7 +164,7 @@ class CheckpointWriter:
         self._ledger.close()
 
     def _give_up(self, error: FatalError) -> None:
-        self._broken = f"{error.message}; the run goes on without it, and cannot be gone on with"
+        self._broken = f"{error.message}; the run continues without it and cannot be resumed"
         self._say(f"hpcp-mpi: {self._broken}")
 
     def _checkpoint(self, coordinator: Working, remembered: CopyState) -> Checkpoint:

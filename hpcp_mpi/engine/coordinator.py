@@ -115,14 +115,14 @@ class Coordinator:
         """Wait until no node is shown the destination as it was before a killed run's last changes."""
         seconds = self.job.stale_seconds
         if seconds:
-            self.frontend.say(f"hpcp-mpi: waits up to {seconds:g} s, until every node sees what the earlier run wrote")
+            self.frontend.say(f"hpcp-mpi: waiting up to {seconds:g} s until all nodes see the earlier run's writes")
             self.context.looks.wait_for_earlier_runs()
 
     def _lose(self, rank: int, why: str) -> None:
         self.context.lost.add(rank)
         share = next((share for share in self.planner.shares if share.rank == rank), None)
         where = f"rank {rank}" + (f" on {share.node}" if share is not None and share.node else "")
-        self.frontend.say(f"hpcp-mpi: {where} {why}; others do what it had")
+        self.frontend.say(f"hpcp-mpi: {where} {why}; its work goes to other ranks")
 
     def drive_scan(self, phase: str, scan: Lookable, wrapped: Callable[[Feed], Feed] = lambda feed: feed) -> None:
         """Have all of a scan's work done, also what ranks had that were lost. wrapped: what follows from a feed"""
@@ -154,7 +154,7 @@ class Coordinator:
                 continue  # nothing was made there
             except OSError as error:
                 path = self.context.dest_path(dest_dir)
-                note = f"a rank that was lost may have left a private directory in it: {reason_of(error)}"
+                note = f"a lost rank may have left a staging directory in it: {reason_of(error)}"
                 self.outcome.warn(path, note)
 
     def watch(self) -> None:

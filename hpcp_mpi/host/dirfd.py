@@ -167,7 +167,7 @@ def _enter(parent: int, name: bytes, mode: int, over: bool) -> int:
                 continue
             else:
                 raise
-    raise OSError(errno.EBUSY, "somebody keeps replacing it", name)
+    raise OSError(errno.EBUSY, "it is replaced again and again", name)
 
 
 def make_directory(name: bytes, mode: int, parent: int) -> None:

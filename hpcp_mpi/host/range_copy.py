@@ -49,7 +49,7 @@ def opened(directory: int, name: bytes) -> Iterator[tuple[int, os.stat_result]]:
     try:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "it is no regular file any more")
+            raise OSError(errno.EINVAL, "it is not a regular file any more")
         yield fd, status
     finally:
         os.close(fd)

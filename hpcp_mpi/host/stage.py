@@ -68,7 +68,7 @@ def _discard(directory: int, name: bytes, stage: int, remark: Callable[[bytes, s
     try:
         _drop(directory, name, stage)
     except OSError as error:
-        remark(name, f"a private directory of this run could not be removed: {reason_of(error)}")
+        remark(name, f"a staging directory of this run could not be removed: {reason_of(error)}")
     finally:
         os.close(stage)
 
@@ -118,7 +118,7 @@ def _make_private(stage: int, inherit: bool) -> None:
         # of groups that they cannot give files to.
         os.fchmod(stage, 0o700 | inherited if keep else 0o700)
         if status.st_mode & 0o077 and os.listdir(stage):
-            raise PermissionError(errno.EPERM, "another user put a directory of theirs in place of ours")
+            raise PermissionError(errno.EPERM, "another user replaced our staging directory with their own")
 
 
 def sweep(directory: int, name: bytes, lost: bool = False, over: bool = False) -> bool:
@@ -190,7 +190,7 @@ class SharedStages:
         try:
             status = os.fstat(stage)
             if status.st_uid != os.geteuid() or status.st_mode & 0o777 != 0o700:
-                raise PermissionError(errno.EPERM, "another user put a directory of theirs in its place")
+                raise PermissionError(errno.EPERM, "another user replaced it with a directory of their own")
             self._hold(name, stage)
         except BaseException:
             os.close(stage)
@@ -227,7 +227,7 @@ class SharedStages:
         try:
             fcntl.flock(stage, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise OSError(errno.EBUSY, "another run takes it for dead and removes it") from None
+            raise OSError(errno.EBUSY, "another run considers it dead and removes it") from None
         except OSError:
             os.utime(stage)  # no locks here: the next run decides by age
             return

@@ -121,7 +121,7 @@ def look(path: bytes) -> os.stat_result | None:
     except OSError as error:
         raise FatalError(f"cannot look at the ledger {printable(path)}: {reason_of(error)}") from None
     if not stat.S_ISREG(found.st_mode):
-        what = "a directory" if stat.S_ISDIR(found.st_mode) else "no regular file"
+        what = "a directory" if stat.S_ISDIR(found.st_mode) else "not a regular file"
         raise FatalError(f"the ledger {printable(path)} is {what}", "Name a file for it.")
     return found
 
@@ -131,12 +131,12 @@ def check_owner(path: bytes, found: os.stat_result) -> None:
     if found.st_uid != os.geteuid():
         raise FatalError(
             f"the ledger {printable(path)} belongs to another user (uid {found.st_uid})",
-            "Whoever goes on with a run trusts what is in it. Name a ledger of your own.",
+            "A resumed run trusts its ledger. Name one of your own.",
         )
     if found.st_mode & 0o022:
         raise FatalError(
             f"others may write to the ledger {printable(path)} (its mode is {stat.S_IMODE(found.st_mode):04o})",
-            "Whoever goes on with a run trusts what is in it. If nobody wrote to it: chmod go-w, and again.",
+            "A resumed run trusts its ledger. If nobody else wrote to it: chmod go-w, and try again.",
         )
 
 

@@ -91,7 +91,7 @@ def _unlink(path: bytes) -> None:
 def _exists(path: bytes) -> FatalError:
     return FatalError(
         f"there is a file {printable(path)} already, and a new ledger would replace it",
-        "Add --resume to go on with it, or name another file with --ledger, or remove it.",
+        "Add --resume to resume it, or name another file with --ledger, or remove it.",
     )
 
 
@@ -134,7 +134,7 @@ def claim(path: bytes, heading: RunHeading, say: Callable[[str], None]) -> Claim
     found = file.look(path)
     if found is None:
         raise file.NothingThere(
-            f"there is no ledger {printable(path)} to go on with", "Leave out --resume to begin one."
+            f"there is no ledger {printable(path)} to resume", "Leave out --resume to start a new run."
         )
     if not found.st_size:
         raise file.nothing_in(path)
@@ -153,7 +153,7 @@ def claim(path: bytes, heading: RunHeading, say: Callable[[str], None]) -> Claim
         raise
     except (sqlite3.Error, OSError) as error:
         _give_up(connection)
-        raise file.in_words(path, "cannot go on with", error) from None
+        raise file.in_words(path, "cannot resume", error) from None
 
 
 def _claim_soon(connection: sqlite3.Connection, path: bytes, heading: RunHeading, say: Callable[[str], None]) -> Claim:
@@ -178,7 +178,7 @@ def _claim_soon(connection: sqlite3.Connection, path: bytes, heading: RunHeading
         if time.monotonic() > deadline:
             raise FatalError(f"the ledger {printable(path)} {reason}", "End that one first, or name another file.")
         if not announced:
-            say(f"the ledger {printable(path)} {reason}: waiting for up to {PATIENCE:.0f} s whether that goes on")
+            say(f"the ledger {printable(path)} {reason}: waiting up to {PATIENCE:.0f} s to see whether it is alive")
             announced = True
         time.sleep(pause)
 
@@ -205,9 +205,9 @@ def _of_another(connection: sqlite3.Connection, path: bytes) -> FatalError:
     names = " ".join(map(printable, rows.split(sources)))
     to = f" -> {printable(destination)}" if destination else ""
     return file.OtherWork(
-        f"the ledger {printable(path)} is of other work: {verb} {names}{to}",
-        f"It was begun with: {' '.join(printable(os.fsencode(word)) for word in rows.words_of(command))}\n"
-        "  Go on with that command, or name another file with --ledger.",
+        f"the ledger {printable(path)} belongs to another run: {verb} {names}{to}",
+        f"It was started with: {' '.join(printable(os.fsencode(word)) for word in rows.words_of(command))}\n"
+        "  Resume with that command, or name another file with --ledger.",
     )
 
 
@@ -245,6 +245,6 @@ def _await_quiet(path: bytes, say: Callable[[str], None]) -> None:
         if time.monotonic() > deadline:
             raise FatalError(f"the ledger {printable(path)} is being written by another run", "End that one first.")
         if not announced:
-            say(f"the ledger {printable(path)} may be being written: waiting for up to {PATIENCE:.0f} s")
+            say(f"the ledger {printable(path)} may be in use: waiting up to {PATIENCE:.0f} s")
             announced = True
         time.sleep(_POLL)

@@ -42,7 +42,7 @@ def read(path: bytes) -> LedgerStatus:
             return _read_somehow(path, late)
         except _Torn:
             if late:
-                raise FatalError(f"the ledger {printable(path)} is being written all the time", "Try again.") from None
+                raise FatalError(f"the ledger {printable(path)} is written without a pause", "Try again.") from None
         except sqlite3.Error as error:
             # A copy of a file that is being written may look damaged as well.
             if late or not (file.is_busy(error) or "malformed" in str(error)):

@@ -97,7 +97,7 @@ def serve(wire: Wire, stop: StopRequest) -> Any:
         return follow(wire, JobWorker, stop)
     except CutOff as cut:
         wire.lose(0)
-        return Abandoned(f"rank {wire.rank} on {wire.node} leaves: {cut}")
+        return Abandoned(f"rank {wire.rank} on {wire.node} exits: {cut}")
     except BaseException as error:
         sys.excepthook(type(error), error, error.__traceback__)
         what = f"{type(error).__name__}: {error}"

@@ -201,11 +201,11 @@ def test_help_groups_options_by_task_and_ends_with_examples_and_exit_codes(capsy
     assert ended.value.code == 0
     headings = [
         "sources and destinations",
-        "what is removed",
+        "removal:",
         "what counts as identical",
-        "how the work is done",
+        "performance:",
         "long runs",
-        "what is shown",
+        "output:",
         "examples:",
         "exit codes:",
     ]

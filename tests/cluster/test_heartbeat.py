@@ -226,7 +226,7 @@ def test_a_rank_that_is_cut_off_is_lost_and_leaves_by_itself() -> None:
     cluster.planner.whole = False
     cluster.when_at_work(2, lambda: cut(cluster, 2), opened=1)
     cluster.do(30)
-    assert cluster.lost == {2: "was not heard of for 2 s"}
+    assert cluster.lost == {2: "sent no heartbeat for 2 s"}
     cluster.threads[2].join(SOON)
     assert isinstance(cluster.ends[2], CutOff) and "not heard of" in str(cluster.ends[2])
     assert cluster.shops[2].stopped and not cluster.shops[2].did
@@ -240,7 +240,7 @@ def test_a_rank_that_is_not_heard_but_hears_is_told_to_leave() -> None:
     cluster.when_at_work(2, lambda: cluster.wires[2].cut.add(0), opened=1)
     cluster.do(30)
     cluster.threads[2].join(SOON)
-    assert isinstance(cluster.ends[2], CutOff) and "takes it for lost" in str(cluster.ends[2])
+    assert isinstance(cluster.ends[2], CutOff) and "considers it lost" in str(cluster.ends[2])
     assert cluster.shops[2].stopped and not cluster.shops[2].did
     assert sum(cluster.shops[1].did.values()) == 300, "all by name"
     cluster.end()

@@ -217,7 +217,7 @@ def compared(place: Path, src: Path, dst: Path, *options: str) -> dict[str, obje
 def test_a_stopped_rank_that_comes_back_leaves_and_gives_no_names(victim: int, nth: int, trees: Trees) -> None:
     def stop(pid: int, running: Running) -> None:
         os.kill(pid, signal.SIGSTOP)
-        running.wait_for(rf"rank {victim} on \S+ was not heard of for 5 s; others do what it had")
+        running.wait_for(rf"rank {victim} on \S+ sent no heartbeat for 5 s; its work goes to other ranks")
         os.kill(pid, signal.SIGCONT)
         running.wait_for(rf"rank {victim} on \S+ leaves: ")
 

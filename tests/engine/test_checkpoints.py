@@ -122,7 +122,7 @@ def test_a_ledger_that_breaks_is_told_of_once() -> None:
         log._next = 0.0
         assert not log.due()
     log.end(0)
-    assert len(said) == 1 and "No space left on device; the run goes on without it" in said[0]
+    assert len(said) == 1 and "No space left on device; the run continues without it" in said[0]
     assert log.broken in said[0]
 
 

@@ -73,7 +73,7 @@ def test_a_disk_that_fails_is_told_of(tmp_path: Path) -> None:
     path = tmp_path / "b/ledger"
     open_new(os.fsencode(path), heading()).end(checkpoint(1), 75)
     with mounted(tmp_path / "b", eio_write="ledger") as mountpoint:
-        with pytest.raises(FatalError, match=r"cannot go on with the ledger .*: Input/output error"):
+        with pytest.raises(FatalError, match=r"cannot resume the ledger .*: Input/output error"):
             go_on(os.fsencode(mountpoint / "ledger"), heading())
 
 

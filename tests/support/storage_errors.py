@@ -191,7 +191,7 @@ def _judge(
         wrong += [f"not the reason: {path}: {why}" for path, why in reasons.items() if WORDS[number] not in why]
     # Private directories may stay where they could not be removed; that is noted.
     left = {path for path in after["dst"] if Path(path).name.startswith(os.fsdecode(STAGE))}
-    if left and not any("private directory" in note for note in tried.notes.values()):
+    if left and not any("staging directory" in note for note in tried.notes.values()):
         wrong.append(f"left behind: {sorted(left)}")
     there = {path: each for path, each in after["dst"].items() if not any(_is_in(path, stage) for stage in left)}
     if verb == "remove":

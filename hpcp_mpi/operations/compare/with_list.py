@@ -43,7 +43,7 @@ def lead_compare_lists(wire: Wire, request: Request, frontend: Frontend) -> Repo
     assert request.file_list is not None
     style, path = style_of(request), changes_file.place_of(request)
     if request.source_list is not None and request.sources:
-        raise UsageError("-sfl with -fl and -cfl compares two lists, as they are", "Shutdown out the directory.")
+        raise UsageError("-sfl with -fl and -cfl compares two lists, as they are", "Leave out the directory.")
     differences = frontend.items if isinstance(frontend.items, Differences) else Differences()
     differences.against = "list"
     report = Report(sources=list(request.sources), destination=request.file_list, dry_run=True)

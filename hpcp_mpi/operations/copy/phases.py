@@ -88,7 +88,7 @@ class _Run:
             self._space = None  # there is no more to come
             waiting = self._scan.waiting
             shared = map(SharedName._make, waiting.shared)
-            self._drive("parting", Stream(separation_batches(shared, options.split_size)))
+            self._drive("separating hard links", Stream(separation_batches(shared, options.split_size)))
             self._verify()  # before other names are given to what is not good
             self._link()
             self._verify()  # what could not be linked and was copied
@@ -161,9 +161,9 @@ class _Run:
                 self._verification.restore(saved.records)
         self._coordinator.found_before = saved.latest.tallies["found"]
         self._coordinator.frontend.say(
-            f"hpcp-mpi: goes on where {saved.runs:,} earlier run{'s' if saved.runs > 1 else ''} ended: "
-            f"{saved.latest.tallies['copied'].entries:,} entries were copied, "
-            f"{len(todo):,} directories are looked at again"
+            f"hpcp-mpi: resumes {saved.runs:,} earlier run{'s' if saved.runs > 1 else ''}: "
+            f"{saved.latest.tallies['copied'].entries:,} entries copied before, "
+            f"{len(todo):,} directories to scan again"
         )
         return todo
 
@@ -174,17 +174,17 @@ class _Run:
     def _settle(self, records: Iterator[DirectoryMetadata]) -> None:
         """Settle directories, deepest first."""
         if os.geteuid() == 0:
-            self._drive("settling", Stream(settle_batches(records)))
+            self._drive("setting directory metadata", Stream(settle_batches(records)))
             return
         # Whoever is not root may lock themselves out of what lies below: level by level.
         for _, level in groupby(records, key=lambda record: record.height):
-            self._drive("settling", Stream(settle_batches(level)))
+            self._drive("setting directory metadata", Stream(settle_batches(level)))
 
     def fail(self, error: OSError) -> None:
         """Record what keeps rank 0 from going on: what was not begun stays undone."""
         name = error.filename
         path = os.fsencode(name) if isinstance(name, str | bytes) else self._prepared.job.destination
-        self._coordinator.outcome.failures.append(Failure(path, f"the run ends here: {reason_of(error)}"))
+        self._coordinator.outcome.failures.append(Failure(path, f"rank 0 cannot continue: {reason_of(error)}"))
         self.report.broken_off = True
 
     def end(self, stopped: int = 0) -> Report:

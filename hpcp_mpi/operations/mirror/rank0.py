@@ -76,12 +76,10 @@ class Mirror:
         if found.entries <= len(self._coordinator.job.sources):  # nothing but the roots
             warning = "The sources are empty (is something not mounted?). "
             self._coordinator.outcome.warn(
-                self._coordinator.job.sources[0].path, "it is empty, so all at the destination is extra"
+                self._coordinator.job.sources[0].path, "it is empty, so everything at the destination is extra"
             )
         if not frontend.confirm(warning + self._question(count)):
-            self._coordinator.outcome.warn(
-                self._coordinator.job.destination, "nothing was removed here: the answer was no"
-            )
+            self._coordinator.outcome.warn(self._coordinator.job.destination, "nothing was removed here: not confirmed")
             return False
         return True
 

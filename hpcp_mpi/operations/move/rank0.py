@@ -41,9 +41,7 @@ def move(wire: Wire, prepared: Prepared, frontend: Frontend, report: Report) -> 
         return
     if limit is not None and report.scanned.entries > limit:
         report.stopped = EXIT_MAX_DELETE
-        note = (
-            f"{report.scanned.entries:,} entries were to be moved, and --max-delete allows {limit:,}: all of them stay"
-        )
+        note = f"{report.scanned.entries:,} entries to move, more than --max-delete {limit:,}: nothing was moved"
         report.outcome.warn(job.sources[0].path, note)
         return
     if job.options.dry_run:
@@ -55,7 +53,7 @@ def move(wire: Wire, prepared: Prepared, frontend: Frontend, report: Report) -> 
         if frontend.confirm(f"Remove {named}, which was copied to {printable(job.destination)}?"):
             moving.run()
         else:
-            report.outcome.warn(job.sources[0].path, "nothing was removed here: the answer was no")
+            report.outcome.warn(job.sources[0].path, "nothing was removed here: not confirmed")
     except StoppedEarly as early:
         report.stopped = early.code
     finally:

@@ -46,7 +46,7 @@ def prepare(sources: Iterable[bytes], destination: bytes, options: Options, list
         return tried(lambda: _prepare(sources, destination, options, listed))
     except OSError as error:
         raise FatalError(
-            f"cannot look at what is to be copied to {printable(destination)}: {reason_of(error)}",
+            f"cannot check the copy to {printable(destination)}: {reason_of(error)}",
             "Nothing was copied.",
         ) from None
 

@@ -45,7 +45,7 @@ class Preflight:
         try:
             self._look()
         except OSError as error:
-            self._warn(f"it cannot be looked at to find out beforehand what will go wrong: {reason_of(error)}")
+            self._warn(f"cannot be checked in advance: {reason_of(error)}")
         return self._space
 
     def _look(self) -> None:

@@ -208,7 +208,7 @@ class _Run:
         try:
             status = os.stat(target.name, dir_fd=pinned.parent, follow_symlinks=False)
             if (status.st_dev, status.st_ino) != (target.status.st_dev, target.status.st_ino):
-                outcome.failures.append(Failure(target.path, "it was replaced meanwhile; what is there was left alone"))
+                outcome.failures.append(Failure(target.path, "it was replaced meanwhile; the new entry was kept"))
                 return
             if not self._options.dry_run:
                 os.rmdir(target.name, dir_fd=pinned.parent)

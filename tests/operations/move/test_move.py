@@ -183,7 +183,7 @@ def test_what_changed_meanwhile_stays_and_is_named(
         report = hpcp_mpi.copy(src, dst, move=True)
     assert names(src) == {b"d", b"d/f"} and report.exit_code == 23
     assert [(failure.path, failure.reason) for failure in report.failures] == [
-        (os.fsencode(src / "d/f"), "changed while it was moved, or just before; left")
+        (os.fsencode(src / "d/f"), "changed during the move, or just before; kept")
     ]
     assert (dst / "d/f").read_bytes() == b"first"
     again = hpcp_mpi.copy(src, dst, move=True)
@@ -203,10 +203,10 @@ def test_what_came_meanwhile_stays_and_is_named(on_tmpfs: Path, monkeypatch: pyt
         report = hpcp_mpi.copy(src, dst, move=True)
     assert names(src) == {b"d", b"d/g", b"d/same", b"new", b"new/n", b"empty"}
     assert {failure.path[len(os.fsencode(src)) + 1 :]: failure.reason for failure in report.failures} == {
-        b"d/g": "it came while the others were moved; left",
-        b"d/same": "changed while it was moved, or just before; left",
-        b"new": "it came while the others were moved; left",
-        b"empty": "it came while the others were moved; left",
+        b"d/g": "created during the move; kept",
+        b"d/same": "changed during the move, or just before; kept",
+        b"new": "created during the move; kept",
+        b"empty": "created during the move; kept",
     }
 
 
@@ -367,7 +367,7 @@ def test_clocks_that_cannot_be_asked_leave_what_is_recent(on_tmpfs: Path, monkey
     monkeypatch.setattr(os, "open", refuse)
     monkeypatch.setattr(os, "mkdir", refuse_stages)
     report = hpcp_mpi.copy(src, on_tmpfs / "dst", move=True)
-    assert [failure.reason for failure in report.failures] == ["changed while it was moved, or just before; left"]
+    assert [failure.reason for failure in report.failures] == ["changed during the move, or just before; kept"]
     assert (src / "f").exists()
 
 
@@ -404,4 +404,4 @@ def test_nothing_is_removed_when_rank_0_could_not_end_the_copy(on_tmpfs: Path, m
     what = Request(Verb.COPY, (os.fsencode(src),), (os.fsencode(dst),), Options(move=True))
     report = lead(None, lambda wire: lead_operation(wire, what, Frontend(confirm=lambda question: True)), StopRequest())
     assert report.exit_code == 23 and (src / "d/f").read_bytes() == b"f"
-    assert [failure.reason for failure in report.failures] == ["the run ends here: Input/output error"]
+    assert [failure.reason for failure in report.failures] == ["rank 0 cannot continue: Input/output error"]

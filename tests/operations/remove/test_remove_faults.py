@@ -24,7 +24,7 @@ from tests.support.marks import needs_fuse, needs_root, worlds
 from tests.support.removing import gone, remove, removed_entries
 from tests.support.trees import Dir, File, Name, Node, build
 
-MOUNTED = "another file system is mounted here; left alone"
+MOUNTED = "another file system is mounted here; kept"
 
 
 def files(count: int, name: str = "f") -> dict[Name, Node]:
@@ -195,9 +195,7 @@ def test_a_root_that_was_replaced_before_its_turn_is_left_alone(
 
     monkeypatch.setattr(emptying.DirectoryEmptier, "empty", replacing)
     report = hpcp_mpi.remove(on_tmpfs / "tree")
-    assert [failure.reason for failure in report.failures] == [
-        "it was replaced meanwhile; what is there was left alone"
-    ]
+    assert [failure.reason for failure in report.failures] == ["it was replaced meanwhile; the new entry was kept"]
     assert sorted(os.listdir(on_tmpfs)) == ["moved", "tree"] and os.listdir(on_tmpfs / "moved") == []
 
 

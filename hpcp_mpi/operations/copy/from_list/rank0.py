@@ -46,9 +46,7 @@ def _refuse(request: Request, base: bytes) -> None:
     if len(request.destinations) > 1:
         raise UsageError("-sfl with several destinations is not possible", "Give -d once.")
     if request.options.mirror:
-        raise UsageError(
-            "-rme with -sfl would remove everything that the list does not name", "Shutdown out one of them."
-        )
+        raise UsageError("-rme with -sfl would remove everything that the list does not name", "Leave out one of them.")
     if request.options.move:
         raise UsageError(
             "-rm with -sfl: what a list names cannot be moved", "Copy it, and remove it when that is done."

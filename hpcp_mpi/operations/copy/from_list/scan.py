@@ -257,7 +257,7 @@ class ListedScan:
         if self._excluded is not None and self._excluded(path):
             return visit
         if name.startswith(STAGE_PREFIX):
-            self.outcome.warn(path, "left behind by a killed run; not copied")
+            self.outcome.warn(path, "staging directory of a killed run; not copied")
             return visit
         try:
             with self._context.source_tree(0).at(visit.path) as source:
