@@ -4,7 +4,7 @@ The ledger is the file; what is in it comes from here. A run whose ledger cannot
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -19,33 +19,34 @@ _FIRST = 1.0  # before the first one, and at least between the next ones
 _SHARE = 0.5  # of a short run that may have passed since the last one: else five seconds would be all it has done
 
 
-class Planned(Protocol):
-    """What a planner tells of itself."""
-
-    chunks: int
-    steals: int
-
-    @property
-    def active(self) -> int: ...
-    @property
-    def alive(self) -> int: ...
-    def load(self) -> list[tuple[RankShare, int]]: ...
-
-
-class Working(Protocol):
-    """What is written down: engine.coordinator.Coordinator."""
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Where a job is."""
 
     phase: str
-    scanned: Callable[[], Tally]
-    scan_done: Callable[[], bool]
-    listed: Outcome
+    scanned: Tally
+    scan_done: bool
+    outcome: Outcome  # of what ranks did so far
+    listed: Outcome  # what rank 0 could not list, and what it noted
+    chunks: int
+    steals: int
+    messages: int
+    active: int  # ranks that have work
+    alive: int
+    ranks: Sequence[tuple[RankShare, int]]  # and how many chunks each is granted
 
     @property
-    def planner(self) -> Planned: ...
-    @property
-    def outcome(self) -> Outcome: ...
-    @property
-    def messages(self) -> int: ...
+    def tallies(self) -> dict[str, Tally]:
+        """What is counted, by the names in a ledger."""
+        outcome = self.outcome
+        return {
+            "found": self.scanned,
+            "copied": outcome.copied,
+            "updated": outcome.updated,
+            "identical": outcome.skipped,
+            "removed": outcome.removed,
+            "verified": outcome.verified,
+        }
 
 
 class Written(Protocol):
@@ -65,11 +66,6 @@ class CopyState:
     todo: tuple[Relist, ...] = ()
     records: Mapping[str, bytes] = field(default_factory=dict)  # that came since the last time
     state: bytes = b""  # empty: another run looks at everything again
-
-
-def nothing() -> CopyState:
-    """Remember nothing: the next run looks at everything again."""
-    return CopyState()
 
 
 class _Told:
@@ -103,9 +99,9 @@ class CheckpointWriter:
         self._say = say
         self._began = time.monotonic()
         self._next = self._began + _FIRST
-        self._told = _Told()  # of the coordinator at hand
-        self._coordinator: Working | None = None
-        self._past: dict[str, Tally] = {}  # what coordinators before the one at hand did
+        self._told = _Told()  # of the job at hand
+        self._tallies: dict[str, Tally] = {}  # of the job at hand
+        self._past: dict[str, Tally] = {}  # what the jobs before it did
         self._broken = ""
         self._anew = False  # the next checkpoint is the first of a run that looks at everything
 
@@ -134,18 +130,24 @@ class CheckpointWriter:
     def path(self) -> bytes:
         return self._ledger.path
 
+    def next_job(self) -> None:
+        """Note that what comes now is another job of the same run, and counts from nothing."""
+        for name, tally in self._tallies.items():
+            self._past[name] = self._past.get(name, NOTHING).plus(tally)
+        self._tallies, self._told = {}, _Told()
+
     def due(self) -> bool:
         """Return whether a checkpoint is to be written now. Called very often."""
         return not self._broken and time.monotonic() >= self._next
 
-    def write(self, coordinator: Working, remembered: CopyState) -> None:
-        """Write down where coordinator is."""
+    def write(self, snapshot: Snapshot, remembered: CopyState) -> None:
+        """Write a checkpoint."""
         now = time.monotonic()
         self._next = now + min(EVERY, max(_FIRST, _SHARE * (now - self._began)))
         if self._broken:
             return
         try:
-            self._ledger.checkpoint(self._checkpoint(coordinator, remembered))
+            self._ledger.checkpoint(self._checkpoint(snapshot, remembered))
         except FatalError as error:
             self._give_up(error)
 
@@ -167,58 +169,34 @@ class CheckpointWriter:
         self._broken = f"{error.message}; the run goes on without it, and cannot be gone on with"
         self._say(f"hpcp-mpi: {self._broken}")
 
-    def _checkpoint(self, coordinator: Working, remembered: CopyState) -> Checkpoint:
-        if coordinator is not self._coordinator:
-            self._change(coordinator)
-        outcome, planner, seconds = (
-            coordinator.outcome,
-            coordinator.planner,
-            self._seconds + time.monotonic() - self._began,
-        )
+    def _checkpoint(self, snapshot: Snapshot, remembered: CopyState) -> Checkpoint:
+        seconds = self._seconds + time.monotonic() - self._began
+        self._tallies = snapshot.tallies
         tallies = {
             name: tally.plus(self._before.get(name, NOTHING)).plus(self._past.get(name, NOTHING))
-            for name, tally in _tallies(coordinator).items()
+            for name, tally in self._tallies.items()
         }
-        failures, notes = self._told.news(coordinator.listed, outcome)
+        failures, notes = self._told.news(snapshot.listed, snapshot.outcome)
         copied = tallies["copied"]
         anew, self._anew = self._anew, False
         return Checkpoint(
-            phase=coordinator.phase,
+            phase=snapshot.phase,
             seconds=seconds,
             tallies=tallies,
-            linked=self._linked + outcome.linked,
-            scan_done=coordinator.scan_done(),
-            chunks=planner.chunks,
-            steals=planner.steals,
-            messages=coordinator.messages,
-            ranks=tuple(_state(share, granted) for share, granted in planner.load()),
+            linked=self._linked + snapshot.outcome.linked,
+            scan_done=snapshot.scan_done,
+            chunks=snapshot.chunks,
+            steals=snapshot.steals,
+            messages=snapshot.messages,
+            ranks=tuple(_state(share, granted) for share, granted in snapshot.ranks),
             todo=remembered.todo,
-            sample=Sample(seconds, copied.files, copied.bytes, planner.active, planner.alive),
+            sample=Sample(seconds, copied.files, copied.bytes, snapshot.active, snapshot.alive),
             state=remembered.state,
             records=remembered.records,
             failures=tuple(failures),
             notes=tuple(notes),
             restart=anew,
         )
-
-    def _change(self, coordinator: Working) -> None:
-        """Go over to the next coordinator: there is one for each job of a run."""
-        if self._coordinator is not None:
-            for name, tally in _tallies(self._coordinator).items():
-                self._past[name] = self._past.get(name, NOTHING).plus(tally)
-        self._coordinator, self._told = coordinator, _Told()
-
-
-def _tallies(coordinator: Working) -> dict[str, Tally]:
-    outcome: Outcome = coordinator.outcome
-    return {
-        "found": coordinator.scanned(),
-        "copied": outcome.copied,
-        "updated": outcome.updated,
-        "identical": outcome.skipped,
-        "removed": outcome.removed,
-        "verified": outcome.verified,
-    }
 
 
 def _state(share: RankShare, granted: int) -> RankState:

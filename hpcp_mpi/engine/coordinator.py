@@ -13,9 +13,10 @@ from typing import Protocol
 from hpcp_mpi.cluster.coordinator_loop import CoordinatorLoop
 from hpcp_mpi.cluster.feed import Feed
 from hpcp_mpi.cluster.transport import Wire
-from hpcp_mpi.engine.checkpoints import CopyState, nothing
+from hpcp_mpi.engine.checkpoints import Snapshot
 from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.engine.frontend import Frontend, Status
+from hpcp_mpi.engine.operation import Operation
 from hpcp_mpi.engine.timeline import Timeline
 from hpcp_mpi.host.commands import Commands
 from hpcp_mpi.host.listing import entries_of
@@ -32,7 +33,6 @@ from hpcp_mpi.vocab.job import Job
 from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.report import Report
-from hpcp_mpi.vocab.tally import NOTHING, Tally
 
 
 class Lookable(Feed, Protocol):
@@ -51,8 +51,10 @@ def _bucket(options: Options) -> RateLimiter | None:
 class Coordinator:
     """Rank 0's: a planner, its backlog, and the loop that drives them."""
 
-    def __init__(self, wire: Wire, job: Job, frontend: Frontend) -> None:
+    def __init__(self, wire: Wire, job: Job, frontend: Frontend, operation: Operation | None = None) -> None:
+        """operation: what this is done for. It is asked nothing before begin()."""
         allow_open_files()
+        self._operation = operation or Operation()
         options = job.options
         self.wire = wire
         self.job = job
@@ -83,14 +85,8 @@ class Coordinator:
         self._began = time.monotonic()
         self._timeline = Timeline()
         self.phase = ""
-        # What the operation knows better; called often.
-        self.scanned: Callable[[], Tally] = lambda: NOTHING
-        self.found_before = NOTHING  # by earlier runs that this one goes on with
-        self.scan_done: Callable[[], bool] = lambda: True
-        self.listed = Outcome()  # what rank 0 could not list, and what it noted
-        self.tidy: Callable[[], None] = lambda: None
-        self.remember: Callable[[], CopyState] = nothing
-        self.forget: Callable[[], None] = lambda: None  # nobody asks to remember any more
+        if frontend.checkpoints is not None:
+            frontend.checkpoints.next_job()
 
     @property
     def outcome(self) -> Outcome:
@@ -101,11 +97,6 @@ class Coordinator:
     def slots(self) -> int:
         """How many slots all ranks have that have said so by now."""
         return self.planner.slots
-
-    @property
-    def messages(self) -> int:
-        """How many messages went to and fro."""
-        return self._lead.messages
 
     def begin(self) -> None:
         """Give all ranks the job."""
@@ -124,8 +115,18 @@ class Coordinator:
         where = f"rank {rank}" + (f" on {share.node}" if share is not None and share.node else "")
         self.frontend.say(f"hpcp-mpi: {where} {why}; others do what it had")
 
-    def drive_scan(self, phase: str, scan: Lookable, wrapped: Callable[[Feed], Feed] = lambda feed: feed) -> None:
-        """Have all of a scan's work done, also what ranks had that were lost. wrapped: what follows from a feed"""
+    def drive_scan(
+        self,
+        phase: str,
+        scan: Lookable,
+        wrapped: Callable[[Feed], Feed] = lambda feed: feed,
+        relists: bool = False,
+    ) -> None:
+        """Have all of a scan's work done, also what ranks had that were lost. wrapped: what follows from a feed
+
+        relists: what a lost rank had is found by looking at its directories again; else others do all of it
+        """
+        self.planner.whole = not relists
         self.drive(phase, wrapped(scan))
         while self.planner.todo:
             todo, self.planner.todo = self.planner.todo, []
@@ -159,7 +160,7 @@ class Coordinator:
 
     def watch(self) -> None:
         """Put items aside, and show how far it is."""
-        self.tidy()
+        self._operation.tick()
         outcome = self.planner.outcome
         if self.frontend.items is not None and outcome.items:
             self.frontend.items.add(outcome.items)
@@ -171,8 +172,8 @@ class Coordinator:
             self.frontend.watcher.show(
                 Status(
                     self.phase,
-                    self.scanned(),
-                    self.scan_done(),
+                    self._operation.scanned(),
+                    self._operation.scan_done(),
                     outcome,
                     self.planner.active,
                     self.wire.size - 1,
@@ -186,11 +187,26 @@ class Coordinator:
         if checkpoints is None:
             return
         if not checkpoints.broken:
-            checkpoints.write(self, self.remember())
-        if checkpoints.broken and self.remember is not nothing:
-            self.remember = nothing
-            self.forget()
+            state = self._operation.remember()  # first: it may be older than what is counted, and not newer
+            checkpoints.write(self._snapshot(), state)
+        if checkpoints.broken and self._operation.remembers:
+            self._operation.forget()
             self.outcome.warn(checkpoints.path, checkpoints.broken)
+
+    def _snapshot(self) -> Snapshot:
+        return Snapshot(
+            phase=self.phase,
+            scanned=self._operation.scanned(),
+            scan_done=self._operation.scan_done(),
+            outcome=self.outcome,
+            listed=self._operation.listed(),
+            chunks=self.planner.chunks,
+            steals=self.planner.steals,
+            messages=self._lead.messages,
+            active=self.planner.active,
+            alive=self.planner.alive,
+            ranks=self.planner.load(),
+        )
 
     def fill(self, report: Report) -> None:
         """Put into a report what is the same for all verbs. Its outcome is the caller's."""

@@ -13,6 +13,7 @@ from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.engine.checkpoints import CopyState
 from hpcp_mpi.engine.coordinator import Coordinator
 from hpcp_mpi.engine.frontend import Frontend
+from hpcp_mpi.engine.operation import Operation
 from hpcp_mpi.operations.copy.big_files.rank0 import WithRanges
 from hpcp_mpi.operations.scan.deferred import leading_batches, link_batches, separation_batches, settle_batches
 from hpcp_mpi.operations.scan.records import (
@@ -23,17 +24,18 @@ from hpcp_mpi.operations.scan.records import (
     directory_metadata,
 )
 from hpcp_mpi.vocab.errors import EXIT_OK, Failure, reason_of
-from hpcp_mpi.vocab.outcome import first_of_each
+from hpcp_mpi.vocab.outcome import Outcome, first_of_each
 from hpcp_mpi.vocab.paths import printable
 from hpcp_mpi.vocab.report import Report
+from hpcp_mpi.vocab.tally import NOTHING, Tally
 from hpcp_mpi.vocab.units import Kind
 
 if TYPE_CHECKING:
-    from hpcp_mpi.operations.copy.resume import StartedFiles
+    from hpcp_mpi.operations.copy.resume import ResumeRecorder, StartedFiles
     from hpcp_mpi.operations.prepare.copy_job import Prepared
     from hpcp_mpi.operations.prepare.preflight import Preflight
     from hpcp_mpi.operations.prepare.space_watch import SpaceWatch
-    from hpcp_mpi.operations.scan.rank0 import ScanMaker
+    from hpcp_mpi.operations.scan.protocol import CopyScan, ScanMaker
     from hpcp_mpi.operations.verify.rank0 import Verification
     from hpcp_mpi.vocab.checkpoint import Relist, ResumeState
 
@@ -41,12 +43,13 @@ COPYING = "copying"
 _MOST_TOUCHED = 10_000  # directories that are remembered before they are put aside
 
 
-class _Run:
+class _Run(Operation):
     """Rank 0's: one copy from scan to report."""
 
     def __init__(self, wire: Wire, prepared: "Prepared", frontend: Frontend, scan: "ScanMaker | None") -> None:
         from hpcp_mpi.operations.scan.rank0 import Scan
 
+        self._memory: ResumeRecorder | None = None
         saved = frontend.checkpoints.resume_state() if frontend.checkpoints is not None else None
         begun: StartedFiles = []
         if saved is not None:
@@ -54,15 +57,11 @@ class _Run:
         self._prepared = prepared
         self._begun = begun  # big files that an earlier run began
         self._feed: WithRanges | None = None
-        self._coordinator = coordinator = Coordinator(wire, prepared.job, frontend)
-        self._scan = (scan or Scan)(
+        self._coordinator = coordinator = Coordinator(wire, prepared.job, frontend, self)
+        self._scan: CopyScan = (scan or Scan)(
             coordinator.context, prepared.landings, prepared.made_root, wire.wake, lambda: coordinator.slots
         )
-        coordinator.planner.whole = not self._scan.relists
-        coordinator.scanned = lambda: self._scan.builder.scanned
-        coordinator.scan_done = lambda: self._scan.done
-        coordinator.listed = self._scan.outcome
-        coordinator.tidy = self._tidy
+        self._found_before = NOTHING  # by earlier runs that this one goes on with
         self._verification = _verification(coordinator)
         if saved is not None and not saved.complete:
             coordinator.wait_for_earlier_runs()
@@ -79,12 +78,9 @@ class _Run:
         if not options.compare:
             self._space = self._preflight().check()
         self._coordinator.begin()
-        if self._todo is None:
-            self._scan.start()
-        else:
-            self._scan.start(self._todo)
+        self._scan.start(self._todo)
         try:
-            self._coordinator.drive_scan(COPYING, self._scan, self._wrapped)
+            self._coordinator.drive_scan(COPYING, self._scan, self._wrapped, self._scan.relists)
             self._space = None  # there is no more to come
             waiting = self._scan.waiting
             shared = map(SharedName._make, waiting.shared)
@@ -111,7 +107,7 @@ class _Run:
         from hpcp_mpi.operations.mirror.rank0 import Mirror
 
         mirror = Mirror(self._coordinator, self._scan.waiting)
-        mirror.run(len(self._failures()), self._drive)
+        mirror.run(self.scanned().plus(self._found_before), len(self._failures()), self._drive)
         self._stopped = mirror.stopped
         self._verify()
 
@@ -131,25 +127,11 @@ class _Run:
     def _recall(self, saved: "ResumeState | None") -> "list[Relist] | None":
         """Begin to remember what another run would have to know; return what an earlier one left to look at."""
         from hpcp_mpi.operations.copy.resume import ResumeRecorder, left_to_do, reading_records
-        from hpcp_mpi.operations.scan.rank0 import Scan
 
-        # What links lead to, and what a move removes, is found by looking at everything; so is what a list names.
-        if type(self._scan) is not Scan or not self._scan.entire or self._prepared.job.options.move:
+        scan = self._scan.resumable
+        if scan is None or self._prepared.job.options.move:  # what a move removes is found by looking at everything
             return None
-        memory = ResumeRecorder(self._coordinator, self._scan, self._prepared.landings)
-
-        def remember() -> CopyState:
-            self._note_touched()
-            remembered = memory.state(self._feed)
-            new = {} if self._verification is None else self._verification.take_new()
-            return replace(remembered, records={**remembered.records, **new})
-
-        def forget() -> None:
-            memory.forget()
-            if self._verification is not None:
-                self._verification.forget_new()
-
-        self._coordinator.remember, self._coordinator.forget = remember, forget
+        self._memory = memory = ResumeRecorder(self._coordinator, scan, self._prepared.landings)
         if self._verification is not None:
             self._verification.take_new()
         todo = left_to_do(saved, self._prepared.landings, self._prepared.job) if saved is not None else None
@@ -159,7 +141,7 @@ class _Run:
             memory.restore(saved)
             if self._verification is not None:
                 self._verification.restore(saved.records)
-        self._coordinator.found_before = saved.latest.tallies["found"]
+        self._found_before = saved.latest.tallies["found"]
         self._coordinator.frontend.say(
             f"hpcp-mpi: goes on where {saved.runs:,} earlier run{'s' if saved.runs > 1 else ''} ended: "
             f"{saved.latest.tallies['copied'].entries:,} entries were copied, "
@@ -224,7 +206,37 @@ class _Run:
 
         return Preflight(self._coordinator.context, say)
 
-    def _tidy(self) -> None:
+    # --- what the coordinator asks
+
+    def scanned(self) -> Tally:
+        return self._scan.builder.scanned
+
+    def scan_done(self) -> bool:
+        return self._scan.done
+
+    def listed(self) -> Outcome:
+        return self._scan.outcome
+
+    @property
+    def remembers(self) -> bool:
+        return self._memory is not None
+
+    def remember(self) -> CopyState:
+        if self._memory is None:
+            return CopyState()
+        self._note_touched()
+        remembered = self._memory.state(self._feed)
+        new = {} if self._verification is None else self._verification.take_new()
+        return replace(remembered, records={**remembered.records, **new})
+
+    def forget(self) -> None:
+        if self._memory is not None:
+            self._memory.forget()
+            self._memory = None
+        if self._verification is not None:
+            self._verification.forget_new()
+
+    def tick(self) -> None:
         if self._space is not None:
             waiting = partial(self._coordinator.planner.waiting, (Kind.COPY, Kind.RANGE))
             self._space.look(self._scan.builder.scanned, self._coordinator.outcome.copied, waiting, self._scan.done)

@@ -45,7 +45,6 @@ class Scan:
     """The stream of work that the trees hold. take() it until it is exhausted; `outcome` says what could not be read.
 
     wake: called when there is something new to take.
-    entire: it is all that is to be copied
     relists: what is in a directory can be found again by listing it: not one entry of it, or what somebody chose
     """
 
@@ -66,7 +65,6 @@ class Scan:
         """
         self._choose = choose
         self._only = only
-        self.entire = only is None and choose is None
         self.relists = all(landing.name is None for landing in landings)
         self.outcome = Outcome()
         self.builder = builder_for(context.options)
@@ -95,13 +93,18 @@ class Scan:
         most = 1 if context.options.single else 64
         self._pool: Pool[ScanTask] = Pool(self._step, self._fail, most, lambda: context.slow)
 
+    @property
+    def resumable(self) -> "Scan | None":
+        """The scan itself, if it is of all that is to be copied: another run can go on in the middle of it."""
+        return self if self._only is None and self._choose is None else None
+
     def start(self, todo: Sequence[Relist] | None = None) -> None:
         """Begin to list. todo: what is left to look at of a run that is gone on with; None: all"""
         if todo is not None:
             self.again(todo, counted=False)
             return
         with self._lock:
-            roots = self._roots()
+            roots = self.roots()
             if self._parallel:
                 self.builder.hand_over(roots)
                 roots = []
@@ -233,7 +236,7 @@ class Scan:
 
     # --- roots
 
-    def _roots(self) -> list[Folder]:
+    def roots(self) -> list[Folder]:
         """Return the folders to begin with."""
         chosen = [each for each in enumerate(self._landings) if self._only in (None, each[0])]
         return [root for index, landing in chosen for root in self._root(index, landing)]
@@ -329,6 +332,3 @@ class Scan:
 
 def _renamed(batch: Batch, dest_name: bytes) -> Batch:
     return replace(batch, units=Units.of(unit._replace(dest_name=dest_name) for unit in batch.units))
-
-
-ScanMaker = Callable[..., Scan]  # what is called with the arguments of Scan to make the scan of a copy

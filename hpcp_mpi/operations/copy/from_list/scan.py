@@ -72,8 +72,8 @@ class ListedScan:
     names: ListedName records. The other arguments are those of Scan, whose place it takes in a copy.
     """
 
-    only: int | None = None
     relists = False
+    resumable = None  # what a list names is found by looking at all of it
 
     def __init__(
         self,
@@ -105,8 +105,9 @@ class ListedScan:
             self.waiting.settled = _ButRoot()
             self.builder.count(Tally(directories=-1))
 
-    def start(self) -> None:
+    def start(self, todo: Sequence[Relist] | None = None) -> None:
         """Begin to look names up."""
+        assert todo is None
         threading.Thread(target=self._run, name="scan-list", daemon=True).start()
 
     @property

@@ -23,7 +23,8 @@ from hpcp_mpi.operations.copy.phases import run_copy
 from hpcp_mpi.operations.copy.symlink_targets.scan import Place, TargetScan
 from hpcp_mpi.operations.prepare.copy_job import Prepared, prepare
 from hpcp_mpi.operations.prepare.find_abilities import hiding
-from hpcp_mpi.operations.scan.rank0 import Scan, ScanMaker
+from hpcp_mpi.operations.scan.protocol import CopyScan, ScanMaker
+from hpcp_mpi.operations.scan.rank0 import Scan
 from hpcp_mpi.operations.scan.records import SymlinkTarget
 from hpcp_mpi.rules.landing import Landing
 from hpcp_mpi.vocab.errors import FatalError, reason_of
@@ -113,9 +114,9 @@ class SymlinkTargets:
     @contextmanager
     def watching(self, scan: ScanMaker | None = None) -> Iterator[ScanMaker]:
         """Yield what makes a scan, and remember which links it found."""
-        made: list[Scan] = []
+        made: list[CopyScan] = []
 
-        def make(*args: Any) -> Scan:
+        def make(*args: Any) -> CopyScan:
             made.append((scan or Scan)(*args))
             return made[-1]
 
@@ -201,7 +202,7 @@ class SymlinkTargets:
         prepared = Prepared(job, [Landing(name, name, b".", b"") for name in names], False)
         scans: list[TargetScan] = []
 
-        def make(*args: Any) -> Scan:
+        def make(*args: Any) -> CopyScan:
             scans.append(TargetScan(*args, places=places, refuse=self._refusal))
             return scans[-1]
 

@@ -42,7 +42,12 @@ class TargetScan(Scan):
         self.taken: list[bytes] = []  # the places of what is copied
         self._excluded = excludes.matcher(self._context.options.excludes)
 
-    def _roots(self) -> list[Folder]:
+    @property
+    def resumable(self) -> None:
+        """What links lead to is found by looking at everything."""
+        return None
+
+    def roots(self) -> list[Folder]:
         """Take the entries themselves; return the directories among them."""
 
         def parents(each: Place) -> tuple[int, bytes, bytes]:
