@@ -1,4 +1,4 @@
-"""Rank 0's loop: it leads, the others follow (`cluster.worker_loop`).
+"""Rank 0's loop; the others follow (`cluster.worker_loop`).
 
 Both poll with a growing pause and are woken by their own threads, so an idle rank costs next to nothing and a slot that
 gets free waits for nobody.
@@ -50,7 +50,7 @@ class CoordinatorLoop:
         self.messages = 0
 
     def begin(self, job: Any, together: bool = False) -> None:
-        """Give every worker the job. Each Lead has one; there may be several, one after the other.
+        """Give every worker the job. Each loop has one; there may be several, one after the other.
 
         together: nothing of it is done before all workers have begun it.
         """
@@ -69,7 +69,7 @@ class CoordinatorLoop:
         try:
             self._drive(feed)
         except StoppedEarly:
-            # Whoever remembers what is left to do has to know all that was told.
+            # Who remembers what is left to do has to know all findings.
             feed.on_findings(self._planner.news)
             self._planner.news = []
             raise

@@ -15,7 +15,7 @@ class Feed(Protocol):
     @property
     def done(self) -> bool: ...
     def next_batches(self) -> list[Batch]: ...
-    def on_findings(self, news: list[Any]) -> None: ...
+    def on_findings(self, findings: list[Any]) -> None: ...
     def pause(self, held: bool) -> None: ...
 
 
@@ -34,8 +34,8 @@ class Stream:
         self.done = not taken
         return taken
 
-    def on_findings(self, news: list[Any]) -> None:
-        """Nobody asks."""
+    def on_findings(self, findings: list[Any]) -> None:
+        """Nothing waits for them."""
 
     def pause(self, held: bool) -> None:
         self._held = held

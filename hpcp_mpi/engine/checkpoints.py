@@ -1,4 +1,4 @@
-"""Writing a run down while it goes, so that it can be looked at, and gone on with.
+"""Checkpoints: a run is written down while it goes, so that it can be looked at, and resumed.
 
 The ledger is the file; what is in it comes from here. A run whose ledger cannot be written goes on without one.
 """
@@ -49,7 +49,7 @@ class Snapshot:
         }
 
 
-class Written(Protocol):
+class Ledger(Protocol):
     """A ledger that is written."""
 
     path: bytes
@@ -68,13 +68,13 @@ class CopyState:
     state: bytes = b""  # empty: another run looks at everything again
 
 
-class _Told:
-    """How much of what failed, and of what was noted, is written down."""
+class _Recorded:
+    """How many failures and notes of a job are written down."""
 
     def __init__(self) -> None:
         self._counts: dict[int, tuple[int, int]] = {}
 
-    def news(self, *outcomes: Outcome) -> tuple[list[Failure], list[tuple[bytes, str]]]:
+    def new(self, *outcomes: Outcome) -> tuple[list[Failure], list[tuple[bytes, str]]]:
         """Return what came since the last call. Others may be adding to it."""
         failures: list[Failure] = []
         notes: list[tuple[bytes, str]] = []
@@ -90,7 +90,7 @@ class _Told:
 class CheckpointWriter:
     """Rank 0's. saved: what an earlier run left, for the first who takes it."""
 
-    def __init__(self, ledger: Written, saved: ResumeState | None, say: Callable[[str], None]) -> None:
+    def __init__(self, ledger: Ledger, saved: ResumeState | None, say: Callable[[str], None]) -> None:
         self._ledger = ledger
         self._saved = saved
         self._before = saved.latest.tallies if saved is not None else {}
@@ -99,21 +99,21 @@ class CheckpointWriter:
         self._say = say
         self._began = time.monotonic()
         self._next = self._began + _FIRST
-        self._told = _Told()  # of the job at hand
+        self._recorded = _Recorded()  # of the job at hand
         self._tallies: dict[str, Tally] = {}  # of the job at hand
         self._past: dict[str, Tally] = {}  # what the jobs before it did
         self._broken = ""
-        self._anew = False  # the next checkpoint is the first of a run that looks at everything
+        self._restart = False  # the next checkpoint is the first of a run that looks at everything
 
     def resume_state(self) -> ResumeState | None:
         """Return what an earlier run left, once."""
         saved, self._saved = self._saved, None
         return saved
 
-    def begin_anew(self, saved: ResumeState) -> None:
-        """Note that everything is looked at again. saved: what the earlier run left, of which nothing is used"""
-        self._anew = True
-        if saved.complete and saved.exit_code == EXIT_OK:  # else this run goes on with that one's work
+    def restart(self, saved: ResumeState) -> None:
+        """Record that everything is looked at again. saved: what the earlier run left, of which nothing is used"""
+        self._restart = True
+        if saved.complete and saved.exit_code == EXIT_OK:  # else this run resumes that one's work
             self._before, self._linked = {}, 0
 
     @property
@@ -131,54 +131,54 @@ class CheckpointWriter:
         return self._ledger.path
 
     def next_job(self) -> None:
-        """Note that what comes now is another job of the same run, and counts from nothing."""
+        """Record that what comes now is another job of the same run, and counts from nothing."""
         for name, tally in self._tallies.items():
             self._past[name] = self._past.get(name, NOTHING).plus(tally)
-        self._tallies, self._told = {}, _Told()
+        self._tallies, self._recorded = {}, _Recorded()
 
     def due(self) -> bool:
         """Return whether a checkpoint is to be written now. Called very often."""
         return not self._broken and time.monotonic() >= self._next
 
-    def write(self, snapshot: Snapshot, remembered: CopyState) -> None:
+    def write(self, snapshot: Snapshot, state: CopyState) -> None:
         """Write a checkpoint."""
         now = time.monotonic()
         self._next = now + min(EVERY, max(_FIRST, _SHARE * (now - self._began)))
         if self._broken:
             return
         try:
-            self._ledger.checkpoint(self._checkpoint(snapshot, remembered))
+            self._ledger.checkpoint(self._checkpoint(snapshot, state))
         except FatalError as error:
-            self._give_up(error)
+            self._break_off(error)
 
     def end(self, exit_code: int) -> None:
-        """Note that the run came to its end."""
+        """Record that the run came to its end."""
         if self._broken:
             self._ledger.close()
             return
         try:
             self._ledger.end(None, exit_code)
         except FatalError as error:
-            self._give_up(error)
+            self._break_off(error)
 
     def close(self) -> None:
         """End writing: the run breaks down."""
         self._ledger.close()
 
-    def _give_up(self, error: FatalError) -> None:
+    def _break_off(self, error: FatalError) -> None:
         self._broken = f"{error.message}; the run goes on without it, and cannot be gone on with"
         self._say(f"hpcp-mpi: {self._broken}")
 
-    def _checkpoint(self, snapshot: Snapshot, remembered: CopyState) -> Checkpoint:
+    def _checkpoint(self, snapshot: Snapshot, state: CopyState) -> Checkpoint:
         seconds = self._seconds + time.monotonic() - self._began
         self._tallies = snapshot.tallies
         tallies = {
             name: tally.plus(self._before.get(name, NOTHING)).plus(self._past.get(name, NOTHING))
             for name, tally in self._tallies.items()
         }
-        failures, notes = self._told.news(snapshot.listed, snapshot.outcome)
+        failures, notes = self._recorded.new(snapshot.listed, snapshot.outcome)
         copied = tallies["copied"]
-        anew, self._anew = self._anew, False
+        restart, self._restart = self._restart, False
         return Checkpoint(
             phase=snapshot.phase,
             seconds=seconds,
@@ -189,13 +189,13 @@ class CheckpointWriter:
             steals=snapshot.steals,
             messages=snapshot.messages,
             ranks=tuple(_state(share, granted) for share, granted in snapshot.ranks),
-            todo=remembered.todo,
+            todo=state.todo,
             sample=Sample(seconds, copied.files, copied.bytes, snapshot.active, snapshot.alive),
-            state=remembered.state,
-            records=remembered.records,
+            state=state.state,
+            records=state.records,
             failures=tuple(failures),
             notes=tuple(notes),
-            restart=anew,
+            restart=restart,
         )
 
 
@@ -215,5 +215,5 @@ def _state(share: RankShare, granted: int) -> RankState:
 
 
 def remembered_failures(saved: ResumeState) -> Iterable[bytes]:
-    """Return the paths of what failed in earlier runs, and has to be tried again."""
+    """Return the paths of entries that failed in earlier runs, and have to be tried again."""
     return [failure.path for failure in saved.latest.failures]

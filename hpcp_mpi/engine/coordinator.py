@@ -1,4 +1,4 @@
-"""All ranks at one job: what every verb's rank 0 works with.
+"""All ranks at one job: what rank 0 of every operation works with.
 
 coordinator = Coordinator(wire, job, frontend)
 coordinator.begin()
@@ -73,14 +73,14 @@ class Coordinator:
             _bucket(options),
             fallible or frontend.checkpoints is not None,
         )
-        self._lead = CoordinatorLoop(
+        self._loop = CoordinatorLoop(
             wire,
             self.planner,
             lambda: self.backlog.memory,
             frontend.stop,
             self.watch,
             options.heartbeat_timeout,
-            self._lose,
+            self._on_lost,
         )
         self._began = time.monotonic()
         self._timeline = Timeline()
@@ -100,7 +100,7 @@ class Coordinator:
 
     def begin(self) -> None:
         """Give all ranks the job."""
-        self._lead.begin(self.job, together=self.job.stored)
+        self._loop.begin(self.job, together=self.job.stored)
 
     def wait_for_earlier_runs(self) -> None:
         """Wait until no node is shown the destination as it was before a killed run's last changes."""
@@ -109,7 +109,7 @@ class Coordinator:
             self.frontend.say(f"hpcp-mpi: waits up to {seconds:g} s, until every node sees what the earlier run wrote")
             self.context.looks.wait_for_earlier_runs()
 
-    def _lose(self, rank: int, why: str) -> None:
+    def _on_lost(self, rank: int, why: str) -> None:
         self.context.lost.add(rank)
         share = next((share for share in self.planner.shares if share.rank == rank), None)
         where = f"rank {rank}" + (f" on {share.node}" if share is not None and share.node else "")
@@ -137,7 +137,7 @@ class Coordinator:
     def drive(self, phase: str, feed: Feed) -> None:
         """Have all of feed's work done. phase: what it is called. Raises StoppedEarly, FatalError."""
         self.phase = phase
-        self._lead.drive(feed)
+        self._loop.drive(feed)
         self._clear_away()
 
     def _clear_away(self) -> None:
@@ -202,7 +202,7 @@ class Coordinator:
             listed=self._operation.listed(),
             chunks=self.planner.chunks,
             steals=self.planner.steals,
-            messages=self._lead.messages,
+            messages=self._loop.messages,
             active=self.planner.active,
             alive=self.planner.alive,
             ranks=self.planner.load(),
@@ -212,6 +212,6 @@ class Coordinator:
         """Put into a report what is the same for all verbs. Its outcome is the caller's."""
         self.watch()
         report.ranks = self.planner.shares
-        report.chunks, report.steals, report.messages = self.planner.chunks, self.planner.steals, self._lead.messages
+        report.chunks, report.steals, report.messages = self.planner.chunks, self.planner.steals, self._loop.messages
         report.seconds = time.monotonic() - self._began
         report.timeline = self._timeline.samples

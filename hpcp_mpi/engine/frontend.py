@@ -1,4 +1,4 @@
-"""Whom a run talks to: who is shown its progress, asked its questions, and told its news."""
+"""Whom a run talks to: who is shown its progress, asked its questions, and told what it finds."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -54,7 +54,7 @@ def nobody_to_ask(question: str) -> bool:
     return False
 
 
-def nobody_to_tell(news: str) -> None:
+def nobody_to_tell(text: str) -> None:
     """Nobody listens."""
 
 

@@ -98,7 +98,7 @@ def test_a_run_that_looks_at_everything_again_says_so_once() -> None:
         assert isinstance(saved, ResumeState)
         again = Notes()
         log = CheckpointWriter(again, saved, lambda _: None)
-        log.begin_anew(saved)
+        log.restart(saved)
         log.write(snapshot(1, 1), CopyState())
         log.write(snapshot(1, 1), CopyState())
         assert [cp.restart for cp in again.checkpoints] == [True, False]

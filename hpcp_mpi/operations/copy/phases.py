@@ -51,23 +51,23 @@ class _Run(Operation):
 
         self._memory: ResumeRecorder | None = None
         saved = frontend.checkpoints.resume_state() if frontend.checkpoints is not None else None
-        begun: StartedFiles = []
+        started: StartedFiles = []
         if saved is not None:
-            prepared, begun = _with_begun(prepared, saved)
+            prepared, started = _with_started(prepared, saved)
         self._prepared = prepared
-        self._begun = begun  # big files that an earlier run began
+        self._started = started  # big files that an earlier run began
         self._feed: WithRanges | None = None
         self._coordinator = coordinator = Coordinator(wire, prepared.job, frontend, self)
         self._scan: CopyScan = (scan or Scan)(
             coordinator.context, prepared.landings, prepared.made_root, wire.wake, lambda: coordinator.slots
         )
-        self._found_before = NOTHING  # by earlier runs that this one goes on with
+        self._found_before = NOTHING  # by earlier runs that this one resumes
         self._verification = _verification(coordinator)
         if saved is not None and not saved.complete:
             coordinator.wait_for_earlier_runs()
         self._todo = self._recall(saved) if frontend.checkpoints is not None else None
         if frontend.checkpoints is not None and saved is not None and self._todo is None:
-            frontend.checkpoints.begin_anew(saved)
+            frontend.checkpoints.restart(saved)
         self._space: SpaceWatch | None = None
         self.report = Report()
         self._stopped = EXIT_OK
@@ -120,8 +120,8 @@ class _Run(Operation):
 
     def _wrapped(self, feed: Feed) -> Feed:
         """Return feed with what follows from it."""
-        begun, self._begun = self._begun, []
-        self._feed = with_ranges = WithRanges(feed, self._prepared.job.options.split_size, begun)
+        started, self._started = self._started, []
+        self._feed = with_ranges = WithRanges(feed, self._prepared.job.options.split_size, started)
         return with_ranges if self._verification is None else self._verification.recorded(with_ranges)
 
     def _recall(self, saved: "ResumeState | None") -> "list[Relist] | None":
@@ -158,12 +158,12 @@ class _Run(Operation):
         if os.geteuid() == 0:
             self._drive("settling", Stream(settle_batches(records)))
             return
-        # Whoever is not root may lock themselves out of what lies below: level by level.
+        # Who is not root may lock themselves out of what lies below: level by level.
         for _, level in groupby(records, key=lambda record: record.height):
             self._drive("settling", Stream(settle_batches(level)))
 
     def fail(self, error: OSError) -> None:
-        """Record what keeps rank 0 from going on: what was not begun stays undone."""
+        """Record what keeps rank 0 from going on: what was not started stays undone."""
         name = error.filename
         path = os.fsencode(name) if isinstance(name, str | bytes) else self._prepared.job.destination
         self._coordinator.outcome.failures.append(Failure(path, f"the run ends here: {reason_of(error)}"))
@@ -225,9 +225,9 @@ class _Run(Operation):
         if self._memory is None:
             return CopyState()
         self._note_touched()
-        remembered = self._memory.state(self._feed)
+        state = self._memory.state(self._feed)
         new = {} if self._verification is None else self._verification.take_new()
-        return replace(remembered, records={**remembered.records, **new})
+        return replace(state, records={**state.records, **new})
 
     def forget(self) -> None:
         if self._memory is not None:
@@ -244,25 +244,25 @@ class _Run(Operation):
             self._note_touched()
 
 
-def _with_begun(prepared: "Prepared", saved: "ResumeState") -> "tuple[Prepared, StartedFiles]":
+def _with_started(prepared: "Prepared", saved: "ResumeState") -> "tuple[Prepared, StartedFiles]":
     """Return prepared with the big files that an earlier run began, and those."""
     from hpcp_mpi.engine.context import JobContext
     from hpcp_mpi.host.commands import Commands
-    from hpcp_mpi.operations.copy.resume import begun_before, stages_of
+    from hpcp_mpi.operations.copy.resume import stages_of, started_before
 
     context = JobContext(prepared.job, Commands(), 0)
-    begun = begun_before(saved, context)
+    started = started_before(saved, context)
     context.release()
     context.stages.close()
     # After the copying, nobody lists directories: what a killed run left in them is found when they are settled. It
     # may have come further than its ledger tells.
     options = prepared.job.options
-    sizes = [finish.big.size for finish, _ in begun if finish.big is not None]
+    sizes = [finish.big.size for finish, _ in started if finish.big is not None]
     if sizes and not 0 < options.split_size <= min(sizes):
         # The run before split smaller files: they have to be known as what they are wherever they are found.
         options = replace(options, split_size=min(sizes))
-    job = replace(prepared.job, options=options, adopted=stages_of(begun), resumed=True)
-    return replace(prepared, job=job), begun
+    job = replace(prepared.job, options=options, adopted=stages_of(started), resumed=True)
+    return replace(prepared, job=job), started
 
 
 def _verification(coordinator: Coordinator) -> "Verification | None":

@@ -89,7 +89,7 @@ class Scan:
         self._asked = 0  # directories that others were asked to list
         self._held = False
         self._open: set[ScanTask] = set()  # directories that are not listed to their end
-        self._given_up = False
+        self._links_recorded = False
         most = 1 if context.options.single else 64
         self._pool: Pool[ScanTask] = Pool(self._step, self._fail, most, lambda: context.slow)
 
@@ -99,7 +99,7 @@ class Scan:
         return self if self._only is None and self._choose is None else None
 
     def start(self, todo: Sequence[Relist] | None = None) -> None:
-        """Begin to list. todo: what is left to look at of a run that is gone on with; None: all"""
+        """Begin to list. todo: what is left to look at of a run that is resumed; None: all"""
         if todo is not None:
             self.again(todo, counted=False)
             return
@@ -114,7 +114,7 @@ class Scan:
 
     def again(self, todo: Sequence[Relist], counted: bool = True) -> None:
         """Look at directories again, beside what is at the destination by now. counted: what is in them was counted"""
-        self._given_up = False
+        self._links_recorded = False
         tasks: list[ScanTask] = []
         with self._lock:
             # Names of files may have been seen by somebody who is not there any more.
@@ -133,7 +133,7 @@ class Scan:
 
     @property
     def todo(self) -> list[Relist]:
-        """What has to be looked at if a run is gone on with, beside the work that was taken."""
+        """What has to be looked at if the run is resumed, beside the work that was taken."""
         with self._lock:
             emit_split(self._open, self.builder)
             self._emit()
@@ -158,14 +158,14 @@ class Scan:
         # In this order: what the last listing found is ready before the pool is exhausted.
         waiting = self._asked or not self._pool.exhausted or self._lists or self._ready
         done = not waiting and self._error is None
-        if done and not self._given_up:
+        if done and not self._links_recorded:
             self.seconds = self.seconds or time.monotonic() - self._began
-            self._given_up = True
-            self._give_up()
+            self._links_recorded = True
+            self._record_links()
         return done
 
-    def _give_up(self) -> None:
-        """Record what links to other ranks' files, or to those that were forgotten."""
+    def _record_links(self) -> None:
+        """Record names of files that link to other ranks' files, or to those that were forgotten."""
         with self._lock:
             if self._parallel or self.builder.links.partial:
                 self.builder.links.give_up()
@@ -188,10 +188,10 @@ class Scan:
             taken.append(batch)
         return taken
 
-    def on_findings(self, news: list[ScanFindings]) -> None:
+    def on_findings(self, findings: list[ScanFindings]) -> None:
         """Take what others found in directories that they were asked to list."""
         with self._lock:
-            for found in news:
+            for found in findings:
                 self._asked -= found.done
                 self.builder.count(found.scanned)
                 self.waiting.add(found.deferred)
@@ -232,7 +232,7 @@ class Scan:
             return False
         with suppress(OSError), os.scandir(root.path) as entries:
             return next(entries, None) is not None
-        return False  # whoever lists it says what is wrong
+        return False  # who lists it says what is wrong
 
     # --- roots
 
@@ -301,7 +301,7 @@ class Scan:
         with self._lock:
             self.outcome.failures += task.failures
             task.failures.clear()
-            children = self._tasks(self._taken(task, listing), task.again)
+            children = self._tasks(self._add(task, listing), task.again)
             if not task.ended:
                 task.seen += (child.folder.name for child in children)
                 self._emit()
@@ -311,7 +311,7 @@ class Scan:
             self._emit()
         return children
 
-    def _taken(self, task: ScanTask, listing: ClassifiedEntries | None) -> list[Folder]:
+    def _add(self, task: ScanTask, listing: ClassifiedEntries | None) -> list[Folder]:
         """Take some of a directory; return the directories in it."""
         if listing is None:
             return []

@@ -89,7 +89,7 @@ class SymlinkTargets:
         self._found = ExternalSort()
         self._sources: dict[tuple[bytes, int], Root | None] = {}
         self._roots: dict[bytes, Root] = {}
-        self._told: set[tuple[int, bytes]] = set()
+        self._announced: set[tuple[int, bytes]] = set()
         root = prepared.job.destination_root
         try:
             self._pin = None if root is None else os.open(root.path, _PATH)
@@ -197,7 +197,7 @@ class SymlinkTargets:
         places = [
             Place(index[source], what, target.replace(b"\0", b"/"))
             for _, target, source, what in wanted
-            if not self._foretold(up, target)
+            if not self._is_announced(up, target)
         ]
         prepared = Prepared(job, [Landing(name, name, b".", b"") for name in names], False)
         scans: list[TargetScan] = []
@@ -214,12 +214,12 @@ class SymlinkTargets:
         report.add(copied)
         self._note(job, up, scans[0].waiting.tracked)
         if self._options.dry_run:
-            self._told |= {(up, target) for target in scans[0].taken}
+            self._announced |= {(up, target) for target in scans[0].taken}
 
-    def _foretold(self, up: int, target: bytes) -> bool:
-        """Return whether a dry run, which makes nothing, has told of a place, or of one that it lies in."""
+    def _is_announced(self, up: int, target: bytes) -> bool:
+        """Return whether a dry run, which makes nothing, has announced a place, or one that it lies in."""
         names = target.split(b"\0")
-        return any((up, join(*names[:count])) in self._told for count in range(1, len(names) + 1))
+        return any((up, join(*names[:count])) in self._announced for count in range(1, len(names) + 1))
 
     def _destination(self, up: int) -> tuple[bytes, Root | None]:
         """Return the directory so many above the destination root."""
