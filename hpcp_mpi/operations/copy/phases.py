@@ -43,7 +43,7 @@ COPYING = "copying"
 _MOST_TOUCHED = 10_000  # directories that are remembered before they are put aside
 
 
-class _Run(Operation):
+class _Copy(Operation):
     """Rank 0's: one copy from scan to report."""
 
     def __init__(self, wire: Wire, prepared: "Prepared", frontend: Frontend, scan: "ScanMaker | None") -> None:
@@ -278,7 +278,7 @@ def run_copy(wire: Wire, prepared: "Prepared", frontend: Frontend, scan: "ScanMa
 
     Raises FatalError. A signal ends it early: the report's exit code says so.
     """
-    run = _Run(wire, prepared, frontend, scan)
+    run = _Copy(wire, prepared, frontend, scan)
     try:
         run.run()
     except StoppedEarly as early:
