@@ -1,4 +1,4 @@
-"""The effort of tests: reduced in `make test`, which runs each time, full in `make test-all` (sets HPCP_MPI_CHAOS).
+"""How far tests go: `make test` part of the way, each time, `make test-all` (HPCP_MPI_CHAOS is set) to the end.
 
 many(count)    so many random examples or rounds, in `make test` a third of them
 @each_value    of all combinations of a test's parameters, in `make test` so many that each value occurs
@@ -33,7 +33,7 @@ def _met(values: frozenset[Value], size: int) -> Iterator[frozenset[Value]]:
 
 
 def few(cases: list[frozenset[Value]], size: int) -> list[int]:
-    """Choose cases such that any `size` values that occur together in one of all occur together in one of these.
+    """Choose cases such that whatever `size` values are together in one of all are together in one of these.
 
     Each takes in as many as possible that the others have not, of equals the one whose values were used least.
     """

@@ -1,4 +1,4 @@
-"""The parts of the test suite: tests that run at the same time, one after the other, or alone on the machine.
+"""Which tests run at the same time, which one after the other, and which alone on the machine.
 
 A pytest plugin; tests/conftest.py loads it. `make test` runs `--part parallel` in several processes of pytest-xdist and
 then `--part serial` in one; `make quick` runs `--part quick`. Without --part everything runs, in one process.
@@ -17,14 +17,14 @@ import pytest
 
 _TESTS = Path(__file__).resolve().parents[1]
 
-# Tests that share something expensive, made once: hosts with Slurm, a Docker engine, volumes.
+# What shares something made once that is expensive: hosts with Slurm, a Docker engine, volumes.
 GROUPS = ("slurm", "docker", "dfs")
-# Tests that measure time, CPU or memory, and find other figures while the CPUs do something else.
+# What measures time, CPU or memory, and finds other figures while the CPUs do something else.
 SERIAL = (
     "test_bench_parts.py",
     "test_bench_runs.py",
 )
-# Tests of pure rooms, and those that start no ranks and few processes.
+# Pure rooms, and what starts no ranks and few processes.
 QUICK = (
     "vocab",
     "formats",
@@ -84,7 +84,7 @@ def is_in(path: str, places: Sequence[str]) -> bool:
 
 
 def group_of(path: str) -> str:
-    """The name of the group that runs in one process with a file. path: below tests"""
+    """What is run in one process with the file of this path below tests."""
     return next((group for group in GROUPS if is_in(path, [group])), path)
 
 
@@ -102,7 +102,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def in_order(items: list[pytest.Item]) -> list[pytest.Item]:
-    """Sort tests by group, the longest first; the order in a group stays."""
+    """The longest groups first; what is in one group stays as it is."""
     groups: dict[str, list[pytest.Item]] = {}
     for item in items:
         groups.setdefault(group_of(_below_tests(item.path)), []).append(item)

@@ -4,7 +4,7 @@ Some 2,000 tests start launchers, daemons and attackers on a machine that others
 thousand starts would fail every fifth run of all, and a red build would mean nothing any more. A test that fails
 twice in a row is a failure; so is a run in which many tests had to be repeated; and tests of pure rooms are never
 repeated. Of several processes of pytest-xdist each repeats its own, and the one that hands out the tests counts and
-reports. .ci/run shows the lines that begin with REPEATED again. A pytest plugin; tests/conftest.py loads it.
+tells. .ci/run shows the lines that begin with REPEATED once more. A pytest plugin; tests/conftest.py loads it.
 """
 
 from __future__ import annotations
