@@ -185,8 +185,8 @@ def test_jobs_are_shared_out_among_the_ranks_of_a_node(
 
 
 def test_the_cpus_are_those_that_this_process_may_use() -> None:
-    script = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); from hpcp_mpi.host import system; "
-    done = subprocess.run([sys.executable, "-c", script + "print(system.cpus())"], capture_output=True, text=True)
+    script = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); from hpcp_mpi.host import machine; "
+    done = subprocess.run([sys.executable, "-c", script + "print(machine.cpus())"], capture_output=True, text=True)
     assert done.stdout == "1\n", done.stderr
 
 

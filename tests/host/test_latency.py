@@ -5,7 +5,7 @@ import threading
 from hpcp_mpi.host.latency import SLOW, AdaptiveGate, Latency
 
 
-class ParallelCalls:
+class Crowd:
     """Threads that enter a gate and stay until they are let out."""
 
     def __init__(self, gate: AdaptiveGate, count: int) -> None:
@@ -44,14 +44,14 @@ def fast() -> bool:
 
 
 def test_where_calls_take_long_all_who_want_to_come_in_get_in() -> None:
-    crowd = ParallelCalls(AdaptiveGate(8, slow), 8)
+    crowd = Crowd(AdaptiveGate(8, slow), 8)
     with crowd.changed:
         assert crowd.changed.wait_for(lambda: crowd.inside == 8, 30)
     crowd.join()
 
 
 def test_never_more_than_the_most_are_inside_and_everyone_gets_in_at_last() -> None:
-    crowd = ParallelCalls(AdaptiveGate(3, slow), 9)
+    crowd = Crowd(AdaptiveGate(3, slow), 9)
     with crowd.changed:
         assert crowd.changed.wait_for(lambda: crowd.inside == 3, 30)
     crowd.join()
@@ -59,7 +59,7 @@ def test_never_more_than_the_most_are_inside_and_everyone_gets_in_at_last() -> N
 
 
 def test_where_calls_are_fast_one_at_a_time_is_inside() -> None:
-    crowd = ParallelCalls(AdaptiveGate(8, fast), 6)
+    crowd = Crowd(AdaptiveGate(8, fast), 6)
     with crowd.changed:
         assert crowd.changed.wait_for(lambda: crowd.inside == 1, 30)
     crowd.join()

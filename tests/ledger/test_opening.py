@@ -58,8 +58,8 @@ def test_a_directory_that_may_not_be_written_to_is_told_of(everyone: Callable[[P
     everyone(on_tmpfs / "mine")
     (on_tmpfs / "d").mkdir()
     script = (
-        "import sys; from hpcp_mpi.ledger.writer import open_new; from hpcp_mpi.vocab.checkpoint import Heading\n"
-        "open_new(sys.argv[1].encode(), Heading('copy', (), b'', (), '', '', '', 1))"
+        "import sys; from hpcp_mpi.ledger.writer import open_new; from hpcp_mpi.vocab.checkpoint import RunHeading\n"
+        "open_new(sys.argv[1].encode(), RunHeading('copy', (), b'', (), '', '', '', 1))"
     )
     done = run([on_tmpfs / "d/ledger"], flavour="plain", user="nobody", python_args=("-c", script))
     assert "cannot make the ledger" in done.stderr and "Permission denied" in done.stderr

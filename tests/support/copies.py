@@ -27,7 +27,7 @@ State = dict[bytes, tuple[int, int]]
 
 
 @dataclass(frozen=True)
-class CopiedGuard:
+class Copied:
     """A run that ended, and its report."""
 
     done: Finished
@@ -48,7 +48,7 @@ class CopiedGuard:
         return {each["path"]: each["note"] for each in self.report["notes"]}
 
 
-def copy(*args: Argument, world: World = PLAIN, code: int = 0, **setting: Any) -> CopiedGuard:
+def copy(*args: Argument, world: World = PLAIN, code: int = 0, **setting: Any) -> Copied:
     """Run the tool with --json, expect the exit code and no process left, and return its report."""
     with tempfile.TemporaryDirectory() as place:
         os.chmod(place, 0o777)
@@ -58,7 +58,7 @@ def copy(*args: Argument, world: World = PLAIN, code: int = 0, **setting: Any) -
         assert done.left_behind == (), str(done)
         report = json.loads(path.read_text())
         assert report["exit_code"] == code
-        return CopiedGuard(done, report)
+        return Copied(done, report)
 
 
 def refused(

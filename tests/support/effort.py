@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from itertools import combinations
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 TO_THE_END = bool(os.environ.get("HPCP_MPI_CHAOS"))
 each_value = pytest.mark.combinations(1)
@@ -57,7 +57,10 @@ def _values_of(item: pytest.Item) -> frozenset[Value]:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "combinations(size): see tests/support/effort.py")
     # As many as many(100) where a test says nothing; the rest as hypothesis has it, in CI too.
-    settings.register_profile("hpcp-mpi", settings(), max_examples=many(settings().max_examples))
+    # A machine that does other things too is slow in drawing examples, and that is no fault of a test.
+    slow = [*settings().suppress_health_check, HealthCheck.too_slow]
+    examples = many(settings().max_examples)
+    settings.register_profile("hpcp-mpi", settings(), max_examples=examples, suppress_health_check=slow, deadline=None)
     settings.load_profile("hpcp-mpi")
 
 

@@ -8,16 +8,16 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tests.support import oracle
-from tests.support.copies import PLAIN, CopiedGuard, copy
+from tests.support.copies import PLAIN, Copied, copy
 from tests.support.launch import Argument, World
 
 
-def remove(*args: Argument, world: World = PLAIN, code: int = 0, **setting: object) -> CopiedGuard:
+def remove(*args: Argument, world: World = PLAIN, code: int = 0, **setting: object) -> Copied:
     """Run -rm -rf with --json, expect the exit code and no process left, and return its report."""
     return copy("-rm", "-rf", *args, world=world, code=code, **setting)
 
 
-def removed_entries(done: CopiedGuard) -> int:
+def removed_entries(done: Copied) -> int:
     removed = done.report["removed"]
     return sum(removed[kind] for kind in ("files", "directories", "links", "specials"))
 

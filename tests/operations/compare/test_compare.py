@@ -15,7 +15,7 @@ from hpcp_mpi.host.abilities import step_of
 from hpcp_mpi.vocab.paths import printable
 from tests.operations.copy.test_untouched import LISTINGS, WRITING, writes
 from tests.support.comparing import compared, groups
-from tests.support.copies import PLAIN, CopiedGuard, copy, refused, state
+from tests.support.copies import PLAIN, Copied, copy, refused, state
 from tests.support.effort import each_value
 from tests.support.launch import World, command_line
 from tests.support.marks import each_world, needs_commands, needs_root
@@ -60,7 +60,7 @@ def pair(on_tmpfs: Path) -> tuple[Path, Path]:
     return new, old
 
 
-def compare(*args: Any, code: int, world: World = PLAIN, **setting: Any) -> CopiedGuard:
+def compare(*args: Any, code: int, world: World = PLAIN, **setting: Any) -> Copied:
     return copy(*args, "-cfl", world=world, code=code, **setting)
 
 

@@ -19,7 +19,7 @@ import pytest
 
 from tests.dfs import volume
 from tests.support import launch, oracle
-from tests.support.copies import CopiedGuard, changed, copy, state
+from tests.support.copies import Copied, changed, copy, state
 from tests.support.faultfs import served
 from tests.support.launch import World
 from tests.support.marks import each_world, needs_commands, needs_fuse
@@ -45,7 +45,7 @@ class TwoClients:
     shared: Path  # where ranks see it
     wrapper: list[str]
 
-    def copy(self, world: World, *args: str, code: int = 0) -> CopiedGuard:
+    def copy(self, world: World, *args: str, code: int = 0) -> Copied:
         return copy(*args, f"{self.src}/", "-d", self.shared / "dst", world=world, code=code, wrapper=self.wrapper)
 
     def assert_equal(self) -> None:

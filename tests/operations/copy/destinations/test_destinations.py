@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import hpcp_mpi
 from tests.support import oracle
-from tests.support.copies import PLAIN, CopiedGuard, changed, copy, items, refused, run, stages, state
+from tests.support.copies import PLAIN, Copied, changed, copy, items, refused, run, stages, state
 from tests.support.effort import each_value
 from tests.support.launch import Argument, World
 from tests.support.marks import needs_commands, needs_root, worlds
@@ -28,7 +28,7 @@ T = 1_600_000_000 * 10**9
 WORLDS = [PLAIN, *worlds((3,), launchers=("mpich",))]
 
 
-def spread(src: Path, roots: list[Path], *options: Argument, world: World = PLAIN, code: int = 0) -> CopiedGuard:
+def spread(src: Path, roots: list[Path], *options: Argument, world: World = PLAIN, code: int = 0) -> Copied:
     return copy(*options, src, *(word for root in roots for word in ("-d", root)), world=world, code=code)
 
 
