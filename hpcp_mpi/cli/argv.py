@@ -1,6 +1,6 @@
-"""The words of a command line before argparse sees them: it takes what is no option for a value of one.
+"""Check of a command line before argparse, which takes an unknown option for a known one with a value.
 
-`-di IMAGE` would be `-d i` and a source IMAGE; `-dry` would be `-d ry`. Nobody means that, and hpcp has a -di.
+`-di IMAGE` would be `-d i` and a source IMAGE; `-dry` would be `-d ry`. No user means that, and hpcp has a -di.
 """
 
 import re
@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 
 from hpcp_mpi.vocab.errors import UsageError
 
-# hpcp's options that are not there yet. They are named in README.md.
+# hpcp's options that do not exist here yet. README.md lists them.
 NOT_YET = {
     "-si": "--src_image",
     "-siff": "--load_diff_image",
@@ -25,9 +25,9 @@ _LETTERS = re.compile(r"-[A-Za-z]{2,}")
 
 
 def understood(words: Iterable[str], options: Collection[str], flags: Collection[str]) -> list[str]:
-    """Return the words as argparse may have them. Raises UsageError for an option that there is not.
+    """Return the words in the form for argparse. Raises UsageError for an unknown option.
 
-    options: all spellings. flags: those of one letter that take no value, so that several may be put together
+    options: all spellings. flags: those that take no value, of which those of one letter may be joined
     """
     checked = []
     for word in words:

@@ -1,4 +1,4 @@
-"""The words around the options: in `hpcp-mpi -h`, in the man page, and where no argument was given."""
+"""The text around the options: in `hpcp-mpi -h`, in the man page, and without arguments."""
 
 from dataclasses import dataclass
 
@@ -7,10 +7,10 @@ from hpcp_mpi.vocab.errors import EXIT_CODES
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """An option, or what stands for the positional arguments."""
+    """The description of an option, or of the positional arguments."""
 
     names: tuple[str, ...]  # the spellings that are shown
-    value: str  # what its value is called; "" if it has none
+    value: str  # the name of its value; "" if it has none
     optional: bool  # the value may be left out
     text: str
 
@@ -21,7 +21,7 @@ class Described:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """Options under one heading."""
+    """The options under one heading."""
 
     title: str
     options: tuple[Described, ...]
@@ -66,7 +66,7 @@ SPELLINGS = "A long option may be written with _ or with -: --dest_path is --des
 
 
 def short() -> str:
-    """Return the short help, for an empty command line."""
+    """Return the short help, which is shown without arguments."""
     return "\n".join(
         [
             f"hpcp-mpi: {SUMMARY}.",
@@ -79,7 +79,7 @@ def short() -> str:
 
 
 def epilog() -> str:
-    """Return what follows the options."""
+    """Return the part of the help that follows the options."""
     lines = [SPELLINGS, "", "where things land:"]
     for command, result in LANDING:
         lines += _columns(command, result, 24)
@@ -94,7 +94,7 @@ def _examples(count: int) -> list[str]:
 
 
 def _columns(left: str, right: str, width: int) -> list[str]:
-    """Return lines of 80 characters at most, with the right words beside the left ones."""
+    """Return lines of at most 80 characters in two columns; the left one has width characters."""
     from textwrap import wrap
 
     lines = wrap(right, 78 - width)

@@ -1,4 +1,4 @@
-"""The program: rank 0 reads the command line, leads and prints; the other ranks follow."""
+"""The program, on every rank: rank 0 reads the command line, leads and prints; the other ranks follow."""
 
 import gc
 import itertools
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, NoReturn
 
 from hpcp_mpi.cluster.launcher import first_task
 from hpcp_mpi.cluster.signals import StopRequest, watched
-from hpcp_mpi.cluster.slurm import job_number
 from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.operations.session import Abandoned, connect, lead, serve
 from hpcp_mpi.vocab.errors import EXIT_OK, EXIT_USAGE, FatalError
@@ -21,13 +20,13 @@ if TYPE_CHECKING:
     from hpcp_mpi.cli.command_line import CommandLine
     from hpcp_mpi.engine.checkpoints import CheckpointWriter
 
-# A launcher that sees a task fail kills the others, also the one that is about to say why: the first task goes first.
-_AFTER_THE_FIRST = 3.0  # seconds
+# A launcher that sees a task fail kills the others, also the one that is about to print why: the first task ends first.
+_AFTER_THE_FIRST = 3.0  # seconds that the other tasks wait
 
 
 def console() -> NoReturn:
-    """The console script."""
-    # A scan makes millions of small objects and no cycles: looking for those takes a tenth of its time.
+    """Run the console script: main(), then exit with its code."""
+    # A scan makes millions of small objects and no cycles: the search for cycles takes a tenth of its time.
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
     code = main(sys.argv[1:], os.environ)
@@ -52,7 +51,7 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     with watched(stop):
         code = _run(arguments, environment, wire, stop)
     if wire is not None and wire.lost:
-        # MPI would wait for those that are gone, at the end of this process.
+        # At the end of this process MPI would wait for the lost ranks.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
@@ -70,7 +69,7 @@ def _run(arguments: Sequence[str], environment: Mapping[str, str], wire: Wire | 
 
 
 def _status(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Show a ledger: without the other ranks and their MPI, which may be what is broken."""
+    """Show a ledger without the other ranks and without MPI, as that may be broken; return the exit code."""
     if not first_task(environment):
         return EXIT_OK
     from hpcp_mpi.cli.command_line import parse
@@ -84,7 +83,7 @@ def _status(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     except FatalError as error:
         _complain(error)
         return error.exit_code
-    print(_text(command_line.show), end="")  # asked for besides
+    print(_text(command_line.show), end="")  # --version or the like was given, too
     return EXIT_OK
 
 
@@ -105,13 +104,13 @@ def _complain(error: FatalError) -> None:
 
 
 def _log(line: str) -> None:
-    """Write a line in one piece: launchers forward what they get, and print() would write each of its parts."""
+    """Write a line to stderr in one piece: print() would write parts, which launchers forward one by one."""
     sys.stderr.write(line + "\n")
     sys.stderr.flush()
 
 
 def _lead(arguments: Sequence[str], environment: Mapping[str, str], wire: Wire, stop: StopRequest) -> int:
-    # Imported here, as only rank 0 needs them: a thousand ranks that import are a load for the file system.
+    # Imported here, as only rank 0 needs them: imports by a thousand ranks are a load for the file system.
     from hpcp_mpi.cli.command_line import parse
     from hpcp_mpi.engine.frontend import Frontend
     from hpcp_mpi.operations.dispatch import items_of, lead_operation
@@ -120,7 +119,7 @@ def _lead(arguments: Sequence[str], environment: Mapping[str, str], wire: Wire, 
     if not arguments:
         from hpcp_mpi.cli.help import short
 
-        # Not 0: a script whose variables are empty has done nothing.
+        # Not 0: a script whose variables are empty copied nothing.
         print(short(), file=sys.stderr)
         return EXIT_USAGE
     command_line = parse(arguments, exclude_lines, environment)
@@ -161,7 +160,7 @@ def _lead(arguments: Sequence[str], environment: Mapping[str, str], wire: Wire, 
             _log(line)
     for line in reporting.problem_lines(report):
         _log(line)
-    # Whoever reads a list from standard output gets nothing but the list.
+    # A program that reads a list from standard output must get nothing but the list.
     print(table(report), file=sys.stderr if _lists(request) else None, flush=True)
     try:
         if command_line.json:
@@ -174,7 +173,9 @@ def _lead(arguments: Sequence[str], environment: Mapping[str, str], wire: Wire, 
 def _checkpoints(
     command_line: "CommandLine", arguments: Sequence[str], environment: Mapping[str, str]
 ) -> "CheckpointWriter | None":
-    """Return what writes the run down, if something does. Raises FatalError."""
+    """Return the writer of checkpoints; None for a run without a ledger. Raises FatalError."""
+    from hpcp_mpi.cluster.slurm import job_number
+
     if command_line.ledger is None and not job_number(environment):
         return None
     from hpcp_mpi import __version__
@@ -187,14 +188,14 @@ def _checkpoints(
 
 
 def _lists(request: Request) -> bool:
-    """Return whether standard output has the lines of what is changed, what differs, or of a file list."""
+    """Return whether standard output gets lines of changes, differences or a file list."""
     if request.verb is Verb.LIST:
         return request.file_list == b"-"
     return request.options.itemize
 
 
 def _text(show: str) -> str:
-    """Return what is printed instead of doing anything."""
+    """Return the text to print instead of running. show: CommandLine's"""
     if show == "version":
         from hpcp_mpi.cli.versions import describe
 

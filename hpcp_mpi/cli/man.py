@@ -1,4 +1,4 @@
-"""The man page, in the macros of man(7): printed by --print-man, made from the parser's options."""
+"""The man page that --print-man prints, in the macros of man(7), made from the parser's options."""
 
 from collections.abc import Iterable, Iterator
 from textwrap import wrap
@@ -30,7 +30,7 @@ _SEE_ALSO = ("cp(1)", "rm(1)", "rsync(1)", "mpiexec(1)", "srun(1)")
 
 
 def man_page(sections: Iterable[Section], version: str, date: str) -> str:
-    """Return the page. sections: the options by heading. date: as 2026-01-31."""
+    """Return the man page. sections: the options by heading. date: as 2026-01-31."""
     return "\n".join(_lines(sections, version, date)) + "\n"
 
 
@@ -84,14 +84,14 @@ def _italic(text: str) -> str:
 
 
 def _text(text: str) -> str:
-    """Return text such that roff prints it as it is: `-` is a minus that can be copied."""
+    """Return text escaped for roff, with `-` as a minus that can be pasted into a shell."""
     for character, escape in _ESCAPES:
         text = text.replace(character, escape)
     return text
 
 
 def _filled(text: str) -> str:
-    """Return running text in lines of 80 characters at most, none of which is a request."""
+    """Return running text, escaped for roff, in lines of at most 80 characters, none of which is a request."""
     return "\n".join(
         rf"\&{line}" if line.startswith((".", "'")) else line
         for line in wrap(_text(text), 76, break_long_words=False, break_on_hyphens=False)

@@ -1,4 +1,4 @@
-"""The options that say how it is done and what is shown, group by group as `hpcp-mpi -h` shows them."""
+"""The options for how work is done and what is shown, in groups as `hpcp-mpi -h` shows them."""
 
 from hpcp_mpi.cli.amounts import at_least, parse_rate, parse_size
 from hpcp_mpi.cli.options_what import Parser
@@ -11,8 +11,8 @@ from hpcp_mpi.vocab.options import (
     MIB,
 )
 
-DEFAULT_INTERVAL = 10.0  # seconds
-DEFAULT_HEARTBEAT = 60.0  # seconds
+DEFAULT_INTERVAL = 10.0  # seconds between log lines
+DEFAULT_HEARTBEAT = 60.0  # seconds of silence after which a rank is lost
 SHELLS = ("bash", "zsh", "tcsh")
 
 

@@ -1,6 +1,6 @@
-"""The options that say what is done, group by group as `hpcp-mpi -h` shows them; how it is done is in `options_how`.
+"""The options for what is done, in groups as `hpcp-mpi -h` shows them; those for how are in `options_how`.
 
-A long option is written as it is shown: hpcp's with `_`, others with `-`. Both spellings are understood of each.
+A long option is written here as the help shows it: hpcp's with `_`, others with `-`. Each is accepted in both forms.
 """
 
 from typing import Any, Protocol
@@ -9,12 +9,12 @@ from hpcp_mpi.cli.amounts import at_least
 
 
 class Group(Protocol):
-    """Options under one heading."""
+    """The options under one heading."""
 
     def add(self, *names: str, **settings: Any) -> None:
-        """Add an option, as argparse's add_argument. A `type` may raise ValueError with words for the user.
+        """Add an option, as argparse's add_argument. A `type` may raise ValueError with a message for the user.
 
-        complete: what a shell completes its value with, "file" or "directory"
+        complete: the kind of values that a shell completes, "file" or "directory"
         """
 
     def either(self) -> "Group":
@@ -22,7 +22,7 @@ class Group(Protocol):
 
 
 class Parser(Protocol):
-    """What groups are added to."""
+    """A parser to which groups of options are added."""
 
     def group(self, title: str) -> Group: ...
 

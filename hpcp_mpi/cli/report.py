@@ -1,4 +1,4 @@
-"""What came out, for a reader: the changes, the failures by kind, and how it ended. The table is in `end_table`."""
+"""The report of a run for its user: changes, failures by kind, how it ended, and JSON. `end_table` has the table."""
 
 import json
 import os
@@ -10,15 +10,16 @@ from hpcp_mpi import __version__
 from hpcp_mpi.cli.amounts import duration, size
 from hpcp_mpi.cli.end_table import differing, number
 from hpcp_mpi.engine.sorted_items import SortedItems
+from hpcp_mpi.host.output_file import output_file
 from hpcp_mpi.operations.compare.differences import GROUPS, Differences
 from hpcp_mpi.vocab.abilities import ENDLESS_NS, SECOND_NS, Acls, StoredTimes
 from hpcp_mpi.vocab.errors import EXIT_CODES, EXIT_DIFFERENT, EXIT_OK, EXIT_VANISHED, FatalError
 from hpcp_mpi.vocab.ledger_status import LedgerStatus
-from hpcp_mpi.vocab.paths import printable
+from hpcp_mpi.vocab.paths import first_few, printable
 from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.request import Request, Verb
 
-_IN_FULL = 5  # of a kind
+_IN_FULL = 5  # of each kind
 _TITLES = {
     "added": "Added (in the source, not in the {})",
     "modified": "Modified",
@@ -27,12 +28,12 @@ _TITLES = {
 
 
 def lines_of(items: SortedItems | Differences) -> Iterable[str]:
-    """Yield what was or would be changed, or what differs."""
+    """Yield the lines of a run's changes, or of a compare's differences."""
     return difference_lines(items) if isinstance(items, Differences) else item_lines(items)
 
 
 def difference_lines(differences: Differences) -> Iterable[str]:
-    """Yield the three groups of a compare, if it came to its end."""
+    """Yield the lines of a compare's three groups, as far as it came."""
     for op, name in GROUPS.items():
         if name not in differences.counts:
             return
@@ -42,14 +43,14 @@ def difference_lines(differences: Differences) -> Iterable[str]:
 
 
 def item_lines(items: Iterable[tuple[str, bytes, bytes]]) -> Iterable[str]:
-    """Yield what was or would be changed, as rsync -i does. items: (change, path, link target)."""
+    """Yield a line for each change, as rsync -i prints it. items: (change, path, link target)."""
     for change, path, target in items:
         arrow = " => " if change.startswith("h") else " -> "
         yield f"{change} {printable(path)}{arrow + printable(target) if target else ''}"
 
 
 def ability_lines(report: Report) -> Iterable[str]:
-    """Yield what the file system of each destination can store and do."""
+    """Yield a line for each destination, with the abilities of its file system."""
     for path, found in report.abilities.items():
         has = {
             "ACLs (not listed)" if found.acls is Acls.HIDDEN else "ACLs": None
@@ -85,7 +86,7 @@ def _times_in_words(times: StoredTimes) -> str:
 
 
 def problem_lines(report: Report) -> Iterable[str]:
-    """Yield lost ranks, failures and notes, five of a kind in full and then counted."""
+    """Yield the lines of lost ranks, failures and notes, five of a kind in full and then counted."""
     for share in report.ranks:
         if share.lost:
             where = f" on {share.node}" if share.node else ", before it said where it is:"
@@ -95,7 +96,7 @@ def problem_lines(report: Report) -> Iterable[str]:
 
 
 def grouped(word: str, problems: Iterable[tuple[bytes, str]]) -> Iterable[str]:
-    """Yield lines for (path, reason) pairs. A kind is how the reason ends: before that it may name a directory."""
+    """Yield lines for (path, reason) pairs, by kind: the end of a reason, as its beginning may name a directory."""
     kinds: dict[str, list[tuple[bytes, str]]] = {}
     for path, reason in problems:
         kinds.setdefault(reason.rpartition(": ")[2], []).append((path, reason))
@@ -108,8 +109,7 @@ def grouped(word: str, problems: Iterable[tuple[bytes, str]]) -> Iterable[str]:
 
 def first_line(request: Request, ranks: int) -> str:
     """Return what is about to be done, for whoever reads the log."""
-    more = f" and {len(request.sources) - _IN_FULL} more" if len(request.sources) > _IN_FULL else ""
-    names = " ".join(map(printable, request.sources[:_IN_FULL])) + more
+    names = first_few(request.sources, _IN_FULL, between=" ")
     if request.source_list is not None:
         names = f"what {_called(request.source_list, 'input')} lists{' in ' if names else ''}{names}"
     to = " with" if request.verb is Verb.COMPARE else " ->"
@@ -125,7 +125,7 @@ def _called(file_list: bytes, stream: str) -> str:
 
 
 def _doing(request: Request) -> str:
-    """Return the verb in words, with a blank behind it; nothing for a plain copy."""
+    """Return the verb in words, with a blank after it; "" for a plain copy."""
     options = request.options
     doing = request.verb.value
     if request.verb is Verb.COPY:
@@ -135,7 +135,7 @@ def _doing(request: Request) -> str:
 
 
 def last_line(report: Report) -> str:
-    """Return how it ended, in one line."""
+    """Return the last line of the log: how the run ended."""
     code = report.exit_code
     return f"hpcp-mpi: {_ending(report)}" + (f" (exit code {code})" if code else "")
 
@@ -175,12 +175,12 @@ def _done(report: Report) -> str:
 
 
 def check_json(path: Path) -> None:
-    """Find out before hours of work whether a report could be written to path. Raises FatalError."""
+    """Raise FatalError if no report could be written to path, before hours of work."""
     directory = path.parent
     if path.is_dir():
         raise FatalError(f"cannot write the report to {path}: it is a directory", "Name a file in it.")
     if path.exists() and (not path.is_file() or directory.resolve() == Path("/dev")):
-        # It would be replaced: /dev/null by a file, /dev/stdout, which is a link, too.
+        # A report would replace it: /dev/null, and /dev/stdout, which is a symlink.
         raise FatalError(f"cannot write the report to {path}: it is not a regular file", "Name one, or a new one.")
     if not directory.is_dir():
         raise FatalError(f"cannot write the report to {path}: there is no directory {directory}", "Nothing was done.")
@@ -190,9 +190,8 @@ def check_json(path: Path) -> None:
 
 def write_json(report: Report | LedgerStatus, path: Path) -> None:
     """Write the report for machines. An old file is replaced in one step. Raises FatalError."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        beside.write_text(json.dumps(report.as_dict(), indent=1) + "\n")
-        os.replace(beside, path)
+        with output_file(os.fsencode(path)) as file:
+            file.write(json.dumps(report.as_dict(), indent=1).encode() + b"\n")
     except OSError as error:
         raise FatalError(f"cannot write the report to {path}: {error.strerror}") from None

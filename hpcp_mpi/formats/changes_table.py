@@ -1,4 +1,4 @@
-r"""What differs between two trees, written down: a table that hpcp 9 reads, and a list of names for tar.
+r"""The table of differences between two trees, which hpcp 9 reads, and the list of names for tar; on every rank.
 
     #hpcp-changes\t1
     #op\tpath\told\tnew
@@ -12,14 +12,14 @@ An entry that is of another type in the two trees is deleted and added.
 
 A state is `-` where there is nothing, `?` where it is not known, else
 
-    f:size:mtime in ns:mode:uid:gid:hash:attributes    a file; the hash is that of its last bytes, as asked for
+    f:size:mtime in ns:mode:uid:gid:hash:attributes    a file; the hash is that of its last bytes, as requested
     d:mode:uid:gid:attributes                          a directory
     l:target                                           a symlink
     p:mode:uid:gid:attributes                          a FIFO; hpcp has no word for it
     s:mode:uid:gid:attributes                          a socket; hpcp has no word for it
     c:mode:uid:gid:major:minor:attributes              a character device, b: a block device; hpcp has no word for them
 
-Modes are octal with the type's bits, hashes are xxh64 in 16 hexadecimal digits. A hash is `-` where none was asked for,
+Modes are octal with the type's bits, hashes are xxh64 in 16 hexadecimal digits. A hash is `-` where none was requested,
 and a field `?` where it is not known. In paths and targets `\\`, `\t`, `\n` and `\r` stand for those four characters;
 all other bytes are as they are, whether they are UTF-8 or not.
 """
@@ -27,8 +27,6 @@ all other bytes are as they are, whether they are UTF-8 or not.
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -37,15 +35,13 @@ ABSENT = b"-"
 UNKNOWN = b"?"
 
 _ESCAPES = {b"\\": b"\\\\", b"\t": b"\\t", b"\n": b"\\n", b"\r": b"\\r"}
-_MEANINGS = {escape: character for character, escape in _ESCAPES.items()}
 _SPECIAL = re.compile(rb"[\\\t\n\r]")
-_ESCAPED = re.compile(rb"\\(.?)", re.DOTALL)
 _SPECIALS = {stat.S_IFIFO: b"p", stat.S_IFSOCK: b"s"}
 _DEVICES = {stat.S_IFCHR: b"c", stat.S_IFBLK: b"b"}
 
 
 class Op(IntEnum):
-    """What became of an entry, in the order of the table."""
+    """The kind of a difference, in the order of the table."""
 
     DELETED = 0
     ADDED = 1
@@ -56,15 +52,12 @@ class Op(IntEnum):
         return self.name[:1].encode()
 
 
-_OPS = {op.letter: op for op in Op}
-
-
 class Row(NamedTuple):
-    """One line of the table. They sort as they are written."""
+    """One row of the table. Rows sort in the order of the table."""
 
     op: int  # an Op's value
     path: bytes  # directories end in `/`
-    old: bytes  # a state, as it is written
+    old: bytes  # a state, as it is in the table
     new: bytes
 
     @property
@@ -72,42 +65,15 @@ class Row(NamedTuple):
         return b"\t".join((Op(self.op).letter, escaped(self.path), self.old, self.new)) + b"\n"
 
 
-@dataclass(frozen=True, slots=True)
-class State:
-    """What a state says. None: it says nothing of that, or does not know it."""
-
-    type: bytes  # a letter; ABSENT or UNKNOWN
-    size: int | None = None
-    mtime_ns: int | None = None
-    mode: int | None = None
-    uid: int | None = None
-    gid: int | None = None
-    hash: int | None = None
-    attributes: int | None = None
-    device: tuple[int, int] | None = None
-    target: bytes = b""  # of a symlink
-
-
 def escaped(name: bytes) -> bytes:
-    """Return a name as a field of the table."""
+    """Return a name or target as a field of the table."""
     return _SPECIAL.sub(lambda match: _ESCAPES[match[0]], name) if _SPECIAL.search(name) else name
 
 
-def unescaped(field: bytes) -> bytes:
-    """Return the name that a field stands for. Raises ValueError for an unknown escape."""
-
-    def meaning(match: "re.Match[bytes]") -> bytes:
-        if match[0] not in _MEANINGS:
-            raise ValueError(f"unknown escape {match[0].decode('ascii', 'backslashreplace')!r}")
-        return _MEANINGS[match[0]]
-
-    return _ESCAPED.sub(meaning, field)
-
-
 def described(status: os.stat_result, digest: int | None, attributes: int, target: bytes = b"") -> bytes:
-    """Return the state of an entry.
+    """Return the state of an entry as it is in the table.
 
-    digest: of its last bytes; None where none was asked for. attributes: the digest of those. target: a symlink's.
+    digest: the xxh64 of its last bytes; None where none was requested. attributes: theirs. target: a symlink's.
     """
     kind = stat.S_IFMT(status.st_mode)
     if kind == stat.S_IFLNK:
@@ -122,63 +88,10 @@ def described(status: os.stat_result, digest: int | None, attributes: int, targe
     return b"%s:%s:%016x" % (_SPECIALS.get(kind, b"d"), owner, attributes)
 
 
-def parsed_state(text: bytes) -> State:
-    """Return what a state says. Raises ValueError."""
-    if text in (ABSENT, UNKNOWN):
-        return State(text)
-    letter, colon, rest = text.partition(b":")
-    if letter == b"l" and colon:
-        return State(letter, target=unescaped(rest))
-    fields = rest.split(b":")
-    if letter == b"f" and len(fields) == 7:
-        size, mtime, mode, uid, gid, digest, attributes = fields
-        return State(
-            letter, _int(size), _int(mtime), _int(mode, 8), _int(uid), _int(gid), _int(digest, 16), _int(attributes, 16)
-        )
-    if letter in (b"d", b"p", b"s") and len(fields) == 4:
-        device = None
-    elif letter in (b"c", b"b") and len(fields) == 6:
-        device = int(fields[3]), int(fields[4])
-    else:
-        raise ValueError(f"no state: {text.decode('ascii', 'backslashreplace')!r}")
-    mode, uid, gid, *_, attributes = fields
-    return State(letter, None, None, _int(mode, 8), _int(uid), _int(gid), None, _int(attributes, 16), device)
-
-
-def _int(field: bytes, base: int = 10) -> int | None:
-    return None if field in (b"-", b"?") else int(field, base)
-
-
-def parsed_rows(lines: Iterable[bytes]) -> Iterator[Row]:
-    """Yield the rows of a table, its states as they are written. lines: with the header, and with line ends or not.
-
-    Raises ValueError, which says in which line.
-    """
-    number = 0
-    for number, line in enumerate(lines, 1):
-        line = line.removesuffix(b"\n")
-        if number == 1 and line != b"#hpcp-changes\t1":
-            raise ValueError("line 1: this is no table of changes of version 1: it does not begin with #hpcp-changes 1")
-        if line.startswith(b"#") or not line:
-            continue
-        fields = line.split(b"\t")
-        try:
-            if len(fields) != 4:
-                raise ValueError(f"it has {len(fields)} fields, not 4")
-            if fields[0] not in _OPS:
-                raise ValueError("it begins with none of A, D and M")
-            parsed_state(fields[2]), parsed_state(fields[3])
-            yield Row(_OPS[fields[0]], unescaped(fields[1]), fields[2], fields[3])
-        except ValueError as error:
-            raise ValueError(f"line {number}: {error}") from None
-    if not number:
-        raise ValueError("line 1: the table of changes is empty")
-
-
 def tar_name(path: bytes, nul: bool) -> bytes:
     r"""Return a path as an entry of a list for `tar -T`; nul: for `tar --null -T`.
 
-    tar undoes `\\` and `\n` in a list of lines. It takes a line that begins with `-` for an option, and blanks at its
+    tar decodes `\\` and `\n` in a list of lines. It takes a line that begins with `-` for an option, and blanks at its
     beginning may be lost: such names begin with `./`.
     """
     if path.startswith(b"-") or path[:1].isspace():

@@ -1,42 +1,32 @@
-"""What time a file system says it is: change times are its own, and its clock need not be this machine's."""
+"""The clock of a file system: its change times come from there, and it need not be this machine's clock."""
 
 import os
 import time
 from collections.abc import Callable
 
-from hpcp_mpi.host.stage import staged
+from hpcp_mpi.host.scratch_file import scratch_file
 
-_ASIDE_NS = 10 * 10**9  # how far the clock of a file system that cannot be asked may be behind ours
+_ASIDE_NS = 10 * 10**9  # how far a file system's clock that cannot be read may be behind ours
 _LONGEST = 3.0  # seconds: the coarsest clocks tick every two
 _PAUSE = 0.001
 
 
 def ticked(directory: int, token: str) -> int:
-    """Return a change time (ns) of the file system of directory that everything changed from now on is later than.
+    """Return a change time (ns) by the file system of directory; all changes from now on are later.
 
-    Its clock ticks in steps, 4 ms with Linux's own, so this waits for the next one. It is read from a file without a
-    name, or else from a stage. Where neither can be made, it is this machine's clock with ten seconds to spare: then
-    what was changed in those seems to have been changed since.
+    Its clock ticks in steps, 4 ms with Linux's own, so this waits for the next one. It is read from a file that
+    is made for that. Where none can be made, it is this machine's clock with ten seconds to spare: then what was
+    changed in those seems to have been changed since.
     """
-    before = os.fstat(directory)
     try:
-        try:
-            fd = os.open(b".", os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=directory)
-        except OSError:
-            with staged(directory, token, lambda path, note: None) as stage:
-                first = _next_tick(stage)
-            os.utime(directory, ns=(before.st_atime_ns, before.st_mtime_ns))
-            return first
-        try:
-            return _next_tick(fd)
-        finally:
-            os.close(fd)
+        with scratch_file(directory, token, lambda path, note: None) as (file, _):
+            return _next_tick(file)
     except OSError:
         return time.time_ns() - _ASIDE_NS
 
 
 def _next_tick(fd: int) -> int:
-    """Return the file system's time when this was called; it is later by the time that this returns."""
+    """Return the file system's time (ns) at the call; its clock has ticked when this returns. Raises OSError."""
     first = _touched(fd)
     _until(lambda: _touched(fd) > first)
     return first

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-from hpcp_mpi.vocab.units import Batch, Kind
+from hpcp_mpi.vocab.units import Kind
 
 FIRST = 512  # the first chunks of a kind are so much lighter than the heaviest
 LONG = 16  # chunks' worth of seconds that were spent on a kind before the first fit
@@ -54,16 +54,8 @@ class CostModel:
         self._byte = max(chunk_seconds / max(1, chunk_size), LEAST_BYTE)
         self._fits = {kind: _Fit(self._entry, self._byte) for kind in Kind}
 
-    def entry_cost(self, kind: Kind) -> float:
-        """Return the seconds that an entry takes, however small it is."""
-        return self._fits[kind].entry
-
-    def byte_cost(self, kind: Kind) -> float:
-        """Return the seconds that a byte takes."""
-        return self._fits[kind].byte
-
     def costs(self, kind: Kind) -> tuple[float, float]:
-        """Return both, for those who ask often."""
+        """Return the seconds that an entry takes, however small it is, and those that a byte takes."""
         fit = self._fits[kind]
         return fit.entry, fit.byte
 
@@ -71,11 +63,6 @@ class CostModel:
         """Return the seconds that so many entries with so many bytes take."""
         fit = self._fits[kind]
         return entries * fit.entry + amount * fit.byte
-
-    def of(self, batch: Batch) -> float:
-        """Return the seconds that a batch takes."""
-        units = batch.units
-        return self.seconds(batch.kind, units.entries, units.amount)
 
     def longest(self, kind: Kind) -> float:
         """Return how many seconds a chunk may be expected to last: at first few, as the guess may be far out."""

@@ -92,9 +92,6 @@ class Ranks:
     def get(self, number: int) -> Rank | None:
         return self._ranks.get(number)
 
-    def __len__(self) -> int:
-        return len(self._ranks)
-
     def add(self, share: RankShare) -> None:
         """Take a new worker."""
         self._ranks[share.rank] = rank = Rank(share)

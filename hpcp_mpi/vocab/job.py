@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from hpcp_mpi.vocab.abilities import Abilities, StoredTimes
 from hpcp_mpi.vocab.options import Options
-from hpcp_mpi.vocab.paths import inside
+from hpcp_mpi.vocab.paths import relative_to
 from hpcp_mpi.vocab.request import Style
 
 
@@ -62,4 +62,4 @@ class Job:
     def source_dir_of(self, source: int, path: bytes) -> bytes | None:
         """Return what of a source lands on path, relative to its root; None where nothing of it can."""
         landed = self.landed[source] if source < len(self.landed) else None
-        return None if landed is None else inside(landed, path)
+        return None if landed is None else relative_to(path, landed)

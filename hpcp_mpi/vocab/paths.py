@@ -5,6 +5,7 @@ always one line of valid UTF-8 and always means exactly one name.
 """
 
 import re
+from collections.abc import Sequence
 
 STAGE_PREFIX = b".hpcp-mpi."  # of the private directories that copies are made in; nobody's data
 
@@ -27,6 +28,12 @@ def printable(name: bytes) -> str:
         else:
             parts.append("".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", "surrogateescape")))
     return "".join(parts)
+
+
+def first_few(names: Sequence[bytes], most: int, between: str = ", ") -> str:
+    """Return names as text, of many only the first ones: `a, b and 7 more`."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return between.join(map(printable, names[:most])) + more
 
 
 def unescape(text: str) -> bytes:
@@ -54,15 +61,16 @@ def child_path(directory: bytes, name: bytes) -> bytes:
     return directory.rstrip(b"/") + b"/" + name if name else directory
 
 
-def inside(directory: bytes, path: bytes) -> bytes | None:
-    """Return path relative to directory, both relative to one root; None where it is not in there."""
+def relative_to(path: bytes, directory: bytes) -> bytes | None:
+    """Return path relative to directory, both absolute or both relative to one root; None where it is not in there."""
     if not directory:
         return path
     if path == directory:
         return b""
-    return path[len(directory) + 1 :] if path.startswith(directory + b"/") else None
+    begin = directory.rstrip(b"/") + b"/"
+    return path[len(begin) :] if path.startswith(begin) else None
 
 
-def is_below(path: bytes, directory: bytes) -> bool:
+def is_within(path: bytes, directory: bytes) -> bool:
     """Return whether path is directory, or lies below it. Both absolute, or both relative to one root."""
     return path == directory or not directory or path.startswith(directory.rstrip(b"/") + b"/")

@@ -236,17 +236,6 @@ class Chunk:
     def amount(self) -> int:
         return sum(batch.amount for batch in self.batches)
 
-    def without_tail(self, count: int) -> "Chunk":
-        """Return the chunk without its last count units."""
-        batches = list(self.batches)
-        while count and batches:
-            last = batches.pop()
-            kept = max(0, len(last.units) - count)
-            count -= len(last.units) - kept
-            if kept:
-                batches.append(last.split(kept)[0])
-        return Chunk(self.number, tuple(batches))
-
 
 def bites(units: Units, limit: int, file_cost: int) -> list[Units]:
     """Return units in parts of about limit each: bytes of weight, where an entry weighs file_cost beside its bytes."""

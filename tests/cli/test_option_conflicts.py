@@ -14,6 +14,7 @@ from hpcp_mpi.cli.command_line import CommandLine, parse
 from hpcp_mpi.rules.excludes import from_lines
 from hpcp_mpi.vocab.errors import FatalError, UsageError
 from hpcp_mpi.vocab.request import Request, Verb
+from tests.support.effort import many
 
 
 def parsed(*words: str) -> CommandLine:
@@ -155,7 +156,7 @@ def answer(words: list[str]) -> CommandLine | FatalError | str:
         return error
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=many(1500), deadline=None)
 @given(st.lists(st.sampled_from(CHOICES), max_size=7))
 def test_any_combination_is_one_verb_or_is_refused_in_words(chosen: list[list[str]]) -> None:
     found = answer([word for words in chosen for word in words])

@@ -1,4 +1,4 @@
-"""What breaks a run breaks it for all: over threads, as a run without MPI has it."""
+"""Errors that end a run end it for all ranks: over threads, as in a run without MPI."""
 
 from __future__ import annotations
 

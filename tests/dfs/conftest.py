@@ -73,13 +73,6 @@ def dfs(request: pytest.FixtureRequest) -> Volume:
 
 
 @pytest.fixture
-def on_moosefs(moosefs: Volume) -> Iterator[Place]:
-    """A directory on MooseFS."""
-    with fresh(moosefs) as place:
-        yield place
-
-
-@pytest.fixture
 def on_glusterfs(glusterfs: Volume) -> Iterator[Place]:
     """A directory on GlusterFS."""
     with fresh(glusterfs) as place:

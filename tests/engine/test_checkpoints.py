@@ -59,12 +59,12 @@ def test_what_happened_is_written_once_whoever_met_it() -> None:
     first, second = coordinator(0, 0), coordinator(0, 0)
     first.outcome.failures.append(failure(b"a"))
     first.listed.failures.append(failure(b"l"))
-    first.listed.remark(b"socket", "is one")
+    first.listed.warn(b"socket", "is one")
     log.write(first, CopyState())
     log.write(first, CopyState())
     first.listed.failures.append(failure(b"m"))
     first.outcome.failures.append(failure(b"b"))
-    first.outcome.remark(b"x", "y")
+    first.outcome.warn(b"x", "y")
     log.write(first, CopyState())
     second.outcome.failures.append(failure(b"c"))
     log.write(second, CopyState())
@@ -132,7 +132,7 @@ def test_a_saved_state_knows_nothing_of_later_checkpoints() -> None:
     log = CheckpointWriter(notes, None, lambda _: None)
     log.write(coordinator(1, 1), CopyState(records={"linked": b"1"}))
     log.write(coordinator(2, 1), CopyState(records={"linked": b"2"}))
-    notes.checkpoints.append(replace(notes.checkpoints[-1], records={"settled": b"3"}, anew=True))
+    notes.checkpoints.append(replace(notes.checkpoints[-1], records={"settled": b"3"}, restart=True))
     saved = [notes.saved(count) for count in range(4)]
     assert saved[0] is None
     assert [each and dict(each.records) for each in saved[1:]] == [

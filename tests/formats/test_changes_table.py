@@ -1,4 +1,4 @@
-"""The table of changes: what is written is read again, and what means nothing is refused by its line."""
+"""The table of changes is read as it was written, and a bad line is refused by its number."""
 
 from __future__ import annotations
 
@@ -9,25 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcp_mpi.formats.changes_table import (
-    HEADER,
-    Op,
-    Row,
-    State,
-    described,
-    escaped,
-    parsed_rows,
-    parsed_state,
-    tar_name,
-    unescaped,
-)
+from hpcp_mpi.formats.changes_table import HEADER, Op, Row, described, escaped, tar_name
+from tests.formats.reading_changes import State, parsed_rows, parsed_state, unescaped
 
 NAMES = st.binary(min_size=1, max_size=30).filter(lambda name: b"\0" not in name)
 FILE = b"f:5:1600000000123456789:104755:0:1234:26c7827d889f6da3:ef46db3751d8e999"
 
 
 def status(mode: int, device: int = 0) -> os.stat_result:
-    """An lstat with what a state tells."""
+    """An lstat with the fields of a state."""
     fields = [0] * os.stat_result.n_sequence_fields
     fields[0], fields[4], fields[5], fields[6] = mode, 10, 20, 5
     more = {"st_mtime_ns": 1_600_000_000_123_456_789, "st_rdev": device}

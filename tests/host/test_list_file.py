@@ -1,4 +1,4 @@
-"""Parts of lists are put in order however they come, and lists are read in blocks of any size."""
+"""Parts of lists are sorted in whatever order they come, and lists are read in blocks of any size."""
 
 from __future__ import annotations
 
@@ -84,6 +84,6 @@ def test_when_a_list_cannot_be_completed_nothing_is_left_behind(tmp_path: Path) 
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        file_lists.write(bytes(tmp_path / "list"), "token", pieces())  # type: ignore[arg-type]
+        file_lists.write(bytes(tmp_path / "list"), pieces())  # type: ignore[arg-type]
     assert [path.name for path in tmp_path.iterdir()] == ["list"]
     assert (tmp_path / "list").read_text() == "old"

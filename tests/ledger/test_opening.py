@@ -1,4 +1,4 @@
-"""Who may write a ledger, and what is said to those who may not."""
+"""The runs that may write a ledger, and the messages for those that may not."""
 
 from __future__ import annotations
 
@@ -240,7 +240,7 @@ def test_without_locks_a_run_notices_too_that_it_was_taken_over(tmp_path: Path) 
 
 
 def racing(path: Path, work: Callable[[bytes, RunHeading], object]) -> int:
-    """Have six processes do it at the same time; return how many were not refused. Those stay until all are done."""
+    """Call work in six processes at the same time; return how many succeeded. Those stay until all are done."""
     starts, begins = os.pipe()
     told, tells = os.pipe()
     children = []

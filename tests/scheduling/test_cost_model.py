@@ -1,4 +1,4 @@
-"""What work costs is learnt from results, and nothing that results may be makes nonsense of it."""
+"""The cost model learns from results, and no results make nonsense of it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcp_mpi.scheduling.cost_model import ENOUGH, FIRST, GROWTH, LEAST_BYTE, LEAST_ENTRY, WINDOW, CostModel, fitted
-from hpcp_mpi.vocab.units import Batch, Kind, Units
+from hpcp_mpi.vocab.units import Kind
 
 MIB = 1 << 20
-ENTRY, BYTE = 0.003, 1e-9  # what things really take: 12 times the guess, and a quarter of it
+ENTRY, BYTE = 0.003, 1e-9  # the real seconds: 12 times the guess, and a quarter of it
 
 
 def guessed() -> CostModel:
     return CostModel(2.0, 8000, 512 * MIB)
+
+
+def entry_cost(weights: CostModel, kind: Kind = Kind.COPY) -> float:
+    return weights.seconds(kind, 1, 0)
+
+
+def byte_cost(weights: CostModel, kind: Kind = Kind.COPY) -> float:
+    return weights.seconds(kind, 0, 1)
 
 
 def chunk(chance: Random, noise: float = 0.2) -> tuple[int, int, float]:
@@ -33,7 +41,7 @@ def test_the_first_guess_is_a_chunk_of_files_or_of_bytes() -> None:
     weights = guessed()
     assert weights.seconds(Kind.COPY, 8000, 0) == pytest.approx(2)
     assert weights.seconds(Kind.COPY, 0, 512 * MIB) == pytest.approx(2)
-    assert weights.of(Batch(Kind.COPY, 0, b"", b"", Units([b"a"], [256 * MIB]))) == pytest.approx(1, abs=0.01)
+    assert weights.seconds(Kind.COPY, 1, 256 * MIB) == pytest.approx(1, abs=0.01)
 
 
 def test_the_first_results_scale_the_guess() -> None:
@@ -41,7 +49,7 @@ def test_the_first_results_scale_the_guess() -> None:
     for _ in range(5):
         weights.learn(Kind.COPY, 800, 0, 2.0)
     assert weights.seconds(Kind.COPY, 800, 0) == pytest.approx(2, rel=0.05)
-    assert weights.byte_cost(Kind.COPY) == pytest.approx(10 * 2 / 512 / MIB, rel=0.05)
+    assert byte_cost(weights) == pytest.approx(10 * 2 / 512 / MIB, rel=0.05)
 
 
 def test_one_tiny_chunk_that_took_long_scales_it_only_a_little() -> None:
@@ -54,15 +62,15 @@ def test_costs_are_learnt_by_least_squares() -> None:
     weights, chance = guessed(), Random(1)
     for _ in range(WINDOW):
         weights.learn(Kind.COPY, *chunk(chance))
-    assert weights.entry_cost(Kind.COPY) == pytest.approx(ENTRY, rel=0.1)
-    assert weights.byte_cost(Kind.COPY) == pytest.approx(BYTE, rel=0.1)
+    assert entry_cost(weights) == pytest.approx(ENTRY, rel=0.1)
+    assert byte_cost(weights) == pytest.approx(BYTE, rel=0.1)
 
 
 def test_kinds_are_learnt_by_themselves() -> None:
     weights, chance = guessed(), Random(1)
     for _ in range(WINDOW):
         weights.learn(Kind.COPY, *chunk(chance))
-    assert weights.entry_cost(Kind.CHECK) == guessed().entry_cost(Kind.CHECK)
+    assert entry_cost(weights, Kind.CHECK) == entry_cost(guessed(), Kind.CHECK)
 
 
 def test_a_storage_that_gets_slower_is_followed() -> None:
@@ -71,7 +79,7 @@ def test_a_storage_that_gets_slower_is_followed() -> None:
         for _ in range(2 * WINDOW):
             count, size, seconds = chunk(chance)
             weights.learn(Kind.COPY, count, size, factor * seconds)
-    assert weights.entry_cost(Kind.COPY) == pytest.approx(5 * ENTRY, rel=0.1)
+    assert entry_cost(weights) == pytest.approx(5 * ENTRY, rel=0.1)
 
 
 def test_outliers_are_tolerated() -> None:
@@ -79,8 +87,8 @@ def test_outliers_are_tolerated() -> None:
     for at in range(WINDOW):
         count, size, seconds = chunk(chance)
         weights.learn(Kind.COPY, count, size, seconds * (30 if at % 20 == 0 else 1))
-    assert weights.entry_cost(Kind.COPY) == pytest.approx(ENTRY, rel=0.3)
-    assert weights.byte_cost(Kind.COPY) == pytest.approx(BYTE, rel=0.3)
+    assert entry_cost(weights) == pytest.approx(ENTRY, rel=0.3)
+    assert byte_cost(weights) == pytest.approx(BYTE, rel=0.3)
 
 
 def test_files_of_one_size_teach_their_sum_and_leave_the_ratio_as_it_was() -> None:
@@ -88,7 +96,7 @@ def test_files_of_one_size_teach_their_sum_and_leave_the_ratio_as_it_was() -> No
     for _ in range(WINDOW):
         weights.learn(Kind.COPY, 1000, 1000 * 64 * 1024, 6.0 * exp(chance.gauss(0, 0.2)))
     assert weights.seconds(Kind.COPY, 1000, 1000 * 64 * 1024) == pytest.approx(6, rel=0.1)
-    ratio = weights.entry_cost(Kind.COPY) / weights.byte_cost(Kind.COPY)
+    ratio = entry_cost(weights) / byte_cost(weights)
     assert ratio == pytest.approx(512 * MIB / 8000, rel=0.3)
 
 
@@ -97,10 +105,10 @@ def test_a_cost_is_never_negative_and_can_grow_again() -> None:
     for _ in range(WINDOW):  # bytes cost nothing; big chunks are even a little faster
         count, size = chance.randrange(100, 1000), chance.randrange(10**9)
         weights.learn(Kind.COPY, count, size, count * 0.01 * (1 - size / 3e9))
-    assert 0 < weights.byte_cost(Kind.COPY) <= 1e-10, "a fiftieth of the seconds, at most"
+    assert 0 < byte_cost(weights) <= 1e-10, "a fiftieth of the seconds, at most"
     for _ in range(3 * WINDOW):
         weights.learn(Kind.COPY, *chunk(chance))
-    assert weights.byte_cost(Kind.COPY) == pytest.approx(BYTE, rel=0.2)
+    assert byte_cost(weights) == pytest.approx(BYTE, rel=0.2)
 
 
 RESULTS = st.lists(
@@ -125,7 +133,7 @@ def test_what_is_learnt_stays_within_what_the_results_say(results: list[tuple[in
     ratios = [seconds / guessed().seconds(Kind.COPY, entries, amount) for entries, amount, seconds in results]
     now = [seconds / weights.seconds(Kind.COPY, entries, amount) for entries, amount, seconds in results]
     assert min(now) <= max(2.0, *ratios)
-    assert weights.entry_cost(Kind.COPY) > 0
+    assert entry_cost(weights) > 0
 
 
 def test_chunks_get_longer_as_results_come() -> None:

@@ -1,4 +1,4 @@
-"""Build file trees from a description.
+"""Builder of file trees from a description.
 
     build(root, {
         "a.txt": File(b"hello", mode=0o640, mtime_ns=1),
@@ -13,13 +13,11 @@ keep their times.
 from __future__ import annotations
 
 import os
-import socket
 import stat
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 Name = str | bytes
 Root = str | bytes | os.PathLike[str]
@@ -27,7 +25,7 @@ Root = str | bytes | os.PathLike[str]
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """The metadata any entry can have. None leaves what the system gives."""
+    """The metadata that any entry can have. None leaves what the system gives."""
 
     mode: int | None = None
     mtime_ns: int | None = None  # nanoseconds since 1970; may be negative
@@ -162,7 +160,7 @@ def _write(path: bytes, pieces: tuple[tuple[int, bytes], ...] | list[tuple[int, 
 
 
 def _hard_link(root: int, fd: int, entries: Entries) -> None:
-    """After all entries exist, since a link may name an entry of a later directory."""
+    """Make hard links, after all entries exist, since a link may name an entry of a later directory."""
     for name, node in entries.items():
         if isinstance(node, HardLink):
             os.link(os.fsencode(node.to), os.fsencode(name), src_dir_fd=root, dst_dir_fd=fd, follow_symlinks=False)
@@ -181,7 +179,7 @@ def _dress_all(fd: int, entries: Entries, owner: tuple[int, int] | None) -> None
 
 
 def _dress(path: bytes, node: Node, owner: tuple[int, int] | None) -> None:
-    """In the one order that works: chown drops setuid and capabilities, user xattrs need a writable file."""
+    """Set metadata in the one order that works: chown drops setuid and capabilities, user xattrs need write access."""
     whose = node.owner or owner
     if whose is not None:
         os.chown(path, *whose, follow_symlinks=False)
@@ -223,11 +221,3 @@ def flat(names: int, *, size: int = 4096, per_directory: int = 100) -> dict[str,
         }
         tree[f"dir{first // per_directory:05}"] = Dir(files)
     return tree
-
-
-def listening_socket(path: Path) -> socket.socket:
-    """A socket that someone listens on, as daemons leave in home directories."""
-    server = socket.socket(socket.AF_UNIX)
-    server.bind(os.fspath(path))
-    server.listen()
-    return server

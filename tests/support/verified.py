@@ -1,4 +1,4 @@
-"""What the tests of verifying share: runs in a cluster of threads, in which copies are meddled with when they land."""
+"""Helpers of the tests of verifying: runs in a cluster of threads, where copies are changed as they get their names."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def run(src: Path, dst: Path, nodes: Sequence[str] = ("a", "b"), **options: Any)
 
 @contextmanager
 def meddling(monkeypatch: Any, meddle: Meddle) -> Iterator[None]:
-    """meddle with every file, link and special file that lands, and with those in subtrees that do."""
+    """Call meddle with every file, link and special file before it gets its name, also with those in subtrees."""
     land = destination.rename_into_place
 
     def landing(stage: int, name: bytes, dest: int, target: bytes) -> None:
@@ -53,7 +53,7 @@ def meddling(monkeypatch: Any, meddle: Meddle) -> Iterator[None]:
         land(stage, name, dest, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(copying, "land", landing)
+        patch.setattr(copying, "rename_into_place", landing)
         yield
 
 
@@ -77,7 +77,7 @@ def _under_its_name(directory: int, name: bytes, known_as: bytes, meddle: Callab
 
 
 def flip(directory: int, name: bytes) -> None:
-    """Change one byte, and no time stamp that shows."""
+    """Change one byte and keep the time stamps."""
     before = os.stat(name, dir_fd=directory, follow_symlinks=False)
     fd = os.open(name, os.O_RDWR, dir_fd=directory)
     try:
@@ -90,7 +90,7 @@ def flip(directory: int, name: bytes) -> None:
 
 
 class Times:
-    """Meddles with entries of some names so many times in all; 0 is always."""
+    """A meddler with entries of some names, so many times in all; 0: always."""
 
     def __init__(self, meddle: Meddle, names: Sequence[bytes], times: int = 1) -> None:
         self._meddle = meddle
@@ -109,12 +109,11 @@ class Times:
 
 
 class Watch:
-    """Who wrote what, and who read it again: by the inode of the source."""
+    """The ranks that wrote files, and those that read them again, by the inode of the source."""
 
     def __init__(self, monkeypatch: Any) -> None:
-        self.wrote: dict[int, set[int]] = defaultdict(set)
         self.read: dict[int, list[tuple[int, int, int]]] = defaultdict(list)  # (rank, start, length)
-        self._local = threading.local()
+        self.landed: list[tuple[int, written.WrittenUnit]] = []  # (rank, what it copied)
         self._note_writes(monkeypatch)
         self._note_reads(monkeypatch)
 
@@ -127,7 +126,6 @@ class Watch:
                     self.landed.append((rank, each))
             return gathered(news, rank)
 
-        self.landed: list[tuple[int, written.WrittenUnit]] = []
         monkeypatch.setattr("hpcp_mpi.operations.worker.gathered", noting)
 
     def _note_reads(self, monkeypatch: Any) -> None:

@@ -1,4 +1,4 @@
-"""Names are bytes; what is shown of them is one line of text and means exactly one name."""
+"""Names are bytes; the printable form is one line of text and means exactly one name."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hpcp_mpi.vocab.paths import child_path, join, printable, unescape
+from hpcp_mpi.vocab.paths import child_path, first_few, is_within, join, printable, relative_to, unescape
 
 ANY_NAME = st.binary(max_size=300) | st.text(max_size=100).map(lambda text: text.encode("utf-8", "surrogatepass"))
 
@@ -68,3 +68,29 @@ def test_joining_relative_paths_leaves_empty_parts_out(parts: tuple[bytes, ...],
 )
 def test_a_name_below_an_absolute_directory(directory: bytes, name: bytes, path: bytes) -> None:
     assert child_path(directory, name) == path
+
+
+@pytest.mark.parametrize(
+    "path, directory, below",
+    [
+        (b"/a/b/c", b"/a", b"b/c"),
+        (b"/a", b"/a", b""),
+        (b"/ab", b"/a", None),
+        (b"/", b"/a", None),
+        (b"/a", b"/", b"a"),
+        (b"/", b"/", b""),
+        (b"/a/b", b"/a/", b"b"),
+        (b"a/b", b"a", b"b"),
+        (b"a/b", b"", b"a/b"),
+        (b"", b"", b""),
+        (b"", b"a", None),
+    ],
+)
+def test_a_path_is_within_a_directory_or_it_is_not(path: bytes, directory: bytes, below: bytes | None) -> None:
+    assert relative_to(path, directory) == below
+    assert is_within(path, directory) == (below is not None)
+
+
+def test_of_many_names_the_first_are_told_and_the_others_counted() -> None:
+    assert first_few([b"a", b"b\n"], 2) == "a, b\\n"
+    assert first_few([b"a"] * 1234, 2, between=" ") == "a a and 1,232 more"

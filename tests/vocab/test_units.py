@@ -1,4 +1,4 @@
-"""Units in batches in chunks: whatever is cut off, packed or sent, every unit stays once and in order."""
+"""Units in batches in chunks: after any cut, packing or sending, every unit is there once and in order."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TALLIES = st.builds(Tally, *[st.integers(0, 10)] * 4, COUNTS)
 
 @st.composite
 def some_units(draw: st.DrawFn) -> Units:
-    """Columns of plain files, or of anything."""
+    """A strategy for units: columns of plain files, or of any entries."""
     names = draw(st.lists(NAMES, max_size=8))
     amounts = [draw(st.integers(0, 2**40)) for _ in names]
     if draw(st.booleans()):
@@ -103,15 +103,6 @@ def test_splitting_a_batch_keeps_every_unit_once_and_all_else(names: list[bytes]
         assert (part.kind, part.source, part.source_dir, part.dest_dir) == (Kind.COPY, 2, b"from", b"to")
         flags = part.over, part.restore, part.new, part.above, part.equal
         assert (part.leader, *flags) == (b"leader", True, True, True, True, True)
-
-
-@given(chunks(), st.integers(0, 40))
-def test_a_chunk_without_its_tail_holds_the_units_before_it(chunk: Chunk, count: int) -> None:
-    before = units_of(*chunk.batches)
-    shorter = chunk.without_tail(count)
-    assert units_of(*shorter.batches) == before[: max(0, len(before) - count)]
-    assert shorter.number == chunk.number
-    assert all(len(batch.units) for batch in shorter.batches)
 
 
 @given(chunks())

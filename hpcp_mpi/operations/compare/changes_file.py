@@ -5,21 +5,22 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from itertools import groupby, islice
-from typing import IO, Any, cast
+from typing import Any, cast
 
 from hpcp_mpi.cluster.feed import Stream
 from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.formats.changes_table import HEADER, Op, Row, tar_name
 from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.external_sort import ExternalSort
+from hpcp_mpi.host.output_file import output_file
 from hpcp_mpi.operations.compare.differences import Differences
 from hpcp_mpi.operations.scan.records import LinkedName
 from hpcp_mpi.rules import excludes
 from hpcp_mpi.rules.landing import Landing
 from hpcp_mpi.vocab.errors import FatalError, UsageError, reason_of
-from hpcp_mpi.vocab.paths import child_path, printable
+from hpcp_mpi.vocab.paths import child_path, is_within, printable
 from hpcp_mpi.vocab.request import Request
 from hpcp_mpi.vocab.units import DEST, Batch, Kind, Unit, Units
 
@@ -58,22 +59,6 @@ def _automatic(request: Request) -> bytes:
 
 def _last(path: bytes) -> bytes:
     return os.path.basename(os.path.realpath(path)) or b"root"
-
-
-@contextmanager
-def replaced(path: bytes) -> Iterator[IO[bytes]]:
-    """Yield a file that takes the name path when all is written, in one step. Raises FatalError."""
-    directory, name = os.path.split(path)
-    beside = os.path.join(directory, b".%s.%d" % (name[:200], os.getpid()))
-    try:
-        with open(beside, "xb") as file:
-            yield file
-        os.replace(beside, path)
-    except OSError as error:
-        raise FatalError(f"cannot write {printable(path)}: {reason_of(error)}") from None
-    finally:
-        with suppress(OSError):
-            os.unlink(beside)
 
 
 class Origins:
@@ -162,8 +147,11 @@ def table(rows: Iterable[Any]) -> Iterator[bytes]:
 
 def write(path: bytes, lines: Iterable[bytes]) -> None:
     """Write a table, or a list for tar. Raises FatalError."""
-    with replaced(path) as file:
-        file.writelines(lines)
+    try:
+        with output_file(path) as file:
+            file.writelines(lines)
+    except OSError as error:
+        raise FatalError(f"cannot write {printable(path)}: {reason_of(error)}") from None
 
 
 def written(path: bytes, tar_list: bool) -> str:
@@ -254,7 +242,7 @@ def remark_in_trees(path: bytes, context: JobContext, remark: Remark) -> None:
     """Say so if the file is in one of the trees that are compared."""
     roots = [root.path for root in (*context.job.sources, context.job.destination_root) if root is not None]
     for root in roots:
-        if path.startswith(os.path.realpath(root).rstrip(b"/") + b"/"):
+        if is_within(path, os.path.realpath(root)):
             remark(
                 path, f"this list is written into {printable(root)}, which is compared: the next compare will find it"
             )

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from hpcp_mpi.operations.copy.resume import StartedFiles
     from hpcp_mpi.operations.prepare.copy_job import Prepared
     from hpcp_mpi.operations.prepare.preflight import Preflight
+    from hpcp_mpi.operations.prepare.space_watch import SpaceWatch
     from hpcp_mpi.operations.scan.rank0 import ScanMaker
     from hpcp_mpi.operations.verify.rank0 import Verification
     from hpcp_mpi.vocab.checkpoint import Relist, ResumeState
@@ -68,15 +69,15 @@ class _Run:
         self._todo = self._recall(saved) if frontend.checkpoints is not None else None
         if frontend.checkpoints is not None and saved is not None and self._todo is None:
             frontend.checkpoints.begin_anew(saved)
-        self._preflight = self._new_preflight(frontend)
+        self._space: SpaceWatch | None = None
         self.report = Report()
         self._stopped = EXIT_OK
 
     def run(self) -> None:
         """Do everything. Raises StoppedEarly, FatalError."""
         options = self._prepared.job.options
-        if self._preflight is not None:
-            self._preflight.check()
+        if not options.compare:
+            self._space = self._preflight().check()
         self._coordinator.begin()
         if self._todo is None:
             self._scan.start()
@@ -84,7 +85,7 @@ class _Run:
             self._scan.start(self._todo)
         try:
             self._coordinator.drive_scan(COPYING, self._scan, self._wrapped)
-            self._preflight = None  # there is no more to come
+            self._space = None  # there is no more to come
             waiting = self._scan.waiting
             shared = map(SharedName._make, waiting.shared)
             self._drive("separating hard links", Stream(separation_batches(shared, options.split_size)))
@@ -101,7 +102,7 @@ class _Run:
     def _link(self) -> None:
         """Give files their other names."""
         linked = self._scan.waiting.linked
-        if self._scan.builder.partial:
+        if self._scan.builder.links.partial:
             self._drive("linking", Stream(leading_batches(map(LinkedName._make, linked))))
         self._drive("linking", Stream(link_batches(map(LinkedName._make, linked))))
 
@@ -214,21 +215,19 @@ class _Run:
                 directory_metadata(*each, CONTENT_CHANGED) for each in touched if landings[each[0]].name is None
             )
 
-    def _new_preflight(self, frontend: Frontend) -> "Preflight | None":
-        if self._prepared.job.options.compare:
-            return None
+    def _preflight(self) -> "Preflight":
         from hpcp_mpi.operations.prepare.preflight import Preflight
 
         def say(path: bytes, note: str) -> None:
             self._coordinator.outcome.warn(path, note)
-            frontend.say(f"{printable(path)}: {note}")
+            self._coordinator.frontend.say(f"{printable(path)}: {note}")
 
         return Preflight(self._coordinator.context, say)
 
     def _tidy(self) -> None:
-        if self._preflight is not None:
+        if self._space is not None:
             waiting = partial(self._coordinator.planner.waiting, (Kind.COPY, Kind.RANGE))
-            self._preflight.look(self._scan.builder.scanned, self._coordinator.outcome.copied, waiting, self._scan.done)
+            self._space.look(self._scan.builder.scanned, self._coordinator.outcome.copied, waiting, self._scan.done)
         if len(self._coordinator.outcome.touched) > _MOST_TOUCHED:
             self._note_touched()
 

@@ -16,22 +16,20 @@ from hpcp_mpi.engine.checkpoints import CopyState, remembered_failures
 from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.engine.coordinator import Coordinator
 from hpcp_mpi.host.entries import lstat
-from hpcp_mpi.host.external_sort import Record, RecordedSort
+from hpcp_mpi.host.external_sort import Record
 from hpcp_mpi.host.range_copy import changed, opened
 from hpcp_mpi.operations.copy.big_files.rank0 import WithRanges
 from hpcp_mpi.operations.scan.rank0 import Scan
-from hpcp_mpi.operations.scan.records import CONTENT_CHANGED, Extra, LinkedName, SharedName, directory_metadata
+from hpcp_mpi.operations.scan.records import CONTENT_CHANGED, LAYOUTS, Extra, LinkedName, SharedName, directory_metadata
 from hpcp_mpi.rules.landing import Landing
 from hpcp_mpi.rules.relisting import least, todo_of
 from hpcp_mpi.vocab import columns, stored_batches
 from hpcp_mpi.vocab.checkpoint import Relist, ResumeState
 from hpcp_mpi.vocab.errors import EXIT_OK, FatalError
 from hpcp_mpi.vocab.job import Job
-from hpcp_mpi.vocab.paths import join
+from hpcp_mpi.vocab.paths import is_within, join, relative_to
 from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 
-# What waits for the end, and the types of the fields of its records (operations.scan.records) in a ledger.
-_LAYOUTS = {"settled": "inini", "linked": "pinnni", "shared": "ppinni", "extras": "nnbin", "tracked": "inini"}
 StartedFiles = list[tuple[Batch, Units]]  # what finishes a big file, and the ranges that are not copied
 
 
@@ -43,16 +41,14 @@ class ResumeRecorder:
         self._coordinator = coordinator
         self._scan = scan
         self._single = [index for index, landing in enumerate(landings) if landing.name is not None]
-        self._spills = {kind: RecordedSort() for kind in _LAYOUTS}
-        for kind, spill in self._spills.items():
-            setattr(scan.waiting, kind, spill)
-        scan.builder.seen = []
+        self._spills = scan.waiting.record()
+        scan.builder.links.seen = []
 
     def restore(self, saved: ResumeState) -> None:
         """Take what earlier runs recorded."""
         for kind, spill in self._spills.items():
             for block in saved.records.get(kind, ()):
-                spill.restore(columns.unpacked(_LAYOUTS[kind], block))
+                spill.restore(columns.unpacked(LAYOUTS[kind], block))
         # Where names were linked or removed, directories may have other times since; who did it has not told.
         waiting = self._scan.waiting
         touched = chain(
@@ -87,7 +83,7 @@ class ResumeRecorder:
         new: dict[str, list[Record]] = {kind: spill.take_new() for kind, spill in self._spills.items()}
         new["settled"] += settled
         new["linked"] += linked
-        records = {kind: columns.packed(_LAYOUTS[kind], some) for kind, some in new.items() if some}
+        records = {kind: columns.packed(LAYOUTS[kind], some) for kind, some in new.items() if some}
         state = stored_batches.packed(chain.from_iterable(_as_batches(_under_way(feed, batches))))
         return CopyState(tuple(least(todo, self._single)), records, state)
 
@@ -123,7 +119,7 @@ def left_to_do(saved: ResumeState, landings: Sequence[Landing], job: Job) -> lis
     todo = list(saved.latest.todo)
     for path in remembered_failures(saved):
         again = list(_where(path, landings, job))
-        if not again and not (path + b"/").startswith(job.destination.rstrip(b"/") + b"/"):  # there: to be removed
+        if not again and not is_within(path, job.destination):  # there: to be removed
             return None
         todo += again
     return least(todo, [index for index, landing in enumerate(landings) if landing.name is not None])
@@ -135,11 +131,8 @@ def _where(path: bytes, landings: Sequence[Landing], job: Job) -> Iterator[Relis
     One source may be in another one, and several entries of a directory are several sources.
     """
     for index, source in enumerate(job.sources):
-        if path == source.path:
-            inside = b""
-        elif path.startswith(source.path.rstrip(b"/") + b"/"):
-            inside = path[len(source.path.rstrip(b"/")) + 1 :]
-        else:
+        inside = relative_to(path, source.path)
+        if inside is None:
             continue
         landing, deep = landings[index], not inside
         if landing.name is not None and inside != landing.name:

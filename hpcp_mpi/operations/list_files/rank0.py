@@ -24,7 +24,7 @@ from hpcp_mpi.vocab.errors import FatalError, failure_of, reason_of
 from hpcp_mpi.vocab.job import Job, ListSpec
 from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.outcome import Outcome
-from hpcp_mpi.vocab.paths import child_path, inside, join, printable
+from hpcp_mpi.vocab.paths import child_path, join, printable, relative_to
 from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.request import Request, Style, style_of
 from hpcp_mpi.vocab.tally import NOTHING, ONE_LINK, ONE_SPECIAL, one_file
@@ -83,9 +83,9 @@ def _omitted(roots: list[bytes], file: bytes | None) -> Iterator[tuple[int, byte
         return
     directory, name = os.path.realpath(os.path.dirname(file) or b"."), os.path.basename(file)
     for number, root in enumerate(roots):
-        path = inside(os.path.realpath(root).rstrip(b"/"), directory)
+        path = relative_to(directory, os.path.realpath(root))
         if path is not None:
-            yield number, join(path.lstrip(b"/"), name)
+            yield number, join(path, name)
 
 
 class NamesOf:
@@ -198,7 +198,7 @@ def lead_list(wire: Wire, request: Request, frontend: Frontend) -> Report:
     try:
         coordinator.begin()
         coordinator.drive("listing", names)
-        file_lists.write(request.file_list, job.run_id, _unless_stopped(names, frontend))
+        file_lists.write(request.file_list, _unless_stopped(names, frontend))
     except StoppedEarly as early:
         report.stopped = early.code
     coordinator.fill(report)

@@ -22,7 +22,7 @@ from hpcp_mpi.rules.landing import Landing
 from hpcp_mpi.vocab.errors import EXIT_MAX_DELETE, Failure, reason_of
 from hpcp_mpi.vocab.job import Job
 from hpcp_mpi.vocab.outcome import Outcome
-from hpcp_mpi.vocab.paths import printable
+from hpcp_mpi.vocab.paths import first_few, is_within, printable
 from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY
 from hpcp_mpi.vocab.units import Batch, Kind
@@ -49,7 +49,8 @@ def move(wire: Wire, prepared: Prepared, frontend: Frontend, report: Report) -> 
         return
     moving = _Move(wire, prepared, frontend, report.failures)
     try:
-        if frontend.confirm(f"Remove {_named(prepared.landings)}, which was copied to {printable(job.destination)}?"):
+        named = first_few([landing.argument for landing in prepared.landings], _NAMED)
+        if frontend.confirm(f"Remove {named}, which was copied to {printable(job.destination)}?"):
             moving.run()
         else:
             report.outcome.warn(job.sources[0].path, "nothing was removed here: not confirmed")
@@ -90,23 +91,14 @@ class _Move:
         return report
 
 
-def _named(landings: Sequence[Landing]) -> str:
-    named = ", ".join(printable(landing.argument) for landing in landings[:_NAMED])
-    return named + (f" and {len(landings) - _NAMED:,} more" if len(landings) > _NAMED else "")
-
-
 def _batches(job: Job, landings: Sequence[Landing]) -> Iterator[Batch]:
     for index, landing in enumerate(landings):
-        if any(_is_in(job.sources[index].path, left) for left in job.keep_paths):
+        if any(is_within(job.sources[index].path, left) for left in job.keep_paths):
             continue  # too much of it failed
         if landing.name is None:
             yield Batch(Kind.REMOVE_COPIED, index, b"", b"", walks([b""]))
         else:
             yield Batch(Kind.REMOVE_COPIED, index, b"", landing.target, others([landing.name]))
-
-
-def _is_in(path: bytes, directory: bytes) -> bool:
-    return path == directory or path.startswith(directory.rstrip(b"/") + b"/")
 
 
 def _remove_root(path: bytes, inode: int, outcome: Outcome) -> None:

@@ -12,7 +12,7 @@ from hpcp_mpi.rules.landing import Landing
 from hpcp_mpi.vocab.errors import FatalError, UsageError, reason_of
 from hpcp_mpi.vocab.job import Job, Root
 from hpcp_mpi.vocab.options import Options
-from hpcp_mpi.vocab.paths import child_path, inside, printable
+from hpcp_mpi.vocab.paths import child_path, is_within, printable, relative_to
 
 
 def refuse_removal(landings: Sequence[Landing], roots: Sequence[bytes], root: bytes, options: Options) -> None:
@@ -55,8 +55,7 @@ def refuse_removal(landings: Sequence[Landing], roots: Sequence[bytes], root: by
 def _lies_in(path: bytes, directory: bytes) -> bool:
     """Return whether path is directory or below it. Symlinks are resolved, but for the last component of path."""
     parent, name = os.path.split(path.rstrip(b"/") or b"/")
-    own, other = child_path(os.path.realpath(parent or b"."), name), os.path.realpath(directory)
-    return own == other or own.startswith(other.rstrip(b"/") + b"/")
+    return is_within(child_path(os.path.realpath(parent or b"."), name), os.path.realpath(directory))
 
 
 def backup_path(root: bytes, options: Options) -> bytes:
@@ -77,12 +76,11 @@ def refuse_backup(path: bytes, landings: Sequence[Landing], roots: Sequence[byte
 
     roots: of the sources. Raises UsageError, FatalError.
     """
-    real = os.path.realpath(root)
-    relative = path[len(real.rstrip(b"/")) + 1 :] if _lies_in(path, real) else b""
+    relative = relative_to(path, os.path.realpath(root)) or b""
     for landing, source_root in zip(landings, roots, strict=True):
         contents = landing.name is None
         source = os.path.realpath(source_root) if contents else child_path(source_root, landing.name or b"")
-        own = inside(landing.dest_dir, relative) if contents and relative else None
+        own = relative_to(relative, landing.dest_dir) if contents and relative else None
         if (own is not None and os.path.lexists(child_path(source, own))) or (relative and relative == landing.target):
             raise UsageError(
                 f"{printable(landing.argument)} has what would land in the backup directory {printable(path)}",

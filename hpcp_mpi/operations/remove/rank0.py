@@ -15,7 +15,7 @@ from hpcp_mpi.host.entries import first_in
 from hpcp_mpi.operations.remove.rules import FinishedUnits, PendingDirectories, RemovalProgress, chain, is_walk
 from hpcp_mpi.vocab.errors import EXIT_MAX_DELETE, Failure, failure_of
 from hpcp_mpi.vocab.outcome import Outcome
-from hpcp_mpi.vocab.paths import printable
+from hpcp_mpi.vocab.paths import first_few, printable
 from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.request import Request
 from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, Tally
@@ -243,12 +243,10 @@ class _Run:
 def _names(removable: "RemovalJob") -> str:
     """Return what is to go, in words."""
     targets = removable.targets
-    named = ", ".join(printable(target.argument) for target in targets[:_NAMED])
-    more = f" and {len(targets) - _NAMED:,} more" if len(targets) > _NAMED else ""
-    directories = sum(target.is_directory for target in targets)
-    if not directories:
-        return named + more
-    return f"{named}{more}, with all that is in {'it' if len(targets) == 1 else 'them'}"
+    named = first_few([target.argument for target in targets], _NAMED)
+    if not any(target.is_directory for target in targets):
+        return named
+    return f"{named}, with all that is in {'it' if len(targets) == 1 else 'them'}"
 
 
 def lead_remove(wire: Wire, request: Request, frontend: Frontend) -> Report:

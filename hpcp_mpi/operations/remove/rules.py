@@ -90,10 +90,6 @@ class PendingDirectories:
         self.due: list[Batch] = []
         self.emptied: set[int] = set()
 
-    def __len__(self) -> int:
-        """Return how many wait."""
-        return len(self._waiting)
-
     def update(self, told: RemovalProgress) -> None:
         """Take what a walk tells."""
         for left in told.left:

@@ -1,6 +1,6 @@
 """What a listing of directories found: entries sorted by what is to be done, and the directories they are in. Pure."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, Tally
@@ -109,6 +109,30 @@ class SymlinkTarget(NamedTuple):
     source_up: int  # directories above the source root
     path: bytes  # what is to be copied there, below those
     source: int
+
+
+@dataclass(slots=True)
+class DeferredRecords:
+    """What a scan found that waits for the end of the run."""
+
+    settled: list[DirectoryMetadata] = field(default_factory=list)
+    linked: list[LinkedName] = field(default_factory=list)
+    shared: list[SharedName] = field(default_factory=list)
+    extras: list[Extra] = field(default_factory=list)
+    tracked: list[SymlinkTarget] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.settled or self.linked or self.shared or self.extras or self.tracked)
+
+    def take(self) -> "DeferredRecords":
+        """Return what is here, and leave nothing."""
+        taken = replace(self)
+        self.settled, self.linked, self.shared, self.extras, self.tracked = [], [], [], [], []
+        return taken
+
+
+# The types of the fields of those records in a ledger, see vocab.columns.
+LAYOUTS = {"settled": "inini", "linked": "pinnni", "shared": "ppinni", "extras": "nnbin", "tracked": "inini"}
 
 
 class Folder:
@@ -235,8 +259,4 @@ class ScanFindings:
     scanned: Tally = NOTHING
     lists: list[Batch] = field(default_factory=list)  # directories that it had no time for
     huge: list[Batch] = field(default_factory=list)  # those that it cannot hold
-    settled: list[DirectoryMetadata] = field(default_factory=list)
-    linked: list[LinkedName] = field(default_factory=list)
-    shared: list[SharedName] = field(default_factory=list)
-    extras: list[Extra] = field(default_factory=list)
-    tracked: list[SymlinkTarget] = field(default_factory=list)
+    deferred: DeferredRecords = field(default_factory=DeferredRecords)

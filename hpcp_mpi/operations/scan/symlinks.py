@@ -3,7 +3,7 @@
 Paths are relative to a root that the link lies below. `..` may lead above it.
 """
 
-from hpcp_mpi.vocab.paths import is_below, join
+from hpcp_mpi.vocab.paths import is_within, join
 
 
 def leads(directory: bytes, target: bytes) -> tuple[int, bytes] | None:
@@ -50,6 +50,6 @@ def tracked(
         return None
     if place[0] and not outside:
         return None
-    if landed is not None and not place[0] and is_below(place[1], landed):
+    if landed is not None and not place[0] and is_within(place[1], landed):
         return None  # it is copied with the link, or is not to be
     return *place, *origin

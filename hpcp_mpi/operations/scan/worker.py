@@ -52,13 +52,12 @@ class _Walk:
             waiting.extend(reversed(self._list(waiting.pop())))
             self._found.done = len(batch.units)
             self._sort_out()
-        self._builder.give_up()
+        self._builder.links.give_up()
         self._sort_out()
         found, builder = self._found, self._builder
         found.scanned = builder.scanned
         self._outcome.skipped = self._outcome.skipped.plus(builder.skipped)
-        found.settled, found.linked = builder.settled, builder.linked
-        found.shared, found.extras, found.tracked = builder.shared, builder.extras, builder.tracked
+        found.deferred = builder.deferred
         self._outcome.findings.append(found)
 
     def _list(self, folder: Folder) -> list[Folder]:

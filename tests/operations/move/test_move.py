@@ -21,7 +21,7 @@ import hpcp_mpi
 from hpcp_mpi.cluster.signals import StopRequest
 from hpcp_mpi.engine.frontend import Frontend
 from hpcp_mpi.host import uncached_read as rereading
-from hpcp_mpi.operations.copy import check as checking
+from hpcp_mpi.operations.copy import directories
 from hpcp_mpi.operations.copy.phases import _Run as copying_run
 from hpcp_mpi.operations.dispatch import lead_operation
 from hpcp_mpi.operations.move import rank0 as moving
@@ -33,6 +33,7 @@ from hpcp_mpi.vocab.request import Request, Verb
 from tests.operations.copy.test_any_tree import OPTIONS
 from tests.support import oracle
 from tests.support.copies import TINY_CHUNKS, changed, copy, refused, run, state
+from tests.support.effort import many
 from tests.support.faultfs import mounted
 from tests.support.launch import World, command_line
 from tests.support.marks import each_world, needs_commands, needs_fuse, needs_root
@@ -63,7 +64,7 @@ def before_the_removal(happens: Callable[[], None], monkeypatch: pytest.MonkeyPa
 # --- what goes
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=many(30), deadline=None, suppress_health_check=list(HealthCheck))
 @given(trees(), OPTIONS, st.data())
 def test_after_a_move_the_destination_holds_what_the_source_held(
     tree: Tree, options: dict[str, Any], data: st.DataObject
@@ -245,14 +246,14 @@ def test_a_directory_whose_copy_lacks_metadata_stays_with_all_in_it(
 ) -> None:
     src = on_tmpfs / "src"
     build(src, {"d": Dir({"f": File(b"f"), "e": Dir({})}, mtime_ns=10**18), "g": File()})
-    real = checking._settle
+    real = directories._settle
 
     def refuse(place: Any, batch: Any, unit: Any, outcome: Any) -> None:
         if unit.target == b"d":
             raise PermissionError(errno.EPERM, "not here")
         real(place, batch, unit, outcome)
 
-    monkeypatch.setattr(checking, "_settle", refuse)
+    monkeypatch.setattr(directories, "_settle", refuse)
     report = hpcp_mpi.copy(src, on_tmpfs / "dst", move=True, chunk_size=1)
     assert names(src) == {b"d", b"d/f", b"d/e"}
     assert [failure.path for failure in report.failures] == [os.fsencode(src / "d")]

@@ -115,7 +115,7 @@ def test_each_directory_goes_once_and_after_what_is_in_it(root: Folder, data: st
     work.run()
     assert sorted(work.removed) == sorted(path for path, folder in below(root, b"") if path and not holds(folder))
     assert work.emptying.emptied == (set() if holds(root) else {0})
-    assert len(work.emptying) == 0
+    assert not work.emptying._waiting
 
 
 def left(directory: bytes, units: int, **more: bool | int) -> RemovalProgress:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcp_mpi.operations.scan.symlinks import leads, tracked
-from hpcp_mpi.vocab.paths import is_below
+from hpcp_mpi.vocab.paths import is_within
 
 names = st.sampled_from([b"a", b"b", b"c"])
 paths = st.lists(names, max_size=4).map(b"/".join)
@@ -66,4 +66,4 @@ def test_which_targets_are_copied_too(
      (b"a", b"", True)],
 )  # fmt: skip
 def test_what_lies_below(path: bytes, directory: bytes, below: bool) -> None:
-    assert is_below(path, directory) == below
+    assert is_within(path, directory) == below

@@ -53,9 +53,6 @@ class RangeFailed:
     vanished: bool = False  # the source is gone
 
 
-News = FileStarted | RangeDone | RangeFailed
-
-
 @dataclass(slots=True)
 class _File:
     batch: Batch

@@ -18,7 +18,7 @@ from hpcp_mpi.operations.copy.symlink_targets.rank0 import run_copies
 from hpcp_mpi.operations.prepare.copy_job import NoDestination, Prepared, prepare
 from hpcp_mpi.operations.scan.rank0 import Scan
 from hpcp_mpi.vocab.errors import Failure, FatalError, UsageError
-from hpcp_mpi.vocab.paths import is_below, printable
+from hpcp_mpi.vocab.paths import is_within, printable
 from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.request import Request
 from hpcp_mpi.vocab.tally import Tally
@@ -63,7 +63,7 @@ def _checked(request: Request) -> tuple[list[bytes], list[bytes]]:
         raise FatalError("none of the destinations exists", "Create one of them, or leave out -ncd.")
     for root in there:
         for other in there:
-            if root != other and is_below(other, root):
+            if root != other and is_within(other, root):
                 raise UsageError(f"the destination {printable(other)} lies inside another one, {printable(root)}")
     return list(there.values()), missing
 

@@ -21,14 +21,14 @@ from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.external_sort import ExternalSort, Record
 from hpcp_mpi.host.listing import Pair, Slice
 from hpcp_mpi.operations.scan.lister import Lister, builder_for
-from hpcp_mpi.operations.scan.records import Folder, ScanFindings
+from hpcp_mpi.operations.scan.records import DeferredRecords, Folder, ScanFindings
 from hpcp_mpi.operations.scan.waiting import Waiting
 from hpcp_mpi.rules import excludes
 from hpcp_mpi.rules.landing import Landing
 from hpcp_mpi.vocab.checkpoint import Relist
 from hpcp_mpi.vocab.errors import Failure, reason_of
 from hpcp_mpi.vocab.outcome import Outcome
-from hpcp_mpi.vocab.paths import STAGE_PREFIX, child_path, join, printable
+from hpcp_mpi.vocab.paths import STAGE_PREFIX, child_path, join, printable, relative_to
 from hpcp_mpi.vocab.tally import ONE_DIRECTORY, Tally
 from hpcp_mpi.vocab.units import Batch
 
@@ -96,7 +96,7 @@ class ListedScan:
         self._lister = Lister(context, self.outcome.warn)
         self._excluded = excludes.matcher(context.options.excludes)
         self._stack: list[_Visit] = []  # the directory at hand, and those that it lies in
-        self._ready: deque[tuple[ScanFindings, list[Batch]]] = deque()
+        self._ready: deque[tuple[DeferredRecords, list[Batch]]] = deque()
         self._changed = threading.Condition()
         self._held = self._ended = self._done = False
         self._error: BaseException | None = None
@@ -122,8 +122,8 @@ class ListedScan:
             raise self._error
         taken: list[Batch] = []
         while self._ready:
-            found, batches = self._ready.popleft()
-            self.waiting.add(found)
+            deferred, batches = self._ready.popleft()
+            self.waiting.add(deferred)
             taken += batches
         return taken
 
@@ -175,8 +175,8 @@ class ListedScan:
                     return False
         while self._stack:
             self._leave()
-        if self.builder.partial:
-            self.builder.give_up()
+        if self.builder.links.partial:
+            self.builder.links.give_up()
         self._emit()
         return True
 
@@ -189,11 +189,8 @@ class ListedScan:
     def _emit(self) -> None:
         """Hand on what the builder has."""
         builder = self.builder
-        found = ScanFindings(
-            settled=builder.settled, linked=builder.linked, shared=builder.shared, tracked=builder.tracked
-        )
-        self._ready.append((found, builder.out))
-        builder.settled, builder.linked, builder.shared, builder.tracked, builder.out = [], [], [], [], []
+        self._ready.append((builder.deferred.take(), builder.out))
+        builder.out = []
         self._wake()
 
     # --- directories
@@ -209,10 +206,8 @@ class ListedScan:
 
     def _enter(self, directory: bytes) -> None:
         """Make a directory the one at hand: leave those that it does not lie in, visit those on the way to it."""
-        while self._stack[-1].path and not (directory + b"/").startswith(self._stack[-1].path + b"/"):
+        while (missing := relative_to(directory, self._stack[-1].path)) is None:
             self._leave()
-        above = self._stack[-1].path
-        missing = directory[len(above) + bool(above) :]
         for name in missing.split(b"/") if missing else ():
             line = self._visit_pending(self._stack[-1], until=name)
             visit = self._visit(self._stack[-1], name)

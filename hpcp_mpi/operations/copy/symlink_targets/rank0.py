@@ -28,7 +28,7 @@ from hpcp_mpi.operations.scan.records import SymlinkTarget
 from hpcp_mpi.rules.landing import Landing
 from hpcp_mpi.vocab.errors import FatalError, reason_of
 from hpcp_mpi.vocab.job import Job, Root
-from hpcp_mpi.vocab.paths import child_path, is_below, join, printable
+from hpcp_mpi.vocab.paths import child_path, is_within, join, printable
 from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.request import Request
 
@@ -235,9 +235,9 @@ class SymlinkTargets:
 
     def _refusal(self, what: bytes, context: bytes) -> str:
         """Return why something is not to be copied to a place, "" where it may be. Both absolute."""
-        if is_below(self._real_root, what) or is_below(what, self._real_root):
+        if is_within(self._real_root, what) or is_within(what, self._real_root):
             return "the destination lies in it, or it in the destination"
-        if any(is_below(context, source) for source in self._real_sources):
+        if any(is_within(context, source) for source in self._real_sources):
             return f"its place, {printable(context)}, lies in the source"
         return ""
 

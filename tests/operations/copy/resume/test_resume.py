@@ -51,7 +51,7 @@ def state(place: Path) -> list[tuple[Batch, Units]]:
 
 
 def until(come: Callable[[], object], running: Running) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not come():
         assert time.monotonic() < deadline and running._process.poll() is None, running.output()
         time.sleep(0.01)
