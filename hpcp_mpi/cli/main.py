@@ -19,6 +19,9 @@ from hpcp_mpi.vocab.request import Request, Verb
 if TYPE_CHECKING:
     from hpcp_mpi.cli.command_line import CommandLine
     from hpcp_mpi.engine.checkpoints import CheckpointWriter
+    from hpcp_mpi.engine.sorted_items import SortedItems
+    from hpcp_mpi.operations.compare.differences import Differences
+    from hpcp_mpi.vocab.report import Report
 
 # A launcher that sees a task fail kills the others, also the one that is about to print why: the first task ends first.
 _AFTER_THE_FIRST = 3.0  # seconds that the other tasks wait
@@ -62,7 +65,8 @@ def _run(arguments: Sequence[str], environment: Mapping[str, str], wire: Wire | 
     if wire is not None and wire.rank > 0:
         return _follow(wire, stop)
     try:
-        return lead(wire, lambda ends: _lead(arguments, environment, ends, stop), stop)
+        with lead(wire, stop) as ranks:
+            return _rank0(arguments, environment, ranks.wire, stop)
     except FatalError as error:
         _complain(error)
         return error.exit_code
@@ -109,11 +113,10 @@ def _log(line: str) -> None:
     sys.stderr.flush()
 
 
-def _lead(arguments: Sequence[str], environment: Mapping[str, str], wire: Wire, stop: StopRequest) -> int:
+def _rank0(arguments: Sequence[str], environment: Mapping[str, str], wire: Wire, stop: StopRequest) -> int:
+    """Carry out the command line with all ranks of the wire; return the exit code. Raises FatalError."""
     # Imported here, as only rank 0 needs them: imports by a thousand ranks are a load for the file system.
     from hpcp_mpi.cli.command_line import parse
-    from hpcp_mpi.engine.frontend import Frontend
-    from hpcp_mpi.operations.dispatch import items_of, lead_operation
     from hpcp_mpi.operations.prepare.tools import exclude_lines
 
     if not arguments:
@@ -126,23 +129,46 @@ def _lead(arguments: Sequence[str], environment: Mapping[str, str], wire: Wire, 
     if command_line.show:
         print(_text(command_line.show), end="")
         return EXIT_OK
-    from hpcp_mpi.cli import report as reporting
-    from hpcp_mpi.cli.end_table import table
+    report, items = _operate(command_line, arguments, environment, wire, stop)
+    _print(command_line, report, items)
+    return report.exit_code
+
+
+def _operate(
+    command_line: "CommandLine",
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    wire: Wire,
+    stop: StopRequest,
+) -> "tuple[Report, SortedItems | Differences]":
+    """Run the operation; return its report, and what was or would be changed. Raises FatalError."""
     from hpcp_mpi.cli.progress import watcher_for
     from hpcp_mpi.cli.prompt import Asker
+    from hpcp_mpi.cli.report import check_json, first_line
+    from hpcp_mpi.engine.frontend import Frontend
     from hpcp_mpi.engine.walltime import before_the_end
+    from hpcp_mpi.operations.dispatch import items_of, lead_operation
 
     request = command_line.request
     if command_line.json:
-        reporting.check_json(command_line.json)
-    _say(reporting.first_line(request, wire.size))
+        check_json(command_line.json)
+    _say(first_line(request, wire.size))
     checkpoints = _checkpoints(command_line, arguments, environment)
     if checkpoints is not None:
         request = replace(request, options=replace(request.options, sync_ranges=True))
     watcher = watcher_for(command_line.progress_interval)
     items, asker = items_of(request.verb), Asker(request.force, stop, watcher.close)
+    frontend = Frontend(
+        stop=stop,
+        watcher=watcher,
+        items=items,
+        confirm=asker.confirm,
+        expect_answer=asker.expect,
+        certain=request.force,
+        say=_say,
+        checkpoints=checkpoints,
+    )
     try:
-        frontend = Frontend(stop, watcher, items, asker.confirm, asker.expect, request.force, _say, checkpoints)
         with before_the_end(command_line.stop_before, environment, stop, _say):
             report = lead_operation(wire, request, frontend)
         report.declined = asker.declined
@@ -153,6 +179,15 @@ def _lead(arguments: Sequence[str], environment: Mapping[str, str], wire: Wire, 
         watcher.close()
         if checkpoints is not None:
             checkpoints.close()
+    return report, items
+
+
+def _print(command_line: "CommandLine", report: "Report", items: "SortedItems | Differences") -> None:
+    """Print what came out. Raises FatalError where the JSON report cannot be written."""
+    from hpcp_mpi.cli import report as reporting
+    from hpcp_mpi.cli.end_table import table
+
+    request = command_line.request
     sys.stdout.writelines(line + "\n" for line in reporting.lines_of(items))
     sys.stdout.flush()
     if request.options.itemize and request.verb is Verb.COPY:
@@ -167,7 +202,6 @@ def _lead(arguments: Sequence[str], environment: Mapping[str, str], wire: Wire, 
             reporting.write_json(report, command_line.json)
     finally:
         _say(reporting.last_line(report))
-    return report.exit_code
 
 
 def _checkpoints(

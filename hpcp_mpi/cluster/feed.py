@@ -15,7 +15,7 @@ class Feed(Protocol):
     @property
     def done(self) -> bool: ...
     def next_batches(self) -> list[Batch]: ...
-    def on_findings(self, news: list[Any]) -> None: ...
+    def on_findings(self, findings: list[Any]) -> None: ...
     def pause(self, held: bool) -> None: ...
 
 
@@ -34,7 +34,7 @@ class Stream:
         self.done = not taken
         return taken
 
-    def on_findings(self, news: list[Any]) -> None:
+    def on_findings(self, findings: list[Any]) -> None:
         """Do nothing: findings do not change this work."""
 
     def pause(self, held: bool) -> None:

@@ -79,4 +79,5 @@ def run(request: Request, notes: Notes, saved: ResumeState | None = None, said: 
     frontend = Frontend(stop, certain=True, confirm=lambda _: True, checkpoints=checkpoints)
     if said is not None:
         frontend = replace(frontend, say=said.append)
-    return lead(None, lambda wire: lead_operation(wire, request, frontend), stop)
+    with lead(None, stop) as ranks:
+        return lead_operation(ranks.wire, request, frontend)

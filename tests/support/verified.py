@@ -37,7 +37,8 @@ def run(src: Path, dst: Path, nodes: Sequence[str] = ("a", "b"), **options: Any)
     for worker in workers:
         worker.start()
     try:
-        return session._lead(own, lambda wire: lead_operation(wire, request, Frontend()), StopRequest())
+        with session.lead(own, StopRequest()):
+            return lead_operation(own, request, Frontend())
     finally:
         for worker in workers:
             worker.join()

@@ -12,7 +12,6 @@ from typing import NamedTuple, cast
 
 from hpcp_mpi.cluster.signals import StoppedEarly
 from hpcp_mpi.cluster.transport import Wire
-from hpcp_mpi.engine.coordinator import Coordinator
 from hpcp_mpi.engine.frontend import Frontend
 from hpcp_mpi.engine.itemize import GONE, Item
 from hpcp_mpi.formats.changes_table import ABSENT, UNKNOWN, Op, Row, escaped, tar_name
@@ -94,10 +93,8 @@ def _lines_in(path: bytes, style: Style) -> tuple[ExternalSort, Tally]:
 def _lines_of_sources(wire: Wire, request: Request, frontend: Frontend, report: Report) -> ExternalSort:
     """Return what a list of the sources would have. Raises StoppedEarly, FatalError."""
     job, first = prepare_list(request.sources, style_of(request), request.options, request.file_list)
-    coordinator = Coordinator(wire, job, frontend)
-    names = NamesOf(coordinator, first)
-    coordinator.scanned = lambda: names.tally
-    coordinator.scan_done = lambda: names.done
+    names = NamesOf(wire, job, frontend, first)
+    coordinator = names.coordinator
     lines = ExternalSort()
     try:
         coordinator.begin()

@@ -221,7 +221,7 @@ def _is_directory(path: bytes) -> bool:
 
 
 def _make(root: bytes) -> bool:
-    """Make the destination root and what is missing above it; tell whether it was missing."""
+    """Make the destination root and what is missing above it; return whether it was missing."""
     if os.path.isdir(root):
         return False
     try:

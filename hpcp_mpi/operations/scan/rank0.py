@@ -45,7 +45,6 @@ class Scan:
     """The stream of work that the trees hold. take() it until it is exhausted; `outcome` says what could not be read.
 
     wake: called when there is something new to take.
-    entire: it is all that is to be copied
     relists: what is in a directory can be found again by listing it: not one entry of it, or what somebody chose
     """
 
@@ -66,7 +65,6 @@ class Scan:
         """
         self._choose = choose
         self._only = only
-        self.entire = only is None and choose is None
         self.relists = all(landing.name is None for landing in landings)
         self.outcome = Outcome()
         self.builder = builder_for(context.options)
@@ -91,17 +89,22 @@ class Scan:
         self._asked = 0  # directories that others were asked to list
         self._held = False
         self._open: set[ScanTask] = set()  # directories that are not listed to their end
-        self._given_up = False
+        self._links_recorded = False
         most = 1 if context.options.single else 64
         self._pool: Pool[ScanTask] = Pool(self._step, self._fail, most, lambda: context.slow)
 
+    @property
+    def resumable(self) -> "Scan | None":
+        """The scan itself, if it is of all that is to be copied: another run can go on in the middle of it."""
+        return self if self._only is None and self._choose is None else None
+
     def start(self, todo: Sequence[Relist] | None = None) -> None:
-        """Begin to list. todo: what is left to look at of a run that is gone on with; None: all"""
+        """Begin to list. todo: what is left to look at of a run that is resumed; None: all"""
         if todo is not None:
             self.again(todo, counted=False)
             return
         with self._lock:
-            roots = self._roots()
+            roots = self.roots()
             if self._parallel:
                 self.builder.hand_over(roots)
                 roots = []
@@ -111,7 +114,7 @@ class Scan:
 
     def again(self, todo: Sequence[Relist], counted: bool = True) -> None:
         """Look at directories again, beside what is at the destination by now. counted: what is in them was counted"""
-        self._given_up = False
+        self._links_recorded = False
         tasks: list[ScanTask] = []
         with self._lock:
             # Names of files may have been seen by somebody who is not there any more.
@@ -130,7 +133,7 @@ class Scan:
 
     @property
     def todo(self) -> list[Relist]:
-        """What has to be looked at if a run is gone on with, beside the work that was taken."""
+        """What has to be looked at if the run is resumed, beside the work that was taken."""
         with self._lock:
             emit_split(self._open, self.builder)
             self._emit()
@@ -155,14 +158,14 @@ class Scan:
         # In this order: what the last listing found is ready before the pool is exhausted.
         waiting = self._asked or not self._pool.exhausted or self._lists or self._ready
         done = not waiting and self._error is None
-        if done and not self._given_up:
+        if done and not self._links_recorded:
             self.seconds = self.seconds or time.monotonic() - self._began
-            self._given_up = True
-            self._give_up()
+            self._links_recorded = True
+            self._record_links()
         return done
 
-    def _give_up(self) -> None:
-        """Record what links to other ranks' files, or to those that were forgotten."""
+    def _record_links(self) -> None:
+        """Record names of files that link to other ranks' files, or to those that were forgotten."""
         with self._lock:
             if self._parallel or self.builder.links.partial:
                 self.builder.links.give_up()
@@ -185,10 +188,10 @@ class Scan:
             taken.append(batch)
         return taken
 
-    def on_findings(self, news: list[ScanFindings]) -> None:
+    def on_findings(self, findings: list[ScanFindings]) -> None:
         """Take what others found in directories that they were asked to list."""
         with self._lock:
-            for found in news:
+            for found in findings:
                 self._asked -= found.done
                 self.builder.count(found.scanned)
                 self.waiting.add(found.deferred)
@@ -229,11 +232,11 @@ class Scan:
             return False
         with suppress(OSError), os.scandir(root.path) as entries:
             return next(entries, None) is not None
-        return False  # whoever lists it says what is wrong
+        return False  # who lists it says what is wrong
 
     # --- roots
 
-    def _roots(self) -> list[Folder]:
+    def roots(self) -> list[Folder]:
         """Return the folders to begin with."""
         chosen = [each for each in enumerate(self._landings) if self._only in (None, each[0])]
         return [root for index, landing in chosen for root in self._root(index, landing)]
@@ -298,7 +301,7 @@ class Scan:
         with self._lock:
             self.outcome.failures += task.failures
             task.failures.clear()
-            children = self._tasks(self._taken(task, listing), task.again)
+            children = self._tasks(self._add(task, listing), task.again)
             if not task.ended:
                 task.seen += (child.folder.name for child in children)
                 self._emit()
@@ -308,7 +311,7 @@ class Scan:
             self._emit()
         return children
 
-    def _taken(self, task: ScanTask, listing: ClassifiedEntries | None) -> list[Folder]:
+    def _add(self, task: ScanTask, listing: ClassifiedEntries | None) -> list[Folder]:
         """Take some of a directory; return the directories in it."""
         if listing is None:
             return []
@@ -329,6 +332,3 @@ class Scan:
 
 def _renamed(batch: Batch, dest_name: bytes) -> Batch:
     return replace(batch, units=Units.of(unit._replace(dest_name=dest_name) for unit in batch.units))
-
-
-ScanMaker = Callable[..., Scan]  # what is called with the arguments of Scan to make the scan of a copy

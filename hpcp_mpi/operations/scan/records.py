@@ -181,7 +181,7 @@ class Folder:
         self.needs_metadata = False  # its metadata is to be written at the end
         self.emitted = False  # a batch that goes into it was emitted
         self.listed = False
-        self.recorded = False  # unfinished() has told of it
+        self.recorded = False  # unfinished() has returned it
         self.children = 0  # directories below that are not finished
         self.longest_path = 0  # bytes in the longest path below
         self.weight = 0  # of what is held here
@@ -214,7 +214,7 @@ class Folder:
 
 
 def unfinished(folder: Folder) -> list[DirectoryMetadata]:
-    """Return how the directories that folder lies in are to be settled, as far as they are begun and nobody has said.
+    """Return how the directories that folder lies in are to be settled, as far as they are begun; each once.
 
     What is in them may be all that is left to do when the run ends, and nobody looks at them again.
     """

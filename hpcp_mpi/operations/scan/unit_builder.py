@@ -103,21 +103,21 @@ class UnitBuilder:
 
     def add(self, folder: Folder, listing: ClassifiedEntries) -> list[Folder]:
         """Take some of folder's entries; return its directories, which are to be listed and closed too."""
-        self._take_plain(folder, *listing.plain)
+        self._add_plain(folder, *listing.plain)
         if listing.same:
             self.skipped = self.skipped.plus(listing.same)
             self.count(listing.same)
             folder.count(listing.same)
         if listing.equal[0]:
-            self._take_equal(folder, *listing.equal)
+            self._add_equal(folder, *listing.equal)
         for name, tally in listing.others:
-            self._take(folder, name, tally, False)
+            self._add_entry(folder, name, tally, False)
         for entry in listing.existing:
-            self._take(folder, entry.name, entry.tally, True)
+            self._add_entry(folder, entry.name, entry.tally, True)
             if entry.dest_inode is not None:
                 self.links.share(folder, entry.name, entry.tally, entry.inode, entry.dest_inode)
         for linked in listing.linked:
-            self._take_linked(folder, linked)
+            self._add_linked(folder, linked)
         if listing.sweeps:
             units = Units.of(Unit(name) for name in listing.sweeps)
             self.out.append(Batch(Kind.CLEAN_STAGE, folder.source, folder.source_dir, folder.dest_dir, units))
@@ -143,7 +143,7 @@ class UnitBuilder:
             above = folder.parent is not None and folder.parent.replaces_file
             groups.setdefault((folder.source, folder.new, folder.replaces_file, above), []).append(unit)
             if folder.parent is None:
-                self.count(Tally(directories=-1))  # a root: whoever lists it counts it
+                self.count(Tally(directories=-1))  # a root: who lists it counts it
             else:
                 self._open(folder.parent)
                 folder.parent.children -= 1
@@ -188,13 +188,13 @@ class UnitBuilder:
         self._open(folder)
         self.close(folder)
 
-    def _take_plain(self, folder: Folder, names: list[bytes], sizes: list[int]) -> None:
+    def _add_plain(self, folder: Folder, names: list[bytes], sizes: list[int]) -> None:
         if not names:
             return
         total = sum(sizes)
         self.count(Tally(len(names), 0, 0, 0, total))
         if self.split_size and max(sizes) >= self.split_size:
-            names, sizes = self._take_out_big(folder, names, sizes)
+            names, sizes = self._split_off_big(folder, names, sizes)
             total = sum(sizes)
         folder.names += names
         folder.sizes += sizes
@@ -204,14 +204,14 @@ class UnitBuilder:
         if names:
             folder.longest_path = max(folder.longest_path, max(map(len, names)))
 
-    def _take_out_big(self, folder: Folder, names: list[bytes], sizes: list[int]) -> tuple[list[bytes], list[int]]:
+    def _split_off_big(self, folder: Folder, names: list[bytes], sizes: list[int]) -> tuple[list[bytes], list[int]]:
         big = [Unit(name, one_file(size)) for name, size in zip(names, sizes, strict=True) if size >= self.split_size]
         for unit in big:
-            self._begin(folder, unit)
+            self._start_file(folder, unit)
         small = [(name, size) for name, size in zip(names, sizes, strict=True) if size < self.split_size]
         return [name for name, _ in small], [size for _, size in small]
 
-    def _begin(self, folder: Folder, unit: Unit) -> None:
+    def _start_file(self, folder: Folder, unit: Unit) -> None:
         """Have a big file copied in ranges."""
         self._open(folder)
         folder.count(unit.tally)
@@ -221,19 +221,19 @@ class UnitBuilder:
             Batch(Kind.START_FILE, folder.source, folder.source_dir, folder.dest_dir, units, over=folder.replaces_file)
         )
 
-    def _take_equal(self, folder: Folder, names: list[bytes], sizes: list[int]) -> None:
+    def _add_equal(self, folder: Folder, names: list[bytes], sizes: list[int]) -> None:
         self.count(Tally(len(names), 0, 0, 0, sum(sizes)))
         folder.equal[0].extend(names)
         folder.equal[1].extend(sizes)
         folder.weight += len(names) * self.file_cost + 2 * Units(names, sizes, most=self.check_size).amount
 
-    def _take(self, folder: Folder, name: bytes, tally: Tally, check: bool) -> None:
+    def _add_entry(self, folder: Folder, name: bytes, tally: Tally, check: bool) -> None:
         self.count(tally)
         if check:
             unit = Unit(name, tally, 2 * self._read(tally.bytes))
             folder.checks.append(unit)
         elif self.split_size and tally.bytes >= self.split_size:
-            self._begin(folder, Unit(name, tally))
+            self._start_file(folder, Unit(name, tally))
             return
         else:
             unit = Unit(name, tally, tally.bytes)
@@ -245,10 +245,10 @@ class UnitBuilder:
     def _read(self, size: int) -> int:
         return size if self.check_size is None else min(size, self.check_size)
 
-    def _take_linked(self, folder: Folder, entry: Linked) -> None:
+    def _add_linked(self, folder: Folder, entry: Linked) -> None:
         leader = self.links.leader(folder, entry)
         if leader is None:
-            self._take(folder, entry.name, entry.tally, entry.existing)
+            self._add_entry(folder, entry.name, entry.tally, entry.existing)
             if entry.existing and entry.dest_inode is not None:
                 self.links.share(folder, entry.name, entry.tally, entry.inode, entry.dest_inode)
             return

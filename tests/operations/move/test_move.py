@@ -22,7 +22,7 @@ from hpcp_mpi.cluster.signals import StopRequest
 from hpcp_mpi.engine.frontend import Frontend
 from hpcp_mpi.host import uncached_read as rereading
 from hpcp_mpi.operations.copy import directories
-from hpcp_mpi.operations.copy.phases import _Run as copying_run
+from hpcp_mpi.operations.copy.phases import _Copy
 from hpcp_mpi.operations.dispatch import lead_operation
 from hpcp_mpi.operations.move import rank0 as moving
 from hpcp_mpi.operations.remove.rank0 import RemovalFeed
@@ -319,7 +319,8 @@ def test_a_question_is_asked_when_all_is_copied(answer: bool, on_tmpfs: Path) ->
         return answer
 
     what = Request(Verb.COPY, (os.fsencode(src),), (os.fsencode(dst),), Options(move=True))
-    report = lead(None, lambda wire: lead_operation(wire, what, Frontend(confirm=confirm)), StopRequest())
+    with lead(None, StopRequest()) as ranks:
+        report = lead_operation(ranks.wire, what, Frontend(confirm=confirm))
     assert report.exit_code == 0 and src.exists() is not answer
     (question,) = request
     assert re.fullmatch(r"Remove \S+/src, which was copied to \S+/dst\?", question)
@@ -400,8 +401,9 @@ def test_nothing_is_removed_when_rank_0_could_not_end_the_copy(on_tmpfs: Path, m
     def broken(*args: object) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(copying_run, "_settle", broken)  # copies are there, directories have no metadata yet
+    monkeypatch.setattr(_Copy, "_settle", broken)  # copies are there, directories have no metadata yet
     what = Request(Verb.COPY, (os.fsencode(src),), (os.fsencode(dst),), Options(move=True))
-    report = lead(None, lambda wire: lead_operation(wire, what, Frontend(confirm=lambda question: True)), StopRequest())
+    with lead(None, StopRequest()) as ranks:
+        report = lead_operation(ranks.wire, what, Frontend(confirm=lambda question: True))
     assert report.exit_code == 23 and (src / "d/f").read_bytes() == b"f"
     assert [failure.reason for failure in report.failures] == ["rank 0 cannot continue: Input/output error"]

@@ -72,8 +72,8 @@ class ListedScan:
     names: ListedName records. The other arguments are those of Scan, whose place it takes in a copy.
     """
 
-    only: int | None = None
     relists = False
+    resumable = None  # what a list names is found by looking at all of it
 
     def __init__(
         self,
@@ -105,8 +105,9 @@ class ListedScan:
             self.waiting.settled = _ButRoot()
             self.builder.count(Tally(directories=-1))
 
-    def start(self) -> None:
+    def start(self, todo: Sequence[Relist] | None = None) -> None:
         """Begin to look names up."""
+        assert todo is None
         threading.Thread(target=self._run, name="scan-list", daemon=True).start()
 
     @property
@@ -131,7 +132,7 @@ class ListedScan:
         """Nothing is a unit with all below it here, so nothing has to be looked at again."""
         assert not todo, todo
 
-    def on_findings(self, news: list[ScanFindings]) -> None:
+    def on_findings(self, findings: list[ScanFindings]) -> None:
         """Nobody is asked to list."""
 
     def pause(self, held: bool) -> None:
@@ -157,7 +158,7 @@ class ListedScan:
             self._wake()
 
     def _look_up(self) -> bool:
-        """Take all names; tell whether it was not ended early."""
+        """Take all names; return whether it was not ended early."""
         self._stack.append(self._root())
         for directory, records in groupby(self._names, key=lambda record: record[0]):
             assert isinstance(directory, bytes)
@@ -169,7 +170,7 @@ class ListedScan:
                     if name.name and name.name != last:  # each once
                         names.append(name)
                     last = name.name
-                self._take(self._stack[-1], names)
+                self._add_names(self._stack[-1], names)
                 self._emit()
                 if not self._goes_on():
                     return False
@@ -285,8 +286,8 @@ class ListedScan:
 
     # --- entries
 
-    def _take(self, visit: _Visit, names: list[ListedName]) -> None:
-        """Take names in a directory."""
+    def _add_names(self, visit: _Visit, names: list[ListedName]) -> None:
+        """Add names in a directory."""
         folder = visit.folder
         if folder is None:
             for each in names if visit.problem else ():
@@ -343,7 +344,7 @@ class ListedScan:
 
 
 def _mismatch(listed: ListedName, status: os.stat_result) -> str:
-    """Tell what is wrong where something is not what it was when it was listed, or another name was meant."""
+    """Return what is wrong where something is not what it was listed as, or another name was meant; else ""."""
     directory = stat.S_ISDIR(status.st_mode)
     if listed.type == Type.DIRECTORY.value:
         return "" if directory else "it was listed as a directory, and is none"
