@@ -25,7 +25,7 @@ class FallibleWire(ThreadWire):
 
     def send(self, rank: int, message: Message) -> None:
         if rank not in self.lost:
-            self.dismiss(rank, message)
+            self.send_farewell(rank, message)
 
     def send_farewell(self, rank: int, message: Message) -> None:
         if rank not in self.cut:

@@ -202,7 +202,7 @@ class Cluster:
     def end(self) -> None:
         self.heart.end()
         for wire in self.wires[1:]:
-            self.wires[0].dismiss(wire.rank, Shutdown("the report"))
+            self.wires[0].send_farewell(wire.rank, Shutdown("the report"))
         for thread in self.threads.values():
             thread.join(SOON)
             assert not thread.is_alive()
@@ -253,7 +253,7 @@ def test_what_a_lost_rank_says_later_is_answered_with_leave_and_ignored() -> Non
     assert cluster.lost == {2: "is unreachable"}
     assert cluster.planner.outcome.copied.files == 300
     cluster.threads[2].join(SOON)
-    cluster.wires[2].dismiss(0, Heartbeat())
+    cluster.wires[2].send_farewell(0, Heartbeat())
     cluster.lead.drive(Stream(batches(2)))
     assert cluster.wires[2].receive() == (0, Shutdown(lost=True))
     assert cluster.planner.outcome.copied.files == 320
