@@ -108,7 +108,7 @@ def grouped(word: str, problems: Iterable[tuple[bytes, str]]) -> Iterable[str]:
 
 
 def first_line(request: Request, ranks: int) -> str:
-    """Return what is about to be done, for whoever reads the log."""
+    """Return the first line of the log: what the run will do."""
     names = first_few(request.sources, _IN_FULL, between=" ")
     if request.source_list is not None:
         names = f"what {_called(request.source_list, 'input')} lists{' in ' if names else ''}{names}"
