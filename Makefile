@@ -9,7 +9,7 @@
 #   make chaos   lose ranks, nodes and servers of storage while copies run, RUNS=10 of each kind, then `make crashes`
 #   make bench   benchmarks, into build/bench too                         (ARGS='--only copy-small', ARGS=--help)
 #   make simulate  planner and workers on up to 4,096 simulated ranks     (ARGS=... goes to tests.simulate)
-#   make crashes  500 runs that are killed at random moments and go on  (ARGS='--seed 7', '--seconds 600', --help)
+#   make crashes  500 runs that are killed at random moments and resumed (ARGS='--seed 7', '--seconds 600', --help)
 #   make man     the man page, as build/hpcp-mpi.1
 #   make cluster  as root: a shell on the head of four hosts with a real Slurm; `exit` takes them down
 #   make dfs     as root: a shell beside a volume with two clients            (ARGS=moosefs or ARGS=glusterfs)

@@ -6,7 +6,7 @@ assert report.exit_code == 0, report.failures
 
 Each function does what the command does with the same paths. It returns a Report, on every rank the same: what failed
 is in its `failures`, and its `exit_code` is what the command would have returned. It raises FatalError, on every rank,
-when nothing could be started or the run could not go on.
+when nothing could be started or the run could not continue.
 
 Collective under MPI: every rank of COMM_WORLD calls it. Without a launcher it uses threads of this process. It handles
 no signals, prints nothing and asks nothing: to call what removes is to agree.

@@ -108,12 +108,27 @@ def test_docstrings_and_comments_name_files_that_exist() -> None:
     ] == []
 
 
-def test_the_sign_of_a_package_names_modules_that_exist() -> None:
-    signs = [each for each in PACKAGE.rglob("__init__.py") if each.parent != PACKAGE]
+def signs() -> list[tuple[Path, set[str]]]:
+    """The signs of packages that name their modules, and what they name."""
+    found = [each for each in PACKAGE.rglob("__init__.py") if each.parent != PACKAGE]
+    named = [(each, set(SAID.findall(ast.get_docstring(ast.parse(each.read_text())) or ""))) for each in found]
+    return [(sign, names) for sign, names in named if names]
+
+
+def test_the_sign_of_a_package_names_all_its_modules() -> None:
+    modules = [(sign, names, {each.stem for each in sign.parent.glob("*.py")}) for sign, names in signs()]
     assert [
         f"{sign.relative_to(REPOSITORY)}: {name}"
-        for sign in signs
-        for name in SAID.findall(ast.get_docstring(ast.parse(sign.read_text())) or "")
+        for sign, names, there in modules
+        for name in sorted(there - names - {"__init__"})
+    ] == []
+
+
+def test_the_sign_of_a_package_names_modules_that_exist() -> None:
+    assert [
+        f"{sign.relative_to(REPOSITORY)}: {name}"
+        for sign, names in signs()
+        for name in sorted(names)
         if not any(sign.parent.parent.rglob(f"{name}.py")) and not any(sign.parent.parent.rglob(name))
     ] == []
 

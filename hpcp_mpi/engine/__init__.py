@@ -1,6 +1,6 @@
 """What every operation runs on.
 
-Rank 0: `coordinator` (one job: backlog, planner, loop), `frontend` (whom a run talks to), `checkpoints`, `walk_feed`,
-`timeline`, `sorted_items`, `walltime`. Any rank: `context` (trees, stages and commands of the job), `destination`,
-`backup`, `itemize`, `setting_times`, `unfinished`.
+Rank 0: `coordinator` (one job: backlog, planner, loop), `operation` (what it asks of the operation that it runs),
+`frontend` (whom a run talks to), `checkpoints`, `walk_feed`, `timeline`, `sorted_items`, `walltime`. Any rank:
+`context` (trees, stages and commands of the job), `destination`, `backup`, `itemize`, `setting_times`, `unfinished`.
 """

@@ -1,6 +1,6 @@
 """Checkpoints: a run is written down while it goes, so that it can be looked at, and resumed.
 
-The ledger is the file; what is in it comes from here. A run whose ledger cannot be written goes on without one.
+The ledger is the file; what is in it comes from here. A run whose ledger cannot be written continues without one.
 """
 
 import time

@@ -1,4 +1,4 @@
-"""Which ledger a run writes, and whether it goes on with what an earlier one left in it."""
+"""Which ledger a run writes, and whether it resumes what an earlier one left in it."""
 
 import hashlib
 import os
@@ -15,7 +15,7 @@ from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.paths import printable
 from hpcp_mpi.vocab.request import Request
 
-# How it is done, and not what: a run may be gone on with by another number of ranks, slower, or with other chunks.
+# How it is done, and not what: a run may be resumed with another number of ranks, slower, or with other chunks.
 _HOW = frozenset(
     {
         "slots",
@@ -80,7 +80,7 @@ def _open(
 
 
 def _open_jobs(path: bytes, heading: RunHeading, resume: bool, say: Callable[[str], None]) -> CheckpointWriter | None:
-    """Open the ledger of a batch job. Nobody asked for it, so the run goes on where there can be none."""
+    """Open the ledger of a batch job. The user named none, so the run continues where there can be none."""
     from hpcp_mpi.ledger.writer import NothingThere, OtherWork, go_on, open_new
 
     for number in count(1):  # several runs of one job may have no number of a step

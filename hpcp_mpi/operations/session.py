@@ -28,7 +28,7 @@ _LEAVING = 10.0  # seconds that others have to end well after one broke down
 
 
 class Abandoned(FatalError):
-    """Rank 0 is gone, or took this rank for lost. The same command goes on from there."""
+    """Rank 0 is gone, or took this rank for lost. The same command resumes the run."""
 
     exit_code = EXIT_RESUMABLE
 

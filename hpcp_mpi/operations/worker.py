@@ -52,7 +52,7 @@ class JobWorker:
         self._commands.expires = moment
 
     def close(self) -> None:
-        """Leave nothing behind, but for what a run that goes on with this one will use."""
+        """Leave nothing behind, but for what a run that resumes this one will use."""
         if not (self._context.ending.is_set() and self._context.options.sync_ranges):
             abandon(self._context, Outcome())
         self._context.stages.close()

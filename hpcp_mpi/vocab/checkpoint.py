@@ -1,4 +1,4 @@
-"""What a run writes down while it goes, so that it can be looked at, and gone on with by another one.
+"""What a run records while it works, so that it can be looked at, and resumed by another one.
 
 Operations make it and read it, the ledger keeps it; neither knows the other.
 """
@@ -90,7 +90,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class ResumeState:
-    """What a ledger holds for the run that goes on with it."""
+    """What a ledger holds for the run that resumes it."""
 
     runs: int  # that wrote it before
     started: float  # when the first of them began

@@ -50,7 +50,7 @@ class Job:
     # A run that goes on: what it has to link, to settle and to verify may be gone by now, and a killed run's stages may
     # be in directories that nobody lists.
     resumed: bool = False
-    adopted: frozenset[bytes] = frozenset()  # stages of an earlier run that this one goes on with
+    adopted: frozenset[bytes] = frozenset()  # stages of an earlier run that this one uses
     stale_seconds: float = 0.0  # for how long a node may be shown what another one has changed at the destination
     hides_acls: frozenset[int] = frozenset()  # source roots, and DEST, whose file systems may not list their ACLs
 

@@ -1,4 +1,4 @@
-"""Runs that something happens to at a random moment are gone on with: a few of the rounds that `make crashes` plays."""
+"""Runs that something happens to at a random moment are resumed: a few of the rounds that `make crashes` plays."""
 
 from __future__ import annotations
 

@@ -129,7 +129,8 @@ def test_a_table_is_not_written_to_what_was_meant_as_a_source(tmp_path: Path) ->
 
 def test_one_letter_flags_may_be_put_together_and_numbers_to_their_letter() -> None:
     options = parsed("-nvs", "-j4", "a", "b").request.options
-    assert options.itemize and options.single and options.slots == 4
+    assert options.dry_run and options.itemize and options.single and options.slots == 4
+    assert parsed("-vs", "a", "b").request.options.itemize, "also without -n"
 
 
 # Every option once with a value, paths, and things that are none of it.

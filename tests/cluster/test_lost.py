@@ -219,7 +219,7 @@ def test_a_stopped_rank_that_comes_back_leaves_and_gives_no_names(victim: int, n
         os.kill(pid, signal.SIGSTOP)
         running.wait_for(rf"rank {victim} on \S+ sent no heartbeat for 5 s; its work goes to other ranks")
         os.kill(pid, signal.SIGCONT)
-        running.wait_for(rf"rank {victim} on \S+ leaves: ")
+        running.wait_for(rf"rank {victim} on \S+ exits: ")
 
     ended = struck(
         [*SMALL, "--split-size", "1M", trees.src, trees.dst], [trees.dst], trees.place, victim, nth, stop, 5.0

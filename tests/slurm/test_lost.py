@@ -186,7 +186,7 @@ if CHAOS:
         os.kill(pid, signal.SIGSTOP)
         running.says(rf"rank 4 on {host} sent no heartbeat for {TIMEOUT} s; its work goes to other ranks")
         os.kill(pid, signal.SIGCONT)
-        running.says("rank 4 on .* leaves: ")
+        running.says("rank 4 on .* exits: ")
         running.completed({4: host})
         assert running.srun.wait(PATIENCE) == 75, "srun tells of the rank that had to leave"
 

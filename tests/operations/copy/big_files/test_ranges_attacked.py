@@ -43,7 +43,7 @@ def test_a_source_that_changes_is_not_copied(quick: Callable[..., Copying], kind
                 os.mkfifo(path)
 
     job.run("f", meddle=once(kind, deed, before))
-    reason = {"vanishes": "is gone", "is a link": "cannot be opened", "a fifo": "not a regular file"}
+    reason = {"vanishes": "vanished", "is a link": "cannot be opened", "a fifo": "not a regular file"}
     spoilt(job, "f", reason.get(how, "it changed while it was copied"), vanished=how == "vanishes")
     job.run("good")
     assert names(job.dst) == ["good"]
@@ -96,7 +96,7 @@ def test_what_is_no_file_when_its_turn_comes_is_left_to_cp(quick: Callable[..., 
     ranging.begin(job.places[0], batch, job.outcome)
     assert job.outcome.findings == []
     if how == "is gone":
-        spoilt(job, "f", "is gone", vanished=True)
+        spoilt(job, "f", "vanished", vanished=True)
     else:
         assert job.outcome.failures == []
         assert stat.S_IFMT((job.dst / "f").lstat().st_mode) == stat.S_IFMT(path.lstat().st_mode)

@@ -1,4 +1,4 @@
-"""The command goes on with its ledger: in the middle of a big file, with other ranks, and only the same command."""
+"""The command resumes with its ledger: in the middle of a big file, with other ranks, and only the same command."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> Looks:
 
 
 def broken_off(request: Request, phase: str, saved: ResumeState | None = None) -> Notes:
-    """The notes of a run that ended when a phase had begun. saved: what it had gone on with"""
+    """The notes of a run that ended when a phase had begun. saved: what it had resumed"""
 
     class Ending(Notes):
         def checkpoint(self, cp: Checkpoint) -> None:
