@@ -93,7 +93,7 @@ def _brief(batch: Batch) -> Batch:
     if batch.kind not in CONTENT:
         return batch
     trees = () if batch.units.plain else (unit for unit in batch.units if unit.tally.directories)
-    return replace(batch, units=Units.of(trees))
+    return batch.with_units(Units.of(trees))
 
 
 def _alike(one: Batch, other: Batch) -> bool:
@@ -114,4 +114,4 @@ def _without(batch: Batch, part: Batch) -> Batch:
         return batch
     gone = {(unit.name, unit.target) for unit in part.units}
     left = [unit for unit in batch.units if (unit.name, unit.target) not in gone]
-    return batch if len(left) == len(batch.units) else replace(batch, units=Units.of(left))
+    return batch if len(left) == len(batch.units) else batch.with_units(Units.of(left))

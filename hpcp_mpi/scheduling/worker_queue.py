@@ -11,8 +11,8 @@ ten times slower busy for ten times as long, and nothing of it could be stolen.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 from hpcp_mpi.scheduling.grants import CONTENT
@@ -105,22 +105,13 @@ class Worker:
                     work.rest.appendleft(batch)
                     break
                 # In bites at once: to cut one bite off again and again would copy the rest as often.
-                batch, *rest = self._parts(batch, work.bite)
+                batch, *rest = map(batch.with_units, batch.units.parts(work.bite, self._file_cost))
                 work.rest.extendleft(reversed(rest))
                 load = self._load(batch)
             target -= load
             work.load -= load
             bite.append(batch)
         return bite
-
-    def _parts(self, batch: Batch, target: float) -> Iterator[Batch]:
-        """Yield batch in parts that reach the target load, but for the last one."""
-        start, load = 0, 0
-        for end, (entries, amount) in enumerate(batch.units.loads(), 1):
-            load += entries * self._file_cost + amount
-            if load >= target or end == len(batch.units):
-                yield replace(batch, units=batch.units[start:end])
-                start, load = end, 0
 
     def finish(self, number: int, outcome: Outcome, batches: Iterable[Batch] = ()) -> None:
         """Note that a bite of chunk number, batches, is done."""

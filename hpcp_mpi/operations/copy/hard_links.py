@@ -4,7 +4,6 @@ import errno
 import os
 import stat
 from contextlib import ExitStack, suppress
-from dataclasses import replace
 
 from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.engine.destination import FULL, made, rename_into_place
@@ -88,7 +87,7 @@ def _link(context: JobContext, batch: Batch, unit: Unit, leader: bytes, outcome:
         except OSError as error:
             if not (context.options.mirror and error.errno in FULL):
                 raise
-            outcome.after_mirror.append(replace(batch, units=Units.of([unit])))
+            outcome.after_mirror.append(batch.with_units(Units.of([unit])))
             return True
     outcome.copied = outcome.copied.plus(unit.tally)
     outcome.linked += 1
