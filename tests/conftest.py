@@ -13,7 +13,13 @@ import pytest
 
 from tests.support import everyone as everyone_module
 
-pytest_plugins = ["pytester", "tests.support.ci_guard", "tests.support.second_chance"]
+pytest_plugins = [
+    "pytester",
+    "tests.support.ci_guard",
+    "tests.support.second_chance",
+    "tests.support.parts",
+    "tests.support.effort",
+]
 
 DISK = os.environ.get("HPCP_MPI_TEST_DISK", "/var/tmp")
 

@@ -28,6 +28,15 @@ def test_an_unexpected_skip_fails_and_names_its_reason(where: str, pytester: pyt
     result.stdout.fnmatch_lines(["*skipped in CI, where everything must run: tool missing*"])
 
 
+@pytest.mark.parametrize("where", SKIPPING)
+def test_so_it_does_when_several_processes_run_the_tests(where: str, pytester: pytest.Pytester) -> None:
+    pytester.makeconftest("import os\nos.geteuid = lambda: 0\n")  # in each of them
+    pytester.makepyfile(test_one=SKIPPING[where], test_other="def test_y(): ...")
+    result = pytester.runpytest("-n2", "-p", "tests.support.ci_guard")
+    assert result.ret != 0
+    result.stdout.fnmatch_lines(["*skipped in CI, where everything must run: tool missing*"])
+
+
 def test_an_expected_skip_is_a_skip(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tests.support.ci_guard.EXPECTED_SKIPS", ("^tool miss",))
     pytester.makepyfile(SKIPPING["test"])

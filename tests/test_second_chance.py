@@ -7,6 +7,13 @@ import os
 import pytest
 
 PLUGINS = ("-p", "tests.support.ci_guard", "-p", "tests.support.second_chance")
+# Processes of pytest-xdist do not know what was changed in this one.
+EVERYWHERE = """
+import os
+from tests.support import second_chance
+os.geteuid = lambda: 0
+second_chance._DELAY = 0
+"""
 # Each of the tests fails as often as its number says.
 TESTS = """
 import pathlib, pytest
@@ -32,7 +39,7 @@ def test_a_test_that_fails_once_passes_and_its_failure_is_shown(pytester: pytest
     pytester.makepyfile(TESTS.format([0, 1], 1))
     result = pytester.runpytest(*PLUGINS)
     assert result.ret == 0
-    result.stdout.fnmatch_lines(["*1 failed once and were repeated*", "*AssertionError: the reason*"])
+    result.stdout.fnmatch_lines(["*1 failed once and were repeated*", "REPEATED *test_x*", "*Error: the reason*"])
 
 
 def test_a_test_that_fails_twice_is_a_failure(pytester: pytest.Pytester) -> None:
@@ -47,6 +54,33 @@ def test_a_run_in_which_many_were_repeated_is_a_failure(pytester: pytest.Pyteste
     result = pytester.runpytest(*PLUGINS)
     assert result.ret == 1
     result.stdout.fnmatch_lines(["*6 failed once*", "*no accident*"])
+
+
+def test_several_processes_repeat_and_one_of_them_tells(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(EVERYWHERE)
+    pytester.makepyfile(TESTS.format([0, 1], 2))
+    result = pytester.runpytest(*PLUGINS, "-n2")
+    assert result.ret == 0
+    result.assert_outcomes(passed=4)
+    result.stdout.fnmatch_lines(["*2 failed once and were repeated*", "REPEATED *test_x*", "*Error: the reason*"])
+    # Once each, in the summary.
+    assert result.stdout.str().count("AssertionError: the reason") == 2
+
+
+def test_repetitions_of_all_processes_are_counted_together(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(EVERYWHERE)
+    pytester.makepyfile(TESTS.format([1], 6))
+    result = pytester.runpytest(*PLUGINS, "-n3")
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["*6 failed once*", "*no accident*"])
+
+
+def test_what_fails_twice_in_another_process_is_a_failure(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(EVERYWHERE)
+    pytester.makepyfile(TESTS.format([0, 2], 1))
+    result = pytester.runpytest(*PLUGINS, "-n2")
+    assert result.ret == 1
+    result.assert_outcomes(passed=1, failed=1)
 
 
 def test_outside_ci_nothing_is_repeated(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Amounts as people write and read them."""
+"""Parsing and formatting of sizes, rates and durations for people."""
 
 import re
 from collections.abc import Callable
@@ -8,7 +8,7 @@ _RATE = re.compile(r"(\d{1,15}(?:\.\d*)?)(?:([KMGT])(I?))?B?(?:/S)?")
 
 
 def parse_size(text: str) -> int:
-    """Return bytes for `65536`, `64K`, `64KiB`, `1.5G` (powers of 1024). Raises ValueError."""
+    """Return the bytes in `65536`, `64K`, `64KiB`, `1.5G` (powers of 1024). Raises ValueError."""
     word = text.strip().upper().removesuffix("IB").removesuffix("B")
     unit = word[-1:] if word[-1:].isalpha() else ""
     if unit not in _FACTORS:
@@ -29,7 +29,7 @@ def parse_size(text: str) -> int:
 
 
 def parse_rate(text: str) -> int:
-    """Return what is allowed per second for `500`, `10K` (10,000), `10Ki` (10,240): hpcp's units. Raises ValueError."""
+    """Return the rate per second in `500`, `10K` (10,000), `10Ki` (10,240): hpcp's units. Raises ValueError."""
     match = _RATE.fullmatch(text.strip().upper())
     if match is None:
         raise ValueError(f"not a rate: {text!r}; write it as 500, 10K, 10M or 10Mi (per second)")
@@ -41,7 +41,7 @@ def parse_rate(text: str) -> int:
 
 
 def at_least(lowest: float, convert: Callable[[str], float] = float) -> Callable[[str], float]:
-    """Return what reads a number that is not below lowest. It raises ValueError."""
+    """Return a function that parses a number of at least lowest. It raises ValueError."""
 
     def checked(text: str) -> float:
         try:
@@ -56,7 +56,7 @@ def at_least(lowest: float, convert: Callable[[str], float] = float) -> Callable
 
 
 def size(count: float) -> str:
-    """Return bytes as `1.23 GiB`."""
+    """Return a number of bytes as `1.23 GiB`."""
     for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
         if count < 1024:
             return f"{count:.0f} B" if unit == "B" else f"{count:.2f} {unit}"

@@ -1,6 +1,6 @@
-"""The words of a command line before argparse sees them: it takes what is no option for a value of one.
+"""Check of a command line before argparse, which takes an unknown option for a known one with a value.
 
-`-di IMAGE` would be `-d i` and a source IMAGE; `-dry` would be `-d ry`. Nobody means that, and hpcp has a -di.
+`-di IMAGE` would be `-d i` and a source IMAGE; `-dry` would be `-d ry`. No user means that, and hpcp has a -di.
 """
 
 import re
@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 
 from hpcp_mpi.vocab.errors import UsageError
 
-# hpcp's options that are not there yet. They are named in README.md.
+# hpcp's options that do not exist here yet. README.md lists them.
 NOT_YET = {
     "-si": "--src_image",
     "-siff": "--load_diff_image",
@@ -25,19 +25,19 @@ _LETTERS = re.compile(r"-[A-Za-z]{2,}")
 
 
 def understood(words: Iterable[str], options: Collection[str], flags: Collection[str]) -> list[str]:
-    """Return the words as argparse may have them. Raises UsageError for an option that there is not.
+    """Return the words in the form for argparse. Raises UsageError for an unknown option.
 
-    options: all spellings. flags: those of one letter that take no value, so that several may be put together
+    options: all spellings. flags: those that take no value, of which those of one letter may be joined
     """
     checked = []
     for word in words:
         name = word.partition("=")[0]
         if name in NOT_YET or name in _LONG:
-            raise UsageError(f"{name} of hpcp is not there yet: images and disks cannot be copied so far")
+            raise UsageError(f"{name} of hpcp is not supported yet: images and disks cannot be copied")
         if _LETTERS.match(name) and name not in options and not all(f"-{letter}" in flags for letter in name[1:]):
             meant = f"; if {name[2:]!r} is the value of {name[:2]}, write it as {name[:2]} {name[2:]}"
             raise UsageError(
-                f"there is no option {name}{meant if name[:2] in options and name[:2] not in flags else ''}",
+                f"unknown option {name}{meant if name[:2] in options and name[:2] not in flags else ''}",
                 "See hpcp-mpi -h.",
             )
         # argparse would take every negative number for an option if it knew of -0.

@@ -1,4 +1,4 @@
-"""What a command line asks for, in our own words."""
+"""Parsing of a command line to a request, on rank 0."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hpcp_mpi.cli.argv import understood
 from hpcp_mpi.cli.option_conflicts import refuse, refuse_with_status
-from hpcp_mpi.cli.options_how import DEFAULT_HEARTBEAT, DEFAULT_INTERVAL
+from hpcp_mpi.cli.options_how import DEFAULT_INTERVAL
 from hpcp_mpi.cli.parser import Given, build_parser
 from hpcp_mpi.cluster.slurm import default_ledger
 from hpcp_mpi.vocab.errors import FatalError, UsageError
@@ -17,18 +17,16 @@ from hpcp_mpi.vocab.request import Request, Verb
 
 @dataclass(frozen=True, slots=True)
 class CommandLine:
-    """What the command line asks for."""
+    """A parsed command line: the request, and how to show, record and stop the run."""
 
     request: Request
-    show: str = ""  # what is printed instead of doing anything: version, man, or completion for this shell
-    verbose: bool = False
+    show: str = ""  # what to print instead of running: version, man, or the shell of a completion
     progress_interval: float = DEFAULT_INTERVAL
     json: Path | None = None
-    status: bytes | None = None  # a ledger that is shown instead of doing anything
+    status: bytes | None = None  # a ledger to show instead of running
     ledger: bytes | None = None  # as given, or with resume the default of the Slurm job
     resume: bool = False
     stop_before: float | None = None  # minutes before the batch job's end
-    heartbeat_timeout: float = DEFAULT_HEARTBEAT  # seconds
 
 
 def parse(
@@ -36,9 +34,9 @@ def parse(
     exclude_lines: Callable[[bytes], list[bytes]],
     environment: Mapping[str, str] | None = None,
 ) -> CommandLine:
-    """Return what arguments ask for. Raises SystemExit (help, usage errors), UsageError, FatalError.
+    """Return the parsed arguments. Raises SystemExit (help, usage errors), UsageError, FatalError.
 
-    exclude_lines: reads the patterns of an exclude file's content. environment: of a Slurm job, tells of its ledger.
+    exclude_lines: returns the patterns in an exclude file's content. environment: of a Slurm job, for its ledger's name
     """
     given = _given(list(arguments))
     show = "version" if given.version else "man" if given.print_man else given.print_completion
@@ -53,13 +51,11 @@ def parse(
     request = _asked(verb, given, _options(verb, given, exclude_lines))
     return CommandLine(
         request,
-        verbose=given.verbose,
         progress_interval=given.progress_interval,
         json=json,
         ledger=_ledger(given, environment or {}),
         resume=given.resume,
         stop_before=given.stop_before,
-        heartbeat_timeout=given.heartbeat_timeout,
     )
 
 
@@ -68,9 +64,7 @@ def _ledger(given: Given, environment: Mapping[str, str]) -> bytes | None:
         return os.fsencode(given.ledger)
     ledger = default_ledger(environment) if given.resume else None
     if given.resume and ledger is None:
-        raise UsageError(
-            "--resume goes on with a run, and outside of a Slurm job it must be said which", "Add --ledger FILE."
-        )
+        raise UsageError("--resume needs the ledger of the run to resume, outside of a Slurm job", "Add --ledger FILE.")
     return ledger
 
 

@@ -1,11 +1,11 @@
-"""What makes a shell complete the options: printed by --print-completion, made by shtab from the parser."""
+"""The shell completion that --print-completion prints, made by shtab from the parser."""
 
 import shtab
 
 from hpcp_mpi.cli.parser import build_parser
 
 _COMPLETED = {"file": shtab.FILE, "directory": shtab.DIRECTORY}
-# shtab has zsh and tcsh complete the first path only: what it writes, and what completes all of them.
+# shtab's scripts for zsh and tcsh complete the first path only: its text, and a text that completes all of them.
 _EVERY_PATH = {
     "zsh": (('"(*)::', '"*:'), ("one_or_more='(*)'", "one_or_more='*:'")),
     "tcsh": (("'p/*/()/'", "'p/*/f/'"),),
@@ -13,7 +13,7 @@ _EVERY_PATH = {
 
 
 def completion(shell: str) -> str:
-    """Return a script for the shell: one of groups_how.SHELLS."""
+    """Return the completion script for a shell, one of options_how.SHELLS."""
     parser = build_parser()
     for action in parser._actions:
         wanted = action.completed  # type: ignore[attr-defined]

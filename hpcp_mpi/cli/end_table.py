@@ -1,4 +1,4 @@
-"""The end table: what was found, what became of it, how long it took, and who did it. Rows of zeros are left out."""
+"""The end table: what was found, what was done with it, the time, and each rank's share. Rows of zeros are left out."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -12,7 +12,7 @@ _COLUMNS = ("", "files", "directories", "links", "other", "bytes")
 
 
 def table(report: Report) -> str:
-    """Return the end table."""
+    """Return the end table of a report as text."""
     lines = counts(_rows(report))
     if report.differences is not None:
         lines.append(f"differences: {differing(report.differences) or 'none'}")
@@ -36,13 +36,13 @@ def in_columns(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def differing(differences: Mapping[str, int]) -> str:
-    """Return how many entries differ in which way; empty if none does."""
+    """Return the numbers of differing entries, by kind, in words; "" if there are none."""
     return ", ".join(f"{count:,} {how}" for how, count in differences.items() if count)
 
 
 def _rows(report: Report) -> Iterator[tuple[str, Tally, bool]]:
-    """Yield what the verb is about, and what else there was; and whether bytes are counted: they are not where nobody
-    asked for sizes."""
+    """Yield (name, tally, whether bytes are counted) for the table's rows: bytes are not, where no file's size was
+    needed."""
     outcome, verb = report.outcome, report.verb
     would = "would " if report.dry_run else ""
     copies, compares = verb == Verb.COPY.value, verb == Verb.COMPARE.value
@@ -56,7 +56,7 @@ def _rows(report: Report) -> Iterator[tuple[str, Tally, bool]]:
     if copies or compares:
         yield "identical", outcome.skipped, copies
     elif outcome.skipped:
-        yield "left alone", outcome.skipped, False
+        yield "kept", outcome.skipped, False
     if verb == Verb.REMOVE.value or outcome.removed:
         yield "would remove" if would else "removed", outcome.removed, False
     if outcome.verified:
@@ -119,5 +119,5 @@ def _done(report: Report, share: RankShare) -> str:
 
 
 def number(count: int, of: str, several: str = "") -> str:
-    """Return count and of what. several: the plural, where it is not made with an s."""
+    """Return a count with its noun. several: the plural, where it is not made with an s."""
     return f"{count:,} {of if count == 1 else several or of + 's'}"

@@ -1,4 +1,4 @@
-"""The words around the options: in `hpcp-mpi -h`, in the man page, and where no argument was given."""
+"""The text around the options: in `hpcp-mpi -h`, in the man page, and without arguments."""
 
 from dataclasses import dataclass
 
@@ -7,10 +7,10 @@ from hpcp_mpi.vocab.errors import EXIT_CODES
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """An option, or what stands for the positional arguments."""
+    """The description of an option, or of the positional arguments."""
 
     names: tuple[str, ...]  # the spellings that are shown
-    value: str  # what its value is called; "" if it has none
+    value: str  # the name of its value; "" if it has none
     optional: bool  # the value may be left out
     text: str
 
@@ -21,7 +21,7 @@ class Described:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """Options under one heading."""
+    """The options under one heading."""
 
     title: str
     options: tuple[Described, ...]
@@ -50,36 +50,36 @@ LANDING = (
 # (what it does, command). The first five are the short help.
 EXAMPLES = (
     ("copy, or re-sync: only what differs", "hpcp-mpi SRC DST"),
-    ("say what would be done", "hpcp-mpi -n SRC DST"),
+    ("dry run: list the changes", "hpcp-mpi -n SRC DST"),
     ("with 4 ranks; in a Slurm job: srun -n 64", "mpiexec -n 4 hpcp-mpi SRC DST"),
-    ("mirror: remove what SRC does not have", "hpcp-mpi -rme SRC DST"),
+    ("mirror: also remove what is not in SRC", "hpcp-mpi -rme SRC DST"),
     ("remove", "hpcp-mpi -rm PATH..."),
-    ("move: remove what has a good copy", "hpcp-mpi -rm SRC -d DST"),
-    ("compare; exit code 3: they differ", "hpcp-mpi -cfl SRC DST"),
+    ("move: remove sources with a good copy", "hpcp-mpi -rm SRC -d DST"),
+    ("compare; exit code 3: differences", "hpcp-mpi -cfl SRC DST"),
     ("write a list with hashes", "hpcp-mpi -fl LIST SRC"),
-    ("copy what the list names", "hpcp-mpi -sfl LIST SRC -d DST"),
-    ("leave things out", "hpcp-mpi -e '*.tmp' SRC DST"),
-    ("judge by size and mtime alone", "hpcp-mpi -hs 0 SRC DST"),
+    ("copy the files of a list", "hpcp-mpi -sfl LIST SRC -d DST"),
+    ("exclude files", "hpcp-mpi -e '*.tmp' SRC DST"),
+    ("compare by size and mtime only", "hpcp-mpi -hs 0 SRC DST"),
 )
 _IN_SHORT = 5
 SPELLINGS = "A long option may be written with _ or with -: --dest_path is --dest-path."
 
 
 def short() -> str:
-    """Return what is shown when nothing was asked for."""
+    """Return the short help, which is shown without arguments."""
     return "\n".join(
         [
             f"hpcp-mpi: {SUMMARY}.",
             "",
             *_examples(_IN_SHORT),
             "",
-            "All options: hpcp-mpi -h. The versions of everything: hpcp-mpi -V.",
+            "All options: hpcp-mpi -h. Versions: hpcp-mpi -V.",
         ]
     )
 
 
 def epilog() -> str:
-    """Return what follows the options."""
+    """Return the part of the help that follows the options."""
     lines = [SPELLINGS, "", "where things land:"]
     for command, result in LANDING:
         lines += _columns(command, result, 24)
@@ -94,7 +94,7 @@ def _examples(count: int) -> list[str]:
 
 
 def _columns(left: str, right: str, width: int) -> list[str]:
-    """Return lines of 80 characters at most, with the right words beside the left ones."""
+    """Return lines of at most 80 characters in two columns; the left one has width characters."""
     from textwrap import wrap
 
     lines = wrap(right, 78 - width)

@@ -1,4 +1,4 @@
-"""The program: rank 0 reads the command line, leads and prints; the other ranks follow."""
+"""The program, on every rank: rank 0 reads the command line, leads and prints; the other ranks follow."""
 
 import gc
 import itertools
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, NoReturn
 
 from hpcp_mpi.cluster.launcher import first_task
 from hpcp_mpi.cluster.signals import StopRequest, watched
-from hpcp_mpi.cluster.slurm import job_number
 from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.operations.session import Abandoned, connect, lead, serve
 from hpcp_mpi.vocab.errors import EXIT_OK, EXIT_USAGE, FatalError
@@ -20,14 +19,17 @@ from hpcp_mpi.vocab.request import Request, Verb
 if TYPE_CHECKING:
     from hpcp_mpi.cli.command_line import CommandLine
     from hpcp_mpi.engine.checkpoints import CheckpointWriter
+    from hpcp_mpi.engine.sorted_items import SortedItems
+    from hpcp_mpi.operations.compare.differences import Differences
+    from hpcp_mpi.vocab.report import Report
 
-# A launcher that sees a task fail kills the others, also the one that is about to say why: the first task goes first.
-_AFTER_THE_FIRST = 3.0  # seconds
+# A launcher that sees a task fail kills the others, also the one that is about to print why: the first task ends first.
+_AFTER_THE_FIRST = 3.0  # seconds that the other tasks wait
 
 
 def console() -> NoReturn:
-    """The console script."""
-    # A scan makes millions of small objects and no cycles: looking for those takes a tenth of its time.
+    """Run the console script: main(), then exit with its code."""
+    # A scan makes millions of small objects and no cycles: the search for cycles takes a tenth of its time.
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
     code = main(sys.argv[1:], os.environ)
@@ -52,7 +54,7 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     with watched(stop):
         code = _run(arguments, environment, wire, stop)
     if wire is not None and wire.lost:
-        # MPI would wait for those that are gone, at the end of this process.
+        # At the end of this process MPI would wait for the lost ranks.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
@@ -63,14 +65,15 @@ def _run(arguments: Sequence[str], environment: Mapping[str, str], wire: Wire | 
     if wire is not None and wire.rank > 0:
         return _follow(wire, stop)
     try:
-        return lead(wire, lambda ends: _lead(arguments, environment, ends, stop), stop)
+        with lead(wire, stop) as ranks:
+            return _rank0(arguments, environment, ranks.wire, stop)
     except FatalError as error:
         _complain(error)
         return error.exit_code
 
 
 def _status(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Show a ledger: without the other ranks and their MPI, which may be what is broken."""
+    """Show a ledger without the other ranks and without MPI, as that may be broken; return the exit code."""
     if not first_task(environment):
         return EXIT_OK
     from hpcp_mpi.cli.command_line import parse
@@ -84,7 +87,7 @@ def _status(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     except FatalError as error:
         _complain(error)
         return error.exit_code
-    print(_text(command_line.show), end="")  # asked for besides
+    print(_text(command_line.show), end="")  # --version or the like was given, too
     return EXIT_OK
 
 
@@ -105,45 +108,67 @@ def _complain(error: FatalError) -> None:
 
 
 def _log(line: str) -> None:
-    """Write a line in one piece: launchers forward what they get, and print() would write each of its parts."""
+    """Write a line to stderr in one piece: print() would write parts, which launchers forward one by one."""
     sys.stderr.write(line + "\n")
     sys.stderr.flush()
 
 
-def _lead(arguments: Sequence[str], environment: Mapping[str, str], wire: Wire, stop: StopRequest) -> int:
-    # Imported here, as only rank 0 needs them: a thousand ranks that import are a load for the file system.
+def _rank0(arguments: Sequence[str], environment: Mapping[str, str], wire: Wire, stop: StopRequest) -> int:
+    """Carry out the command line with all ranks of the wire; return the exit code. Raises FatalError."""
+    # Imported here, as only rank 0 needs them: imports by a thousand ranks are a load for the file system.
     from hpcp_mpi.cli.command_line import parse
-    from hpcp_mpi.engine.frontend import Frontend
-    from hpcp_mpi.operations.dispatch import items_of, lead_operation
     from hpcp_mpi.operations.prepare.tools import exclude_lines
 
     if not arguments:
         from hpcp_mpi.cli.help import short
 
-        # Not 0: a script whose variables are empty has done nothing.
+        # Not 0: a script whose variables are empty copied nothing.
         print(short(), file=sys.stderr)
         return EXIT_USAGE
     command_line = parse(arguments, exclude_lines, environment)
     if command_line.show:
         print(_text(command_line.show), end="")
         return EXIT_OK
-    from hpcp_mpi.cli import report as reporting
-    from hpcp_mpi.cli.end_table import table
+    report, items = _operate(command_line, arguments, environment, wire, stop)
+    _print(command_line, report, items)
+    return report.exit_code
+
+
+def _operate(
+    command_line: "CommandLine",
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    wire: Wire,
+    stop: StopRequest,
+) -> "tuple[Report, SortedItems | Differences]":
+    """Run the operation; return its report, and what was or would be changed. Raises FatalError."""
     from hpcp_mpi.cli.progress import watcher_for
     from hpcp_mpi.cli.prompt import Asker
+    from hpcp_mpi.cli.report import check_json, first_line
+    from hpcp_mpi.engine.frontend import Frontend
     from hpcp_mpi.engine.walltime import before_the_end
+    from hpcp_mpi.operations.dispatch import items_of, lead_operation
 
     request = command_line.request
     if command_line.json:
-        reporting.check_json(command_line.json)
-    _say(reporting.first_line(request, wire.size))
+        check_json(command_line.json)
+    _say(first_line(request, wire.size))
     checkpoints = _checkpoints(command_line, arguments, environment)
     if checkpoints is not None:
         request = replace(request, options=replace(request.options, sync_ranges=True))
     watcher = watcher_for(command_line.progress_interval)
     items, asker = items_of(request.verb), Asker(request.force, stop, watcher.close)
+    frontend = Frontend(
+        stop=stop,
+        watcher=watcher,
+        items=items,
+        confirm=asker.confirm,
+        expect_answer=asker.expect,
+        certain=request.force,
+        say=_say,
+        checkpoints=checkpoints,
+    )
     try:
-        frontend = Frontend(stop, watcher, items, asker.confirm, asker.expect, request.force, _say, checkpoints)
         with before_the_end(command_line.stop_before, environment, stop, _say):
             report = lead_operation(wire, request, frontend)
         report.declined = asker.declined
@@ -154,6 +179,15 @@ def _lead(arguments: Sequence[str], environment: Mapping[str, str], wire: Wire, 
         watcher.close()
         if checkpoints is not None:
             checkpoints.close()
+    return report, items
+
+
+def _print(command_line: "CommandLine", report: "Report", items: "SortedItems | Differences") -> None:
+    """Print what came out. Raises FatalError where the JSON report cannot be written."""
+    from hpcp_mpi.cli import report as reporting
+    from hpcp_mpi.cli.end_table import table
+
+    request = command_line.request
     sys.stdout.writelines(line + "\n" for line in reporting.lines_of(items))
     sys.stdout.flush()
     if request.options.itemize and request.verb is Verb.COPY:
@@ -161,20 +195,21 @@ def _lead(arguments: Sequence[str], environment: Mapping[str, str], wire: Wire, 
             _log(line)
     for line in reporting.problem_lines(report):
         _log(line)
-    # Whoever reads a list from standard output gets nothing but the list.
+    # A program that reads a list from standard output must get nothing but the list.
     print(table(report), file=sys.stderr if _lists(request) else None, flush=True)
     try:
         if command_line.json:
             reporting.write_json(report, command_line.json)
     finally:
         _say(reporting.last_line(report))
-    return report.exit_code
 
 
 def _checkpoints(
     command_line: "CommandLine", arguments: Sequence[str], environment: Mapping[str, str]
 ) -> "CheckpointWriter | None":
-    """Return what writes the run down, if something does. Raises FatalError."""
+    """Return the writer of checkpoints; None for a run without a ledger. Raises FatalError."""
+    from hpcp_mpi.cluster.slurm import job_number
+
     if command_line.ledger is None and not job_number(environment):
         return None
     from hpcp_mpi import __version__
@@ -187,14 +222,14 @@ def _checkpoints(
 
 
 def _lists(request: Request) -> bool:
-    """Return whether standard output has the lines of what is changed, what differs, or of a file list."""
+    """Return whether standard output gets lines of changes, differences or a file list."""
     if request.verb is Verb.LIST:
         return request.file_list == b"-"
     return request.options.itemize
 
 
 def _text(show: str) -> str:
-    """Return what is printed instead of doing anything."""
+    """Return the text to print instead of running. show: CommandLine's"""
     if show == "version":
         from hpcp_mpi.cli.versions import describe
 

@@ -1,4 +1,4 @@
-"""The man page, in the macros of man(7): printed by --print-man, made from the parser's options."""
+"""The man page that --print-man prints, in the macros of man(7), made from the parser's options."""
 
 from collections.abc import Iterable, Iterator
 from textwrap import wrap
@@ -10,20 +10,19 @@ _DESCRIPTION = (
     "Rank 0 lists and compares trees, cuts the work into chunks and deals them out; the other ranks run local cp "
     "workers and steal from each other when they run dry. Without mpiexec or srun it uses the CPUs of this machine.",
     "An entry that has the same type, size, mtime and last 64 KiB at the destination is not copied again. New content "
-    "is made beside its place and renamed over it, so there is never a partial file under its name. Run the same "
-    "command again after an interruption: it goes on.",
+    "is made beside its place and renamed over it, so there is never a partial file under its name. After an "
+    "interruption run the same command again: it resumes.",
     "Where things land:",
 )
 _PROMPTS = (
-    "Before -rm, -rme and a move remove something, a question is asked on the terminal. Where there is none, as under "
-    "mpiexec and srun, the run is refused before anything happens; add -rf then."
+    "-rm, -rme and a move ask for confirmation on the terminal before they remove something. Where there is none, as "
+    "under mpiexec and srun, the run is refused before anything happens; add -rf then."
 )
 _FILES = (
-    ("DIFF_*_file_list.txt", "what -dfl writes if it is given no name, in the working directory"),
+    ("DIFF_*_file_list.txt", "the table that -dfl writes without a name, in the working directory"),
     (
         ".hpcp-mpi.*",
-        "directories in the destination in which copies are made. Those that a killed run left are removed by the next "
-        "one.",
+        "staging directories in the destination. The next run removes those of a killed one.",
     ),
 )
 _ESCAPES = (("\\", r"\e"), ("-", r"\-"), ("'", r"\(aq"), ("^", r"\(ha"), ("~", r"\(ti"), ("`", r"\(ga"))
@@ -31,7 +30,7 @@ _SEE_ALSO = ("cp(1)", "rm(1)", "rsync(1)", "mpiexec(1)", "srun(1)")
 
 
 def man_page(sections: Iterable[Section], version: str, date: str) -> str:
-    """Return the page. sections: the options by heading. date: as 2026-01-31."""
+    """Return the man page. sections: the options by heading. date: as 2026-01-31."""
     return "\n".join(_lines(sections, version, date)) + "\n"
 
 
@@ -85,14 +84,14 @@ def _italic(text: str) -> str:
 
 
 def _text(text: str) -> str:
-    """Return text such that roff prints it as it is: `-` is a minus that can be copied."""
+    """Return text escaped for roff, with `-` as a minus that can be pasted into a shell."""
     for character, escape in _ESCAPES:
         text = text.replace(character, escape)
     return text
 
 
 def _filled(text: str) -> str:
-    """Return running text in lines of 80 characters at most, none of which is a request."""
+    """Return running text, escaped for roff, in lines of at most 80 characters, none of which is a request."""
     return "\n".join(
         rf"\&{line}" if line.startswith((".", "'")) else line
         for line in wrap(_text(text), 76, break_long_words=False, break_on_hyphens=False)

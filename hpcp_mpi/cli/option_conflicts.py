@@ -1,4 +1,4 @@
-"""Combinations of options that have no meaning, or are never safe. Each is refused with what to do instead."""
+"""Combinations of options that are refused as meaningless or unsafe, each with the remedy; on rank 0."""
 
 import os
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ _DOES = {
     Verb.COMPARE: "-cfl, -dfl and -tdfl compare",
 }
 _COPY, _REMOVE, _LIST, _COMPARE = Verb
-# Who understands an option that not all do. Options that say how fast, and what is shown, never harm.
+# The verbs that an option is for, where not all are. Options for speed and output never harm, and are not here.
 _MEANT_FOR = {
     "random_dest_selection": ("-rds", _COPY),
     "no_create_dir": ("-ncd", _COPY),
@@ -36,18 +36,18 @@ _MEANT_FOR = {
 
 
 def refuse(verb: Verb, given: Any) -> None:
-    """Raise UsageError if what is given makes no sense together. given: the parser's; its attributes are options."""
+    """Raise UsageError if the given options contradict each other. given: the parser's; its attributes are options."""
     for says, remedy in (*_of_another_verb(verb, given), *_in_pairs(given), *_of_files(given)):
         raise UsageError(says, remedy)
 
 
 def refuse_with_status(given: Any) -> None:
-    """Raise UsageError if something is to be done besides showing a ledger, or there is none."""
+    """Raise UsageError if options ask for more than to show a ledger, or its name is empty. given: the parser's"""
     if not given.status:
         raise UsageError("--status: the name of the ledger is empty", "hpcp-mpi --status LEDGER")
     if given.src_path or given.dest_path or given.source_list is not None or given.file_list is not None:
         raise UsageError(
-            "--status shows a ledger, and does nothing with files: there is no place for sources and destinations",
+            "--status shows a ledger: it takes no sources and destinations",
             "hpcp-mpi --status LEDGER [--json FILE]",
         )
     if given.ledger is not None or given.resume:
@@ -109,7 +109,7 @@ def _in_pairs(given: Any) -> Iterator[tuple[str, str]]:
 
 
 def _of_files(given: Any) -> Iterator[tuple[str, str]]:
-    """Yield what is wrong with files that are read and written."""
+    """Yield (message, remedy) for each conflict of the files that are read and written."""
     if given.file_list == given.source_list == "-":
         yield "standard input and output are one list each", "Give one of -fl and -sfl a file."
     if given.diff_file_list and os.path.isdir(given.diff_file_list):
@@ -118,7 +118,7 @@ def _of_files(given: Any) -> Iterator[tuple[str, str]]:
             "The word after -dfl is its FILE: put -dfl last, or write -dfl=FILE.",
         )
     if given.ledger == "":
-        yield "--ledger: the name of the file is empty", "Shutdown it out, or name a file."
+        yield "--ledger: the name of the file is empty", "Leave it out, or name a file."
     written = {
         "-fl": given.file_list,
         "-dfl": given.diff_file_list,

@@ -1,4 +1,4 @@
-"""The options that say how it is done and what is shown, group by group as `hpcp-mpi -h` shows them."""
+"""The options for how work is done and what is shown, in groups as `hpcp-mpi -h` shows them."""
 
 from hpcp_mpi.cli.amounts import at_least, parse_rate, parse_size
 from hpcp_mpi.cli.options_what import Parser
@@ -11,13 +11,13 @@ from hpcp_mpi.vocab.options import (
     MIB,
 )
 
-DEFAULT_INTERVAL = 10.0  # seconds
-DEFAULT_HEARTBEAT = 60.0  # seconds
+DEFAULT_INTERVAL = 10.0  # seconds between log lines
+DEFAULT_HEARTBEAT = 60.0  # seconds of silence after which a rank is lost
 SHELLS = ("bash", "zsh", "tcsh")
 
 
 def add_identical(parser: Parser) -> None:
-    identical = parser.group("what counts as identical, and is not copied again")
+    identical = parser.group("comparison: what counts as identical and is not copied again")
     add = identical.add
     add(
         "-hs",
@@ -33,12 +33,12 @@ def add_identical(parser: Parser) -> None:
         type=at_least(0),
         default=0.0,
         metavar="SECONDS",
-        help="mtimes this near are equal (default 0: exact, or as exact as the destination can store)",
+        help="mtime difference that counts as equal (default 0, or the precision of the destination)",
     )
 
 
 def add_work(parser: Parser) -> None:
-    work = parser.group("how the work is done")
+    work = parser.group("performance")
     add = work.add
     add(
         "-j",
@@ -89,7 +89,7 @@ def add_work(parser: Parser) -> None:
         type=at_least(0),
         default=0.0,
         metavar="SECONDS",
-        help="end a cp that takes longer, and name its files as failed (default 0: never)",
+        help="time limit for one cp; its files count as failed then (default 0: none)",
     )
     add(
         "-f",
@@ -98,22 +98,21 @@ def add_work(parser: Parser) -> None:
         type=at_least(1, int),
         default=DEFAULT_CHUNK_FILES,
         metavar="N",
-        help=f"so many files make a chunk, however small they are (default {DEFAULT_CHUNK_FILES})",
+        help=f"files per chunk, however small they are (default {DEFAULT_CHUNK_FILES})",
     )
     add(
         "--chunk-size",
         type=parse_size,
         default=DEFAULT_CHUNK_SIZE,
         metavar="SIZE",
-        help=f"so many bytes make a chunk (default {DEFAULT_CHUNK_SIZE // MIB}M)",
+        help=f"bytes per chunk (default {DEFAULT_CHUNK_SIZE // MIB}M)",
     )
     add(
         "--chunk-seconds",
         type=at_least(0.01),
         default=DEFAULT_CHUNK_SECONDS,
         metavar="SECONDS",
-        help="how long a chunk is to keep a job busy, once it is known how long things take "
-        f"(default {DEFAULT_CHUNK_SECONDS:g})",
+        help=f"target duration of a chunk (default {DEFAULT_CHUNK_SECONDS:g})",
     )
     add(
         "--split-size",
@@ -128,13 +127,13 @@ def add_work(parser: Parser) -> None:
         type=parse_size,
         default=0,
         metavar="SIZE",
-        help="bytes read and written at once of such a range (default 0: the file system's block size, 4M at least; "
+        help="bytes per read and write of such a range (default 0: the file system's block size, 4M at least; "
         "1M to tmpfs)",
     )
     add(
         "--drop-cache",
         action="store_true",
-        help="drop such files from the page cache again, so that the copy does not push out what others use",
+        help="drop these files from the page cache after copying, to keep it for other programs",
     )
     add(
         "--sparse",
@@ -154,36 +153,37 @@ def add_long_runs(parser: Parser) -> None:
         "--ledger",
         metavar="FILE",
         complete="file",
-        help="write down in FILE how far the run is",
+        help="record the progress of the run in FILE, for --resume and --status",
     )
     add(
         "--resume",
         action="store_true",
-        help="go on with the run of the ledger (in a Slurm job by default hpcp-mpi-JOB.ledger, where it was submitted)",
+        help="resume the run of the ledger (in a Slurm job by default hpcp-mpi-JOB.ledger, where it was submitted)",
     )
     add(
         "--status",
         metavar="LEDGER",
         complete="file",
-        help="only show how far the run of a ledger is",
+        help="show the progress of a run from its ledger, and do nothing else",
     )
     add(
         "--stop-before",
         type=at_least(0),
         metavar="MINUTES",
-        help="stop so early before the batch job's time is over",
+        help="stop this long before the time limit of the batch job (default: 2)",
     )
     add(
         "--heartbeat-timeout",
         type=at_least(1),
         default=DEFAULT_HEARTBEAT,
         metavar="SECONDS",
-        help=f"give the work of a rank that is silent for so long to others (default {DEFAULT_HEARTBEAT:g})",
+        help="treat a rank as lost after this long without a heartbeat, and give its work to others "
+        f"(default {DEFAULT_HEARTBEAT:g})",
     )
 
 
 def add_shown(parser: Parser) -> None:
-    shown = parser.group("what is shown")
+    shown = parser.group("output")
     add = shown.add
     add("-v", "--verbose", action="store_true", help="list every entry that is changed, as rsync -i")
     add(
@@ -191,15 +191,15 @@ def add_shown(parser: Parser) -> None:
         type=at_least(0),
         default=DEFAULT_INTERVAL,
         metavar="SECONDS",
-        help=f"between lines of progress where there is no terminal (default {DEFAULT_INTERVAL:g}; 0: none)",
+        help=f"interval between progress lines where there is no terminal (default {DEFAULT_INTERVAL:g}; 0: none)",
     )
     add("--json", metavar="FILE", complete="file", help="write the report to FILE, for programs")
     add("-h", "--help", action="help", help="show this text")
-    add("-V", "--version", action="store_true", help="name the versions of this program and of what it uses")
+    add("-V", "--version", action="store_true", help="show the versions of this program and of what it uses")
     add(
         "--print-completion",
         choices=SHELLS,
         metavar="SHELL",
-        help=f"print what makes SHELL ({', '.join(SHELLS)}) complete these options",
+        help=f"print the completion script for SHELL ({', '.join(SHELLS)})",
     )
     add("--print-man", action="store_true", help="print the man page")

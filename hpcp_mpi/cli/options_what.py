@@ -1,6 +1,6 @@
-"""The options that say what is done, group by group as `hpcp-mpi -h` shows them; how it is done is in `groups_how`.
+"""The options for what is done, in groups as `hpcp-mpi -h` shows them; those for how are in `options_how`.
 
-A long option is written as it is shown: hpcp's with `_`, others with `-`. Both spellings are understood of each.
+A long option is written here as the help shows it: hpcp's with `_`, others with `-`. Each is accepted in both forms.
 """
 
 from typing import Any, Protocol
@@ -9,12 +9,12 @@ from hpcp_mpi.cli.amounts import at_least
 
 
 class Group(Protocol):
-    """Options under one heading."""
+    """The options under one heading."""
 
     def add(self, *names: str, **settings: Any) -> None:
-        """Add an option, as argparse's add_argument. A `type` may raise ValueError with words for the user.
+        """Add an option, as argparse's add_argument. A `type` may raise ValueError with a message for the user.
 
-        complete: what a shell completes its value with, "file" or "directory"
+        complete: the kind of values that a shell completes, "file" or "directory"
         """
 
     def either(self) -> "Group":
@@ -22,7 +22,7 @@ class Group(Protocol):
 
 
 class Parser(Protocol):
-    """What groups are added to."""
+    """A parser to which groups of options are added."""
 
     def group(self, title: str) -> Group: ...
 
@@ -56,7 +56,7 @@ def add_places(parser: Parser) -> None:
         "-ncd",
         "--no_create_dir",
         action="store_true",
-        help="leave out destinations that do not exist, instead of making them",
+        help="skip destinations that do not exist",
     )
     add(
         "-tfs",
@@ -69,11 +69,10 @@ def add_places(parser: Parser) -> None:
         "-enes",
         "--exit_not_enough_space",
         action="store_true",
-        help="end as soon as it is known that the destination has too little room; what was copied stays "
-        "(default: a warning)",
+        help="stop when the destination is known to lack space; copies made so far stay (default: a warning)",
     )
     batch = places.either()
-    batch.add("-b", "--batch", action="store_true", help="one plan over all sources (always so; accepted as hpcp's)")
+    batch.add("-b", "--batch", action="store_true", help="one plan over all sources (accepted; always on)")
     batch.add(
         "-nb",
         "--no_batch",
@@ -85,7 +84,7 @@ def add_places(parser: Parser) -> None:
 
 
 def add_selection(parser: Parser) -> None:
-    selection = parser.group("what is taken of the sources")
+    selection = parser.group("selection")
     add = selection.add
     add(
         "-e",
@@ -93,7 +92,7 @@ def add_selection(parser: Parser) -> None:
         action="append",
         default=[],
         metavar="PATTERN",
-        help="leave out what matches; * matches / too, and without a leading / a pattern matches at any depth",
+        help="exclude matching paths; * matches / too, and without a leading / a pattern matches at any depth",
     )
     add(
         "-x",
@@ -102,7 +101,7 @@ def add_selection(parser: Parser) -> None:
         default=[],
         metavar="FILE",
         complete="file",
-        help="read patterns from FILE, one a line; # begins a comment",
+        help="read patterns from FILE, # starts a comment",
     )
     add(
         "-sfl",
@@ -111,7 +110,7 @@ def add_selection(parser: Parser) -> None:
         dest="source_list",
         metavar="FILE",
         complete="file",
-        help="take what FILE names (-: standard input), relative to SRC or to the working directory, and nothing else; "
+        help="copy only the names in FILE (-: standard input), relative to SRC or to the working directory; "
         "names keep their place below DST",
     )
     add("-do", "--directory_only", action="store_true", help="only directories, with their metadata")
@@ -126,58 +125,58 @@ def add_selection(parser: Parser) -> None:
         "(default: only inside it, where nothing is there)",
     )
     links.add("-nlt", "--no_link_tracking", action="store_true", help="never copy what symlinks point to")
-    add("-n", "--dry-run", action="store_true", help="change nothing; list what would be done, as rsync -n -i")
+    add("-n", "--dry-run", action="store_true", help="dry run: only list the changes, as rsync -n -i")
 
 
 def add_removal(parser: Parser) -> None:
-    removal = parser.group("what is removed")
+    removal = parser.group("removal")
     add = removal.add
     add(
         "-rm",
         "--remove",
         action="store_true",
-        help="remove every SRC; with -d: move, that is, remove what has a copy that is known good",
+        help="remove every SRC; with -d, move: remove what has a checked copy",
     )
     add(
         "-rme",
         "--remove_extra",
         action="store_true",
-        help="mirror: when all is copied, remove what the destination has and the sources do not",
+        help="mirror: after copying, remove destination entries that no source has",
     )
     add(
         "-rf",
         "--remove_force",
         action="store_true",
-        help="ask nothing before something is removed; with one SRC and no destination it means -rm too",
+        help="remove without confirmation; implies -rm with one SRC and no destination",
     )
     add(
         "-rwloff",
         "--do_not_remove_files_while_listing",
         action="store_true",
-        help="list a directory before anything in it is removed (always so; accepted as hpcp's)",
+        help="list a directory before removing anything in it (accepted; always on)",
     )
     add(
         "--max-delete",
         type=at_least(0, int),
         metavar="N",
-        help="remove nothing if it were more than N entries (default: no limit)",
+        help="remove nothing if more than N entries were to be removed (default: no limit)",
     )
     add(
         "--backup-dir",
         default="",
         metavar="DIR",
         complete="directory",
-        help="move to DIR what would be removed or replaced at the destination; a relative DIR is below it",
+        help="move entries to DIR instead of removing or replacing them; a relative DIR is below the destination",
     )
     add(
         "--delete-excluded",
         action="store_true",
-        help="with -rme, remove from the destination what is excluded, too (default: it is left alone)",
+        help="with -rme, remove excluded entries from the destination, too (default: keep them)",
     )
 
 
 def add_lists(parser: Parser) -> None:
-    lists = parser.group("file lists, and comparing")
+    lists = parser.group("file lists and comparison")
     add = lists.add
     add(
         "-fl",

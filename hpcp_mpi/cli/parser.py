@@ -1,4 +1,4 @@
-"""The command line as argparse sees it: the only user of argparse."""
+"""The parser of the command line, on rank 0; the only user of argparse."""
 
 import argparse
 from collections.abc import Callable, Iterator
@@ -39,7 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def described() -> list[Section]:
-    """Return the options as whoever writes documentation needs them."""
+    """Return the options by heading, for the man page."""
     groups = build_parser()._action_groups
     return [Section(group.title or "", tuple(_described(group))) for group in groups if group._group_actions]
 
@@ -50,7 +50,7 @@ def _described(group: Any) -> Iterator[Described]:
 
 
 def _value(action: argparse.Action) -> str:
-    """Return what the option's value is called; empty if it has none."""
+    """Return the name of the option's value; empty if it has none."""
     if not action.option_strings:
         return ""
     if action.choices and not action.metavar:
@@ -59,7 +59,7 @@ def _value(action: argparse.Action) -> str:
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):
-    """Shows each option in the spellings that are documented, and its value once."""
+    """A formatter that shows each option in its documented spellings, and its value once."""
 
     def _format_action_invocation(self, action: argparse.Action) -> str:
         value = _value(action)
@@ -91,7 +91,7 @@ class _Group:
 
 
 def _understood(names: tuple[str, ...]) -> Iterator[str]:
-    """Yield the spellings that argparse is told of."""
+    """Yield the spellings of an option for argparse."""
     for name in names:
         if name == "-0":
             continue  # argparse would take every negative number for an option
@@ -101,7 +101,7 @@ def _understood(names: tuple[str, ...]) -> Iterator[str]:
 
 
 def _in_words(convert: Callable[[str], Any]) -> Callable[[str], Any]:
-    """Return convert with its own words for what is wrong, instead of argparse's."""
+    """Return convert with its own error messages instead of argparse's."""
     if convert is int:
         return convert
 

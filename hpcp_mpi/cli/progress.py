@@ -1,4 +1,4 @@
-"""How far it is: a live bar on a terminal, a line now and then anywhere else."""
+"""Progress of a run, shown by rank 0: a live bar on a terminal, else a log line at intervals."""
 
 import sys
 import time
@@ -12,18 +12,18 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 _REDRAW = 0.2  # seconds
-_PATIENCE = 0.5  # seconds that pass before a bar is worth its import
-_OF_ENTRIES = ("removing", "counting", "listing", "comparing")  # phases in which no content is moved
-_ANEW = ("removing", "counting", "verifying")  # phases that begin to count at 0; others go on with the copy
+_PATIENCE = 0.5  # seconds of a run before a bar is worth its import
+_OF_ENTRIES = ("removing", "counting", "listing", "comparing")  # phases that move no content
+_ANEW = ("removing", "counting", "verifying")  # phases that count from 0; others continue the copy's counts
 
 
 @dataclass(frozen=True, slots=True)
 class Amount:
-    """How much of a phase is done, of how much."""
+    """How much of a phase is done, and of how much."""
 
     done: int = 0  # entries
     bytes: int = 0
-    files: int = 0  # what `files/s` is about
+    files: int = 0  # the number behind `files/s`
     total: int = 0  # entries; as far as is known
     total_bytes: int = 0
     seconds: float = 0.0  # since the run began
@@ -33,7 +33,7 @@ NONE = Amount()
 
 
 def amount(status: Status) -> Amount:
-    """Return how much is done of what status' phase is about."""
+    """Return how much of status' phase is done."""
     outcome, found = status.outcome, status.scanned
     if status.phase in ("removing", "counting"):
         removed = outcome.removed
@@ -50,7 +50,7 @@ def amount(status: Status) -> Amount:
 
 
 def remaining(status: Status, since: Amount = NONE) -> float | None:
-    """Return the seconds that the rest of the phase will take at its rate; None while nobody knows how much that is.
+    """Return the seconds that the rest of the phase will take at its rate; None while its size is unknown.
 
     since: as it was when the phase began
     """
@@ -65,7 +65,7 @@ def remaining(status: Status, since: Amount = NONE) -> float | None:
 
 
 class Since:
-    """Remembers how much was done when a phase began that counts anew: its rates are its own."""
+    """The amount that was done when the current phase began, if that counts from 0: its rates are its own."""
 
     def __init__(self) -> None:
         self._phase = ""
@@ -79,7 +79,7 @@ class Since:
 
 
 class Lines:
-    """For logs: one timestamped line every interval seconds."""
+    """A watcher for logs, which writes one timestamped line every interval seconds."""
 
     def __init__(self, interval: float, stream: TextIO = sys.stderr) -> None:
         self._interval = interval
@@ -97,7 +97,7 @@ class Lines:
         self._stream.flush()
 
     def close(self) -> None:
-        """Nothing to clear."""
+        """Do nothing: there is no bar to clear."""
 
 
 def line(status: Status, since: Amount = NONE) -> str:
@@ -115,7 +115,7 @@ def line(status: Status, since: Amount = NONE) -> str:
 
 
 def words(status: Status, since: Amount = NONE) -> str:
-    """Return status in so few words that a bar fits beside them. since: as it was when the phase began."""
+    """Return status in few words, which fit beside a bar. since: as it was when the phase began."""
     now, left = amount(status), remaining(status, since)
     parts = [
         status.phase,
@@ -131,7 +131,7 @@ def words(status: Status, since: Amount = NONE) -> str:
 
 def _of(now: Amount, status: Status) -> str:
     if now.total == now.done and not status.scan_done:
-        return f"{now.done:,}"  # what is found is done
+        return f"{now.done:,}"  # all that is found is done
     return f"{now.done:,} of {now.total:,}{'' if status.scan_done else '+'}"
 
 
@@ -145,7 +145,7 @@ def _speed(status: Status, now: Amount, since: Amount) -> str:
 
 
 def _rates(status: Status, now: Amount, since: Amount) -> tuple[str, ...]:
-    """Return bytes/s and files/s; entries/s where no content is moved."""
+    """Return bytes/s and files/s as text; entries/s where no content is moved."""
     seconds = max(now.seconds - since.seconds, 0.001)
     if status.phase in _OF_ENTRIES:
         return (f"{(now.done - since.done) / seconds:,.0f} entries/s",)
@@ -154,7 +154,7 @@ def _rates(status: Status, now: Amount, since: Amount) -> tuple[str, ...]:
 
 
 class Bar:
-    """For terminals: a bar that is redrawn in place."""
+    """A watcher for terminals: a bar that is redrawn in place."""
 
     def __init__(self) -> None:
         self._next = time.monotonic() + _PATIENCE
@@ -177,7 +177,7 @@ class Bar:
         self._progress.refresh()
 
     def _open(self) -> None:
-        # Imported here: rank 0 alone needs it, and only when there is somebody to look at it.
+        # Imported here: only rank 0 needs it, and only on a terminal.
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
         from rich.table import Column
@@ -190,12 +190,12 @@ class Bar:
         self._task = self._progress.add_task("", total=None, words="")
 
     def close(self) -> None:
-        """Take the bar away; show() draws a new one."""
+        """Remove the bar; show() draws a new one."""
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
 
 
 def watcher_for(interval: float) -> Bar | Lines:
-    """Return what suits where stderr goes."""
+    """Return the watcher for stderr: a bar on a terminal, else lines. interval: seconds between these; 0: none"""
     return Bar() if sys.stderr.isatty() else Lines(interval)

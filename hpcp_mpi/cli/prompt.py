@@ -1,4 +1,4 @@
-"""Questions, asked on rank 0's terminal before something is removed."""
+"""Questions before a removal, asked on rank 0's terminal."""
 
 import os
 import select
@@ -9,46 +9,46 @@ from collections.abc import Callable
 from hpcp_mpi.cluster.signals import StoppedEarly, StopRequest
 from hpcp_mpi.vocab.errors import UsageError
 
-_POLL = 0.1  # seconds between looks whether a signal has come
+_POLL = 0.1  # seconds between checks for a signal
 
 
 class Asker:
-    """Who is asked: the person at the terminal, or nobody, if everything is allowed beforehand."""
+    """The asker of questions at the terminal; with --remove_force it asks none."""
 
     def __init__(self, force: bool, stop: StopRequest, clear: Callable[[], None]) -> None:
-        """force: every answer is yes, and nothing is asked. clear: takes away what else is drawn on the terminal."""
+        """force: every answer is yes, and nothing is asked. clear: removes the progress bar from the terminal."""
         self._force = force
         self._stop = stop
         self._clear = clear
         self.declined = False  # an answer was no
 
     def expect(self) -> None:
-        """Raise UsageError where nobody could answer a question; it names the flag that makes it unnecessary."""
+        """Raise UsageError, which names the flag for no questions, where there is no terminal to answer one."""
         # mpiexec and srun pass standard input on to rank 0, but through a pipe.
         if not self._force and not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise UsageError(
-                "before something is removed a question is asked, and there is no terminal to answer it at",
-                "Add -rf to remove without a question; see first what would be removed with -n.",
+                "a removal needs confirmation, and there is no terminal to ask on",
+                "Add -rf to remove without confirmation; preview with -n first.",
             )
 
     def confirm(self, question: str) -> bool:
-        """Ask; tell whether the answer is yes. Empty and end of file mean no.
+        """Ask a question; return whether the answer is yes. Empty and end of file mean no.
 
-        Raises UsageError where nobody can answer, StoppedEarly when a signal comes.
+        Raises UsageError where there is no terminal, StoppedEarly when a signal comes.
         """
         if self._force:
             return True
         self.expect()
         self._clear()
-        termios.tcflush(sys.stdin, termios.TCIFLUSH)  # what was typed before the question is no answer to it
+        termios.tcflush(sys.stdin, termios.TCIFLUSH)  # text typed before the question is no answer to it
         print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
         agreed = self._line().strip().lower() in (b"y", b"yes")
         self.declined = self.declined or not agreed
         return agreed
 
     def _line(self) -> bytes:
-        """Return the line that is typed; it is empty at the end of the file."""
-        # readline() would go on after a signal, until somebody presses Enter.
+        """Return the typed line; b"" at end of file. Raises StoppedEarly."""
+        # readline() would continue after a signal, until the user presses Enter.
         while not select.select([sys.stdin], [], [], _POLL)[0]:
             if self._stop.code:
                 print(file=sys.stderr)

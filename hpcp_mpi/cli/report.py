@@ -1,4 +1,4 @@
-"""What came out, for a reader: the changes, the failures by kind, and how it ended. The table is in `table`."""
+"""The report of a run for its user: changes, failures by kind, how it ended, and JSON. `end_table` has the table."""
 
 import json
 import os
@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from hpcp_mpi import __version__
-from hpcp_mpi.cli.end_table import differing
+from hpcp_mpi.cli.amounts import duration, size
+from hpcp_mpi.cli.end_table import differing, number
 from hpcp_mpi.engine.sorted_items import SortedItems
 from hpcp_mpi.host.output_file import output_file
 from hpcp_mpi.operations.compare.differences import GROUPS, Differences
@@ -18,7 +19,7 @@ from hpcp_mpi.vocab.paths import first_few, printable
 from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.request import Request, Verb
 
-_IN_FULL = 5  # of a kind
+_IN_FULL = 5  # of each kind
 _TITLES = {
     "added": "Added (in the source, not in the {})",
     "modified": "Modified",
@@ -27,12 +28,12 @@ _TITLES = {
 
 
 def lines_of(items: SortedItems | Differences) -> Iterable[str]:
-    """Yield what was or would be changed, or what differs."""
+    """Yield the lines of a run's changes, or of a compare's differences."""
     return difference_lines(items) if isinstance(items, Differences) else item_lines(items)
 
 
 def difference_lines(differences: Differences) -> Iterable[str]:
-    """Yield the three groups of a compare, if it came to its end."""
+    """Yield the lines of a compare's three groups, as far as it came."""
     for op, name in GROUPS.items():
         if name not in differences.counts:
             return
@@ -42,14 +43,14 @@ def difference_lines(differences: Differences) -> Iterable[str]:
 
 
 def item_lines(items: Iterable[tuple[str, bytes, bytes]]) -> Iterable[str]:
-    """Yield what was or would be changed, as rsync -i does. items: (change, path, link target)."""
+    """Yield a line for each change, as rsync -i prints it. items: (change, path, link target)."""
     for change, path, target in items:
         arrow = " => " if change.startswith("h") else " -> "
         yield f"{change} {printable(path)}{arrow + printable(target) if target else ''}"
 
 
 def ability_lines(report: Report) -> Iterable[str]:
-    """Yield what the file system of each destination can store and do."""
+    """Yield a line for each destination, with the abilities of its file system."""
     for path, found in report.abilities.items():
         has = {
             "ACLs (not listed)" if found.acls is Acls.HIDDEN else "ACLs": None
@@ -85,7 +86,7 @@ def _times_in_words(times: StoredTimes) -> str:
 
 
 def problem_lines(report: Report) -> Iterable[str]:
-    """Yield lost ranks, failures and notes, five of a kind in full and then counted."""
+    """Yield the lines of lost ranks, failures and notes, five of a kind in full and then counted."""
     for share in report.ranks:
         if share.lost:
             where = f" on {share.node}" if share.node else ", before it said where it is:"
@@ -95,7 +96,7 @@ def problem_lines(report: Report) -> Iterable[str]:
 
 
 def grouped(word: str, problems: Iterable[tuple[bytes, str]]) -> Iterable[str]:
-    """Yield lines for (path, reason) pairs. A kind is how the reason ends: before that it may name a directory."""
+    """Yield lines for (path, reason) pairs, by kind: the end of a reason, as its beginning may name a directory."""
     kinds: dict[str, list[tuple[bytes, str]]] = {}
     for path, reason in problems:
         kinds.setdefault(reason.rpartition(": ")[2], []).append((path, reason))
@@ -124,7 +125,7 @@ def _called(file_list: bytes, stream: str) -> str:
 
 
 def _doing(request: Request) -> str:
-    """Return the verb in words, with a blank behind it; nothing for a plain copy."""
+    """Return the verb in words, with a blank after it; "" for a plain copy."""
     options = request.options
     doing = request.verb.value
     if request.verb is Verb.COPY:
@@ -134,7 +135,7 @@ def _doing(request: Request) -> str:
 
 
 def last_line(report: Report) -> str:
-    """Return how it ended, in one line."""
+    """Return the last line of the log: how the run ended."""
     code = report.exit_code
     return f"hpcp-mpi: {_ending(report)}" + (f" (exit code {code})" if code else "")
 
@@ -142,27 +143,45 @@ def last_line(report: Report) -> str:
 def _ending(report: Report) -> str:
     failed, code = len(report.failures), report.exit_code
     if failed and not report.stopped:
-        entries = f"{failed:,} entries" if failed > 1 else "1 entry"
-        return f"{entries} vanished after being listed" if code == EXIT_VANISHED else f"{entries} failed"
+        entries = number(failed, "entry", "entries")
+        vanished = f"vanished after {'it was' if failed == 1 else 'they were'} listed"
+        return f"{entries} {vanished if code == EXIT_VANISHED else 'failed'}"
     if code == EXIT_DIFFERENT and report.differences:
         return f"they differ: {differing(report.differences)}"
     if report.verb == Verb.COMPARE.value and code == EXIT_OK:
         return "no differences"
     if report.declined and code == EXIT_OK:
-        return f"{'not everything' if report.outcome.removed else 'nothing'} was removed: the answer was no"
+        return f"{'not everything' if report.outcome.removed else 'nothing'} was removed: not confirmed"
     if report.dry_run and code == EXIT_OK:
         return "dry run: nothing was changed"
-    return EXIT_CODES[code]
+    return f"done: {_done(report)} in {duration(report.seconds)}" if code == EXIT_OK else EXIT_CODES[code]
+
+
+def _done(report: Report) -> str:
+    """Return what a run without failures did, as "62,321 files, 3.80 GiB"."""
+    outcome = report.outcome
+    if report.verb == Verb.LIST.value:
+        return f"{number(report.scanned.entries, 'entry', 'entries')} listed"
+    done = []
+    if outcome.copied.files:
+        done.append(f"{number(outcome.copied.files, 'file')}, {size(outcome.copied.bytes)}")
+    elif outcome.copied:
+        done.append(f"{number(outcome.copied.entries, 'entry', 'entries')} copied")
+    if outcome.updated:
+        done.append(f"metadata of {number(outcome.updated.entries, 'entry', 'entries')}")
+    if outcome.removed:
+        done.append(f"{number(outcome.removed.entries, 'entry', 'entries')} removed")
+    return ", ".join(done) or ("nothing removed" if report.verb == Verb.REMOVE.value else "nothing to copy")
 
 
 def check_json(path: Path) -> None:
-    """Find out before hours of work whether a report could be written to path. Raises FatalError."""
+    """Raise FatalError if no report could be written to path, before hours of work."""
     directory = path.parent
     if path.is_dir():
         raise FatalError(f"cannot write the report to {path}: it is a directory", "Name a file in it.")
     if path.exists() and (not path.is_file() or directory.resolve() == Path("/dev")):
-        # It would be replaced: /dev/null by a file, /dev/stdout, which is a link, too.
-        raise FatalError(f"cannot write the report to {path}: it is no regular file", "Name one, or a new one.")
+        # A report would replace it: /dev/null, and /dev/stdout, which is a symlink.
+        raise FatalError(f"cannot write the report to {path}: it is not a regular file", "Name one, or a new one.")
     if not directory.is_dir():
         raise FatalError(f"cannot write the report to {path}: there is no directory {directory}", "Nothing was done.")
     if not os.access(directory, os.W_OK | os.X_OK):

@@ -1,4 +1,4 @@
-"""What --status shows of a ledger: plain lines, so that they are the same on a terminal and in a log."""
+"""The lines that --status prints about a ledger: plain ones, the same on a terminal and in a log."""
 
 import os
 import shutil
@@ -34,7 +34,7 @@ _ASCII = " .:-=+*#@"
 
 
 def show(path: bytes, json: Path | None) -> int:
-    """Print what the ledger at path tells; return the exit code. Raises FatalError if it cannot be read."""
+    """Print the state of the run in the ledger at path; return the exit code. Raises FatalError if it is unreadable."""
     if json:
         check_json(json)
     from hpcp_mpi.ledger.reader import read  # which loads SQLite
@@ -51,7 +51,7 @@ def show(path: bytes, json: Path | None) -> int:
 
 
 def lines(account: LedgerStatus, width: int, blocks: str = _BLOCKS) -> Iterator[str]:
-    """Yield what is shown. width: of the screen; blocks: nine characters, from nothing to full."""
+    """Yield the lines to print. width: of the screen; blocks: nine characters, from nothing to full."""
     last, latest = account.last, account.latest
     to = f" -> {printable(account.destination)}" if account.destination else ""
     yield f"{account.verb}: {' '.join(map(printable, account.sources))}{to}"
@@ -59,9 +59,9 @@ def lines(account: LedgerStatus, width: int, blocks: str = _BLOCKS) -> Iterator[
     yield f"on: {_place(last)}, hpcp-mpi {last.version}"
     yield f"state: {_state(account)}"
     if account.condition not in ("running", "ended") or last.exit_code == EXIT_INTERRUPTED:
-        yield f"to go on: {_words(_going_on(account))}"
+        yield f"to resume: {_words(_going_on(account))}"
     if latest is None:
-        yield "nothing was written down yet"
+        yield "no checkpoint yet"
     else:
         yield from _done(account, latest)
         yield from _nodes(account, latest)
@@ -97,7 +97,7 @@ def _when(seconds: float | None) -> str:
 
 
 def _going_on(account: LedgerStatus) -> Sequence[str]:
-    """Return the command that goes on with the run: the options come first, as there may be a `--`."""
+    """Return the command that resumes the run: the added options come first, as there may be a `--`."""
     program, *rest = account.last.command or ("hpcp-mpi",)
     added = [] if "--resume" in rest else ["--resume"]
     if not any(word.partition("=")[0] == "--ledger" for word in rest):
@@ -106,7 +106,7 @@ def _going_on(account: LedgerStatus) -> Sequence[str]:
 
 
 def _words(command: Sequence[str]) -> str:
-    """Return a command so that a shell takes it: what is not printable in the form that bash and zsh know."""
+    """Return a command quoted for a shell, with unprintable characters in the form of bash and zsh."""
     return " ".join(map(_word, command))
 
 
@@ -119,8 +119,8 @@ def _word(word: str) -> str:
 
 
 def _done(account: LedgerStatus, latest: Checkpoint) -> Iterator[str]:
-    scan = "the scan is done" if latest.scan_done else "the scan goes on"
-    at = "" if account.condition == "ended" else f", written down {duration(account.time - _at(account))} ago"
+    scan = "scan complete" if latest.scan_done else "scan running"
+    at = "" if account.condition == "ended" else f", checkpoint {duration(account.time - _at(account))} ago"
     yield f"phase: {latest.phase} ({scan}){at}"
     tallies = [(name, latest.tallies.get(key, NOTHING)) for key, name in _NAMES.items()]
     yield from counts((name, tally, True) for name, tally in tallies if tally or name in _ALWAYS)
@@ -136,8 +136,8 @@ def _done(account: LedgerStatus, latest: Checkpoint) -> Iterator[str]:
     trees, alone = account.todo
     if trees or alone:
         yield (
-            f"still to be looked at, as far as is known: {number(trees, 'directory', 'directories')} with all below, "
-            f"{number(alone, 'directory', 'directories')} alone"
+            f"still to scan, as far as known: {number(trees, 'directory', 'directories')} with everything below, "
+            f"{number(alone, 'directory', 'directories')} only"
         )
 
 
@@ -150,7 +150,7 @@ def _rate(bytes_: float, files: float) -> str:
 
 
 def _lately(account: LedgerStatus) -> str:
-    """Return the rate of the last minute, while the run goes on and is older than that."""
+    """Return the rate of the last minute in words; "" unless the run is alive and older than that."""
     own = [sample for run, sample in account.samples if run == account.last.number]
     if account.condition != "running" or len(own) < 2 or own[-1].seconds - own[0].seconds < _LATELY:
         return ""
@@ -161,7 +161,7 @@ def _lately(account: LedgerStatus) -> str:
 
 
 def _nodes(account: LedgerStatus, latest: Checkpoint) -> Iterator[str]:
-    """Yield a table of the last run's nodes, and which ranks were lost, in earlier runs too."""
+    """Yield the table of the last run's nodes, and a line for each lost rank, of earlier runs too."""
     nodes: dict[str, list[RankState]] = {}
     for rank in latest.ranks if account.last.ranks else ():
         nodes.setdefault(rank.node, []).append(rank)
@@ -203,7 +203,7 @@ def _node(name: str, ranks: Sequence[RankState], seconds: float) -> Sequence[str
 
 
 def _timeline(samples: Sequence[tuple[int, Sample]], width: int, blocks: str) -> Iterator[str]:
-    """Yield how many ranks had work over time, as a line of blocks."""
+    """Yield a line of blocks that shows how many ranks had work over time."""
     most = max((sample.active for _, sample in samples), default=0)
     end = samples[-1][1].seconds if samples else 0.0
     if len(samples) < 2 or not most or end <= 0:

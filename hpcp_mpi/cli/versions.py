@@ -1,4 +1,4 @@
-"""What -V prints: the versions of everything that takes part."""
+"""The versions of all programs and libraries in use, which -V prints."""
 
 import platform
 from importlib import metadata
@@ -8,7 +8,7 @@ from hpcp_mpi.operations.prepare.tools import tool_versions
 
 
 def describe() -> str:
-    """Return a line for each part."""
+    """Return the versions, a line for each program or library."""
     lines = [f"hpcp-mpi {__version__}, Python {platform.python_version()}", f"mpi4py {_package('mpi4py')}"]
     lines.append(f"MPI library: {_library()}")
     lines += [f"{name} {_package(name)}" for name in ("xxhash", "numpy", "rich", "shtab")]

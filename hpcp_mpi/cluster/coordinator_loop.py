@@ -1,7 +1,7 @@
-"""Rank 0's loop: it leads, the others follow (`cluster.worker_loop`).
+"""The loop of rank 0, the coordinator; the other ranks run `cluster.worker_loop`.
 
 Both poll with a growing pause and are woken by their own threads, so an idle rank costs next to nothing and a slot that
-gets free waits for nobody.
+becomes free waits for no other rank.
 """
 
 import time
@@ -16,11 +16,11 @@ from hpcp_mpi.scheduling.messages import Heartbeat, Hello, Shutdown, StartJob, S
 from hpcp_mpi.scheduling.planner import Planner
 from hpcp_mpi.vocab.errors import EXIT_FATAL, EXIT_RESUMABLE, FatalError
 
-_FULL = 64 << 20  # bytes of memory that the backlog takes at which the feed is held; it goes on at half of them
+_FULL = 64 << 20  # bytes of memory of the backlog at which the feed is paused; it resumes at half of them
 
 
 class CoordinatorLoop:
-    """Rank 0's loop."""
+    """The message loop with which rank 0 runs one job on the workers."""
 
     def __init__(
         self,
@@ -32,15 +32,15 @@ class CoordinatorLoop:
         heartbeat: float = 0.0,
         lost: Callable[[int, str], None] = lambda rank, why: None,
     ) -> None:
-        """backlog_memory: tells how many bytes of memory it takes. watch: called often, to show progress.
+        """backlog_memory: returns the backlog's size in bytes. watch: called often, to show progress.
 
-        heartbeat: seconds after which a silent rank is taken for lost; 0: never. lost: told of each that is
+        heartbeat: seconds of silence after which a rank is lost; 0: never. lost: called with each lost rank and why
         """
         self._wire = wire
         self._heartbeat = heartbeat if wire.fallible else 0.0
         self._lost = lost
         self._pulse = FailureDetector(self._heartbeat, self._others(), time.monotonic())
-        self._drained_by = 0.0  # when what is begun is to have ended, once nothing is begun any more
+        self._drained_by = 0.0  # when running work must have ended, after a request to stop; 0.0: no request
         self._planner = planner
         self._backlog_memory = backlog_memory
         self._stop = stop
@@ -50,9 +50,9 @@ class CoordinatorLoop:
         self.messages = 0
 
     def begin(self, job: Any, together: bool = False) -> None:
-        """Give every worker the job. Each Lead has one; there may be several, one after the other.
+        """Send the job to every worker. Each loop runs one job; several may run one after the other.
 
-        together: nothing of it is done before all workers have begun it.
+        together: no work is granted before all workers are ready.
         """
         self._together = together
         self._wire.heartbeat = self._heartbeat
@@ -61,15 +61,15 @@ class CoordinatorLoop:
             self._wire.send(rank, StartJob(job, self._heartbeat))
 
     def _others(self) -> list[int]:
-        """The ranks that are not lost."""
+        """Return the workers that are not lost."""
         return [rank for rank in range(1, self._wire.size) if rank not in self._wire.lost]
 
     def drive(self, feed: Feed) -> None:
-        """Have all of feed's work done. Raises StoppedEarly, FatalError."""
+        """Run until all work of feed is done. Raises StoppedEarly, FatalError."""
         try:
             self._drive(feed)
         except StoppedEarly:
-            # Whoever remembers what is left to do has to know all that was told.
+            # The last checkpoint has to contain all findings that workers reported.
             feed.on_findings(self._planner.news)
             self._planner.news = []
             raise
@@ -103,7 +103,7 @@ class CoordinatorLoop:
             pause = min(2 * pause, LAST_PAUSE)
 
     def _stop_if_asked(self, now: float) -> None:
-        """End the run if that is asked for: nothing is begun any more, and what is begun has a while to end."""
+        """Stop the run on request: start nothing more, give running work a while to end. Raises StoppedEarly."""
         stop = self._stop
         if not stop.code:
             return
@@ -114,22 +114,22 @@ class CoordinatorLoop:
             raise StoppedEarly(stop.code, stop.name)
 
     def _look_for_lost(self, now: float) -> None:
-        """Have others do what ranks were at that are not there any more. Raises StoppedEarly when none is left."""
+        """Give the work of lost ranks to other ranks. Raises StoppedEarly when none is left."""
         silent = self._pulse.silent(now)
         self._wire.quiet = self._pulse.quiet
-        gone = {rank: f"was not heard of for {self._heartbeat:g} s" for rank in silent}
-        gone |= dict.fromkeys(self._wire.suspects, "cannot be reached any more")
+        gone = {rank: f"sent no heartbeat for {self._heartbeat:g} s" for rank in silent}
+        gone |= dict.fromkeys(self._wire.suspects, "is unreachable")
         for rank in self._wire.lost.intersection(gone):
             del gone[rank]
         for rank, why in gone.items():
             self._wire.lose(rank)
-            # Should it be there nevertheless, it is not to wait until it finds out itself.
+            # If it is alive after all, it should leave now and not wait for its own timeout.
             self._wire.send_farewell(rank, Shutdown(lost=True))
             self._ready.discard(rank)
             self._planner.lose(rank, why)
             self._lost(rank, why)
         if gone and not self._others():
-            raise StoppedEarly(EXIT_RESUMABLE, "no working rank is left")
+            raise StoppedEarly(EXIT_RESUMABLE, "no worker is left")
 
     def _receive_all(self) -> bool:
         moved = False
@@ -154,7 +154,7 @@ class CoordinatorLoop:
                 raise StoppedEarly(message.code, message.message)
             if isinstance(message, Hello):
                 self._ready.add(sender)
-            if sender in self._ready:  # else it is the last word on the job before this one
+            if sender in self._ready:  # otherwise the message is about the job before this one
                 self._planner.receive(sender, message)
         return moved
 

@@ -1,4 +1,4 @@
-"""Where rank 0's work comes from."""
+"""The interface through which rank 0's loop gets its work."""
 
 from collections.abc import Iterable
 from itertools import islice
@@ -6,21 +6,21 @@ from typing import Any, Protocol
 
 from hpcp_mpi.vocab.units import Batch
 
-_TAKEN = 100  # batches that are taken at once of those that are known
+_TAKEN = 100  # batches that are handed out at once
 
 
 class Feed(Protocol):
-    """Where rank 0's work comes from."""
+    """A source of batches for rank 0's loop."""
 
     @property
     def done(self) -> bool: ...
     def next_batches(self) -> list[Batch]: ...
-    def on_findings(self, news: list[Any]) -> None: ...
+    def on_findings(self, findings: list[Any]) -> None: ...
     def pause(self, held: bool) -> None: ...
 
 
 class Stream:
-    """A feed of work that is known already; it is taken as it is needed."""
+    """A feed of batches that are known already, handed out as they are needed."""
 
     def __init__(self, batches: Iterable[Batch]) -> None:
         self._batches = iter(batches)
@@ -34,8 +34,8 @@ class Stream:
         self.done = not taken
         return taken
 
-    def on_findings(self, news: list[Any]) -> None:
-        """Nobody asks."""
+    def on_findings(self, findings: list[Any]) -> None:
+        """Do nothing: findings do not change this work."""
 
     def pause(self, held: bool) -> None:
         self._held = held

@@ -1,9 +1,9 @@
-"""Who lives: ranks tell each other now and then, and whoever is silent for long is taken for lost.
+"""Heartbeats between ranks, sent and watched on every rank; a rank that is silent for long is lost.
 
-MPI libraries do not tell: with MPICH and under srun nobody is told of a rank that is gone. Whoever tells is a thread,
-so a rank may be busy for as long as it likes; a process that is stopped, or a node that is cut off, is silent.
+MPI libraries do not report lost ranks: neither MPICH nor srun does. A thread sends the heartbeats, so a rank may be
+busy for as long as it likes; a process that is stopped, or a node that is cut off, is silent.
 
-A rank that does not hear rank 0 leaves before rank 0 takes it for lost: what it was doing is somebody else's then.
+A worker that does not hear rank 0 leaves before rank 0 takes it for lost: then another rank gets its work.
 """
 
 import threading
@@ -13,34 +13,34 @@ from collections.abc import Callable, Iterable
 from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.scheduling.messages import Heartbeat
 
-DEFAULT = 60.0  # seconds of silence, as long as rank 0 has named no others
-EARLIER = 0.8  # of those, after which a worker leaves
-_BEATS = 6  # in that time
-_LOOK = 0.02  # of it between two looks at who is silent, where they are many
+DEFAULT = 60.0  # seconds of silence, until rank 0 has sent the run's own timeout
+EARLIER = 0.8  # share of the timeout after which a worker leaves
+_BEATS = 6  # heartbeats within the timeout
+_LOOK = 0.02  # share of the timeout between two checks for silent ranks, if there are more than _FEW
 _FEW = 16
 _STEP = 0.2  # seconds between two looks at the clock
-_LISTENING = 1.0  # seconds between two looks; in a longer time nobody has listened
+_LISTENING = 1.0  # seconds between two checks that count at most: in a longer time this rank did not listen
 
 
 class FailureDetector:
-    """Who was heard of when. Time counts only while somebody listens: what has come meanwhile waits to be read."""
+    """The time of each rank's last message. It counts only while this rank receives: other messages wait unread."""
 
     def __init__(self, timeout: float, ranks: Iterable[int], now: float) -> None:
-        """timeout: seconds of silence; 0: nobody is ever taken for lost. now: seconds of any clock"""
+        """timeout: seconds of silence; 0: no rank is ever lost. now: seconds of any clock"""
         self._timeout = timeout
         self._listened = 0.0
         self._now = now
         self._heard = dict.fromkeys(ranks, 0.0)
         self._looked = 0.0
-        self.quiet: frozenset[int] = frozenset()  # who was silent for half of the time: they will hardly hear, either
+        self.quiet: frozenset[int] = frozenset()  # silent for half of the timeout: they will hardly receive, either
 
     def heard(self, rank: int) -> None:
-        """Take note that a rank lives."""
+        """Record that a rank is alive."""
         if rank in self._heard:
             self._heard[rank] = self._listened
 
     def silent(self, now: float) -> list[int]:
-        """Return who has been silent for too long, each once. Called often; there may be a thousand ranks."""
+        """Return the ranks silent for too long, each once. Called often; there may be a thousand ranks."""
         passed, self._now = now - self._now, now
         self._listened += min(passed, _LISTENING)
         if not self._timeout or (len(self._heard) > _FEW and self._listened - self._looked < self._timeout * _LOOK):
@@ -55,10 +55,10 @@ class FailureDetector:
 
 
 class HeartbeatSender:
-    """A thread that tells other ranks that this one lives. stalled: this process was stopped for too long itself."""
+    """A thread that sends heartbeats to other ranks. stalled: this process was stopped for too long itself."""
 
     def __init__(self, wire: Wire, others: Callable[[], Iterable[int]]) -> None:
-        """others: who is told"""
+        """others: returns the ranks to send to"""
         self._wire = wire
         self._others = others
         self._ended = threading.Event()
@@ -73,14 +73,14 @@ class HeartbeatSender:
             self._thread.join()
 
     def _beat(self) -> None:
-        told = began = time.monotonic()
-        # In short steps: how long silence may last is told by rank 0, some time after this thread was started.
+        sent = began = time.monotonic()
+        # In short steps: rank 0 sends the timeout some time after this thread was started.
         while not self._ended.wait(_STEP):
             timeout, before, began = self._wire.heartbeat, began, time.monotonic()
             if timeout and began - before > EARLIER * timeout:
                 self.stalled = True
                 self._wire.wake()
-            if timeout and began - told > timeout / _BEATS:
-                told = began
+            if timeout and began - sent > timeout / _BEATS:
+                sent = began
                 for rank in self._others():
                     self._wire.send(rank, Heartbeat())

@@ -1,7 +1,7 @@
-"""Who started this process, and with how many others?
+"""The launcher of this process and its number of tasks, from environment variables; on every rank.
 
 A launcher of the wrong flavour gives every task a world of its own: N copies of "rank 0 of 1", each copying everything.
-Its environment variables tell what it meant.
+Its environment variables show how many it meant to start.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ _SIZES = (
     ("SLURM_STEP_NUM_TASKS", "srun"),
 )
 _RANKS = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "MV2_COMM_WORLD_RANK", "PALS_RANKID", "SLURM_PROCID")
-_OTHERS = ("PMIX_RANK", "PMI_FD", "PMI_PORT")  # say that there is a launcher, not how many tasks
+_OTHERS = ("PMIX_RANK", "PMI_FD", "PMI_PORT")  # these show that there is a launcher, not how many tasks
 
 _SLURM = "With srun, name the flavour: srun --mpi=pmi2 for MPICH and Intel MPI, --mpi=pmix for Open MPI."
 _REMEDY = (
@@ -28,7 +28,7 @@ _REMEDY = (
 
 
 def tasks(environment: Mapping[str, str]) -> tuple[int, str]:
-    """Return how many tasks a launcher says it started, and who it is; (1, "") where there is none."""
+    """Return the number of tasks that a launcher says it started, and its name; (1, "") where there is none."""
     counts = [(int(value), who) for name, who in _SIZES if (value := environment.get(name, "")).isdigit()]
     return max(counts, default=(1, ""))
 
@@ -51,7 +51,7 @@ def on_one_node(environment: Mapping[str, str]) -> bool:
 
 
 def first_task(environment: Mapping[str, str]) -> bool:
-    """Return whether this is the task that speaks for all when MPI cannot say who it is."""
+    """Return whether this task prints for all of them when MPI cannot tell its rank."""
     ranks = [environment[name] for name in _RANKS if name in environment]
     return all(rank == "0" for rank in ranks)
 
@@ -61,14 +61,13 @@ def refuse_lonely_tasks(environment: Mapping[str, str], world: int) -> None:
     count, who = tasks(environment)
     if world == 1 and count > 1:
         raise FatalError(
-            f"{who} started {count} tasks, but each of them is alone in a world of its own: "
-            "every one would copy everything",
+            f"{who} started {count} tasks, but each of them is rank 0 of 1: every one would copy everything",
             _REMEDY,
         )
 
 
 def no_mpi(environment: Mapping[str, str], error: ImportError | RuntimeError) -> FatalError | None:
-    """Return what to say when MPI cannot be loaded; None if this process is alone, and needs none."""
+    """Return the error for an MPI that cannot be loaded; None if this process is alone and needs none."""
     count, who = tasks(environment)
     if count <= 1:
         return None

@@ -1,9 +1,9 @@
-"""MPI: the only importer of mpi4py.
+"""The transport over MPI, on every rank; the only importer of mpi4py.
 
 A blocking receive spins and burns the core that `cp` needs (an idle rank in recv takes 33-46 % of one), so everything
-polls, with sleeps between. One thread at a time calls MPI: the rank's main thread, or the one that tells that it lives.
+polls, with sleeps between. One thread at a time calls MPI: the rank's main thread, or the one that sends heartbeats.
 
-Errors are returned, not fatal: a rank that is gone must not take the others with it.
+Errors are returned, not fatal: a lost rank must not take the others with it.
 """
 
 import os
@@ -26,18 +26,18 @@ from hpcp_mpi.cluster.launcher import on_one_node  # noqa: E402
 from hpcp_mpi.scheduling.messages import Message  # noqa: E402
 
 _TAG = 7
-_GONE = (getattr(MPI, "ERR_PROC_FAILED", None),)  # what a library that knows says of a rank that is gone
-_CLOSING = 60.0  # seconds
-_LEAVING = 12.0  # a rank has 10 to end what its slots are at
-_FLUSHING = 0.5  # of those, when all is sent
-_FAREWELL = 3.0  # the same when some ranks are lost
-_SENDING = 0.0001  # seconds between polls while something is on its way out
+_GONE = (getattr(MPI, "ERR_PROC_FAILED", None),)  # the error for a lost rank, in libraries that report it
+_CLOSING = 60.0  # seconds to wait for all ranks at the end
+_LEAVING = 12.0  # the same with heartbeats, on top of their timeout: a rank has 10 to end its slots
+_FLUSHING = 0.5  # seconds more, when all is sent
+_FAREWELL = 3.0  # seconds for the last messages when some ranks are lost
+_SENDING = 0.0001  # seconds between polls while a message is under way
 
 
 def initialise(pmix: bool) -> None:
-    """Start MPI, unless somebody has. pmix: the launcher speaks PMIx. Raises RuntimeError if the library does not.
+    """Start MPI, unless it runs already. pmix: the launcher speaks PMIx. Raises RuntimeError if the library does not.
 
-    MPICH without PMIx ends the process when it is started under it; a session's error handler has it say so instead.
+    MPICH without PMIx ends the process when it is started under it; with a session's handler it returns an error.
     """
     if MPI.Is_initialized():
         return
@@ -64,13 +64,13 @@ class MpiWire:
     """This process as a rank of the world."""
 
     def __init__(self) -> None:
-        self._comm = MPI.COMM_WORLD.Dup()  # a world of our own, also inside somebody's MPI program
+        self._comm = MPI.COMM_WORLD.Dup()  # our own communicator, also inside another MPI program
         self._comm.Set_errhandler(MPI.ERRORS_RETURN)
         self.rank: int = self._comm.Get_rank()
         self.size: int = self._comm.Get_size()
         self.node = os.uname().nodename
         self.mates = self._count_mates() if self.size > 1 else 1
-        # A thread tells others that this rank lives; where the library allows no other thread, nobody waits for that.
+        # A thread sends heartbeats; where the library allows no second thread, no rank expects them.
         self.fallible = MPI.Query_thread() >= MPI.THREAD_SERIALIZED
         self.heartbeat = DEFAULT
         self.quiet: frozenset[int] = frozenset()
@@ -78,13 +78,13 @@ class MpiWire:
         self.lost: set[int] = set()
         self._guard = threading.Lock()  # around every call of MPI
         self._sending: list[tuple[int, MPI.Request]] = []
-        self._coming: dict[int, MPI.Request] = {}  # by sender: what is being received, one message of each
-        self._undead: list[tuple[int, MPI.Request]] = []  # to and from lost ranks: MPI may go on using their memory
+        self._coming: dict[int, MPI.Request] = {}  # by sender: the message being received, one of each
+        self._undead: list[tuple[int, MPI.Request]] = []  # to and from lost ranks: MPI may still use their memory
         self._woken = threading.Event()
         self._status = MPI.Status()
 
     def _count_mates(self) -> int:
-        """Count the ranks of this node that are bound to the same CPUs as this one."""
+        """Return the number of ranks of this node that are bound to the same CPUs, this one included."""
         node = self._comm.Split_type(MPI.COMM_TYPE_SHARED)
         try:
             mine = frozenset(os.sched_getaffinity(0))
@@ -105,13 +105,13 @@ class MpiWire:
                 self.suspects.add(rank)
 
     def _on_its_way(self) -> bool:
-        """Forget what has been sent, and what was for ranks that are gone; tell whether anything is on its way."""
+        """Drop what has been sent, and what was for lost ranks; return whether anything is still under way."""
         left: list[tuple[int, MPI.Request]] = []
         for rank, request in self._sending:
             try:
                 sent = request.Test()
             except MPI.Exception as error:
-                # It may be another rank's failure that is told of here.
+                # The error may be about another rank's failure.
                 sent = error.Get_error_class() in _GONE
                 if sent:
                     self.suspects.add(rank)
@@ -133,7 +133,7 @@ class MpiWire:
         for source in list(self._coming):
             if (message := self._complete(source)) is not None:
                 return source, message
-        # Not from a sender of whom something is being received: of that a probe may tell once more.
+        # Not from a sender of a message that is being received: a probe may report that one again.
         others = (rank for rank in range(self.size) if rank not in self._coming)
         for asked in others if self._coming else (MPI.ANY_SOURCE,):
             if self._comm.Iprobe(asked, _TAG, self._status):
@@ -144,29 +144,29 @@ class MpiWire:
         return None
 
     def _complete(self, source: int) -> Message | None:
-        """Return what is being received from a rank when all of it has come."""
+        """Return the message being received from a rank once it is complete; None before."""
         request = self._coming[source]
         try:
             complete, message = cast(tuple[bool, Message | None], request.test())
         except MPI.Exception as error:
             if error.Get_error_class() not in _GONE:
-                return None  # it may be another rank's failure that is told of here
+                return None  # the error may be about another rank's failure
             complete, message = True, None
         if complete:
             del self._coming[source]
-            if message is None:  # there will be no more of it
+            if message is None:  # the rest of it will never come
                 self.suspects.add(source)
                 self._undead.append((source, request))
         return message
 
     def _find_failed(self) -> None:
-        """Record who is gone, where the library tells (ULFM); it goes on telling until that is acknowledged."""
+        """Record the lost ranks that the library reports (ULFM): it repeats the error until it is acknowledged."""
         try:
             self._comm.Ack_failed(self.size)
             failed, world = self._comm.Get_failed(), self._comm.Get_group()
             self.suspects.update(failed.Translate_ranks(list(range(failed.Get_size())), world))
         except (MPI.Exception, NotImplementedError, AttributeError):
-            pass  # the others are silent from now on
+            pass  # without ULFM lost ranks are found by their silence
 
     def lose(self, rank: int) -> None:
         self.lost.add(rank)
@@ -178,7 +178,7 @@ class MpiWire:
         self._send(rank, message)
 
     def wait(self, seconds: float) -> None:
-        # A big message moves only while both ends poll, a block at a time: where nobody may read another process's
+        # A big message moves only while both ends poll, a block at a time, where no process may read another one's
         # memory (in containers), and between nodes.
         with self._guard:
             if self._coming or (self._sending and self._on_its_way()):
@@ -193,11 +193,11 @@ class MpiWire:
         MPI.COMM_WORLD.Abort(code)
 
     def close(self) -> None:
-        """Finish sending and leave together. Polls: a blocking barrier would spin while others still copy.
+        """Finish sending and leave together. Polls: a blocking barrier would spin while other ranks still copy.
 
-        Where some are known to be lost nobody waits: the last words are sent, and MPI, which would wait for all, must
-        not be finalized. So it is with a rank that never comes: it was lost when there was nothing left to do for it.
-        Where ranks are never taken for lost, the job is ended by force then.
+        With lost ranks this one does not wait: it sends its last messages, and MPI, which would wait for all, must not
+        be finalized. A rank that never comes is lost, too: that happened when it had nothing left to do. Where ranks
+        are never taken for lost, the job is aborted instead.
         """
         if not self.lost:
             self._leave_together()
@@ -205,14 +205,14 @@ class MpiWire:
             deadline = time.monotonic() + _FAREWELL
             while (self._drain() or self._is_sending()) and time.monotonic() < deadline:
                 self._woken.wait(0.002)
-            # What is sent, for MPI, may still lie in buffers of the network library, which end with this process.
+            # What MPI calls sent may still lie in buffers of the network library, which end with this process.
             deadline = time.monotonic() + _FLUSHING
             while time.monotonic() < deadline:
                 self._drain()
                 self._woken.wait(0.01)
 
     def _leave_together(self) -> None:
-        """Wait for all; lost names who did not come."""
+        """Wait for all ranks; add those that did not come to lost."""
         others = set(range(self.size)) - {self.rank}
         patience = min(_CLOSING, _LEAVING + self.heartbeat) if self.fallible and self.heartbeat else _CLOSING
         deadline = time.monotonic() + patience
@@ -225,7 +225,7 @@ class MpiWire:
                     self.lost |= self.suspects
                     return
                 if time.monotonic() > deadline:
-                    print(f"hpcp-mpi: rank {self.rank} on {self.node}: other ranks do not end", file=sys.stderr)
+                    print(f"hpcp-mpi: rank {self.rank} on {self.node}: other ranks did not end", file=sys.stderr)
                     if not (self.fallible and self.heartbeat):
                         self.abort(1)
                     self.lost |= others
@@ -234,7 +234,7 @@ class MpiWire:
             while self._drain():
                 pass
             self._comm.Free()
-        except MPI.Exception:  # who has failed is known to some libraries
+        except MPI.Exception:  # some libraries know which ranks failed
             self.lost |= self.suspects or others
 
     def _has_come(self, barrier: MPI.Request) -> bool:
@@ -246,7 +246,7 @@ class MpiWire:
             return self._on_its_way()
 
     def _drain(self) -> bool:
-        """Drop a message that nobody reads any more, as after an early stop; tell whether there was one."""
+        """Drop a message that is no longer needed, as after an early stop; return whether there was one."""
         return self.receive() is not None
 
 

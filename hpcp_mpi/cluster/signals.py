@@ -1,7 +1,7 @@
-"""Signals that end a run: noted in a handler, acted on by the rank's loop.
+"""Signals that end a run, on every rank: noted in a handler, acted on by the rank's loop.
 
-Most of them ask it to end in good order: nothing is begun any more, and what is begun has a while to end. Ctrl-C, and
-any signal that comes again, ends it at once.
+Most of them request an orderly stop: nothing more is started, and running work has a while to end. Ctrl-C, and any
+signal that comes again, ends the run at once.
 """
 
 import signal
@@ -11,8 +11,8 @@ from types import FrameType
 
 from hpcp_mpi.vocab.errors import EXIT_INTERRUPTED, EXIT_RESUMABLE
 
-SOON = 5.0  # seconds that what is begun has after SIGTERM: Slurm and others kill some seconds later
-WELL = 60.0  # after what comes well before the end: SIGUSR1, and the end of the job's time
+SOON = 5.0  # seconds for running work to end after SIGTERM: Slurm and others kill some seconds later
+WELL = 60.0  # seconds after an early warning: SIGUSR1, or the job's time is nearly over
 
 _CODES = {
     signal.SIGINT: EXIT_INTERRUPTED,
@@ -20,16 +20,16 @@ _CODES = {
     signal.SIGHUP: EXIT_RESUMABLE,
     signal.SIGUSR1: EXIT_RESUMABLE,
 }
-ORDERLY = frozenset(_CODES) - {signal.SIGINT}  # those that ask for an end in good order
+ORDERLY = frozenset(_CODES) - {signal.SIGINT}  # those that request an orderly stop
 
 
 class StopRequest:
-    """Whether the run is to end.
+    """A request to end the run, and how soon.
 
-    code:     the exit code that was asked for, 0 before
-    name:     of the signal, or what else asked
-    patience: seconds that what is begun has to end
-    urgent:   it is to end at once
+    code:     the exit code of the run; 0: no request yet
+    name:     of the signal, or of what else requested it
+    patience: seconds for running work to end
+    urgent:   the run must end at once
     """
 
     def __init__(self) -> None:
@@ -40,18 +40,18 @@ class StopRequest:
         self._wake: list[Callable[[], None]] = []
 
     def notify(self, wake: Callable[[], None]) -> None:
-        """Have wake called when a signal comes."""
+        """Register wake to be called when a signal comes."""
         self._wake.append(wake)
 
     def ask(self, number: int) -> None:
-        """Ask to stop as signal number does."""
+        """Request the stop that a signal's number stands for."""
         which = signal.Signals(number)
         if self.code or which == signal.SIGINT:
             self.urgent = True
         self.note(_CODES[which], which.name, WELL if which == signal.SIGUSR1 else SOON)
 
     def note(self, code: int, name: str, patience: float) -> None:
-        """Ask to stop, unless somebody has: another rank was asked, or the job's time is over soon."""
+        """Request a stop, for another rank or as the job's time is nearly over; an earlier request stands."""
         if not self.code:
             self.code, self.name, self.patience = code, name, patience
         for wake in self._wake:
@@ -60,7 +60,7 @@ class StopRequest:
 
 @contextmanager
 def watched(stop: StopRequest) -> Iterator[StopRequest]:
-    """Have signals ask stop. A second Ctrl-C is Python's own: it ends this process where it is."""
+    """Turn signals into requests to stop. A second Ctrl-C is Python's own: it ends this process where it is."""
 
     def handle(number: int, frame: FrameType | None) -> None:
         stop.ask(number)
@@ -76,7 +76,7 @@ def watched(stop: StopRequest) -> Iterator[StopRequest]:
 
 
 class StoppedEarly(Exception):
-    """The run was ended before all was done. code: its exit code; name: of the signal, or what else ended it."""
+    """The run ended before all was done. code: its exit code; name: of the signal, or of what else ended it."""
 
     def __init__(self, code: int, name: str) -> None:
         super().__init__(code, name)

@@ -1,4 +1,4 @@
-"""What Slurm tells a job about itself, in its environment."""
+"""Facts about the job that Slurm puts in its environment: number, restarts, end; read by rank 0."""
 
 import os
 import re
@@ -9,12 +9,11 @@ _NO_STEPS = 0xFFFFFFF0  # numbers from here on stand for the batch script, an in
 
 
 def default_ledger(environment: Mapping[str, str]) -> bytes | None:
-    """Return where a run of a job keeps its ledger unless told otherwise; None outside of a job.
+    """Return the default path of the ledger of a run in a job; None outside of a job.
 
-    It is in the directory that the job was submitted from, and named after what stays when the job starts again: its
-    number. Runs that are different steps of a job must not share a file, so all but step 0 add theirs. A job that
-    starts again counts its steps from 0 again, so each finds its own, if the script starts the same ones in the same
-    order.
+    It is in the directory that the job was submitted from, and named after what a restarted job keeps: its number.
+    Runs that are different steps of a job must not share a file, so all but step 0 add theirs. A restarted job counts
+    its steps from 0 again, so each finds its own, if the script starts the same ones in the same order.
     """
     job = environment.get("SLURM_JOB_ID", "")
     if not job:
@@ -29,7 +28,7 @@ def default_ledger(environment: Mapping[str, str]) -> bytes | None:
 
 
 def restarts(environment: Mapping[str, str]) -> int:
-    """Return how often the job was started again."""
+    """Return how often Slurm restarted the job."""
     return _number(environment, "SLURM_RESTART_COUNT")
 
 
@@ -50,9 +49,9 @@ def end_time(environment: Mapping[str, str]) -> float | None:
 
 
 def parsed_end(described: str, job: str, now: float) -> float | None:
-    """Return the same from what `scontrol show --oneliner job JOB` prints; None for a job without a limit.
+    """Return the end in seconds since 1970, from `scontrol show --oneliner job JOB`; None without a limit.
 
-    Asked for the number of an array, which is that of its last task, it prints a line for each task.
+    For the number of an array, which is that of its last task, scontrol prints a line for each task.
     """
     lines = [line for line in described.splitlines() if re.search(rf"\bJobId={re.escape(job)}\b", line)]
     line = lines[0] if lines else ""

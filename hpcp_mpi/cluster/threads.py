@@ -1,4 +1,4 @@
-"""A cluster inside one process: ranks are threads. What a run without MPI uses, and tests."""
+"""The transport between ranks that are threads of one process, for runs without MPI and for tests."""
 
 import os
 import threading
@@ -49,14 +49,14 @@ class ThreadWire:
         self.send(rank, message)
 
     def close(self) -> None:
-        """Nothing to leave."""
+        """Do nothing: there is no network to leave."""
 
     def abort(self, code: int) -> None:
         os._exit(code)
 
 
 def thread_cluster(size: int) -> list[ThreadWire]:
-    """Return the ends of a cluster of size ranks."""
+    """Return the wires of a cluster of size ranks, by rank."""
     peers: list[ThreadWire] = []
     peers.extend(ThreadWire(rank, peers) for rank in range(size))
     return peers

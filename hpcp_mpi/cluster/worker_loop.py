@@ -1,7 +1,7 @@
-"""A worker's loop: it follows rank 0, and leaves when it does not hear of it any more.
+"""The loop of a worker, on every rank but 0; a worker leaves when rank 0 is silent for too long.
 
-Whatever a rank that is cut off was doing is others' then. So it ends its programs and starts nothing: what they wrote
-is in stages, and none of it gets a name.
+Other ranks get the work of a rank that is cut off. So it ends its programs and starts nothing: what they wrote is in
+stages, and none of it gets a name.
 """
 
 import math
@@ -34,50 +34,49 @@ from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import join, printable
 from hpcp_mpi.vocab.units import Batch
 
-_LAST_WORD = 1.0  # seconds in which rank 0's may still be found, when it is gone
-_LEAVING = 10.0  # seconds a slot has to end after its programs were killed
+_LAST_WORD = 1.0  # seconds in which a last message may still be found, when rank 0 is gone
+_LEAVING = 10.0  # seconds for a slot to end after its programs were killed
 
 
 class CutOff(Exception):
-    """Rank 0 is not there any more, or takes this rank for lost."""
+    """Rank 0 is gone, or takes this rank for lost."""
 
 
 class JobRunner(Protocol):
-    """What a worker does its chunks with; the operation provides it."""
+    """The object that does the work of one job on a worker; the operation provides it."""
 
     slots: int
     bite_weight: int
     file_cost: int
 
     def work(self, batches: list[Batch]) -> Outcome | None:
-        """Do one bite; None when stop() came between."""
+        """Do one bite and return its outcome; None when stop() interrupted it."""
 
     def release(self) -> None:
-        """Close what the calling slot has open."""
+        """Close the files that the calling slot has open."""
 
     def stop(self) -> None:
-        """End what is running, at once."""
+        """End running work at once."""
 
     def drain(self) -> None:
-        """End in good order: what may be ended between two steps need not come to its end."""
+        """Stop in good order: work that can end between two steps ends there."""
 
     def set_deadline(self, moment: float) -> None:
-        """Do nothing more from a moment on, by time.monotonic(): somebody else may be doing it then."""
+        """Do nothing more from a moment of time.monotonic() on: another rank may have the work then."""
 
     def close(self) -> None:
-        """Clear away what no slot works on any more. The slots have ended."""
+        """Clean up after the slots, which have ended."""
 
 
 def follow(wire: Wire, open_workshop: Callable[[Any, Wire], JobRunner], stop: StopRequest) -> Any:
-    """A worker's life; return what rank 0 sends at the end.
+    """Run a worker until rank 0 shuts it down; return the report that rank 0 sends then.
 
-    open_workshop: makes what the job of Begin is done with; its FatalError ends the run. Raises CutOff, and what a slot
-    raised.
+    open_workshop: returns the runner of a job; its FatalError ends the run. Raises CutOff, and what a slot raised.
     """
     heart = HeartbeatSender(wire, lambda: (0,))
     follower = Follower(wire, open_workshop, heart)
     pause = FIRST_PAUSE
-    told = 0  # 1: that a signal asks to end, 2: at once
+    sent = 0  # 1: rank 0 knows that a signal asks to stop, 2: at once
     try:
         while True:
             received = wire.receive()
@@ -85,7 +84,7 @@ def follow(wire: Wire, open_workshop: Callable[[Any, Wire], JobRunner], stop: St
                 follower.heard()
                 if isinstance(received[1], Shutdown):
                     if received[1].lost:
-                        raise CutOff("rank 0 takes it for lost")
+                        raise CutOff("rank 0 considers it lost")
                     follower.leave(received[1].stop)
                     if received[1].alone:
                         wire.lose(0)
@@ -93,8 +92,8 @@ def follow(wire: Wire, open_workshop: Callable[[Any, Wire], JobRunner], stop: St
                 follower.receive(received[1])
             moved = follower.report()
             follower.check_liveness()
-            if stop.code and told < 1 + stop.urgent:
-                told = 1 + stop.urgent
+            if stop.code and sent < 1 + stop.urgent:
+                sent = 1 + stop.urgent
                 if stop.urgent:
                     follower.halt()
                 wire.send(0, StopRequested(stop.name, stop.code, stop.patience, stop.urgent))
@@ -114,14 +113,14 @@ def follow(wire: Wire, open_workshop: Callable[[Any, Wire], JobRunner], stop: St
 
 
 class Follower:
-    """A worker's queue and its slots, each a thread."""
+    """A worker's queue of chunks and its slots, each a thread."""
 
     def __init__(self, wire: Wire, open_workshop: Callable[[Any, Wire], JobRunner], heart: HeartbeatSender) -> None:
         self._wire = wire
         self._heart = heart
-        self._silence = 0.0  # seconds of rank 0's, after which this rank leaves; 0: never
+        self._silence = 0.0  # seconds of rank 0's silence after which this rank leaves; 0: never
         self._expires = math.inf
-        self._missed = 0.0  # when rank 0 was found to be gone
+        self._missed = 0.0  # when rank 0 was found to be gone; 0.0: it was not
         self._listen(DEFAULT)
         self._open_workshop = open_workshop
         self._workshop: JobRunner | None = None
@@ -130,10 +129,10 @@ class Follower:
         self._errors: deque[BaseException] = deque()
         self._ended = False
         self._slots: list[threading.Thread] = []
-        self._at: dict[str, Batch] = {}  # what slots are at, or were at last
+        self._at: dict[str, Batch] = {}  # by slot: the batch it works on, or worked on last
 
     def receive(self, message: Message) -> None:
-        """Take a message of rank 0's."""
+        """Handle a message from rank 0."""
         if isinstance(message, StartJob):
             self._listen(message.heartbeat)
             self._begin(message.job)
@@ -154,13 +153,13 @@ class Follower:
                 raise TypeError(f"not a message for a worker: {message!r}")
 
     def _listen(self, heartbeat: float) -> None:
-        """Take rank 0 for gone somewhat earlier than after so many seconds of silence; 0: never."""
+        """Set after how many seconds of silence rank 0 is gone: somewhat earlier than heartbeat; 0: never."""
         self._wire.heartbeat = heartbeat
         self._silence = heartbeat * EARLIER if self._wire.fallible else 0.0
         self._pulse = FailureDetector(self._silence, (0,), time.monotonic())
 
     def _begin(self, job: Any) -> None:
-        """Begin a job; the one before, if there was one, is done."""
+        """Start the slots of a job, after ending those of the job before."""
         self.leave(stop=False)
         self._expires = math.inf
         try:
@@ -179,39 +178,39 @@ class Follower:
         self._wire.send(0, Hello(self._wire.node, workshop.slots))
 
     def heard(self) -> None:
-        """Take note that rank 0 lives."""
+        """Record that rank 0 is alive."""
         self._pulse.heard(0)
         if self._workshop is None or not self._silence:
             return
         now = time.monotonic()
         if now > self._expires:
-            # What is read now was sent long ago: it says nothing of who does the work by now.
+            # This message was sent long ago: another rank may have the work by now.
             self._heart.stalled = True
             return
         self._expires = now + self._silence
         self._workshop.set_deadline(self._expires)
 
     def check_liveness(self) -> None:
-        """Raise CutOff when rank 0 is not there any more, or takes this rank for lost."""
+        """Raise CutOff when rank 0 is gone, or takes this rank for lost."""
         if self._pulse.silent(time.monotonic()):
-            raise CutOff(f"rank 0 was not heard of for {self._silence:.0f} s")
+            raise CutOff(f"rank 0 sent no heartbeat for {self._silence:.0f} s")
         if 0 in self._wire.suspects:
             now = time.monotonic()
             self._missed = self._missed or now
             if now - self._missed > _LAST_WORD:
-                raise CutOff("rank 0 cannot be reached any more")
+                raise CutOff("rank 0 is unreachable")
         if self._heart.stalled:
-            raise CutOff("this process was stopped, and rank 0 takes it for lost")
+            raise CutOff("this process was stopped, and rank 0 considers it lost")
 
     def wait(self, seconds: float) -> None:
-        """Sleep until something may have come. Raises CutOff after a sleep from which rank 0 did not wait."""
+        """Sleep until a message may have come; record a sleep so long that rank 0 takes this rank for lost."""
         began = time.monotonic()
         self._wire.wait(seconds)
         if self._silence and time.monotonic() - began > seconds + self._silence:
             self._heart.stalled = True
 
     def report(self) -> bool:
-        """Send what is finished; tell whether something was. Raises what a slot raised."""
+        """Send finished work to rank 0; return whether there was any. Raises what a slot raised."""
         if self._errors:
             raise self._errors[0]
         with self._changed:
@@ -221,27 +220,27 @@ class Follower:
         return done is not None
 
     def halt(self) -> None:
-        """End what is running and start nothing."""
+        """End running work and start nothing more."""
         self._end()
         if self._workshop is not None:
             self._workshop.stop()
 
     def leave(self, stop: bool) -> None:
-        """End the slots, and wait for them: they clear away what is half done."""
+        """End the slots and wait for them, as they remove half-done work. stop: end running work at once"""
         if stop:
             self.halt()
         self._end()
-        # What does not answer a slot would not answer this thread either.
+        # Storage that does not answer a slot would not answer this thread either.
         if self._join() and self._workshop is not None:
             self._workshop.close()
 
     def leave_cut_off(self) -> None:
-        """The same, but leave what others may be going on with: big files that were begun here."""
+        """End the slots at once, but leave big files that were begun here: other ranks may be writing them."""
         self.halt()
         self._join()
 
     def _join(self) -> bool:
-        """Wait for the slots to end; return whether they did. Those that did not are named: nothing can end a call."""
+        """Wait for the slots to end; return whether all did. Others are named: nothing can end their system call."""
         deadline = time.monotonic() + _LEAVING
         for slot in self._slots:
             slot.join(max(0.0, deadline - time.monotonic()))
@@ -257,14 +256,14 @@ class Follower:
             self._changed.notify_all()
 
     def _slot(self, workshop: JobRunner) -> None:
-        # Programs inherit this. Batch systems and launchers signal them, too, but they are to end what they are at.
+        # Programs inherit this. Batch systems and launchers signal them, too, but they should finish their work.
         signal.pthread_sigmask(signal.SIG_BLOCK, ORDERLY)
         try:
             while (bite := self._next()) is not None:
                 self._at[threading.current_thread().name] = bite[1][0]
                 outcome = workshop.work(bite[1])
                 if outcome is None:
-                    if not self._ended:  # what it was at would never be told of
+                    if not self._ended:  # otherwise its work would never be reported
                         self._heart.stalled = True
                         self._wire.wake()
                     return
@@ -288,6 +287,6 @@ class Follower:
 
 
 def _first_of(batch: Batch) -> str:
-    """Return what a batch begins with, as a path below the destination."""
+    """Return the path of the first entry of a batch, below the destination."""
     name = batch.big.target if batch.big is not None else next((unit.target for unit in batch.units), b"")
     return printable(join(batch.dest_dir, name))

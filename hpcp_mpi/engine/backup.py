@@ -117,7 +117,7 @@ def _link(name: bytes, dest: int, backup: int) -> None:
                 raise
             _rename(name, dest, backup)
             return
-    raise OSError(errno.EBUSY, "somebody keeps replacing its backup")
+    raise OSError(errno.EBUSY, "its backup is replaced again and again")
 
 
 def _rename(name: bytes, dest: int, backup: int) -> None:
@@ -194,7 +194,7 @@ def _make_one(context: JobContext, parent: int, path: bytes, name: bytes) -> Non
         else:
             _dress(context, parent, path, name)
             return
-    raise OSError(errno.EBUSY, "somebody keeps replacing its backup", name)
+    raise OSError(errno.EBUSY, "its backup is replaced again and again", name)
 
 
 def _dress(context: JobContext, parent: int, path: bytes, name: bytes) -> None:

@@ -1,10 +1,10 @@
-"""Writing a run down while it goes, so that it can be looked at, and gone on with.
+"""Checkpoints: a run is written down while it goes, so that it can be looked at, and resumed.
 
 The ledger is the file; what is in it comes from here. A run whose ledger cannot be written goes on without one.
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -19,36 +19,37 @@ _FIRST = 1.0  # before the first one, and at least between the next ones
 _SHARE = 0.5  # of a short run that may have passed since the last one: else five seconds would be all it has done
 
 
-class Planned(Protocol):
-    """What a planner tells of itself."""
-
-    chunks: int
-    steals: int
-
-    @property
-    def active(self) -> int: ...
-    @property
-    def alive(self) -> int: ...
-    def load(self) -> list[tuple[RankShare, int]]: ...
-
-
-class Working(Protocol):
-    """What is written down: engine.coordinator.Coordinator."""
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Where a job is."""
 
     phase: str
-    scanned: Callable[[], Tally]
-    scan_done: Callable[[], bool]
-    listed: Outcome
+    scanned: Tally
+    scan_done: bool
+    outcome: Outcome  # of what ranks did so far
+    listed: Outcome  # what rank 0 could not list, and what it noted
+    chunks: int
+    steals: int
+    messages: int
+    active: int  # ranks that have work
+    alive: int
+    ranks: Sequence[tuple[RankShare, int]]  # and how many chunks each is granted
 
     @property
-    def planner(self) -> Planned: ...
-    @property
-    def outcome(self) -> Outcome: ...
-    @property
-    def messages(self) -> int: ...
+    def tallies(self) -> dict[str, Tally]:
+        """What is counted, by the names in a ledger."""
+        outcome = self.outcome
+        return {
+            "found": self.scanned,
+            "copied": outcome.copied,
+            "updated": outcome.updated,
+            "identical": outcome.skipped,
+            "removed": outcome.removed,
+            "verified": outcome.verified,
+        }
 
 
-class Written(Protocol):
+class Ledger(Protocol):
     """A ledger that is written."""
 
     path: bytes
@@ -67,18 +68,13 @@ class CopyState:
     state: bytes = b""  # empty: another run looks at everything again
 
 
-def nothing() -> CopyState:
-    """Remember nothing: the next run looks at everything again."""
-    return CopyState()
-
-
-class _Told:
-    """How much of what failed, and of what was noted, is written down."""
+class _Recorded:
+    """How many failures and notes of a job are written down."""
 
     def __init__(self) -> None:
         self._counts: dict[int, tuple[int, int]] = {}
 
-    def news(self, *outcomes: Outcome) -> tuple[list[Failure], list[tuple[bytes, str]]]:
+    def new(self, *outcomes: Outcome) -> tuple[list[Failure], list[tuple[bytes, str]]]:
         """Return what came since the last call. Others may be adding to it."""
         failures: list[Failure] = []
         notes: list[tuple[bytes, str]] = []
@@ -94,7 +90,7 @@ class _Told:
 class CheckpointWriter:
     """Rank 0's. saved: what an earlier run left, for the first who takes it."""
 
-    def __init__(self, ledger: Written, saved: ResumeState | None, say: Callable[[str], None]) -> None:
+    def __init__(self, ledger: Ledger, saved: ResumeState | None, say: Callable[[str], None]) -> None:
         self._ledger = ledger
         self._saved = saved
         self._before = saved.latest.tallies if saved is not None else {}
@@ -103,21 +99,21 @@ class CheckpointWriter:
         self._say = say
         self._began = time.monotonic()
         self._next = self._began + _FIRST
-        self._told = _Told()  # of the coordinator at hand
-        self._coordinator: Working | None = None
-        self._past: dict[str, Tally] = {}  # what coordinators before the one at hand did
+        self._recorded = _Recorded()  # of the job at hand
+        self._tallies: dict[str, Tally] = {}  # of the job at hand
+        self._past: dict[str, Tally] = {}  # what the jobs before it did
         self._broken = ""
-        self._anew = False  # the next checkpoint is the first of a run that looks at everything
+        self._restart = False  # the next checkpoint is the first of a run that looks at everything
 
     def resume_state(self) -> ResumeState | None:
         """Return what an earlier run left, once."""
         saved, self._saved = self._saved, None
         return saved
 
-    def begin_anew(self, saved: ResumeState) -> None:
-        """Note that everything is looked at again. saved: what the earlier run left, of which nothing is used"""
-        self._anew = True
-        if saved.complete and saved.exit_code == EXIT_OK:  # else this run goes on with that one's work
+    def restart(self, saved: ResumeState) -> None:
+        """Record that everything is looked at again. saved: what the earlier run left, of which nothing is used"""
+        self._restart = True
+        if saved.complete and saved.exit_code == EXIT_OK:  # else this run resumes that one's work
             self._before, self._linked = {}, 0
 
     @property
@@ -134,91 +130,73 @@ class CheckpointWriter:
     def path(self) -> bytes:
         return self._ledger.path
 
+    def next_job(self) -> None:
+        """Record that what comes now is another job of the same run, and counts from nothing."""
+        for name, tally in self._tallies.items():
+            self._past[name] = self._past.get(name, NOTHING).plus(tally)
+        self._tallies, self._recorded = {}, _Recorded()
+
     def due(self) -> bool:
         """Return whether a checkpoint is to be written now. Called very often."""
         return not self._broken and time.monotonic() >= self._next
 
-    def write(self, coordinator: Working, remembered: CopyState) -> None:
-        """Write down where coordinator is."""
+    def write(self, snapshot: Snapshot, state: CopyState) -> None:
+        """Write a checkpoint."""
         now = time.monotonic()
         self._next = now + min(EVERY, max(_FIRST, _SHARE * (now - self._began)))
         if self._broken:
             return
         try:
-            self._ledger.checkpoint(self._checkpoint(coordinator, remembered))
+            self._ledger.checkpoint(self._checkpoint(snapshot, state))
         except FatalError as error:
-            self._give_up(error)
+            self._break_off(error)
 
     def end(self, exit_code: int) -> None:
-        """Note that the run came to its end."""
+        """Record that the run came to its end."""
         if self._broken:
             self._ledger.close()
             return
         try:
             self._ledger.end(None, exit_code)
         except FatalError as error:
-            self._give_up(error)
+            self._break_off(error)
 
     def close(self) -> None:
         """End writing: the run breaks down."""
         self._ledger.close()
 
-    def _give_up(self, error: FatalError) -> None:
-        self._broken = f"{error.message}; the run goes on without it, and cannot be gone on with"
+    def _break_off(self, error: FatalError) -> None:
+        self._broken = f"{error.message}; the run continues without it and cannot be resumed"
         self._say(f"hpcp-mpi: {self._broken}")
 
-    def _checkpoint(self, coordinator: Working, remembered: CopyState) -> Checkpoint:
-        if coordinator is not self._coordinator:
-            self._change(coordinator)
-        outcome, planner, seconds = (
-            coordinator.outcome,
-            coordinator.planner,
-            self._seconds + time.monotonic() - self._began,
-        )
+    def _checkpoint(self, snapshot: Snapshot, state: CopyState) -> Checkpoint:
+        seconds = self._seconds + time.monotonic() - self._began
+        self._tallies = snapshot.tallies
         tallies = {
             name: tally.plus(self._before.get(name, NOTHING)).plus(self._past.get(name, NOTHING))
-            for name, tally in _tallies(coordinator).items()
+            for name, tally in self._tallies.items()
         }
-        failures, notes = self._told.news(coordinator.listed, outcome)
+        failures, notes = self._recorded.new(snapshot.listed, snapshot.outcome)
         copied = tallies["copied"]
-        anew, self._anew = self._anew, False
+        restart, self._restart = self._restart, False
         return Checkpoint(
-            phase=coordinator.phase,
+            phase=snapshot.phase,
             seconds=seconds,
             tallies=tallies,
-            linked=self._linked + outcome.linked,
-            scan_done=coordinator.scan_done(),
-            chunks=planner.chunks,
-            steals=planner.steals,
-            messages=coordinator.messages,
-            ranks=tuple(_state(share, granted) for share, granted in planner.load()),
-            todo=remembered.todo,
-            sample=Sample(seconds, copied.files, copied.bytes, planner.active, planner.alive),
-            state=remembered.state,
-            records=remembered.records,
+            linked=self._linked + snapshot.outcome.linked,
+            scan_done=snapshot.scan_done,
+            chunks=snapshot.chunks,
+            steals=snapshot.steals,
+            messages=snapshot.messages,
+            ranks=tuple(_state(share, granted) for share, granted in snapshot.ranks),
+            todo=state.todo,
+            sample=Sample(seconds, copied.files, copied.bytes, snapshot.active, snapshot.alive),
+            state=state.state,
+            records=state.records,
             failures=tuple(failures),
             notes=tuple(notes),
-            restart=anew,
+            restart=restart,
         )
-
-    def _change(self, coordinator: Working) -> None:
-        """Go over to the next coordinator: there is one for each job of a run."""
-        if self._coordinator is not None:
-            for name, tally in _tallies(self._coordinator).items():
-                self._past[name] = self._past.get(name, NOTHING).plus(tally)
-        self._coordinator, self._told = coordinator, _Told()
-
-
-def _tallies(coordinator: Working) -> dict[str, Tally]:
-    outcome: Outcome = coordinator.outcome
-    return {
-        "found": coordinator.scanned(),
-        "copied": outcome.copied,
-        "updated": outcome.updated,
-        "identical": outcome.skipped,
-        "removed": outcome.removed,
-        "verified": outcome.verified,
-    }
 
 
 def _state(share: RankShare, granted: int) -> RankState:
@@ -237,5 +215,5 @@ def _state(share: RankShare, granted: int) -> RankState:
 
 
 def remembered_failures(saved: ResumeState) -> Iterable[bytes]:
-    """Return the paths of what failed in earlier runs, and has to be tried again."""
+    """Return the paths of entries that failed in earlier runs, and have to be tried again."""
     return [failure.path for failure in saved.latest.failures]

@@ -201,7 +201,7 @@ class JobContext:
                 same_time = status.st_mtime_ns == root.mtime_ns
                 if status.st_ino == root.inode or (same_time and invents_inodes(root.path)):
                     continue
-                problem = "it is another directory than the one rank 0 sees"
+                problem = "not the directory that rank 0 sees"
             raise FatalError(
                 f"rank {rank} on {node} cannot use {printable(root.path)}: {problem}",
                 "Is the file system mounted on that node, at the same place?",

@@ -1,4 +1,4 @@
-"""All ranks at one job: what every verb's rank 0 works with.
+"""All ranks at one job: what rank 0 of every operation works with.
 
 coordinator = Coordinator(wire, job, frontend)
 coordinator.begin()
@@ -13,9 +13,10 @@ from typing import Protocol
 from hpcp_mpi.cluster.coordinator_loop import CoordinatorLoop
 from hpcp_mpi.cluster.feed import Feed
 from hpcp_mpi.cluster.transport import Wire
-from hpcp_mpi.engine.checkpoints import CopyState, nothing
+from hpcp_mpi.engine.checkpoints import Snapshot
 from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.engine.frontend import Frontend, Status
+from hpcp_mpi.engine.operation import Operation
 from hpcp_mpi.engine.timeline import Timeline
 from hpcp_mpi.host.commands import Commands
 from hpcp_mpi.host.listing import entries_of
@@ -32,7 +33,6 @@ from hpcp_mpi.vocab.job import Job
 from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.report import Report
-from hpcp_mpi.vocab.tally import NOTHING, Tally
 
 
 class Lookable(Feed, Protocol):
@@ -51,8 +51,10 @@ def _bucket(options: Options) -> RateLimiter | None:
 class Coordinator:
     """Rank 0's: a planner, its backlog, and the loop that drives them."""
 
-    def __init__(self, wire: Wire, job: Job, frontend: Frontend) -> None:
+    def __init__(self, wire: Wire, job: Job, frontend: Frontend, operation: Operation | None = None) -> None:
+        """operation: what this is done for. It is asked nothing before begin()."""
         allow_open_files()
+        self._operation = operation or Operation()
         options = job.options
         self.wire = wire
         self.job = job
@@ -71,26 +73,20 @@ class Coordinator:
             _bucket(options),
             fallible or frontend.checkpoints is not None,
         )
-        self._lead = CoordinatorLoop(
+        self._loop = CoordinatorLoop(
             wire,
             self.planner,
             lambda: self.backlog.memory,
             frontend.stop,
             self.watch,
             options.heartbeat_timeout,
-            self._lose,
+            self._on_lost,
         )
         self._began = time.monotonic()
         self._timeline = Timeline()
         self.phase = ""
-        # What the operation knows better; called often.
-        self.scanned: Callable[[], Tally] = lambda: NOTHING
-        self.found_before = NOTHING  # by earlier runs that this one goes on with
-        self.scan_done: Callable[[], bool] = lambda: True
-        self.listed = Outcome()  # what rank 0 could not list, and what it noted
-        self.tidy: Callable[[], None] = lambda: None
-        self.remember: Callable[[], CopyState] = nothing
-        self.forget: Callable[[], None] = lambda: None  # nobody asks to remember any more
+        if frontend.checkpoints is not None:
+            frontend.checkpoints.next_job()
 
     @property
     def outcome(self) -> Outcome:
@@ -102,30 +98,35 @@ class Coordinator:
         """How many slots all ranks have that have said so by now."""
         return self.planner.slots
 
-    @property
-    def messages(self) -> int:
-        """How many messages went to and fro."""
-        return self._lead.messages
-
     def begin(self) -> None:
         """Give all ranks the job."""
-        self._lead.begin(self.job, together=self.job.stored)
+        self._loop.begin(self.job, together=self.job.stored)
 
     def wait_for_earlier_runs(self) -> None:
         """Wait until no node is shown the destination as it was before a killed run's last changes."""
         seconds = self.job.stale_seconds
         if seconds:
-            self.frontend.say(f"hpcp-mpi: waits up to {seconds:g} s, until every node sees what the earlier run wrote")
+            self.frontend.say(f"hpcp-mpi: waiting up to {seconds:g} s until all nodes see the earlier run's writes")
             self.context.looks.wait_for_earlier_runs()
 
-    def _lose(self, rank: int, why: str) -> None:
+    def _on_lost(self, rank: int, why: str) -> None:
         self.context.lost.add(rank)
         share = next((share for share in self.planner.shares if share.rank == rank), None)
         where = f"rank {rank}" + (f" on {share.node}" if share is not None and share.node else "")
-        self.frontend.say(f"hpcp-mpi: {where} {why}; others do what it had")
+        self.frontend.say(f"hpcp-mpi: {where} {why}; its work goes to other ranks")
 
-    def drive_scan(self, phase: str, scan: Lookable, wrapped: Callable[[Feed], Feed] = lambda feed: feed) -> None:
-        """Have all of a scan's work done, also what ranks had that were lost. wrapped: what follows from a feed"""
+    def drive_scan(
+        self,
+        phase: str,
+        scan: Lookable,
+        wrapped: Callable[[Feed], Feed] = lambda feed: feed,
+        relists: bool = False,
+    ) -> None:
+        """Have all of a scan's work done, also what ranks had that were lost. wrapped: what follows from a feed
+
+        relists: what a lost rank had is found by looking at its directories again; else others do all of it
+        """
+        self.planner.whole = not relists
         self.drive(phase, wrapped(scan))
         while self.planner.todo:
             todo, self.planner.todo = self.planner.todo, []
@@ -136,7 +137,7 @@ class Coordinator:
     def drive(self, phase: str, feed: Feed) -> None:
         """Have all of feed's work done. phase: what it is called. Raises StoppedEarly, FatalError."""
         self.phase = phase
-        self._lead.drive(feed)
+        self._loop.drive(feed)
         self._clear_away()
 
     def _clear_away(self) -> None:
@@ -154,12 +155,12 @@ class Coordinator:
                 continue  # nothing was made there
             except OSError as error:
                 path = self.context.dest_path(dest_dir)
-                note = f"a rank that was lost may have left a private directory in it: {reason_of(error)}"
+                note = f"a lost rank may have left a staging directory in it: {reason_of(error)}"
                 self.outcome.warn(path, note)
 
     def watch(self) -> None:
         """Put items aside, and show how far it is."""
-        self.tidy()
+        self._operation.tick()
         outcome = self.planner.outcome
         if self.frontend.items is not None and outcome.items:
             self.frontend.items.add(outcome.items)
@@ -171,8 +172,8 @@ class Coordinator:
             self.frontend.watcher.show(
                 Status(
                     self.phase,
-                    self.scanned(),
-                    self.scan_done(),
+                    self._operation.scanned(),
+                    self._operation.scan_done(),
                     outcome,
                     self.planner.active,
                     self.wire.size - 1,
@@ -186,16 +187,31 @@ class Coordinator:
         if checkpoints is None:
             return
         if not checkpoints.broken:
-            checkpoints.write(self, self.remember())
-        if checkpoints.broken and self.remember is not nothing:
-            self.remember = nothing
-            self.forget()
+            state = self._operation.remember()  # first: it may be older than what is counted, and not newer
+            checkpoints.write(self._snapshot(), state)
+        if checkpoints.broken and self._operation.remembers:
+            self._operation.forget()
             self.outcome.warn(checkpoints.path, checkpoints.broken)
+
+    def _snapshot(self) -> Snapshot:
+        return Snapshot(
+            phase=self.phase,
+            scanned=self._operation.scanned(),
+            scan_done=self._operation.scan_done(),
+            outcome=self.outcome,
+            listed=self._operation.listed(),
+            chunks=self.planner.chunks,
+            steals=self.planner.steals,
+            messages=self._loop.messages,
+            active=self.planner.active,
+            alive=self.planner.alive,
+            ranks=self.planner.load(),
+        )
 
     def fill(self, report: Report) -> None:
         """Put into a report what is the same for all verbs. Its outcome is the caller's."""
         self.watch()
         report.ranks = self.planner.shares
-        report.chunks, report.steals, report.messages = self.planner.chunks, self.planner.steals, self._lead.messages
+        report.chunks, report.steals, report.messages = self.planner.chunks, self.planner.steals, self._loop.messages
         report.seconds = time.monotonic() - self._began
         report.timeline = self._timeline.samples

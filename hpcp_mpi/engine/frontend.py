@@ -1,4 +1,4 @@
-"""Whom a run talks to: who is shown its progress, asked its questions, and told its news."""
+"""Whom a run talks to: who is shown its progress, asked its questions, and told what it finds."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -25,7 +25,7 @@ class Status:
 
 
 class ProgressWatcher(Protocol):
-    """Who shows how far a run is."""
+    """A display of how far a run is."""
 
     def due(self) -> bool:
         """Return whether show() is to be called now. Called very often."""
@@ -34,7 +34,7 @@ class ProgressWatcher(Protocol):
 
 
 class Unwatched:
-    """Nobody is told."""
+    """A watcher that shows nothing."""
 
     def due(self) -> bool:
         return False
@@ -44,27 +44,27 @@ class Unwatched:
 
 
 class Items(Protocol):
-    """Who takes what was or would be changed."""
+    """A collection of what was or would be changed."""
 
     def add(self, items: Iterable[Item]) -> None: ...
 
 
 def nobody_to_ask(question: str) -> bool:
-    """Say no: there is nobody who could say yes."""
+    """Return False, the answer no: there is nobody who could say yes."""
     return False
 
 
-def nobody_to_tell(news: str) -> None:
-    """Nobody listens."""
+def nobody_to_tell(text: str) -> None:
+    """Drop a line that nobody reads."""
 
 
 def nothing_to_ask() -> None:
-    """No question will be asked, or somebody can answer it."""
+    """Raise nothing: no question will be asked, or somebody can answer it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Frontend:
-    """Who a run talks to, on rank 0."""
+    """All that a run talks to, on rank 0."""
 
     stop: StopRequest = field(default_factory=StopRequest)
     watcher: ProgressWatcher = field(default_factory=Unwatched)

@@ -32,16 +32,16 @@ class WalkResult:
 class Frontier:
     """The stack of what nobody was asked for yet. Workers answer with WalkResult."""
 
-    def __init__(self, first: Iterable[Batch], slots: Callable[[], int], told: Callable[[Any], None]) -> None:
+    def __init__(self, first: Iterable[Batch], slots: Callable[[], int], on_payload: Callable[[Any], None]) -> None:
         """first: taken as it is needed. slots: how many there are on all ranks.
 
-        told: takes each WalkResult.payload that is not None
+        on_payload: takes each WalkResult.payload that is not None
         """
         self._first = iter(first)
         self._next = next(self._first, None)
         self._waiting: list[Batch] = []
         self._slots = slots
-        self._told = told
+        self._on_payload = on_payload
         self._asked = 0
         self._held = False
 
@@ -73,12 +73,12 @@ class Frontier:
         batch, self._next = self._next, next(self._first, None)
         return batch
 
-    def on_findings(self, news: list[WalkResult]) -> None:
-        for walked in news:
+    def on_findings(self, findings: list[WalkResult]) -> None:
+        for walked in findings:
             self._asked -= walked.done
             self._waiting += walked.found
             if walked.payload is not None:
-                self._told(walked.payload)
+                self._on_payload(walked.payload)
 
     def pause(self, held: bool) -> None:
         self._held = held

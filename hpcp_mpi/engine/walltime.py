@@ -26,8 +26,8 @@ def before_the_end(
     if end is None:
         if minutes is not None:
             raise FatalError(
-                "--stop-before: when this job's time is over is not known",
-                "It is told by Slurm, to jobs with a time limit.",
+                "--stop-before: the time limit of this job is unknown",
+                "Slurm gives it to jobs that have one.",
             )
         yield
         return
@@ -35,12 +35,12 @@ def before_the_end(
     early = min(60 * DEFAULT, _PART * left) if minutes is None else 60 * minutes
     if minutes is not None and left <= early:
         raise FatalError(
-            f"--stop-before {minutes:g}: only {max(0.0, left) / 60:.1f} minutes are left of the job's time"
+            f"--stop-before {minutes:g}: only {max(0.0, left) / 60:.1f} minutes are left of the job's time limit"
         )
     moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(end - early))
-    say(f"hpcp-mpi: the job's time allows for work until {moment}")
+    say(f"hpcp-mpi: the job's time limit stops this run at {moment}")
     timer = threading.Timer(
-        max(0.0, left - early), stop.note, (EXIT_RESUMABLE, "the end of the job's time", min(WELL, early / 2))
+        max(0.0, left - early), stop.note, (EXIT_RESUMABLE, "the time limit of the job", min(WELL, early / 2))
     )
     timer.daemon = True
     timer.start()

@@ -1,4 +1,4 @@
-r"""What differs between two trees, written down: a table that hpcp 9 reads, and a list of names for tar.
+r"""The table of differences between two trees, which hpcp 9 reads, and the list of names for tar; on every rank.
 
     #hpcp-changes\t1
     #op\tpath\told\tnew
@@ -12,14 +12,14 @@ An entry that is of another type in the two trees is deleted and added.
 
 A state is `-` where there is nothing, `?` where it is not known, else
 
-    f:size:mtime in ns:mode:uid:gid:hash:attributes    a file; the hash is that of its last bytes, as asked for
+    f:size:mtime in ns:mode:uid:gid:hash:attributes    a file; the hash is that of its last bytes, as requested
     d:mode:uid:gid:attributes                          a directory
     l:target                                           a symlink
     p:mode:uid:gid:attributes                          a FIFO; hpcp has no word for it
     s:mode:uid:gid:attributes                          a socket; hpcp has no word for it
     c:mode:uid:gid:major:minor:attributes              a character device, b: a block device; hpcp has no word for them
 
-Modes are octal with the type's bits, hashes are xxh64 in 16 hexadecimal digits. A hash is `-` where none was asked for,
+Modes are octal with the type's bits, hashes are xxh64 in 16 hexadecimal digits. A hash is `-` where none was requested,
 and a field `?` where it is not known. In paths and targets `\\`, `\t`, `\n` and `\r` stand for those four characters;
 all other bytes are as they are, whether they are UTF-8 or not.
 """
@@ -41,7 +41,7 @@ _DEVICES = {stat.S_IFCHR: b"c", stat.S_IFBLK: b"b"}
 
 
 class Op(IntEnum):
-    """What became of an entry, in the order of the table."""
+    """The kind of a difference, in the order of the table."""
 
     DELETED = 0
     ADDED = 1
@@ -53,11 +53,11 @@ class Op(IntEnum):
 
 
 class Row(NamedTuple):
-    """One line of the table. They sort as they are written."""
+    """One row of the table. Rows sort in the order of the table."""
 
     op: int  # an Op's value
     path: bytes  # directories end in `/`
-    old: bytes  # a state, as it is written
+    old: bytes  # a state, as it is in the table
     new: bytes
 
     @property
@@ -66,14 +66,14 @@ class Row(NamedTuple):
 
 
 def escaped(name: bytes) -> bytes:
-    """Return a name as a field of the table."""
+    """Return a name or target as a field of the table."""
     return _SPECIAL.sub(lambda match: _ESCAPES[match[0]], name) if _SPECIAL.search(name) else name
 
 
 def described(status: os.stat_result, digest: int | None, attributes: int, target: bytes = b"") -> bytes:
-    """Return the state of an entry.
+    """Return the state of an entry as it is in the table.
 
-    digest: of its last bytes; None where none was asked for. attributes: the digest of those. target: a symlink's.
+    digest: the xxh64 of its last bytes; None where none was requested. attributes: theirs. target: a symlink's.
     """
     kind = stat.S_IFMT(status.st_mode)
     if kind == stat.S_IFLNK:
@@ -91,7 +91,7 @@ def described(status: os.stat_result, digest: int | None, attributes: int, targe
 def tar_name(path: bytes, nul: bool) -> bytes:
     r"""Return a path as an entry of a list for `tar -T`; nul: for `tar --null -T`.
 
-    tar undoes `\\` and `\n` in a list of lines. It takes a line that begins with `-` for an option, and blanks at its
+    tar decodes `\\` and `\n` in a list of lines. It takes a line that begins with `-` for an option, and blanks at its
     beginning may be lost: such names begin with `./`.
     """
     if path.startswith(b"-") or path[:1].isspace():

@@ -1,10 +1,10 @@
-r"""The lines of a file list, and what they mean.
+r"""The format of the lines of a file list; on every rank.
 
     ./                        the root, where names are relative to it
     sub/                      a directory
     sub/a.txt:73b787d70627393f    a file, and the xxh64 of its end, or of all of it; without hashes nothing follows `:`
     sub/link:../a.txt         a symlink, and its target
-    sub/pipe:=fifo            anything else, and what it is: `=fifo`, `=socket`, `=char 1,3`, `=block 8,0`
+    sub/pipe:=fifo            a special file, and its kind: `=fifo`, `=socket`, `=char 1,3`, `=block 8,0`
 
 Names and targets are escaped: `\\`, `\n`, `\t`, `\:`, and `\xNN` for what is not printable UTF-8. So a list is text,
 and every line means one name, whatever bytes that has. The first character of a target that looks like a hash, or like
@@ -21,7 +21,7 @@ from hpcp_mpi.vocab.request import Style
 
 
 class Type(Enum):
-    """What an entry is, as far as a list tells."""
+    """The type of an entry, as far as a list shows it."""
 
     FILE = "file"
     DIRECTORY = "directory"
@@ -35,7 +35,7 @@ class Entry(NamedTuple):
 
     name: bytes  # relative, as it was listed; b"" is the root
     type: Type
-    value: bytes = b""  # FILE: the hash in hexadecimal digits, or nothing; LINK: its target; OTHER: what it is
+    value: bytes = b""  # FILE: the hash in hexadecimal digits, or nothing; LINK: its target; OTHER: its kind
 
 
 _HASH = re.compile(rb"[0-9a-f]{16}|[0-9a-f]{128}")  # of xxh64; of blake2b, which hpcp uses where there is no xxhash
@@ -44,17 +44,17 @@ _KINDS = re.compile(rb"fifo|socket|(?:char|block) [0-9]+,[0-9]+")
 
 
 def needs_escapes(names: str) -> bool:
-    """Return whether any of some names, in one text, has to be escaped. They are joined by what is printable."""
+    """Return whether any of some names, in one text joined by printable characters, has to be escaped."""
     return not names.isprintable() or "\\" in names or ":" in names
 
 
 def escaped(name: bytes) -> bytes:
-    """Return a name or a target as it is written."""
+    """Return a name or a target as it is written in a list."""
     return printable(name).replace(":", "\\:").encode()
 
 
 def written(entry: Entry, style: Style) -> bytes:
-    """Return an entry as it is written, without what ends it."""
+    """Return an entry as it is written in a list, without the line end or NUL."""
     if style is Style.NUL:
         return entry.name or b"."
     if entry.type is Type.DIRECTORY:
@@ -71,16 +71,16 @@ def _value(entry: Entry) -> bytes:
 
 
 def link_value(target: bytes) -> bytes:
-    """Return the target of a link as it is written after `:`."""
+    """Return the target of a symlink as it is written after `:`."""
     if _HASH.fullmatch(target) or target.startswith(b"="):
         return b"\\x%02x" % target[0] + escaped(target[1:])
     return escaped(target)
 
 
 def read(text: bytes, style: Style) -> Entry:
-    """Return what an entry of a list means; text is without what ends it. Raises ValueError, with words for a user.
+    """Return the entry that a line of a list stands for. Raises ValueError, with a message for the user.
 
-    In a list of names a `:` that is not escaped is part of the name.
+    text: without the line end or NUL. In a list of names a `:` that is not escaped is part of the name.
     """
     if style is Style.NUL:
         return _entry(text, text, None)
@@ -94,7 +94,7 @@ def read(text: bytes, style: Style) -> Entry:
         name, value = fields.groups() if fields else (text, None)
         ambiguous = fields is None
     if ambiguous:
-        _unescaped(text)  # which may say what else is wrong
+        _unescaped(text)  # its error is more precise, if it raises one
         raise ValueError("a second `:`; in a name it is written as `\\:`, and lists of names are read with -nhfl or -0")
     return _entry(name, _unescaped(name), value)
 
@@ -129,7 +129,7 @@ _DIRECTORY, _UNKNOWN = Type.DIRECTORY, Type.UNKNOWN
 
 
 def relative(name: bytes) -> bytes:
-    """Return a listed name as the path below the root that it means. Raises ValueError where it leads elsewhere."""
+    """Return the path below the root that a listed name means. Raises ValueError where it leads out of the root."""
     if name.startswith(b"/"):
         raise ValueError("an absolute name; names are relative to the source")
     if b"/" not in name and name not in (b".", b".."):

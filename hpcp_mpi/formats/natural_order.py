@@ -1,4 +1,4 @@
-"""The order of file lists: digits count as numbers, case does not count, and what a directory holds follows it.
+"""The natural order of file lists: digits count as numbers, case does not count, a directory's entries follow it.
 
 `a2` comes before `a10`, and `B` between `a` and `c`. As in any such order, a number comes before text: `a1` before
 `a-`. Names that differ only in case or in leading zeros go by their bytes. A directory has its place among its siblings
@@ -14,7 +14,7 @@ _SHAPE = bytes([0, *(ord("0") if chr(code) in "0123456789" else ord("a") for cod
 
 
 def in_order(names: list[bytes]) -> list[bytes]:
-    """Return distinct names of entries of one directory in order. Names of directories end in `/`."""
+    """Return the distinct names of entries of one directory, sorted. Names of directories end in `/`."""
     names = sorted(names)
     blob = b"\0".join(names)
     if blob.isascii() and (_same_shape(names, blob) or not _DIGITS.search(blob)):
@@ -48,17 +48,17 @@ def _lowered(text: bytes) -> bytes:
 def _number(digits: re.Match[bytes]) -> bytes:
     number = digits[0].lstrip(b"0") or b"0"
     many, few = divmod(len(number), 254)
-    # The NUL ends the text before: it is less than whatever could go on there. More digits are a greater number.
+    # The NUL ends the text before: it is less than any byte that could follow. More digits are a greater number.
     return b"\0%s%c%s" % (b"\xff" * many, few + 1, number)
 
 
 def key_of_name(name: bytes) -> bytes:
-    """Return what the key of an entry adds to that of its directory. The name of a directory ends in `/`."""
+    """Return the part that an entry's name adds to the key of its directory. A directory's name ends in `/`."""
     return b"%s\0\0%s\0" % (_numbered([name])[0], name)
 
 
 def key_of(path: bytes, directory: bool) -> bytes:
-    """Return the key of a path. b"" is the root, which is before all others."""
+    """Return the sort key of a path. b"" is the root, which is before all others."""
     if not path:
         return b""
     *parents, name = path.split(b"/")

@@ -1,1 +1,1 @@
-"""System calls and commands on this machine, each with its traps. Knows nothing of ranks and operations."""
+"""System calls and commands of one machine, each with its traps, for any rank. Knows no ranks and no operations."""

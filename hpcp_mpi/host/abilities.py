@@ -1,4 +1,4 @@
-"""What can the file system of a directory store and do? Found out by one file, made and gone in a moment.
+"""A test of what the file system of a directory can store and do, with one file that is removed at once.
 
 On local storage it is some twenty system calls, a fifth of a millisecond.
 """
@@ -19,14 +19,14 @@ from hpcp_mpi.host.scratch_file import NAME, scratch_file
 from hpcp_mpi.vocab.abilities import ENDLESS_NS, SECOND_NS, Abilities, Acls, StoredTimes
 from hpcp_mpi.vocab.attributes import ACCESS_ACL
 
-_SEEN = 32  # entries whose time stamps tell what a file system stores
+_SEEN = 32  # entries whose time stamps show what a file system stores
 _STEPS_NS = (1, 100, 1_000, 1_000_000, 10_000_000, 1_000_000_000, 2_000_000_000)
-_ODD_NS = 1_000_000_001 * SECOND_NS + 123_456_789  # what becomes of it shows the step; an odd second: FAT's is two
-_FAR_NS = (1 << 40) * SECOND_NS  # before or after 1970: further than any file of anybody's
-# Where times begin or end for those that do not clamp them, in seconds, the widest first.
+_ODD_NS = 1_000_000_001 * SECOND_NS + 123_456_789  # read back, it shows the step; an odd second, as FAT's is two
+_FAR_NS = (1 << 40) * SECOND_NS  # before or after 1970: further than any real file
+# The first and last times of file systems that do not clamp, in seconds, the widest first.
 _BEGINNINGS = (-(1 << 31), 0)
 _ENDS = ((1 << 34) - 1, (1 << 32) - 1, (1 << 31) - 1)
-# GlusterFS's clients show earlier times as 1970 as soon as they have forgotten what was set.
+# GlusterFS's clients show earlier times as 1970 as soon as their cache has dropped what was set.
 _SHOWN_FROM_NS = {"fuse.glusterfs": 0}
 _CAPABILITY = bytes.fromhex("0100000200200000" + 12 * "00")  # cap_net_raw=ep, as the kernel has it
 _HOLE = 1 << 20  # bytes
@@ -59,7 +59,7 @@ def tried(directory: int, kind: str, token: str) -> Abilities:
 
 
 def deduced(directory: int, kind: str) -> Abilities:
-    """Return what is known of a directory without making anything in it. Raises OSError."""
+    """Return the abilities that are known without creating anything in a directory. Raises OSError."""
     stamps = [os.fstat(directory).st_ctime_ns]
     if not stamps[0] % 1000:
         with os.scandir(directory) as entries:
@@ -75,7 +75,7 @@ def deduced(directory: int, kind: str) -> Abilities:
 
 
 def hides_acls(directory: int, kind: str) -> bool:
-    """Return whether a file system may have ACLs that it does not list, as long as nobody has tried."""
+    """Return whether a file system may have ACLs that it does not list, without a test."""
     return kind not in LISTING_ACLS and _may_have(directory, ACCESS_ACL)
 
 
@@ -88,12 +88,12 @@ def _may_have(directory: int, attribute: bytes) -> bool:
 
 
 def step_of(stamps: Sequence[int]) -> int:
-    """Return the longest step (ns) of those that file systems have in which time stamps may have been made."""
+    """Return the longest time step (ns) of a file system that fits all these time stamps."""
     return next(step for step in reversed(_STEPS_NS) if not any(stamp % step for stamp in stamps))
 
 
 def _times(file: int, kind: str) -> StoredTimes:
-    """Return which times can be stored. Raises OSError if none can be set."""
+    """Return the times that can be stored. Raises OSError if none can be set."""
     lost = abs(_ODD_NS - _stored(file, _ODD_NS))
     step = next((step for step in _STEPS_NS if lost < step), _STEPS_NS[-1])
     earliest, low = _bound(file, -_FAR_NS, _BEGINNINGS)
@@ -110,9 +110,9 @@ def _stored(file: int, time_ns: int) -> int:
 
 
 def _bound(file: int, far_ns: int, known: Sequence[int]) -> tuple[int, bool]:
-    """Return where times end on the side of a far one, and whether one beyond becomes that by itself."""
+    """Return the time (ns) nearest to a far one that can be stored, and whether those beyond are clamped to it."""
     way = 1 if far_ns > 0 else -1
-    with suppress(OSError):  # refused: then it is not stored
+    with suppress(OSError):  # refused, so it is not stored
         found = _stored(file, far_ns)
         if _near(found, far_ns):
             return way * ENDLESS_NS, True
@@ -122,7 +122,7 @@ def _bound(file: int, far_ns: int, known: Sequence[int]) -> tuple[int, bool]:
         with suppress(OSError):
             if _near(_stored(file, seconds * SECOND_NS), seconds * SECOND_NS):
                 return seconds * SECOND_NS, False
-    return way * ENDLESS_NS, True  # nothing makes sense; it is left to cp
+    return way * ENDLESS_NS, True  # no consistent answer: cp decides
 
 
 def _near(found_ns: int, wanted_ns: int) -> bool:
@@ -130,7 +130,7 @@ def _near(found_ns: int, wanted_ns: int) -> bool:
 
 
 def _acls(file: int) -> Acls | None:
-    """Return how ACLs are had: by giving the file one that a mode cannot say."""
+    """Return the kind of ACLs of the file system, after setting one that no mode can express; None if unknown."""
     entries = ((0x01, 6, -1), (0x02, 6, os.geteuid()), (0x04, 0, -1), (0x10, 6, -1), (0x20, 0, -1))
     value = struct.pack("<I", 2) + b"".join(
         struct.pack("<HHI", tag, may, who & 0xFFFFFFFF) for tag, may, who in entries
@@ -154,7 +154,7 @@ def _stores(file: int, attribute: str, value: bytes) -> bool | None:
 
 
 def _tells_holes(file: int) -> bool | None:
-    """Return whether a file that is nothing but a hole is known to be one."""
+    """Return whether a file that is one hole is seen as such; None if that cannot be tested."""
     try:
         os.ftruncate(file, _HOLE)
         return os.lseek(file, 0, os.SEEK_HOLE) == 0
@@ -171,5 +171,5 @@ def _locks(file: int) -> bool:
 
 
 def _case_of(kind: str, directory: int) -> bool:
-    """Return whether names that differ only in case are two, as far as the type and the directory's flags say."""
+    """Return whether names that differ only in case are two, by the type and the directory's flags."""
     return kind not in WITHOUT_CASE and not flags_of(directory) & CASE_FOLDING

@@ -1,4 +1,4 @@
-"""Running other programs: the only user of subprocess.
+"""Running other programs; the only user of subprocess.
 
 A program is started without `preexec_fn`, so that Python uses vfork: MPI libraries do not survive a fork.
 """
@@ -10,16 +10,16 @@ import subprocess
 import threading
 import time
 
-_DYING = 10.0  # seconds that a program has to end after SIGKILL: one that waits for a server inside the kernel does not
+_DYING = 10.0  # seconds for a program to end after SIGKILL: one that waits for a server inside the kernel does not
 ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "LC_ALL": "C"}
 
 
 class Stopped(Exception):
-    """The run is ending: nothing new is started."""
+    """The run is ending, so no program is started."""
 
 
 class Commands:
-    """The programs this rank is running, so that they can be ended together."""
+    """The running programs of this rank, which can be ended together."""
 
     def __init__(self, timeout: float = 0.0) -> None:
         """timeout: seconds that one program may take; 0: as long as it likes."""
@@ -27,7 +27,7 @@ class Commands:
         self._lock = threading.Lock()
         self._running: set[subprocess.Popen[bytes]] = set()
         self._stopped = False
-        self.expires = math.inf  # by time.monotonic(): from then on somebody else may be doing what this rank does
+        self.expires = math.inf  # by time.monotonic(): from then on another rank may have this rank's work
 
     @property
     def stopped(self) -> bool:
@@ -36,7 +36,7 @@ class Commands:
     def run(self, arguments: list[bytes], directory: bytes, descriptors: tuple[int, ...] = ()) -> tuple[int, bytes]:
         """Run a program in a directory; return its exit code (negative: the signal that ended it) and its stderr.
 
-        One that took too long was killed, and the last line of its stderr is ours. Raises Stopped after stop().
+        One that takes too long is killed, and the last line of its stderr is ours. Raises Stopped after stop().
 
         descriptors: open files that the program inherits under their numbers.
         """
@@ -72,7 +72,7 @@ class Commands:
                 if self.stopped:
                     raise Stopped
             said = os.pread(words, os.fstat(words).st_size, 0)
-            # What it was in the middle of saying ends here: our line is one of its own.
+            # A killed program may have written half a line: ours starts a new one.
             return code, said + b"\n" * (late != b"" and not said.endswith(b"\n")) + late
         finally:
             os.close(words)
@@ -86,9 +86,9 @@ class Commands:
 
 
 def output_of(program: str, *arguments: str) -> str | None:
-    """Return what a program prints; None where there is no such program, it fails, or takes longer than ten seconds.
+    """Return a program's stdout; None where there is no such program, it fails, or takes longer than ten seconds.
 
-    It gets this process's environment: what asks the batch system is told by that which one.
+    It inherits this process's environment, which names the batch system to ask.
     """
     try:
         done = subprocess.run(
@@ -100,7 +100,7 @@ def output_of(program: str, *arguments: str) -> str | None:
 
 
 def version_of(program: str, option: str = "--version") -> str | None:
-    """Return the first line that a program prints of itself; None where there is no such program."""
+    """Return the first line that a program prints about its version; None where there is no such program."""
     try:
         done = subprocess.run(
             [program, option], env=ENVIRONMENT, stdin=subprocess.DEVNULL, capture_output=True, timeout=10

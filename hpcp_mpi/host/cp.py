@@ -1,6 +1,6 @@
-"""`cp`: how it is called, and what its complaints are about.
+"""Command lines for `cp`, and the parser of its error messages.
 
-It is given names in a directory that it is started in, and a stage to copy to, both by descriptor.
+cp gets names in its working directory, and a stage to copy to, both by descriptor.
 """
 
 import re
@@ -15,13 +15,13 @@ _QUOTED = re.compile(rb"""(?:'[^']*'|"[^"]*"|\$'(?:[^'\\]|\\.)*'|\\')+""")
 _PIECE = re.compile(rb"""'([^']*)'|"([^"]*)"|\$'((?:[^'\\]|\\.)*)'|\\(')""")
 _ESCAPE = re.compile(rb"\\([0-7]{1,3}|.)", re.DOTALL)
 _MEANING = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"a": b"\a", b"b": b"\b", b"f": b"\f", b"v": b"\v"}
-# What cp says, after "cp ", when it does not know that all of a file's content is where it belongs.
+# The beginnings of cp's messages, after "cp ", that leave a file's content in doubt.
 _CONTENT = ("error ", "failed to close", "failed to extend", "cannot fstat", "cannot lseek", "fsync failed")
 _DESCRIPTOR = re.compile(rb"/proc/self/fd/\d+/?")
 
 
 def command(options: Options, stage: int, names: list[bytes], follow: bool = False) -> list[bytes]:
-    """Return the call that copies names into the stage.
+    """Return the command that copies names into a stage.
 
     follow: names are `/proc/self/fd/N` of pinned files, so the arguments themselves are links to follow.
     """
@@ -44,14 +44,14 @@ def _what(options: Options, follow: bool) -> list[bytes]:
 
 
 def attributes_command(source: int, stage: int, name: bytes) -> list[bytes]:
-    """Return the call that gives name in the stage all of an open file's metadata, and none of its data."""
+    """Return the command that gives name in the stage all of an open file's metadata, and none of its data."""
     return [b"cp", b"-aHT", b"--attributes-only", b"--", path_of(source), path_of(stage, name)]
 
 
 def complaints(stderr: bytes) -> tuple[dict[bytes, str], list[str]]:
-    """Return cp's words by the path they are about, and those that name no path.
+    """Return cp's first message about each path, and its messages that name no path.
 
-    Paths are relative to the directory cp was started in, or to the stage: a path has the same meaning in both.
+    Paths are relative to cp's working directory, or to the stage: a path has the same meaning in both.
     """
     by_path: dict[bytes, str] = {}
     others: list[str] = []
@@ -68,26 +68,26 @@ def complaints(stderr: bytes) -> tuple[dict[bytes, str], list[str]]:
 
 
 def doubts_content(words: str) -> bool:
-    """Return whether what cp said of a file leaves its content in doubt, though it has its size and its time."""
+    """Return whether cp's message about a file leaves its content in doubt, though size and time are right."""
     return words.removeprefix("cp ").startswith(_CONTENT)
 
 
 def ending(code: int, others: list[str]) -> str:
-    """Return why a cp failed that said nothing of an entry. others: its words that name no path."""
+    """Return the reason of a cp that failed without naming an entry. others: its messages that name no path"""
     if others:
-        return others[0] if code >= 0 else others[-1]  # the last words of one that was killed are why
+        return others[0] if code >= 0 else others[-1]  # the last message of a killed one is the reason
     if code < 0:
         return f"cp was ended by signal {-code}"
     return f"cp failed and did not say why (exit code {code})"
 
 
 def _lines(stderr: bytes) -> list[bytes]:
-    """Return cp's messages. A quoted name holds no newline: cp writes it as `\\n`."""
+    """Return cp's messages, one a line: cp writes a newline in a name as `\\n`."""
     return [line for line in stderr.split(b"\n") if line.strip()]
 
 
 def unquoted(text: bytes) -> bytes:
-    """Return the name that GNU tools print as text in the C locale."""
+    """Return the name that GNU tools quote as text in the C locale."""
     parts = []
     for plain, double, escaped, quote in _PIECE.findall(text):
         parts.append(plain or double or quote or _ESCAPE.sub(_unescape, escaped))

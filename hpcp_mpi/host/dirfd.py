@@ -1,6 +1,6 @@
-"""Directories by descriptor. No component below a root is ever a symlink, whatever is swapped in meanwhile.
+"""Directories opened by descriptor: no component below a root is ever a symlink, even if one is swapped in.
 
-Each component is opened in its parent's descriptor with O_NOFOLLOW. That also reaches what is longer than PATH_MAX.
+Each component is opened in its parent's descriptor with O_NOFOLLOW. That also reaches paths longer than PATH_MAX.
 """
 
 import errno
@@ -15,37 +15,37 @@ from contextlib import contextmanager
 from hpcp_mpi.host.retrying import never, passes, tried
 
 FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-# By which names in a directory are used: no request to the server of a network file system, unlike opening it to list.
+# For using names in a directory: it costs no request to the server of a network file system, unlike opening to list.
 _HANDLE = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC  # for files: a FIFO does not wait
 _CACHED = 48  # parents kept open by each thread's Tree
-_TRIES = 40  # to make a directory: 7 s if each has to wait for what this node remembers of it
+_TRIES = 40  # to make a directory: 7 s if each has to wait for this node's cache
 _LONGEST_PAUSE = 0.2  # seconds between two of them
-_BLOCKED = (errno.ENOTDIR, errno.ELOOP)  # what O_DIRECTORY | O_NOFOLLOW says of a file or a symlink
+_BLOCKED = (errno.ENOTDIR, errno.ELOOP)  # the errors of O_DIRECTORY | O_NOFOLLOW for a file or a symlink
 
 
 class Tree:
-    """One root directory and what is below it. Not thread-safe: every thread has its own.
+    """One root directory and the directories below it. Not thread-safe: every thread has its own.
 
-    A descriptor that went stale is opened anew, from the root on.
+    A stale descriptor is opened again, from the root on.
     """
 
     def __init__(self, root: bytes, pin: int | None = None, stopped: Callable[[], bool] = never) -> None:
         """Open root, a path that the user named: symlinks in it are followed. Raises OSError.
 
-        pin: a descriptor of it, to open what it was then, and not what has its name by now.
-        stopped: tells that nobody waits for a server to come back any more.
+        pin: a descriptor of it, to open that directory even if another one has its name by now.
+        stopped: returns whether to stop waiting for a server to come back.
         """
         self.root = root
         self._stopped = stopped
         path = root if pin is None else b"."
-        # O_PATH: what is in a directory that may not be listed can still be reached by name.
+        # O_PATH: entries of a directory that may not be listed can still be reached by name.
         flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
         self._root_fd = tried(lambda: os.open(path, flags, dir_fd=pin), stopped)
         self._parents: OrderedDict[bytes, int] = OrderedDict()
 
     def forget(self) -> None:
-        """Close what is kept open below the root: one of these may be stale."""
+        """Close the kept descriptors below the root: one of them may be stale."""
         for fd in self._parents.values():
             os.close(fd)
         self._parents.clear()
@@ -57,7 +57,7 @@ class Tree:
             self._root_fd = -1
 
     def __del__(self) -> None:
-        # Threads end without a word; what they had open would stay open in a program that copies again and again.
+        # Threads do not close this when they end; a program that copies again and again would run out of descriptors.
         if hasattr(self, "_parents"):
             self.close()
 
@@ -72,7 +72,7 @@ class Tree:
 
     @contextmanager
     def handle(self, path: bytes) -> Iterator[int]:
-        """Yield a descriptor by which names in the directory path are used; it cannot be listed. Raises OSError."""
+        """Yield a descriptor for using names in the directory path; it cannot be listed. Raises OSError."""
         fd = self._open(path, _HANDLE)
         try:
             yield fd
@@ -81,10 +81,10 @@ class Tree:
 
     @contextmanager
     def made(self, path: bytes, mode: int = 0o700, over: bool = False) -> Iterator[int]:
-        """Yield a descriptor of the directory path, for writing in it; make what is missing of it with mode.
+        """Yield a descriptor of the directory path, for writing in it; make missing components with mode.
 
-        The descriptor is as that of `handle`. over: a file or symlink in the way is replaced. Its own directories are
-        made writable for a user who owns them; the settling gives them their mode. Raises OSError.
+        The descriptor is as that of `handle`. over: a file or symlink in the way is replaced. Directories of this user
+        are made writable; they get their final mode later (SET_DIR_METADATA). Raises OSError.
         """
         try:
             fd = self._open(path, _HANDLE)
@@ -103,11 +103,11 @@ class Tree:
             if not passes(error):
                 raise
 
-        def anew() -> int:
+        def reopen() -> int:
             self.forget()
             return self._open_once(path, flags)
 
-        return tried(anew, self._stopped)
+        return tried(reopen, self._stopped)
 
     def _open_once(self, path: bytes, flags: int) -> int:
         if not path:
@@ -116,7 +116,7 @@ class Tree:
         return os.open(name, flags, dir_fd=self._parent(parent))
 
     def _parent(self, path: bytes) -> int:
-        """Return the kept descriptor of path. It may be closed by the next call."""
+        """Return the kept descriptor of path, valid until the next call."""
         if not path:
             return self._root_fd
         fd = self._parents.get(path)
@@ -152,14 +152,14 @@ class Tree:
 
 
 def _enter(parent: int, name: bytes, mode: int, over: bool) -> int:
-    """Return a descriptor of directory name in parent, made if it is missing. Other ranks may do the same now."""
+    """Return a descriptor of directory name in parent, made if missing. Other ranks may be making it, too."""
     for tries in range(_TRIES):
         try:
             return os.open(name, _HANDLE, dir_fd=parent)
         except OSError as error:
             if error.errno == errno.ENOENT:
                 make_directory(name, mode, parent)
-                if tries:  # it is there, and was not found: another node has made it, and this one remembers otherwise
+                if tries:  # it exists, but was not found: another node made it, and this one's cache is stale
                     time.sleep(min(_LONGEST_PAUSE, 0.001 * 2**tries))
             elif error.errno in _BLOCKED and over:
                 _remove_non_directory(name, parent)
@@ -167,11 +167,11 @@ def _enter(parent: int, name: bytes, mode: int, over: bool) -> int:
                 continue
             else:
                 raise
-    raise OSError(errno.EBUSY, "somebody keeps replacing it", name)
+    raise OSError(errno.EBUSY, "it is replaced again and again", name)
 
 
 def make_directory(name: bytes, mode: int, parent: int) -> None:
-    """Make a directory unless somebody else just did."""
+    """Make a directory unless it exists. Raises OSError."""
     try:
         os.mkdir(name, mode, dir_fd=parent)
     except FileExistsError:
@@ -186,15 +186,15 @@ def _remove_non_directory(name: bytes, parent: int) -> None:
     try:
         os.unlink(name, dir_fd=parent)
     except (FileNotFoundError, IsADirectoryError):
-        pass  # another rank was faster
+        pass  # another rank was first
     except PermissionError:
-        # The words of some file systems for "is a directory".
+        # Some file systems say this for "is a directory".
         if not stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
             raise
 
 
 def _make_writable(fd: int) -> bool:
-    """Give the owner of a directory its rights where this user is the owner and needs them; tell if that was so."""
+    """Give the owner of a directory full rights, if that is this user and lacks them; return whether it was done."""
     user = os.geteuid()
     if user == 0:
         return False
@@ -206,7 +206,7 @@ def _make_writable(fd: int) -> bool:
 
 
 def _make_own(parent: int, name: bytes) -> bool:
-    """The same for a directory that cannot even be opened."""
+    """Do the same for a directory that cannot even be opened."""
     with pinned(parent, name) as fd:
         status = os.fstat(fd)
         if status.st_uid != os.geteuid() or not stat.S_ISDIR(status.st_mode) or status.st_mode & 0o700 == 0o700:
@@ -217,7 +217,7 @@ def _make_own(parent: int, name: bytes) -> bool:
 
 @contextmanager
 def pinned(parent: int, name: bytes) -> Iterator[int]:
-    """Yield an O_PATH descriptor of an entry, itself: a symlink is not followed, nothing is opened for real."""
+    """Yield an O_PATH descriptor of an entry itself: no symlink is followed, no content is opened. Raises OSError."""
     fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
     try:
         yield fd
@@ -227,9 +227,9 @@ def pinned(parent: int, name: bytes) -> Iterator[int]:
 
 @contextmanager
 def entered(fd: int) -> Iterator[bytes]:
-    """Yield what is to be put before names in directory fd, for calls that take no descriptor.
+    """Yield the prefix of names in directory fd, for calls that take no descriptor.
 
-    Mostly b"": this thread gets a working directory of its own, and changes to fd. A path through /proc is looked up
+    Usually b"": this thread gets a working directory of its own, and changes to fd. A path through /proc is looked up
     component by component and takes three times as long (3.2 us instead of 0.9 us for a listxattr on tmpfs).
     """
     if not _has_own_directory():
@@ -247,7 +247,7 @@ _CLONE_FS = 0x200
 
 
 def _has_own_directory() -> bool:
-    """Return whether this thread has a working directory of its own, from now on; the main thread never has."""
+    """Give this thread a working directory of its own; return whether it has one. The main thread never has."""
     known: bool | None = getattr(_own, "has", None)
     if known is None:
         # Refused in some containers.
@@ -263,5 +263,5 @@ def _unshare(flags: int) -> int:
 
 
 def path_of(fd: int, name: bytes = b"") -> bytes:
-    """Return a path for calls that take no descriptor: of fd itself, or of an entry of that directory."""
+    """Return a path, for calls that take no descriptor, of fd itself or of an entry of that directory."""
     return b"/proc/self/fd/%d/%s" % (fd, name) if name else b"/proc/self/fd/%d" % fd

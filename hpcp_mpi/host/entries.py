@@ -1,4 +1,4 @@
-"""Entries of directories by name: what they are, and what is in them."""
+"""Look-ups of entries in an open directory: names, types, lstat."""
 
 import os
 import stat
@@ -9,7 +9,7 @@ from stat import S_IFDIR, S_IFREG
 
 from hpcp_mpi.host.dirfd import FLAGS
 
-_TYPE = 0o170000  # the bits of a mode that tell the type
+_TYPE = 0o170000  # the bits of a mode that show the type
 _CODING = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()  # os.fsencode looks them up for every name
 
 
@@ -32,7 +32,7 @@ def types_in(directory: int) -> Iterator[tuple[bytes, int]]:
 
 
 def encoded(name: str) -> bytes:
-    """Return a name as the bytes it is."""
+    """Return the bytes of a name that the os module returned as str."""
     return name.encode(*_CODING)
 
 
@@ -45,7 +45,7 @@ def lstat(name: bytes, directory: int) -> os.stat_result | None:
 
 
 def first_in(directory: int, name: bytes) -> bytes | None:
-    """Return the name of some entry of a directory in another one; None where there is none to be seen."""
+    """Return one entry of the directory name in another one; None where it is empty or cannot be listed."""
     try:
         fd = os.open(name, FLAGS, dir_fd=directory)
     except OSError:
@@ -60,7 +60,7 @@ def first_in(directory: int, name: bytes) -> bytes | None:
 
 
 def is_directory(directory: int, name: bytes) -> bool:
-    """Return whether an entry is a directory, itself."""
+    """Return whether an entry is a directory, not a symlink to one."""
     try:
         return stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode)
     except OSError:

@@ -1,6 +1,6 @@
-"""Records that wait for the end of a run: held in memory while they are few, else sorted and written to a file.
+"""A sorted set of records for the end of a run: in memory while they are few, else sorted in a file.
 
-The file has no name, so nothing is left behind, and nobody else can write to it. Records are tuples of what `marshal`
+The file has no name, so nothing is left behind, and no other user can write to it. Records are tuples of what `marshal`
 can write (bytes, numbers and tuples of those), and come back sorted, each once.
 """
 
@@ -24,7 +24,7 @@ class ExternalSort:
         self._most = most
         self._held: set[Record] = set()
         self._file: IO[bytes] | None = None
-        self._runs: list[list[tuple[int, int]]] = []  # of each sorted part its blocks: (offset, length)
+        self._runs: list[list[tuple[int, int]]] = []  # by sorted part: the (offset, length) of its blocks
         self._end = 0
 
     def add(self, records: Iterable[Record]) -> None:
@@ -43,7 +43,7 @@ class ExternalSort:
         return _unique(heapq.merge(held, *(self._read(run) for run in self._runs)))
 
     def restore(self, records: Iterable[Record]) -> None:
-        """Add records that an earlier run added."""
+        """Add records from the ledger, which an earlier run recorded."""
         ExternalSort.add(self, records)
 
     def _write(self, records: Iterable[Record]) -> None:
@@ -79,7 +79,7 @@ class ExternalSort:
 
 
 class RecordedSort(ExternalSort):
-    """A spill that also keeps what was added since it was last asked, for whoever writes it down."""
+    """An external sort that also keeps what was added since the last checkpoint, for the ledger."""
 
     def __init__(self, most: int = _MOST) -> None:
         super().__init__(most)
@@ -92,12 +92,12 @@ class RecordedSort(ExternalSort):
         super().add(some)
 
     def take_new(self) -> list[Record]:
-        """Return what was added since the last call."""
+        """Return the records that were added since the last call."""
         some, self._new = self._new or [], []
         return some
 
     def forget_new(self) -> None:
-        """Keep it for nobody any more."""
+        """Keep no new records from now on: there is no ledger."""
         self._new = None
 
 

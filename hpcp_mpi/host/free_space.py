@@ -1,7 +1,7 @@
-"""How much room is there: what the file system has free, and what quotas leave of it.
+"""The free space of a file system, and what quotas leave of it.
 
-quotactl_fd (Linux 5.14) asks by descriptor; no path and no device are needed. Where there is no quota, or the system
-does not tell, there is none.
+quotactl_fd (Linux 5.14) takes a descriptor; no path and no device are needed. Where the system does not report a quota,
+there is none.
 """
 
 import ctypes
@@ -21,26 +21,26 @@ _ANSWER = struct.Struct("=8QI4x")
 _GET_ATTRIBUTES = 0x801C581F  # FS_IOC_FSGETXATTR
 _ATTRIBUTES = struct.Struct("=4I12x")  # struct fsxattr: flags, extent sizes, extents, project
 _GET_FLAGS = 0x80086601  # FS_IOC_GETFLAGS
-APPEND_ONLY, IMMUTABLE, CASE_FOLDING = 0x20, 0x10, 0x40000000  # of those
+APPEND_ONLY, IMMUTABLE, CASE_FOLDING = 0x20, 0x10, 0x40000000  # some of these flags
 
 
 class FreeSpace(NamedTuple):
-    """What can still be written. None: there is no limit."""
+    """The bytes and inodes that can still be written. None: there is no limit."""
 
-    whose: str  # "" the file system; or the quota's
+    whose: str  # the quota's name; "" for the file system
     bytes: int | None
     inodes: int | None
 
 
 def rooms(directory: int, uid: int, gid: int) -> list[FreeSpace]:
-    """Return the room in the file system of an open directory, and what quotas leave. Raises OSError.
+    """Return the free space of the file system of an open directory, and what quotas leave. Raises OSError.
 
-    uid, gid: who writes. Quotas of users and groups do not bind root.
+    uid, gid: of the writing user. Quotas of users and groups do not bind root.
     """
     status = os.fstatvfs(directory)
     blocks = status.f_bfree if uid == 0 else status.f_bavail
     inodes = status.f_ffree if uid == 0 else status.f_favail
-    # Some file systems make inodes as they are needed, and say 0 of 0.
+    # Some file systems make inodes as they are needed, and report 0 of 0.
     found = [FreeSpace("", blocks * status.f_frsize, inodes if status.f_files else None)]
     who = [] if uid == 0 else [(_USER, uid, f"the quota of user {uid}"), (_GROUP, gid, f"the quota of group {gid}")]
     project = project_of(directory)
@@ -54,7 +54,7 @@ def rooms(directory: int, uid: int, gid: int) -> list[FreeSpace]:
 def _quota(directory: int, kind: int, number: int, name: str) -> Iterator[FreeSpace]:
     answer = ctypes.create_string_buffer(_ANSWER.size)
     if _call(directory, _GETQUOTA << 8 | kind, number, answer):
-        return  # no quotas, or it may not be asked
+        return  # no quotas, or this user may not read them
     hard, soft, used, inodes_hard, inodes_soft, inodes_used, *_ = _ANSWER.unpack(answer.raw)
     room = _left((hard or soft) * 1024, used)
     inodes = _left(inodes_hard or inodes_soft, inodes_used)
@@ -71,7 +71,7 @@ def _call(directory: int, command: int, number: int, answer: "ctypes.Array[ctype
 
 
 def project_of(directory: int) -> int:
-    """Return the project that what is made in a directory belongs to; 0: none."""
+    """Return the project id of new files in a directory; 0: none."""
     attributes = bytearray(_ATTRIBUTES.size)
     try:
         fcntl.ioctl(directory, _GET_ATTRIBUTES, attributes)
@@ -81,7 +81,7 @@ def project_of(directory: int) -> int:
 
 
 def flags_of(directory: int) -> int:
-    """Return the inode flags of a directory (chattr), as far as they are known."""
+    """Return the inode flags of a directory (chattr); 0 where they cannot be read."""
     flags = bytearray(8)
     with suppress(OSError):
         fcntl.ioctl(directory, _GET_FLAGS, flags)

@@ -1,4 +1,4 @@
-"""Is the content the same? Hashes of files, or of their tails."""
+"""Hashes of files or of their tails, and comparison of tails."""
 
 import errno
 import os
@@ -15,10 +15,9 @@ _BLOCK = 4 * MIB
 
 
 def digest(fd: int, size: int, tail: int | None, stopped: Callable[[], bool] = lambda: False) -> int:
-    """Return the xxh64 of the last tail bytes of a file of size bytes; None: of all of it.
+    """Return the xxh64 of the last tail bytes of a file of size bytes; tail None: of all of it.
 
-    Reads up to the size that was given: a file that shrank has another hash. Raises OSError, InterruptedError when
-    stopped() says so.
+    Reads up to the given size: a file that shrank has another hash. Raises OSError; InterruptedError after stopped().
     """
     state = xxhash.xxh64()
     at = 0 if tail is None else max(0, size - tail)
@@ -36,10 +35,10 @@ def digest(fd: int, size: int, tail: int | None, stopped: Callable[[], bool] = l
 def same_tails(
     name: bytes, directory: int, other: int, size: int, tail: int, hidden: tuple[bool, bool] | None = None
 ) -> bool:
-    """Return whether a file of size bytes is in two directories the same in its last bytes, and without attributes.
+    """Return whether two files of one name and size have the same last bytes, and no attributes.
 
-    False also when it cannot be read, or is something else: then a closer look is due.
-    hidden: whether the file systems of the two do not list ACLs; None: both do
+    False also where one cannot be read, or is no file: then the caller looks closer.
+    size, tail: in bytes. hidden: whether each one's file system does not list ACLs; None: both do
     """
     wanted = size if size < tail else tail
     try:
@@ -53,7 +52,7 @@ def same_tails(
                         return False
                 try:
                     if hidden is None and not os.listxattr(mine) and not os.listxattr(theirs):
-                        return True  # nearly all files, so there is no call more for them
+                        return True  # nearly all files, so they cost no further call
                 except OSError as error:
                     if error.errno != errno.ENOTSUP:
                         return False
@@ -79,7 +78,7 @@ def _carries(file: int, hidden: bool) -> bool:
 
 
 def attributes_digest(attributes: Mapping[bytes, bytes]) -> int:
-    """Return the xxh64 of extended attributes, ACLs among them, as hpcp's tables of changes have it."""
+    """Return the xxh64 of extended attributes, ACLs among them, as in hpcp's table of changes."""
     state = xxhash.xxh64()
     for name, value in sorted(attributes.items()):
         state.update(name + b"\0" + len(value).to_bytes(8, "big") + value)

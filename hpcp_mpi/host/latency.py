@@ -1,12 +1,12 @@
-"""How many threads of this process may make system calls at once, and gain by it?
+"""Threads for system calls, used only where calls are slow enough to gain by them.
 
 On a fast file system one thread does as much as the interpreter can, and more of them only fight for its lock. On a
-slow one every call waits, and sixty threads wait for sixty calls at once. How long calls take tells which it is. CPU
+slow one every call waits, and sixty threads wait for sixty calls at once. The time of a call shows which it is. CPU
 time does not: a process that shares its CPUs with other ranks looks as if it waited for a file system. (It was tried:
 on two cores with four busy ranks, rank 0 had 130 threads and listed half as fast.)
 
-A gate lets threads in that exist anyway; a crowd has threads of its own for many short calls, of which two tell how
-long they take.
+AdaptiveGate limits threads that exist anyway; ParallelCalls has its own threads for many short calls, and measures
+the first two of these.
 """
 
 import math
@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
-SLOW = 0.0003  # seconds of a call from which on threads gain
-_LAST = 4  # calls that are remembered
-_AGAIN = 0.02  # seconds after which whoever waits asks again
+SLOW = 0.0003  # seconds of a call from which threads gain
+_LAST = 4  # calls whose times are kept
+_AGAIN = 0.02  # seconds between two checks of a waiting thread
 
 
 class Latency:
-    """Whether calls take long: the shortest of the last few, as any of them may have waited for a CPU."""
+    """The times of the last few calls. The shortest counts, as any of them may have waited for a CPU."""
 
     def __init__(self) -> None:
         self._last: deque[float] = deque(maxlen=_LAST)
@@ -38,17 +38,17 @@ class Latency:
 
     @contextmanager
     def noted(self) -> Iterator[None]:
-        """Record how long what is done meanwhile takes."""
+        """Record how long the `with` block takes."""
         began = time.perf_counter()
         yield
         self._last.append(time.perf_counter() - began)
 
 
 class AdaptiveGate:
-    """Lets one thread in at a time, and many where the file system is slow."""
+    """A gate that lets in one thread at a time, and many where the file system is slow."""
 
     def __init__(self, most: int, slow: Callable[[], bool]) -> None:
-        """slow: tells whether calls take long."""
+        """most: threads inside. slow: returns whether calls take long."""
         self._most = most
         self._slow = slow
         self._inside = 0
@@ -57,7 +57,7 @@ class AdaptiveGate:
     def __enter__(self) -> None:
         with self._changed:
             while self._inside >= (self._most if self._slow() else 1):
-                # Not for ever: that calls take long is found out inside.
+                # Not for ever: the threads inside find out that calls take long.
                 self._changed.wait(_AGAIN)
             self._inside += 1
 
@@ -67,32 +67,32 @@ class AdaptiveGate:
             self._changed.notify_all()
 
 
-_PROBES = 2  # calls that tell; one alone may have waited for a CPU
+_PROBES = 2  # calls that are measured; one alone may have waited for a CPU
 
 
-_FEW = 5  # calls that are not worth it
+_FEW = 5  # with fewer calls, threads do not gain
 
 
 _THREADS = 64
 
 
-_START = 0.00005  # seconds of CPU that it takes to have a thread begin
+_START = 0.00005  # seconds of CPU to start a thread
 
 
 T = TypeVar("T")
 
 
 class ParallelCalls:
-    """Threads of this process for short calls. They are started when they are first needed."""
+    """A pool of threads for short calls, started when it is first needed."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
 
     def gains(self, call: Callable[[T], object], probes: Sequence[T]) -> float:
-        """Return how long call takes, if so long for each of the probes that threads would gain; else 0.
+        """Return the seconds that call takes, if each of the probes takes so long that threads would gain; else 0.
 
-        It raises nothing.
+        call: raises nothing
         """
         shortest = math.inf if probes else 0.0
         for probe in probes:
@@ -106,7 +106,7 @@ class ParallelCalls:
     def each(self, call: Callable[[T], object], items: Sequence[T]) -> bool:
         """Call for each item, many at once and in any order, if that gains; return whether it did. call raises nothing.
 
-        If it does not gain, call may have been called for the first items, and the caller goes its own way.
+        If it does not gain, call may have been called for the first items, and the caller does the work.
         """
         if len(items) < _FEW or not (seconds := self.gains(call, items[:_PROBES])):
             return False
@@ -114,14 +114,14 @@ class ParallelCalls:
         return True
 
     def all(self, call: Callable[[T], object], items: Sequence[T], seconds: float) -> None:
-        """Call for each item, many at once and in any order. call raises nothing, and takes about so many seconds."""
-        rest = iter(items)  # one for all: the interpreter hands out each item once
+        """Call for each item, many at once and in any order. seconds: about what one call takes; it raises nothing"""
+        rest = iter(items)  # shared by all threads: the interpreter hands out each item once
 
         def some() -> None:
             for item in rest:
                 call(item)
 
-        # More threads wait less and take longer to begin: both together take least time with so many.
+        # More threads wait less and take longer to start: this number minimises the sum.
         enough = math.ceil(math.sqrt(len(items) * seconds / _START))
         for each in [self._threads().submit(some) for _ in range(min(_THREADS, len(items), enough))]:
             each.result()

@@ -1,4 +1,4 @@
-"""File lists on disk: read in blocks, put together from parts that come in any order, written in one step."""
+"""File lists on disk: read in blocks, merged from parts that come in any order, published in one step."""
 
 import heapq
 import os
@@ -26,19 +26,19 @@ _Record = tuple[bytes, bytes, int, int]  # the keys of a part's first and last e
 
 
 class BrokenList(FatalError):
-    """A list that cannot be believed."""
+    """A file list that cannot be trusted."""
 
     def __init__(self, path: bytes, number: int, reason: str, remedy: str = "Nothing was done.") -> None:
-        """number: of the line, counted from 1; 0: the whole list."""
+        """number: of the line, from 1; 0: the whole list."""
         called = "on standard input" if path == STANDARD else printable(path)
         super().__init__(f"the list {called}{f', line {number}' if number else ''}: {reason}", remedy)
 
 
 def entries_in(path: bytes, end: bytes) -> Iterator[tuple[int, list[bytes]]]:
-    """Yield the entries of a list without what ends them, some thousand at a time, and the number of the first.
+    """Yield the entries of a list without their ends, some thousand at a time, with the number (from 1) of the first.
 
-    Entries of no characters are among them. Raises BrokenList, when the list is missing, too, and at the end if there
-    was none at all.
+    Empty entries are included. end: b"\n" or b"\0". Raises BrokenList, also where the list cannot be read, and when its
+    last entry lacks its end.
     """
     number, rest = 1, b""
     for block in _blocks(path):
@@ -70,10 +70,10 @@ def _blocks(path: bytes) -> Iterator[bytes]:
 
 
 class Parts:
-    """Parts of a list, kept in a nameless file until all are there. Iterate to have the list. Not thread-safe."""
+    """The parts of a list, in a nameless file until all are there. Iterate to get the list. Not thread-safe."""
 
     def __init__(self, end: bytes, key: Key, directory: bytes | None = None) -> None:
-        """end: what ends an entry. key: of an entry without it. directory: for the file; None: for temporary files.
+        """end: of an entry, newline or NUL. key: the sort key of an entry. directory: of the file; None: the default.
 
         Raises OSError.
         """
@@ -87,7 +87,7 @@ class Parts:
         self._records = ExternalSort()
 
     def add(self, text: bytes, parts: Iterable[_Record]) -> None:
-        """Take parts; their offsets are those in text. In a part, entries are in order. Raises OSError."""
+        """Add sorted parts of a list, whose offsets are those in text. Raises OSError."""
         begin = self._size
         data = memoryview(text)
         while data:
@@ -97,10 +97,7 @@ class Parts:
         self._records.add((first, last, begin + at, length) for first, last, at, length in parts)
 
     def __iter__(self) -> Iterator[bytes]:
-        """Yield the list in pieces of whole entries. Where parts lie between each other's entries, they are merged.
-
-        Equal entries of merged parts come once.
-        """
+        """Yield the list in pieces of whole entries. Parts that overlap are merged, without equal entries."""
         records = cast(Iterator[_Record], iter(self._records))
         merging: list[tuple[bytes, bytes, int, Iterator[bytes]]] = []  # a heap: (key, entry, number, those after it)
         for number, (record, following) in enumerate(pairwise(chain(records, [None]))):
@@ -113,7 +110,7 @@ class Parts:
         yield from self._merged(merging, None)
 
     def _merged(self, merging: list[tuple[bytes, bytes, int, Iterator[bytes]]], until: bytes | None) -> Iterator[bytes]:
-        """Yield the entries of parts that are merged, as far as their keys are less than until."""
+        """Yield the entries of merged parts whose keys are less than until; None: all."""
         piece: list[bytes] = []
         last = None
         while merging and (until is None or merging[0][0] < until):
@@ -141,7 +138,7 @@ class Parts:
             yield os.pread(self._file.fileno(), min(_BLOCK, at + length - offset), offset)
 
     def _each(self, record: _Record) -> Iterator[bytes]:
-        """Yield the entries of a part."""
+        """Yield the entries of a part one by one."""
         _, _, at, length = record
         rest = b""
         for offset in range(at, at + length, _LITTLE):
@@ -151,7 +148,7 @@ class Parts:
 
 
 def refuse_place(path: bytes) -> None:
-    """Raise FatalError where no list can be written, before hours are spent on making it."""
+    """Raise FatalError if no list can be written to path, before hours are spent on making it."""
     if path == STANDARD or _is_special(path):
         return
     directory = os.path.dirname(path) or b"."
@@ -195,7 +192,7 @@ def _opened(path: bytes) -> Iterator[int]:
 
 
 def _is_special(path: bytes) -> bool:
-    """Return whether path is written to as it is: a FIFO, a terminal, /dev/null."""
+    """Return whether path is written to in place: a FIFO, a terminal, /dev/null."""
     try:
         mode = os.stat(path).st_mode
     except OSError:

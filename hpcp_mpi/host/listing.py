@@ -1,8 +1,8 @@
-"""Listing a directory and its counterpart side by side.
+"""Listing of a directory side by side with its counterpart at the destination.
 
-Most entries are plain files with nothing at the destination, or with a true copy there. Those two kinds are told apart
+Most entries are plain files with nothing at the destination, or with a true copy there. Those two kinds are sorted out
 here, in one tight loop, and kept as columns: a millionth of a second per entry is a quarter of an hour per billion.
-Directories are known by the type that the listing itself gives; they are not looked at one by one.
+Directories are known by the type that the listing itself gives; they need no lstat each.
 """
 
 import os
@@ -17,12 +17,12 @@ from hpcp_mpi.host.entries import _CODING, _TYPE, encoded, lstat
 from hpcp_mpi.host.latency import ParallelCalls
 from hpcp_mpi.vocab.paths import STAGE_PREFIX
 
-_FEW = 3  # entries that are not worth many threads
-_SLICE = 4096  # entries that are handed on together
-_MOST_NAMES = 100_000  # of a destination directory that are held; of a bigger one every name is looked up
-_CLOCKS_NS = 1_000_000_000  # by which the clocks of two file systems may differ
+_FEW = 3  # with no more entries, threads do not gain
+_SLICE = 4096  # entries of one slice, at most
+_MOST_NAMES = 100_000  # of a destination directory that are held; in a bigger one every name is looked up
+_CLOCKS_NS = 1_000_000_000  # the most by which the clocks of two file systems may differ
 
-# An entry of the source: its name, its lstat, and that of what has its name at the destination.
+# An entry of the source: its name, its lstat, and the lstat of the entry of that name at the destination.
 # A plain tuple: a named one takes as long to make as the lstat.
 Pair = tuple[bytes, os.stat_result, os.stat_result | None]
 
@@ -30,7 +30,7 @@ Names = dict[str, "os.DirEntry[str]"]
 
 
 class Stats(Protocol):
-    """What tells its lstat."""
+    """An object with a stat method, as os.DirEntry."""
 
     def stat(self, *, follow_symlinks: bool) -> os.stat_result: ...
 
@@ -45,15 +45,15 @@ class Slice:
     fresh: tuple[list[bytes], list[int]] = field(default_factory=lambda: ([], []))  # (names, sizes) of plain files
     # with one name, and nothing at the destination
     equal: tuple[list[bytes], list[int]] = field(default_factory=lambda: ([], []))  # the same for plain files with one
-    # name on both sides, equal in all that two lstats show
-    same: list[int] = field(default_factory=lambda: [0, 0])  # how many of those, and of how many bytes, need no more
+    # name on both sides, equal by lstat
+    same: list[int] = field(default_factory=lambda: [0, 0])  # number and bytes of equal files to skip
     folders: list[tuple[bytes, int, bool | None]] = field(default_factory=list)  # (name, inode, what is at the
     # destination: None nothing, False a non-directory)
     rest: list[Pair] = field(default_factory=list)
 
     @property
     def beside(self) -> int:
-        """How many of them are at the destination too, as anything."""
+        """The number of entries whose name exists at the destination, as any type."""
         folders = sum(there is not None for _, _, there in self.folders)
         return self.same[0] + len(self.equal[0]) + folders + sum(there is not None for _, _, there in self.rest)
 
@@ -62,7 +62,7 @@ class Slice:
 
 
 def entries_of(directory: int) -> tuple[Names | None, list[bytes]]:
-    """Return the entries of a directory, None if there are too many to hold, and our stages there. Raises OSError."""
+    """Return the entries of a directory, None if too many to hold, and the names of stages there. Raises OSError."""
     with os.scandir(directory) as entries:
         names: Names | None = {entry.name: entry for entry in islice(entries, _MOST_NAMES)}
         stages = _stages(names or ())
@@ -91,11 +91,11 @@ def slices(
     """Yield the entries of source beside those of dest, some thousand at a time.
 
     names:    what dest holds, from entries_of
-    plain:    False where nothing may be told apart here, as with excludes
-    by_lstat: what lstat shows as equal is equal, unless the source's inode was changed after the copy's
-    astray:   tells of an mtime (ns) whether the destination makes it another one: such entries are not told apart here
+    plain:    False where no entry may be sorted out here, as with excludes
+    by_lstat: files equal by lstat are equal, unless the source's inode was changed after the copy's
+    astray:   returns whether the destination changes an mtime (ns): such entries are not sorted out here
     within_ns: mtimes no further apart are equal
-    What cannot be looked at is given to failed. Raises OSError when the directory itself cannot be read.
+    failed:   called with each name whose lstat fails, and the error. Raises OSError if the directory is unreadable.
     """
     with os.scandir(source) as entries:
         while True:
@@ -127,13 +127,13 @@ def _without_astray(
     beside: "_Beside",
     failed: Failed,
 ) -> list["os.DirEntry[str]"]:
-    """Take entries whose times go astray; return the others. The entries keep the answers to lstat themselves."""
+    """Add entries whose mtimes the destination changes to some; return the others. Entries cache their lstat."""
     others = []
     for entry in listed:
         try:
             taken = not entry.is_dir(follow_symlinks=False) and astray(entry.stat(follow_symlinks=False).st_mtime_ns)
         except OSError:
-            taken = True  # it is said there what is wrong
+            taken = True  # the next call reports the error
         if taken:
             _again(entry, some, beside, failed)
         else:
@@ -142,10 +142,10 @@ def _without_astray(
 
 
 def _look_ahead(listed: list["os.DirEntry[str]"], names: Names | None, crowd: ParallelCalls) -> None:
-    """Where lstat takes long, call it for many entries at once. They keep the answers themselves."""
+    """Call lstat for many entries at once, where it takes long. Entries cache their answers."""
 
     def look(entry: "os.DirEntry[str]") -> None:
-        with suppress(OSError):  # whoever asks again is told
+        with suppress(OSError):  # the next call reports it
             entry.stat(follow_symlinks=False)
 
     ours, theirs = listed[:2], [names[entry.name] for entry in listed[:2] if entry.name in names] if names else []
@@ -157,7 +157,7 @@ def _look_ahead(listed: list["os.DirEntry[str]"], names: Names | None, crowd: Pa
 
 
 class _Unheld:
-    """What an entry of the destination says of itself, if it is there: its directory has too many to be held."""
+    """An entry of a destination directory that has too many to be held; it may not exist."""
 
     __slots__ = ("_directory", "_name")
 
@@ -170,7 +170,7 @@ class _Unheld:
 
 
 class _Beside:
-    """What is at the destination beside some entries."""
+    """The destination's entries of the same names as some of the source."""
 
     def __init__(self, some: Slice, dest: int | None, names: Names | None) -> None:
         self._some = some
@@ -183,7 +183,7 @@ class _Beside:
         return lstat(encoded(name), self._dest)
 
     def folder(self, entry: "os.DirEntry[str]") -> None:
-        """Take a directory of the source."""
+        """Add a directory of the source to the slice."""
         there = None
         if self._names is not None:
             found = self._names.get(entry.name)
@@ -195,7 +195,7 @@ class _Beside:
 
 
 def _all_new(entries: Iterable["os.DirEntry[str]"], some: Slice, failed: Failed) -> None:
-    """Take entries where the destination has nothing."""
+    """Add entries to a slice where the destination has nothing."""
     names: list[str] = []
     sizes = some.fresh[1]
     for entry in entries:
@@ -223,7 +223,7 @@ def _mostly_equal(
     how: tuple[bool, int],
     failed: Failed,
 ) -> None:
-    """Take entries of which the destination has copies. how: by_lstat, within_ns"""
+    """Add entries to a slice where the destination has copies of most. how: by_lstat, within_ns"""
     by_lstat, within_ns = how
     equal: list[str] = []
     fresh: list[str] = []
@@ -258,7 +258,7 @@ def _mostly_equal(
                     sizes.append(status[6])
                     continue
         except FileNotFoundError:
-            # It went meanwhile, from one side or the other.
+            # It was removed meanwhile, on one side or the other.
             _again(entry, some, beside, failed)
             continue
         except OSError as error:
@@ -285,14 +285,14 @@ def _again(entry: "os.DirEntry[str]", some: Slice, beside: _Beside, failed: Fail
 
 
 def _all_encoded(names: list[str]) -> list[bytes]:
-    """Return names as the bytes they are. No name holds a NUL; one call for each takes four times as long."""
+    """Return the bytes of names, in one call, as no name holds a NUL: a call for each takes four times as long."""
     return "\0".join(names).encode(*_CODING).split(b"\0") if names else []
 
 
 def only_in(dest: int, source: int, names: Names | None, found: int) -> Iterator[list[tuple[bytes, bool]]]:
-    """Yield the entries of dest that have no counterpart in source, and whether they are directories.
+    """Yield entries of dest that have no counterpart in source, each with whether it is a directory.
 
-    names: as for slices. found: how many of them slices found in source. Raises OSError.
+    names: as for slices. found: the number of them that slices found in source. Raises OSError.
     """
     if names is not None:
         if found == len(names):

@@ -1,4 +1,4 @@
-"""What this machine is and allows: CPUs, open files, programs."""
+"""Limits of this machine: CPUs, slots, open files."""
 
 import os
 import resource
@@ -8,14 +8,14 @@ _OPEN_FILES = 65536
 
 
 def cpus() -> int:
-    """Return how many CPUs this process may use: its affinity, and the quota of its control group."""
+    """Return the number of CPUs this process may use, by its affinity and its control group's quota."""
     allowed = len(os.sched_getaffinity(0))
     quota = _quota()
     return allowed if quota is None else max(1, min(allowed, round(quota)))
 
 
 def _quota() -> float | None:
-    """Return the CPU quota of this control group in CPUs, None without one."""
+    """Return the quota of this process's control group in CPUs, None without one."""
     with suppress(OSError, ValueError):
         limit, period = _words("/sys/fs/cgroup/cpu.max")
         return None if limit == "max" else int(limit) / int(period)
@@ -31,10 +31,10 @@ def _words(path: str) -> list[str]:
 
 
 def slots(asked: int | None, available: int, mates: int) -> int:
-    """Return how many jobs a rank does at once.
+    """Return the number of slots of a rank: how many jobs it does at once.
 
-    asked: None is 4 per CPU, 0 half the CPUs, -n is n per CPU; these are shared out among the ranks on the same CPUs
-    (mates). A positive number is meant as it is.
+    asked: None is 4 per CPU, 0 half the CPUs, -n is n per CPU; these are divided among the ranks on the same CPUs
+    (mates). A positive number is used as it is.
     """
     if asked is not None and asked > 0:
         return asked
@@ -43,7 +43,7 @@ def slots(asked: int | None, available: int, mates: int) -> int:
 
 
 def allow_open_files() -> None:
-    """Raise the limit of open files as far as it goes without privileges."""
+    """Raise the limit of open files as far as possible without privileges."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     ceiling = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
     if soft < ceiling:

@@ -1,10 +1,10 @@
-"""Metadata of an entry: owner, mode, ACLs, extended attributes and times, read and written.
+"""Reading and writing an entry's metadata: owner, mode, ACLs, extended attributes and times.
 
-Some file systems have ACLs and do not list them among the attributes (MooseFS). There they `hide`: they are asked for
-by their names, which is a call more for each entry.
+Some file systems have ACLs and do not list them among the attributes (MooseFS). Such `hidden` ACLs are read by their
+names, which is a call more for each entry.
 
 Writing goes through a descriptor that pins the entry. Its path in /proc means the pinned inode itself, also when that
-is a symlink, so whatever is swapped in under the name meanwhile is not what gets written to.
+is a symlink, so an entry that is swapped in under the name meanwhile is not written to.
 """
 
 import errno
@@ -28,7 +28,7 @@ Xattrs = dict[bytes, bytes]
 
 
 def xattrs_of(parent: int, name: bytes, hidden: bool = False) -> Xattrs:
-    """Return the attributes that an entry carries, ACLs among them. Raises OSError where one cannot be read.
+    """Return the extended attributes of an entry, ACLs among them. Raises OSError where one cannot be read.
 
     hidden: its file system does not list ACLs
     """
@@ -57,7 +57,7 @@ def xattrs_of(parent: int, name: bytes, hidden: bool = False) -> Xattrs:
 
 
 def carriers(directory: int, names: list[bytes], crowd: ParallelCalls, hidden: bool = False) -> list[bytes]:
-    """Return those files in a directory that carry attributes, or cannot be asked for them. hidden: as above"""
+    """Return the names of files that carry attributes, or whose attributes cannot be read. hidden: as above"""
     found: list[bytes] = []
 
     def ask(name: bytes) -> None:
@@ -85,7 +85,7 @@ def _may_carry(path: bytes, hidden: bool) -> bool:
     try:
         return any_carried(os.listxattr(path, follow_symlinks=False)) or (hidden and has_acl(path))
     except OSError:
-        return True  # whoever looks closer will say what is wrong
+        return True  # the closer look will report the error
 
 
 def has_acl(file: int | bytes) -> bool:
@@ -99,7 +99,7 @@ def has_acl(file: int | bytes) -> bool:
 
 
 def xattr_letters(wanted: Xattrs, found: Xattrs) -> str:
-    """Return `a` if ACLs differ, `x` if other attributes do."""
+    """Return "a" if ACLs differ, "x" if other attributes do, "ax" or ""."""
     if wanted == found:
         return ""
     letters = {"a" if key.startswith(ACL) else "x" for key in {*wanted, *found} if wanted.get(key) != found.get(key)}
@@ -115,7 +115,7 @@ def write(
     xattrs: tuple[Xattrs, Xattrs],
     times_ns: tuple[int, int],
 ) -> None:
-    """Give an entry its metadata.
+    """Write an entry's metadata.
 
     expected: its lstat; another inode is left alone. owner: (uid, gid). xattrs: (wanted, found).
     times_ns: (atime, mtime), written last, as all before changes neither. Raises OSError.
@@ -137,7 +137,7 @@ def write(
 
 def _write_xattrs(path: bytes, mode: int, wanted: Xattrs, found: Xattrs) -> None:
     if os.geteuid() and not mode & stat.S_IWUSR and not stat.S_ISLNK(mode):
-        os.chmod(path, stat.S_IMODE(mode) | stat.S_IWUSR)  # an owner needs it to write attributes, not to get it
+        os.chmod(path, stat.S_IMODE(mode) | stat.S_IWUSR)  # an owner may set the bit, and needs it to write attributes
         try:
             _write_each_xattr(path, wanted, found)
         except OSError:

@@ -1,4 +1,4 @@
-"""Which type of file system a directory is on, in the kernel's words and in those that people use."""
+"""File system types, by the kernel's names and the common ones, and mounts below a directory."""
 
 import os
 import re
@@ -8,7 +8,7 @@ from typing import NamedTuple
 from hpcp_mpi.host.dirfd import path_of
 from hpcp_mpi.vocab.paths import relative_to
 
-# Known to list ACLs among the attributes, or to have none of POSIX's.
+# Types that list ACLs among the attributes, or have none of POSIX's.
 LISTING_ACLS = frozenset(
     (
         "bcachefs",
@@ -30,7 +30,7 @@ LISTING_ACLS = frozenset(
 )
 WITHOUT_CASE = ("vfat", "msdos", "exfat", "ntfs", "ntfs3")
 _OCTAL = re.compile(rb"\\([0-7]{3})")
-# What people call it, and what /proc/self/mountinfo may call it.
+# Common names, and the names in /proc/self/mountinfo.
 _SPELLINGS = {
     "fat": ("vfat", "msdos"),
     "fat12": ("vfat", "msdos"),
@@ -44,7 +44,7 @@ _SPELLINGS = {
 }
 
 
-# One kernel's, or kept the same on all nodes by locks: what one rank wrote every other one sees.
+# Types of one kernel, or coherent between nodes by locks: every rank sees what another one wrote.
 _COHERENT = frozenset(
     (
         *("bcachefs", "btrfs", "erofs", "exfat", "ext2", "ext3", "ext4", "f2fs", "fuseblk", "hfsplus", "jfs", "msdos"),
@@ -52,7 +52,7 @@ _COHERENT = frozenset(
         *("ceph", "gfs2", "gpfs", "lustre", "ocfs2"),
     )
 )
-_STALE_SECONDS = {"fuse.sshfs": 20.0}  # its default; others remember for a second
+_STALE_SECONDS = {"fuse.sshfs": 20.0}  # its default; other FUSE clients cache for a second
 _USUAL_STALE_SECONDS = 3.0
 
 
@@ -64,9 +64,9 @@ class _Mount(NamedTuple):
 
 
 def stale_seconds(path: bytes) -> float:
-    """Return for how long (seconds) a node may be shown what another one has changed on the file system of path.
+    """Return for how many seconds a node may see old state of the file system of path after another's change.
 
-    NFS may remember for longer, a minute, but looks anew at what is opened, and directories are opened for each look.
+    NFS may cache for longer, a minute, but checks what is opened, and directories are opened for each look.
     """
     try:
         kind = type_of(path)
@@ -84,7 +84,7 @@ def mount_of(path: bytes) -> tuple[str, list[str]]:
     """Return the type of the file system that an existing path is on, and its own options. Raises OSError."""
     fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
-        # The mount is told by its id: two mounts may have one device number (btrfs), or one path (mounted over).
+        # The mount is found by its id: two mounts may have one device number (btrfs), or one path (mounted over).
         with open(b"/proc/self/fdinfo/%d" % fd, "rb") as file:
             mount = _mount_id(file)
     finally:
@@ -96,7 +96,7 @@ def mount_of(path: bytes) -> tuple[str, list[str]]:
 
 
 def invents_inodes(path: bytes) -> bool:
-    """Return whether the file system of path may give a file another inode number on each node."""
+    """Return whether a file on the file system of path may have another inode number on each node."""
     try:
         return type_of(path).startswith(("fuse", "cifs", "smb3", "9p"))
     except OSError:
@@ -127,16 +127,16 @@ def _unescaped(word: bytes) -> bytes:
 
 
 def is_called(found: str, wanted: str) -> bool:
-    """Return whether a file system of type found is what is called wanted, in hpcp's words too (fat32 is vfat)."""
+    """Return whether a file system of type found has the name wanted, which may be hpcp's (fat32 is vfat)."""
     found, wanted = found.lower(), wanted.lower()
     return found == wanted or found.removeprefix("fuse.") == wanted or found in _SPELLINGS.get(wanted, ())
 
 
 class Mounts(NamedTuple):
-    """What is on a directory's device, and what is not."""
+    """The device of a directory, and the mounts below it."""
 
     device: int  # st_dev
-    below: frozenset[bytes]  # what is mounted below it, paths relative to it: also what shows the same device again
+    below: frozenset[bytes]  # mount points, relative to it: also those of the same device
 
 
 def mounts_below(fd: int) -> frozenset[bytes]:

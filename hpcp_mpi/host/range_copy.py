@@ -1,4 +1,4 @@
-"""A range of a file is copied to where it belongs in the copy: what is data by the kernel, what is a hole not at all.
+"""Copying a range of a file to its place in the copy: data by the kernel where possible, holes not at all.
 
 Measured on tmpfs, 1 GiB, 2 CPUs, medians of five in GiB/s with one thread and with two:
 
@@ -34,37 +34,37 @@ if TYPE_CHECKING:
 
 SHRANK = "it shrank while it was copied"
 _FICLONE = 0x40049409  # _IOW(0x94, 9, int)
-_CALL = 64 * MIB  # bytes the kernel copies before it is asked whether to go on
+_CALL = 64 * MIB  # bytes the kernel copies between two checks of stopped()
 _IO_SIZE = 4 * MIB
 _PAGES_SIZE = (
-    MIB  # what is put into pages is read again from a cache: 1.64 s for 4 GiB; 128 KiB to 4 MiB: 1.67 to 1.77 s
+    MIB  # bytes put into pages are read again from a cache: 1.64 s for 4 GiB; 128 KiB to 4 MiB: 1.67 to 1.77 s
 )
 _ZEROS = bytes(64 * 1024)
 
 
 @contextmanager
 def opened(directory: int, name: bytes) -> Iterator[tuple[int, os.stat_result]]:
-    """Yield a descriptor for reading a regular file, and its fstat. Raises OSError for whatever else has the name."""
+    """Yield a descriptor for reading a regular file, and its fstat. Raises OSError for any other entry."""
     fd = os.open(name, READ, dir_fd=directory)
     try:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "it is no regular file any more")
+            raise OSError(errno.EINVAL, "it is not a regular file any more")
         yield fd, status
     finally:
         os.close(fd)
 
 
 def identity(status: os.stat_result) -> tuple[int, ...]:
-    """Return what tells a file from another one and from what it becomes when it is written to."""
+    """Return size, mtime (ns), inode and ctime (ns): they change when a file is replaced or written to."""
     return status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns
 
 
 def changed(before: tuple[int, ...], status: os.stat_result) -> bool:
-    """Return whether a file is not what it was, on this node or another.
+    """Return whether a file was changed since its identity was taken, on this node or another.
 
-    Both inode number and ctime differ if another file took the name. One of them alone says nothing: some file systems
-    invent inode numbers on each node anew (CIFS, FUSE), and a chmod or a new hard link changes the ctime.
+    Both inode number and ctime differ if another file took the name. One of them alone shows nothing: some file systems
+    invent inode numbers on each node (CIFS, FUSE), and a chmod or a new hard link changes the ctime.
     """
     size, mtime_ns, inode, ctime_ns = identity(status)
     if before[:2] != (size, mtime_ns):
@@ -73,7 +73,7 @@ def changed(before: tuple[int, ...], status: os.stat_result) -> bool:
 
 
 def share_blocks(source: int, dest: int, options: Options) -> bool:
-    """Make dest a copy of source by sharing all its blocks; tell if that was done. Raises OSError if it must be."""
+    """Share all blocks of source with dest; return whether that was done. Raises OSError where it is required."""
     if options.reflink == "never" or options.sparse != "auto":
         return False
     try:
@@ -86,24 +86,24 @@ def share_blocks(source: int, dest: int, options: Options) -> bool:
 
 
 class RangeCopier:
-    """Copies ranges from an open file to another one, which is empty there. For one thread."""
+    """A copier of ranges from an open file to another one, which is empty there. For one thread."""
 
     def __init__(self, source: int, dest: int, options: Options, stopped: Callable[[], bool]) -> None:
-        """stopped: asked between blocks whether to leave off."""
+        """stopped: called between blocks; returns whether to stop."""
         here, there = os.fstat(source), os.fstat(dest)
         self._source = source
         self._dest = dest
         self._stopped = stopped
         self._drop_cache = options.drop_cache
-        # All as cp does. A file that has all its blocks is not asked for holes; in one that has not, zeros are looked
-        # for too, as many network file systems cannot tell where holes are.
+        # All as cp does. A file that has all its blocks has no holes; in one that has not, zeros are searched, too, as
+        # many network file systems do not report holes.
         self._holes = options.sparse != "never" and here.st_blocks * 512 < here.st_size
         self._skip_zeros = options.sparse == "always" or self._holes
         self._by_kernel = options.sparse == "auto" and not self._holes and options.reflink != "never"
         self._io_size = options.io_size or min(_CALL, max(_IO_SIZE, here.st_blksize, there.st_blksize))
         self._granule = min(max(there.st_blksize, 512), len(_ZEROS), self._io_size)
         self._memory: mmap.mmap | None = None
-        # One alone is faster with copy_file_range, by a fifth to a quarter.
+        # A single thread is faster with copy_file_range, by a fifth to a quarter.
         self._by_pages = not options.single and cpus() > 1
         self._by_pages_size = options.io_size or min(_CALL, max(_PAGES_SIZE, here.st_blksize))
         self._pages: Pages | None = None
@@ -111,24 +111,24 @@ class RangeCopier:
             os.posix_fadvise(source, 0, 0, os.POSIX_FADV_SEQUENTIAL)
 
     def copy(self, start: int, length: int) -> None:
-        """Copy one range. Raises OSError, host.commands.Stopped."""
+        """Copy one range, in bytes. Raises OSError, host.commands.Stopped."""
         end = start + length
         with self._putting_pages():
             for begin, stop in self._data(start, end):
                 if self._by_kernel and self._pages is None:
                     begin = self._copy_by_kernel(begin, stop)
                 self._copy_through_memory(begin, stop)
-        if os.fstat(self._source).st_size < end:  # what is cut off looks like a hole
+        if os.fstat(self._source).st_size < end:  # a missing end looks like a hole
             raise OSError(errno.ENODATA, SHRANK)
         if self._drop_cache:
-            # Pages that others need go too, if nobody has them mapped: the kernel does not tell whose they are. Those
-            # of the copy stay, as they would have to be written first.
+            # That drops pages of other programs too, unless mapped: the kernel does not tell whose they are. Those of
+            # the copy stay, as they would have to be written first.
             with suppress(OSError):
                 os.posix_fadvise(self._source, start, length, os.POSIX_FADV_DONTNEED)
 
     @contextmanager
     def _putting_pages(self) -> Iterator[None]:
-        """Put pages meanwhile, if the copy is on a file system where that is possible."""
+        """Write by pages during the `with` block, if the copy's file system allows it."""
         with ExitStack() as stack:
             if self._by_pages:
                 from hpcp_mpi.host.tmpfs_pages import pages_of  # ctypes takes 3 ms, and few ranks ever copy ranges
@@ -145,7 +145,7 @@ class RangeCopier:
                 self._pages = None
 
     def _data(self, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """Yield where there is data between start and end."""
+        """Yield the (begin, end) of data between start and end."""
         at = start
         while at < end:
             begin, stop = at, end
@@ -156,25 +156,25 @@ class RangeCopier:
                 except OSError as error:
                     if error.errno == errno.ENXIO:
                         return  # a hole up to the end of the file
-                    self._holes = False  # the file system cannot tell
+                    self._holes = False  # the file system does not report holes
             if begin >= end:
                 return
             yield begin, stop
             at = stop
 
     def _copy_by_kernel(self, begin: int, end: int) -> int:
-        """Copy as much as the kernel does; return how far it came."""
+        """Copy as much as the kernel does; return the offset it reached."""
         at = begin
         while at < end:
             self._go_on()
             try:
                 count = os.copy_file_range(self._source, self._dest, min(_CALL, end - at), at, at)
             except OSError:
-                # It cannot, or it met an error. Which one, and on which side, shows when the bytes are moved by hand.
+                # Unsupported, or an error. Which one, and on which side, shows when the bytes are read and written.
                 self._by_kernel = False
                 break
             if count == 0:
-                break  # the file shrank, or the file system only says so
+                break  # the file shrank, or the file system wrongly reports that
             at += count
         return at
 
@@ -194,12 +194,12 @@ class RangeCopier:
             at += count
 
     def _buffer(self) -> mmap.mmap:
-        if self._memory is None:  # pages, aligned, and taken only by those who need them
+        if self._memory is None:  # aligned pages, allocated only when needed
             self._memory = mmap.mmap(-1, self._io_size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         return self._memory
 
     def _nonzero(self, memory: mmap.mmap, count: int) -> Iterator[tuple[int, int]]:
-        """Yield the parts of a buffer that are not blocks of zeros."""
+        """Yield the (first, last) of the parts of a buffer that are not blocks of zeros."""
         first = None
         for at in range(0, count, self._granule):
             end = min(at + self._granule, count)
@@ -213,7 +213,7 @@ class RangeCopier:
             yield first, count
 
     def _write(self, memory: mmap.mmap, first: int, last: int, at: int) -> None:
-        """Write a part of the buffer, whose beginning belongs at offset at."""
+        """Write bytes first to last of a buffer whose beginning belongs at offset at. Raises OSError."""
         if self._pages is not None:
             first += self._pages.put(memory, first, last, at + first)
         view = memoryview(memory)

@@ -1,4 +1,4 @@
-"""Removing by descriptor: what is swapped for a symlink meanwhile is never followed."""
+"""Removal of a tree by descriptor: a symlink that is swapped in is never followed."""
 
 import os
 
@@ -6,14 +6,14 @@ from hpcp_mpi.host.dirfd import FLAGS
 
 
 def remove_tree(parent: int, name: bytes) -> None:
-    """Remove the entry name of directory parent with all below it. Raises OSError at the first that stays."""
+    """Remove an entry of directory parent with all below it. Raises OSError at the first that cannot be removed."""
     try:
         os.unlink(name, dir_fd=parent)
         return
     except FileNotFoundError:
         return
     except OSError:
-        fd = os.open(name, FLAGS, dir_fd=parent)  # raises what unlink meant unless it is a directory
+        fd = os.open(name, FLAGS, dir_fd=parent)  # raises the error that unlink met, unless it is a directory
     # A stack, not recursion: a tree may be deeper than the interpreter's stack.
     stack = [(parent, name, fd)]
     while stack:
@@ -28,7 +28,7 @@ def remove_tree(parent: int, name: bytes) -> None:
 
 
 def _empty_out(fd: int) -> bytes | None:
-    """Unlink what can be unlinked in a directory; return the name of a directory in it, None when it is empty."""
+    """Unlink files up to the first directory; return its name, None when all is removed."""
     if os.fstat(fd).st_mode & 0o700 != 0o700:
         os.fchmod(fd, 0o700)  # a copy of a read-only directory
     with os.scandir(fd) as entries:

@@ -1,7 +1,7 @@
-"""What goes away by itself: a handle that went stale, a server that another one stands in for.
+"""Retries for errors that go away by themselves: a stale handle, a server that fails over to another.
 
-A few tries with pauses in between. While these were in vain a short time ago, there is one more try and no pause: of a
-million files that cannot be reached, each would wait.
+A few tries with pauses in between. If these were in vain a short time ago, there is one more try and no pause: else
+each of a million files that cannot be reached would wait.
 """
 
 import errno
@@ -12,16 +12,16 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 PASSING = (errno.ESTALE, errno.ENOTCONN)
-_WORDS = tuple(os.strerror(number) for number in PASSING)  # those of `cp`, too: it speaks the C locale
+_WORDS = tuple(os.strerror(number) for number in PASSING)  # also as `cp` prints them, in the C locale
 _PAUSES = (0.1, 0.5, 2.0)  # seconds
-_WEARY = 60.0  # seconds without pauses after they were in vain
-_STEP = 0.1  # seconds between looks whether the run is to end
+_WEARY = 60.0  # seconds without pauses after tries were in vain
+_STEP = 0.1  # seconds between checks whether the run is ending
 
 T = TypeVar("T")
 
 
 class _Patience:
-    """This process's: when trying again was in vain the last time."""
+    """The time when tries of this process were last in vain."""
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
@@ -44,24 +44,24 @@ _patience = _Patience()
 
 
 def never() -> bool:
-    """Return False: nothing ends the waiting."""
+    """Return False, so that nothing ends the waiting."""
     return False
 
 
 def passes(error: OSError) -> bool:
-    """Return whether what error says may be over in a moment."""
+    """Return whether an error may be over in a moment."""
     return error.errno in PASSING
 
 
 def tells_passing(words: str) -> bool:
-    """Tell the same of the reason of a failure, or the words of a program."""
+    """Return whether the reason of a failure, or a program's message, names such an error."""
     return any(each in words for each in _WORDS)
 
 
 def tries(stopped: Callable[[], bool] = never) -> Iterator[bool]:
-    """Yield once for each try, with a pause before each but the first; what is yielded tells whether it is the last.
+    """Yield, for each try, whether it is the last one, with a pause before each but the first.
 
-    Whoever has no need of another try takes no more. stopped: tells that the run is ending, which waits for nothing.
+    A caller that succeeds stops iterating. stopped: returns whether the run is ending, which waits for nothing.
     """
     pauses = _patience.pauses()
     yield False
@@ -76,12 +76,12 @@ def tries(stopped: Callable[[], bool] = never) -> Iterator[bool]:
 
 
 def recovered() -> None:
-    """Take note that the last try was not in vain."""
+    """Record that the last try was not in vain."""
     _patience.find()
 
 
 def tried(call: Callable[[], T], stopped: Callable[[], bool] = never) -> T:
-    """Return what call returns; it is called again a few times while what it says may be over in a moment.
+    """Return the result of call, retried a few times while its error may be over in a moment.
 
     Raises OSError.
     """
@@ -99,7 +99,7 @@ def tried(call: Callable[[], T], stopped: Callable[[], bool] = never) -> T:
 
 
 def in_the_end(error: OSError, call: Callable[[], object], stopped: Callable[[], bool] = never) -> OSError | None:
-    """Return what is wrong with a call that failed with error, when it was tried again if that makes sense; or None."""
+    """Return the error of a call that failed, after retries where error may pass; None if one succeeded."""
     if not passes(error):
         return error
     try:

@@ -1,4 +1,4 @@
-"""Blocks of bytes that wait in a file for whoever they are for; memory holds one number for each of those.
+"""A file of blocks of bytes that wait for their owners; memory holds one number for each owner.
 
 The file has no name, so nothing is left behind. Each block knows where the one before it is: they come back last first.
 """
@@ -8,15 +8,15 @@ import struct
 from collections.abc import Iterator
 from typing import IO
 
-_HEAD = struct.Struct("<qq")  # where the block before is, -1: nowhere; bytes of this one
+_HEAD = struct.Struct("<qq")  # offset of the owner's block before, -1: none; bytes of this one
 
 
 class Spool:
-    """Not thread-safe. It may be added to while it is read."""
+    """Blocks by owner. Not thread-safe, but blocks may be added while others are read."""
 
     def __init__(self) -> None:
         self._file: IO[bytes] | None = None
-        self._latest: dict[int, int] = {}  # where the last block of each is
+        self._latest: dict[int, int] = {}  # by owner: the offset of its last block
         self._end = 0
 
     def __bool__(self) -> bool:
@@ -24,11 +24,11 @@ class Spool:
 
     @property
     def owners(self) -> list[int]:
-        """For whom there are blocks."""
+        """The owners of blocks, sorted."""
         return sorted(self._latest)
 
     def add(self, owner: int, block: bytes) -> None:
-        """Put a block aside. Raises OSError when the file cannot be written."""
+        """Add a block of an owner. Raises OSError when the file cannot be written."""
         if self._file is None:
             import tempfile  # most runs never need it
 
@@ -42,7 +42,7 @@ class Spool:
         self._latest[owner] = at
 
     def blocks(self, owner: int) -> Iterator[bytes]:
-        """Yield the blocks of an owner, the last one first."""
+        """Yield the blocks of an owner, the last one first. Raises OSError."""
         at = self._latest.get(owner, -1)
         while at >= 0:
             assert self._file is not None

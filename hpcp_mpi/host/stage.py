@@ -1,8 +1,8 @@
 """Stages: private directories in which copies are made before they are renamed to their names.
 
 A stage lies in the directory that its content is for, so that the rename stays in one file system, quota and
-inheritance. It belongs to this user and nobody else may enter it, so nothing in it can be swapped while `cp` writes; an
-entry appears under its final name in one step, complete. A killed run leaves its stages behind; the next run removes
+inheritance. It belongs to this user and no other user may enter it, so nothing in it can be swapped while `cp` writes;
+an entry appears under its final name in one step, complete. A killed run leaves its stages behind; the next run removes
 those that no living process holds locked.
 
 Most stages belong to the one thread that made them. Those of big files are shared: many ranks write into one.
@@ -26,21 +26,21 @@ from hpcp_mpi.host.retrying import tried
 from hpcp_mpi.vocab.errors import reason_of
 from hpcp_mpi.vocab.paths import STAGE_PREFIX
 
-_OLD_SECONDS = 24 * 3600  # without locks, only this tells a dead run's stage
+_OLD_SECONDS = 24 * 3600  # without locks, a stage this old is a dead run's
 _NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL, errno.EBADF)
-_TRIES = 100  # to remove a stage that somebody writes in: each takes less time than it takes them to make a file
+_TRIES = 100  # to remove a stage that others write in: each takes less time than they take to make a file
 _numbers = itertools.count()
-# Shared stages that a process keeps locked: the ones it used last. More are only begun and wait for their ranges.
+# Shared stages that a process keeps locked: the last ones used. Others are only started and wait for their ranges.
 _HELD = 256
 
 
 @contextmanager
 def staged(directory: int, token: str, remark: Callable[[bytes, str], None], inherit: bool = False) -> Iterator[int]:
-    """Yield a descriptor of a new stage in directory; remove it with what is left in it.
+    """Yield a descriptor of a new stage in directory; remove the stage with all that is left in it.
 
-    inherit: what is made in it gets the group that it would get in directory; the default ACL it always gets.
-    remark: told when it cannot be removed, which harms nothing: the next run does it.
-    Raises OSError, PermissionError with an explanation when the stage is not ours alone.
+    inherit: entries made in it get the group that they would get in directory; they always get the default ACL.
+    remark: called with the stage's name and a message when it cannot be removed: the next run does that.
+    Raises OSError; PermissionError with an explanation when the stage is not ours alone.
     """
     name, stage = _new(directory, token)
     try:
@@ -58,23 +58,23 @@ def _new(directory: int, token: str) -> tuple[bytes, int]:
         os.mkdir(name, 0o700, dir_fd=directory)
         return name, os.open(name, FLAGS, dir_fd=directory)
     except OSError:
-        with suppress(OSError):  # it may be there, and only the answer was lost
+        with suppress(OSError):  # it may exist, and only the answer was lost
             os.rmdir(name, dir_fd=directory)
         raise
 
 
 def _discard(directory: int, name: bytes, stage: int, remark: Callable[[bytes, str], None]) -> None:
-    """Remove a stage and close it."""
+    """Remove a stage and close its descriptor; an error is only remarked."""
     try:
         _drop(directory, name, stage)
     except OSError as error:
-        remark(name, f"a private directory of this run could not be removed: {reason_of(error)}")
+        remark(name, f"a staging directory of this run could not be removed: {reason_of(error)}")
     finally:
         os.close(stage)
 
 
 def _drop(directory: int, name: bytes, stage: int) -> None:
-    """Remove a stage. It is emptied by its descriptor: under its name, another user may have put something else."""
+    """Remove a stage, emptied by its descriptor: another user may have put something else under its name."""
     try:
         os.rmdir(name, dir_fd=directory)
     except OSError:
@@ -88,7 +88,7 @@ def _empty_and_drop(directory: int, name: bytes, stage: int) -> None:
 
 
 def _drop_in_use(directory: int, name: bytes, stage: int) -> None:
-    """Remove a stage that somebody may be writing in: what is made meanwhile is removed, too."""
+    """Remove a stage that another process may be writing in, with what that makes meanwhile. Raises OSError."""
     for _ in range(_TRIES):
         try:
             _drop(directory, name, stage)
@@ -103,7 +103,7 @@ def _drop_in_use(directory: int, name: bytes, stage: int) -> None:
 
 
 def _make_private(stage: int, inherit: bool) -> None:
-    """Make sure that stage is the directory that was just made, not one that somebody put in its place."""
+    """Set the mode of a new stage. Raises PermissionError if another user put a directory in its place."""
     status = os.fstat(stage)
     if status.st_uid != os.geteuid():
         raise PermissionError(
@@ -114,19 +114,18 @@ def _make_private(stage: int, inherit: bool) -> None:
     inherited = status.st_mode & stat.S_ISGID
     keep = inherit or os.geteuid() != 0
     if status.st_mode & 0o077 or (inherited and not keep):
-        # A setgid bit would be passed on to directories that do not have it. Whoever is not root needs it, for files
+        # A setgid bit would be passed on to directories that do not have it. Users other than root need it, for files
         # of groups that they cannot give files to.
         os.fchmod(stage, 0o700 | inherited if keep else 0o700)
         if status.st_mode & 0o077 and os.listdir(stage):
-            raise PermissionError(errno.EPERM, "another user put a directory of theirs in place of ours")
+            raise PermissionError(errno.EPERM, "another user replaced our staging directory with their own")
 
 
 def sweep(directory: int, name: bytes, lost: bool = False, over: bool = False) -> bool:
-    """Remove a stage that another run left in directory. Return False when that run may be alive, or was not ours.
+    """Remove a stage that another run left in directory; return False when that run may be alive, or was not ours.
 
-    lost: it is that of a rank of this run that was taken for lost, and goes also from under a `cp` that goes on, or a
-    rank that comes back: neither can give anything in it a name then. Not so one that ranks share, unless it is over:
-    nothing is under way.
+    lost: the stage is a lost rank's of this run, and is removed even if its `cp` still runs or the rank comes back:
+    neither can then give anything in it a name. A stage that ranks share stays, unless over: nothing uses it any more.
     """
     try:
         stage = os.open(name, FLAGS, dir_fd=directory)
@@ -134,7 +133,7 @@ def sweep(directory: int, name: bytes, lost: bool = False, over: bool = False) -
         return True  # gone, or not a stage
     try:
         if os.fstat(stage).st_uid != os.geteuid():
-            return False  # what is in there may be anybody's
+            return False  # its content may be another user's
         if lost and (over or lstat(name, stage) is None):
             _drop_in_use(directory, name, stage)
             return True
@@ -154,13 +153,13 @@ def sweep(directory: int, name: bytes, lost: bool = False, over: bool = False) -
 
 
 class SharedStages:
-    """Stages that outlive the function that made them, and that all ranks write into. Thread-safe.
+    """The stages that outlive the function that made them, and that all ranks write into. Thread-safe.
 
     A process keeps a shared lock on those that it used last, so that no other run takes them for dead.
     """
 
     def __init__(self, token: str, inherit: bool = False) -> None:
-        """token: unique to this process, as for `staged`, and so is inherit."""
+        """token: unique to this process. inherit: as for `staged`."""
         self._token = token
         self._inherit = inherit
         self._guard = threading.Lock()
@@ -168,9 +167,9 @@ class SharedStages:
         self._made: dict[bytes, bytes] = {}
 
     def make(self, directory: int, where: bytes) -> tuple[bytes, int]:
-        """Make a stage in directory; return its name and a descriptor. where: how made() is to call directory.
+        """Make a stage in directory; return its name and a descriptor. where: the directory's path, for made().
 
-        Raises OSError, PermissionError with an explanation when the stage is not ours alone.
+        Raises OSError; PermissionError with an explanation when the stage is not ours alone.
         """
         name, stage = _new(directory, self._token)
         try:
@@ -191,7 +190,7 @@ class SharedStages:
         try:
             status = os.fstat(stage)
             if status.st_uid != os.geteuid() or status.st_mode & 0o777 != 0o700:
-                raise PermissionError(errno.EPERM, "another user put a directory of theirs in its place")
+                raise PermissionError(errno.EPERM, "another user replaced it with a directory of their own")
             self._hold(name, stage)
         except BaseException:
             os.close(stage)
@@ -208,12 +207,12 @@ class SharedStages:
         _discard(directory, name, stage, remark)
 
     def made(self) -> list[tuple[bytes, bytes]]:
-        """Return (where, name) of what was made here and not removed here."""
+        """Return (where, name) of the stages that this process made and did not remove."""
         with self._guard:
             return [(where, name) for name, where in self._made.items()]
 
     def close(self) -> None:
-        """Give up all locks."""
+        """Release all locks."""
         with self._guard:
             while self._held:
                 os.close(self._held.popitem()[1])
@@ -228,9 +227,9 @@ class SharedStages:
         try:
             fcntl.flock(stage, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise OSError(errno.EBUSY, "another run takes it for dead and removes it") from None
+            raise OSError(errno.EBUSY, "another run considers it dead and removes it") from None
         except OSError:
-            os.utime(stage)  # no locks here: the next run goes by age
+            os.utime(stage)  # no locks here: the next run decides by age
             return
         kept = os.dup(stage)  # one lock with stage, which lasts until both are closed
         with self._guard:

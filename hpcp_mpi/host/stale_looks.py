@@ -1,9 +1,9 @@
-"""Looking again while this node may still be shown what another one has changed.
+"""Repeated look-ups while this node may still see old state after another node's change.
 
-A client of a network file system remembers names and attributes for a while (a second with FUSE's usual settings), and
-no call makes it forget them. So what looks wrong, where this run knows that it is right, is looked at again until
-that while is over. All who doubt meanwhile wait together. Nothing waits where all ranks share one kernel's file system,
-or where nothing looks wrong; where much is really wrong, waiting takes at most half of the time.
+A client of a network file system caches names and attributes for a while (a second with FUSE's usual settings), and no
+call makes it drop them. So an entry that looks wrong, where this run knows that it is right, is looked up again until
+that while is over. All threads in doubt wait together. Nothing waits where all ranks share one kernel's file system, or
+where nothing looks wrong; where much is really wrong, waiting takes at most half of the time.
 """
 
 import threading
@@ -14,25 +14,25 @@ _FIRST_PAUSE = 0.05  # seconds
 
 
 class StaleLooks:
-    """For how long looks at what other nodes wrote may be stale. Thread-safe."""
+    """The time during which look-ups of what other nodes wrote may be stale. Thread-safe."""
 
     def __init__(self, seconds: float, stopped: Callable[[], bool]) -> None:
-        """seconds: for how long a client may remember; 0: not at all. stopped: the run is ending, nobody waits."""
+        """seconds: of a client's cache; 0: no cache. stopped: returns whether the run is ending, to stop waiting."""
         self._seconds = seconds
         self._stopped = stopped
         self._guard = threading.Lock()
         self._phase: object = None
         self._began = time.monotonic()
-        self._over = float("-inf")  # when those who doubt now have waited long enough
+        self._over = float("-inf")  # when the threads in doubt now have waited long enough
 
     def begin(self, phase: object) -> None:
-        """Note that a phase has begun: what earlier ones have waited for tells nothing of what they wrote."""
+        """Record that a phase has begun: waits during earlier phases do not cover all that these wrote."""
         if phase != self._phase:
             with self._guard:
                 self._phase, self._over = phase, float("-inf")
 
     def each(self) -> Iterator[None]:
-        """Yield for a look, and then for further ones."""
+        """Yield for each look: the first one, and then further ones."""
         yield
         yield from self.further()
 
@@ -52,7 +52,7 @@ class StaleLooks:
             yield
 
     def wait_for_earlier_runs(self) -> None:
-        """Wait until nothing that was written before this job began is shown, or told to the servers, late."""
+        """Wait until every node sees what was written before this job began."""
         if self._seconds:
             self._sleep(self._began + self._seconds - time.monotonic())
 

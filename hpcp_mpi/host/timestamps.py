@@ -1,4 +1,4 @@
-"""What time a file system says it is: change times are its own, and its clock need not be this machine's."""
+"""The clock of a file system: its change times come from there, and it need not be this machine's clock."""
 
 import os
 import time
@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 from hpcp_mpi.host.scratch_file import scratch_file
 
-_ASIDE_NS = 10 * 10**9  # how far the clock of a file system that cannot be asked may be behind ours
+_ASIDE_NS = 10 * 10**9  # how far a file system's clock that cannot be read may be behind ours
 _LONGEST = 3.0  # seconds: the coarsest clocks tick every two
 _PAUSE = 0.001
 
 
 def ticked(directory: int, token: str) -> int:
-    """Return a change time (ns) of the file system of directory that everything changed from now on is later than.
+    """Return a change time (ns) by the file system of directory; all changes from now on are later.
 
     Its clock ticks in steps, 4 ms with Linux's own, so this waits for the next one. It is read from a file that
     is made for that. Where none can be made, it is this machine's clock with ten seconds to spare: then what was
@@ -26,7 +26,7 @@ def ticked(directory: int, token: str) -> int:
 
 
 def _next_tick(fd: int) -> int:
-    """Return the file system's time when this was called; it is later by the time that this returns."""
+    """Return the file system's time (ns) at the call; its clock has ticked when this returns. Raises OSError."""
     first = _touched(fd)
     _until(lambda: _touched(fd) > first)
     return first

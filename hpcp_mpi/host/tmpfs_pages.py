@@ -1,8 +1,8 @@
-"""Pages are put into a file on tmpfs without its lock, so that several may write to one file at once.
+"""Writing of pages to a file on tmpfs without its lock, so that several threads or ranks write to one file at once.
 
 write and copy_file_range hold the lock of the file's inode while they copy. UFFDIO_COPY, made for moving virtual
 machines, takes a page, fills it and hands it to the file without that lock, and without clearing it first. The file is
-mapped for that, but nobody touches the mapping: a file system that is full is an answer here, and never a SIGBUS.
+mapped for that, but the mapping is never touched: a full file system is an error here, and never a SIGBUS.
 
 Measured on tmpfs with a program in C, 1 GiB, 2 CPUs, 11 rounds of all in turn on a busy machine: the shortest seconds
 with one process and with two, and the median of the CPU seconds with two.
@@ -29,32 +29,32 @@ from hpcp_mpi.host.mounts import mount_of
 from hpcp_mpi.vocab.options import MIB
 
 _WINDOW = 64 * MIB  # bytes of the file that are mapped at a time
-_USERFAULTFD = {"x86_64": 323, "aarch64": 282, "riscv64": 282}  # the system call, which has no other name in Python
-_USER_MODE_ONLY = 1  # what needs no privileges
+_USERFAULTFD = {"x86_64": 323, "aarch64": 282, "riscv64": 282}  # the system call's number: Python has no name for it
+_USER_MODE_ONLY = 1  # this needs no privileges
 _UFFD_API = 0xAA
 _MISSING = 1
 _NOBODY = 0  # PROT_NONE
 # _IOWR(0xAA, ...)
 _UFFDIO_API, _API = 0xC018AA3F, struct.Struct("=QQQ")  # version, features, ioctls
 _UFFDIO_REGISTER, _REGISTER = 0xC020AA00, struct.Struct("=QQQQ")  # start, length, mode, ioctls
-_UFFDIO_COPY, _COPY = 0xC028AA03, struct.Struct("=QQQQq")  # to, from, length, mode, how much was copied
+_UFFDIO_COPY, _COPY = 0xC028AA03, struct.Struct("=QQQQq")  # to, from, length, mode, bytes copied
 
 
 class Pages:
-    """Puts pages into a file that has none there. For one thread."""
+    """A writer of pages to a file that has none there. For one thread."""
 
     def __init__(self, file: int, uffd: int, libc: ctypes.CDLL) -> None:
         self._file = file
         self._uffd = uffd
         self._libc = libc
-        self._begin = self._end = 0  # what is mapped of the file
+        self._begin = self._end = 0  # the part of the file that is mapped
         self._address = 0
 
     def put(self, memory: mmap.mmap, first: int, last: int, at: int) -> int:
-        """Copy memory from first to last to the file at `at`; return how much, of whole pages, was copied.
+        """Copy bytes first to last of memory to offset at of the file; return the bytes copied, in whole pages.
 
-        Less than those may be: they are there already, or there is no room. What is left is to be written, and then the
-        kernel says what is wrong.
+        Fewer are copied where pages exist already, or there is no room. The caller writes the rest, and then the kernel
+        reports what is wrong.
         """
         length = last - first
         length -= length % mmap.PAGESIZE
@@ -70,8 +70,8 @@ class Pages:
         return done
 
     def _copy(self, address: int, at: int, length: int) -> int:
-        """Copy to what is mapped; return how much was copied."""
-        # The last argument lets other threads of the interpreter go on meanwhile.
+        """Copy to the mapped part; return the bytes copied."""
+        # The last argument lets other threads of the interpreter run meanwhile.
         answer = bytearray(_COPY.pack(self._address + at - self._begin, address, length, 0, 0))
         try:
             fcntl.ioctl(self._uffd, _UFFDIO_COPY, answer, True)
@@ -80,13 +80,13 @@ class Pages:
         return length
 
     def _map(self, at: int) -> bool:
-        """Map the part of the file that begins at `at`; tell whether that was possible."""
+        """Map the part of the file that begins at offset at; return whether that was possible."""
         self.unmap()
         size = os.fstat(self._file).st_size
         length = min(_WINDOW, size + -size % mmap.PAGESIZE - at)
         if length <= 0:
             return False
-        # By hand: Python gives no address of a mapping that may not be written to. This one may not even be read.
+        # Through libc: Python gives no address of a mapping that may not be written to. This one may not even be read.
         found = self._libc.mmap(None, length, _NOBODY, mmap.MAP_SHARED, self._file, at)
         if found is None or found == ctypes.c_void_p(-1).value:
             return False
@@ -99,7 +99,7 @@ class Pages:
         return True
 
     def unmap(self) -> None:
-        """Forget what is mapped of the file."""
+        """Unmap the mapped part of the file."""
         if self._end > self._begin:
             self._libc.munmap(self._address, self._end - self._begin)
         self._begin = self._end = 0
@@ -115,15 +115,15 @@ def _libc() -> ctypes.CDLL:
 
 @contextmanager
 def pages_of(file: int) -> Iterator[Pages]:
-    """Yield what puts pages into an open file. Raises OSError where that cannot be done: only tmpfs is asked.
+    """Yield a writer of pages for an open file. Raises OSError where that cannot be done: only tmpfs is tried.
 
-    Nor one that is mounted to have huge pages: it would get small ones.
+    A tmpfs mounted with huge pages is not: it would get small ones.
     """
     kind, options = mount_of(path_of(file))
     if kind != "tmpfs" or any(option.startswith("huge=") for option in options):
         raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
     with ExitStack() as stack:
-        # Opened anew: to be mapped it has to be readable as well.
+        # Opened again: to be mapped it has to be readable as well.
         both = os.open(path_of(file), os.O_RDWR | os.O_CLOEXEC)
         stack.callback(os.close, both)
         libc = _libc()

@@ -1,10 +1,10 @@
-"""Reading what was written, once more: past the page cache, block by block beside its source.
+"""Reading of a copy past the page cache, block by block beside its source.
 
-What the kernel still holds of a copy says nothing of what reached the storage. So it is written out, forgotten, and
-read again; and forgotten again, so that what others work with stays in memory.
+The page cache does not show what of a copy reached the storage. So the copy is written out, dropped from the cache, and
+read again; and dropped again, so that other programs' pages stay in memory.
 
-Written out is a whole file system at once where many files are to be read: on ext4, 5,000 files of 4 KiB took 4.5 s
-with an fdatasync each, 0.6 s with one syncfs before all of them.
+For many files the whole file system is written out at once: on ext4, 5,000 files of 4 KiB took 4.5 s with an fdatasync
+each, 0.6 s with one syncfs before all of them.
 """
 
 import errno
@@ -23,7 +23,7 @@ _BLOCK = 4 * MIB
 
 
 def open_quietly(name: bytes, directory: int) -> int:
-    """Open an entry for reading; its atime stays as it is where this user may have that. Raises OSError."""
+    """Return a descriptor for reading an entry; its atime stays where this user may have that. Raises OSError."""
     try:
         return os.open(name, _NO_ATIME, dir_fd=directory)
     except PermissionError:  # not ours
@@ -31,14 +31,14 @@ def open_quietly(name: bytes, directory: int) -> int:
 
 
 def write_out(fd: int) -> bool:
-    """Have all be written that is still to be written to the file system of fd; tell if that worked."""
+    """Write out all dirty pages of the file system of fd; return whether that worked."""
     import ctypes  # Python has no syncfs
 
     return int(ctypes.CDLL(None).syncfs(fd)) == 0
 
 
 def forget(fd: int, start: int = 0, length: int = 0) -> None:
-    """Drop a part of a file from the page cache, as far as it is written out. length: 0 is all of the file."""
+    """Drop a part of a file (in bytes) from the page cache, as far as it is written out. length 0: to the end"""
     try:  # suppress() takes as long as the call, and it is made four times for each file
         os.posix_fadvise(fd, start, length, os.POSIX_FADV_DONTNEED)
     except OSError:
@@ -46,9 +46,9 @@ def forget(fd: int, start: int = 0, length: int = 0) -> None:
 
 
 def same_bytes(mine: int, theirs: int, start: int, length: int, stopped: Callable[[], bool]) -> bool:
-    """Return whether two files, of the same size, hold the same bytes in a range. Each byte is read once.
+    """Return whether two files of one size have the same bytes in a range (in bytes). Each byte is read once.
 
-    What is a hole in both is not read. Raises ReadError, Stopped when stopped() says so.
+    Holes of both are not read. Raises ReadError, and Stopped when stopped() returns True.
     """
     if length <= _SMALL:
         return _read(mine, start, length, True) == _read(theirs, start, length, False)
@@ -65,7 +65,7 @@ def same_bytes(mine: int, theirs: int, start: int, length: int, stopped: Callabl
         count = min(_BLOCK, end - at)
         got, other = _fill(mine, ours, count, at, True), _fill(theirs, others, count, at, False)
         if got != other or got < count:
-            return False  # one was cut off
+            return False  # one was truncated
         if count < _BLOCK:
             return ours[:count] == others[:count]
         if ours != others:
@@ -75,10 +75,10 @@ def same_bytes(mine: int, theirs: int, start: int, length: int, stopped: Callabl
 
 
 class ReadError(OSError):
-    """One side cannot be read."""
+    """An error of reading one of two files."""
 
     def __init__(self, error: OSError, mine: bool) -> None:
-        """mine: it is the first of the two."""
+        """mine: the first of the two"""
         super().__init__(error.errno, error.strerror)
         self.mine = mine
 
@@ -97,7 +97,7 @@ def _read(fd: int, start: int, length: int, mine: bool) -> bytes:
 
 
 def _fill(fd: int, buffer: bytearray, count: int, at: int, mine: bool) -> int:
-    """Read count bytes into a buffer; return how many there are."""
+    """Read up to count bytes from offset at into a buffer; return the number read. Raises ReadError."""
     got = 0
     try:
         with memoryview(buffer) as view:
@@ -114,7 +114,7 @@ def _has_holes(fd: int) -> bool:
 
 
 def _data(fd: int, at: int, end: int) -> int:
-    """Return where the next data is, end where there is none before."""
+    """Return the offset of the next data from at on; end where there is none before it."""
     try:
         return min(end, os.lseek(fd, at, os.SEEK_DATA))
     except OSError as error:

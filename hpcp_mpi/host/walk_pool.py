@@ -1,4 +1,4 @@
-"""A pool of threads that walks a tree depth first, and grows only where waiting is what takes the time."""
+"""A pool of threads that walks a tree depth first, and grows only where the file system is slow."""
 
 import threading
 from collections.abc import Callable
@@ -10,9 +10,9 @@ T = TypeVar("T")
 
 
 class Pool(Generic[T]):
-    """Calls step(task) for each task in threads; step returns further tasks. The last task added is done first.
+    """Threads that call step(task) for each task; step returns further tasks. The last task added is done first.
 
-    failed: told what a step raised; the pool ends then.
+    failed: called with what a step raised; the pool ends then.
     """
 
     def __init__(
@@ -22,7 +22,7 @@ class Pool(Generic[T]):
         most: int = _ENOUGH,
         slow: Callable[[], bool] = lambda: True,
     ) -> None:
-        """slow: tells whether steps wait for a slow file system, so that more threads gain."""
+        """most: threads. slow: returns whether steps wait for a slow file system, so that more threads gain."""
         self._slow = slow
         self._step = step
         self._failed = failed
@@ -37,12 +37,12 @@ class Pool(Generic[T]):
 
     @property
     def exhausted(self) -> bool:
-        """Return whether nothing is left to do and nobody is doing it."""
+        """Whether no task is waiting or running."""
         with self._changed:
             return not self._tasks and not self._busy
 
     def add(self, tasks: list[T]) -> None:
-        """Have tasks done."""
+        """Add tasks, to be done in their order before those that are waiting."""
         if tasks:
             with self._changed:
                 self._tasks += reversed(tasks)
@@ -51,14 +51,14 @@ class Pool(Generic[T]):
                     self._grow()
 
     def hold(self, held: bool) -> None:
-        """Pause, or go on: what was found already is to be worked on first."""
+        """Pause or resume the walk: work that was found already should be done first."""
         if held != self._held:
             with self._changed:
                 self._held = held
                 self._changed.notify_all()
 
     def end(self) -> None:
-        """Start no task any more."""
+        """Start no further task."""
         with self._changed:
             self._ended = True
             self._changed.notify_all()

@@ -1,1 +1,1 @@
-"""The file in which a run writes down how far it is; the only user of SQLite."""
+"""The ledger: the file in which rank 0 records the progress of a run; the only user of SQLite."""

@@ -1,11 +1,11 @@
-"""The file itself: how it is opened, what is in it, and what its errors mean.
+"""The ledger's file, on rank 0: how it is opened, its schema, and the meaning of its errors.
 
 It is written with a rollback journal, as a write-ahead log needs memory that all its users share, which a network file
 system does not have. Supported are file systems with POSIX locks: local ones, NFS (version 4, or 3 with lockd), Lustre
 mounted with `flock`, GPFS, BeeGFS with locks turned on. Where locks are refused (Lustre without `flock`, NFS without
 lockd, some of FUSE) the file is opened with `nolock=1`: one run writes, and a reader looks whether the file changed
 while it read. Not supported there: a run that hung for a minute, was taken for dead, and wakes up in the middle of a
-transaction while the next one writes. Nor is `localflock` between hosts, as it looks like locks and is none.
+transaction while the next one writes. Nor is `localflock` between hosts: it looks like locks, but they are local.
 """
 
 import errno
@@ -38,11 +38,11 @@ CREATE TABLE sample(id INTEGER PRIMARY KEY, run, seconds, files, bytes, active, 
 """
 
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+=,@")
-_HELD = (errno.EAGAIN, errno.EACCES)  # somebody has the lock, so there are locks
+_HELD = (errno.EAGAIN, errno.EACCES)  # another process has the lock, so there are locks
 
 
 def connect(path: bytes, mode: str, locks: bool) -> sqlite3.Connection:
-    """Return a connection; it may be used by several threads, one at a time. mode: ro, rw. Never makes the file."""
+    """Return a connection that several threads may use, one at a time. mode: ro, rw. The file is never created."""
     name = "".join(chr(byte) if byte in _PLAIN else f"%{byte:02x}" for byte in os.path.abspath(path))
     return sqlite3.connect(
         f"file://{name}?mode={mode}{'' if locks else '&nolock=1'}",
@@ -54,12 +54,12 @@ def connect(path: bytes, mode: str, locks: bool) -> sqlite3.Connection:
 
 
 def journal(path: bytes) -> bytes:
-    """Return where the journal is: beside the file, not beside a link to it."""
+    """Return the path of the journal: beside the file, not beside a link to it."""
     return os.path.realpath(path) + b"-journal"
 
 
 def is_half_written(path: bytes) -> bool:
-    """Return whether there is a transaction that is under way, or that a killed run left."""
+    """Return whether the journal holds a transaction that is under way, or that a killed run left."""
     try:
         return os.stat(journal(path)).st_size > 0
     except FileNotFoundError:
@@ -67,7 +67,7 @@ def is_half_written(path: bytes) -> bool:
 
 
 def prepare(connection: sqlite3.Connection) -> None:
-    """Make a connection one that writes: an emptied journal is kept, as making and removing it are requests, too."""
+    """Set up a connection for writing: the journal is emptied and kept, as creating and removing it cost requests."""
     connection.execute("PRAGMA journal_mode=TRUNCATE").fetchall()
     connection.execute("PRAGMA synchronous=NORMAL")
 
@@ -78,7 +78,7 @@ def begin(connection: sqlite3.Connection) -> None:
 
 
 def roll_back(connection: sqlite3.Connection) -> None:
-    """Forget what was not committed. SQLite may have done it already, and a broken disk may refuse even that."""
+    """Roll back what was not committed. SQLite may have done it already, and a broken disk may refuse even that."""
     try:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
@@ -87,12 +87,12 @@ def roll_back(connection: sqlite3.Connection) -> None:
 
 
 def is_busy(error: sqlite3.Error) -> bool:
-    """Return whether somebody else has a lock. (Python 3.10 knows no error codes.)"""
+    """Return whether an error means that another process has a lock. (Python 3.10 knows no error codes.)"""
     return "is locked" in str(error)
 
 
 def has_locks(path: bytes, access: int = os.O_RDWR) -> bool:
-    """Return whether locks work there. To be called before this process has a connection: closing drops its locks."""
+    """Return whether a file can be locked. Call it before there is a connection: closing drops this process's locks."""
     handle = os.open(path, access | os.O_CLOEXEC)
     kind = fcntl.LOCK_SH if access == os.O_RDONLY else fcntl.LOCK_EX
     try:
@@ -105,7 +105,7 @@ def has_locks(path: bytes, access: int = os.O_RDWR) -> bool:
 
 
 def look(path: bytes) -> os.stat_result | None:
-    """Return what is at path, None if nothing is. Raises FatalError if no ledger can be there."""
+    """Return the stat of what is at path, None if nothing is. Raises FatalError if no ledger can be there."""
     try:
         found = os.stat(path)
     except FileNotFoundError:
@@ -121,31 +121,31 @@ def look(path: bytes) -> os.stat_result | None:
     except OSError as error:
         raise FatalError(f"cannot look at the ledger {printable(path)}: {reason_of(error)}") from None
     if not stat.S_ISREG(found.st_mode):
-        what = "a directory" if stat.S_ISDIR(found.st_mode) else "no regular file"
+        what = "a directory" if stat.S_ISDIR(found.st_mode) else "not a regular file"
         raise FatalError(f"the ledger {printable(path)} is {what}", "Name a file for it.")
     return found
 
 
 def check_owner(path: bytes, found: os.stat_result) -> None:
-    """Raise FatalError if somebody else may have written a ledger: what is in it is trusted."""
+    """Raise FatalError if another user may have written a ledger: its content is trusted."""
     if found.st_uid != os.geteuid():
         raise FatalError(
             f"the ledger {printable(path)} belongs to another user (uid {found.st_uid})",
-            "Whoever goes on with a run trusts what is in it. Name a ledger of your own.",
+            "A resumed run trusts its ledger. Name one of your own.",
         )
     if found.st_mode & 0o022:
         raise FatalError(
             f"others may write to the ledger {printable(path)} (its mode is {stat.S_IMODE(found.st_mode):04o})",
-            "Whoever goes on with a run trusts what is in it. If nobody wrote to it: chmod go-w, and again.",
+            "A resumed run trusts its ledger. If nobody else wrote to it: chmod go-w, and try again.",
         )
 
 
 class NothingThere(FatalError):
-    """There is no ledger, or one in which nothing was written down: a run can begin it anew."""
+    """There is no ledger, or an empty one: a run can start a new one."""
 
 
 class OtherWork(FatalError):
-    """The ledger is of another command."""
+    """The ledger belongs to another command."""
 
 
 def nothing_in(path: bytes) -> NothingThere:
@@ -156,10 +156,10 @@ def nothing_in(path: bytes) -> NothingThere:
 
 
 def check_format(connection: sqlite3.Connection, path: bytes) -> None:
-    """Raise FatalError if the file is no ledger, or one that only another version understands."""
+    """Raise FatalError if the file is no ledger, or one that only another version of hpcp-mpi reads."""
     application = connection.execute("PRAGMA application_id").fetchone()[0]
     if not application and not connection.execute("PRAGMA page_count").fetchone()[0]:
-        raise nothing_in(path)  # its making was rolled back
+        raise nothing_in(path)  # its creation was rolled back
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if application != APPLICATION:
         raise not_a_ledger(path)
@@ -178,23 +178,23 @@ def not_a_ledger(path: bytes) -> FatalError:
 
 
 def in_words(path: bytes, doing: str, error: Exception) -> FatalError:
-    """Return what an error of SQLite means. doing: as "cannot write"."""
-    told, remedy = str(error), ""
+    """Return the FatalError that explains an error of SQLite or the system. doing: as "cannot write"."""
+    reason, remedy = str(error), ""
     if isinstance(error, OSError):
-        told = reason_of(error)
-    elif "full" in told:
-        told, remedy = os.strerror(errno.ENOSPC), "Make room, or name a place on another file system."
-    elif "not a database" in told:
+        reason = reason_of(error)
+    elif "full" in reason:
+        reason, remedy = os.strerror(errno.ENOSPC), "Make room, or name a place on another file system."
+    elif "not a database" in reason:
         return not_a_ledger(path)
-    elif "malformed" in told:
-        told, remedy = "it is damaged", "Remove it and run the command without --resume: what is copied stays copied."
-    elif "I/O error" in told or "open database" in told or "readonly" in told:
-        told = _why(path) or told
-    return FatalError(f"{doing} the ledger {printable(path)}: {told}", remedy)
+    elif "malformed" in reason:
+        reason, remedy = "it is damaged", "Remove it and run the command without --resume: what is copied stays copied."
+    elif "I/O error" in reason or "open database" in reason or "readonly" in reason:
+        reason = _why(path) or reason
+    return FatalError(f"{doing} the ledger {printable(path)}: {reason}", remedy)
 
 
 def _why(path: bytes) -> str:
-    """Find out what SQLite does not tell: one error number stands for a quota, a broken disk and much else."""
+    """Return the reason of an error, "" if unknown: SQLite has one number for a quota, a broken disk and others."""
     if not os.path.exists(path):
         return "it was removed"
     attempts: tuple[Callable[[], None], ...] = (lambda: _write_beside(path), lambda: _may_write(path))
@@ -212,7 +212,7 @@ def _may_write(path: bytes) -> None:
 
 
 def _write_beside(path: bytes) -> None:
-    """Raise the OSError that writing a few pages to the file system of path meets."""
+    """Write a few pages beside path, as a test. Raises the OSError that this meets."""
     beside = os.path.abspath(path) + b".probe-%d" % os.getpid()
     handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:

@@ -1,8 +1,7 @@
-"""Is the run that wrote a ledger still there?
+"""The check, on rank 0, whether the run that wrote a ledger is still alive.
 
-A process of this machine is looked at: its number and when it was started, so that another one that has got the number
-by now is not taken for it. What runs elsewhere is judged by its last sign of life; clocks are taken to agree within
-seconds.
+A process of this machine is recognised by its number and its start time, so that another one that has the number by
+now is not taken for it. A run elsewhere is judged by its last sign of life; clocks are assumed to agree within seconds.
 """
 
 import os
@@ -18,12 +17,12 @@ LAST_RUN = "SELECT run,host,pid,pid_started,place,job,state,alive FROM run ORDER
 
 
 class Writer(NamedTuple):
-    """The last run of a ledger, as its row says."""
+    """The last run of a ledger, from its row."""
 
     run: int
     host: str | bytes  # see rows.text
     pid: int
-    pid_started: int  # clock ticks since boot; 0: not known
+    pid_started: int  # clock ticks since boot; 0: unknown
     place: str  # see `here`
     job: str | bytes
     state: str  # running, ended, broken
@@ -36,8 +35,8 @@ class Writer(NamedTuple):
 
 
 def here() -> str:
-    """Return what processes that can see each other have in common: the boot of their kernel and a namespace of
-    numbers. Host names are neither unique nor stable."""
+    """Return an identifier shared by processes that see each other: the kernel's boot and the PID namespace; "" if
+    unknown. Host names are neither unique nor stable."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
@@ -46,9 +45,9 @@ def here() -> str:
 
 
 def started(pid: int) -> int | None:
-    """Return when a process was started, in clock ticks since boot; 0 if there is none, or only its remains.
+    """Return when a process was started, in clock ticks since boot; 0 if there is none, or only a zombie.
 
-    None if there is one that may not be looked at: /proc may hide those of other users.
+    None if there is one that cannot be inspected: /proc may hide those of other users.
     """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -68,7 +67,7 @@ def _is_somebodys(pid: int) -> bool:
 
 
 def is_dead(writer: Writer) -> bool | None:
-    """Return whether the run is not there any more; None where only its signs of life can tell."""
+    """Return whether the run is dead; None where only its signs of life can show it."""
     if writer.state != "running":
         return True
     if not writer.place or writer.place != here():

@@ -1,4 +1,4 @@
-"""How a run gets hold of a ledger: a new one, or one that an earlier run wrote and does not write any more."""
+"""Opening a ledger for writing, on rank 0: a new one, or one of an earlier run that is over."""
 
 import os
 import sqlite3
@@ -18,20 +18,20 @@ _SOON = 0.1  # seconds: most transactions are shorter
 
 
 class Claim(NamedTuple):
-    """A ledger that is this run's from now on."""
+    """A ledger that this run has taken over."""
 
     connection: sqlite3.Connection
     run: int  # this run's number
     started: float  # when the first run began
     latest: Checkpoint
-    kinds: tuple[str, ...]  # of records
-    last_record: int  # of earlier runs
+    kinds: tuple[str, ...]  # kinds of records
+    last_record: int  # id of the last record of earlier runs
     complete: bool
     exit_code: int | None
 
 
 def create(path: bytes, heading: RunHeading) -> sqlite3.Connection:
-    """Make a ledger; this run is its first. Raises FatalError."""
+    """Create a ledger, with this run as its first, and return its connection. Raises FatalError."""
     found, made, connection = file.look(path), False, None
     try:
         if found is not None and found.st_size and not _left_empty(path):
@@ -59,15 +59,15 @@ def create(path: bytes, heading: RunHeading) -> sqlite3.Connection:
         _give_up(connection)
         if isinstance(error, sqlite3.Error) and file.is_busy(error):
             raise FatalError(f"the ledger {printable(path)} is being written by another run") from None
-        told = file.in_words(path, "cannot make", error)
+        explained = file.in_words(path, "cannot make", error)
         if made:
             _unlink(path)
             _unlink(file.journal(path))
-        raise told from None
+        raise explained from None
 
 
 def _left_empty(path: bytes) -> bool:
-    """Return whether a run was killed while it made the file, which is empty when that is rolled back."""
+    """Return whether a run was killed while it created the file, which is empty when that is rolled back."""
     if not file.is_half_written(path) or not file.has_locks(path):
         return False
     connection = file.connect(path, "rw", locks=True)
@@ -76,7 +76,7 @@ def _left_empty(path: bytes) -> bool:
     except sqlite3.DatabaseError as error:
         if isinstance(error, sqlite3.OperationalError):
             raise
-        return False  # it is something else
+        return False  # it is another kind of file
     finally:
         connection.close()
 
@@ -91,7 +91,7 @@ def _unlink(path: bytes) -> None:
 def _exists(path: bytes) -> FatalError:
     return FatalError(
         f"there is a file {printable(path)} already, and a new ledger would replace it",
-        "Add --resume to go on with it, or name another file with --ledger, or remove it.",
+        "Add --resume to resume it, or name another file with --ledger, or remove it.",
     )
 
 
@@ -130,11 +130,11 @@ def _put_run(connection: sqlite3.Connection, run: int, heading: RunHeading) -> N
 
 
 def claim(path: bytes, heading: RunHeading, say: Callable[[str], None]) -> Claim:
-    """Take over a ledger from the run that wrote it last, when that is not there any more. Raises FatalError."""
+    """Take over a ledger from the last run, once that is over. Raises FatalError. say: prints messages"""
     found = file.look(path)
     if found is None:
         raise file.NothingThere(
-            f"there is no ledger {printable(path)} to go on with", "Leave out --resume to begin one."
+            f"there is no ledger {printable(path)} to resume", "Leave out --resume to start a new run."
         )
     if not found.st_size:
         raise file.nothing_in(path)
@@ -146,19 +146,19 @@ def claim(path: bytes, heading: RunHeading, say: Callable[[str], None]) -> Claim
             _await_quiet(path, say)
         connection = file.connect(path, "rw", locks)
         claimed = _claim_soon(connection, path, heading, say)
-        file.check_owner(path, os.stat(path))  # it may have been put there meanwhile
+        file.check_owner(path, os.stat(path))  # another user may have put it there meanwhile
         return claimed
     except FatalError:
         _give_up(connection)
         raise
     except (sqlite3.Error, OSError) as error:
         _give_up(connection)
-        raise file.in_words(path, "cannot go on with", error) from None
+        raise file.in_words(path, "cannot resume", error) from None
 
 
 def _claim_soon(connection: sqlite3.Connection, path: bytes, heading: RunHeading, say: Callable[[str], None]) -> Claim:
-    """Claim it, as soon as nobody may be writing it. A node that died may leave its locks on a server for a while."""
-    deadline, told, reason = time.monotonic() + PATIENCE, False, ""
+    """Claim the ledger as soon as no run may be writing it. A dead node may leave its locks on a server for a while."""
+    deadline, announced, reason = time.monotonic() + PATIENCE, False, ""
     while True:
         try:
             file.check_format(connection, path)
@@ -177,14 +177,14 @@ def _claim_soon(connection: sqlite3.Connection, path: bytes, heading: RunHeading
         file.roll_back(connection)
         if time.monotonic() > deadline:
             raise FatalError(f"the ledger {printable(path)} {reason}", "End that one first, or name another file.")
-        if not told:
-            say(f"the ledger {printable(path)} {reason}: waiting for up to {PATIENCE:.0f} s whether that goes on")
-            told = True
+        if not announced:
+            say(f"the ledger {printable(path)} {reason}: waiting up to {PATIENCE:.0f} s to see whether it is alive")
+            announced = True
         time.sleep(pause)
 
 
 def _who_writes(connection: sqlite3.Connection, path: bytes, heading: RunHeading) -> Writer | None:
-    """Return the run that may be writing; None if the ledger is free. Raises FatalError if it is not to be had."""
+    """Return the run that may be writing; None if the ledger is free. Raises FatalError if it cannot be taken over."""
     fingerprint = connection.execute("SELECT fingerprint FROM heading").fetchone()[0]
     if fingerprint != heading.fingerprint:
         raise _of_another(connection, path)
@@ -205,14 +205,14 @@ def _of_another(connection: sqlite3.Connection, path: bytes) -> FatalError:
     names = " ".join(map(printable, rows.split(sources)))
     to = f" -> {printable(destination)}" if destination else ""
     return file.OtherWork(
-        f"the ledger {printable(path)} is of other work: {verb} {names}{to}",
-        f"It was begun with: {' '.join(printable(os.fsencode(word)) for word in rows.words_of(command))}\n"
-        "  Go on with that command, or name another file with --ledger.",
+        f"the ledger {printable(path)} belongs to another run: {verb} {names}{to}",
+        f"It was started with: {' '.join(printable(os.fsencode(word)) for word in rows.words_of(command))}\n"
+        "  Resume with that command, or name another file with --ledger.",
     )
 
 
 def _claimed(connection: sqlite3.Connection, heading: RunHeading) -> Claim:
-    """Read what is there, and enter this run. What the earlier ones left stays until the first checkpoint of this."""
+    """Read the last checkpoint and add this run. Rows of earlier runs stay until this run's first checkpoint."""
     run, state, exit_code = connection.execute("SELECT run,state,exit_code FROM run ORDER BY run DESC").fetchone()
     claimed = Claim(
         connection,
@@ -229,8 +229,8 @@ def _claimed(connection: sqlite3.Connection, heading: RunHeading) -> Claim:
 
 
 def _await_quiet(path: bytes, say: Callable[[str], None]) -> None:
-    """Without locks: wait until no transaction is under way. What is in the journal for a minute was left behind."""
-    deadline, last, since, told = time.monotonic() + PATIENCE, None, time.monotonic(), False
+    """Wait, without locks, until no transaction is under way. A journal unchanged for a minute was left behind."""
+    deadline, last, since, announced = time.monotonic() + PATIENCE, None, time.monotonic(), False
     while True:
         try:
             found = os.stat(file.journal(path))
@@ -244,7 +244,7 @@ def _await_quiet(path: bytes, say: Callable[[str], None]) -> None:
             return
         if time.monotonic() > deadline:
             raise FatalError(f"the ledger {printable(path)} is being written by another run", "End that one first.")
-        if not told:
-            say(f"the ledger {printable(path)} may be being written: waiting for up to {PATIENCE:.0f} s")
-            told = True
+        if not announced:
+            say(f"the ledger {printable(path)} may be in use: waiting up to {PATIENCE:.0f} s")
+            announced = True
         time.sleep(_POLL)

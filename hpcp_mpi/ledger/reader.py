@@ -1,8 +1,8 @@
-"""Reading a ledger while a run writes it, or after it died. Nothing is written, and no file is made beside it.
+"""Reading a ledger for `--status`, in a process of its own, while a run writes it or after the run died.
 
-What a killed run left in the journal has to be rolled back before the file says anything. Where that is allowed SQLite
-does it in place, under its locks, as the next run would; else in a copy. Not to be used by a process that writes the
-same ledger: closing a file drops all locks that its process has on it.
+Nothing is written, and no file is created beside it. What a killed run left in the journal has to be rolled back before
+the file can be read. Where that is allowed SQLite does it in place, under its locks, as the next run would; else in a
+copy. A process that writes the ledger must not use this: closing a file drops all locks its process has on it.
 """
 
 import os
@@ -25,11 +25,11 @@ _POLL = 0.05  # seconds
 
 
 class _Torn(Exception):
-    """It was written to while it was read."""
+    """The file was written to while it was read."""
 
 
 def read(path: bytes) -> LedgerStatus:
-    """Return what the ledger tells. Raises FatalError if it cannot be read."""
+    """Return the state of a run from its ledger. Raises FatalError if it cannot be read."""
     found = file.look(path)
     if found is None:
         raise FatalError(f"there is no ledger {printable(path)}", "A run writes one with --ledger FILE.")
@@ -42,9 +42,9 @@ def read(path: bytes) -> LedgerStatus:
             return _read_somehow(path, late)
         except _Torn:
             if late:
-                raise FatalError(f"the ledger {printable(path)} is being written all the time", "Try again.") from None
+                raise FatalError(f"the ledger {printable(path)} is written without a pause", "Try again.") from None
         except sqlite3.Error as error:
-            # A copy of what is being written may look damaged as well.
+            # A copy of a file that is being written may look damaged as well.
             if late or not (file.is_busy(error) or "malformed" in str(error)):
                 raise file.in_words(path, "cannot read", error) from None
         except OSError as error:
@@ -55,13 +55,13 @@ def read(path: bytes) -> LedgerStatus:
 def _read_somehow(path: bytes, late: bool) -> LedgerStatus:
     if not _has_locks(path):
         if file.is_half_written(path) and not late:
-            raise _Torn  # a transaction, if it does not stay like that
+            raise _Torn  # a transaction is under way, unless the journal stays
         with _unchanged(path):
             return _copied(path) if file.is_half_written(path) else _read(path, path, "ro", locks=False)
     try:
         return _read(path, path, "ro")
     except sqlite3.OperationalError as error:
-        # A journal that nobody is writing: the reader may not roll back.
+        # A journal that no run is writing: this connection may not roll back.
         if "readonly" not in str(error) and "unable to open" not in str(error):
             raise
     if os.access(path, os.W_OK) and os.access(os.path.dirname(os.path.realpath(path)), os.W_OK):
@@ -78,7 +78,7 @@ def _has_locks(path: bytes) -> bool:
 
 
 def _mark(path: bytes) -> tuple[int, int, int, int]:
-    """Return what changes when the ledger does; the third is the size of the journal."""
+    """Return size and mtime (ns) of the ledger and of its journal, which change when it is written to."""
     found = os.stat(path)
     try:
         journal = os.stat(file.journal(path))
@@ -88,14 +88,14 @@ def _mark(path: bytes) -> tuple[int, int, int, int]:
 
 
 def _counter(path: bytes) -> bytes:
-    """Return the bytes of the header that every transaction changes."""
+    """Return the four bytes of the header that every transaction changes."""
     with open(path, "rb") as ledger:
         return ledger.read(100)[24:28]
 
 
 @contextmanager
 def _unchanged(path: bytes) -> Iterator[None]:
-    """Raise _Torn if the file changed meanwhile: whatever else was raised may come of that."""
+    """Raise _Torn, in place of other errors too, if the file changed during the `with` block."""
     before = _mark(path), _counter(path)
     try:
         yield
@@ -108,7 +108,7 @@ def _unchanged(path: bytes) -> Iterator[None]:
 
 
 def _copied(path: bytes) -> LedgerStatus:
-    """Read a copy, in which the journal can be rolled back."""
+    """Return the state from a copy, in which the journal can be rolled back."""
     with tempfile.TemporaryDirectory(prefix="hpcp-mpi-status-") as directory:
         copy = os.path.join(os.fsencode(directory), b"ledger")
         shutil.copyfile(path, copy)

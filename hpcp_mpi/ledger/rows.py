@@ -1,4 +1,4 @@
-"""Checkpoints as rows, and back. Runs inside the transactions of others; no errors are caught here."""
+"""Conversion of checkpoints to rows of the ledger and back, on rank 0, inside the caller's transactions."""
 
 import os
 import sqlite3
@@ -9,11 +9,11 @@ from hpcp_mpi.vocab.checkpoint import Checkpoint, RankState, Relist, RunHeading,
 from hpcp_mpi.vocab.errors import Failure
 from hpcp_mpi.vocab.tally import Tally
 
-_SMALLER = 2 / 3  # of its size: else a block stays as it is, as unpacking it would not be worth it
+_SMALLER = 2 / 3  # of its size: a block that shrinks less is stored as it is, as unpacking it would not be worth it
 
 
 def put_heading(connection: sqlite3.Connection, heading: RunHeading, unlocked: bool) -> None:
-    """Write down what the ledger is of."""
+    """Insert the row that says which command the ledger belongs to."""
     connection.execute(
         "INSERT INTO heading VALUES(1,?,?,?,?,?,?,?)",
         (
@@ -29,7 +29,7 @@ def put_heading(connection: sqlite3.Connection, heading: RunHeading, unlocked: b
 
 
 def put_checkpoint(connection: sqlite3.Connection, run: int, at: float, latest: Checkpoint) -> None:
-    """Replace all that is replaced by each checkpoint, but for its todo."""
+    """Replace the rows that each checkpoint replaces, except those of todo. at: seconds since 1970"""
     connection.execute(
         "INSERT OR REPLACE INTO checkpoint VALUES(1,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
         (
@@ -73,7 +73,7 @@ def put_checkpoint(connection: sqlite3.Connection, run: int, at: float, latest: 
 
 
 def put_todo(connection: sqlite3.Connection, todo: Sequence[Relist]) -> None:
-    """Replace what is still to be looked at."""
+    """Replace the directories that are still to be listed."""
     connection.execute("DELETE FROM todo")
     connection.executemany("INSERT INTO todo(source,source_dir,dest_dir,deep,seen) VALUES(?,?,?,?,?)", todo)
 
@@ -81,7 +81,7 @@ def put_todo(connection: sqlite3.Connection, todo: Sequence[Relist]) -> None:
 def add_events(
     connection: sqlite3.Connection, run: int, checkpoint: Checkpoint, known: frozenset[tuple[bytes, str]]
 ) -> None:
-    """Add what happened since the checkpoint before. known: notes of earlier runs, which are there already."""
+    """Add the records, failures and notes since the last checkpoint. known: notes of earlier runs, already there"""
     if checkpoint.restart:
         connection.execute("DELETE FROM record")
     for kind, block in checkpoint.records.items():
@@ -104,7 +104,7 @@ def add_events(
 
 
 def latest_of(connection: sqlite3.Connection, with_todo: bool = True) -> Checkpoint | None:
-    """Return the last checkpoint with all failures and notes, and without records; None before the first."""
+    """Return the last checkpoint with all failures and notes, but without records; None before the first."""
     row = connection.execute("SELECT * FROM checkpoint").fetchone()
     if row is None:
         return None
@@ -133,7 +133,7 @@ def latest_of(connection: sqlite3.Connection, with_todo: bool = True) -> Checkpo
 
 
 def ranks_of(connection: sqlite3.Connection, run: int) -> Iterator[RankState]:
-    """Yield the ranks of a run."""
+    """Yield the state of each rank of a run, by rank."""
     for rank, node, *rest in connection.execute(
         "SELECT rank,node,slots,state,files,bytes,chunks,granted,stolen,busy FROM rank WHERE run=? ORDER BY rank",
         (run,),
@@ -154,32 +154,32 @@ def unpacked(packed: int, block: bytes) -> bytes:
 
 
 def nothing_yet() -> Checkpoint:
-    """Return what is known when a run was killed before its first checkpoint: nothing. Its phase is empty."""
+    """Return the empty checkpoint of a run that was killed before its first one. Its phase is empty."""
     return Checkpoint("", 0.0, {}, 0, False, 0, 0, 0, (), (), Sample(0.0, 0, 0, 0, 0))
 
 
 def _joined(names: Iterable[bytes]) -> bytes:
-    """Return names in one: each is ended by the one byte that no name has."""
+    """Return names joined; each ends in NUL, the one byte that no name has."""
     return b"".join(name + b"\0" for name in names)
 
 
 def split(joined: bytes) -> tuple[bytes, ...]:
-    """Return the names that were put in one."""
+    """Return the names that `_joined` joined."""
     return tuple(joined.split(b"\0")[:-1])
 
 
 def words_of(joined: bytes) -> tuple[str, ...]:
-    """Return the words of a command line."""
+    """Return the words of a command line that `command_bytes` joined."""
     return tuple(map(os.fsdecode, split(joined)))
 
 
 def command_bytes(command: Iterable[str]) -> bytes:
-    """Return the words of a command line in one."""
+    """Return the words of a command line, joined."""
     return _joined(map(os.fsencode, command))
 
 
 def text(given: str) -> str | bytes:
-    """Return a text as SQLite takes them: what no UTF-8 stands for (from the output of a command, say) as bytes."""
+    """Return a text as SQLite takes it: as bytes where UTF-8 has none for it (from a command's output, say)."""
     try:
         given.encode()
     except UnicodeEncodeError:
@@ -188,5 +188,5 @@ def text(given: str) -> str | bytes:
 
 
 def words(stored: str | bytes) -> str:
-    """Return what was given to `text`."""
+    """Return the text that `text` converted."""
     return stored if isinstance(stored, str) else stored.decode("utf-8", "surrogatepass")

@@ -1,10 +1,10 @@
-"""Writing a ledger: one thread owns the file, so no checkpoint ever waits for a disk, and each is one transaction.
+"""The ledger's writer, on rank 0: a thread owns the file, so no checkpoint waits for a disk; each is a transaction.
 
 A short run (a new ledger, three checkpoints of 100 directories, 2,000 records, the end) takes 5 ms of CPU on tmpfs, 7
 on ext4, and 56 KiB, 44 of which are the empty tables.
 
-A run that wrote the ledger before and wakes up after another one went on with it finds that out inside its next
-transaction and writes nothing more.
+A run that hung, and wakes up after another run has resumed from its ledger, finds that out inside its next transaction
+and writes nothing more.
 """
 
 import sqlite3
@@ -20,28 +20,28 @@ from hpcp_mpi.vocab.checkpoint import Checkpoint, Relist, ResumeState, RunHeadin
 from hpcp_mpi.vocab.errors import FatalError
 from hpcp_mpi.vocab.paths import printable
 
-_LOCKED = 300.0  # seconds for which others may keep the file locked, while checkpoints pile up in memory
-_LAST = 15.0  # seconds that the end of a run waits for others' locks
+_LOCKED = 300.0  # seconds for which other programs may keep the file locked, while checkpoints pile up in memory
+_LAST = 15.0  # seconds that the end of a run waits for other programs' locks
 _PATIENCE = 60.0  # seconds that the end of a run waits for the disk
 _RETRY = 0.05  # seconds
-_AT_ONCE = 16  # blocks of records
+_AT_ONCE = 16  # blocks of records that are read together
 
 Notes = frozenset[tuple[bytes, str]]
 
 
 class Ledger:
-    """A ledger that this run writes."""
+    """The ledger that this run writes."""
 
     def __init__(self, path: bytes, connection: sqlite3.Connection, run: int, notes: Notes = frozenset()) -> None:
         """run: the number of this run in it. notes: of earlier runs, which are not written again."""
         self.path = path
         self.failure: FatalError | None = None
-        self.connection = connection  # of whoever has `using`
+        self.connection = connection  # for the thread that holds `using`
         self.using = threading.Lock()
         self._run = run
         self._notes = notes
         self._first = True  # the next checkpoint is the first of this run
-        self._todo: tuple[Relist, ...] | None = None  # as it is in the file
+        self._todo: tuple[Relist, ...] | None = None  # the one in the file
         self._news = threading.Condition()
         self._waiting: list[Checkpoint] = []
         self._ending: tuple[str, int | None] | None = None  # state and exit code
@@ -51,11 +51,11 @@ class Ledger:
 
     @property
     def waiting(self) -> int:
-        """How many checkpoints are not in the file yet."""
+        """The number of checkpoints that are not in the file yet."""
         return len(self._waiting)
 
     def checkpoint(self, cp: Checkpoint) -> None:
-        """Have cp written; returns at once. Raises the FatalError that an earlier one met."""
+        """Queue a checkpoint for writing; returns at once. Raises the FatalError that an earlier one met."""
         if self.failure is not None:
             raise self.failure
         with self._news:
@@ -63,18 +63,18 @@ class Ledger:
             self._news.notify()
 
     def end(self, cp: Checkpoint | None, exit_code: int) -> None:
-        """Write the last state and that the run came to its end, and close. Raises FatalError if it could not."""
+        """Write the last checkpoint and that the run ended, and close. Raises FatalError if that failed."""
         self._finish(cp, ("ended", exit_code))
         if self.failure is not None:
             raise self.failure
 
     def close(self) -> None:
-        """Close after what waits is written. The run counts as one that broke down, if it was not ended."""
+        """Write the queued checkpoints and close. A run without end() before is recorded as broken."""
         self._finish(None, ("broken", None))
 
     def _enqueue(self, cp: Checkpoint) -> None:
         if self._waiting:
-            # Of one that was never written only what happened is of interest: the rest is replaced by the newer one's.
+            # Of a checkpoint that is not written yet only the events count: the newer one replaces the rest.
             self._waiting[-1] = replace(self._waiting[-1], todo=(), ranks=(), state=b"")
         self._waiting.append(cp)
 
@@ -98,7 +98,7 @@ class Ledger:
             self.failure = error
 
     def _write_all(self) -> None:
-        """The writer's life."""
+        """Run the writer's thread: write until the run ends or the ledger fails."""
         try:
             while self._write_next():
                 pass
@@ -112,7 +112,7 @@ class Ledger:
             self._waiting.clear()
 
     def _write_next(self) -> bool:
-        """Write what waits, or a sign of life. Returns False after the last of it."""
+        """Write the queued checkpoints, or a sign of life. Return False after the last ones."""
         with self._news:
             self._news.wait_for(lambda: self._waiting or self._ending, SIGN)
             taken, ending = list(self._waiting), self._ending
@@ -132,7 +132,7 @@ class Ledger:
         return ending is None
 
     def _written(self, taken: list[Checkpoint], ending: tuple[str, int | None] | None) -> bool:
-        """Write all of it in one transaction, or nothing. Returns False if another program has a lock."""
+        """Write all of taken in one transaction, or nothing. Return False if another program has a lock."""
         with self.using:
             try:
                 file.begin(self.connection)
@@ -170,7 +170,7 @@ class Ledger:
             connection.execute("UPDATE run SET state=?, exit_code=?, ended=? WHERE run=?", (*ending, now, run))
 
     def _drop_journal(self) -> None:
-        """Remove the emptied journal: nobody would know what it is for."""
+        """Remove the emptied journal: a user would not know what it is for."""
         try:
             self.connection.execute("PRAGMA journal_mode=DELETE").fetchall()
         except sqlite3.Error:
@@ -181,17 +181,17 @@ __all__ = ["Ledger", "NothingThere", "OtherWork", "go_on", "open_new"]
 
 
 def open_new(path: bytes, heading: RunHeading) -> Ledger:
-    """Make a ledger and return it; this run is its first. Raises FatalError before anything else is done."""
+    """Create a ledger, with this run as its first, and return it. Raises FatalError."""
     return Ledger(path, opening.create(path, heading), 1)
 
 
 def go_on(
     path: bytes, heading: RunHeading, say: Callable[[str], None] = lambda news: None
 ) -> tuple[Ledger, ResumeState]:
-    """Return a ledger for a further run, and what it holds. Raises FatalError; NothingThere if a new one can be begun.
+    """Return a ledger to resume from, and its state. Raises FatalError; NothingThere if a new one can be started.
 
-    say: told when there is something to wait for. Where the last run was killed before its first checkpoint, the latest
-    one has an empty phase and says nothing; all has to be done. Notes of earlier runs stay in the file; their failures
+    say: called with a message when there is something to wait for. Where the last run was killed before its first
+    checkpoint, the latest one is empty, and all has to be done. Notes of earlier runs stay in the file; their failures
     stay until the first checkpoint of this run, which replaces them.
     """
     claim = opening.claim(path, heading, say)
@@ -201,7 +201,7 @@ def go_on(
 
 
 class _Blocks:
-    """The blocks of a kind of records, read a few at a time, whatever is added meanwhile."""
+    """The blocks of one kind of records of earlier runs, read a few at a time while the file is written to."""
 
     def __init__(self, ledger: Ledger, kind: str, last: int) -> None:
         self._ledger, self._kind, self._last = ledger, kind, last

@@ -84,7 +84,7 @@ def items_of(verb: Verb) -> "SortedItems | Differences":
 # --- any rank
 
 
-def _begin(context: JobContext, batch: Batch, outcome: Outcome) -> None:
+def _start_files(context: JobContext, batch: Batch, outcome: Outcome) -> None:
     begin(context, batch, outcome)
     outcome.findings.append(FilesStarted(len(batch.units)))
 
@@ -129,20 +129,20 @@ def disposer_of(context: JobContext, batch: Batch) -> "Disposer | None":
     return None
 
 
-def _name(context: JobContext, batch: Batch, outcome: Outcome) -> None:
+def _list_names(context: JobContext, batch: Batch, outcome: Outcome) -> None:
     from hpcp_mpi.operations.list_files.worker import list_entries
 
     with context.gate:
         list_entries(context, batch, outcome)
 
 
-def _state(context: JobContext, batch: Batch, outcome: Outcome) -> None:
+def _describe(context: JobContext, batch: Batch, outcome: Outcome) -> None:
     from hpcp_mpi.operations.compare.worker import describe_entries
 
     describe_entries(context, batch, outcome)
 
 
-def _name_below(context: JobContext, batch: Batch, outcome: Outcome) -> None:
+def _list_extra(context: JobContext, batch: Batch, outcome: Outcome) -> None:
     from hpcp_mpi.operations.compare.worker import list_extra_subtrees
 
     with context.gate:
@@ -156,7 +156,7 @@ def _verify(context: JobContext, batches: Sequence[Batch], outcome: Outcome) -> 
 
 
 def undone(batch: Batch, reason: str) -> list[Any]:
-    """Return what rank 0 waits to be told of a batch, when nothing of it is known to be done."""
+    """Return the findings that rank 0 waits for of a batch of which nothing is known to be done."""
     count = len(batch.units)
     if batch.kind is Kind.LIST:
         return [ScanFindings(done=count)]
@@ -173,12 +173,12 @@ def undone(batch: Batch, reason: str) -> list[Any]:
     return [[]] if batch.kind is Kind.DESCRIBE else []
 
 
-# What names each unit that failed, and of which nothing else is told then: it can be done again.
+# Kinds that name each unit that failed, and of which rank 0 waits for nothing else: they can be done again.
 REPEATED = frozenset({Kind.VERIFY, Kind.LINK, Kind.MKDIR, Kind.SET_DIR_METADATA})
 
 ONE_BY_ONE: dict[Kind, Callable[[JobContext, Batch, Outcome], None]] = {
     Kind.LIST: _list,
-    Kind.START_FILE: _begin,
+    Kind.START_FILE: _start_files,
     Kind.RANGE: copy_range,
     Kind.FINISH_FILE: finish_or_copy,
     Kind.LINK: link,
@@ -189,9 +189,9 @@ ONE_BY_ONE: dict[Kind, Callable[[JobContext, Batch, Outcome], None]] = {
     Kind.COUNT: _remove,
     Kind.REMOVE_COPIED: _remove,
     Kind.RMDIR: _remove_emptied,
-    Kind.LIST_NAMES: _name,
-    Kind.LIST_EXTRA: _name_below,
-    Kind.DESCRIBE: _state,
+    Kind.LIST_NAMES: _list_names,
+    Kind.LIST_EXTRA: _list_extra,
+    Kind.DESCRIBE: _describe,
 }
 TOGETHER: dict[Kind, Callable[[JobContext, Sequence[Batch], Outcome], None]] = {
     Kind.COPY: copy,

@@ -96,16 +96,16 @@ def _open_jobs(path: bytes, heading: RunHeading, resume: bool, say: Callable[[st
         except OtherWork:
             continue
         except FatalError as error:
-            say(f"hpcp-mpi: {error.message}; another one is looked for")
+            say(f"hpcp-mpi: {error.message}; trying the next one")
     try:
         return CheckpointWriter(open_new(name, heading), None, say)
     except FatalError as error:
-        say(f"hpcp-mpi: {error.message}; the run goes on without one, and cannot be gone on with")
+        say(f"hpcp-mpi: {error.message}; the run continues without one and cannot be resumed")
         return None
 
 
 def _tell_nothing(path: bytes, say: Callable[[str], None]) -> None:
-    say(f"hpcp-mpi: there is nothing to go on with in {printable(path)}: everything is looked at")
+    say(f"hpcp-mpi: nothing to resume in {printable(path)}: starting from the beginning")
 
 
 def _heading(request: Request, command: tuple[str, ...], environment: Mapping[str, str], version: str) -> RunHeading:

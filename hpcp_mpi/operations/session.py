@@ -7,8 +7,10 @@ its traceback and tells rank 0; should nobody answer, it ends the job by force.
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 from hpcp_mpi.cluster import launcher
 from hpcp_mpi.cluster.heartbeat import HeartbeatSender
@@ -23,8 +25,6 @@ from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.request import Request
 
 _LEAVING = 10.0  # seconds that others have to end well after one broke down
-
-T = TypeVar("T")
 
 
 class Abandoned(FatalError):
@@ -54,40 +54,42 @@ def connect(environment: Mapping[str, str]) -> Wire | None:
     return wire if wire.size > 1 else None
 
 
-def lead(wire: Wire | None, work: Callable[[Wire], T], stop: StopRequest) -> T:
-    """Have work done with all ranks, by rank 0; return what it returns. Without a wire, threads are the ranks.
+@dataclass(slots=True)
+class Ranks:
+    """All ranks, as rank 0 leads them."""
 
-    Raises what work raises, when the other ranks are let go.
+    wire: Wire
+    result: Any = None  # what the others get when they are let go
+
+
+@contextmanager
+def lead(wire: Wire | None, stop: StopRequest) -> Iterator[Ranks]:
+    """Lead all ranks, as rank 0. The others are let go at the end of the block. Without a wire, threads are the ranks.
+
+    A FatalError that ends the block is what the others get.
     """
-    if wire is not None:
+    with ExitStack() as stack:
+        if wire is not None:
+            own = wire
+            stack.callback(own.close)
+        else:
+            own, other = thread_cluster(2)
+            worker = threading.Thread(target=serve, args=(other, StopRequest()), name="worker")
+            worker.start()
+            stack.callback(worker.join)
+        ranks = Ranks(own)
+        stop.notify(own.wake)
+        heart = HeartbeatSender(own, lambda: [rank for rank in range(1, own.size) if rank not in own.lost | own.quiet])
         try:
-            return _lead(wire, work, stop)
+            yield ranks
+        except FatalError as error:
+            ranks.result = error
+            raise
         finally:
-            wire.close()
-    own, other = thread_cluster(2)
-    worker = threading.Thread(target=serve, args=(other, StopRequest()), name="worker")
-    worker.start()
-    try:
-        return _lead(own, work, stop)
-    finally:
-        worker.join()
-
-
-def _lead(wire: Wire, work: Callable[[Wire], T], stop: StopRequest) -> T:
-    stop.notify(wire.wake)
-    heart = HeartbeatSender(wire, lambda: [rank for rank in range(1, wire.size) if rank not in wire.lost | wire.quiet])
-    result: Any = None
-    try:
-        result = work(wire)
-        return result  # type: ignore[no-any-return]
-    except FatalError as error:
-        result = error
-        raise
-    finally:
-        heart.end()
-        for rank in range(1, wire.size):
-            # After a run that was completed nothing is left to stop.
-            wire.send(rank, Shutdown(result, stop=True, alone=bool(wire.lost)))
+            heart.end()
+            for rank in range(1, own.size):
+                # After a run that was completed nothing is left to stop.
+                own.send(rank, Shutdown(ranks.result, stop=True, alone=bool(own.lost)))
 
 
 def serve(wire: Wire, stop: StopRequest) -> Any:
@@ -97,7 +99,7 @@ def serve(wire: Wire, stop: StopRequest) -> Any:
         return follow(wire, JobWorker, stop)
     except CutOff as cut:
         wire.lose(0)
-        return Abandoned(f"rank {wire.rank} on {wire.node} leaves: {cut}")
+        return Abandoned(f"rank {wire.rank} on {wire.node} exits: {cut}")
     except BaseException as error:
         sys.excepthook(type(error), error, error.__traceback__)
         what = f"{type(error).__name__}: {error}"
@@ -135,4 +137,6 @@ def run(request: Request, environment: Mapping[str, str]) -> Report:
     frontend = Frontend(
         stop, confirm=(lambda question: True) if request.force else nobody_to_ask, certain=request.force
     )
-    return lead(wire, lambda ends: lead_operation(ends, request, frontend), stop)
+    with lead(wire, stop) as ranks:
+        ranks.result = report = lead_operation(ranks.wire, request, frontend)
+    return report

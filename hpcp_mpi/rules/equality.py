@@ -1,4 +1,4 @@
-"""What differs between an entry and its copy, and how a difference is written down.
+"""The rule for differences between an entry and its copy, and the letters in which they are printed; on every rank.
 
 `itemize` speaks the language of `rsync --itemize-changes`, because everyone reads it already.
 """
@@ -22,10 +22,10 @@ SPECIAL_BITS = stat.S_ISUID | stat.S_ISGID | stat.S_ISVTX
 
 
 def maybe_identical(source: os.stat_result, dest: os.stat_result, times: StoredTimes) -> bool:
-    """Return whether dest may be a true copy of source, as far as `lstat` shows: content is not looked at.
+    """Return whether dest may be a true copy of source, as far as `lstat` shows: content is not read.
 
-    What is False needs a copy. Links are compared by target elsewhere; their times are metadata.
-    times: what the file system of dest can store
+    False: it needs a copy. Symlinks are compared by target elsewhere; their times are metadata.
+    times: the times that the file system of dest can store
     """
     kind = stat.S_IFMT(source.st_mode)
     if kind != stat.S_IFMT(dest.st_mode):
@@ -38,9 +38,9 @@ def maybe_identical(source: os.stat_result, dest: os.stat_result, times: StoredT
 
 
 class Rights:
-    """What this user may set, so what of an owner and a mode can be equal at all.
+    """The owners and modes that this user may set, so which of them can be equal at all.
 
-    `cp -a` drops setuid, setgid and a file's sticky bits where it cannot give it away: they would mean another user.
+    `cp -a` drops setuid, setgid and a file's sticky bits where it cannot set the owner: they would mean another user.
     """
 
     def __init__(self, uid: int, groups: frozenset[int]) -> None:
@@ -48,20 +48,20 @@ class Rights:
         self.groups = groups
 
     def owner(self, source: os.stat_result, dest: os.stat_result) -> tuple[int, int]:
-        """Return the (uid, gid) that dest is to have."""
+        """Return the (uid, gid) that dest should have."""
         if self.uid == 0:
             return source.st_uid, source.st_gid
         may_set = source.st_gid in self.groups and dest.st_uid == self.uid
         return dest.st_uid, source.st_gid if may_set else dest.st_gid
 
     def mode(self, source: os.stat_result, dest: os.stat_result) -> int:
-        """Return the permission bits that dest is to have."""
+        """Return the permission bits that dest should have."""
         mode = stat.S_IMODE(source.st_mode)
         if self.owner(source, dest) != (source.st_uid, source.st_gid):
-            # A directory stays sticky, as with cp: without the bit everyone could remove everyone's files there.
+            # A directory stays sticky, as with cp: without the bit all users could remove each other's files there.
             mode &= ~SPECIAL_BITS | (stat.S_ISVTX if stat.S_ISDIR(dest.st_mode) else 0)
         if self.uid and stat.S_ISDIR(dest.st_mode):
-            # Inherited from its parent: what keeps a project's files in the project's group.
+            # Inherited from its parent: it keeps a project's files in the project's group.
             mode |= dest.st_mode & stat.S_ISGID
         return mode
 
@@ -71,7 +71,7 @@ def metadata_changes(
 ) -> str:
     """Return the attributes in which dest differs from source, in rsync's letters `tpogax`; "" when equal.
 
-    xattrs: the letters `a` (ACL) and `x` (other attributes) when the caller found those to differ.
+    xattrs: the letters `a` (ACL) and `x` (other attributes) where the caller found those to differ.
     """
     changes = ""
     if not times.same(source.st_mtime_ns, dest.st_mtime_ns):
@@ -87,7 +87,7 @@ def metadata_changes(
 
 
 def letter(mode: int) -> str:
-    """Return rsync's letter for a type of entry."""
+    """Return rsync's letter for the type of an entry. Raises KeyError for a mode without a type."""
     return _LETTERS[stat.S_IFMT(mode)]
 
 

@@ -1,4 +1,4 @@
-"""Exclude patterns: hpcp's rules, one meaning everywhere.
+"""The rules of exclude patterns, which are hpcp's; on every rank.
 
 A pattern that does not start with `/` may match at any depth: `*/` is put in front. `*` matches `/` too. A pattern is
 matched against the absolute path of a source entry; a directory that matches is not entered.
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 
 
 def normalise(pattern: bytes) -> bytes:
-    """Return pattern in the form that is matched against absolute paths."""
+    """Return a pattern in the form that is matched against absolute paths."""
     if not pattern.startswith((b"/", b"*/")):
         pattern = b"*/" + pattern
     while b"//" in pattern:
@@ -25,7 +25,7 @@ def from_lines(text: bytes) -> list[bytes]:
 
 
 def matcher(patterns: Iterable[bytes]) -> Callable[[bytes], bool] | None:
-    """Return a function that tells whether an absolute path is excluded; None when nothing is."""
+    """Return a function from an absolute path to whether it is excluded; None without patterns."""
     expressions = [fnmatch.translate(normalise(pattern).decode("latin-1")) for pattern in patterns]
     if not expressions:
         return None

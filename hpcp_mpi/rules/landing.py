@@ -1,4 +1,4 @@
-"""Where things land: hpcp's rules.
+"""The rules of where sources land in the destination, which are hpcp's; on rank 0.
 
 With one source that is a directory, and no `/` at the end of either side, the directory's *contents* land in the
 destination. With several sources, or a destination that ends in `/` or is a directory for a file, a source lands below
@@ -14,7 +14,7 @@ from hpcp_mpi.vocab.paths import printable
 
 
 class Type(Enum):
-    """What a source argument is."""
+    """The type of a source argument."""
 
     DIRECTORY = "directory"
     DIRECTORY_LINK = "symlink to a directory"
@@ -47,9 +47,9 @@ def own_name(argument: bytes) -> bytes:
 def place_sources(
     sources: list[tuple[bytes, Type]], destination: bytes, destination_is_directory: bool
 ) -> tuple[bytes, list[Landing]]:
-    """Return the destination root and where each source lands in it.
+    """Return the destination root and a landing for each source.
 
-    sources: arguments as typed, with what they are. Raises UsageError when two sources land on one path.
+    sources: arguments as typed, with their types. Raises UsageError when two sources land on one path.
     """
     below = len(sources) > 1 or destination.endswith(b"/") or (destination_is_directory and sources[0][1] is Type.OTHER)
     if not below and sources[0][1] is Type.OTHER:

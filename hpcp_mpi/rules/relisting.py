@@ -1,6 +1,6 @@
-"""Rule: what is not known to be done is looked at again, by directory, and nothing is looked at twice.
+"""The rule of which directories are listed again on resume: all with unfinished work, and none twice; on rank 0.
 
-A run that is gone on with compares what it looks at with what is there: it may look at too much, never at too little.
+A resumed run compares what it lists with the destination: it may list too much, never too little.
 """
 
 from collections.abc import Iterable, Iterator
@@ -9,14 +9,14 @@ from hpcp_mpi.vocab.checkpoint import Relist
 from hpcp_mpi.vocab.paths import is_within, join
 from hpcp_mpi.vocab.units import DEST, Batch, Kind
 
-# What is made from records when everything is copied, and made again from those.
+# Work that is made from records when everything is copied, and made again from them.
 _LATER = frozenset(
     {Kind.LINK, Kind.SET_DIR_METADATA, Kind.REMOVE, Kind.COUNT, Kind.REMOVE_COPIED, Kind.RMDIR, Kind.VERIFY}
 )
 
 
 def todo_of(batch: Batch) -> Iterator[Relist]:
-    """Yield the directories that have to be looked at if a batch of a copy is not done."""
+    """Yield the directories that have to be listed again if a batch of a copy is not done."""
     if batch.kind in _LATER or batch.source == DEST:
         return
     if batch.kind in (Kind.LIST, Kind.MKDIR):
@@ -30,9 +30,9 @@ def todo_of(batch: Batch) -> Iterator[Relist]:
 
 
 def least(todo: Iterable[Relist], single: Iterable[int] = ()) -> list[Relist]:
-    """Return the least that covers todo, in the order of the walk.
+    """Return the fewest directories that cover todo, in the order of the walk.
 
-    single: sources of which one entry is copied, and nothing beside it: they are looked at whole
+    single: sources of which one entry is copied, and nothing beside it: they are listed whole
     """
     alone, todo = frozenset(single), list(todo)
     whole = {each.source for each in todo if each.source in alone}
@@ -42,7 +42,7 @@ def least(todo: Iterable[Relist], single: Iterable[int] = ()) -> list[Relist]:
         key=lambda each: (each.source, each.source_dir.replace(b"/", b"\0"), not each.recursive, each.seen),
     )
     found = [Relist(source, b"", b"", True) for source in sorted(whole)]
-    covering: Relist | None = None  # with all below it
+    covering: Relist | None = None  # the last one that stands for all below it
     last: Relist | None = None
     for each in rest:
         if covering is not None and _covers(covering, each):

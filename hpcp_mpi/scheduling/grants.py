@@ -54,7 +54,7 @@ class GrantRecord:
 def requeue(batches: Iterable[Batch], whole: bool) -> tuple[list[Batch], list[Relist]]:
     """Return the work that is to be granted anew, and the directories that have to be looked at again.
 
-    batches: as Kept remembers them. whole: as for Kept
+    batches: as GrantRecord remembers them. whole: as for GrantRecord
     """
     granted: list[Batch] = []
     todo: list[Relist] = []
@@ -80,7 +80,7 @@ def requeue(batches: Iterable[Batch], whole: bool) -> tuple[list[Batch], list[Re
 
 
 def stage_dirs(batches: Iterable[Batch]) -> Iterator[bytes]:
-    """Yield the directories of the destination in which a stage may be, made for batches as Kept remembers them."""
+    """Yield the directories of the destination in which a stage may be, made for batches as GrantRecord has them."""
     for batch in batches:
         if batch.kind in CONTENT or batch.kind is Kind.START_FILE:
             yield batch.dest_dir

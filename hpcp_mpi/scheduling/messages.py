@@ -1,8 +1,8 @@
 """What ranks tell each other. Small, frozen, and all there is.
 
-worker -> planner   Hello, Done, GaveBack, Asked, Broken
-planner -> worker   Begin, Grant, GiveBack, Drain, Leave
-both                Alive
+worker -> planner   Hello, Progress, Reclaimed, StopRequested, WorkerFailed
+planner -> worker   StartJob, Grant, Reclaim, Drain, Shutdown
+both                Heartbeat
 """
 
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ class Progress:
     new_work: tuple[Batch, ...] = ()  # work that was found, for anyone to do
     findings: tuple[Any, ...] = ()  # for rank 0's side of the operation
     # By chunk that is not finished: what is done of it, and what became of that. Only of kinds that are never looked at
-    # again: their `more` and `news` must not come twice, and what they say must not be lost with the rank.
+    # again: their `new_work` and `findings` must not come twice, and what they say must not be lost with the rank.
     partly: tuple[tuple[int, tuple[Batch, ...], Outcome], ...] = ()
 
 
@@ -65,7 +65,7 @@ class Reclaimed:
 
     parts: tuple[tuple[int, tuple[Batch, ...]], ...]
     unstarted: float
-    latest: int  # as in Done
+    latest: int  # as in Progress
     wants_work: bool
     drained: bool = False  # the answer to Drain
 

@@ -46,7 +46,7 @@ class Planner:
         remember: ranks may be lost, so what is granted is kept in mind
         """
         self._remember = remember
-        self.whole = True  # as for Kept; may be changed before anything is granted
+        self.whole = True  # as for GrantRecord; may be changed before anything is granted
         self._spare: list[RankShare] = []  # with single: who may take the place of the one that works
         self._missed: dict[int, RankShare] = {}  # who was lost and had never been granted anything
         self._draining = 0  # 0: not; else one more than the ranks that have not answered

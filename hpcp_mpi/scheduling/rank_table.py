@@ -37,7 +37,7 @@ class Rank:
     granted: dict[int, OutstandingChunk] = field(default_factory=dict)  # in the order of their numbers
     unstarted: float = 0.0  # seconds of a slot, as of its last message and what was granted since
     wants_work: bool = False  # a slot has nothing to do, and nothing is on its way to it
-    asked: bool = False  # a GiveBack is on its way
+    asked: bool = False  # a Reclaim is on its way
     slowness: float = 1.0  # seconds that it takes for what takes a second elsewhere
     known: bool = False  # slowness was measured
     paused: bool = False  # is granted nothing for a while

@@ -19,14 +19,14 @@ EXIT_RESUMABLE = 75
 EXIT_INTERRUPTED = 130
 
 EXIT_CODES = {
-    EXIT_OK: "everything asked for was done",
-    EXIT_FATAL: "fatal: nothing was started, or the run could not go on",
-    EXIT_USAGE: "the command line is wrong",
-    EXIT_DIFFERENT: "a compare found differences",
+    EXIT_OK: "success",
+    EXIT_FATAL: "fatal error: nothing was started, or the run could not continue",
+    EXIT_USAGE: "usage error in the command line",
+    EXIT_DIFFERENT: "differences found by a compare",
     EXIT_PARTIAL: "some entries failed; each is named with its reason",
-    EXIT_VANISHED: "only vanished sources: they were listed and then gone",
-    EXIT_MAX_DELETE: "more entries would be removed than --max-delete allows; none was",
-    EXIT_RESUMABLE: "stopped early by a signal; the same command goes on from there",
+    EXIT_VANISHED: "some sources vanished after they were listed; nothing else failed",
+    EXIT_MAX_DELETE: "more entries to remove than --max-delete allows; none was removed",
+    EXIT_RESUMABLE: "stopped early by a signal; run the same command again to resume",
     EXIT_INTERRUPTED: "interrupted from the keyboard",
 }
 
@@ -71,4 +71,4 @@ def failure_of(path: bytes, error: OSError, doing: str = "", attempted: int = 0)
     return Failure(path, reason, error.errno == errno.ENOENT, attempted)
 
 
-VANISHED = "it was there when the directory was listed, and is gone"
+VANISHED = "vanished after its directory was listed"

@@ -86,9 +86,9 @@ def planned(seed: int) -> Round:
         ("entries", rng.random()),
         ("stage", 1.0),
         ("checkpoints", float(rng.randint(1, 20))),
-        ("parting", 1.0),
+        ("separating hard links", 1.0),
         ("linking", 1.0),
-        ("settling", 1.0),
+        ("setting directory metadata", 1.0),
     ]
     if "--verify" in round_.options:
         moments += [("verifying", 1.0)] * 3
@@ -151,7 +151,7 @@ class Arena:
         self.judge(done)
         again = json.loads(self.report.read_text())["copied"]["bytes"] - missing
         assert again <= known, f"{again:,} bytes were there and were copied again; {known:,} may be.\n{done}"
-        looked = re.search(r"goes on where .*", done.stderr)
+        looked = re.search(r"resumes .*", done.stderr)
         return Result(struck, phase, max(0, again), looked[0] if looked else "")
 
     @contextmanager

@@ -18,8 +18,8 @@ PARSES = {"bash": ("bash", "-n"), "zsh": ("zsh", "-n"), "tcsh": ("tcsh", "-f", "
 
 
 @pytest.fixture(scope="module", params=PARSES)
-def shell(command_line: pytest.FixtureRequest) -> str:
-    return str(command_line.param)
+def shell(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 def printed(shell: str, place: Path) -> Path:

@@ -156,8 +156,9 @@ def test_version_needs_no_paths() -> None:
 
 def test_where_the_report_and_the_progress_go() -> None:
     command_line = parsed("a", "b", "--json", "r.json", "--progress-interval", "0.5", "-v")
-    assert (command_line.json, command_line.progress_interval, command_line.verbose) == (Path("r.json"), 0.5, True)
-    assert parsed("a", "b").json is None
+    assert (command_line.json, command_line.progress_interval) == (Path("r.json"), 0.5)
+    assert command_line.request.options.itemize
+    assert parsed("a", "b").json is None and not parsed("a", "b").request.options.itemize
 
 
 def test_how_long_runs_are_written_down_and_gone_on_with() -> None:
@@ -165,10 +166,10 @@ def test_how_long_runs_are_written_down_and_gone_on_with() -> None:
         "a", "b", "--ledger", "l\udcff", "--resume", "--stop-before", "7.5", "--heartbeat_timeout", "30"
     )
     assert (command_line.ledger, command_line.resume) == (b"l\xff", True)
-    assert (command_line.stop_before, command_line.heartbeat_timeout) == (7.5, 30.0)
+    assert (command_line.stop_before, command_line.request.options.heartbeat_timeout) == (7.5, 30.0)
     command_line = parsed("a", "b")
     assert (command_line.ledger, command_line.resume, command_line.status) == (None, False, None)
-    assert (command_line.stop_before, command_line.heartbeat_timeout) == (None, 60.0)
+    assert (command_line.stop_before, command_line.request.options.heartbeat_timeout) == (None, 60.0)
 
 
 def test_in_a_slurm_job_a_run_finds_the_ledger_to_go_on_with() -> None:
@@ -200,11 +201,11 @@ def test_help_groups_options_by_task_and_ends_with_examples_and_exit_codes(capsy
     assert ended.value.code == 0
     headings = [
         "sources and destinations",
-        "what is removed",
+        "removal:",
         "what counts as identical",
-        "how the work is done",
+        "performance:",
         "long runs",
-        "what is shown",
+        "output:",
         "examples:",
         "exit codes:",
     ]

@@ -111,7 +111,9 @@ def test_a_list_is_as_long_as_what_was_found() -> None:
 def test_the_rates_of_a_phase_do_not_count_the_time_before_it() -> None:
     since = Since()
     copied, removed = Tally(files=1000), Tally(files=100)
-    assert since.of(phase("copying", 500.0, copied=copied)) == since.of(phase("settling", 990.0, copied=copied))
+    assert since.of(phase("copying", 500.0, copied=copied)) == since.of(
+        phase("setting directory metadata", 990.0, copied=copied)
+    )
     began = since.of(phase("removing", 1000.0, copied=copied, removed=removed))
     later = phase("removing", 1010.0, copied=copied, removed=Tally(files=600))
     assert since.of(later) == began

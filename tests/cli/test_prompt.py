@@ -91,7 +91,7 @@ def test_with_force_nothing_is_asked(tmp_path: Path) -> None:
 
 def test_without_a_terminal_to_read_from_it_is_refused_early_and_the_flag_is_named(tmp_path: Path) -> None:
     with asking(tmp_path, stdin=subprocess.DEVNULL) as terminal:
-        terminal.expect(r"REFUSED .*no terminal to answer it at\s+Add -rf")
+        terminal.expect(r"REFUSED .*no terminal to ask on\s+Add -rf")
         assert "EXPECTED" not in terminal.finish().screen
 
 

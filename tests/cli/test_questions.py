@@ -44,8 +44,8 @@ def place(on_tmpfs: Path) -> Path:
 
 
 @pytest.fixture(params=ASKS)
-def asks(command_line: pytest.FixtureRequest) -> Asks:
-    return ASKS[command_line.param]
+def asks(request: pytest.FixtureRequest) -> Asks:
+    return ASKS[request.param]
 
 
 @contextmanager
@@ -81,7 +81,7 @@ def test_yes_removes_it(asks: Asks, place: Path) -> None:
 def test_anything_else_removes_nothing_and_the_last_line_says_so(answer: str, asks: Asks, place: Path) -> None:
     with request(asks, place) as terminal:
         answered(asks, terminal, answer, place)
-        terminal.expect("nothing was removed: the answer was no")
+        terminal.expect("nothing was removed: not confirmed")
         assert terminal.finish().returncode == 0, terminal.screen
     assert there(place) == list(PATHS)
 

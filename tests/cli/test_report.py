@@ -75,7 +75,7 @@ def test_the_table_shows_what_was_found_copied_and_who_did_it() -> None:
 
 def rows(report: Report) -> list[str]:
     """The names of the rows that are shown."""
-    names = ("found", "copied", "would copy", "metadata only", "identical", "left alone")
+    names = ("found", "copied", "would copy", "metadata only", "identical", "kept")
     every = (*names, "removed", "would remove", "verified", "differences")
     return [name for line in table(report).splitlines() for name in every if line.startswith((f"{name}  ", f"{name}:"))]
 
@@ -95,7 +95,7 @@ ONE = Tally(files=1)
         (Report(dry_run=True, outcome=Outcome(removed=ONE)), ["found", "would copy", "identical", "would remove"]),
         (Report("remove"), ["found", "removed"]),
         (Report("remove", dry_run=True), ["found", "would remove"]),
-        (Report("remove", outcome=Outcome(removed=ONE, skipped=ONE)), ["found", "left alone", "removed"]),
+        (Report("remove", outcome=Outcome(removed=ONE, skipped=ONE)), ["found", "kept", "removed"]),
         (Report("list"), ["found"]),
         (Report("compare", dry_run=True, differences={"added": 1}), ["found", "identical", "differences"]),
     ],
@@ -158,11 +158,21 @@ def test_of_many_ranks_the_busiest_sixteen_are_shown() -> None:
 @pytest.mark.parametrize(
     "report, line",
     [
-        (Report(), "hpcp-mpi: everything asked for was done"),
+        (Report(), "hpcp-mpi: done: nothing to copy in 0.0s"),
+        (
+            Report(seconds=67.0, outcome=Outcome(copied=Tally(files=62_321, directories=9, bytes=3_984_588 << 10))),
+            "hpcp-mpi: done: 62,321 files, 3.80 GiB in 1m07s",
+        ),
+        (
+            Report(outcome=Outcome(copied=Tally(directories=2), updated=ONE, removed=ONE)),
+            "hpcp-mpi: done: 2 entries copied, metadata of 1 entry, 1 entry removed in 0.0s",
+        ),
+        (Report("remove"), "hpcp-mpi: done: nothing removed in 0.0s"),
+        (Report("list", scanned=Tally(files=1_200)), "hpcp-mpi: done: 1,200 entries listed in 0.0s"),
         (Report(outcome=Outcome(failures=failing({"EIO": 1234}))), "hpcp-mpi: 1,234 entries failed (exit code 23)"),
         (
             Report(outcome=Outcome(failures=[Failure(b"/g", "", True)])),
-            "hpcp-mpi: 1 entry vanished after being listed (exit code 24)",
+            "hpcp-mpi: 1 entry vanished after it was listed (exit code 24)",
         ),
         (Report(dry_run=True), "hpcp-mpi: dry run: nothing was changed"),
         (Report("compare", dry_run=True, differences={"added": 0, "modified": 0}), "hpcp-mpi: no differences"),
@@ -176,11 +186,14 @@ def test_of_many_ranks_the_busiest_sixteen_are_shown() -> None:
         ),
         (
             Report("remove", stopped=25),
-            "hpcp-mpi: more entries would be removed than --max-delete allows; none was (exit code 25)",
+            "hpcp-mpi: more entries to remove than --max-delete allows; none was removed (exit code 25)",
         ),
-        (Report("remove", declined=True), "hpcp-mpi: nothing was removed: the answer was no"),
+        (Report("remove", declined=True), "hpcp-mpi: nothing was removed: not confirmed"),
         (Report(stopped=130), "hpcp-mpi: interrupted from the keyboard (exit code 130)"),
-        (Report(stopped=75), "hpcp-mpi: stopped early by a signal; the same command goes on from there (exit code 75)"),
+        (
+            Report(stopped=75),
+            "hpcp-mpi: stopped early by a signal; run the same command again to resume (exit code 75)",
+        ),
     ],
 )
 def test_the_last_line_says_how_it_ended(report: Report, line: str) -> None:

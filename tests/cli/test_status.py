@@ -68,7 +68,7 @@ def test_a_stopped_run_is_shown_with_all_that_a_reader_asks(stopped: Path, capsy
         "copy: /data/a\\xff /data/b\\nb -> /backup",
         f"command: hpcp-mpi {command}",
         f"on: n2, process {os.getpid()}, job 12, hpcp-mpi 0.1.0",
-        f"to go on: hpcp-mpi --resume --ledger $'{stopped.parent}/run \\xff.ledger' {command}",
+        f"to resume: hpcp-mpi --resume --ledger $'{stopped.parent}/run \\xff.ledger' {command}",
         "found          1,000           20      3      0  5.00 GiB",
         "copied           500           10      1      0  1.00 GiB",
         "metadata only      7            0      0      0       0 B",
@@ -76,7 +76,7 @@ def test_a_stopped_run_is_shown_with_all_that_a_reader_asks(stopped: Path, capsy
         "hard links made: 7   failed: 7   notes: 6",
         "time: 4m10s in 2 runs   rate: 4.10 MiB/s, 2 files/s",
         "chunks: 14   steals: 7   messages: 21",
-        "still to be looked at, as far as is known: 4 directories with all below, 0 directories alone",
+        "still to scan, as far as known: 4 directories with everything below, 0 directories only",
         "node  ranks  lost  slots  chunks  files  bytes  busy",
         "n0        1     0      4       1      7   70 B  50 %",
         "n1        2     1      8       2     14  140 B  50 %",
@@ -86,7 +86,7 @@ def test_a_stopped_run_is_shown_with_all_that_a_reader_asks(stopped: Path, capsy
     ):
         assert line in text.splitlines(), line
     assert "state: stopped, exit code 75: stopped early by a signal" in text
-    assert "phase: phase 7 (the scan is done), written down " in text
+    assert "phase: phase 7 (scan complete), checkpoint " in text
     assert "run 1: 2023-11-1" in text and ", n1, process" in text and "50.0s, broke down" in text
     assert "metadata only" in text and "removed" not in text, "rows of zeros are left out"
     assert max(map(len, text.splitlines())) < 160
@@ -109,24 +109,24 @@ def test_the_state_in_words(change: dict[str, Any], says: str, tmp_path: Path) -
     ledger.close()
     now = account.last.alive + 5 + change.pop("late", 0)
     text = text_of(account, time=now, **change)
-    assert says in text and "nothing was written down yet" in text
-    assert ("to go on: " in text) != ("state: running" in text)
+    assert says in text and "no checkpoint yet" in text
+    assert ("to resume: " in text) != ("state: running" in text)
 
 
-@pytest.mark.parametrize("code, says", [(0, "everything asked for was done"), (23, "some entries failed")])
+@pytest.mark.parametrize("code, says", [(0, "success"), (23, "some entries failed")])
 def test_the_end_in_words(code: int, says: str, tmp_path: Path) -> None:
     path = tmp_path / "ledger"
     open_new(os.fsencode(path), heading()).end(checkpoint(1, todo=()), code)
     text = text_of(read(os.fsencode(path)))
-    assert f"state: ended, exit code {code}: {says}" in text and "to go on" not in text
-    assert "still to be looked at" not in text and "\nrun 1" not in text
+    assert f"state: ended, exit code {code}: {says}" in text and "to resume" not in text
+    assert "still to scan" not in text and "\nrun 1" not in text
 
 
 def test_the_command_to_go_on_says_everything_once(stopped: Path) -> None:
     account = read(os.fsencode(stopped))
     again = ("hpcp-mpi", "--resume", "--ledger=x y", "--", "a", "b")
     text = text_of(account, runs=(replace(account.last, command=again),))
-    assert "to go on: hpcp-mpi --resume '--ledger=x y' -- a b\n" in text
+    assert "to resume: hpcp-mpi --resume '--ledger=x y' -- a b\n" in text
 
 
 def test_the_rate_of_the_last_minute_is_told_while_it_runs(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Run by two ranks: while a big message is on its way out its sender polls often, and no more when it is gone."""
+"""A program for two ranks: the sender of a big message polls often until that is sent, and not afterwards."""
 
 import time
 
@@ -20,7 +20,7 @@ if wire.rank:
 
     wire._woken.wait = noted  # type: ignore[method-assign,assignment]
     wire.send(0, StartJob(bytes(16 << 20)))
-    wire.wait(LONG)  # rank 0 does not look before it is told
+    wire.wait(LONG)  # rank 0 does not look before this message
     wire.send(0, StartJob(None))
     while waits[-1] < LONG and time.monotonic() < deadline:
         wire.wait(LONG)

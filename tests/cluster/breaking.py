@@ -1,4 +1,4 @@
-"""The command, with a fault: `breaking.py WHERE RANK` and then hpcp-mpi's arguments.
+"""The command with a fault: `breaking.py WHERE RANK` and then hpcp-mpi's arguments.
 
 WHERE: slot (a bite of work raises), loop (the worker's loop raises), scan (rank 0's listing raises)
 """

@@ -1,4 +1,4 @@
-"""A cluster of threads whose network can fail, and a rank of which can be held up, as processes and nodes are."""
+"""A cluster of threads with a network that can fail and ranks that can be stopped, as processes and nodes are."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hpcp_mpi.scheduling.messages import Message
 
 
 class FallibleWire(ThreadWire):
-    """A rank's end of a network that can fail.
+    """One rank's end of a network that can fail.
 
     cut:  ranks that nothing gets to from here
     held: cleared while this rank's loop is stopped
@@ -37,7 +37,7 @@ class FallibleWire(ThreadWire):
 
 
 def fallible_cluster(size: int, heartbeat: float) -> list[FallibleWire]:
-    """Return the ends of a cluster of size ranks."""
+    """Return the wires of a cluster of size ranks, by rank."""
     peers: list[ThreadWire] = []
     wires = [FallibleWire(rank, peers, heartbeat) for rank in range(size)]
     peers.extend(wires)

@@ -1,4 +1,4 @@
-"""Run by ranks: every rank sends to every rank, each message is answered, and all leave together."""
+"""A program for ranks: every rank sends to every rank, each message is answered, and all leave together."""
 
 import sys
 import time

@@ -1,4 +1,4 @@
-"""An exception on any rank ends the whole job: its traceback on stderr, exit code 1, and nobody hangs."""
+"""Exceptions on any rank end the whole job: the traceback is on stderr, the exit code is 1, and no rank hangs."""
 
 from __future__ import annotations
 

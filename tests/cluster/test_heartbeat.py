@@ -1,4 +1,4 @@
-"""Who lives and who is taken for lost: the clock of silence, the heart, and both loops when the network fails."""
+"""Heartbeats: the failure detector, the sender, and both loops when the network fails."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TIMEOUT = 2.0  # seconds of silence
 SOON = 30.0  # nothing here takes so long
 
 
-# --- the clock
+# --- the failure detector
 
 
 def test_who_is_silent_is_told_once() -> None:
@@ -45,7 +45,7 @@ def test_who_is_silent_is_told_once() -> None:
 
 
 def test_whoever_was_away_does_not_take_the_others_for_lost() -> None:
-    """What they sent meanwhile waits to be read: an hour in which nobody listened is no hour of silence."""
+    """Their messages wait to be read: an hour in which this rank did not listen is no hour of silence."""
     pulse = FailureDetector(10.0, (1, 2), 100.0)
     assert pulse.silent(3700.0) == []
     for second in range(1, 10):
@@ -60,7 +60,7 @@ def test_without_a_time_nobody_is_lost_and_whoever_is_unknown_is_ignored() -> No
     assert FailureDetector(1.0, (), 0.0).silent(50.0) == []
 
 
-# --- the heart
+# --- the sender
 
 
 def wait_until(happened: Callable[[], object], what: str) -> None:
@@ -104,7 +104,7 @@ def batches(count: int, each: int = 10) -> list[Batch]:
 
 
 class Shop:
-    """A workshop whose bites wait while the gate is closed. Like the real one it does nothing when its time is over."""
+    """A runner whose bites wait while the gate is closed. Like the real one it does nothing after its deadline."""
 
     slots = 2
     bite_weight = 30
@@ -134,19 +134,19 @@ class Shop:
         return Outcome(copied=Tally(sum(len(batch.units) for batch in given)), seconds=0.001)
 
     def release(self) -> None:
-        """Nothing is open."""
+        """Do nothing: no file is open."""
 
     def stop(self) -> None:
         self.stopped = True
 
     def drain(self) -> None:
-        """Nothing takes long."""
+        """Do nothing: no bite takes long."""
 
     def set_deadline(self, moment: float) -> None:
         self.expires = moment
 
     def close(self) -> None:
-        """Nothing is left."""
+        """Do nothing: no stage is left."""
 
 
 class Cluster:
@@ -189,7 +189,7 @@ class Cluster:
         self.lead.drive(Stream(batches(count)))
 
     def when_at_work(self, rank: int, then: Callable[[], None], opened: int = 0) -> None:
-        """Do something as soon as a rank works. opened: a rank that may do its work after that, not before"""
+        """Call then as soon as a rank works. opened: a rank that may do its work after that, not before"""
 
         def waiting() -> None:
             assert self.shops[rank].entered.wait(SOON)
@@ -209,7 +209,7 @@ class Cluster:
 
 
 def all_but_done(cluster: Cluster, count: int) -> None:
-    """What is not known to be done is to be looked at again."""
+    """Check that count units are done, and that the rest is to be listed again."""
     todo = {each.source_dir for each in cluster.planner.todo}
     known = cluster.shops[1].did
     for batch in batches(count):
@@ -226,7 +226,7 @@ def test_a_rank_that_is_cut_off_is_lost_and_leaves_by_itself() -> None:
     cluster.planner.whole = False
     cluster.when_at_work(2, lambda: cut(cluster, 2), opened=1)
     cluster.do(30)
-    assert cluster.lost == {2: "was not heard of for 2 s"}
+    assert cluster.lost == {2: "sent no heartbeat for 2 s"}
     cluster.threads[2].join(SOON)
     assert isinstance(cluster.ends[2], CutOff) and "not heard of" in str(cluster.ends[2])
     assert cluster.shops[2].stopped and not cluster.shops[2].did
@@ -240,7 +240,7 @@ def test_a_rank_that_is_not_heard_but_hears_is_told_to_leave() -> None:
     cluster.when_at_work(2, lambda: cluster.wires[2].cut.add(0), opened=1)
     cluster.do(30)
     cluster.threads[2].join(SOON)
-    assert isinstance(cluster.ends[2], CutOff) and "takes it for lost" in str(cluster.ends[2])
+    assert isinstance(cluster.ends[2], CutOff) and "considers it lost" in str(cluster.ends[2])
     assert cluster.shops[2].stopped and not cluster.shops[2].did
     assert sum(cluster.shops[1].did.values()) == 300, "all by name"
     cluster.end()
@@ -269,11 +269,11 @@ def test_a_rank_that_was_stopped_for_long_does_nothing_more_however_late_it_read
         wire.held.clear()
         wait_until(lambda: cluster.lost or shop.over, "its time is not over")
         wait_until(lambda: time.monotonic() > shop.expires, "its time is not over")
-        shop.gate.set()  # what it was at is complete, and waits for its names
+        shop.gate.set()  # its bite is complete, and waits for its names
         wire.held.set()
 
     cluster.when_at_work(2, stop, opened=1)
-    # Its heart goes on here, so rank 0 does not miss it until it leaves.
+    # Its heartbeats continue here, so rank 0 does not miss it until it leaves.
     cluster.do(30)
     cluster.threads[2].join(SOON)
     assert isinstance(cluster.ends[2], CutOff), cluster.ends[2]

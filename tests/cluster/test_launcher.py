@@ -1,4 +1,4 @@
-"""Who started this process, told from the environment: tables of what launchers set."""
+"""The detection of launchers from the environment: tables of the variables that they set."""
 
 from __future__ import annotations
 

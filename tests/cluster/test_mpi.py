@@ -1,4 +1,4 @@
-"""The wire over real MPI: messages come in order, whatever their size, and all ranks leave together."""
+"""The transport over real MPI: messages of any size come in order, and all ranks leave together."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.effort import each_value
 from tests.support.launch import World
 from tests.support.marks import each_world
 
 SCRIPT = str(Path(__file__).with_name("pingpong.py"))
 
 
+@each_value
 @each_world(launchers=("mpich", "openmpi"))
 @pytest.mark.parametrize("when", ["together", "late"])
 def test_ranks_answer_each_other_in_order_and_end_together(world: World, when: str) -> None:

@@ -1,4 +1,4 @@
-"""What breaks a run breaks it for all: over threads, as a run without MPI has it."""
+"""Errors that end a run end it for all ranks: over threads, as in a run without MPI."""
 
 from __future__ import annotations
 
@@ -46,12 +46,9 @@ def test_what_rank_0s_scan_raises_comes_out_of_the_call(source: Path, monkeypatc
 
 
 def test_workers_are_let_go_whatever_rank_0s_work_raises() -> None:
-    def work(wire: Wire) -> None:
-        raise KeyError("injected")
-
     before = threading.active_count()
-    with pytest.raises(KeyError):
-        session.lead(None, work, StopRequest())
+    with pytest.raises(KeyError), session.lead(None, StopRequest()):
+        raise KeyError("injected")
     assert threading.active_count() == before
 
 
@@ -59,11 +56,8 @@ def test_workers_get_the_fatal_error_that_ended_rank_0() -> None:
     zero, one = thread_cluster(2)
     error = FatalError("no")
 
-    def work(wire: Wire) -> None:
+    with pytest.raises(FatalError), session.lead(zero, StopRequest()):
         raise error
-
-    with pytest.raises(FatalError):
-        session._lead(zero, work, StopRequest())
     assert one.receive() == (0, Shutdown(error, stop=True))
 
 

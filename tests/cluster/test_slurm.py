@@ -1,4 +1,4 @@
-"""What the environment of a Slurm job says."""
+"""The facts about a job in the environment that Slurm gives it."""
 
 from __future__ import annotations
 

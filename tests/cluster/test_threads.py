@@ -1,4 +1,4 @@
-"""Rank 0's loop and the workers', over threads, with a workshop that only counts."""
+"""The loops of rank 0 and of workers, over threads, with a runner that only counts."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def batches(count: int, each: int = 10) -> list[Batch]:
 
 
 class Shop:
-    """A workshop of two slots. do: what a bite does."""
+    """A runner with two slots. do: the work of a bite."""
 
     slots = 2
     bite_weight = 30
@@ -68,7 +68,7 @@ class Shop:
         self.stopped.set()
 
     def drain(self) -> None:
-        """Nothing takes long."""
+        """Do nothing: no bite takes long."""
 
     def set_deadline(self, moment: float) -> None:
         raise AssertionError("threads are never cut off")
@@ -86,7 +86,7 @@ class Cluster:
     open_workshop: Callable[[Any, Wire], Shop] | None = None
     stop: StopRequest = field(default_factory=StopRequest)
     shops: list[Shop] = field(default_factory=list)
-    ends: list[Any] = field(default_factory=list)  # what each worker's life returned or raised
+    ends: list[Any] = field(default_factory=list)  # what each worker's loop returned or raised
     jobs: list[Any] = field(default_factory=list)
     stopped_early: list[int] = field(default_factory=list)  # exit codes
 
@@ -113,7 +113,7 @@ class Cluster:
             self.ends.append(error)
 
     def driven_until_stopped(self) -> threading.Thread:
-        """Lead in another thread; stopped_early tells the end of it."""
+        """Lead in another thread; stopped_early gets the exit code."""
 
         def drive() -> None:
             try:
@@ -230,7 +230,7 @@ def test_what_a_slot_raises_ends_its_workers_life_with_it() -> None:
 
 
 class Listening(Stream):
-    """Known work that is not at its end before enough was heard."""
+    """A feed of known work that is not done before enough findings came."""
 
     def __init__(self, known: list[Batch], enough: int) -> None:
         super().__init__(known)

@@ -1,4 +1,4 @@
-"""N copies of "rank 0 of 1" must never run: a launcher that does not belong to the MPI library is refused."""
+"""Launchers of another MPI than the library's are refused: N copies of "rank 0 of 1" must never run."""
 
 from __future__ import annotations
 

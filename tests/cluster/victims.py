@@ -1,4 +1,4 @@
-"""Runs of which a rank is killed or stopped while it works, and what has to be true of them nevertheless."""
+"""Runs during which a rank is killed or stopped at work, and the conditions that they must meet."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ class Ended:
 
 
 def pid_of(rank: int, running: Running) -> int:
-    """The process that is a rank. Waits until there is one."""
+    """The pid of a rank. Waits until it runs."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         for process in running.processes():
             with suppress(OSError):
                 words = Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0")
                 found = [match[1] for word in words if (match := _RANK.fullmatch(word))]
-                # A program that it starts is called like it for a moment.
+                # A program that it starts has its name for a moment.
                 threads = int(re.findall(r"Threads:\s+(\d+)", Path(f"/proc/{process.pid}/status").read_text())[0])
                 if process.is_python and found == [b"%d" % rank] and threads > 1:
                     return process.pid
@@ -50,7 +50,7 @@ def pid_of(rank: int, running: Running) -> int:
 
 
 def open_below(pid: int, roots: Sequence[Path]) -> set[str]:
-    """What a process has open below some directories, but for the directories themselves."""
+    """The files that a process has open below some directories, without the directories themselves."""
     found = set()
     for link in Path(f"/proc/{pid}/fd").iterdir():
         with suppress(OSError):
@@ -61,7 +61,7 @@ def open_below(pid: int, roots: Sequence[Path]) -> set[str]:
 
 
 def busy_for_the(nth: int, pid: int, roots: Sequence[Path], running: Running) -> bool:
-    """Wait until a process is seen to have so many different things open below roots; False if the run ends first."""
+    """Wait until a process has had so many different files open below roots; False if the run ends first."""
     seen: set[str] = set()
     deadline = time.monotonic() + PATIENCE
     while len(seen) < nth:

@@ -29,7 +29,7 @@ from tests.support import namespaces
 from tests.support.everyone import REPOSITORY
 
 PREFIX = "hpcp-mpi-dfs-"
-PATIENCE = 30.0  # seconds for a server or a client to come up
+PATIENCE = 60.0  # seconds for a server or a client to come up
 _NAME, _ADDRESS = "storage", "10.88.0.1"
 _CLIENTS = ("client1", "client2", "judge")
 

@@ -126,7 +126,7 @@ class Engine:
     def build(self, tag: str, *options: str) -> None:
         """Build what docker/README.md says. Steps that load packages are tried again; those that succeeded are kept."""
         words = [DOCKER, "build", "--network=host", "-t", tag, *options, "-f", DOCKERFILE, REPOSITORY]
-        insist(words, env=self.environment, timeout=240, attempts=2)
+        insist(words, env=self.environment, timeout=400, attempts=2)
 
 
 def missing() -> str | None:

@@ -21,7 +21,7 @@ pytestmark = [
     pytest.mark.mpi,
     pytest.mark.root,
     pytest.mark.slow,
-    pytest.mark.timeout(900),  # whichever comes first builds
+    pytest.mark.timeout(1200),  # whichever comes first builds
 ]
 
 

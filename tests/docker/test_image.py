@@ -21,7 +21,7 @@ pytestmark = [
     needs_commands("rsync"),
     pytest.mark.root,
     pytest.mark.slow,
-    pytest.mark.timeout(900),  # whichever comes first builds
+    pytest.mark.timeout(1200),  # whichever comes first builds
 ]
 
 SOMEBODY = 4321  # no user of the image, nor of this machine

@@ -24,7 +24,7 @@ pytestmark = [
     pytest.mark.mpi,
     pytest.mark.root,
     pytest.mark.slow,
-    pytest.mark.timeout(900),  # if it comes first, it builds
+    pytest.mark.timeout(1200),  # if it comes first, it builds
 ]
 
 # What `apptainer exec --bind` does: its own mounts, everything else (processes, network, descriptors, most of the

@@ -32,7 +32,8 @@ def test_lines_are_sorted_and_the_report_holds_none(
     options = Options(dry_run=True, itemize=True, parallel_listing=parallel, chunk_size=1, chunk_files=1)
     source, dest = (os.fsencode(on_tmpfs / name) for name in ("src", "dst"))
     request = Request(Verb.COPY, (source,), (dest,), options)
-    report = session.lead(None, lambda ends: lead_copy(ends, request, Frontend(stop, items=items)), stop)
+    with session.lead(None, stop) as ranks:
+        report = lead_copy(ranks.wire, request, Frontend(stop, items=items))
     assert report.outcome.items == []
     paths = [path for _, path, _ in items]
     assert paths == sorted(paths) and len(set(paths)) == len(paths) == 10 * 21 + 4

@@ -103,7 +103,7 @@ def stopped(minutes: float | None, environment: Mapping[str, str], patience: flo
 def test_the_run_is_asked_to_stop_before_the_end(slurm: Slurm) -> None:
     end = int(time.time()) + 8
     stop, said = stopped(7 / 60, JOB | {"SLURM_JOB_END_TIME": str(end)})
-    assert (stop.code, stop.name, stop.urgent) == (EXIT_RESUMABLE, "the end of the job's time", False)
+    assert (stop.code, stop.name, stop.urgent) == (EXIT_RESUMABLE, "the time limit of the job", False)
     assert stop.patience == pytest.approx(3.5)  # half of what is left then, and a minute at most
     assert time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(end - 7)) in said
     assert slurm.request == 0
@@ -121,13 +121,13 @@ def test_an_end_that_is_over_was_put_off_so_slurm_is_asked(slurm: Slurm) -> None
     slurm.end = time.time() + 3600
     stop, said = stopped(None, JOB | {"SLURM_JOB_END_TIME": str(int(time.time()) - 5)}, 0.2)
     assert (stop.code, slurm.request) == (0, 1)
-    assert "allows for work until" in said
+    assert "time limit stops this run at" in said
 
 
 def test_where_no_end_is_known_nothing_happens_unless_it_was_asked_for(slurm: Slurm) -> None:
     for environment in ({}, JOB):
         assert stopped(None, environment, 0.02)[1] == ""
-        with pytest.raises(FatalError, match="--stop-before: when this job's time is over is not known"):
+        with pytest.raises(FatalError, match="--stop-before: the time limit of this job is unknown"):
             stopped(5, environment)
 
 

@@ -1,4 +1,4 @@
-"""The table of changes: what is written is read again, and what means nothing is refused by its line."""
+"""The table of changes is read as it was written, and a bad line is refused by its number."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FILE = b"f:5:1600000000123456789:104755:0:1234:26c7827d889f6da3:ef46db3751d8e999
 
 
 def status(mode: int, device: int = 0) -> os.stat_result:
-    """An lstat with what a state tells."""
+    """An lstat with the fields of a state."""
     fields = [0] * os.stat_result.n_sequence_fields
     fields[0], fields[4], fields[5], fields[6] = mode, 10, 20, 5
     more = {"st_mtime_ns": 1_600_000_000_123_456_789, "st_rdev": device}

@@ -1,4 +1,4 @@
-"""The format of file lists, and their order."""
+"""The format of file lists and their order."""
 
 from __future__ import annotations
 

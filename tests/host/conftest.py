@@ -1,4 +1,4 @@
-"""Fixtures of several modules here."""
+"""Fixtures of several modules of tests/host."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.host.staging import notes
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Iterator[int]:
-    """A descriptor of tmp_path, and nothing was remarked yet."""
+    """A descriptor of tmp_path, with an empty list of remarks."""
     notes.clear()
     fd = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
     yield fd

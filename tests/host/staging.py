@@ -1,8 +1,8 @@
-"""What tests of stages need: somebody who is told, and a directory by its descriptor."""
+"""Helpers of the tests of stages: a list of remarks, and a directory by its descriptor."""
 
 from __future__ import annotations
 
-notes: list[tuple[bytes, str]] = []  # what remark was told in this test
+notes: list[tuple[bytes, str]] = []  # the remarks of this test
 
 
 def remark(path: bytes, note: str) -> None:

@@ -1,4 +1,4 @@
-"""What a file system can do is found out by one file that nobody sees."""
+"""The abilities of a file system are found with one file that no other program sees."""
 
 from __future__ import annotations
 

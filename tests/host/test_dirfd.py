@@ -1,4 +1,4 @@
-"""Directories by descriptor: no symlink below a root is followed, and no path is too long."""
+"""Directories opened by descriptor: no symlink below a root is followed, and no path is too long."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_root_may_be_named_by_a_symlink(tmp_path: Path) -> None:
 
 def test_a_directory_below_is_found_at_any_depth(tree: Tree, tmp_path: Path) -> None:
     (tmp_path / "root/a/b/c").mkdir(parents=True)
-    for _ in range(2):  # the second time from what is kept open
+    for _ in range(2):  # the second time from kept descriptors
         with tree.at(b"a/b/c") as fd:
             assert inode(fd) == (tmp_path / "root/a/b/c").stat().st_ino
 

@@ -1,4 +1,4 @@
-"""A spill is a sorted set, however little of it fits into memory, and leaves nothing on disk."""
+"""An external sort is a sorted set, however little of it fits into memory, and leaves nothing on disk."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from hpcp_mpi.host import external_sort as spilling
 from hpcp_mpi.host.external_sort import ExternalSort
+from tests.support.effort import many
 
 RECORDS = st.lists(st.lists(st.tuples(st.integers(0, 3), st.binary(max_size=2), st.tuples(st.integers(0, 2**64)))))
 
@@ -21,7 +22,7 @@ def test_a_spill_is_a_sorted_set(most: int, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(spilling, "_BLOCK", 2)
     monkeypatch.setattr(spilling, "_MOST_RUNS", 3)  # so that runs are merged, and merged again
 
-    @settings(max_examples=50)
+    @settings(max_examples=many(50))
     @given(RECORDS)
     def check(batches: list[list[tuple[int, bytes, tuple[int]]]]) -> None:
         spill = ExternalSort(most)

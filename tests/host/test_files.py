@@ -1,4 +1,4 @@
-"""Removing, hashing, writing metadata, and what the machine says of itself."""
+"""Removal, hashes, metadata, limits of the machine, and commands."""
 
 from __future__ import annotations
 
@@ -210,7 +210,7 @@ def test_after_a_stop_nothing_is_started() -> None:
 
 
 def test_a_program_that_not_even_a_kill_ends_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Inside the kernel, for a server that does not answer."""
+    """It waits inside the kernel, for a server that does not answer."""
     deaf: list[subprocess.Popen[bytes]] = []
     monkeypatch.setattr(subprocess.Popen, "kill", lambda program: deaf.append(program))
     monkeypatch.setattr("hpcp_mpi.host.commands._DYING", 0.1)

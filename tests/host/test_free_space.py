@@ -1,4 +1,4 @@
-"""Room: of the file system as statvfs tells it, of quotas as quotactl_fd does. No quota is no limit, and no error."""
+"""Free space by statvfs, and by quotactl_fd for quotas. No quota is no limit, and no error."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def test_without_quotas_there_is_what_the_file_system_has(directory: int) -> Non
     (root,), (user,) = rooms(directory, 0, 0), rooms(directory, 1000, 1000)
     assert root.whose == user.whose == ""
     assert user.bytes is not None and root.bytes is not None and user.bytes <= root.bytes
-    assert abs(user.bytes - status.f_bavail * status.f_frsize) < 1 << 30  # others write meanwhile
+    assert abs(user.bytes - status.f_bavail * status.f_frsize) < 1 << 30  # other programs write meanwhile
 
 
 class Kernel:
-    """Answers quotactl_fd as the kernel would; (kind, number) -> struct if_dqblk."""
+    """A fake kernel that answers quotactl_fd: (kind, number) -> struct if_dqblk."""
 
     def __init__(self, answers: dict[tuple[int, int], tuple[int, ...]]) -> None:
         self.answers = answers

@@ -1,4 +1,4 @@
-"""host.gate: as many threads at once as gain by it."""
+"""The gate for threads: it lets in as many at once as gain by it."""
 
 import threading
 

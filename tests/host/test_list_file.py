@@ -1,4 +1,4 @@
-"""Parts of lists are put in order however they come, and lists are read in blocks of any size."""
+"""Parts of lists are sorted in whatever order they come, and lists are read in blocks of any size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which file system a directory is on, judged by findmnt."""
+"""The file system that a directory is on, judged by findmnt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many short calls at once, where each of them waits."""
+"""Parallel calls: many short ones at once, where each of them waits."""
 
 from __future__ import annotations
 

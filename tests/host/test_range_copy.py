@@ -1,7 +1,7 @@
-"""A range of a copy holds what the source holds there, however the bytes are moved, and nothing where there is nothing.
+"""Ranges of a copy have the source's bytes and holes, by every way of moving bytes.
 
-Judged by cmp, by what is allocated, and by errors that a file system is made to give. What is special where pages can
-be put into a file is in test_pages.
+Judged by cmp, by allocated blocks, and by injected errors of a file system. The tests of pages are in
+test_tmpfs_pages.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from hpcp_mpi.host import range_copy as ranges
 from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.host.range_copy import RangeCopier, changed, identity, opened, share_blocks
 from hpcp_mpi.vocab.options import Options
+from tests.support.effort import many
 from tests.support.marks import needs_commands
 
 BLOCK = 4096
@@ -33,12 +34,12 @@ Written = list[tuple[int, int]]  # (offset, bytes)
 
 @pytest.fixture(autouse=True, params=["pages", "writes"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """How bytes get into a file on tmpfs: as where there are several CPUs, and as where there is one."""
+    """Both ways of bytes into a file on tmpfs: with several CPUs, and with one."""
     monkeypatch.setattr(ranges, "cpus", lambda: 2 if request.param == "pages" else 1)
 
 
 def make(path: Path, size: int, written: Written | None = None) -> None:
-    """A file of random bytes, all of it or where it is said."""
+    """Make a file of random bytes, all of it or only in the written parts."""
     with open(path, "wb") as file:
         for at, count in [(0, size)] if written is None else written:
             file.seek(at)
@@ -61,7 +62,7 @@ def same(one: Path, other: Path) -> bool:
 
 
 def data(path: Path) -> Written:
-    """Where a file has data, as the file system tells."""
+    """The parts of a file that have data, by SEEK_DATA."""
     found: Written = []
     with open(path, "rb") as file:
         at = 0
@@ -147,7 +148,7 @@ def test_the_kernel_shares_no_blocks_when_that_is_not_wanted(on_tmpfs: Path, mon
 segments = st.lists(st.tuples(st.integers(0, 39), st.integers(1, 6)), max_size=6)
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=many(25), suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(parts=segments, by_kernel=st.booleans())
 def test_holes_stay_holes_wherever_they_are(on_tmpfs: Path, parts: Written, by_kernel: bool) -> None:
     written = [(at * BLOCK, count * BLOCK) for at, count in parts]
@@ -229,7 +230,7 @@ def test_pages_of_a_source_are_forgotten_on_demand(on_disk: Path) -> None:
     assert size // 2 <= cached(on_disk / "s") < size * 3 // 4
 
 
-# --- what is a source, and the same one
+# --- sources, and whether they changed
 
 
 @pytest.mark.parametrize("kind", ["symlink", "fifo", "directory"])

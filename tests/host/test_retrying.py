@@ -1,4 +1,4 @@
-"""What may be over in a moment is tried again a few times, and not for ever."""
+"""Errors that may be over in a moment are retried a few times, and not for ever."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def failing(number: int, times: int) -> Callable[[], str]:
-    """What fails so many times, and then works."""
+    """A function that fails so many times, and then works."""
     left = [times]
 
     def call() -> str:

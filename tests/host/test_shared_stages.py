@@ -1,4 +1,4 @@
-"""A stage that many ranks write into lives until it is removed, or until nobody works in it any more."""
+"""Stages that many ranks write into live until they are removed, or until no rank works in them any more."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stages are private, vanish with what is in them, and are swept only when nobody lives in them any more."""
+"""Stages are private, are removed with their content, and are swept only when no process uses them any more."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What this node remembers of other nodes' writes is looked at again, and nobody waits twice for the same."""
+"""Look-ups that this node's cache may make stale are repeated, and no thread waits twice for the same."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support import faultfs
 
 
 class Clock:
-    """Time that passes only while somebody sleeps."""
+    """A clock that advances only during sleep()."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -61,7 +61,7 @@ def test_those_who_doubt_later_wait_only_for_the_rest(clock: Clock) -> None:
     looks = StaleLooks(3, never)
     list(looks.each())
     first = clock.now
-    list(looks.each())  # what else was wrong by then
+    list(looks.each())  # another look that was wrong by then
     assert clock.now == first
     clock.now += 1000
     list(looks.each())

@@ -1,5 +1,5 @@
-"""Pages that are put into a file without its lock are what was asked for, and nothing else; what cannot be put is
-written, and the kernel says why it cannot be written."""
+"""Pages put into a file without its lock have the right bytes and no others; all that cannot be put is written, with
+the kernel's error if that fails."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def two_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def written(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """What was written by pwrite: how many bytes each time."""
+    """The bytes of each pwrite."""
     counts: list[int] = []
     real = os.pwrite
 
@@ -70,7 +70,7 @@ def copy(source: Path, dest: Path, io_size: int = 0, before: Callable[[], object
         copier.copy(0, size)
 
 
-# --- what is put
+# --- pages that are put
 
 
 def test_whole_pages_are_put_and_the_rest_is_left(on_tmpfs: Path) -> None:
@@ -143,7 +143,7 @@ def test_threads_put_into_one_file(on_tmpfs: Path, written: list[int]) -> None:
     assert written == []
 
 
-# --- where it is not possible
+# --- where pages cannot be put
 
 
 def test_only_tmpfs_is_asked(on_disk: Path) -> None:
@@ -214,7 +214,7 @@ def test_a_full_file_system_is_an_error_and_no_signal(on_tmpfs: Path, by_threads
                 list(pool.map(fill, range(2)))
             assert caught.value.errno == errno.ENOSPC
         os.unlink(small / "d")
-        content = make(on_tmpfs / "s", 30)  # what was put is free again
+        content = make(on_tmpfs / "s", 30)  # the pages are free again
         copy(on_tmpfs / "s", small / "d")
         assert (small / "d").read_bytes() == content
     finally:
@@ -239,7 +239,7 @@ def test_a_source_that_shrinks_meanwhile_is_named(on_tmpfs: Path, monkeypatch: p
 
 
 def test_a_copy_that_is_cut_off_meanwhile_is_no_signal(on_tmpfs: Path) -> None:
-    """Nobody may do that to a stage. If somebody does, the copy is too short, and that is found out at its end."""
+    """No other user can do that to a stage. If a program does, the copy is too short, which is found at its end."""
     make(on_tmpfs / "s", 20)
     copy(on_tmpfs / "s", on_tmpfs / "d", before=lambda: os.truncate(on_tmpfs / "d", PAGE))
     content = os.urandom(2 * PAGE)

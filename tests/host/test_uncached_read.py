@@ -1,4 +1,4 @@
-"""Two files are compared byte by byte, each byte once, holes not at all."""
+"""Comparison of two files byte by byte: each byte is read once, holes not at all."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from hpcp_mpi.host import uncached_read as rereading
 from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.host.spool import Spool
 from hpcp_mpi.host.uncached_read import ReadError, forget, open_quietly, same_bytes, write_out
+from tests.support.effort import many
 
 BLOCK = 4096
 PIECES = st.lists(st.tuples(st.integers(0, 40), st.binary(min_size=1, max_size=3 * BLOCK)), max_size=6)
@@ -37,7 +38,7 @@ def compared(mine: Path, theirs: Path, start: int, length: int) -> bool:
         os.close(other)
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=many(80), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 45 * BLOCK), PIECES, PIECES, st.booleans(), st.data())
 def test_ranges_are_the_same_exactly_if_their_bytes_are(
     on_tmpfs: Path,

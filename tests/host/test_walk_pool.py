@@ -1,4 +1,4 @@
-"""The pool does every task once, pauses when told, grows only where calls take long, and ends on an error."""
+"""The pool does every task once, pauses on request, grows only where calls take long, and ends on an error."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def fast() -> bool:
 
 
 class Walk:
-    """Counts what is done, and tells when so much was."""
+    """A walk that counts its tasks and sets an event after a number of them."""
 
     def __init__(self, children: Callable[[int], list[int]], total: int) -> None:
         self.seen: Counter[int] = Counter()

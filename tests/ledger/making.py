@@ -1,4 +1,4 @@
-"""What ledgers are made of, for tests."""
+"""Checkpoints and changed ledgers for tests."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def heading(**other: Any) -> RunHeading:
 
 
 def checkpoint(number: int = 0, **other: Any) -> Checkpoint:
-    """A checkpoint whose every value tells its number."""
+    """A checkpoint in which every value depends on its number."""
     values: dict[str, Any] = {
         "phase": f"phase {number}",
         "seconds": number + 0.5,
@@ -63,7 +63,7 @@ def rows(path: Path, query: str) -> list[Any]:
 
 
 def change(path: Path, statement: str) -> None:
-    """Change a ledger behind its back."""
+    """Change a ledger from another connection."""
     connection = sqlite3.connect(path)
     connection.execute(statement)
     connection.commit()
@@ -71,7 +71,7 @@ def change(path: Path, statement: str) -> None:
 
 
 def end_process(path: Path) -> None:
-    """Make the last run of a ledger one of a process that is gone."""
+    """Make the process of a ledger's last run a dead one."""
     change(path, "UPDATE run SET pid_started=1 WHERE run=(SELECT max(run) FROM run)")
 
 

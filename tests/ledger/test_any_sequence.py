@@ -1,4 +1,4 @@
-"""Whatever a run submits, and however runs follow each other: the last one finds it."""
+"""Random sequences of runs and checkpoints: the last run finds all that earlier ones submitted."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from hpcp_mpi.vocab.checkpoint import Checkpoint, RankState, Relist, Sample
 from hpcp_mpi.vocab.errors import Failure
 from hpcp_mpi.vocab.tally import Tally
 from tests.ledger.making import end_process, heading
+from tests.support.effort import many
 
 COUNTS = st.integers(0, 2**62)
 SECONDS = st.floats(0, 1e9)
@@ -51,7 +52,7 @@ RUNS = st.lists(
 
 
 def kill(ledger: Ledger, path: Path) -> None:
-    """What a kill between two writes leaves: no more is written, nothing is said."""
+    """Stop a ledger as a kill between two writes does: no more is written, and no end is recorded."""
     with ledger.using:
         file.roll_back(ledger.connection)
         ledger.connection.close()
@@ -63,7 +64,7 @@ def drained(ledger: Ledger) -> None:
         assert ledger.failure is None
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=many(80), deadline=None)
 @given(RUNS)
 def test_what_was_submitted_is_read_back(runs: list[tuple[list[Checkpoint], str]]) -> None:
     with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:

@@ -1,4 +1,4 @@
-"""A ledger that cannot be written is told of in words, and what it had stays readable. The run never waits for it."""
+"""Disk errors of a ledger are reported in words, its content stays readable, and the run never waits for it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def small(tmp_path: Path) -> Iterator[Path]:
 
 
 def fill(ledger: Ledger) -> FatalError:
-    """Write until it cannot be written any more; return what is said then."""
+    """Write until that fails; return the error."""
     for number in range(2, 1000):
         try:
             ledger.checkpoint(checkpoint(number, records={"settled": random.randbytes(50_000)}))
@@ -73,7 +73,7 @@ def test_a_disk_that_fails_is_told_of(tmp_path: Path) -> None:
     path = tmp_path / "b/ledger"
     open_new(os.fsencode(path), heading()).end(checkpoint(1), 75)
     with mounted(tmp_path / "b", eio_write="ledger") as mountpoint:
-        with pytest.raises(FatalError, match=r"cannot go on with the ledger .*: Input/output error"):
+        with pytest.raises(FatalError, match=r"cannot resume the ledger .*: Input/output error"):
             go_on(os.fsencode(mountpoint / "ledger"), heading())
 
 

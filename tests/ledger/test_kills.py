@@ -1,4 +1,4 @@
-"""Whenever a run is killed, what the ledger has is a checkpoint that it made, whole, and all that came before."""
+"""Kills at any moment: the ledger has a whole checkpoint of the run, and all that came before it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from hpcp_mpi.ledger.writer import go_on, open_new
 from hpcp_mpi.vocab.checkpoint import Checkpoint, Relist
 from hpcp_mpi.vocab.errors import Failure
 from tests.ledger.making import checkpoint, heading
+from tests.support.effort import many
 
-ROUNDS = 150
+ROUNDS = many(150)
 SEED = 20
 
 
@@ -35,7 +36,7 @@ def numbered(number: int) -> Checkpoint:
 
 
 def forked(work: Callable[[], None]) -> int:
-    """Have work done by a child; return its number."""
+    """Call work in a child process; return its pid."""
     pid = os.fork()
     if pid == 0:
         try:
@@ -46,7 +47,7 @@ def forked(work: Callable[[], None]) -> int:
 
 
 def write_on(path: bytes, first: int, told: int) -> None:
-    """Write checkpoint after checkpoint until somebody kills us; tell each number before it may be in the file."""
+    """Write checkpoint after checkpoint until killed; report each number before it may be in the file."""
     ledger = go_on(path, heading())[0] if first > 1 else open_new(path, heading())
     number = first
     while True:
@@ -58,7 +59,7 @@ def write_on(path: bytes, first: int, told: int) -> None:
 
 
 def expected(number: int, since: int) -> Checkpoint:
-    """What is read when `number` was the last that was written, by a run that began with `since`."""
+    """The checkpoint read when `number` was the last one written, by a run that began with `since`."""
     return replace(
         numbered(number),
         records={},

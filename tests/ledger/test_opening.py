@@ -1,4 +1,4 @@
-"""Who may write a ledger, and what is said to those who may not."""
+"""The runs that may write a ledger, and the messages for those that may not."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_places_where_no_ledger_can_be_are_refused_in_words(tmp_path: Path) -> N
     (tmp_path / "link").symlink_to("nowhere")
     for name, words in {
         ".": "is a directory",
-        "fifo": "is no regular file",
+        "fifo": "is not a regular file",
         "link": "leads nowhere",
         "no/ledger": "there is no directory",
     }.items():
@@ -100,7 +100,7 @@ def test_an_older_format_is_refused_and_says_how_to_begin_anew(tmp_path: Path) -
 def test_other_work_is_refused_and_the_ledger_says_what_it_is_of(tmp_path: Path) -> None:
     path = made(tmp_path / "ledger")
     error = refusal(lambda: go_on(os.fsencode(path), heading(fingerprint="other")))
-    assert "is of other work: copy /data/a\\xff /data/b\\nb -> /backup" in error.message
+    assert "belongs to another run: copy /data/a\\xff /data/b\\nb -> /backup" in error.message
     assert "hpcp-mpi /data/a\\xff /data/b\\nb -d /backup" in error.remedy
     assert len(rows(path, "SELECT * FROM run")) == 1
 
@@ -240,7 +240,7 @@ def test_without_locks_a_run_notices_too_that_it_was_taken_over(tmp_path: Path) 
 
 
 def racing(path: Path, work: Callable[[bytes, RunHeading], object]) -> int:
-    """Have six processes do it at the same time; return how many were not refused. Those stay until all are done."""
+    """Call work in six processes at the same time; return how many succeeded. Those stay until all are done."""
     starts, begins = os.pipe()
     told, tells = os.pipe()
     children = []

@@ -1,4 +1,4 @@
-"""A ledger can be looked at in any state, by anyone who may read it, and nothing is changed by that."""
+"""Reading of a ledger in any state, by any user who may read it, without changing it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run writes down is what the next one finds."""
+"""The writer of a ledger: the next run finds what a run wrote."""
 
 from __future__ import annotations
 

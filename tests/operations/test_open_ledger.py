@@ -123,7 +123,7 @@ def test_with_a_name_that_was_given_too(desk: Desk) -> None:
     assert desk.use(ledger="mine") == ("mine", False)
     assert desk.use(ledger="mine", restarts=1) == ("mine", True)
     assert desk.use(ledger="not yet", restarts=1) == ("not yet", False)
-    assert "nothing to go on with" in desk.said[0]
+    assert "nothing to resume" in desk.said[0]
 
 
 def test_commands_of_one_job_find_their_own_ledgers_again(desk: Desk) -> None:
@@ -153,7 +153,7 @@ def test_what_cannot_be_gone_on_with_is_refused_where_it_was_asked_for(desk: Des
     with pytest.raises(FatalError, match="there is no ledger"):
         desk.open(ledger="no", resume=True)
     desk.use(ledger="mine")
-    with pytest.raises(FatalError, match="is of other work"):
+    with pytest.raises(FatalError, match="belongs to another run"):
         desk.open(OTHER["a mirror"](COPY), ledger="mine", resume=True)
     with pytest.raises(FatalError, match="already"):
         desk.open(ledger="mine")
@@ -169,6 +169,6 @@ def test_a_jobs_ledger_that_is_damaged_does_not_keep_the_job_from_starting(desk:
 def test_nor_does_a_place_where_none_can_be(desk: Desk) -> None:
     desk.environment["SLURM_SUBMIT_DIR"] = str(desk.place / "gone")
     assert desk.open() is None
-    assert "goes on without one" in desk.said[0]
+    assert "continues without one" in desk.said[0]
     with pytest.raises(FatalError):
         desk.open(ledger="gone/too")

@@ -1,4 +1,4 @@
-"""What counts as identical, what of the metadata differs, and how rsync would write it."""
+"""The rules for identical entries and for differing metadata, in the letters of rsync."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_type_size_and_mtime_tell_what_may_be_identical(
         (ROOT, status(LNK, mode=0o777), status(LNK, mode=0o755), ""),  # a link's mode means nothing
         (ROOT, status(LNK, uid=7), status(LNK), "o"),
         (ROOT, status(uid=7, gid=8), status(mode=0o600, mtime_ns=1), "tpog"),
-        # others than root cannot give away, and may only set groups they are in, on what is theirs
+        # users other than root cannot give files away, and may only set groups they are in, on their own files
         (ANN, status(uid=7, gid=8), status(uid=1000, gid=1000), ""),
         (ANN, status(uid=7, gid=50), status(uid=1000, gid=1000), "g"),
         (ANN, status(uid=7, gid=50), status(uid=8, gid=1000), ""),

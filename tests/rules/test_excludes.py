@@ -1,4 +1,4 @@
-"""Exclude patterns: hpcp's rules, against absolute paths."""
+"""Exclude patterns, matched against absolute paths by hpcp's rules."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EXAMPLES = [
     (b"cache", b"/s/a/b/cache", True),
     (b"cache", b"/s/cache2", False),
     (b"cache", b"/s/mycache", False),
-    (b"cache", b"/s/cache/inner", False),  # never asked: what matches is not entered
+    (b"cache", b"/s/cache/inner", False),  # never asked: a directory that matches is not entered
     # from a component's beginning to the end of the path, and * matches / too
     (b"cache*", b"/s/cache2", True),
     (b"cache*", b"/s/cache.d/x/y", True),
@@ -27,7 +27,7 @@ EXAMPLES = [
     (b"sub/cache", b"/s/sub/cache", True),
     (b"sub/cache", b"/s/x/sub/cache", True),
     (b"sub/cache", b"/s/other/cache", False),
-    # what is in a directory, but not the directory
+    # the entries of a directory, but not the directory
     (b"*/cache/*", b"/s/cache/x", True),
     (b"*/cache/*", b"/s/cache/x/y", True),
     (b"*/cache/*", b"/s/cache", False),

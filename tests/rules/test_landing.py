@@ -1,4 +1,4 @@
-"""Where things land: the table that users of hpcp know, row by row."""
+"""The places where sources land: the table that users of hpcp know, row by row."""
 
 from __future__ import annotations
 

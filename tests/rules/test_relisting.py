@@ -1,4 +1,4 @@
-"""What is looked at again covers what was not done, and nothing is looked at twice."""
+"""The directories to list again cover all that was not done, and none is listed twice."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from hpcp_mpi.rules.relisting import least, todo_of
 from hpcp_mpi.vocab.checkpoint import Relist
 from hpcp_mpi.vocab.tally import NOTHING, Tally, one_file
 from hpcp_mpi.vocab.units import DEST, Batch, Kind, Unit, Units
+from tests.support.effort import many
 
 NAMES = (b"a", b"b", b"a-", b"a0")  # "-" sorts before "/", "0" behind it
 PATHS = st.lists(st.sampled_from(NAMES), max_size=4).map(b"/".join)
@@ -27,7 +28,7 @@ def is_within(path: bytes, directory: bytes) -> bool:
 
 
 def looked_at(todo: list[Relist], source: int, directory: bytes) -> int:
-    """How often the entries of a directory are looked at."""
+    """The number of times that the entries of a directory are listed."""
     count = 0
     for each in todo:
         if each.source != source or not is_within(directory, each.source_dir):
@@ -40,7 +41,7 @@ def looked_at(todo: list[Relist], source: int, directory: bytes) -> int:
     return count
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=many(1000), deadline=None)
 @given(st.lists(TODO, max_size=12), PATHS, st.integers(0, 2))
 @example([Relist(0, b"", b"", True, b"a\0"), Relist(0, b"", b"", True, b"b\0")], b"a", 0)
 def test_nothing_is_left_out(todo: list[Relist], directory: bytes, source: int) -> None:
@@ -49,7 +50,7 @@ def test_nothing_is_left_out(todo: list[Relist], directory: bytes, source: int) 
     assert bool(looked_at(found, source, directory)) is bool(looked_at(todo, source, directory))
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=many(500), deadline=None)
 @given(st.lists(TODO.map(lambda each: each._replace(seen=b"")), max_size=12), PATHS, st.integers(0, 2))
 def test_and_nothing_is_looked_at_twice(todo: list[Relist], directory: bytes, source: int) -> None:
     assert looked_at(least(todo), source, directory) <= 1

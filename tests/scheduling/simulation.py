@@ -1,4 +1,4 @@
-"""A whole run of planner and workers without threads: every step is somebody's choice, and everything is counted.
+"""A simulated run of planner and workers without threads: the test chooses every step, and all units are counted.
 
 Messages between two ranks keep their order; nothing else is in order.
 """
@@ -30,7 +30,7 @@ def batch_of(names: list[int], sizes: list[int], kind: Kind = Kind.COPY, directo
 
 @dataclass
 class Rank:
-    """A worker, and its two wires."""
+    """A simulated worker, and its messages in both directions."""
 
     number: int
     slots: int
@@ -39,7 +39,7 @@ class Rank:
     outbox: deque[Message] = field(default_factory=deque)
     running: list[tuple[int, list[Batch]]] = field(default_factory=list)
     did: list[Unit] = field(default_factory=list)
-    dead: bool = False  # it does nothing any more; what it has sent may still arrive
+    dead: bool = False  # it does nothing any more; messages it has sent may still arrive
     stirred: bool = False  # something happened since the loop last asked the machine for news
     waiting: bool = False  # something happened since a slot last asked the machine for work in vain
 
@@ -48,7 +48,7 @@ class Rank:
 
 
 class Cluster:
-    """Rank 0's planner and workers. arrivals: what the scan will find, one list of batches after the other.
+    """Rank 0's planner and the workers. arrivals: the lists of batches that the scan will find, one after the other.
 
     chunk_size: bytes that a chunk is guessed to hold at first
     """
@@ -69,17 +69,17 @@ class Cluster:
         self.draining = False
         self.arrivals = deque(arrivals)
         self.ranks = [Rank(number, count, Worker(bite_size, 1, count)) for number, count in enumerate(slots, 1)]
-        self.finds: Callable[[list[Unit]], list[Batch]] = lambda units: []  # what a bite finds for others to do
+        self.finds: Callable[[list[Unit]], list[Batch]] = lambda units: []  # new work that a bite finds
         self.seconds = 1.0  # that a bite takes
         self.asked = 0
         self.empty = 0
         for rank in self.ranks:
             rank.outbox.append(Hello(f"node{rank.number}", rank.slots))
 
-    # --- what can happen next
+    # --- the possible events
 
     def messages(self) -> list[Action]:
-        """Deliveries, and workers that report."""
+        """The deliveries and reports that can happen next."""
         actions: list[Action] = []
         for rank in self.ranks:
             if rank.inbox and not rank.dead:
@@ -91,7 +91,7 @@ class Cluster:
         return actions
 
     def starts(self) -> list[Action]:
-        """Slots that ask for their next bite."""
+        """The slots that can take their next bite."""
         return [
             lambda rank=rank: self._start(rank)  # type: ignore[misc]
             for rank in self.ranks
@@ -99,7 +99,7 @@ class Cluster:
         ]
 
     def ends(self) -> list[Action]:
-        """Slots that are done with a bite."""
+        """The slots that can finish a bite."""
         return [
             lambda rank=rank, at=at: self._finish(rank, at)  # type: ignore[misc]
             for rank in self.ranks
@@ -108,22 +108,22 @@ class Cluster:
         ]
 
     def scans(self) -> list[Action]:
-        """The scan finds more."""
+        """The next step of the scan, if there is one."""
         return [self._arrive] if self.arrivals and not self.draining else []
 
-    # --- it happens
+    # --- the events
 
     def die(self, number: int) -> None:
-        """Have a rank do nothing any more. Rank 0 does not know."""
+        """Make a rank do nothing any more, unknown to rank 0."""
         self.ranks[number - 1].dead = True
 
     def lose(self, number: int) -> None:
-        """Have rank 0 take a rank for lost, dead or not."""
+        """Make rank 0 take a rank for lost, dead or not."""
         self.planner.lose(number, "silent")
         self._post()
 
     def drain(self) -> None:
-        """Begin nothing any more."""
+        """Start nothing more."""
         self.draining = True
         self.planner.drain()
         self._post()
@@ -193,10 +193,10 @@ class Cluster:
         rank.machine.finish(number, outcome, batches)
         rank.stir()
 
-    # --- what is true of it
+    # --- the state
 
     def settle(self, choose: Callable[[int], int]) -> int:
-        """Deliver everything that is under way and start what can start; return how many steps that took.
+        """Deliver all messages and start all bites that can start; return how many steps that took.
 
         choose: picks one of so many events.
         """
@@ -209,12 +209,12 @@ class Cluster:
 
     @property
     def ended(self) -> bool:
-        """As rank 0 knows it."""
+        """Whether rank 0 knows that all is done."""
         return not self.arrivals and self.planner.idle and len(self.planner.shares) > 0
 
     def executed(self) -> Counter[bytes]:
         return Counter(unit.name for rank in self.ranks for unit in rank.did)
 
     def told(self) -> Counter[bytes]:
-        """What rank 0 knows to be done."""
+        """The units that rank 0 knows to be done, with how often."""
         return Counter(name for name, _ in self.planner.outcome.notes)

@@ -1,4 +1,4 @@
-"""Planner and workers together, in any order of events: all is done once, it ends, and nobody starves."""
+"""Planner and workers together, in any order of events: all work is done once, the run ends, no rank starves."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from hpcp_mpi.vocab.units import Batch, Kind, Unit
 from tests.scheduling.simulation import Cluster, batch_of
+from tests.support.effort import many
 
 PATIENCE = 20_000  # steps; the runs below need some hundred
-MANY = settings(max_examples=60, deadline=None)
+MANY = settings(max_examples=many(60), deadline=None)
 Setting = tuple[Cluster, list[list[Batch]]]
 
 
@@ -56,7 +57,7 @@ CHANCE = st.randoms(use_true_random=True)
 
 
 def happen(cluster: Cluster, chance: Random) -> bool:
-    """Have one of the possible events happen; tell whether there was one."""
+    """Execute one of the possible events; return whether there was one."""
     actions = [*cluster.messages(), *cluster.scans(), *cluster.starts(), *cluster.ends()]
     if actions:
         chance.choice(actions)()
@@ -64,7 +65,7 @@ def happen(cluster: Cluster, chance: Random) -> bool:
 
 
 def play(cluster: Cluster, chance: Random) -> None:
-    """Have events happen in any order until nothing can."""
+    """Execute events in any order until none is possible."""
     for _ in range(PATIENCE):
         if not happen(cluster, chance):
             return
@@ -118,7 +119,7 @@ FAIR: dict[str, Callable[[Random], Callable[[int], int]]] = {
 def test_when_all_messages_have_come_no_slot_is_idle_while_others_have_unstarted_work(
     order: str, setting: Setting, chance: Random, events: int
 ) -> None:
-    """Some events in any order, then no slot ends: the messages end too, and who can work does."""
+    """Some events in any order, then no slot ends: the messages end too, and every slot that can work does."""
     cluster, _ = setting
     for _ in range(events):
         happen(cluster, chance)
@@ -131,7 +132,7 @@ def test_when_all_messages_have_come_no_slot_is_idle_while_others_have_unstarted
 @MANY
 @given(clusters(), CHANCE)
 def test_the_number_of_questions_is_bounded_by_the_work(setting: Setting, chance: Random) -> None:
-    """Each time a slot runs dry every rank may be asked in vain once; what is given back is started by the thief."""
+    """Each time a slot runs dry, each rank may be asked once in vain; the thief starts what is given back."""
     cluster, arrivals = setting
     play(cluster, chance)
     ranks, units = len(cluster.ranks), sum(units_of(arrivals).values())

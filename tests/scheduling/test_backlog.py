@@ -1,4 +1,4 @@
-"""The backlog gives out every unit exactly once, in chunks of one kind and of about the seconds that are asked for."""
+"""The backlog gives out every unit exactly once, in chunks of one kind and of about the requested seconds."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WORK = st.lists(st.tuples(KINDS, st.booleans(), SIZES), max_size=8)
 
 
 def weights() -> CostModel:
-    """A second for 1000 bytes, next to nothing for an entry, chunks of a second."""
+    """A cost model with a second for 1000 bytes, next to nothing for an entry, and chunks of a second."""
     weights = CostModel(1.0, 10**6, SECOND)
     for kind in Kind:
         weights.learn(kind, 1, SECOND, 1.0)  # so that the first chunks are no lighter than others
@@ -220,7 +220,7 @@ def test_what_is_cut_is_like_the_batch_in_all_but_its_units() -> None:
 @settings(deadline=None)
 @given(WORK, st.lists(st.floats(0.01, 3.0), max_size=12))
 def test_what_is_pending_and_what_was_cut_is_all_there_was(drawn: Work, targets: list[float]) -> None:
-    """Of plain files to copy or compare, more may be said to be pending than is: they are looked for by directory."""
+    """More plain files may be reported as pending than are: they are found by directory."""
     backlog, all_ = Backlog(weights()), work_of(drawn)
     backlog.add(all_)
     cut: list[Batch] = []

@@ -1,4 +1,4 @@
-"""What work costs is learnt from results, and nothing that results may be makes nonsense of it."""
+"""The cost model learns from results, and no results make nonsense of it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hpcp_mpi.scheduling.cost_model import ENOUGH, FIRST, GROWTH, LEAST_BYTE, LE
 from hpcp_mpi.vocab.units import Kind
 
 MIB = 1 << 20
-ENTRY, BYTE = 0.003, 1e-9  # what things really take: 12 times the guess, and a quarter of it
+ENTRY, BYTE = 0.003, 1e-9  # the real seconds: 12 times the guess, and a quarter of it
 
 
 def guessed() -> CostModel:

@@ -1,4 +1,4 @@
-"""What is remembered of a granted chunk: enough to do it again, and no more than is out where it must be done once."""
+"""Records of granted chunks: enough to do one again, and only what is outstanding where it must be done once."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_plain_units_are_told_apart_by_their_number_alone() -> None:
 
 
 def test_two_batches_of_one_directory_are_forgotten_only_together() -> None:
-    """It is not known from which of the two a unit was: in doubt its directory is looked at."""
+    """It is unknown from which of the two a unit was: in doubt its directory is listed again."""
     one, other = batch(Kind.COPY, "abc"), batch(Kind.COPY, "def")
     kept = GrantRecord([one, other], whole=False)
     for part in (batch(Kind.COPY, "de"), batch(Kind.COPY, "ab"), batch(Kind.COPY, "f")):

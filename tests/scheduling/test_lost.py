@@ -1,4 +1,4 @@
-"""Ranks are lost at any moment, or all is to end: nothing is forgotten, and what must be told once is told once."""
+"""Ranks are lost, or the run must end, at any moment: no unit is forgotten, and what must be reported once is."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from hpcp_mpi.scheduling.rate_limit import RateLimiter
 from hpcp_mpi.vocab.tally import Tally
 from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 from tests.scheduling.simulation import Cluster, batch_of
+from tests.support.effort import many
 
 PATIENCE = 20_000  # steps; the runs below need some hundred
-MANY = settings(max_examples=150, deadline=None)
+MANY = settings(max_examples=many(150), deadline=None)
 KINDS = [Kind.COPY, Kind.COPY, Kind.CHECK, Kind.LIST, Kind.RANGE, Kind.REMOVE]
 CHANCE = st.randoms(use_true_random=True)
-FOUND = 10**6  # units that others found have greater numbers
+FOUND = 10**6  # units that bites found have greater numbers
 
 
 @st.composite
@@ -57,7 +58,7 @@ def clusters(
 
 
 def finds(units: list[Unit]) -> list[Batch]:
-    """What a bite finds for others: from each directory that was listed two files, and one more to list."""
+    """The new work of a bite: for each directory that was listed two files, and one more to list."""
     found = []
     for unit in units:
         if len(unit.name) == 1:
@@ -82,7 +83,7 @@ def play(cluster: Cluster, chance: Random, steps: int = PATIENCE) -> None:
 
 
 def strike(cluster: Cluster, chance: Random, spare: int) -> None:
-    """Have ranks be lost, all but one, at any moments: most die before, some go on."""
+    """Lose ranks, all but one, at any moments: most die before, some continue."""
     victims = [rank.number for rank in cluster.ranks if rank.number != spare]
     chance.shuffle(victims)
     for number in victims[: chance.randint(1, len(victims))]:
@@ -92,11 +93,11 @@ def strike(cluster: Cluster, chance: Random, spare: int) -> None:
             play(cluster, chance, chance.randint(0, 30))
         cluster.lose(number)
         if chance.random() < 0.3:
-            cluster.lose(number)  # said twice
+            cluster.lose(number)  # reported twice
 
 
 def missing(cluster: Cluster, batches: list[Batch], left: frozenset[bytes] = frozenset()) -> list[bytes]:
-    """The units that are not known to be done, nor to be looked at again. left: known to be left"""
+    """The units that are neither known to be done nor to be listed again. left: known to be left"""
     told, todo = cluster.told(), cluster.planner.todo
     flat = {each.source_dir for each in todo if not each.recursive}
     deep = [each.source_dir + b"/" for each in todo if each.recursive]
@@ -167,7 +168,7 @@ def test_single_goes_on_with_a_rank_that_is_not_lost(setting: tuple[Cluster, lis
     play(cluster, chance)
     assert cluster.ended
     assert missing(cluster, batches) == []
-    # Whoever is taken for lost may live on for a while; of the others no two work at once.
+    # A rank that is taken for lost may live on for a while; of the others no two work at once.
     assert sum(not share.lost for share in cluster.planner.shares) <= 1
 
 
@@ -219,7 +220,7 @@ def test_what_lost_ranks_were_granted_does_not_count_against_the_rate_for_ever(
 
 
 def left_over(cluster: Cluster) -> list[bytes]:
-    """Empty the backlog; what was in it."""
+    """Empty the backlog; return its units."""
     names: list[bytes] = []
     while cluster.backlog:
         names += [unit.name for batch in cluster.backlog.cut(1000.0).batches for unit in batch.units]

@@ -1,4 +1,4 @@
-"""Ranks on the bench get nothing, and all work is done by the others, once."""
+"""Paused ranks get no work, and the others do all of it, once."""
 
 from __future__ import annotations
 

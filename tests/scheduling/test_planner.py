@@ -1,4 +1,4 @@
-"""Rank 0's decisions one by one, told by the messages it sends."""
+"""The planner's decisions one by one, seen in the messages it sends."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_rank_that_comes_when_all_is_granted_has_the_others_give_back() -> Non
 
 
 def test_what_is_given_back_goes_to_the_idle_and_not_to_the_giver_who_has_more_slots() -> None:
-    """The giver has one chunk on eight slots, all at work; the thief one chunk on two, and one of them is idle."""
+    """The giver has one chunk on eight busy slots; the thief one chunk on two slots, one of them idle."""
     planner = planner_with(8, 2)
     planner.receive(2, Progress((), 0, 0, True))
     planner.add([batch_of(list(range(64)), [1] * 64), batch_of([99], [1])])

@@ -1,4 +1,4 @@
-"""A rank is slow beside others; that everything takes longer is no rank's fault."""
+"""A slow rank is one that is slower than others; if all take longer, none is slow."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LOAD = Kind.COPY, 1000, 10**6
 
 
 def run(slowness: list[float], noise: float = 0.2, rounds: int = 60) -> tuple[list[Rank], CostModel]:
-    """Have ranks do chunks in turn; slowness: how many times longer than guessed each takes."""
+    """Let ranks do chunks in turn; slowness: how many times longer than guessed each takes."""
     weights, fleet, chance = CostModel(2.0, 8000, 1 << 29), SpeedModel(), Random(1)
     ranks = [Rank(RankShare(number, "", 1)) for number in range(len(slowness))]
     guess = weights.seconds(*LOAD)

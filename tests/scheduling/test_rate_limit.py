@@ -1,4 +1,4 @@
-"""A limited rate: whatever is asked for, and whenever, no more is granted than time allows."""
+"""The rate limiter never grants more than time allows, whatever is requested, and whenever."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ times = st.lists(st.tuples(st.floats(0, 3), st.integers(0, 2000), st.booleans())
 
 @given(times)
 def test_never_more_than_the_rate_but_for_one_grant(steps: list[tuple[float, int, bool]]) -> None:
-    """Whatever is granted when: all but the last grant is paid by the time since the beginning."""
+    """All grants but the last are paid by the time since the beginning, at any moment."""
     bucket, now, granted, last = RateLimiter(RATE, 0), 0.0, 0, 0
     bucket.advance(now)
     for pause, amount, done in steps:

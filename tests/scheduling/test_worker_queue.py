@@ -1,4 +1,4 @@
-"""A worker's decisions one by one: how it bites, what it gives back, what it tells."""
+"""The worker queue's decisions one by one: its bites, what it gives back, what it reports."""
 
 from __future__ import annotations
 

@@ -176,7 +176,7 @@ def venv_of(flavour: str) -> Path:
     return launch._venv(flavour)
 
 
-def eventually(what: str, happened: Callable[[], object], patience: float = 30) -> None:
+def eventually(what: str, happened: Callable[[], object], patience: float = 90) -> None:
     """Wait until happened() is true."""
     deadline = time.monotonic() + patience
     while not happened():

@@ -23,7 +23,7 @@ from tests.support.namespaces import UNSHARE
 
 HEAD = "head"
 _NETWORK = "10.77.0"
-_PATIENCE = 20.0  # seconds for the daemons to come up
+_PATIENCE = 60.0  # seconds for the daemons to come up
 
 _SLURM_CONF = """\
 ClusterName=lab

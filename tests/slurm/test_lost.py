@@ -89,8 +89,8 @@ class Run:
 
     def completed(self, lost: dict[int, str]) -> None:
         """Wait for the end: all is copied, and the report names who was lost. lost: nodes by rank"""
-        last = self.says(r"hpcp-mpi: (everything asked for was done|.*\(exit code \d+\))$")
-        assert last[1] == "everything asked for was done", self.said()
+        last = self.says(r"hpcp-mpi: (done: .* in \S+|.*\(exit code \d+\))$")
+        assert last[1].startswith("done: "), self.said()
         eventually("a report", self.report.exists, PATIENCE)
         report = json.loads(self.report.read_text())
         assert report["exit_code"] == 0 and report["failures"] == [], self.said()
@@ -184,7 +184,7 @@ if CHAOS:
         running.at_work(4)
         pid, host = running.process(4)
         os.kill(pid, signal.SIGSTOP)
-        running.says(rf"rank 4 on {host} was not heard of for {TIMEOUT} s; others do what it had")
+        running.says(rf"rank 4 on {host} sent no heartbeat for {TIMEOUT} s; its work goes to other ranks")
         os.kill(pid, signal.SIGCONT)
         running.says("rank 4 on .* leaves: ")
         running.completed({4: host})
@@ -195,6 +195,6 @@ if CHAOS:
         pid, host = running.process(2)
         with mended(running.cluster.lab.join, host):
             running.cluster.lab.cut(host)
-            running.says(rf"rank 2 on {host} (was not heard of|cannot be reached)")
+            running.says(rf"rank 2 on {host} (sent no heartbeat|is unreachable)")
             eventually("it leaves", lambda: not Path(f"/proc/{pid}").exists() or is_zombie(pid), PATIENCE)
         running.completed({2: host, 3: host})

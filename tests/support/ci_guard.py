@@ -1,4 +1,4 @@
-"""No test passes by skipping in CI: with $CI set and as root, a skip that is not expected is a failure.
+"""A guard against skips in CI: with $CI set and as root, a skip that is not expected is a failure.
 
 A pytest plugin; tests/conftest.py loads it.
 """

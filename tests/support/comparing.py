@@ -1,4 +1,4 @@
-"""What the tests of compares share: a compare in this process, and what rsync and lstat say of the same two trees."""
+"""Helpers of the tests of compares: a compare in this process, and the differences that rsync and lstat find."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def groups(report: Report) -> Groups:
 
 
 def expected(src: Path, dst: Path) -> Groups:
-    """What differs: rsync's word on content, metadata and what is missing, lstat's on types and nanoseconds."""
+    """The differences: content, metadata and missing entries by rsync, types and nanoseconds by lstat."""
     command = ["rsync", "-aHAX", "--numeric-ids", "--checksum", "-n", "-i", "--delete", f"{src}/", f"{dst}/"]
     done = subprocess.run(command, capture_output=True, env={**os.environ, "LC_ALL": "C"})
     assert done.returncode == 0, done.stderr
@@ -69,9 +69,7 @@ def _unescaped(name: bytes) -> bytes:
 
 
 def several_names(*roots: Path) -> list[frozenset[bytes]]:
-    """The names of each file that has several, as connected by any of the trees: which of them is said to differ is
-    a matter of who is taken for the first.
-    """
+    """The names of each file that has several in any of the trees: a compare may report any of these as different."""
     clusters: list[frozenset[bytes]] = []
     for group in (group for root in roots for group in oracle.hard_link_groups(root)):
         touching = [cluster for cluster in clusters if cluster & group]

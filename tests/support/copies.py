@@ -1,4 +1,4 @@
-"""What the tests of copies share: runs with a report, and what a run changed at the destination.
+"""Helpers of the tests of copies: runs with a report, and the changes of a run at the destination.
 
 Judged from outside only: by lstat, rsync and the program's own --json.
 """
@@ -20,7 +20,7 @@ from tests.support.launch import Argument, Finished, World
 
 PLAIN = World("plain")
 STAGE = b".hpcp-mpi."
-# What cannot be larger than one unit, so that every entry takes the way of the big trees.
+# Limits of a unit so low that every entry is handled as in big trees.
 TINY_CHUNKS = ("-f", "1", "--chunk-size", "1")
 
 State = dict[bytes, tuple[int, int]]
@@ -49,7 +49,7 @@ class CopiedGuard:
 
 
 def copy(*args: Argument, world: World = PLAIN, code: int = 0, **setting: Any) -> CopiedGuard:
-    """Run the tool with --json, expect the exit code, nothing left running, and return what it reports."""
+    """Run the tool with --json, expect the exit code and no process left, and return its report."""
     with tempfile.TemporaryDirectory() as place:
         os.chmod(place, 0o777)
         path = Path(place) / "report.json"
@@ -92,7 +92,7 @@ def items(output: str) -> dict[str, str]:
 
 
 def rsync_items(src: Path, dst: Path, *options: str) -> dict[str, str]:
-    """What rsync would change, by path."""
+    """The changes that rsync would make, by path."""
     command = ["rsync", "-aHAX", "--numeric-ids", "-n", "-i", *options, f"{src}/", f"{dst}/"]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "LC_ALL": "C"})
     assert done.returncode == 0, done.stderr
@@ -100,7 +100,7 @@ def rsync_items(src: Path, dst: Path, *options: str) -> dict[str, str]:
 
 
 def stages(root: Path) -> list[bytes]:
-    """Private directories that a run left behind."""
+    """The stages that a run left behind."""
     return [path for path in oracle.entries(root) if path.rpartition(b"/")[2].startswith(STAGE)]
 
 

@@ -1,4 +1,4 @@
-"""The command, but its ledger is written twenty times a second: `eager_ledger.py ARGUMENTS`."""
+"""The command with a ledger that is written twenty times a second: `eager_ledger.py ARGUMENTS`."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Run the tool as another user, from places that every user can reach.
+"""Copies of the tool that every user can run, for tests as another user.
 
 A clone may lie in a closed directory, and with it the environments. Then copies are made below the temporary
 directory, once per session. The Python they start must be open to all; `make test` prefers /usr/bin/python3
@@ -28,7 +28,7 @@ class Unusable(AssertionError):
 
 @functools.cache
 def place() -> Path:
-    """A directory that everyone may enter and nobody else may write, removed at the end of the session."""
+    """A directory that all users may enter and only this one may write, removed at the end of the session."""
     made = Path(tempfile.mkdtemp(prefix="hpcp-mpi-everyone-"))
     made.chmod(0o755)
     atexit.register(shutil.rmtree, made, ignore_errors=True)
@@ -49,7 +49,7 @@ def source() -> Path:
     """The directory for PYTHONPATH. A copy, so that it does not matter where the clone is."""
     target = place() / "source"
     shutil.copytree(REPOSITORY / "hpcp_mpi", target / "hpcp_mpi", ignore=shutil.ignore_patterns("__pycache__"))
-    # Others cannot write there, and would compile anew in every rank of every run.
+    # Other users cannot write there, and would compile again in every rank of every run.
     compileall.compile_dir(target, quiet=2)
     _open_to_all(target)
     return target
@@ -57,7 +57,7 @@ def source() -> Path:
 
 @functools.cache
 def usable_by_all(venv: Path) -> Path:
-    """venv itself if `nobody` can run it where it is, else a copy. Raises Unusable if not even that helps."""
+    """A path of venv that `nobody` can run: venv itself or a copy. Raises Unusable if neither works."""
     if _nobody_can_run(venv / "bin/python", "import numpy, rich"):
         return venv
     python = Path(os.path.realpath(venv / "bin/python"))

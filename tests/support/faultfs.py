@@ -1,4 +1,4 @@
-"""Mount faultfs.c: a file system that fails, fills up, forgets and waits on demand.
+"""Mounts of faultfs.c, a file system that fails, fills up, forgets and waits on demand.
 
 with mounted(backing, eio_read="broken") as mountpoint:
     ...
@@ -22,7 +22,7 @@ SOURCE = Path(__file__).with_name("faultfs.c")
 
 @functools.cache
 def unavailable() -> str | None:
-    """Why file systems cannot be mounted here, or None."""
+    """The reason why file systems cannot be mounted here, or None."""
     missing = [tool for tool in ("gcc", "pkg-config", "fusermount3") if shutil.which(tool) is None]
     if missing:
         return f"not installed: {' '.join(missing)}"
@@ -33,7 +33,7 @@ def unavailable() -> str | None:
 
 @functools.cache
 def program() -> Path:
-    """Build it, once per session. In a directory of its own: nobody else can plant a program there."""
+    """Build faultfs once per session, in a directory of its own, where no other user can plant a program."""
     place = Path(tempfile.mkdtemp(prefix="hpcp-mpi-faultfs-"))
     atexit.register(shutil.rmtree, place, ignore_errors=True)
     flags = subprocess.run(["pkg-config", "--cflags", "--libs", "fuse3"], check=True, capture_output=True, text=True)
@@ -132,12 +132,12 @@ def _wait_until_mounted(daemon: subprocess.Popen[bytes], mountpoint: Path) -> No
 
 
 def _unmount(daemon: subprocess.Popen[bytes], mountpoint: Path) -> None:
-    """Surely: politely, then from under whoever uses it; also when the daemon died and left a dead mount."""
+    """Unmount it in any case: politely, then while it is in use; also when the daemon died and left a dead mount."""
     if subprocess.run(["fusermount3", "-u", mountpoint], capture_output=True).returncode:
         subprocess.run(["fusermount3", "-u", "-z", mountpoint], capture_output=True)
     try:
         daemon.wait(1)
-    except subprocess.TimeoutExpired:  # someone still holds a descriptor in there
+    except subprocess.TimeoutExpired:  # a process still holds a descriptor in there
         daemon.kill()
         daemon.wait()
     if daemon.stderr is not None:

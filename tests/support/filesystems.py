@@ -1,4 +1,4 @@
-"""File systems made for tests: those that people have at home, in images, and one that is as narrow as MooseFS.
+"""File systems made for tests: common ones, in images, and one with the limits of MooseFS.
 
 with mounted("xfs", place) as directory:
     ...

@@ -1,10 +1,10 @@
-"""Counting what the kernel asks the server of a FUSE mount, by kind of request: what a remote file system is slow at.
+"""A counter of the kernel's requests to the server of a FUSE mount, by kind: a remote file system is slow at these.
 
     with Counter(mountpoint) as counter:
         ...
     counter.requests    # {"LOOKUP": 12, ...}
 
-The kernel tells of every request that it sends (event fuse_request_send, Linux 6.10), whoever serves it. Needs root.
+The kernel traces every request that it sends (event fuse_request_send, Linux 6.10) to any server. Needs root.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _KINDS = re.compile(r"\{(\d+), \"FUSE_(\w+)\"\}")
 _SENT = re.compile(rb"opcode (\d+) ")
 _BUFFER_KIB = 65536  # for each CPU: a million requests
 _LOST = re.compile(r"^overrun: (\d+)$", re.MULTILINE)
-# Sent without waiting for an answer: they take nobody's time.
+# Sent without waiting for an answer: they take no caller's time.
 ASIDE = frozenset({"FORGET", "BATCH_FORGET", "RELEASE", "RELEASEDIR", "INTERRUPT"})
 
 
 def unavailable() -> str | None:
-    """Why requests cannot be counted here; None if they can."""
+    """The reason why requests cannot be counted here; None if they can."""
     if os.geteuid() != 0:
         return "needs root, to see what the kernel asks"
     try:
@@ -51,7 +51,7 @@ def _traced(stack: ExitStack) -> Path:
 
 
 class Counter:
-    """Counts the requests of one mount, from `with` to its end. requests: how many of each kind."""
+    """The requests of one mount during a `with` block. requests: their number by kind."""
 
     def __init__(self, mountpoint: Path) -> None:
         self._connection = os.minor(mountpoint.stat().st_dev)
@@ -60,7 +60,7 @@ class Counter:
 
     def __enter__(self) -> Counter:
         with ExitStack() as stack:
-            # An instance has a buffer of its own; nobody else's tracing is changed.
+            # An instance has a buffer of its own; other users' tracing is not changed.
             self._instance = _traced(stack) / "instances" / f"hpcp-mpi-{os.getpid()}"
             self._instance.mkdir()
             stack.callback(self._instance.rmdir)

@@ -1,4 +1,4 @@
-"""Runs in this process that break off at a given checkpoint, and others that go on from any checkpoint before that.
+"""Runs in this process that stop at a given checkpoint, and runs that resume from any checkpoint before it.
 
     notes = Notes()
     begin(asked, notes, stop_at=17)        # raises BrokenOff
@@ -24,11 +24,11 @@ from hpcp_mpi.vocab.tally import NOTHING
 
 
 class BrokenOff(Exception):
-    """The run came to the checkpoint at which it ends."""
+    """The run reached the checkpoint at which it should stop."""
 
 
 class Notes:
-    """Stands for a ledger: keeps all checkpoints."""
+    """A stand-in for a ledger, which keeps all checkpoints."""
 
     path = b"/the/ledger"
 
@@ -42,13 +42,13 @@ class Notes:
             raise BrokenOff
 
     def end(self, cp: Checkpoint | None, exit_code: int) -> None:
-        """Nothing is kept of it."""
+        """Do nothing: the end is not kept."""
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: there is no file."""
 
     def saved(self, count: int, exit_code: int | None = None) -> ResumeState | None:
-        """Return what is known after so many checkpoints; exit_code: and the end of the run."""
+        """Return the state after count checkpoints, to resume from. exit_code: of a run that ended"""
         some = self.checkpoints[:count]
         if not some:
             return None
@@ -65,18 +65,19 @@ class Notes:
 
 
 class _Eager(CheckpointWriter):
-    """Writes whenever it is asked whether it should."""
+    """A writer that makes a checkpoint at every opportunity."""
 
     def due(self) -> bool:
         return True
 
 
 def run(request: Request, notes: Notes, saved: ResumeState | None = None, said: list[str] | None = None) -> Report:
-    """Do what is asked, with one worker. saved: what an earlier run left"""
+    """Run a request with one worker. saved: the state of an earlier run, to resume from"""
     stop = StopRequest()
     request = replace(request, options=replace(request.options, sync_ranges=True), force=True)
     checkpoints = _Eager(notes, saved, said.append if said is not None else lambda _: None)
     frontend = Frontend(stop, certain=True, confirm=lambda _: True, checkpoints=checkpoints)
     if said is not None:
         frontend = replace(frontend, say=said.append)
-    return lead(None, lambda wire: lead_operation(wire, request, frontend), stop)
+    with lead(None, stop) as ranks:
+        return lead_operation(ranks.wire, request, frontend)

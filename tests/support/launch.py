@@ -1,4 +1,4 @@
-"""Start the tool the ways users do: alone, under MPICH, under Open MPI; as any user; and never wait for ever.
+"""Starting the tool as users do: alone, under MPICH, under Open MPI; as any user; and always with a time limit.
 
     done = run(["SRC", "DST"], flavour="mpich", n=4)      # or "openmpi", "plain", "nompi"
     with start([...], flavour="openmpi", n=2) as running:
@@ -34,7 +34,7 @@ LAUNCHERS = ("plain", "nompi", "mpich", "openmpi")
 WITH_MPIEXEC = ("mpich", "openmpi")
 Argument = str | bytes | os.PathLike[str]
 
-# What a launcher, a batch system or a Python around the tests would tell the tool.
+# Variables by which a launcher, a batch system or a Python around the tests would influence the tool.
 _FOREIGN = re.compile(r"PMI|OMPI|PRTE|OPAL|MPI|HYDRA|SLURM|PYTHON|COVERAGE")
 _OF_LAUNCHER = {
     # Containers and hardened kernels refuse process_vm_readv between ranks.
@@ -47,7 +47,7 @@ _STARTS = 3
 
 
 class Hang(AssertionError):
-    """The tool did not end in time. Everything it had started has been killed."""
+    """The tool did not end in time. All that it had started has been killed."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Finished:
     stdout: str  # names that are not UTF-8 come as surrogates
     stderr: str
     seconds: float
-    left_behind: tuple[str, ...]  # command lines of what outlived the tool by more than a second
+    left_behind: tuple[str, ...]  # command lines of processes that outlived the tool by more than a second
 
     def check(self) -> Finished:
         assert self.returncode == 0, str(self)
@@ -70,7 +70,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class World:
-    """A launcher and a number of ranks: what tests are parametrised with."""
+    """A launcher and a number of ranks, as tests are parametrised with."""
 
     flavour: str
     n: int = 1
@@ -79,17 +79,17 @@ class World:
         return f"{self.flavour}-{self.n}" if self.flavour in WITH_MPIEXEC else self.flavour
 
     def missing(self) -> str | None:
-        """What is needed and not there."""
+        """The name of the missing launcher or library, or None."""
         venv = _venv(self.flavour)
         program = venv / "bin" / ("mpiexec" if self.flavour in WITH_MPIEXEC else "python")
         return None if program.exists() else f"no {self.flavour} environment in {venv} (`make test` makes it)"
 
     def run(self, args: Sequence[Argument], **setting: Any) -> Finished:
-        """As `run` below."""
+        """Run the tool as `run` below does."""
         return run(args, flavour=self.flavour, n=self.n, **setting)
 
     def start(self, args: Sequence[Argument], **setting: Any) -> AbstractContextManager[Running]:
-        """As `start` below."""
+        """Start the tool as `start` below does."""
         return start(args, flavour=self.flavour, n=self.n, **setting)
 
 
@@ -101,7 +101,7 @@ def _venv(flavour: str) -> Path:
 
 @dataclass(frozen=True)
 class _Setting:
-    """Everything about a start but the arguments; see `run`."""
+    """All settings of a start but the arguments; see `run`."""
 
     flavour: str = "mpich"
     n: int = 4
@@ -134,7 +134,7 @@ def run(args: Sequence[Argument], *, timeout: float = 60, **setting: Any) -> Fin
 
 @contextmanager
 def start(args: Sequence[Argument], **setting: Any) -> Iterator[Running]:
-    """As `run`, but go on while it runs. Nothing it started is alive after the `with`."""
+    """Start the tool as `run` does, without waiting. All that it started is dead after the `with`."""
     how = _Setting(**setting)
     who = pwd.getpwnam(how.user) if how.user is not None else None
     as_user: dict[str, Any] = {"user": who.pw_uid, "group": who.pw_gid, "extra_groups": []} if who else {}
@@ -164,7 +164,7 @@ def start(args: Sequence[Argument], **setting: Any) -> Iterator[Running]:
 
 
 def command_line(args: Sequence[Argument], **setting: Any) -> tuple[list[bytes], dict[str, str]]:
-    """The command and the environment that `start` would use, for those who start and time it themselves."""
+    """The command and the environment that `start` would use, for callers that start and time it themselves."""
     how = _Setting(**setting)
     venv, source = _places(how)
     return _command(how, venv, args), _surroundings(how, venv, source, {})
@@ -230,15 +230,15 @@ class Running:
 
     @property
     def pid(self) -> int:
-        """Of the launcher, or of the tool without one."""
+        """The pid of the launcher, or of the tool without one."""
         return self._process.pid
 
     def signal(self, number: int) -> None:
-        """To the launcher (or the tool without one), as `kill` does."""
+        """Signal the launcher (or the tool without one), as `kill` does."""
         self._process.send_signal(number)
 
     def signal_group(self, number: int) -> None:
-        """To the foreground process group, as a terminal does on Ctrl-C."""
+        """Signal the foreground process group, as a terminal does on Ctrl-C."""
         os.killpg(self._process.pid, number)
 
     @property
@@ -247,7 +247,7 @@ class Running:
         return self._process.poll() is not None
 
     def processes(self) -> list[processes.Process]:
-        """Everything it started that is alive."""
+        """The living processes that it started."""
         return processes.tagged(self._tag)
 
     def output(self) -> str:
@@ -284,7 +284,7 @@ class Running:
         )
 
     def _hang(self, what: str) -> NoReturn:
-        """Have every Python print where it is, kill everything, and tell."""
+        """Let every Python print its traceback, kill all processes, and raise Hang."""
         alive = self.processes()
         for process in alive:
             if process.is_python:
@@ -296,7 +296,7 @@ class Running:
 
 
 def _text(file: IO[bytes]) -> str:
-    """All of a file that another process appends to through the same open file: its offset must not move."""
+    """The content of a file that another process appends to through the same open file: its offset must not move."""
     return os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0).decode("utf-8", "surrogateescape")
 
 

@@ -1,4 +1,4 @@
-"""What the tests of file lists share."""
+"""Helpers of the tests of file lists: lists by the tool, by find and by lstat."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def listed(source: Argument, file: Path, *, hashes: bool = True, nul: bool = Fal
 
 
 def expected(root: Path, prefix: str = "", *, hashes: bool = True, tail: int | None = 65536) -> set[bytes]:
-    """The lines of the list of a tree without names that have to be escaped, from lstat and the files themselves."""
+    """The lines of a tree's list, from lstat and the files themselves; no name may need escapes."""
     lines = {(prefix or "./").encode()}
     for path, info in oracle.lstats(root).items():
         name = prefix.encode() + path

@@ -1,5 +1,4 @@
-"""Conditions and parameters that tests share. Every skip names what is missing; in CI they are failures
-(ci_guard)."""
+"""Conditions and parameters of tests. Every skip names what is missing; in CI they are failures (ci_guard)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Namespaces for hosts and servers of the tests, directories for what they write, and nothing left of either.
+"""Namespaces for hosts and servers of the tests, and directories for their files; both are always removed.
 
-A directory is locked as long as someone lives who needs it. Whoever comes next removes those that nobody locks, with
-what is mounted below them.
+A directory is locked as long as a process lives that needs it. The next run removes those that are not locked, with
+all that is mounted below them.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-# Everything in there ends with this process, which its parent can kill.
+# All processes in there end with this one, which its parent can kill.
 UNSHARE = ("unshare", "--mount", "--net", "--uts", "--ipc", "--pid", "--fork", "--kill-child=KILL", "--mount-proc")
 _NAMESPACES = ("mount=mnt", "net=net", "uts=uts", "ipc=ipc", "pid=pid_for_children")
 
 
 def enter(pid: str) -> list[str]:
-    """nsenter, to where the child of an unshare is. Its own process namespace is only its child's."""
+    """The nsenter command into the namespaces of an unshare's child: the process namespace is only the child's."""
     return ["nsenter", *(f"--{name}=/proc/{pid}/ns/{file}" for name, file in (n.split("=") for n in _NAMESPACES)), "--"]
 
 
 @contextmanager
 def locked(directory: Path) -> Iterator[int]:
-    """Hold the lock that says that a directory is needed; whoever inherits the descriptor goes on holding it."""
+    """Hold the lock of a directory that is needed; a process that inherits the descriptor holds it further."""
     fd = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
@@ -37,7 +37,7 @@ def locked(directory: Path) -> Iterator[int]:
 
 
 def remove(directory: Path) -> None:
-    """Remove a directory, the lock last: whoever is killed meanwhile leaves what the next one finds."""
+    """Remove a directory, the lock last: if this is killed meanwhile, the next run finds the rest."""
     unmount(directory)
     for entry in directory.iterdir() if directory.exists() else ():
         if entry.is_dir():
@@ -61,7 +61,7 @@ def mounts(directory: Path) -> list[str]:
 
 
 def sweep(parent: Path, prefix: str) -> None:
-    """Remove directories that nobody needs any more. One without a lock is only just being made."""
+    """Remove directories that no process needs. One without a lock is only just being made."""
     for lock in parent.glob(f"{prefix}*/lock"):
         try:
             fd = os.open(lock, os.O_RDWR | os.O_CLOEXEC)

@@ -1,5 +1,4 @@
-"""Is the copy equal? Independent judges: rsync for content, ACLs and xattrs; lstat for what rsync rounds or
-cannot see.
+"""Independent judges of whether a copy is equal: rsync for content, ACLs and xattrs, lstat for all that rsync misses.
 
     assert_equal_trees(src, dst, sockets=False)
 
@@ -70,10 +69,10 @@ def differences(
     top: bool = True,
     owners: bool = True,
 ) -> list[str]:
-    """What `rsync -aHAX --checksum --delete -n -i` would change in dst, one line each; odd bytes as \\#ooo.
+    """The changes that `rsync -aHAX --checksum --delete -n -i` would make in dst, one line each; odd bytes as \\#ooo.
 
-    Sees everything but times below a second, hard links that only dst has, and holes. Raises when rsync
-    cannot be run; what it complains about (unreadable, vanished) counts as a difference.
+    It misses times below a second, hard links that only dst has, and holes. Raises when rsync cannot be
+    run; its complaints (unreadable, vanished) count as differences.
     """
     too_long = [path for path in entries(src) if len(path) > RSYNC_MAX_PATH]
     tops = {path.split(b"/", 1)[0] for path in too_long}

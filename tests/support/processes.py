@@ -1,4 +1,4 @@
-"""Find and kill what a run of the tool has started, wherever it went.
+"""Finding and killing of all processes that a run of the tool has started.
 
 Launchers put ranks in sessions and process groups of their own, so a group kill misses some. A variable in
 the environment is inherited by all of them, and only by them.
@@ -50,13 +50,13 @@ def tagged(tag: str) -> list[Process]:
             if wanted in (entry / "environ").read_bytes().split(b"\0"):
                 command = tuple((entry / "cmdline").read_bytes().rstrip(b"\0").split(b"\0"))
                 found.append(Process(int(entry.name), command))
-        except OSError:  # it ended, or belongs to someone else
+        except OSError:  # it ended, or belongs to another user
             continue
     return found
 
 
 def settled(tag: str, patience: float) -> list[Process]:
-    """What is still alive after patience seconds; returns at once when nothing is."""
+    """The processes still alive after patience seconds; returns at once when there are none."""
     deadline = time.monotonic() + patience
     while (left := tagged(tag)) and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -64,7 +64,7 @@ def settled(tag: str, patience: float) -> list[Process]:
 
 
 def kill_all(tag: str) -> None:
-    """Kill until none is left: a process may start another between the look and the kill."""
+    """Kill processes until none is left: one may start another between the look and the kill."""
     deadline = time.monotonic() + 10
     while left := tagged(tag):
         for process in left:

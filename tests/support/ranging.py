@@ -1,6 +1,6 @@
-"""What the tests of ranges share: big files are copied without ranks or messages.
+"""Helpers of the tests of ranges: copies of big files without ranks or messages.
 
-Threads with the places of two ranks do what the plan of ranges says.
+Threads with the contexts of two ranks carry out the plan of ranges.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Copying:
         self.plan = Ranges(RANGE, alignment=BLOCK)
 
     def batch(self, *names: str, source_dir: str = "", dest_dir: str = "", kind: Kind = Kind.START_FILE) -> Batch:
-        """Files as they are now; "old:new" gets another name."""
+        """A batch of files as they are now; "old:new" gets another name."""
         units = []
         for name, _, dest_name in (name.partition(":") for name in names):
             size = (self.src / source_dir / name).lstat().st_size
@@ -124,7 +124,7 @@ def names(path: Path) -> list[str]:
 
 
 def once(kind: Kind, deed: Callable[[], object], before: int = 1) -> Meddle:
-    """Meddle before the nth batch of a kind."""
+    """A meddler that acts before the nth batch of a kind."""
     left = [before]
 
     def meddle(batch: Batch) -> None:
@@ -137,7 +137,7 @@ def once(kind: Kind, deed: Callable[[], object], before: int = 1) -> Meddle:
 
 
 def spoilt(job: Copying, name: str, reason: str, vanished: bool = False) -> Failure:
-    """One failure of one file, and nothing of it at the destination."""
+    """The one failure of one file, of which nothing may be at the destination."""
     (failure,) = job.outcome.failures
     assert failure.path == os.fsencode(job.src / name)
     assert reason in failure.reason, failure

@@ -1,4 +1,4 @@
-"""What the tests of removals share. What is left is judged by an independent walk."""
+"""Helpers of the tests of removals: runs, and an independent walk that finds the remaining entries."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.launch import Argument, World
 
 
 def remove(*args: Argument, world: World = PLAIN, code: int = 0, **setting: object) -> CopiedGuard:
-    """Run -rm -rf with --json, expect the exit code, nothing left running, and return what it reports."""
+    """Run -rm -rf with --json, expect the exit code and no process left, and return its report."""
     return copy("-rm", "-rf", *args, world=world, code=code, **setting)
 
 

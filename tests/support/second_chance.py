@@ -1,9 +1,10 @@
-"""In CI a test that starts processes may be repeated once, a few times a run, and every time is shown.
+"""Repetition of failed tests in CI: those that start processes, once each, a few times a run; every time is shown.
 
-Some 2,000 tests start launchers, daemons and attackers on a machine that others use too. What fails once in ten
-thousand starts would fail every fifth run of all, and nobody would believe a red build any more. A test that fails
+Some 2,000 tests start launchers, daemons and attackers on a machine that others use too. A test that fails once in ten
+thousand starts would fail every fifth run of all, and a red build would mean nothing any more. A test that fails
 twice in a row is a failure; so is a run in which many tests had to be repeated; and tests of pure rooms are never
-repeated. A pytest plugin; tests/conftest.py loads it.
+repeated. Of several processes of pytest-xdist each repeats its own, and the one that hands out the tests counts and
+tells. .ci/run shows the lines that begin with REPEATED once more. A pytest plugin; tests/conftest.py loads it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _TESTS = Path(__file__).resolve().parents[1]
 
 
 class SecondChances:
-    """Counts repetitions."""
+    """A counter of repetitions."""
 
     def __init__(self) -> None:
         self.repeated: list[str] = []
@@ -34,7 +35,7 @@ class SecondChances:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.outcome == "rerun":  # type: ignore[comparison-overlap]
-            self.repeated.append(f"{report.nodeid} ({report.when})\n{report.longreprtext}")
+            self.repeated.append(f"REPEATED {report.nodeid} ({report.when})\n{report.longreprtext}")
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         if len(self.repeated) > MOST:

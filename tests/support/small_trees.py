@@ -1,4 +1,4 @@
-"""Random small trees, and what may happen to a copy of one: drawn by hypothesis, told as values."""
+"""Random small trees, and random changes to a copy of one, drawn by hypothesis."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Tree = dict[Name, Node]
 
 @st.composite
 def trees(draw: st.DrawFn) -> Tree:
-    """Up to some twenty entries."""
+    """A strategy for trees of up to some twenty entries."""
     root: Tree = {}
     places: list[tuple[str, Tree]] = [("", root)]
     files: list[str] = []
@@ -82,7 +82,7 @@ def _xattr(path: Path) -> None:
 
 
 def _content(path: Path) -> None:
-    """Other bytes at the end; the time of content tells, where tails are not compared."""
+    """Change the bytes at the end, and the mtime, for runs that do not compare tails."""
     if path.is_file() and not path.is_symlink():
         with open(path, "ab") as file:
             file.seek(-1, os.SEEK_END) if file.tell() else None
@@ -94,7 +94,7 @@ def _time(path: Path) -> None:
 
 
 def _alone(path: Path) -> None:
-    """The same again, as a file of its own. Not of one with holes: they would be filled."""
+    """Replace a file by a copy of it. Not one with holes: they would be filled."""
     if path.is_file() and not path.is_symlink() and path.stat().st_size < MIB:
         shutil.copy2(path, path.with_name("aside"))
         os.rename(path.with_name("aside"), path)

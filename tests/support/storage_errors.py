@@ -1,4 +1,4 @@
-"""A small tree, what is done with it, and what has to be true when a call of the storage fails meanwhile.
+"""Runs on a small tree during which a call of the storage fails, and the conditions that must hold afterwards.
 
 Judged from outside: by lstat, by the bytes that are there, and by the program's own report.
 """
@@ -28,7 +28,7 @@ ERRNOS = (errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.EREMOTEIO, errno.ETIMED
 WORDS = {number: os.strerror(number) for number in ERRNOS}
 CHUNKS = ("--split-size", "100K", "-f", "2", "-j", "2")
 
-# What is done, and with which options. DST is the copy, SRC the source.
+# The verbs and their options. DST is the copy, SRC the source.
 VERBS: dict[str, tuple[str, ...]] = {
     "new": ("SRC/", "DST", *CHUNKS),
     "again": ("SRC/", "DST", *CHUNKS),
@@ -58,7 +58,7 @@ def source(root: Path) -> None:
 
 
 def destination(root: Path, src: Path, verb: str) -> None:
-    """Make what is at the destination before."""
+    """Make the destination as it is before the run."""
     root.mkdir()
     if verb not in (*_OLD, "remove"):
         return
@@ -84,7 +84,7 @@ Entry = tuple[Any, ...]
 
 
 def entries(root: Path) -> dict[str, Entry]:
-    """Everything of every entry but the link count, by path: type, mode, owner, mtime, xattrs, content."""
+    """All entries by path, with type, mode, owner, mtime, xattrs and content, but without the link count."""
     found: dict[str, Entry] = {}
     for path in [root, *root.rglob("*")] if root.exists() else ():
         info = path.lstat()
@@ -102,7 +102,7 @@ def entries(root: Path) -> dict[str, Entry]:
 
 @dataclass
 class Tried:
-    """A run with a fault, and what is wrong about it."""
+    """A run with a fault, and the errors found in it."""
 
     code: int
     output: str
@@ -115,7 +115,7 @@ class Tried:
 def attempt(
     place: Path, verb: str, side: str = "dst", world: World = PLAIN, timeout: float = 40, **fault: Any
 ) -> Tried:
-    """Run a verb with a fault on one side; say what is wrong. With a trace instead, count the calls."""
+    """Run a verb with a fault on one side; return what is wrong. With a trace instead, count the calls."""
     src, dst, trace = place / "src", place / "dst", fault.get("trace")
     source(src)
     destination(dst, src, verb)
@@ -186,12 +186,12 @@ def _judge(
     if (tried.code == 23) != bool(tried.failures):
         wrong.append(f"exit {tried.code} with failures {tried.failures}")
     if number is not None and not (verb == "move" and side == "src"):
-        # What a move leaves there it names for what it sees.
+        # A move also reports entries that it leaves there, without the error of the call.
         reasons = {path: why for path, why in tried.failures.items() if "nothing was removed here" not in why}
         wrong += [f"not the reason: {path}: {why}" for path, why in reasons.items() if WORDS[number] not in why]
     # Private directories may stay where they could not be removed; that is noted.
     left = {path for path in after["dst"] if Path(path).name.startswith(os.fsdecode(STAGE))}
-    if left and not any("private directory" in note for note in tried.notes.values()):
+    if left and not any("staging directory" in note for note in tried.notes.values()):
         wrong.append(f"left behind: {sorted(left)}")
     there = {path: each for path, each in after["dst"].items() if not any(_is_in(path, stage) for stage in left)}
     if verb == "remove":
@@ -234,7 +234,7 @@ def _judge_copied(
     for path, entry in wanted.items():
         found = there.get(path)
         if _excused(path, named):
-            # What failed may be there whole, or be what it was; it is never half of a file.
+            # A failed file may be there whole, or be what it was; it is never half of a file.
             contents = (None, entry[-1], old[path][-1] if path in old else None)
             if found is not None and stat.S_ISREG(found[0]) and found[-1] not in contents:
                 wrong.append(f"in part: {path}")
@@ -269,7 +269,7 @@ def _judge_moved(
 
 
 def _again(tried: Tried, verb: str, place: Path, wanted: dict[str, Entry]) -> None:
-    """The same without the fault comes to its end."""
+    """Check that the same run without the fault completes."""
     if tried.code == 0 or tried.wrong or verb == "compare":
         return
     src, dst = place / "src", place / "dst"

@@ -1,4 +1,4 @@
-"""Start a program on a terminal of its own, and answer it as a person would.
+"""Programs on a terminal of their own, which a test answers as a person would.
 
     with at_terminal(*command_line(["-rm", "tree"], flavour="plain")) as terminal:
         terminal.expect(r"\\[y/N\\] ")
@@ -54,7 +54,7 @@ class Terminal:
         return self._screen.decode("utf-8", "replace")
 
     def expect(self, pattern: str, timeout: float = 10) -> re.Match[bytes]:
-        """Wait until the pattern appears behind what was expected before."""
+        """Wait until the pattern appears after the last match; return its match."""
         deadline = time.monotonic() + timeout
         while True:
             match = re.compile(pattern.encode()).search(self._screen, self._seen)
@@ -67,7 +67,7 @@ class Terminal:
         os.write(self._side, keys.encode())
 
     def finish(self, timeout: float = 30) -> Ended:
-        """Wait for its end."""
+        """Wait until the program ends."""
         deadline = time.monotonic() + timeout
         while self._read(deadline):
             pass
@@ -75,12 +75,12 @@ class Terminal:
         return Ended(self._process.wait(timeout), self.screen)
 
     def _read(self, deadline: float) -> bool:
-        """Read what there is, or will be; tell whether there was something."""
+        """Read until the deadline; return whether there was something."""
         if not select.select([self._side], [], [], max(0.0, deadline - time.monotonic()))[0]:
             return False
         try:
             read = os.read(self._side, 1 << 16)
-        except OSError:  # EIO: nobody has the terminal open any more
+        except OSError:  # EIO: no process has the terminal open any more
             return False
         self._screen += read
         return bool(read)
@@ -94,9 +94,9 @@ def at_terminal(
     stdin: int | None = None,
     stderr: IO[bytes] | None = None,
 ) -> Iterator[Terminal]:
-    """Start a command with a terminal as its standard input, output and error, and as what Ctrl-C comes from.
+    """Start a command with a terminal as its standard input, output and error, and as the source of Ctrl-C.
 
-    stdin, stderr: what they are instead. Nothing that was started is alive after the `with`.
+    stdin, stderr: files instead of it. All that was started is dead after the `with`.
     """
     side, its_side = pty.openpty()
     fcntl.ioctl(its_side, termios.TIOCSWINSZ, struct.pack("HHHH", 40, _COLUMNS, 0, 0))
@@ -122,7 +122,7 @@ def at_terminal(
 
 
 def _controlled_by(tty: int) -> Callable[[], None]:
-    """Return what makes the terminal that of the new session: its Ctrl-C becomes a signal."""
+    """Return a function that makes the terminal that of the new session: its Ctrl-C becomes a signal."""
 
     def take() -> None:
         fcntl.ioctl(tty, termios.TIOCSCTTY, 0)

@@ -1,4 +1,4 @@
-"""The torture tree: everything a file system can hold that has ever broken a copier."""
+"""The torture tree, with all that a file system can hold and that has ever broken a copier."""
 
 from __future__ import annotations
 
@@ -63,12 +63,12 @@ def torture(
     beyond_path_max: bool = True,
     owner: tuple[int, int] | None = None,
 ) -> frozenset[str]:
-    """Build the torture tree at root (missing or empty) and return what its file system cannot hold.
+    """Build the torture tree at root (missing or empty) and return the abilities that its file system lacks.
 
     as_root:         with devices, foreign owners, trusted xattrs and capabilities
-    unreadable:      with files and directories of mode 000; by default as as_root, since others cannot read
-    them beyond_path_max: with a path of more than 4,096 bytes below BEYOND_PATH_MAX owner:           uid and
-    gid of all entries that have no foreign ones, to make a tree for another user
+    unreadable:      with files and directories of mode 000; by default as as_root, since others cannot read them
+    beyond_path_max: with a path of more than 4,096 bytes below BEYOND_PATH_MAX
+    owner:           uid and gid of all entries that have no foreign ones, to make a tree for another user
     """
     os.makedirs(root, exist_ok=True)
     able = _abilities(root, as_root)
@@ -88,7 +88,7 @@ def torture(
         tree["owners"] = _owners()
     if beyond_path_max:
         tree[BEYOND_PATH_MAX] = _deep(20)
-    # Someone's tree has a root with metadata too.
+    # A user's tree has a root with metadata too.
     build(root, tree, owner=owner)
     os.chmod(root, 0o751)
     os.utime(root, ns=(TIMES_NS["odd-ns"], TIMES_NS["odd-ns"]))
@@ -100,7 +100,7 @@ _ABILITIES = {"user": ("user.hpcp", b"x"), "acl": ("system.posix_acl_access", en
 
 
 def _abilities(root: Root, as_root: bool) -> frozenset[str]:
-    """Which of the kinds of attributes the file system at root takes, by trying."""
+    """The kinds of attributes that the file system at root takes, by trying."""
     probe = os.path.join(os.fsencode(root), b".probe")
     with open(probe, "xb"):
         pass
@@ -245,7 +245,7 @@ def _extras(able: frozenset[str]) -> Dir:
     if "acl" in able:
         default = "u::rwx,u:65534:r-x,g::r-x,m::rwx,o::---"
         entries["acl"] = File(b"acl", acl=ACL, mtime_ns=TIMES_NS["odd-ns"])
-        # What a copier makes below a default ACL inherits it; these children have none and must come out so.
+        # Entries that a copier makes below a default ACL inherit it; these children have none and must get none.
         entries["acl-directory"] = Dir(
             {"plain": File(b"no acl"), "sub": Dir({"f": File(b"f")})},
             acl="u::rwx,u:1234:rwx,g::r-x,m::rwx,o::---",

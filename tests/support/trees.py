@@ -1,4 +1,4 @@
-"""Build file trees from a description.
+"""Builder of file trees from a description.
 
     build(root, {
         "a.txt": File(b"hello", mode=0o640, mtime_ns=1),
@@ -25,7 +25,7 @@ Root = str | bytes | os.PathLike[str]
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """The metadata any entry can have. None leaves what the system gives."""
+    """The metadata that any entry can have. None leaves what the system gives."""
 
     mode: int | None = None
     mtime_ns: int | None = None  # nanoseconds since 1970; may be negative
@@ -160,7 +160,7 @@ def _write(path: bytes, pieces: tuple[tuple[int, bytes], ...] | list[tuple[int, 
 
 
 def _hard_link(root: int, fd: int, entries: Entries) -> None:
-    """After all entries exist, since a link may name an entry of a later directory."""
+    """Make hard links, after all entries exist, since a link may name an entry of a later directory."""
     for name, node in entries.items():
         if isinstance(node, HardLink):
             os.link(os.fsencode(node.to), os.fsencode(name), src_dir_fd=root, dst_dir_fd=fd, follow_symlinks=False)
@@ -179,7 +179,7 @@ def _dress_all(fd: int, entries: Entries, owner: tuple[int, int] | None) -> None
 
 
 def _dress(path: bytes, node: Node, owner: tuple[int, int] | None) -> None:
-    """In the one order that works: chown drops setuid and capabilities, user xattrs need a writable file."""
+    """Set metadata in the one order that works: chown drops setuid and capabilities, user xattrs need write access."""
     whose = node.owner or owner
     if whose is not None:
         os.chown(path, *whose, follow_symlinks=False)

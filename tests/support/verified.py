@@ -1,4 +1,4 @@
-"""What the tests of verifying share: runs in a cluster of threads, in which copies are meddled with when they land."""
+"""Helpers of the tests of verifying: runs in a cluster of threads, where copies are changed as they get their names."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ def run(src: Path, dst: Path, nodes: Sequence[str] = ("a", "b"), **options: Any)
     for worker in workers:
         worker.start()
     try:
-        return session._lead(own, lambda wire: lead_operation(wire, request, Frontend()), StopRequest())
+        with session.lead(own, StopRequest()):
+            return lead_operation(own, request, Frontend())
     finally:
         for worker in workers:
             worker.join()
@@ -46,7 +47,7 @@ def run(src: Path, dst: Path, nodes: Sequence[str] = ("a", "b"), **options: Any)
 
 @contextmanager
 def meddling(monkeypatch: Any, meddle: Meddle) -> Iterator[None]:
-    """meddle with every file, link and special file that lands, and with those in subtrees that do."""
+    """Call meddle with every file, link and special file before it gets its name, also with those in subtrees."""
 
     def publishing(
         context: JobContext, staged_as: tuple[int, bytes], dest: int, target: bytes, *rest: Any, **own: Any
@@ -79,7 +80,7 @@ def _under_its_name(directory: int, name: bytes, known_as: bytes, meddle: Callab
 
 
 def flip(directory: int, name: bytes) -> None:
-    """Change one byte, and no time stamp that shows."""
+    """Change one byte and keep the time stamps."""
     before = os.stat(name, dir_fd=directory, follow_symlinks=False)
     fd = os.open(name, os.O_RDWR, dir_fd=directory)
     try:
@@ -92,7 +93,7 @@ def flip(directory: int, name: bytes) -> None:
 
 
 class Times:
-    """Meddles with entries of some names so many times in all; 0 is always."""
+    """A meddler with entries of some names, so many times in all; 0: always."""
 
     def __init__(self, meddle: Meddle, names: Sequence[bytes], times: int = 1) -> None:
         self._meddle = meddle
@@ -111,7 +112,7 @@ class Times:
 
 
 class Watch:
-    """Who wrote what, and who read it again: by the inode of the source."""
+    """The ranks that wrote files, and those that read them again, by the inode of the source."""
 
     def __init__(self, monkeypatch: Any) -> None:
         self.read: dict[int, list[tuple[int, int, int]]] = defaultdict(list)  # (rank, start, length)

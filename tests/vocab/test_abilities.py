@@ -1,4 +1,4 @@
-"""Times are equal if the copy's is the nearest to the source's that the destination can store."""
+"""Equal times: the copy's is the nearest to the source's that the destination can store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One table says which attributes are copied with a file."""
+"""The table of extended attributes that are copied with a file."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_one_of_the_file_is_enough() -> None:
 
 
 def test_what_cp_skips_is_left() -> None:
-    """What a first run by `cp` does not copy must not be a difference to the second."""
+    """An attribute that `cp` does not copy in a first run must not be a difference to the second."""
     conf = Path("/etc/xattr.conf")
     if not conf.exists():
         pytest.skip("there is no /etc/xattr.conf (libattr1)")

@@ -1,4 +1,4 @@
-"""Parts hold every unit once and in order, and none goes on after it is heavy enough."""
+"""Parts hold every unit once and in order, and each ends when it is heavy enough."""
 
 from __future__ import annotations
 

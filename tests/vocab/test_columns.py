@@ -1,4 +1,4 @@
-"""Records of a ledger are numbers and names in columns: they come back as they were, and nothing else is believed."""
+"""Records of a ledger, numbers and names in columns, come back as they were, and other bytes are refused."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Harmful:
         return (pytest.fail, ("it was run",))
 
 
-@pytest.mark.parametrize("block", [pickle.dumps([Harmful()]), marshal.dumps([(1, b"x")])])
+@pytest.mark.parametrize("block", [pickle.dumps([Harmful()]), marshal.dumps([(1, b"x")])], ids=["pickle", "marshal"])
 def test_a_pickle_is_not_run(block: bytes) -> None:
     with pytest.raises(ValueError):
         unpacked("in", block)

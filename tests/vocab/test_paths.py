@@ -1,4 +1,4 @@
-"""Names are bytes; what is shown of them is one line of text and means exactly one name."""
+"""Names are bytes; the printable form is one line of text and means exactly one name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counts add up, and how a run ended follows from what is in its report."""
+"""Counts of a report add up, and its content determines the exit code."""
 
 from __future__ import annotations
 

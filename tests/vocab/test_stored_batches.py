@@ -1,4 +1,4 @@
-"""Batches in a ledger come back as they were; what leads out of a root, or is no batch, is refused."""
+"""Batches in a ledger come back as they were; one that leads out of a root, or is no batch, is refused."""
 
 from __future__ import annotations
 

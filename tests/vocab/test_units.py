@@ -1,4 +1,4 @@
-"""Units in batches in chunks: whatever is cut off, packed or sent, every unit stays once and in order."""
+"""Units in batches in chunks: after any cut, packing or sending, every unit is there once and in order."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TALLIES = st.builds(Tally, *[st.integers(0, 10)] * 4, COUNTS)
 
 @st.composite
 def some_units(draw: st.DrawFn) -> Units:
-    """Columns of plain files, or of anything."""
+    """A strategy for units: columns of plain files, or of any entries."""
     names = draw(st.lists(NAMES, max_size=8))
     amounts = [draw(st.integers(0, 2**40)) for _ in names]
     if draw(st.booleans()):

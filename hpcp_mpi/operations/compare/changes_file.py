@@ -31,7 +31,7 @@ _MOST_NAME = 255  # bytes
 def place_of(request: Request) -> bytes | None:
     """Return the absolute path of the file that asked has differences written to; None where there is none.
 
-    Raises FatalError: a file that is read, or is no regular file, is never replaced.
+    Raises FatalError: a file that is read, or is not a regular file, is never replaced.
     """
     if request.changes_file is None:
         return None
@@ -41,7 +41,7 @@ def place_of(request: Request) -> bytes | None:
             raise UsageError(f"{printable(path)} is the list that is read: it is not overwritten", "Name another file.")
     with suppress(FileNotFoundError):
         if not stat.S_ISREG(os.stat(path).st_mode):
-            raise FatalError(f"{printable(path)} is no regular file: it is not replaced by a list of changes")
+            raise FatalError(f"{printable(path)} is not a regular file: it is not replaced by a list of changes")
     if not os.access(os.path.dirname(path), os.W_OK | os.X_OK):
         raise FatalError(f"nothing can be written in {printable(os.path.dirname(path))}", "Name a file with -dfl.")
     return path

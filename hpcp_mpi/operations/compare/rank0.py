@@ -15,6 +15,7 @@ from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.engine.coordinator import Coordinator
 from hpcp_mpi.engine.frontend import Frontend
 from hpcp_mpi.engine.itemize import GONE, Item
+from hpcp_mpi.engine.operation import Operation
 from hpcp_mpi.engine.walk_feed import Frontier
 from hpcp_mpi.host.external_sort import ExternalSort
 from hpcp_mpi.operations.compare import changes_file
@@ -30,6 +31,7 @@ from hpcp_mpi.vocab.outcome import first_of_each
 from hpcp_mpi.vocab.paths import join, printable
 from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.request import Request
+from hpcp_mpi.vocab.tally import Tally
 from hpcp_mpi.vocab.units import DEST, Batch, Kind, Unit, Units
 
 _TOGETHER = 500  # directories that are handed out as one batch
@@ -100,18 +102,22 @@ class _Found:
         self.directories.add((path[:-1],) for change, path, _ in items if change == GONE and path.endswith(b"/"))
 
 
-class _Run:
+class _Run(Operation):
     """Rank 0's: one compare from scan to report."""
 
     def __init__(self, wire: Wire, prepared: Prepared, frontend: Frontend, differences: Differences) -> None:
         self._prepared = prepared
         self._differences = differences
         self._found = _Found(differences)
-        self._coordinator = coordinator = Coordinator(wire, prepared.job, replace(frontend, items=self._found))
+        self._coordinator = coordinator = Coordinator(wire, prepared.job, replace(frontend, items=self._found), self)
         self._scan = Scan(coordinator.context, prepared.landings, False, wire.wake, lambda: coordinator.slots)
-        coordinator.scanned = lambda: self._scan.builder.scanned
-        coordinator.scan_done = lambda: self._scan.done
         self.report = Report()
+
+    def scanned(self) -> Tally:
+        return self._scan.builder.scanned
+
+    def scan_done(self) -> bool:
+        return self._scan.done
 
     def run(self) -> None:
         """Find all differences. Raises StoppedEarly, FatalError."""

@@ -12,7 +12,6 @@ from typing import NamedTuple, cast
 
 from hpcp_mpi.cluster.signals import StoppedEarly
 from hpcp_mpi.cluster.transport import Wire
-from hpcp_mpi.engine.coordinator import Coordinator
 from hpcp_mpi.engine.frontend import Frontend
 from hpcp_mpi.engine.itemize import GONE, Item
 from hpcp_mpi.formats.changes_table import ABSENT, UNKNOWN, Op, Row, escaped, tar_name
@@ -43,7 +42,7 @@ def lead_compare_lists(wire: Wire, request: Request, frontend: Frontend) -> Repo
     assert request.file_list is not None
     style, path = style_of(request), changes_file.place_of(request)
     if request.source_list is not None and request.sources:
-        raise UsageError("-sfl with -fl and -cfl compares two lists, as they are", "Shutdown out the directory.")
+        raise UsageError("-sfl with -fl and -cfl compares two lists, as they are", "Leave out the directory.")
     differences = frontend.items if isinstance(frontend.items, Differences) else Differences()
     differences.against = "list"
     report = Report(sources=list(request.sources), destination=request.file_list, dry_run=True)
@@ -94,10 +93,8 @@ def _lines_in(path: bytes, style: Style) -> tuple[ExternalSort, Tally]:
 def _lines_of_sources(wire: Wire, request: Request, frontend: Frontend, report: Report) -> ExternalSort:
     """Return what a list of the sources would have. Raises StoppedEarly, FatalError."""
     job, first = prepare_list(request.sources, style_of(request), request.options, request.file_list)
-    coordinator = Coordinator(wire, job, frontend)
-    names = NamesOf(coordinator, first)
-    coordinator.scanned = lambda: names.tally
-    coordinator.scan_done = lambda: names.done
+    names = NamesOf(wire, job, frontend, first)
+    coordinator = names.coordinator
     lines = ExternalSort()
     try:
         coordinator.begin()

@@ -17,7 +17,7 @@ from hpcp_mpi.vocab.paths import STAGE_PREFIX, join
 from hpcp_mpi.vocab.tally import ONE_DIRECTORY
 from hpcp_mpi.vocab.units import Batch, Unit
 
-ALIVE = "a private directory of another run, which may be alive; left alone"
+ALIVE = "staging directory of another run that may be alive; kept"
 
 
 def settle(context: JobContext, batch: Batch, outcome: Outcome) -> None:
@@ -119,4 +119,4 @@ def sweep_left_behind(context: JobContext, batch: Batch, outcome: Outcome) -> No
                 if not sweep(dest, unit.name, lost=context.own(unit.name)):
                     outcome.warn(path, ALIVE)
         except OSError as error:
-            outcome.warn(path, f"left behind by a killed run, and cannot be removed: {reason_of(error)}")
+            outcome.warn(path, f"staging directory of a killed run, cannot be removed: {reason_of(error)}")

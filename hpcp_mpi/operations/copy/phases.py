@@ -13,6 +13,7 @@ from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.engine.checkpoints import CopyState
 from hpcp_mpi.engine.coordinator import Coordinator
 from hpcp_mpi.engine.frontend import Frontend
+from hpcp_mpi.engine.operation import Operation
 from hpcp_mpi.operations.copy.big_files.rank0 import WithRanges
 from hpcp_mpi.operations.scan.deferred import leading_batches, link_batches, separation_batches, settle_batches
 from hpcp_mpi.operations.scan.records import (
@@ -23,16 +24,18 @@ from hpcp_mpi.operations.scan.records import (
     directory_metadata,
 )
 from hpcp_mpi.vocab.errors import EXIT_OK, Failure, reason_of
-from hpcp_mpi.vocab.outcome import first_of_each
+from hpcp_mpi.vocab.outcome import Outcome, first_of_each
 from hpcp_mpi.vocab.paths import printable
 from hpcp_mpi.vocab.report import Report
+from hpcp_mpi.vocab.tally import NOTHING, Tally
 from hpcp_mpi.vocab.units import Kind
 
 if TYPE_CHECKING:
-    from hpcp_mpi.operations.copy.resume import StartedFiles
+    from hpcp_mpi.operations.copy.resume import ResumeRecorder, StartedFiles
     from hpcp_mpi.operations.prepare.copy_job import Prepared
     from hpcp_mpi.operations.prepare.preflight import Preflight
-    from hpcp_mpi.operations.scan.rank0 import ScanMaker
+    from hpcp_mpi.operations.prepare.space_watch import SpaceWatch
+    from hpcp_mpi.operations.scan.protocol import CopyScan, ScanMaker
     from hpcp_mpi.operations.verify.rank0 import Verification
     from hpcp_mpi.vocab.checkpoint import Relist, ResumeState
 
@@ -40,54 +43,48 @@ COPYING = "copying"
 _MOST_TOUCHED = 10_000  # directories that are remembered before they are put aside
 
 
-class _Run:
+class _Copy(Operation):
     """Rank 0's: one copy from scan to report."""
 
     def __init__(self, wire: Wire, prepared: "Prepared", frontend: Frontend, scan: "ScanMaker | None") -> None:
         from hpcp_mpi.operations.scan.rank0 import Scan
 
+        self._memory: ResumeRecorder | None = None
         saved = frontend.checkpoints.resume_state() if frontend.checkpoints is not None else None
-        begun: StartedFiles = []
+        started: StartedFiles = []
         if saved is not None:
-            prepared, begun = _with_begun(prepared, saved)
+            prepared, started = _with_started(prepared, saved)
         self._prepared = prepared
-        self._begun = begun  # big files that an earlier run began
+        self._started = started  # big files that an earlier run began
         self._feed: WithRanges | None = None
-        self._coordinator = coordinator = Coordinator(wire, prepared.job, frontend)
-        self._scan = (scan or Scan)(
+        self._coordinator = coordinator = Coordinator(wire, prepared.job, frontend, self)
+        self._scan: CopyScan = (scan or Scan)(
             coordinator.context, prepared.landings, prepared.made_root, wire.wake, lambda: coordinator.slots
         )
-        coordinator.planner.whole = not self._scan.relists
-        coordinator.scanned = lambda: self._scan.builder.scanned
-        coordinator.scan_done = lambda: self._scan.done
-        coordinator.listed = self._scan.outcome
-        coordinator.tidy = self._tidy
+        self._found_before = NOTHING  # by earlier runs that this one resumes
         self._verification = _verification(coordinator)
         if saved is not None and not saved.complete:
             coordinator.wait_for_earlier_runs()
         self._todo = self._recall(saved) if frontend.checkpoints is not None else None
         if frontend.checkpoints is not None and saved is not None and self._todo is None:
-            frontend.checkpoints.begin_anew(saved)
-        self._preflight = self._new_preflight(frontend)
+            frontend.checkpoints.restart(saved)
+        self._space: SpaceWatch | None = None
         self.report = Report()
         self._stopped = EXIT_OK
 
     def run(self) -> None:
         """Do everything. Raises StoppedEarly, FatalError."""
         options = self._prepared.job.options
-        if self._preflight is not None:
-            self._preflight.check()
+        if not options.compare:
+            self._space = self._preflight().check()
         self._coordinator.begin()
-        if self._todo is None:
-            self._scan.start()
-        else:
-            self._scan.start(self._todo)
+        self._scan.start(self._todo)
         try:
-            self._coordinator.drive_scan(COPYING, self._scan, self._wrapped)
-            self._preflight = None  # there is no more to come
+            self._coordinator.drive_scan(COPYING, self._scan, self._wrapped, self._scan.relists)
+            self._space = None  # there is no more to come
             waiting = self._scan.waiting
             shared = map(SharedName._make, waiting.shared)
-            self._drive("parting", Stream(separation_batches(shared, options.split_size)))
+            self._drive("separating hard links", Stream(separation_batches(shared, options.split_size)))
             self._verify()  # before other names are given to what is not good
             self._link()
             self._verify()  # what could not be linked and was copied
@@ -101,7 +98,7 @@ class _Run:
     def _link(self) -> None:
         """Give files their other names."""
         linked = self._scan.waiting.linked
-        if self._scan.builder.partial:
+        if self._scan.builder.links.partial:
             self._drive("linking", Stream(leading_batches(map(LinkedName._make, linked))))
         self._drive("linking", Stream(link_batches(map(LinkedName._make, linked))))
 
@@ -110,7 +107,7 @@ class _Run:
         from hpcp_mpi.operations.mirror.rank0 import Mirror
 
         mirror = Mirror(self._coordinator, self._scan.waiting)
-        mirror.run(len(self._failures()), self._drive)
+        mirror.run(self.scanned().plus(self._found_before), len(self._failures()), self._drive)
         self._stopped = mirror.stopped
         self._verify()
 
@@ -123,32 +120,18 @@ class _Run:
 
     def _wrapped(self, feed: Feed) -> Feed:
         """Return feed with what follows from it."""
-        begun, self._begun = self._begun, []
-        self._feed = with_ranges = WithRanges(feed, self._prepared.job.options.split_size, begun)
+        started, self._started = self._started, []
+        self._feed = with_ranges = WithRanges(feed, self._prepared.job.options.split_size, started)
         return with_ranges if self._verification is None else self._verification.recorded(with_ranges)
 
     def _recall(self, saved: "ResumeState | None") -> "list[Relist] | None":
         """Begin to remember what another run would have to know; return what an earlier one left to look at."""
         from hpcp_mpi.operations.copy.resume import ResumeRecorder, left_to_do, reading_records
-        from hpcp_mpi.operations.scan.rank0 import Scan
 
-        # What links lead to, and what a move removes, is found by looking at everything; so is what a list names.
-        if type(self._scan) is not Scan or not self._scan.entire or self._prepared.job.options.move:
+        scan = self._scan.resumable
+        if scan is None or self._prepared.job.options.move:  # what a move removes is found by looking at everything
             return None
-        memory = ResumeRecorder(self._coordinator, self._scan, self._prepared.landings)
-
-        def remember() -> CopyState:
-            self._note_touched()
-            remembered = memory.state(self._feed)
-            new = {} if self._verification is None else self._verification.take_new()
-            return replace(remembered, records={**remembered.records, **new})
-
-        def forget() -> None:
-            memory.forget()
-            if self._verification is not None:
-                self._verification.forget_new()
-
-        self._coordinator.remember, self._coordinator.forget = remember, forget
+        self._memory = memory = ResumeRecorder(self._coordinator, scan, self._prepared.landings)
         if self._verification is not None:
             self._verification.take_new()
         todo = left_to_do(saved, self._prepared.landings, self._prepared.job) if saved is not None else None
@@ -158,11 +141,11 @@ class _Run:
             memory.restore(saved)
             if self._verification is not None:
                 self._verification.restore(saved.records)
-        self._coordinator.found_before = saved.latest.tallies["found"]
+        self._found_before = saved.latest.tallies["found"]
         self._coordinator.frontend.say(
-            f"hpcp-mpi: goes on where {saved.runs:,} earlier run{'s' if saved.runs > 1 else ''} ended: "
-            f"{saved.latest.tallies['copied'].entries:,} entries were copied, "
-            f"{len(todo):,} directories are looked at again"
+            f"hpcp-mpi: resumes {saved.runs:,} earlier run{'s' if saved.runs > 1 else ''}: "
+            f"{saved.latest.tallies['copied'].entries:,} entries copied before, "
+            f"{len(todo):,} directories to scan again"
         )
         return todo
 
@@ -173,17 +156,17 @@ class _Run:
     def _settle(self, records: Iterator[DirectoryMetadata]) -> None:
         """Settle directories, deepest first."""
         if os.geteuid() == 0:
-            self._drive("settling", Stream(settle_batches(records)))
+            self._drive("setting directory metadata", Stream(settle_batches(records)))
             return
-        # Whoever is not root may lock themselves out of what lies below: level by level.
+        # Who is not root may lock themselves out of what lies below: level by level.
         for _, level in groupby(records, key=lambda record: record.height):
-            self._drive("settling", Stream(settle_batches(level)))
+            self._drive("setting directory metadata", Stream(settle_batches(level)))
 
     def fail(self, error: OSError) -> None:
-        """Record what keeps rank 0 from going on: what was not begun stays undone."""
+        """Record what keeps rank 0 from going on: what was not started stays undone."""
         name = error.filename
         path = os.fsencode(name) if isinstance(name, str | bytes) else self._prepared.job.destination
-        self._coordinator.outcome.failures.append(Failure(path, f"the run ends here: {reason_of(error)}"))
+        self._coordinator.outcome.failures.append(Failure(path, f"rank 0 cannot continue: {reason_of(error)}"))
         self.report.broken_off = True
 
     def end(self, stopped: int = 0) -> Report:
@@ -214,44 +197,72 @@ class _Run:
                 directory_metadata(*each, CONTENT_CHANGED) for each in touched if landings[each[0]].name is None
             )
 
-    def _new_preflight(self, frontend: Frontend) -> "Preflight | None":
-        if self._prepared.job.options.compare:
-            return None
+    def _preflight(self) -> "Preflight":
         from hpcp_mpi.operations.prepare.preflight import Preflight
 
         def say(path: bytes, note: str) -> None:
             self._coordinator.outcome.warn(path, note)
-            frontend.say(f"{printable(path)}: {note}")
+            self._coordinator.frontend.say(f"{printable(path)}: {note}")
 
         return Preflight(self._coordinator.context, say)
 
-    def _tidy(self) -> None:
-        if self._preflight is not None:
+    # --- what the coordinator asks
+
+    def scanned(self) -> Tally:
+        return self._scan.builder.scanned
+
+    def scan_done(self) -> bool:
+        return self._scan.done
+
+    def listed(self) -> Outcome:
+        return self._scan.outcome
+
+    @property
+    def remembers(self) -> bool:
+        return self._memory is not None
+
+    def remember(self) -> CopyState:
+        if self._memory is None:
+            return CopyState()
+        self._note_touched()
+        state = self._memory.state(self._feed)
+        new = {} if self._verification is None else self._verification.take_new()
+        return replace(state, records={**state.records, **new})
+
+    def forget(self) -> None:
+        if self._memory is not None:
+            self._memory.forget()
+            self._memory = None
+        if self._verification is not None:
+            self._verification.forget_new()
+
+    def tick(self) -> None:
+        if self._space is not None:
             waiting = partial(self._coordinator.planner.waiting, (Kind.COPY, Kind.RANGE))
-            self._preflight.look(self._scan.builder.scanned, self._coordinator.outcome.copied, waiting, self._scan.done)
+            self._space.look(self._scan.builder.scanned, self._coordinator.outcome.copied, waiting, self._scan.done)
         if len(self._coordinator.outcome.touched) > _MOST_TOUCHED:
             self._note_touched()
 
 
-def _with_begun(prepared: "Prepared", saved: "ResumeState") -> "tuple[Prepared, StartedFiles]":
+def _with_started(prepared: "Prepared", saved: "ResumeState") -> "tuple[Prepared, StartedFiles]":
     """Return prepared with the big files that an earlier run began, and those."""
     from hpcp_mpi.engine.context import JobContext
     from hpcp_mpi.host.commands import Commands
-    from hpcp_mpi.operations.copy.resume import begun_before, stages_of
+    from hpcp_mpi.operations.copy.resume import stages_of, started_before
 
     context = JobContext(prepared.job, Commands(), 0)
-    begun = begun_before(saved, context)
+    started = started_before(saved, context)
     context.release()
     context.stages.close()
     # After the copying, nobody lists directories: what a killed run left in them is found when they are settled. It
     # may have come further than its ledger tells.
     options = prepared.job.options
-    sizes = [finish.big.size for finish, _ in begun if finish.big is not None]
+    sizes = [finish.big.size for finish, _ in started if finish.big is not None]
     if sizes and not 0 < options.split_size <= min(sizes):
         # The run before split smaller files: they have to be known as what they are wherever they are found.
         options = replace(options, split_size=min(sizes))
-    job = replace(prepared.job, options=options, adopted=stages_of(begun), resumed=True)
-    return replace(prepared, job=job), begun
+    job = replace(prepared.job, options=options, adopted=stages_of(started), resumed=True)
+    return replace(prepared, job=job), started
 
 
 def _verification(coordinator: Coordinator) -> "Verification | None":
@@ -267,7 +278,7 @@ def run_copy(wire: Wire, prepared: "Prepared", frontend: Frontend, scan: "ScanMa
 
     Raises FatalError. A signal ends it early: the report's exit code says so.
     """
-    run = _Run(wire, prepared, frontend, scan)
+    run = _Copy(wire, prepared, frontend, scan)
     try:
         run.run()
     except StoppedEarly as early:

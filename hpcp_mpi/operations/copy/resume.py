@@ -1,4 +1,4 @@
-"""What a copy has to remember so that another run can go on with it, in the middle of the scan or of a big file.
+"""What a copy has to remember so that another run can resume it, in the middle of the scan or of a big file.
 
 What is not known to be done is remembered by directory; what waits for the end, in records; and which ranges of big
 files are missing. A resumed run looks at those directories as any run does: what is there by then is not copied again.
@@ -16,11 +16,11 @@ from hpcp_mpi.engine.checkpoints import CopyState, remembered_failures
 from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.engine.coordinator import Coordinator
 from hpcp_mpi.host.entries import lstat
-from hpcp_mpi.host.external_sort import Record, RecordedSort
+from hpcp_mpi.host.external_sort import Record
 from hpcp_mpi.host.range_copy import changed, opened
 from hpcp_mpi.operations.copy.big_files.rank0 import WithRanges
 from hpcp_mpi.operations.scan.rank0 import Scan
-from hpcp_mpi.operations.scan.records import CONTENT_CHANGED, Extra, LinkedName, SharedName, directory_metadata
+from hpcp_mpi.operations.scan.records import CONTENT_CHANGED, LAYOUTS, Extra, LinkedName, SharedName, directory_metadata
 from hpcp_mpi.rules.landing import Landing
 from hpcp_mpi.rules.relisting import least, todo_of
 from hpcp_mpi.vocab import columns, stored_batches
@@ -30,8 +30,6 @@ from hpcp_mpi.vocab.job import Job
 from hpcp_mpi.vocab.paths import is_within, join, relative_to
 from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 
-# What waits for the end, and the types of the fields of its records (operations.scan.records) in a ledger.
-_LAYOUTS = {"settled": "inini", "linked": "pinnni", "shared": "ppinni", "extras": "nnbin", "tracked": "inini"}
 StartedFiles = list[tuple[Batch, Units]]  # what finishes a big file, and the ranges that are not copied
 
 
@@ -43,17 +41,15 @@ class ResumeRecorder:
         self._coordinator = coordinator
         self._scan = scan
         self._single = [index for index, landing in enumerate(landings) if landing.name is not None]
-        self._spills = {kind: RecordedSort() for kind in _LAYOUTS}
-        for kind, spill in self._spills.items():
-            setattr(scan.waiting, kind, spill)
-        scan.builder.seen = []
+        self._sorts = scan.waiting.record()
+        scan.builder.links.seen = []
 
     def restore(self, saved: ResumeState) -> None:
         """Take what earlier runs recorded."""
-        for kind, spill in self._spills.items():
+        for kind, sort in self._sorts.items():
             for block in saved.records.get(kind, ()):
-                spill.restore(columns.unpacked(_LAYOUTS[kind], block))
-        # Where names were linked or removed, directories may have other times since; who did it has not told.
+                sort.restore(columns.unpacked(LAYOUTS[kind], block))
+        # Where names were linked or removed, directories may have other times since; who did it has not said.
         waiting = self._scan.waiting
         touched = chain(
             (_above(each.source, each.path, each.target) for each in map(LinkedName._make, waiting.linked)),
@@ -65,8 +61,8 @@ class ResumeRecorder:
 
     def forget(self) -> None:
         """Remember nothing any more: nobody writes it down."""
-        for spill in self._spills.values():
-            spill.forget_new()
+        for sort in self._sorts.values():
+            sort.forget_new()
         self._scan.forget_names()
 
     def state(self, feed: WithRanges | None) -> CopyState:
@@ -84,10 +80,10 @@ class ResumeRecorder:
         for batch in batches:
             todo += todo_of(batch)
         todo += self._coordinator.planner.todo
-        new: dict[str, list[Record]] = {kind: spill.take_new() for kind, spill in self._spills.items()}
+        new: dict[str, list[Record]] = {kind: sort.take_new() for kind, sort in self._sorts.items()}
         new["settled"] += settled
         new["linked"] += linked
-        records = {kind: columns.packed(_LAYOUTS[kind], some) for kind, some in new.items() if some}
+        records = {kind: columns.packed(LAYOUTS[kind], some) for kind, some in new.items() if some}
         state = stored_batches.packed(chain.from_iterable(_as_batches(_under_way(feed, batches))))
         return CopyState(tuple(least(todo, self._single)), records, state)
 
@@ -105,14 +101,14 @@ def _under_way(feed: WithRanges | None, batches: Iterable[Batch]) -> StartedFile
     for batch in batches:
         if batch.kind is Kind.RANGE and batch.big is not None:
             left.setdefault((batch.dest_dir, batch.big.stage), []).extend(batch.units)
-    begun = [(finish, Units.of(left.get(key, ()))) for key, finish in feed.files.items()]
+    started = [(finish, Units.of(left.get(key, ()))) for key, finish in feed.files.items()]
     finishing = [batch for batch in batches if batch.kind is Kind.FINISH_FILE and batch.big and not batch.big.failure]
-    return begun + [(batch, Units([], [])) for batch in finishing]
+    return started + [(batch, Units([], [])) for batch in finishing]
 
 
-def _as_batches(begun: StartedFiles) -> Iterator[tuple[Batch, Batch]]:
-    """Yield what begun_before() reads: of each file what finishes it, and its ranges."""
-    for finish, left in begun:
+def _as_batches(started: StartedFiles) -> Iterator[tuple[Batch, Batch]]:
+    """Yield what started_before() reads: of each file what finishes it, and its ranges."""
+    for finish, left in started:
         yield finish, replace(finish, kind=Kind.RANGE, units=left)
 
 
@@ -147,12 +143,12 @@ def _where(path: bytes, landings: Sequence[Landing], job: Job) -> Iterator[Relis
         yield Relist(index, directory, join(landing.dest_dir, directory), deep)
 
 
-def begun_before(saved: ResumeState, context: JobContext) -> StartedFiles:
+def started_before(saved: ResumeState, context: JobContext) -> StartedFiles:
     """Return the big files that an earlier run began and this one can go on with."""
     with reading_records():
         batches = stored_batches.unpacked(saved.latest.state) if saved.latest.state else []
-        begun = list(zip(batches[::2], (ranges.units for ranges in batches[1::2]), strict=True))
-    return [each for each in begun if _is_there(each[0], context)]
+        started = list(zip(batches[::2], (ranges.units for ranges in batches[1::2]), strict=True))
+    return [each for each in started if _is_there(each[0], context)]
 
 
 @contextmanager
@@ -167,9 +163,9 @@ def reading_records() -> Iterator[None]:
         ) from None
 
 
-def stages_of(begun: StartedFiles) -> frozenset[bytes]:
+def stages_of(started: StartedFiles) -> frozenset[bytes]:
     """Return the names of the stages of big files."""
-    return frozenset(finish.big.stage for finish, _ in begun if finish.big is not None)
+    return frozenset(finish.big.stage for finish, _ in started if finish.big is not None)
 
 
 def _is_there(finish: Batch, context: JobContext) -> bool:

@@ -11,6 +11,7 @@ from hpcp_mpi.cluster.signals import StoppedEarly
 from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.engine.coordinator import Coordinator
 from hpcp_mpi.engine.frontend import Frontend
+from hpcp_mpi.engine.operation import Operation
 from hpcp_mpi.engine.walk_feed import Frontier, WalkResult
 from hpcp_mpi.formats.file_list import Type, read
 from hpcp_mpi.formats.natural_order import key_of
@@ -26,7 +27,7 @@ from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import child_path, join, printable, relative_to
 from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.request import Request, Style, style_of
-from hpcp_mpi.vocab.tally import NOTHING, ONE_LINK, ONE_SPECIAL, one_file
+from hpcp_mpi.vocab.tally import NOTHING, ONE_LINK, ONE_SPECIAL, Tally, one_file
 from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 
 _SOME = 16_384  # entries of a huge directory that are read before the loop goes on
@@ -83,23 +84,39 @@ def _omitted(roots: list[bytes], file: bytes | None) -> Iterator[tuple[int, byte
             yield number, join(path, name)
 
 
-class NamesOf:
+class NamesOf(Operation):
     """All that the sources of a job hold: a feed. When it was driven, iterate to have the list in pieces.
 
     A directory that nobody may hold whole is read here, in lots that are merged at the end.
     """
 
-    def __init__(self, coordinator: Coordinator, first: Iterable[Batch], directory: bytes | None = None) -> None:
-        """directory: for what waits until all is there; None: that of temporary files. Raises FatalError."""
-        assert coordinator.job.naming is not None
+    def __init__(
+        self,
+        wire: Wire,
+        job: Job,
+        frontend: Frontend,
+        first: Iterable[Batch],
+        directory: bytes | None = None,
+    ) -> None:
+        """first: units of the job. Raises FatalError.
+
+        directory: for what waits until all is there; None: that of temporary files
+        """
+        assert job.naming is not None
         self.tally = NOTHING
         self.outcome = Outcome()
-        self._coordinator = coordinator
-        self._style = coordinator.job.naming.style
+        self.coordinator = coordinator = Coordinator(wire, job, frontend, self)
+        self._style = job.naming.style
         self._frontier = Frontier(first, lambda: coordinator.slots, self._hear)
         self._parts = file_lists.Parts(self._style.end, self._key, directory)
         self._huge: deque[tuple[int, bytes]] = deque()
         self._lots: Iterator[WalkResult | None] | None = None  # of the huge directory at hand
+
+    def scanned(self) -> Tally:
+        return self.tally
+
+    def scan_done(self) -> bool:
+        return self.done
 
     @property
     def done(self) -> bool:
@@ -145,7 +162,7 @@ class NamesOf:
 
     def _lots_of(self, source: int, path: bytes) -> Iterator[WalkResult | None]:
         """Yield what is found in a huge directory; None where others should have a turn."""
-        context = self._coordinator.context
+        context = self.coordinator.context
         try:
             with context.source_tree(source).at(path) as directory, os.scandir(directory) as entries:
                 itself = ListWalk(context, source, self.outcome)
@@ -184,11 +201,9 @@ def lead_list(wire: Wire, request: Request, frontend: Frontend) -> Report:
     assert request.file_list is not None
     file_lists.refuse_place(request.file_list)
     job, first = prepare_list(request.sources, style_of(request), request.options, request.file_list)
-    coordinator = Coordinator(wire, job, frontend)
     beside = None if request.file_list == file_lists.STANDARD else os.path.dirname(request.file_list) or b"."
-    names = NamesOf(coordinator, first, beside)
-    coordinator.scanned = lambda: names.tally
-    coordinator.scan_done = lambda: names.done
+    names = NamesOf(wire, job, frontend, first, beside)
+    coordinator = names.coordinator
     report = Report(sources=list(request.sources))
     try:
         coordinator.begin()

@@ -186,7 +186,7 @@ class ListWalk:
         self._tally = self._tally.plus(ONE_DIRECTORY)
 
     def _sorted_out(self, directory: bytes, entries: Entries) -> tuple[list[str], list[str], dict[bytes, Type]]:
-        """Return the names of what is no directory, those of directories, and the types of what is no regular file."""
+        """Return the names of non-directories, those of directories, and the types of what is no regular file."""
         try:
             if not any(map(os.DirEntry.is_symlink, entries)) and all(map(os.DirEntry.is_file, entries)):
                 return [*map(_name, entries)], [], {}

@@ -19,7 +19,7 @@ from hpcp_mpi.operations.scan.records import CONTENT_CHANGED, Extra, LinkedName,
 from hpcp_mpi.operations.scan.waiting import Waiting
 from hpcp_mpi.vocab.errors import EXIT_MAX_DELETE, EXIT_OK, Failure
 from hpcp_mpi.vocab.paths import join, printable
-from hpcp_mpi.vocab.tally import NOTHING
+from hpcp_mpi.vocab.tally import NOTHING, Tally
 from hpcp_mpi.vocab.units import Batch, Kind, Units
 
 _NAMED = 3  # extra entries that the question names
@@ -40,13 +40,14 @@ class Mirror:
         self._waiting = waiting
         self.stopped = EXIT_OK
 
-    def run(self, failed: int, drive: Drive) -> None:
+    def run(self, found: Tally, failed: int, drive: Drive) -> None:
         """Remove what is extra, and copy what that makes room for. Raises StoppedEarly, FatalError.
 
-        failed: how many entries could not be listed or copied. drive: has work done that copies.
+        found: what the sources hold. failed: how many entries could not be listed or copied.
+        drive: has work done that copies.
         """
         self._waiting.extras = spared(self._coordinator.job, self._waiting.extras, self._waiting.tracked)
-        if next(iter(self._waiting.extras), None) is not None and self._may_remove(failed):
+        if next(iter(self._waiting.extras), None) is not None and self._may_remove(found, failed):
             self._remove()
             self._copy_late(drive)
         late, self._coordinator.outcome.after_mirror = self._coordinator.outcome.after_mirror, []
@@ -55,7 +56,7 @@ class Mirror:
                 path = self._coordinator.context.source_path(batch, unit.name)
                 self._coordinator.outcome.failures.append(Failure(path, IN_THE_WAY, attempted=unit.tally.bytes))
 
-    def _may_remove(self, failed: int) -> bool:
+    def _may_remove(self, found: Tally, failed: int) -> bool:
         if failed:
             removed = "would be removed" if self._options.dry_run else "was removed"
             self._refuse(f"nothing {removed} here, as {failed:,} {'entry' if failed == 1 else 'entries'} failed")
@@ -72,16 +73,13 @@ class Mirror:
             self._exceeded(count, limit)
             return False
         warning = ""
-        found = self._coordinator.scanned().plus(self._coordinator.found_before)
         if found.entries <= len(self._coordinator.job.sources):  # nothing but the roots
             warning = "The sources are empty (is something not mounted?). "
             self._coordinator.outcome.warn(
-                self._coordinator.job.sources[0].path, "it is empty, so all at the destination is extra"
+                self._coordinator.job.sources[0].path, "it is empty, so everything at the destination is extra"
             )
         if not frontend.confirm(warning + self._question(count)):
-            self._coordinator.outcome.warn(
-                self._coordinator.job.destination, "nothing was removed here: the answer was no"
-            )
+            self._coordinator.outcome.warn(self._coordinator.job.destination, "nothing was removed here: not confirmed")
             return False
         return True
 

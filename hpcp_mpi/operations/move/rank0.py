@@ -8,12 +8,12 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 
 from hpcp_mpi.cluster.signals import StoppedEarly
 from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.engine.coordinator import Coordinator
 from hpcp_mpi.engine.frontend import Frontend
+from hpcp_mpi.engine.operation import Operation
 from hpcp_mpi.host.retrying import tried
 from hpcp_mpi.operations.prepare.copy_job import Prepared
 from hpcp_mpi.operations.remove.rank0 import RemovalFeed
@@ -24,7 +24,7 @@ from hpcp_mpi.vocab.job import Job
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import first_few, is_within, printable
 from hpcp_mpi.vocab.report import Report
-from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY
+from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, Tally
 from hpcp_mpi.vocab.units import Batch, Kind
 
 _NAMED = 3  # sources that the question names
@@ -41,9 +41,7 @@ def move(wire: Wire, prepared: Prepared, frontend: Frontend, report: Report) -> 
         return
     if limit is not None and report.scanned.entries > limit:
         report.stopped = EXIT_MAX_DELETE
-        note = (
-            f"{report.scanned.entries:,} entries were to be moved, and --max-delete allows {limit:,}: all of them stay"
-        )
+        note = f"{report.scanned.entries:,} entries to move, more than --max-delete {limit:,}: nothing was moved"
         report.outcome.warn(job.sources[0].path, note)
         return
     if job.options.dry_run:
@@ -55,33 +53,40 @@ def move(wire: Wire, prepared: Prepared, frontend: Frontend, report: Report) -> 
         if frontend.confirm(f"Remove {named}, which was copied to {printable(job.destination)}?"):
             moving.run()
         else:
-            report.outcome.warn(job.sources[0].path, "nothing was removed here: the answer was no")
+            report.outcome.warn(job.sources[0].path, "nothing was removed here: not confirmed")
     except StoppedEarly as early:
         report.stopped = early.code
     finally:
         report.add(moving.report())
 
 
-class _Move:
+class _Move(Operation):
     """Rank 0's: the removal of what was copied."""
 
     def __init__(self, wire: Wire, prepared: Prepared, frontend: Frontend, failures: Iterable[Failure]) -> None:
         # What is only in memory is no copy yet: after a power failure it would be nowhere.
         self._job = replace(prepared.job, stored=True, keep_paths=coarsened(failure.path for failure in failures))
         self._landings = prepared.landings
-        self._new_crew = partial(Coordinator, wire, self._job, frontend)
+        self._wire = wire
+        self._frontend = frontend
         self._coordinator: Coordinator | None = None
+        self._removal: RemovalFeed | None = None
 
     def run(self) -> None:
         """Remove. Raises StoppedEarly, FatalError."""
-        self._coordinator = coordinator = self._new_crew()
+        self._coordinator = coordinator = Coordinator(self._wire, self._job, self._frontend, self)
         coordinator.begin()
-        removal = RemovalFeed(coordinator, _batches(self._job, self._landings))
-        coordinator.scanned, coordinator.scan_done = lambda: removal.found, lambda: False
+        self._removal = removal = RemovalFeed(coordinator, _batches(self._job, self._landings))
         removal.drive("removing")
         for index, root in enumerate(self._job.sources):
             if index in removal.emptied and self._landings[index].name is None:
                 _remove_root(root.path, root.inode, coordinator.outcome)
+
+    def scanned(self) -> Tally:
+        return NOTHING if self._removal is None else self._removal.found
+
+    def scan_done(self) -> bool:
+        return self._removal is None
 
     def report(self) -> Report:
         """Return what was done."""

@@ -20,9 +20,9 @@ from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import STAGE_PREFIX, child_path, join
 from hpcp_mpi.vocab.units import Batch
 
-CHANGED = "changed while it was moved, or just before; left"
-CAME = "it came while the others were moved; left"
-ITSELF = "what is at the destination is this itself; left"
+CHANGED = "changed during the move, or just before; kept"
+CAME = "created during the move; kept"
+ITSELF = "source and destination are the same entry; kept"
 
 
 class CopiedGuard:
@@ -53,7 +53,7 @@ class CopiedGuard:
                     break
                 self._forget_copy()
         except OSError as error:
-            return self._leave(where, f"cannot look at it and its copy: {reason_of(error)}; left")
+            return self._leave(where, f"cannot compare it with its copy: {reason_of(error)}; kept")
         if copy is None:
             return self._leave(where, CAME)
         return not _same_inode(own, os.fstat(copy)) or self._leave(where, ITSELF)
@@ -78,7 +78,7 @@ class CopiedGuard:
 
             return not tried(is_good, lambda: self._context.commands.stopped)
         except OSError as error:
-            return not self._leave(where, f"cannot look at its copy: {reason_of(error)}; left")
+            return not self._leave(where, f"cannot stat its copy: {reason_of(error)}; kept")
 
     def _is_good(self, where: bytes, directory: int, path: bytes, name: bytes, wanted: os.stat_result) -> bool:
         reason = ""

@@ -2,6 +2,8 @@
 
 import glob
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from hpcp_mpi.vocab.errors import FatalError
 from hpcp_mpi.vocab.job import Root
@@ -23,6 +25,23 @@ def absolute(path: bytes) -> bytes:
     if b".." in path.split(b"/"):
         return os.path.realpath(path)
     return os.path.normpath(os.path.join(os.getcwdb(), path)).replace(b"//", b"/")
+
+
+@contextmanager
+def removed_if_refused(*paths: bytes) -> Iterator[None]:
+    """Remove the directories that are made on the way to paths, absolute ones, if an exception ends the block."""
+    missing: list[bytes] = []
+    for path in paths:
+        while path and not os.path.lexists(path):
+            missing.append(path)
+            path = os.path.dirname(path)
+    try:
+        yield
+    except BaseException:
+        for directory in sorted(missing, key=len, reverse=True):  # the innermost first
+            with suppress(OSError):
+                os.rmdir(directory)
+        raise
 
 
 def root_of(path: bytes) -> Root:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from hpcp_mpi.host.mounts import is_called, stale_seconds, type_of
 from hpcp_mpi.host.retrying import tried
-from hpcp_mpi.operations.prepare.arguments import absolute, expanded, root_of
+from hpcp_mpi.operations.prepare.arguments import absolute, expanded, removed_if_refused, root_of
 from hpcp_mpi.operations.prepare.effective_options import tuned
 from hpcp_mpi.operations.prepare.find_abilities import abilities_of, hiding
 from hpcp_mpi.operations.prepare.removal_checks import backup_path, refuse_backup, refuse_removal, with_removal
@@ -46,7 +46,7 @@ def prepare(sources: Iterable[bytes], destination: bytes, options: Options, list
         return tried(lambda: _prepare(sources, destination, options, listed))
     except OSError as error:
         raise FatalError(
-            f"cannot look at what is to be copied to {printable(destination)}: {reason_of(error)}",
+            f"cannot check the copy to {printable(destination)}: {reason_of(error)}",
             "Nothing was copied.",
         ) from None
 
@@ -73,24 +73,25 @@ def _prepare(sources: Iterable[bytes], destination: bytes, options: Options, lis
     refuse_removal(landings, source_roots, root, options)
     backup = backup_path(root, options)
     in_root = refuse_backup(backup, landings, source_roots, root) if backup else b""
-    made = not options.dry_run and _make(root)
-    token = os.urandom(4).hex()
-    exists = os.path.isdir(root)
-    abilities = abilities_of(root, options, token) if exists else Abilities()
-    job = Job(
-        options=options,
-        sources=tuple(root_of(path) for path in source_roots),
-        destination=root,
-        destination_root=root_of(root) if exists else None,
-        merged=merged,
-        abilities=abilities,
-        run_id=token,
-        landed=tuple(landing.dest_dir if landing.name is None else None for landing in landings),
-        targets=frozenset(landing.target for landing in landings) - {b""},
-        stale_seconds=stale_seconds(root) if exists else 0.0,
-        hides_acls=hiding(source_roots, root if exists else None, abilities),
-    )
-    job = with_removal(job, backup, in_root)
+    with removed_if_refused(*() if options.dry_run else (root, backup)):
+        made = not options.dry_run and _make(root)  # here, as what its file system can do is found out in it
+        token = os.urandom(4).hex()
+        exists = os.path.isdir(root)
+        abilities = abilities_of(root, options, token) if exists else Abilities()
+        job = Job(
+            options=options,
+            sources=tuple(root_of(path) for path in source_roots),
+            destination=root,
+            destination_root=root_of(root) if exists else None,
+            merged=merged,
+            abilities=abilities,
+            run_id=token,
+            landed=tuple(landing.dest_dir if landing.name is None else None for landing in landings),
+            targets=frozenset(landing.target for landing in landings) - {b""},
+            stale_seconds=stale_seconds(root) if exists else 0.0,
+            hides_acls=hiding(source_roots, root if exists else None, abilities),
+        )
+        job = with_removal(job, backup, in_root)
     return Prepared(job, landings, made)
 
 
@@ -220,7 +221,7 @@ def _is_directory(path: bytes) -> bool:
 
 
 def _make(root: bytes) -> bool:
-    """Make the destination root and what is missing above it; tell whether it was missing."""
+    """Make the destination root and what is missing above it; return whether it was missing."""
     if os.path.isdir(root):
         return False
     try:

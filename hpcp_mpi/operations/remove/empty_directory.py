@@ -25,7 +25,7 @@ from hpcp_mpi.vocab.units import DEST, Batch, Kind, Units
 FILES, DIRECTORIES, LINKS, SPECIALS = range(4)
 _TALLIES = {FILES: None, LINKS: ONE_LINK, SPECIALS: ONE_SPECIAL}
 
-MOUNTED = "another file system is mounted here; left alone"
+MOUNTED = "another file system is mounted here; kept"
 
 _HUGE = 50_000  # entries of a directory that are held at once
 _HANDED = 8  # so many times as many of one directory are handed out at once: rank 0 holds them

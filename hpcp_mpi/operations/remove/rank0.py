@@ -10,6 +10,7 @@ from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.engine.coordinator import Coordinator
 from hpcp_mpi.engine.frontend import Frontend
 from hpcp_mpi.engine.itemize import GONE
+from hpcp_mpi.engine.operation import Operation
 from hpcp_mpi.engine.walk_feed import WalkResult, most_asked
 from hpcp_mpi.host.entries import first_in
 from hpcp_mpi.operations.remove.rules import FinishedUnits, PendingDirectories, RemovalProgress, chain, is_walk
@@ -146,7 +147,7 @@ def counted(coordinator: Coordinator, batches: Iterable[Batch]) -> Tally:
         coordinator.planner.outcome = before
 
 
-class _Run:
+class _Run(Operation):
     """Rank 0's: one removal from question to report."""
 
     def __init__(self, wire: Wire, removable: "RemovalJob", frontend: Frontend) -> None:
@@ -177,7 +178,6 @@ class _Run:
                 return
         coordinator = self._begun()
         self._removal = removal = RemovalFeed(coordinator, removable.batches(Kind.REMOVE))
-        coordinator.scanned, coordinator.scan_done = lambda: removal.found, lambda: False
         removal.drive("removing")
         for pinned in removable.pinned:
             if pinned.source in removal.emptied:
@@ -186,9 +186,15 @@ class _Run:
         if self._options.dry_run and limit is not None and count > limit:
             self._exceeded(count, limit)
 
+    def scanned(self) -> Tally:
+        return NOTHING if self._removal is None else self._removal.found
+
+    def scan_done(self) -> bool:
+        return self._removal is None
+
     def _begun(self) -> Coordinator:
         if self._coordinator is None:
-            self._coordinator = Coordinator(self._wire, self._removable.job, self._frontend)
+            self._coordinator = Coordinator(self._wire, self._removable.job, self._frontend, self)
             self._coordinator.begin()
         return self._coordinator
 
@@ -208,7 +214,7 @@ class _Run:
         try:
             status = os.stat(target.name, dir_fd=pinned.parent, follow_symlinks=False)
             if (status.st_dev, status.st_ino) != (target.status.st_dev, target.status.st_ino):
-                outcome.failures.append(Failure(target.path, "it was replaced meanwhile; what is there was left alone"))
+                outcome.failures.append(Failure(target.path, "it was replaced meanwhile; the new entry was kept"))
                 return
             if not self._options.dry_run:
                 os.rmdir(target.name, dir_fd=pinned.parent)

@@ -2,7 +2,7 @@
 
 A directory is opened in its parent's descriptor, never through a symlink, listed once, and what is no directory is
 unlinked by (descriptor, name). The walk goes depth first and is short: directories that there is no time for are told
-as found, for anyone; their parents' turn comes when they are done (plan/removal).
+as found, for anyone; their parents' turn comes when they are done (operations/remove/rules.py).
 
 What is in a batch is to go. What is listed below it stays if it is excluded, and if the kind's RemovalGuard keeps it.
 """
@@ -257,7 +257,7 @@ class RemoveWorker:
                 self._emptier.fail(folder.path, MOUNTED)
                 folder.kept = True
             elif (status.st_dev, status.st_ino) in self._foreign:
-                self._emptier.fail(folder.path, "it is what was named to copy from or to, by another path; left alone")
+                self._emptier.fail(folder.path, "it is a source or destination of this run, by another path; kept")
                 folder.kept = True
             else:
                 last = batch.again and folder.path == join(batch.source_dir, batch.units.names[0])

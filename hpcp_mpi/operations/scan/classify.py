@@ -60,7 +60,7 @@ class Classifier:
             if self.excluded is not None and self.excluded(path):
                 listing.open = True
             elif name.startswith(STAGE_PREFIX):
-                self._skip(listing, path, "left behind by a killed run; not copied")
+                self._skip(listing, path, "staging directory of a killed run; not copied")
             elif self._forbidden(path, inode):
                 self._skip(listing, path, "the destination itself; not copied")
             else:
@@ -76,7 +76,7 @@ class Classifier:
             if self.excluded is not None and self.excluded(child_path(directory, name)):
                 listing.open = True
             elif name.startswith(STAGE_PREFIX):
-                self._skip(listing, child_path(directory, name), "left behind by a killed run; not copied")
+                self._skip(listing, child_path(directory, name), "staging directory of a killed run; not copied")
             elif self._directory_only:
                 listing.open = True
             elif stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and dest is None:

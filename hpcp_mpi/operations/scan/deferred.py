@@ -48,7 +48,7 @@ def _settle(source: int, restore: bool, written: bool, units: list[Unit]) -> Bat
 def link_batches(records: Iterable[LinkedName]) -> Iterator[Batch]:
     """Yield the links to make when everything else is copied: one inode's names become names of its leader.
 
-    Whoever saw only some names of a file chose a leader among them: one of those leads all, the others follow.
+    A scan that saw only some names of a file chose a leader among them: one of those leads all, the others follow.
     """
     for names, leader, _ in _families(records):
         by_source: dict[int, list[Unit]] = {}

@@ -9,7 +9,7 @@ import stat
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -27,6 +27,7 @@ from hpcp_mpi.operations.scan.records import (
     ScanFindings,
     unfinished,
 )
+from hpcp_mpi.operations.scan.relist import Relister, emit_split, maximal
 from hpcp_mpi.operations.scan.task import ScanTask
 from hpcp_mpi.operations.scan.waiting import Waiting
 from hpcp_mpi.rules.landing import Landing
@@ -34,9 +35,8 @@ from hpcp_mpi.rules.relisting import todo_of
 from hpcp_mpi.vocab.checkpoint import Relist
 from hpcp_mpi.vocab.errors import Failure, failure_of
 from hpcp_mpi.vocab.outcome import Outcome
-from hpcp_mpi.vocab.paths import child_path, join
-from hpcp_mpi.vocab.tally import NOTHING
-from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
+from hpcp_mpi.vocab.paths import child_path
+from hpcp_mpi.vocab.units import Batch, Kind, Units
 
 _AT_ONCE = 100  # directories per slot that others are asked to list; fewer, and slots wait for the next
 
@@ -45,7 +45,6 @@ class Scan:
     """The stream of work that the trees hold. take() it until it is exhausted; `outcome` says what could not be read.
 
     wake: called when there is something new to take.
-    entire: it is all that is to be copied
     relists: what is in a directory can be found again by listing it: not one entry of it, or what somebody chose
     """
 
@@ -66,7 +65,6 @@ class Scan:
         """
         self._choose = choose
         self._only = only
-        self.entire = only is None and choose is None
         self.relists = all(landing.name is None for landing in landings)
         self.outcome = Outcome()
         self.builder = builder_for(context.options)
@@ -84,23 +82,29 @@ class Scan:
         self._parallel = self._many_should_list()
         self.builder.hand_on = self._parallel
         self._lister = Lister(context, self.outcome.warn, choose)
+        self._relister = Relister(context, landings, self.builder, self._lister, self._root)
         if choose is not None:
             self.builder.collapse = False  # cp would copy all that is in a directory
         self._lists: list[Batch] = []  # directories for others to list; the last found go first, as in any walk
         self._asked = 0  # directories that others were asked to list
         self._held = False
         self._open: set[ScanTask] = set()  # directories that are not listed to their end
-        self._given_up = False
+        self._links_recorded = False
         most = 1 if context.options.single else 64
         self._pool: Pool[ScanTask] = Pool(self._step, self._fail, most, lambda: context.slow)
 
+    @property
+    def resumable(self) -> "Scan | None":
+        """The scan itself, if it is of all that is to be copied: another run can go on in the middle of it."""
+        return self if self._only is None and self._choose is None else None
+
     def start(self, todo: Sequence[Relist] | None = None) -> None:
-        """Begin to list. todo: what is left to look at of a run that is gone on with; None: all"""
+        """Begin to list. todo: what is left to look at of a run that is resumed; None: all"""
         if todo is not None:
             self.again(todo, counted=False)
             return
         with self._lock:
-            roots = self._roots()
+            roots = self.roots()
             if self._parallel:
                 self.builder.hand_over(roots)
                 roots = []
@@ -110,50 +114,16 @@ class Scan:
 
     def again(self, todo: Sequence[Relist], counted: bool = True) -> None:
         """Look at directories again, beside what is at the destination by now. counted: what is in them was counted"""
-        self._given_up = False
+        self._links_recorded = False
         tasks: list[ScanTask] = []
         with self._lock:
             # Names of files may have been seen by somebody who is not there any more.
-            self.builder.partial = True
+            self.builder.links.partial = True
             for each in todo:
-                tasks += self._look_again(each, counted)
+                tasks += self._relister.tasks(each, counted)
+            self._open.update(tasks)
             self._emit()
         self._pool.add(tasks)
-
-    def _look_again(self, each: Relist, counted: bool) -> list[ScanTask]:
-        if self._landings[each.source].name is not None:
-            return self._tasks(self._root(each.source, self._landings[each.source]), counted)
-        new, over, above = self._beside(each.dest_dir)
-        if each.recursive:
-            unit = Unit(each.source_dir, NOTHING, 0, each.dest_dir)
-            batch = Batch(Kind.LIST, each.source, b"", b"", Units.of([unit]), over=over, new=new, above=above)
-            folders = self._lister.folders(self.builder, batch)
-        else:
-            folder = self.builder.place(each.source, each.source_dir, each.dest_dir)
-            folder.new, folder.needs_metadata, folder.replaces_file = new, new, over
-            folders = [folder]
-        tasks = self._tasks(folders, counted)
-        for task in tasks:
-            task.flat = not each.recursive
-            task.skipped = frozenset(each.seen.split(b"\0")[:-1])
-        return tasks
-
-    def _beside(self, dest_dir: bytes) -> tuple[bool, bool, bool]:
-        """Return of a directory's counterpart: it is missing, a non-directory is in its place, or on the way there."""
-        names = dest_dir.split(b"/") if dest_dir else []
-        if self._context.job.destination_root is None:
-            return True, False, False
-        for depth, name in enumerate(names):
-            try:
-                with self._context.dest.at(join(*names[:depth])) as directory:
-                    status = lstat(name, directory)
-            except OSError:
-                break  # who lists it says what is wrong
-            if status is None:
-                return True, False, False
-            if not stat.S_ISDIR(status.st_mode):
-                return True, True, depth < len(names) - 1
-        return False, False, False
 
     def _tasks(self, folders: Iterable[Folder], again: bool = False) -> list[ScanTask]:
         """Return the tasks of folders; the lock is held."""
@@ -163,66 +133,43 @@ class Scan:
 
     @property
     def todo(self) -> list[Relist]:
-        """What has to be looked at if a run is gone on with, beside the work that was taken."""
+        """What has to be looked at if the run is resumed, beside the work that was taken."""
         with self._lock:
-            self._hand_on()
-            found = [task.todo for task in self._maximal()]
+            emit_split(self._open, self.builder)
+            self._emit()
+            found = [task.todo for task in maximal(self._open, self._lister)]
             for batch in (*self._ready, *self._lists):
                 found += todo_of(batch)
             return found
-
-    def _hand_on(self) -> None:
-        """Emit what directories hold that are not copied whole: somewhere below them there is something to list."""
-        done: set[int] = set()
-        for task in self._open:
-            at: Folder | None = task.folder
-            while at is not None and id(at) not in done:
-                done.add(id(at))
-                if at.split:
-                    self.builder.flush(at)
-                at = at.parent
-        self._emit()
 
     def unfinished(self) -> tuple[list[DirectoryMetadata], list[LinkedName]]:
         """Return how directories are to be settled that are begun, and the names of files with several: what is new."""
         with self._lock:
             settled = [record for task in self._open for record in unfinished(task.folder)]
-            seen, self.builder.seen = self.builder.seen or [], []
-            return settled, seen
+            return settled, self.builder.links.take_seen()
 
     def forget_names(self) -> None:
         """Keep the names of files with several no longer for unfinished()."""
         with self._lock:
-            self.builder.seen = None
-
-    def _maximal(self) -> Iterator[ScanTask]:
-        """Yield tasks, such that all that was found and not handed on is below one of them."""
-        for task in self._open:
-            folder = task.folder
-            if folder.split or folder.parent is None:
-                yield task
-                continue
-            while folder.parent is not None and not folder.parent.split:
-                folder = folder.parent
-            yield task if folder is task.folder else ScanTask(folder, self._lister)
+            self.builder.links.seen = None
 
     @property
     def done(self) -> bool:
         # In this order: what the last listing found is ready before the pool is exhausted.
         waiting = self._asked or not self._pool.exhausted or self._lists or self._ready
         done = not waiting and self._error is None
-        if done and not self._given_up:
+        if done and not self._links_recorded:
             self.seconds = self.seconds or time.monotonic() - self._began
-            self._given_up = True
-            self._give_up()
+            self._links_recorded = True
+            self._record_links()
         return done
 
-    def _give_up(self) -> None:
-        """Record what links to other ranks' files, or to those that were forgotten."""
+    def _record_links(self) -> None:
+        """Record names of files that link to other ranks' files, or to those that were forgotten."""
         with self._lock:
-            if self._parallel or self.builder.partial:
-                self.builder.give_up()
-                self.waiting.add(self.builder)
+            if self._parallel or self.builder.links.partial:
+                self.builder.links.give_up()
+                self.waiting.add(self.builder.deferred)
 
     def next_batches(self) -> list[Batch]:
         """Return the work that was found since the last call. Raises what a listing thread raised."""
@@ -241,13 +188,13 @@ class Scan:
             taken.append(batch)
         return taken
 
-    def on_findings(self, news: list[ScanFindings]) -> None:
+    def on_findings(self, findings: list[ScanFindings]) -> None:
         """Take what others found in directories that they were asked to list."""
         with self._lock:
-            for found in news:
+            for found in findings:
                 self._asked -= found.done
                 self.builder.count(found.scanned)
-                self.waiting.add(found)
+                self.waiting.add(found.deferred)
                 self._lists += found.lists
                 for batch in found.huge:
                     self._pool.add(self._tasks(self._lister.folders(self.builder, batch)))
@@ -265,7 +212,7 @@ class Scan:
 
     def _emit(self) -> None:
         """Hand on what the builder has; the lock is held."""
-        self.waiting.add(self.builder)
+        self.waiting.add(self.builder.deferred)
         if self.builder.out:
             for batch in self.builder.out:
                 if batch.kind is Kind.LIST:
@@ -285,11 +232,11 @@ class Scan:
             return False
         with suppress(OSError), os.scandir(root.path) as entries:
             return next(entries, None) is not None
-        return False  # whoever lists it says what is wrong
+        return False  # who lists it says what is wrong
 
     # --- roots
 
-    def _roots(self) -> list[Folder]:
+    def roots(self) -> list[Folder]:
         """Return the folders to begin with."""
         chosen = [each for each in enumerate(self._landings) if self._only in (None, each[0])]
         return [root for index, landing in chosen for root in self._root(index, landing)]
@@ -354,7 +301,7 @@ class Scan:
         with self._lock:
             self.outcome.failures += task.failures
             task.failures.clear()
-            children = self._tasks(self._taken(task, listing), task.again)
+            children = self._tasks(self._add(task, listing), task.again)
             if not task.ended:
                 task.seen += (child.folder.name for child in children)
                 self._emit()
@@ -364,7 +311,7 @@ class Scan:
             self._emit()
         return children
 
-    def _taken(self, task: ScanTask, listing: ClassifiedEntries | None) -> list[Folder]:
+    def _add(self, task: ScanTask, listing: ClassifiedEntries | None) -> list[Folder]:
         """Take some of a directory; return the directories in it."""
         if listing is None:
             return []
@@ -385,6 +332,3 @@ class Scan:
 
 def _renamed(batch: Batch, dest_name: bytes) -> Batch:
     return replace(batch, units=Units.of(unit._replace(dest_name=dest_name) for unit in batch.units))
-
-
-ScanMaker = Callable[..., Scan]  # what is called with the arguments of Scan to make the scan of a copy

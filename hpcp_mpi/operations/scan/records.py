@@ -1,6 +1,6 @@
 """What a listing of directories found: entries sorted by what is to be done, and the directories they are in. Pure."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, Tally
@@ -111,6 +111,30 @@ class SymlinkTarget(NamedTuple):
     source: int
 
 
+@dataclass(slots=True)
+class DeferredRecords:
+    """What a scan found that waits for the end of the run."""
+
+    settled: list[DirectoryMetadata] = field(default_factory=list)
+    linked: list[LinkedName] = field(default_factory=list)
+    shared: list[SharedName] = field(default_factory=list)
+    extras: list[Extra] = field(default_factory=list)
+    tracked: list[SymlinkTarget] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.settled or self.linked or self.shared or self.extras or self.tracked)
+
+    def take(self) -> "DeferredRecords":
+        """Return what is here, and leave nothing."""
+        taken = replace(self)
+        self.settled, self.linked, self.shared, self.extras, self.tracked = [], [], [], [], []
+        return taken
+
+
+# The types of the fields of those records in a ledger, see vocab.columns.
+LAYOUTS = {"settled": "inini", "linked": "pinnni", "shared": "ppinni", "extras": "nnbin", "tracked": "inini"}
+
+
 class Folder:
     """A directory of the source on its way to being one unit or many."""
 
@@ -157,7 +181,7 @@ class Folder:
         self.needs_metadata = False  # its metadata is to be written at the end
         self.emitted = False  # a batch that goes into it was emitted
         self.listed = False
-        self.recorded = False  # unfinished() has told of it
+        self.recorded = False  # unfinished() has returned it
         self.children = 0  # directories below that are not finished
         self.longest_path = 0  # bytes in the longest path below
         self.weight = 0  # of what is held here
@@ -190,7 +214,7 @@ class Folder:
 
 
 def unfinished(folder: Folder) -> list[DirectoryMetadata]:
-    """Return how the directories that folder lies in are to be settled, as far as they are begun and nobody has said.
+    """Return how the directories that folder lies in are to be settled, as far as they are begun; each once.
 
     What is in them may be all that is left to do when the run ends, and nobody looks at them again.
     """
@@ -235,8 +259,4 @@ class ScanFindings:
     scanned: Tally = NOTHING
     lists: list[Batch] = field(default_factory=list)  # directories that it had no time for
     huge: list[Batch] = field(default_factory=list)  # those that it cannot hold
-    settled: list[DirectoryMetadata] = field(default_factory=list)
-    linked: list[LinkedName] = field(default_factory=list)
-    shared: list[SharedName] = field(default_factory=list)
-    extras: list[Extra] = field(default_factory=list)
-    tracked: list[SymlinkTarget] = field(default_factory=list)
+    deferred: DeferredRecords = field(default_factory=DeferredRecords)

@@ -36,7 +36,7 @@ class ScanTask:
         self._begun = False
 
     def next(self) -> ClassifiedEntries | None:
-        """Return some more of it, None if there is nothing; `ended` tells whether that was all. Raises Unlisted."""
+        """Return some more of it, None if there is nothing; `ended` says whether that was all. Raises Unlisted."""
         if not self._begun:
             self._begun = True
             self._look_ahead()
@@ -53,7 +53,7 @@ class ScanTask:
 
     def _look_ahead(self) -> None:
         # So a directory is known to be at its end before what is in it is walked: else all on the way would be looked
-        # at again when a run is gone on with.
+        # at again when a run is resumed.
         try:
             self._ahead = next(self.listings, None)
         except Unlisted as problem:

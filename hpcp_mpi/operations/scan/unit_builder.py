@@ -8,28 +8,24 @@ a path too long for it, a file that is copied in ranges. Opening a directory ope
 Hard links: the first name seen of an inode is its leader and is copied like any file. Later names are followers. `cp`
 keeps links inside one unit, so a follower whose leader is in the same unit needs nothing; any other is recorded, and
 linked when all leaders are there. A closed directory with a follower of an outside leader is opened before it is
-emitted. Whoever sees only a part of a file's names records all of them: `scan.deferred` puts the parts together.
+emitted. `scan.link_groups` knows the names.
 
-What has to wait for the end of the run is handed out too (`settled`, `linked`, `shared`), so that nothing here grows
-with the tree. Pure: listings in, batches out. Not thread-safe; the scan holds a lock around each call.
+What has to wait for the end of the run is handed out too (`deferred`), so that nothing here grows with the tree.
+Pure: listings in, batches out. Not thread-safe; the scan holds a lock around each call.
 """
 
 from collections.abc import Iterable
 
+from hpcp_mpi.operations.scan.link_groups import LinkGroups, outside_leaders
 from hpcp_mpi.operations.scan.records import (
     CONTENT_CHANGED,
     CREATED,
     DIFFERS,
     ClassifiedEntries,
-    DirectoryMetadata,
+    DeferredRecords,
     Extra,
     Folder,
-    Inode,
-    Leader,
     Linked,
-    LinkedName,
-    NamesSeen,
-    SharedName,
     SymlinkTarget,
     directory_metadata,
 )
@@ -40,13 +36,12 @@ from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 MAX_INNER_PATH = 3000  # bytes below a unit's directory; cp works with path strings and fails at PATH_MAX, 4096
 BATCH = 4
 _FIRST = 32  # the first batches are so much lighter than later ones: idle workers wait for them
-_MOST_LEADERS = 50_000  # files of which not all names were seen yet; of more, the oldest are given up
 _FEW = 500  # files for which a cp of their own is a waste
 _LIST_ENTRIES = 64  # what a directory is taken for that nobody has listed yet
 
 
 class UnitBuilder:
-    """Collects listings into batches. Read and empty `out`, `settled`, `linked` and `shared` after each call.
+    """Collects listings into batches. Read and empty `out` and `deferred` after each call.
 
     limit:      the weight of a unit: closed directories grow no heavier. Batches can be divided: BATCH times it
     file_cost:  what an entry weighs beside its bytes
@@ -66,17 +61,11 @@ class UnitBuilder:
         self.collapse = collapse
         self.split_size = split_size
         self.hand_on = False
-        self.partial = False  # names of a file may have been seen that are known no more: give_up() at the end
         self.out: list[Batch] = []
-        self.settled: list[DirectoryMetadata] = []
-        self.linked: list[LinkedName] = []
-        self.shared: list[SharedName] = []
-        self.extras: list[Extra] = []
-        self.tracked: list[SymlinkTarget] = []
+        self.deferred = DeferredRecords()
+        self.links = LinkGroups(self.deferred)
         self.skipped = NOTHING  # what was found and needs nothing
         self._scanned = [0] * len(NOTHING)  # a Tally that is counted up
-        self._leaders: dict[Inode, NamesSeen] = {}
-        self.seen: list[LinkedName] | None = None  # all names of files with several, where a ledger remembers them
 
     @property
     def scanned(self) -> Tally:
@@ -114,27 +103,27 @@ class UnitBuilder:
 
     def add(self, folder: Folder, listing: ClassifiedEntries) -> list[Folder]:
         """Take some of folder's entries; return its directories, which are to be listed and closed too."""
-        self._take_plain(folder, *listing.plain)
+        self._add_plain(folder, *listing.plain)
         if listing.same:
             self.skipped = self.skipped.plus(listing.same)
             self.count(listing.same)
             folder.count(listing.same)
         if listing.equal[0]:
-            self._take_equal(folder, *listing.equal)
+            self._add_equal(folder, *listing.equal)
         for name, tally in listing.others:
-            self._take(folder, name, tally, False)
+            self._add_entry(folder, name, tally, False)
         for entry in listing.existing:
-            self._take(folder, entry.name, entry.tally, True)
+            self._add_entry(folder, entry.name, entry.tally, True)
             if entry.dest_inode is not None:
-                self._share(folder, entry.name, entry.tally, entry.inode, entry.dest_inode)
+                self.links.share(folder, entry.name, entry.tally, entry.inode, entry.dest_inode)
         for linked in listing.linked:
-            self._take_linked(folder, linked)
+            self._add_linked(folder, linked)
         if listing.sweeps:
             units = Units.of(Unit(name) for name in listing.sweeps)
             self.out.append(Batch(Kind.CLEAN_STAGE, folder.source, folder.source_dir, folder.dest_dir, units))
         for extra in listing.extras:
-            self.extras.append(Extra(folder.dest_dir, *extra, folder.source, folder.source_dir))
-        self.tracked += [SymlinkTarget(*each, folder.source) for each in listing.tracked]
+            self.deferred.extras.append(Extra(folder.dest_dir, *extra, folder.source, folder.source_dir))
+        self.deferred.tracked += [SymlinkTarget(*each, folder.source) for each in listing.tracked]
         self.count(Tally(directories=len(listing.folders)))
         children = [self.child(folder, *each) for each in listing.folders]
         if listing.open:
@@ -154,7 +143,7 @@ class UnitBuilder:
             above = folder.parent is not None and folder.parent.replaces_file
             groups.setdefault((folder.source, folder.new, folder.replaces_file, above), []).append(unit)
             if folder.parent is None:
-                self.count(Tally(directories=-1))  # a root: whoever lists it counts it
+                self.count(Tally(directories=-1))  # a root: who lists it counts it
             else:
                 self._open(folder.parent)
                 folder.parent.children -= 1
@@ -163,11 +152,6 @@ class UnitBuilder:
             self._ascend(parent)
         for (source, new, over, above), units in groups.items():
             self.out.append(Batch(Kind.LIST, source, b"", b"", Units.of(units), over=over, new=new, above=above))
-
-    def give_up(self) -> None:
-        """Record the names of all files of which not all names were seen: somebody else may see the others."""
-        for inode in list(self._leaders):
-            self._record(inode)
 
     def close(self, folder: Folder) -> None:
         """Note that all of folder's entries were added."""
@@ -204,13 +188,13 @@ class UnitBuilder:
         self._open(folder)
         self.close(folder)
 
-    def _take_plain(self, folder: Folder, names: list[bytes], sizes: list[int]) -> None:
+    def _add_plain(self, folder: Folder, names: list[bytes], sizes: list[int]) -> None:
         if not names:
             return
         total = sum(sizes)
         self.count(Tally(len(names), 0, 0, 0, total))
         if self.split_size and max(sizes) >= self.split_size:
-            names, sizes = self._take_out_big(folder, names, sizes)
+            names, sizes = self._split_off_big(folder, names, sizes)
             total = sum(sizes)
         folder.names += names
         folder.sizes += sizes
@@ -220,14 +204,14 @@ class UnitBuilder:
         if names:
             folder.longest_path = max(folder.longest_path, max(map(len, names)))
 
-    def _take_out_big(self, folder: Folder, names: list[bytes], sizes: list[int]) -> tuple[list[bytes], list[int]]:
+    def _split_off_big(self, folder: Folder, names: list[bytes], sizes: list[int]) -> tuple[list[bytes], list[int]]:
         big = [Unit(name, one_file(size)) for name, size in zip(names, sizes, strict=True) if size >= self.split_size]
         for unit in big:
-            self._begin(folder, unit)
+            self._start_file(folder, unit)
         small = [(name, size) for name, size in zip(names, sizes, strict=True) if size < self.split_size]
         return [name for name, _ in small], [size for _, size in small]
 
-    def _begin(self, folder: Folder, unit: Unit) -> None:
+    def _start_file(self, folder: Folder, unit: Unit) -> None:
         """Have a big file copied in ranges."""
         self._open(folder)
         folder.count(unit.tally)
@@ -237,19 +221,19 @@ class UnitBuilder:
             Batch(Kind.START_FILE, folder.source, folder.source_dir, folder.dest_dir, units, over=folder.replaces_file)
         )
 
-    def _take_equal(self, folder: Folder, names: list[bytes], sizes: list[int]) -> None:
+    def _add_equal(self, folder: Folder, names: list[bytes], sizes: list[int]) -> None:
         self.count(Tally(len(names), 0, 0, 0, sum(sizes)))
         folder.equal[0].extend(names)
         folder.equal[1].extend(sizes)
         folder.weight += len(names) * self.file_cost + 2 * Units(names, sizes, most=self.check_size).amount
 
-    def _take(self, folder: Folder, name: bytes, tally: Tally, check: bool) -> None:
+    def _add_entry(self, folder: Folder, name: bytes, tally: Tally, check: bool) -> None:
         self.count(tally)
         if check:
             unit = Unit(name, tally, 2 * self._read(tally.bytes))
             folder.checks.append(unit)
         elif self.split_size and tally.bytes >= self.split_size:
-            self._begin(folder, Unit(name, tally))
+            self._start_file(folder, Unit(name, tally))
             return
         else:
             unit = Unit(name, tally, tally.bytes)
@@ -261,50 +245,22 @@ class UnitBuilder:
     def _read(self, size: int) -> int:
         return size if self.check_size is None else min(size, self.check_size)
 
-    def _take_linked(self, folder: Folder, entry: Linked) -> None:
-        source_path, path = join(folder.source_dir, entry.name), join(folder.dest_dir, entry.name)
-        known = self._leaders.get(entry.inode)
-        if self.seen is not None:
-            first = known.leader.target if known is not None else path
-            self.seen.append(LinkedName(entry.inode, folder.source, source_path, path, first, 0))
-        if known is None:
-            if len(self._leaders) >= _MOST_LEADERS:
-                self.partial = True
-                self._record(next(iter(self._leaders)))
-            self._leaders[entry.inode] = NamesSeen(Leader(folder.source, source_path, path), entry.names - 1)
-            self._take(folder, entry.name, entry.tally, entry.existing)
+    def _add_linked(self, folder: Folder, entry: Linked) -> None:
+        leader = self.links.leader(folder, entry)
+        if leader is None:
+            self._add_entry(folder, entry.name, entry.tally, entry.existing)
             if entry.existing and entry.dest_inode is not None:
-                self._share(folder, entry.name, entry.tally, entry.inode, entry.dest_inode)
+                self.links.share(folder, entry.name, entry.tally, entry.inode, entry.dest_inode)
             return
-        known.followers.append((folder.source, source_path, path))
-        known.to_come -= 1
-        if not known.to_come:
-            del self._leaders[entry.inode]
         unit = Unit(entry.name, entry.tally._replace(bytes=0))
         self.count(unit.tally)
         folder.longest_path = max(folder.longest_path, len(entry.name))
         if folder.split:
-            self._link(folder, unit, entry.inode, known.leader)
+            self.links.link(folder, unit, entry.inode, leader)
         else:
             folder.count(unit.tally)
             folder.weight += self.file_cost
-            folder.followers.append((unit, entry.inode, known.leader))
-
-    def _share(self, folder: Folder, name: bytes, tally: Tally, inode: Inode, dest_inode: Inode) -> None:
-        paths = join(folder.source_dir, name), join(folder.dest_dir, name)
-        size = tally.bytes if tally.files else -1
-        self.shared.append(SharedName(dest_inode, inode, folder.source, *paths, size))
-
-    def _link(self, folder: Folder, unit: Unit, inode: Inode, leader: Leader) -> None:
-        paths = join(folder.source_dir, unit.name), join(folder.dest_dir, unit.name)
-        counts = 1 if unit.tally.files else 2 if unit.tally.links else 3
-        self.linked.append(LinkedName(inode, folder.source, *paths, leader.target, counts))
-
-    def _record(self, inode: Inode) -> None:
-        """Record all names seen of a file, and forget it."""
-        names = self._leaders.pop(inode)
-        for source, path, target in ((*names.leader,), *names.followers):
-            self.linked.append(LinkedName(inode, source, path, target, names.leader.target, 0))
+            folder.followers.append((unit, entry.inode, leader))
 
     # --- directories
 
@@ -321,11 +277,7 @@ class UnitBuilder:
         """Hand a finished, closed folder to its parent."""
         parent = folder.parent
         assert parent is not None
-        inside = folder.dest_dir + b"/"
-        leaders = [leader.target for _, _, leader in folder.followers]
-        for child in folder.with_outside_links:
-            leaders += child.outside_leaders
-        folder.outside_leaders = [leader for leader in leaders if not leader.startswith(inside)]
+        folder.outside_leaders = outside_leaders(folder)
         if folder.outside_leaders and parent.split:
             self._open(folder)
             self._finish(folder)
@@ -358,7 +310,7 @@ class UnitBuilder:
     def _open_one(self, folder: Folder) -> list[Folder]:
         folder.split = folder.needs_metadata = True
         for unit, inode, leader in folder.followers:
-            self._link(folder, unit, inode, leader)
+            self.links.link(folder, unit, inode, leader)
         folder.followers = []
         tentative, folder.with_outside_links = folder.with_outside_links, []
         return tentative
@@ -367,10 +319,12 @@ class UnitBuilder:
         self.flush(folder)
         if folder.needs_metadata:
             why = CREATED if folder.new else DIFFERS
-            self.settled.append(directory_metadata(folder.source, folder.source_dir, folder.dest_dir, why))
+            self.deferred.settled.append(directory_metadata(folder.source, folder.source_dir, folder.dest_dir, why))
         parent = folder.parent
         if folder.new and parent is not None and not parent.new:
-            self.settled.append(directory_metadata(parent.source, parent.source_dir, parent.dest_dir, CONTENT_CHANGED))
+            self.deferred.settled.append(
+                directory_metadata(parent.source, parent.source_dir, parent.dest_dir, CONTENT_CHANGED)
+            )
         if folder.new and not folder.emitted:
             self._make(folder)
 

@@ -1,12 +1,11 @@
 """What a scan finds and waits for the end of the run, in files."""
 
-from hpcp_mpi.host.external_sort import ExternalSort
-from hpcp_mpi.operations.scan.records import ScanFindings
-from hpcp_mpi.operations.scan.unit_builder import UnitBuilder
+from hpcp_mpi.host.external_sort import ExternalSort, RecordedSort
+from hpcp_mpi.operations.scan.records import DeferredRecords
 
 
 class Waiting:
-    """What waits for the end of the run."""
+    """What waits for the end of the run: the deferred records of all ranks, sorted."""
 
     def __init__(self) -> None:
         self.settled = ExternalSort()
@@ -15,15 +14,28 @@ class Waiting:
         self.extras = ExternalSort()
         self.tracked = ExternalSort()
 
-    def add(self, found: UnitBuilder | ScanFindings) -> None:
-        """Take what was found."""
-        for mine, theirs in (
-            (self.settled, found.settled),
-            (self.linked, found.linked),
-            (self.shared, found.shared),
-            (self.extras, found.extras),
-            (self.tracked, found.tracked),
-        ):
-            if theirs:
-                mine.add(theirs)
-                theirs.clear()
+    def add(self, deferred: DeferredRecords) -> None:
+        """Take what was found; nothing of it is left there."""
+        if not deferred:
+            return
+        some = deferred.take()
+        self.settled.add(some.settled)
+        self.linked.add(some.linked)
+        self.shared.add(some.shared)
+        self.extras.add(some.extras)
+        self.tracked.add(some.tracked)
+
+    def record(self) -> dict[str, RecordedSort]:
+        """Have all that is added from now on recorded for a ledger. Nothing was added yet.
+
+        Return the records by the names of the fields of DeferredRecords.
+        """
+        recorded = {
+            "settled": (settled := RecordedSort()),
+            "linked": (linked := RecordedSort()),
+            "shared": (shared := RecordedSort()),
+            "extras": (extras := RecordedSort()),
+            "tracked": (tracked := RecordedSort()),
+        }
+        self.settled, self.linked, self.shared, self.extras, self.tracked = settled, linked, shared, extras, tracked
+        return recorded

@@ -1,7 +1,7 @@
-"""Listing directories for rank 0: a part of the tree is walked, and what has to be done in it is told.
+"""Listing directories for rank 0: a part of the tree is walked, and rank 0 gets what has to be done in it.
 
 What is identical is found out on the spot, so that of a tree in which nothing changed only counts travel. Everything
-else goes to rank 0 as work for anyone, and so do directories that there was no time for: whoever is idle takes them.
+else goes to rank 0 as work for anyone, and so do directories that there was no time for: who is idle takes them.
 """
 
 import time
@@ -52,13 +52,12 @@ class _Walk:
             waiting.extend(reversed(self._list(waiting.pop())))
             self._found.done = len(batch.units)
             self._sort_out()
-        self._builder.give_up()
+        self._builder.links.give_up()
         self._sort_out()
         found, builder = self._found, self._builder
         found.scanned = builder.scanned
         self._outcome.skipped = self._outcome.skipped.plus(builder.skipped)
-        found.settled, found.linked = builder.settled, builder.linked
-        found.shared, found.extras, found.tracked = builder.shared, builder.extras, builder.tracked
+        found.deferred = builder.deferred
         self._outcome.findings.append(found)
 
     def _list(self, folder: Folder) -> list[Folder]:

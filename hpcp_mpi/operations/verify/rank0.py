@@ -25,7 +25,7 @@ _MOST_GROUPS = 8
 _WRITTEN = "written"  # the ledger's records of what was copied and is to be verified
 _PART = struct.Struct("<Q")
 _NOBODY = -1  # a rank of an earlier run
-ALONE = "no other rank worked, so the rank that had written the copies verified them itself"
+ALONE = "only one rank worked, so it verified its own copies"
 
 Drive = Callable[[str, Feed], None]
 

@@ -25,7 +25,7 @@ OTHER_BYTES = "its copy holds other bytes"
 OTHER_TARGET = "its copy points elsewhere"
 OTHER_TYPE = "its copy is something else"
 MISSING = "its copy is missing"
-GONE = "it was copied, and was gone when its copy was to be verified"
+GONE = "vanished after it was copied, so its copy was not verified"
 _SPOILT_NS = 1  # an mtime that no source has
 _ELSE_NS = 1001 * 10**9  # instead where the other may be stored as, or be the nearest to, that of the source
 

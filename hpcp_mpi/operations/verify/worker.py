@@ -29,7 +29,7 @@ from hpcp_mpi.vocab.paths import join
 from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, Tally, one_file, tally_of
 from hpcp_mpi.vocab.units import Batch, BigFile, Kind, Unit, Units
 
-APPEARED = "it appeared when its directory had been listed; it was not copied"
+APPEARED = "created after its directory was listed; not copied"
 _FEW = 16  # entries for which it does not pay to have a whole file system written out
 
 

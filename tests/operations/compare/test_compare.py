@@ -16,6 +16,7 @@ from hpcp_mpi.vocab.paths import printable
 from tests.operations.copy.test_untouched import LISTINGS, WRITING, writes
 from tests.support.comparing import compared, groups
 from tests.support.copies import PLAIN, CopiedGuard, copy, refused, state
+from tests.support.effort import each_value
 from tests.support.launch import World, command_line
 from tests.support.marks import each_world, needs_commands, needs_root
 from tests.support.torture import NAMES, torture
@@ -63,6 +64,7 @@ def compare(*args: Any, code: int, world: World = PLAIN, **setting: Any) -> Copi
     return copy(*args, "-cfl", world=world, code=code, **setting)
 
 
+@each_value
 @each_world((3,))
 @LISTINGS
 def test_three_groups_are_shown_and_counted(world: World, listing: tuple[str, ...], pair: tuple[Path, Path]) -> None:

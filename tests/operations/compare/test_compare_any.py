@@ -17,6 +17,7 @@ from hpcp_mpi.operations.compare import worker as stating
 from hpcp_mpi.operations.scan import worker as exploring
 from tests.support.comparing import assert_as_rsync_says, compared
 from tests.support.copies import changed, state
+from tests.support.effort import many
 from tests.support.marks import needs_commands
 from tests.support.small_trees import Tree, meddle, trees
 from tests.support.trees import build
@@ -33,7 +34,7 @@ OPTIONS = st.fixed_dictionaries({
 })  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=many(60), deadline=None, suppress_health_check=list(HealthCheck))
 @given(trees(), trees(), st.booleans(), OPTIONS, st.sampled_from([4096, 2]), st.data())
 def test_the_groups_are_what_rsync_would_do(
     tree: Tree, other: Tree, copied: bool, options: dict[str, Any], few: int, data: st.DataObject

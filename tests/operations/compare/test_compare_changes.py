@@ -20,6 +20,7 @@ import hpcp_mpi
 from tests.support import oracle
 from tests.support.comparing import compared
 from tests.support.copies import run
+from tests.support.effort import many
 from tests.support.marks import needs_commands
 from tests.support.small_trees import Tree, meddle, trees
 from tests.support.torture import NAMES
@@ -55,7 +56,7 @@ def assert_equal_but_for_links(new: Path, old: Path, *options: str) -> None:
     assert run(command) == ""
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=many(30), deadline=None, suppress_health_check=list(HealthCheck))
 @given(trees(), trees(), st.booleans(), OPTIONS, st.data())
 def test_a_table_of_changes_applied_by_a_script_makes_one_tree_the_other(
     tree: Tree, other: Tree, copied: bool, options: dict[str, Any], data: st.DataObject
@@ -82,7 +83,7 @@ def _as_tar_can_have_it(place: Path) -> None:
             os.removexattr(place, key)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=many(30), deadline=None, suppress_health_check=list(HealthCheck))
 @given(trees(), trees(), st.booleans(), st.booleans(), OPTIONS, st.data())
 def test_an_archive_of_the_listed_names_brings_everything_of_the_new_tree(
     tree: Tree, other: Tree, copied: bool, nul: bool, options: dict[str, Any], data: st.DataObject

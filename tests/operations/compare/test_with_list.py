@@ -20,6 +20,7 @@ from hpcp_mpi.vocab.request import Request, Verb
 from tests.support import oracle
 from tests.support.comparing import Groups, groups
 from tests.support.copies import PLAIN, changed, copy, refused, state
+from tests.support.effort import many
 from tests.support.launch import World
 from tests.support.marks import each_world, needs_root
 from tests.support.small_trees import Tree, trees
@@ -87,7 +88,7 @@ def against_list(root: Path, names: Path, **request: Any) -> Report:
     return session.run(Request(Verb.COMPARE, options=options, file_list=os.fsencode(names), **place), {})
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=many(40), deadline=None, suppress_health_check=list(HealthCheck))
 @given(trees(), trees(), st.booleans())
 def test_a_tree_differs_from_a_list_in_what_find_and_hashes_tell(tree: Tree, other: Tree, two: bool) -> None:
     with tempfile.TemporaryDirectory(dir="/dev/shm") as place:

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 import hpcp_mpi
 from hpcp_mpi.host import listing
-from hpcp_mpi.operations.scan import unit_builder as builder
+from hpcp_mpi.operations.scan import link_groups
 from hpcp_mpi.operations.scan import worker as exploring
 from tests.support import oracle
 from tests.support.copies import changed, stages, state
+from tests.support.effort import many
 from tests.support.marks import needs_commands
 from tests.support.small_trees import Tree, meddle, trees
 from tests.support.trees import build
@@ -68,7 +69,7 @@ def settled(src: Path, dst: Path, options: dict[str, Any]) -> None:
     assert again.outcome.copied.entries == again.outcome.updated.entries == again.outcome.linked == 0
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=many(60), deadline=None, suppress_health_check=list(HealthCheck))
 @given(trees(), OPTIONS, OPTIONS, LIMITS, st.data())
 def test_a_copy_is_equal_and_becomes_equal_again(
     tree: Tree, options: dict[str, Any], others: dict[str, Any], limits: dict[str, Any], data: st.DataObject
@@ -80,7 +81,7 @@ def test_a_copy_is_equal_and_becomes_equal_again(
         mock.patch.object(exploring, "_HUGE", limits["huge"]),
         mock.patch.object(listing, "_SLICE", limits["slice"]),
         mock.patch.object(listing, "_MOST_NAMES", limits["names"]),
-        mock.patch.object(builder, "_MOST_LEADERS", limits["leaders"]),
+        mock.patch.object(link_groups, "_MOST_LEADERS", limits["leaders"]),
     ):
         src, dst = Path(place) / "src", Path(place) / "dst"
         build(src, tree)

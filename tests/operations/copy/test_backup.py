@@ -17,6 +17,7 @@ import hpcp_mpi
 from tests.operations.copy.test_any_tree import OPTIONS
 from tests.support import oracle
 from tests.support.copies import TINY_CHUNKS, changed, copy, refused, run, stages, state
+from tests.support.effort import many
 from tests.support.launch import World
 from tests.support.marks import each_world, needs_commands, needs_root
 from tests.support.small_trees import Tree, meddle, trees
@@ -41,7 +42,7 @@ def contents(root: Path) -> dict[bytes, tuple[object, ...]]:
     return found
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=many(30), deadline=None, suppress_health_check=list(HealthCheck))
 @given(trees(), trees(), OPTIONS, st.data())
 def test_the_old_tree_can_be_had_back(tree: Tree, other: Tree, options: dict[str, Any], data: st.DataObject) -> None:
     options = {**options, "excludes": (), "mirror": True, "sparse": "auto"}
@@ -169,6 +170,19 @@ def test_what_cannot_be_kept_is_not_replaced(on_tmpfs: Path, monkeypatch: pytest
     report = hpcp_mpi.copy(src, dst, backup_dir=b"bak", mirror=True)
     assert [failure.path for failure in report.failures if b"src" in failure.path] == [os.fsencode(src / "f")]
     assert (dst / "f").read_bytes() == b"old" and (dst / "g").exists() and (dst / "extra").exists()
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_backup_directory_that_cannot_be_made_leaves_nothing_behind(there: bool, on_tmpfs: Path) -> None:
+    """Neither a destination that was new, nor what is above it, nor what is above the backup directory."""
+    src, dst = on_tmpfs / "src", on_tmpfs / "above/dst"
+    build(src, {"f": File(b"f")})
+    if there:
+        dst.mkdir(parents=True)
+    before = set(oracle.entries(on_tmpfs))
+    for backup in ("new/" + 300 * "b", on_tmpfs / "beside" / (300 * "b")):
+        refused(src, dst, "--backup-dir", backup, says="cannot make the backup directory", code=[1])
+        assert set(oracle.entries(on_tmpfs)) == before
 
 
 def test_a_dry_run_keeps_and_makes_nothing(on_tmpfs: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from tests.support import faultfs, oracle
 from tests.support.copies import PLAIN, copy, cps, items, refused, run, stages
+from tests.support.effort import each_value
 from tests.support.launch import World
 from tests.support.marks import needs_commands, needs_fuse, worlds
 from tests.support.trees import Dir, File, Symlink, build
@@ -74,6 +75,7 @@ def test_of_several_destinations_all_have_to_be_on_it(source: Path, on_tmpfs: Pa
 # --- -ctl
 
 
+@each_value
 @needs_fuse
 @pytest.mark.parametrize("world", [PLAIN, *worlds((3,), launchers=("mpich",))], ids=str)
 @pytest.mark.parametrize("split", ["0", "4M"])

@@ -16,6 +16,7 @@ import pytest
 
 from tests.support import oracle
 from tests.support.copies import PLAIN, copy, stages
+from tests.support.effort import each_value
 from tests.support.faultfs import mounted
 from tests.support.launch import Finished, Running, World
 from tests.support.marks import needs_commands, needs_fuse, worlds
@@ -61,7 +62,7 @@ def begun(world: World, trees: Trees, *options: str) -> Iterator[Running]:
     """A run of which something is copied, and not all."""
     args = ["--json", trees.report, "-f", "20", "-j", "2", *options, f"{trees.src}/", f"{trees.dst}/"]
     with world.start(args) as running:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while not trees.backing.exists() or trees.files() < 20:
             assert time.monotonic() < deadline and not running.ended, running.output()
             time.sleep(0.01)
@@ -83,7 +84,7 @@ def told_equals_done(trees: Trees, done: Finished) -> None:
 def test_what_a_run_says_to_have_copied_is_what_the_next_one_finds(number: int, small: Trees) -> None:
     with begun(PLAIN, small) as running:
         running.signal(number)
-        done = running.finish(20)
+        done = running.finish()
     assert done.returncode == 75, str(done)
     told_equals_done(small, done)
 
@@ -110,7 +111,7 @@ WHERE = {"rank 0": to_rank(0), "a worker": to_rank(2), "all": to_all, "the launc
 def test_whoever_gets_the_signal_all_end_in_good_order(world: World, where: str, small: Trees) -> None:
     with begun(world, small) as running:
         WHERE[where](running)
-        done = running.finish(20)
+        done = running.finish()
     told_equals_done(small, done)
 
 
@@ -125,6 +126,7 @@ def pids(running: Running) -> dict[int, int]:
     return found
 
 
+@each_value
 @pytest.mark.parametrize("split", [True, False], ids=["ranges", "one-cp-each"])
 @pytest.mark.parametrize("world", [*worlds(launchers=("plain",)), *MPICH])
 def test_big_files_stop_between_blocks_or_when_the_time_is_over(world: World, split: bool, on_tmpfs: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from tests.support import oracle
 from tests.support.copies import PLAIN, TINY_CHUNKS, changed, copy, items, state
+from tests.support.effort import each_value
 from tests.support.launch import World
 from tests.support.marks import needs_commands, worlds
 from tests.support.trees import Dir, File, HardLink, Node, build
@@ -22,6 +23,7 @@ CHUNKS = pytest.mark.parametrize(
 )
 
 
+@each_value
 @CHUNKS
 @pytest.mark.parametrize("world", [*worlds(launchers=("plain",)), *worlds((2, 4), launchers=("mpich",))])
 def test_links_across_directories_chunks_and_ranks(world: World, chunks: tuple[str, ...], on_tmpfs: Path) -> None:
@@ -64,6 +66,7 @@ CHANGES: Mapping[str, tuple[str, str]] = {
 }
 
 
+@each_value
 @CHUNKS
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_changed_structure_is_followed(change: str, chunks: tuple[str, ...], on_tmpfs: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from tests.support import oracle
 from tests.support.copies import TINY_CHUNKS, changed, copy, items, refused, run, state
+from tests.support.effort import each_value
 from tests.support.launch import World
 from tests.support.marks import needs_commands, needs_root, worlds
 from tests.support.torture import torture
@@ -23,6 +24,7 @@ T = 1_600_000_000 * 10**9
 CHUNKS = pytest.mark.parametrize("chunks", [(), TINY_CHUNKS], ids=["chunks", "tiny-chunks"])
 
 
+@each_value
 @CHUNKS
 @pytest.mark.parametrize("world", [*worlds(launchers=("plain",)), *worlds((3,), launchers=("mpich",))])
 def test_a_dry_run_changes_nothing_and_lists_what_the_real_run_does(

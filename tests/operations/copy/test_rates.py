@@ -9,6 +9,7 @@ import pytest
 
 from tests.support import oracle
 from tests.support.copies import PLAIN, copy
+from tests.support.effort import each_value
 from tests.support.launch import World
 from tests.support.marks import needs_commands, worlds
 from tests.support.trees import Dir, File, Sparse, build
@@ -18,6 +19,7 @@ MIB = 1 << 20
 BURST = 0.25  # seconds
 
 
+@each_value
 @pytest.mark.parametrize("world", [PLAIN, *worlds((3,), launchers=("mpich",))], ids=str)
 @pytest.mark.parametrize("split", ["0", "4M"])
 def test_bytes_take_their_time(world: World, split: str, on_tmpfs: Path) -> None:

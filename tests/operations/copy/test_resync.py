@@ -11,6 +11,7 @@ import pytest
 
 from tests.support import oracle
 from tests.support.copies import PLAIN, TINY_CHUNKS, changed, copy, items, rsync_items, state
+from tests.support.effort import each_value
 from tests.support.launch import World
 from tests.support.marks import needs_commands, needs_root, worlds
 from tests.support.trees import Dir, Fifo, File, HardLink, Name, Node, Symlink, build, encode_acl
@@ -125,6 +126,7 @@ def test_one_change_changes_one_entry(name: str, pair: tuple[Path, Path]) -> Non
     expect(*pair, {path})
 
 
+@each_value
 @pytest.mark.parametrize("world", worlds((3,), launchers=("mpich", "openmpi")))
 @pytest.mark.parametrize("chunks", [(), TINY_CHUNKS], ids=["chunks", "tiny-chunks"])
 def test_many_changes_at_once_change_those_entries(

@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -41,12 +41,22 @@ def slow(on_tmpfs: Path) -> Iterator[tuple[Path, Path, Path]]:
         yield src, mount / "dst", backing / "dst"
 
 
+def in_stages(backing: Path) -> dict[Path, int]:
+    """The sizes of files in stages. Directories come and go meanwhile, which Path.glob does not bear."""
+    found = {}
+    for here, _, names in os.walk(backing):
+        for path in (Path(here, name) for name in names if "/.hpcp-mpi." in here):
+            with suppress(FileNotFoundError):
+                found[path] = path.stat().st_size
+    return found
+
+
 @contextmanager
 def in_the_middle(world: World, src: Path, dst: Path, backing: Path) -> Iterator[Running]:
     """A run of which a cp is writing, and something is in a stage."""
     with world.start([src, dst, "-j", "2"]) as running:
-        deadline = time.monotonic() + 30
-        while not (cps(src) and any(path.is_file() for path in backing.glob("**/.hpcp-mpi.*/**/*"))):
+        deadline = time.monotonic() + 60
+        while not (cps(src) and in_stages(backing)):
             assert time.monotonic() < deadline, running.output()
             time.sleep(0.01)
         yield running
@@ -54,8 +64,8 @@ def in_the_middle(world: World, src: Path, dst: Path, backing: Path) -> Iterator
 
 def stage_of_a_big_file(backing: Path) -> str:
     """The path of a stage that will be there for a while, below backing."""
-    deadline = time.monotonic() + 30
-    while not (found := [path for path in backing.glob("**/.hpcp-mpi.*/**/big") if path.stat().st_size < 2 * MIB]):
+    deadline = time.monotonic() + 60
+    while not (found := [path for path, size in in_stages(backing).items() if path.name == "big" and size < 2 * MIB]):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     parts = found[0].relative_to(backing).parts

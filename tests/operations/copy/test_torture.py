@@ -11,6 +11,7 @@ import pytest
 
 from tests.support import oracle
 from tests.support.copies import PLAIN, TINY_CHUNKS, changed, copy, stages, state
+from tests.support.effort import each_pair, each_value
 from tests.support.launch import World
 from tests.support.marks import each_world, needs_commands, needs_root, worlds
 from tests.support.torture import SOCKETS, torture
@@ -41,6 +42,7 @@ def copy_twice(world: World, src: Path, dst: Path, *options: str, owners: bool =
     assert changed(before, state(dst)) == set()
 
 
+@each_value
 @CHUNKS
 @pytest.mark.parametrize("world", WORLDS)
 def test_a_torture_tree_is_equal_and_a_second_run_touches_nothing(
@@ -50,6 +52,7 @@ def test_a_torture_tree_is_equal_and_a_second_run_touches_nothing(
     copy_twice(world, on_tmpfs / "src", on_tmpfs / "dst", *chunks)
 
 
+@each_value
 @CHUNKS
 @each_world(sizes=(4,), launchers=("plain", "mpich"))
 def test_the_same_on_disk(world: World, chunks: tuple[str, ...], on_disk: Path) -> None:
@@ -65,6 +68,7 @@ def test_between_file_systems(way: str, on_disk: Path, on_tmpfs: Path) -> None:
     copy_twice(PLAIN, src / "src", dst / "dst")
 
 
+@each_pair
 @needs_root
 @CHUNKS
 @each_world(sizes=(4,), launchers=("plain", "mpich"))

@@ -11,6 +11,7 @@ import pytest
 
 from tests.support import oracle
 from tests.support.copies import TINY_CHUNKS, changed, copy, state
+from tests.support.effort import each_pair
 from tests.support.launch import command_line
 from tests.support.marks import needs_commands, worlds
 from tests.support.torture import torture
@@ -26,6 +27,7 @@ WRITING = (
 )
 
 
+@each_pair
 @LISTINGS
 @pytest.mark.parametrize("hashes", [("-hs", "0"), (), ("-fh",)], ids=["lstat", "tails", "whole"])
 @pytest.mark.parametrize("world", worlds((3,), launchers=("plain", "mpich")))

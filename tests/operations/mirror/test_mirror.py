@@ -45,7 +45,8 @@ def mirror(sources: list[Path], dst: Path, frontend: Frontend, **options: object
         (os.fsencode(dst),),
         Options(mirror=True, **options),  # type: ignore[arg-type]
     )
-    return lead(None, lambda wire: lead_operation(wire, request, frontend), StopRequest())
+    with lead(None, StopRequest()) as ranks:
+        return lead_operation(ranks.wire, request, frontend)
 
 
 def deletions(root: Path, dst: Path) -> set[str]:

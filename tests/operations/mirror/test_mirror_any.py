@@ -16,11 +16,12 @@ import hpcp_mpi
 from hpcp_mpi.host import listing
 from hpcp_mpi.operations.remove import empty_directory as emptying
 from hpcp_mpi.operations.remove import worker as removing
-from hpcp_mpi.operations.scan import unit_builder as builder
+from hpcp_mpi.operations.scan import link_groups
 from hpcp_mpi.operations.scan import worker as exploring
 from tests.operations.copy.test_any_tree import LIMITS, OPTIONS
 from tests.support import oracle
 from tests.support.copies import changed, stages, state
+from tests.support.effort import many
 from tests.support.marks import needs_commands
 from tests.support.small_trees import Tree, meddle, trees
 from tests.support.trees import build
@@ -115,7 +116,7 @@ def deleted(report: hpcp_mpi.Report) -> list[bytes]:  # type: ignore[name-define
     return sorted(path for change, path, _ in report.outcome.items if change.startswith("*deleting"))
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=many(30), deadline=None, suppress_health_check=list(HealthCheck))
 @given(trees(), trees(), MIRRORS, MIRRORS, LIMITS, st.sampled_from([50_000, 2]), st.data())
 def test_a_mirror_is_its_source(
     tree: Tree,
@@ -134,7 +135,7 @@ def test_a_mirror_is_its_source(
         mock.patch.object(emptying, "_HUGE", held),
         mock.patch.object(listing, "_SLICE", limits["slice"]),
         mock.patch.object(listing, "_MOST_NAMES", limits["names"]),
-        mock.patch.object(builder, "_MOST_LEADERS", limits["leaders"]),
+        mock.patch.object(link_groups, "_MOST_LEADERS", limits["leaders"]),
     ):
         src, dst = Path(place) / "src", Path(place) / "dst"
         build(src, tree)

@@ -21,8 +21,8 @@ import hpcp_mpi
 from hpcp_mpi.cluster.signals import StopRequest
 from hpcp_mpi.engine.frontend import Frontend
 from hpcp_mpi.host import uncached_read as rereading
-from hpcp_mpi.operations.copy import check as checking
-from hpcp_mpi.operations.copy.phases import _Run as copying_run
+from hpcp_mpi.operations.copy import directories
+from hpcp_mpi.operations.copy.phases import _Copy
 from hpcp_mpi.operations.dispatch import lead_operation
 from hpcp_mpi.operations.move import rank0 as moving
 from hpcp_mpi.operations.remove.rank0 import RemovalFeed
@@ -33,6 +33,7 @@ from hpcp_mpi.vocab.request import Request, Verb
 from tests.operations.copy.test_any_tree import OPTIONS
 from tests.support import oracle
 from tests.support.copies import TINY_CHUNKS, changed, copy, refused, run, state
+from tests.support.effort import many
 from tests.support.faultfs import mounted
 from tests.support.launch import World, command_line
 from tests.support.marks import each_world, needs_commands, needs_fuse, needs_root
@@ -63,7 +64,7 @@ def before_the_removal(happens: Callable[[], None], monkeypatch: pytest.MonkeyPa
 # --- what goes
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=many(30), deadline=None, suppress_health_check=list(HealthCheck))
 @given(trees(), OPTIONS, st.data())
 def test_after_a_move_the_destination_holds_what_the_source_held(
     tree: Tree, options: dict[str, Any], data: st.DataObject
@@ -182,7 +183,7 @@ def test_what_changed_meanwhile_stays_and_is_named(
         report = hpcp_mpi.copy(src, dst, move=True)
     assert names(src) == {b"d", b"d/f"} and report.exit_code == 23
     assert [(failure.path, failure.reason) for failure in report.failures] == [
-        (os.fsencode(src / "d/f"), "changed while it was moved, or just before; left")
+        (os.fsencode(src / "d/f"), "changed during the move, or just before; kept")
     ]
     assert (dst / "d/f").read_bytes() == b"first"
     again = hpcp_mpi.copy(src, dst, move=True)
@@ -202,10 +203,10 @@ def test_what_came_meanwhile_stays_and_is_named(on_tmpfs: Path, monkeypatch: pyt
         report = hpcp_mpi.copy(src, dst, move=True)
     assert names(src) == {b"d", b"d/g", b"d/same", b"new", b"new/n", b"empty"}
     assert {failure.path[len(os.fsencode(src)) + 1 :]: failure.reason for failure in report.failures} == {
-        b"d/g": "it came while the others were moved; left",
-        b"d/same": "changed while it was moved, or just before; left",
-        b"new": "it came while the others were moved; left",
-        b"empty": "it came while the others were moved; left",
+        b"d/g": "created during the move; kept",
+        b"d/same": "changed during the move, or just before; kept",
+        b"new": "created during the move; kept",
+        b"empty": "created during the move; kept",
     }
 
 
@@ -245,14 +246,14 @@ def test_a_directory_whose_copy_lacks_metadata_stays_with_all_in_it(
 ) -> None:
     src = on_tmpfs / "src"
     build(src, {"d": Dir({"f": File(b"f"), "e": Dir({})}, mtime_ns=10**18), "g": File()})
-    real = checking._settle
+    real = directories._settle
 
     def refuse(place: Any, batch: Any, unit: Any, outcome: Any) -> None:
         if unit.target == b"d":
             raise PermissionError(errno.EPERM, "not here")
         real(place, batch, unit, outcome)
 
-    monkeypatch.setattr(checking, "_settle", refuse)
+    monkeypatch.setattr(directories, "_settle", refuse)
     report = hpcp_mpi.copy(src, on_tmpfs / "dst", move=True, chunk_size=1)
     assert names(src) == {b"d", b"d/f", b"d/e"}
     assert [failure.path for failure in report.failures] == [os.fsencode(src / "d")]
@@ -318,7 +319,8 @@ def test_a_question_is_asked_when_all_is_copied(answer: bool, on_tmpfs: Path) ->
         return answer
 
     what = Request(Verb.COPY, (os.fsencode(src),), (os.fsencode(dst),), Options(move=True))
-    report = lead(None, lambda wire: lead_operation(wire, what, Frontend(confirm=confirm)), StopRequest())
+    with lead(None, StopRequest()) as ranks:
+        report = lead_operation(ranks.wire, what, Frontend(confirm=confirm))
     assert report.exit_code == 0 and src.exists() is not answer
     (question,) = request
     assert re.fullmatch(r"Remove \S+/src, which was copied to \S+/dst\?", question)
@@ -366,7 +368,7 @@ def test_clocks_that_cannot_be_asked_leave_what_is_recent(on_tmpfs: Path, monkey
     monkeypatch.setattr(os, "open", refuse)
     monkeypatch.setattr(os, "mkdir", refuse_stages)
     report = hpcp_mpi.copy(src, on_tmpfs / "dst", move=True)
-    assert [failure.reason for failure in report.failures] == ["changed while it was moved, or just before; left"]
+    assert [failure.reason for failure in report.failures] == ["changed during the move, or just before; kept"]
     assert (src / "f").exists()
 
 
@@ -399,8 +401,9 @@ def test_nothing_is_removed_when_rank_0_could_not_end_the_copy(on_tmpfs: Path, m
     def broken(*args: object) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(copying_run, "_settle", broken)  # copies are there, directories have no metadata yet
+    monkeypatch.setattr(_Copy, "_settle", broken)  # copies are there, directories have no metadata yet
     what = Request(Verb.COPY, (os.fsencode(src),), (os.fsencode(dst),), Options(move=True))
-    report = lead(None, lambda wire: lead_operation(wire, what, Frontend(confirm=lambda question: True)), StopRequest())
+    with lead(None, StopRequest()) as ranks:
+        report = lead_operation(ranks.wire, what, Frontend(confirm=lambda question: True))
     assert report.exit_code == 23 and (src / "d/f").read_bytes() == b"f"
-    assert [failure.reason for failure in report.failures] == ["the run ends here: Input/output error"]
+    assert [failure.reason for failure in report.failures] == ["rank 0 cannot continue: Input/output error"]

@@ -14,7 +14,7 @@ import pytest
 from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.host.commands import Commands
 from hpcp_mpi.host.free_space import FreeSpace
-from hpcp_mpi.operations.prepare import preflight
+from hpcp_mpi.operations.prepare import preflight, space_watch
 from hpcp_mpi.operations.prepare.arguments import root_of
 from hpcp_mpi.operations.prepare.preflight import Preflight
 from hpcp_mpi.vocab.abilities import Abilities
@@ -112,13 +112,14 @@ def test_over_what_was_there_it_warns_if_the_copies_do_take_room(
     """Half was copied. If that took its bytes, the rest will not fit; if it replaced as much, all is well."""
     build(on_tmpfs, {"src": Dir({}), "dst": Dir({"old": File(b"")})})
     free = [1000 * MIB]
-    monkeypatch.setattr(preflight, "rooms", lambda *_: [FreeSpace("", free[0], None)])
+    for module in (preflight, space_watch):
+        monkeypatch.setattr(module, "rooms", lambda *_: [FreeSpace("", free[0], None)])
     for left, warns in ((1000, False), (900, False), (600, True)):
         said: list[str] = []
         free[0] = 1000 * MIB
-        watching = flight(on_tmpfs / "src", on_tmpfs / "dst", said)
-        watching.check()
-        watching._most = None
+        watching = flight(on_tmpfs / "src", on_tmpfs / "dst", said).check()
+        assert watching is not None
+        watching._source_bytes = None
         free[0] = left * MIB
         watching.look(Tally(), Tally(bytes=MIB), lambda: 2000 * MIB, False)
         assert said == [], "too early to tell"
@@ -137,12 +138,12 @@ def test_a_quota_is_room_too(on_tmpfs: Path, monkeypatch: pytest.MonkeyPatch) ->
     )
     for found in (Tally(files=1, bytes=101), Tally(files=11)):
         said: list[str] = []
-        watching = flight(on_tmpfs / "src", on_tmpfs / "dst", said)
-        watching.check()
+        watching = flight(on_tmpfs / "src", on_tmpfs / "dst", said).check()
+        assert watching is not None
         watching.look(found, Tally(), lambda: 0, True)
         assert len(said) == 1 and "the quota of user 7" in said[0] and "Disk quota exceeded" in said[0]
-    strict = flight(on_tmpfs / "src", on_tmpfs / "dst", [], require_space=True)
-    strict.check()
+    strict = flight(on_tmpfs / "src", on_tmpfs / "dst", [], require_space=True).check()
+    assert strict is not None
     with pytest.raises(FatalError, match="quota of user 7"):
         strict.look(found, Tally(), lambda: 0, True)
 

@@ -22,6 +22,7 @@ from hpcp_mpi.operations.remove import rank0 as removals
 from hpcp_mpi.operations.remove import worker as removing
 from tests.support import oracle
 from tests.support.copies import state
+from tests.support.effort import many
 from tests.support.removing import left_by_rule
 from tests.support.small_trees import Tree, trees
 from tests.support.trees import Dir, File, Symlink, build
@@ -59,7 +60,7 @@ def built(place: str, tree: Tree) -> Path:
     return Path(place) / "tree"
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=many(80), deadline=None, suppress_health_check=list(HealthCheck))
 @given(trees(), PATTERNS, LIMITS, SLOTS, CHUNKS, st.booleans())
 def test_what_is_excluded_stays_and_nothing_else(
     tree: Tree, patterns: set[str], limits: dict[Any, Any], slots: int, chunks: dict[str, int], by_name: bool
@@ -86,7 +87,7 @@ def test_what_is_excluded_stays_and_nothing_else(
         assert state(Path(place) / "beside") == before
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=many(30), deadline=None, suppress_health_check=list(HealthCheck))
 @given(trees(), LIMITS, SLOTS, st.integers(0, 30))
 def test_more_than_max_delete_and_nothing_is_removed(
     tree: Tree, limits: dict[Any, Any], slots: int, allowed: int

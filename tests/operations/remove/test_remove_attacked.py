@@ -100,7 +100,7 @@ def harm(remover: Callable[[Path], object], script: str, scene: tuple[Path, Path
     before = state(outside)
     until = time.monotonic() + effort
     runs = 0
-    while time.monotonic() < until:
+    while time.monotonic() < until or runs <= 2:  # on a busy machine too
         rebuilt(shared)
         with attacked(script, shared, outside):
             remover(shared / "tree")

@@ -34,11 +34,11 @@ class Delivered:
         """Take what the builder has; return the directories that it left to others."""
         lists = [batch for batch in builder.out if batch.kind is Kind.LIST]
         self.batches += [batch for batch in builder.out if batch.kind is not Kind.LIST]
-        self.settled += builder.settled
-        self.linked += builder.linked
-        self.shared += builder.shared
-        for taken in (builder.out, builder.settled, builder.linked, builder.shared):
-            taken.clear()
+        deferred = builder.deferred.take()
+        self.settled += deferred.settled
+        self.linked += deferred.linked
+        self.shared += deferred.shared
+        builder.out.clear()
         return lists
 
 
@@ -116,8 +116,8 @@ def deliver(forest: Forest, make: Callable[[], UnitBuilder], data: st.DataObject
         else:
             rank0.step()
         lists += found.take(builder)
-    if parallel or builder.partial:
-        builder.give_up()
+    if parallel or builder.links.partial:
+        builder.links.give_up()
     assert found.take(builder) == []
     found.scanned = found.scanned.plus(builder.scanned)
     return found
@@ -142,7 +142,7 @@ def _elsewhere(batch: Batch, walk: _Walk, rank0: _Walk, data: st.DataObject, fou
             walk.step()
         moved = True
         lists += found.take(walk.builder)
-    walk.builder.give_up()
+    walk.builder.links.give_up()
     assert found.take(walk.builder) == []
     found.scanned = found.scanned.plus(walk.builder.scanned)
     return lists

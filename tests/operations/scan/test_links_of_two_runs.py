@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hpcp_mpi.operations.scan.deferred import leading_batches, link_batches
 from hpcp_mpi.operations.scan.records import LinkedName
 from hpcp_mpi.vocab.units import Kind
+from tests.support.effort import many
 
 INODE = (0, 7)
 
@@ -36,7 +37,7 @@ def histories(draw: st.DrawFn) -> tuple[list[bytes], list[list[bytes]], bool]:
     return names, [first, list(last[:cut]), list(last[cut:])], done
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=many(400), deadline=None)
 @given(histories(), st.booleans(), st.randoms(use_true_random=False))
 def test_all_names_become_one_file(
     history: tuple[list[bytes], list[list[bytes]], bool], ranks: bool, rng: random.Random

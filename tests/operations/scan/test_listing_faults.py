@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.copies import TINY_CHUNKS, copy
+from tests.support.effort import each_pair, each_value
 from tests.support.faultfs import mounted
 from tests.support.launch import World
 from tests.support.marks import needs_commands, needs_fuse, needs_root, worlds
@@ -31,6 +32,7 @@ def failures(src: Path, dst: Path, *options: str, world: World, code: int, user:
     return {path.removeprefix(f"{src}/"): why for path, why in ended.failures.items()}
 
 
+@each_pair
 @needs_fuse
 @CHUNKS
 @WORLDS
@@ -53,6 +55,7 @@ def test_directories_that_fail_or_vanish(
     assert found[0] == found[1]
 
 
+@each_value
 @needs_root
 @CHUNKS
 @WORLDS
@@ -72,6 +75,7 @@ def test_directories_that_may_not_be_read(
     assert all("Permission denied" in why for why in found[0].values())
 
 
+@each_value
 @needs_fuse
 @CHUNKS
 @WORLDS

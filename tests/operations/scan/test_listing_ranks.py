@@ -13,6 +13,7 @@ import pytest
 from tests.operations.copy.test_torture import copy_twice
 from tests.support import oracle
 from tests.support.copies import TINY_CHUNKS, changed, copy, items, rsync_items, state
+from tests.support.effort import each_value
 from tests.support.launch import World
 from tests.support.marks import needs_commands, needs_root, worlds
 from tests.support.torture import torture
@@ -119,6 +120,7 @@ def letters(lines: dict[str, str]) -> dict[str, str]:
     return {path: change[1:] for path, change in lines.items()}
 
 
+@each_value
 @pytest.mark.parametrize("chunks", [(), TINY], ids=["chunks", "tiny"])
 @pytest.mark.parametrize("world", worlds((3,), launchers=("plain", "mpich")))
 def test_a_dry_run_says_what_it_says_without_and_what_rsync_says(

@@ -11,6 +11,7 @@ from unittest import mock
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hpcp_mpi.operations.scan import link_groups
 from hpcp_mpi.operations.scan import unit_builder as gathering
 from hpcp_mpi.operations.scan.deferred import link_batches, separation_batches, settle_batches
 from hpcp_mpi.operations.scan.unit_builder import UnitBuilder
@@ -41,7 +42,7 @@ class Gathered:
 
         with (
             mock.patch.object(gathering, "MAX_INNER_PATH", MAX_INNER),
-            mock.patch.object(gathering, "_MOST_LEADERS", most),
+            mock.patch.object(link_groups, "_MOST_LEADERS", most),
         ):
             self.found = deliver(self.forest, make, data, self.parallel)
         self.streamed = self.found.batches

@@ -17,13 +17,14 @@ from hpcp_mpi.vocab.units import Batch, Kind
 from tests.operations.scan.delivery import deliver
 from tests.operations.scan.forest import forests
 from tests.operations.scan.test_unit_builder import FILE_COST, total_of
+from tests.support.effort import many
 
 
 def links(builder: UnitBuilder) -> list[Batch]:
-    return list(link_batches(sorted(builder.linked)))
+    return list(link_batches(sorted(builder.deferred.linked)))
 
 
-@settings(max_examples=30)
+@settings(max_examples=many(30))
 @given(st.data())
 def test_with_no_limits_in_the_way_every_new_directory_is_copied_whole(data: st.DataObject) -> None:
     forest = data.draw(forests())
@@ -51,7 +52,7 @@ def test_a_tree_deeper_than_the_interpreters_stack_is_gathered(follower_below: i
             builder.add(folders[-1], listing)
         for folder in [root, *folders]:
             builder.close(folder)
-    made = [each for each in builder.settled if each.source_dir]
+    made = [each for each in builder.deferred.settled if each.source_dir]
     assert len(made) == follower_below
     assert [batch.leader for batch in links(builder)] == ([b"leader"] if follower_below else [])
     assert total_of([*builder.out, *links(builder)]).directories == 3000 - follower_below

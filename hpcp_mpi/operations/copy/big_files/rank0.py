@@ -1,4 +1,4 @@
-"""Rank 0's side of big files: they are begun a few at a time, then come their ranges, then their end."""
+"""Rank 0's side of big files: they are started a few at a time, then come their ranges, then their end."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -15,15 +15,15 @@ _UNDER_WAY = 64  # files that have a stage at the same time; a killed run leaves
 class WithRanges:
     """A feed, and what follows from its big files."""
 
-    def __init__(self, feed: Feed, split_size: int, begun: Iterable[tuple[Batch, Units]] = ()) -> None:
-        """begun: files that another run began: what finishes each, and the ranges that are not copied"""
+    def __init__(self, feed: Feed, split_size: int, started: Iterable[tuple[Batch, Units]] = ()) -> None:
+        """started: files that another run started: what finishes each, and the ranges that are not copied"""
         self._feed = feed
         self._ranges = Ranges(split_size)
         self._ready: list[Batch] = []
-        self._waiting: list[Batch] = []  # files to begin
-        self._beginning = 0  # files that somebody was asked to begin
+        self._waiting: list[Batch] = []  # files to start
+        self._starting = 0  # files that ranks were asked to start
         self._known: set[tuple[int, bytes, bytes]] = set()
-        for finish, left in begun:
+        for finish, left in started:
             self._known |= {(finish.source, finish.source_dir, name) for name in finish.units.names}
             self._ready.append(self._ranges.resume(finish, left))
 
@@ -34,7 +34,7 @@ class WithRanges:
 
     @property
     def pending(self) -> list[Batch]:
-        """Work that nobody has taken yet."""
+        """Work that was not taken yet."""
         return [*self._ready, *self._waiting]
 
     @property
@@ -49,17 +49,17 @@ class WithRanges:
                 self._wait(batch)
             else:
                 ready.append(batch)
-        while self._waiting and (room := _UNDER_WAY - self._ranges.active - self._beginning) > 0:
+        while self._waiting and (room := _UNDER_WAY - self._ranges.active - self._starting) > 0:
             batch = self._waiting.pop()
             if len(batch.units) > room:
                 batch, rest = batch.split(room)
                 self._waiting.append(rest)
-            self._beginning += len(batch.units)
+            self._starting += len(batch.units)
             ready.append(batch)
         return ready
 
     def _wait(self, batch: Batch) -> None:
-        """Have files begun when it is their turn, but for those that another run began."""
+        """Have files started when it is their turn, but for those that another run started."""
         if self._known:
             where = batch.source, batch.source_dir
             batch = replace(
@@ -68,12 +68,12 @@ class WithRanges:
         if len(batch.units):
             self._waiting.append(batch)
 
-    def on_findings(self, news: list[Any]) -> None:
-        for each in news:
+    def on_findings(self, findings: list[Any]) -> None:
+        for each in findings:
             if isinstance(each, ScanFindings):
                 self._feed.on_findings([each])
             elif isinstance(each, FilesStarted):
-                self._beginning -= each.files
+                self._starting -= each.files
             elif isinstance(each, Batch):
                 self._wait(each)
             else:

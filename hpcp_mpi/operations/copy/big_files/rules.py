@@ -16,7 +16,7 @@ ALIGNMENT = 4 * MIB
 
 Key = tuple[bytes, bytes]  # (dest_dir, stage)
 
-EMPTIED = "the private directory that it was copied in was emptied meanwhile"
+EMPTIED = "its staging directory was emptied meanwhile"
 
 
 @dataclass(frozen=True, slots=True)

@@ -245,7 +245,7 @@ def _stamp(context: JobContext, big: BigFile, stage: int) -> None:
 
 
 def _lost(error: OSError) -> str:
-    return f"the private directory that it was copied in is lost: {reason_of(error)}"
+    return f"its staging directory is lost: {reason_of(error)}"
 
 
 def finish(context: JobContext, batch: Batch, outcome: Outcome) -> None:

@@ -37,10 +37,10 @@ def lead_destinations(wire: Wire, request: Request, frontend: Frontend) -> Repor
         apart = request.options.sequential and not request.options.mirror
         report = run_copies(wire, prepared, frontend, scans if apart else (None,))
         if request.options.mirror and request.options.sequential and len(scans) > 1:
-            note = "the sources were copied together, in spite of -nb: what -rme removes depends on all of them"
+            note = "-nb ignored: -rme depends on all sources, so they were copied together"
             report.outcome.warn(prepared.job.destination, note)
     for destination in missing:
-        report.outcome.warn(destination, "it does not exist; left out (-ncd)")
+        report.outcome.warn(destination, "it does not exist; skipped (-ncd)")
     return report
 
 
@@ -60,7 +60,7 @@ def _checked(request: Request) -> tuple[list[bytes], list[bytes]]:
             _refuse_several(copy)
         there.setdefault(os.path.realpath(copy.job.destination), destination)
     if not there:
-        raise FatalError("none of the destinations exists", "Make one of them, or leave out -ncd.")
+        raise FatalError("none of the destinations exists", "Create one of them, or leave out -ncd.")
     for root in there:
         for other in there:
             if root != other and is_within(other, root):

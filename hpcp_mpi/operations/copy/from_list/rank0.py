@@ -3,7 +3,6 @@
 import os
 from dataclasses import replace
 from functools import partial
-from typing import cast
 
 from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.engine.frontend import Frontend
@@ -14,7 +13,6 @@ from hpcp_mpi.operations.copy.from_list.scan import ListedName, ListedScan
 from hpcp_mpi.operations.copy.phases import run_copy
 from hpcp_mpi.operations.copy.symlink_targets.rank0 import run_copies
 from hpcp_mpi.operations.prepare.copy_job import prepare
-from hpcp_mpi.operations.scan.rank0 import ScanMaker
 from hpcp_mpi.vocab.errors import FatalError, UsageError
 from hpcp_mpi.vocab.paths import printable
 from hpcp_mpi.vocab.report import Report
@@ -34,7 +32,7 @@ def lead_copy_listed(wire: Wire, request: Request, frontend: Frontend) -> Report
     if options.links != "anywhere":
         options = replace(options, links="never")  # what a link points to is copied if it is listed
     prepared = prepare([base.rstrip(b"/") + b"/"], request.destinations[0], options, listed=True)
-    scan = cast(ScanMaker, partial(ListedScan, names))  # it takes the place of a Scan
+    scan = partial(ListedScan, names)
     if options.links == "anywhere":
         return run_copies(wire, prepared, frontend, (scan,))
     return run_copy(wire, prepared, frontend, scan)
@@ -46,9 +44,7 @@ def _refuse(request: Request, base: bytes) -> None:
     if len(request.destinations) > 1:
         raise UsageError("-sfl with several destinations is not possible", "Give -d once.")
     if request.options.mirror:
-        raise UsageError(
-            "-rme with -sfl would remove everything that the list does not name", "Shutdown out one of them."
-        )
+        raise UsageError("-rme with -sfl would remove everything that the list does not name", "Leave out one of them.")
     if request.options.move:
         raise UsageError(
             "-rm with -sfl: what a list names cannot be moved", "Copy it, and remove it when that is done."

@@ -21,7 +21,7 @@ from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.external_sort import ExternalSort, Record
 from hpcp_mpi.host.listing import Pair, Slice
 from hpcp_mpi.operations.scan.lister import Lister, builder_for
-from hpcp_mpi.operations.scan.records import Folder, ScanFindings
+from hpcp_mpi.operations.scan.records import DeferredRecords, Folder, ScanFindings
 from hpcp_mpi.operations.scan.waiting import Waiting
 from hpcp_mpi.rules import excludes
 from hpcp_mpi.rules.landing import Landing
@@ -72,8 +72,8 @@ class ListedScan:
     names: ListedName records. The other arguments are those of Scan, whose place it takes in a copy.
     """
 
-    only: int | None = None
     relists = False
+    resumable = None  # what a list names is found by looking at all of it
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class ListedScan:
         self._lister = Lister(context, self.outcome.warn)
         self._excluded = excludes.matcher(context.options.excludes)
         self._stack: list[_Visit] = []  # the directory at hand, and those that it lies in
-        self._ready: deque[tuple[ScanFindings, list[Batch]]] = deque()
+        self._ready: deque[tuple[DeferredRecords, list[Batch]]] = deque()
         self._changed = threading.Condition()
         self._held = self._ended = self._done = False
         self._error: BaseException | None = None
@@ -105,8 +105,9 @@ class ListedScan:
             self.waiting.settled = _ButRoot()
             self.builder.count(Tally(directories=-1))
 
-    def start(self) -> None:
+    def start(self, todo: Sequence[Relist] | None = None) -> None:
         """Begin to look names up."""
+        assert todo is None
         threading.Thread(target=self._run, name="scan-list", daemon=True).start()
 
     @property
@@ -122,8 +123,8 @@ class ListedScan:
             raise self._error
         taken: list[Batch] = []
         while self._ready:
-            found, batches = self._ready.popleft()
-            self.waiting.add(found)
+            deferred, batches = self._ready.popleft()
+            self.waiting.add(deferred)
             taken += batches
         return taken
 
@@ -131,7 +132,7 @@ class ListedScan:
         """Nothing is a unit with all below it here, so nothing has to be looked at again."""
         assert not todo, todo
 
-    def on_findings(self, news: list[ScanFindings]) -> None:
+    def on_findings(self, findings: list[ScanFindings]) -> None:
         """Nobody is asked to list."""
 
     def pause(self, held: bool) -> None:
@@ -157,7 +158,7 @@ class ListedScan:
             self._wake()
 
     def _look_up(self) -> bool:
-        """Take all names; tell whether it was not ended early."""
+        """Take all names; return whether it was not ended early."""
         self._stack.append(self._root())
         for directory, records in groupby(self._names, key=lambda record: record[0]):
             assert isinstance(directory, bytes)
@@ -169,14 +170,14 @@ class ListedScan:
                     if name.name and name.name != last:  # each once
                         names.append(name)
                     last = name.name
-                self._take(self._stack[-1], names)
+                self._add_names(self._stack[-1], names)
                 self._emit()
                 if not self._goes_on():
                     return False
         while self._stack:
             self._leave()
-        if self.builder.partial:
-            self.builder.give_up()
+        if self.builder.links.partial:
+            self.builder.links.give_up()
         self._emit()
         return True
 
@@ -189,11 +190,8 @@ class ListedScan:
     def _emit(self) -> None:
         """Hand on what the builder has."""
         builder = self.builder
-        found = ScanFindings(
-            settled=builder.settled, linked=builder.linked, shared=builder.shared, tracked=builder.tracked
-        )
-        self._ready.append((found, builder.out))
-        builder.settled, builder.linked, builder.shared, builder.tracked, builder.out = [], [], [], [], []
+        self._ready.append((builder.deferred.take(), builder.out))
+        builder.out = []
         self._wake()
 
     # --- directories
@@ -260,7 +258,7 @@ class ListedScan:
         if self._excluded is not None and self._excluded(path):
             return visit
         if name.startswith(STAGE_PREFIX):
-            self.outcome.warn(path, "left behind by a killed run; not copied")
+            self.outcome.warn(path, "staging directory of a killed run; not copied")
             return visit
         try:
             with self._context.source_tree(0).at(visit.path) as source:
@@ -288,8 +286,8 @@ class ListedScan:
 
     # --- entries
 
-    def _take(self, visit: _Visit, names: list[ListedName]) -> None:
-        """Take names in a directory."""
+    def _add_names(self, visit: _Visit, names: list[ListedName]) -> None:
+        """Add names in a directory."""
         folder = visit.folder
         if folder is None:
             for each in names if visit.problem else ():
@@ -346,7 +344,7 @@ class ListedScan:
 
 
 def _mismatch(listed: ListedName, status: os.stat_result) -> str:
-    """Tell what is wrong where something is not what it was when it was listed, or another name was meant."""
+    """Return what is wrong where something is not what it was listed as, or another name was meant; else ""."""
     directory = stat.S_ISDIR(status.st_mode)
     if listed.type == Type.DIRECTORY.value:
         return "" if directory else "it was listed as a directory, and is none"

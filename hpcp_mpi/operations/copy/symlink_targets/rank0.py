@@ -23,7 +23,8 @@ from hpcp_mpi.operations.copy.phases import run_copy
 from hpcp_mpi.operations.copy.symlink_targets.scan import Place, TargetScan
 from hpcp_mpi.operations.prepare.copy_job import Prepared, prepare
 from hpcp_mpi.operations.prepare.find_abilities import hiding
-from hpcp_mpi.operations.scan.rank0 import Scan, ScanMaker
+from hpcp_mpi.operations.scan.protocol import CopyScan, ScanMaker
+from hpcp_mpi.operations.scan.rank0 import Scan
 from hpcp_mpi.operations.scan.records import SymlinkTarget
 from hpcp_mpi.rules.landing import Landing
 from hpcp_mpi.vocab.errors import FatalError, reason_of
@@ -88,7 +89,7 @@ class SymlinkTargets:
         self._found = ExternalSort()
         self._sources: dict[tuple[bytes, int], Root | None] = {}
         self._roots: dict[bytes, Root] = {}
-        self._told: set[tuple[int, bytes]] = set()
+        self._announced: set[tuple[int, bytes]] = set()
         root = prepared.job.destination_root
         try:
             self._pin = None if root is None else os.open(root.path, _PATH)
@@ -113,9 +114,9 @@ class SymlinkTargets:
     @contextmanager
     def watching(self, scan: ScanMaker | None = None) -> Iterator[ScanMaker]:
         """Yield what makes a scan, and remember which links it found."""
-        made: list[Scan] = []
+        made: list[CopyScan] = []
 
-        def make(*args: Any) -> Scan:
+        def make(*args: Any) -> CopyScan:
             made.append((scan or Scan)(*args))
             return made[-1]
 
@@ -195,12 +196,12 @@ class SymlinkTargets:
         places = [
             Place(index[source], what, target.replace(b"\0", b"/"))
             for _, target, source, what in wanted
-            if not self._foretold(up, target)
+            if not self._is_announced(up, target)
         ]
         prepared = Prepared(job, [Landing(name, name, b".", b"") for name in names], False)
         scans: list[TargetScan] = []
 
-        def make(*args: Any) -> Scan:
+        def make(*args: Any) -> CopyScan:
             scans.append(TargetScan(*args, places=places, refuse=self._refusal))
             return scans[-1]
 
@@ -212,12 +213,12 @@ class SymlinkTargets:
         report.add(copied)
         self._note(job, up, scans[0].waiting.tracked)
         if self._options.dry_run:
-            self._told |= {(up, target) for target in scans[0].taken}
+            self._announced |= {(up, target) for target in scans[0].taken}
 
-    def _foretold(self, up: int, target: bytes) -> bool:
-        """Return whether a dry run, which makes nothing, has told of a place, or of one that it lies in."""
+    def _is_announced(self, up: int, target: bytes) -> bool:
+        """Return whether a dry run, which makes nothing, has announced a place, or one that it lies in."""
         names = target.split(b"\0")
-        return any((up, join(*names[:count])) in self._told for count in range(1, len(names) + 1))
+        return any((up, join(*names[:count])) in self._announced for count in range(1, len(names) + 1))
 
     def _destination(self, up: int) -> tuple[bytes, Root | None]:
         """Return the directory so many above the destination root."""

@@ -42,7 +42,12 @@ class TargetScan(Scan):
         self.taken: list[bytes] = []  # the places of what is copied
         self._excluded = excludes.matcher(self._context.options.excludes)
 
-    def _roots(self) -> list[Folder]:
+    @property
+    def resumable(self) -> None:
+        """What links lead to is found by looking at everything."""
+        return None
+
+    def roots(self) -> list[Folder]:
         """Take the entries themselves; return the directories among them."""
 
         def parents(each: Place) -> tuple[int, bytes, bytes]:
@@ -55,15 +60,15 @@ class TargetScan(Scan):
             names = sorted(name for name, target_name in ends if name == target_name)  # else it is what a `..` leads to
             try:
                 with self._context.source_tree(source).at(path) as fd:
-                    folders += self._take(source, path, target, names, fd)
+                    folders += self._add_some(source, path, target, names, fd)
             except FileNotFoundError:
                 continue  # a link that leads nowhere in the source does so at the destination
             except OSError as error:
                 self.outcome.warn(directory, f"a link leads through it; not copied: {reason_of(error)}")
         return folders
 
-    def _take(self, source: int, source_dir: bytes, dest_dir: bytes, names: list[bytes], fd: int) -> list[Folder]:
-        """Take entries of a directory, open as fd, that are missing at the destination; return its directories."""
+    def _add_some(self, source: int, source_dir: bytes, dest_dir: bytes, names: list[bytes], fd: int) -> list[Folder]:
+        """Add entries of a directory, open as fd, that are missing at the destination; return its directories."""
         directory = child_path(self._context.job.sources[source].path, source_dir)
         if self._is_excluded(source, source_dir):
             return []
@@ -119,7 +124,7 @@ class TargetScan(Scan):
             return True
 
     def _made(self, source: int, source_dir: bytes, dest_dir: bytes, directory: bytes) -> bool:
-        """Make the directories that are missing; they get their metadata at the end. Tell whether they are there."""
+        """Make the directories that are missing; they get their metadata at the end. Return whether they are there."""
         if self._context.options.dry_run:
             return True
         missing = list(self._missing(dest_dir))
@@ -155,7 +160,7 @@ class TargetScan(Scan):
             except FileNotFoundError:
                 yield depth
             except OSError:
-                return  # whoever makes them says why not
+                return  # who makes them says why not
 
 
 def _counterpart(source_dir: bytes, dest_dir: bytes, depth: int) -> Iterator[tuple[bytes, bytes]]:

@@ -43,7 +43,7 @@ def test_a_source_that_changes_is_not_copied(quick: Callable[..., Copying], kind
                 os.mkfifo(path)
 
     job.run("f", meddle=once(kind, deed, before))
-    reason = {"vanishes": "is gone", "is a link": "cannot be opened", "a fifo": "no regular file"}
+    reason = {"vanishes": "is gone", "is a link": "cannot be opened", "a fifo": "not a regular file"}
     spoilt(job, "f", reason.get(how, "it changed while it was copied"), vanished=how == "vanishes")
     job.run("good")
     assert names(job.dst) == ["good"]
@@ -137,7 +137,7 @@ def test_what_is_removed_meanwhile_is_not_made_anew(
             (stage / stage.name).unlink()
 
     job.run("f", meddle=once(kind, deed, before))
-    spoilt(job, "f", "the private directory that it was copied in")
+    spoilt(job, "f", "its staging directory")
 
 
 @pytest.mark.parametrize("how", ["a link to a trap", "an open directory", "the stage of another file"])

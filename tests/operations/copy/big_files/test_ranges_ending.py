@@ -208,7 +208,7 @@ def test_a_stage_that_another_run_sweeps_is_a_failure_and_no_file_with_holes(qui
         os.close(dest)
 
     job.run("f", meddle=once(Kind.RANGE, deed, 4))
-    spoilt(job, "f", "the private directory that it was copied in is lost: No such file or directory")
+    spoilt(job, "f", "its staging directory is lost: No such file or directory")
 
 
 def test_work_of_one_kind_may_come_in_any_portions(quick: Callable[..., Copying]) -> None:

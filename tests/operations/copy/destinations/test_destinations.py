@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 import hpcp_mpi
 from tests.support import oracle
 from tests.support.copies import PLAIN, CopiedGuard, changed, copy, items, refused, run, stages, state
+from tests.support.effort import each_value
 from tests.support.launch import Argument, World
 from tests.support.marks import needs_commands, needs_root, worlds
 from tests.support.trees import Dir, Fifo, File, HardLink, Name, Node, Sparse, Symlink, build
@@ -60,6 +61,7 @@ def everyday(names: int = 60) -> dict[Name, Node]:
     return tree
 
 
+@each_value
 @pytest.mark.parametrize("world", WORLDS, ids=str)
 @pytest.mark.parametrize("options", [(), ("-rds",), ("-pfl", "--split-size", "4M")], ids=["free", "random", "ranges"])
 def test_all_destinations_together_hold_the_source(world: World, options: tuple[str, ...], on_tmpfs: Path) -> None:

@@ -22,6 +22,7 @@ from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.request import Request, Style, Verb
 from tests.support import oracle
 from tests.support.copies import changed, copy, refused, state
+from tests.support.effort import many
 from tests.support.launch import Argument, World
 from tests.support.lists import find, made, run_with_input
 from tests.support.marks import each_world, needs_commands, needs_root
@@ -100,7 +101,7 @@ def test_a_tree_with_every_name_there_can_be_comes_back_from_its_list(on_tmpfs: 
     assert changed(before, state(on_tmpfs / "dst")) == set()
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=many(15), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(trees(), trees())
 def test_any_tree_comes_back_from_its_list_over_anything(tree: Tree, there: Tree) -> None:
     with tempfile.TemporaryDirectory(dir="/dev/shm") as name:
@@ -139,7 +140,7 @@ def test_a_list_of_a_directory_by_its_name_is_relative_to_where_that_lies(src: P
 # --- as rsync
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=many(12), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(trees(), st.data())
 def test_some_of_a_tree_is_copied_as_rsync_does(tree: Tree, data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory(dir="/dev/shm") as name:

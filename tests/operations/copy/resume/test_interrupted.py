@@ -16,6 +16,7 @@ from hpcp_mpi.vocab.request import Request, Verb
 from tests.chaos import trees
 from tests.support import oracle
 from tests.support.copies import stages
+from tests.support.effort import many
 from tests.support.interrupted import BrokenOff, Notes, run
 from tests.support.marks import needs_commands
 
@@ -36,7 +37,7 @@ def asked_for(rng: random.Random, src: Path, dst: Path, mirror: bool) -> Request
     return Request(Verb.COPY, (os.fsencode(src),), (os.fsencode(dst),), options)
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", range(many(30)))
 def test_a_run_goes_on_from_any_point(seed: int, on_tmpfs: Path) -> None:
     rng = random.Random(seed)
     src, mirror = on_tmpfs / "src", rng.random() < 0.4

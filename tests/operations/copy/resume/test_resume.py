@@ -51,7 +51,7 @@ def state(place: Path) -> list[tuple[Batch, Units]]:
 
 
 def until(come: Callable[[], object], running: Running) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not come():
         assert time.monotonic() < deadline and running._process.poll() is None, running.output()
         time.sleep(0.01)
@@ -90,7 +90,7 @@ def test_ranges_that_are_copied_are_not_copied_again(world: World, on_tmpfs: Pat
             os.pwrite(file.fileno(), b"as it was left", start + MIB)
     split = "8M" if world.n > 1 else "64M"
     again = copy("--ledger", on_tmpfs / "ledger", "--resume", "--split-size", split, src, dst, world=PLAIN)
-    assert "goes on where 1 earlier run ended" in again.done.stderr
+    assert "resumes 1 earlier run: " in again.done.stderr
     found = (dst / "d/big").read_bytes()
     wanted = bytearray((src / "d/big").read_bytes())
     for start in copied:
@@ -156,10 +156,10 @@ def test_only_the_same_command_may_go_on(on_tmpfs: Path) -> None:
     build(src, {"f": File(b"f")})
     refused("--ledger", ledger, "--resume", src, dst, says="there is no ledger")
     copy("--ledger", ledger, src, dst)
-    refused("--ledger", ledger, src, dst, says="Add --resume to go on with it")
+    refused("--ledger", ledger, src, dst, says="Add --resume to resume it")
     before = ledger.read_bytes()
     for other in (["-rme", src, dst], ["-e", "*.o", src, dst], [src, on_tmpfs / "dst2"], [src, f"{dst}/"]):
-        refused("--ledger", ledger, "--resume", *other, says="is of other work: copy")
+        refused("--ledger", ledger, "--resume", *other, says="belongs to another run: copy")
     assert ledger.read_bytes() == before and not (on_tmpfs / "dst2").exists()
     ledger.chmod(0o666)
     refused("--ledger", ledger, "--resume", src, dst, says="others may write to the ledger")

@@ -153,7 +153,7 @@ def test_what_changed_in_a_directory_that_was_done_is_left_to_the_next_run(looks
     (src / "done/f").write_bytes(b"new content")
     looks.at, said = [], []
     assert after(notes, request, said=said).exit_code == 0
-    assert looks.at == [] and "0 directories are looked at again" in said[-1]
+    assert looks.at == [] and "0 directories to scan again" in said[-1]
     assert (dst / "done/f").read_bytes() == b"old"
     assert run(request, Notes()).outcome.copied.files == 1
     oracle.assert_equal_trees(src, dst)
@@ -170,7 +170,9 @@ def test_a_name_that_became_another_file_meanwhile_is_not_linked_to_what_it_was(
     assert [(dst / name).read_bytes() for name in ("a/f", "b/g", "b/h")] == [b"one file", b"another file", b"one file"]
 
 
-@pytest.mark.parametrize("phase, verify", [("linking", False), ("settling", False), ("verifying", True)])
+@pytest.mark.parametrize(
+    "phase, verify", [("linking", False), ("setting directory metadata", False), ("verifying", True)]
+)
 def test_what_is_gone_meanwhile_is_a_note_and_no_failure_for_ever(phase: str, verify: bool, on_tmpfs: Path) -> None:
     src, dst = on_tmpfs / "src", on_tmpfs / "dst"
     full = {"a": Dir({"f": File(b"f"), "k": File(b"k")}), "b": Dir({"g": HardLink("a/f")}), "c": Dir({})}
@@ -202,7 +204,7 @@ def test_a_ledger_that_cannot_be_written_any_more_is_a_note(on_tmpfs: Path, monk
     report = run(request, notes, said=said)
     assert (report.exit_code, len(notes.checkpoints)) == (0, 3)
     told = [note for path, note in report.outcome.notes if path == Notes.path]
-    assert len(told) == 1 and "No space left on device; the run goes on without it" in told[0]
+    assert len(told) == 1 and "No space left on device; the run continues without it" in told[0]
     assert spills and all(spill._new is None for spill in spills), "nobody reads what is kept"
     oracle.assert_equal_trees(on_tmpfs / "src", on_tmpfs / "dst")
 

@@ -1,0 +1,97 @@
+"""What a scan has left to look at, and what it looks at again: after a rank was lost, or when a run is resumed."""
+
+import stat
+from collections.abc import Callable, Iterable, Iterator
+
+from hpcp_mpi.engine.context import JobContext
+from hpcp_mpi.host.entries import lstat
+from hpcp_mpi.operations.scan.lister import Lister
+from hpcp_mpi.operations.scan.records import Folder
+from hpcp_mpi.operations.scan.task import ScanTask
+from hpcp_mpi.operations.scan.unit_builder import UnitBuilder
+from hpcp_mpi.rules.landing import Landing
+from hpcp_mpi.vocab.checkpoint import Relist
+from hpcp_mpi.vocab.paths import join
+from hpcp_mpi.vocab.tally import NOTHING
+from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
+
+
+class Relister:
+    """Begins to look at directories again, beside what is at the destination by now."""
+
+    def __init__(
+        self,
+        context: JobContext,
+        landings: list[Landing],
+        builder: UnitBuilder,
+        lister: Lister,
+        root: Callable[[int, Landing], list[Folder]],
+    ) -> None:
+        """root: returns the folder of a landing, or takes it at once where it is a single entry."""
+        self._context = context
+        self._landings = landings
+        self._builder = builder
+        self._lister = lister
+        self._root = root
+
+    def tasks(self, relist: Relist, counted: bool) -> list[ScanTask]:
+        """Return the tasks that look at a directory again. counted: what is in it was counted"""
+        landing = self._landings[relist.source]
+        if landing.name is not None:
+            return [ScanTask(folder, self._lister, counted) for folder in self._root(relist.source, landing)]
+        tasks = [ScanTask(folder, self._lister, counted) for folder in self._folders(relist)]
+        for task in tasks:
+            task.flat = not relist.recursive
+            task.skipped = frozenset(relist.seen.split(b"\0")[:-1])
+        return tasks
+
+    def _folders(self, relist: Relist) -> list[Folder]:
+        new, over, above = self._counterpart(relist.dest_dir)
+        if relist.recursive:
+            unit = Unit(relist.source_dir, NOTHING, 0, relist.dest_dir)
+            batch = Batch(Kind.LIST, relist.source, b"", b"", Units.of([unit]), over=over, new=new, above=above)
+            return self._lister.folders(self._builder, batch)
+        folder = self._builder.place(relist.source, relist.source_dir, relist.dest_dir)
+        folder.new, folder.needs_metadata, folder.replaces_file = new, new, over
+        return [folder]
+
+    def _counterpart(self, dest_dir: bytes) -> tuple[bool, bool, bool]:
+        """Return of a directory's counterpart: it is missing, a non-directory is in its place, or on the way there."""
+        names = dest_dir.split(b"/") if dest_dir else []
+        if self._context.job.destination_root is None:
+            return True, False, False
+        for depth, name in enumerate(names):
+            try:
+                with self._context.dest.at(join(*names[:depth])) as directory:
+                    status = lstat(name, directory)
+            except OSError:
+                break  # who lists it says what is wrong
+            if status is None:
+                return True, False, False
+            if not stat.S_ISDIR(status.st_mode):
+                return True, True, depth < len(names) - 1
+        return False, False, False
+
+
+def emit_split(tasks: Iterable[ScanTask], builder: UnitBuilder) -> None:
+    """Emit what directories hold that are not copied whole: somewhere below them there is something to list."""
+    done: set[int] = set()
+    for task in tasks:
+        at: Folder | None = task.folder
+        while at is not None and id(at) not in done:
+            done.add(id(at))
+            if at.split:
+                builder.flush(at)
+            at = at.parent
+
+
+def maximal(tasks: Iterable[ScanTask], lister: Lister) -> Iterator[ScanTask]:
+    """Yield tasks, such that all that was found and not emitted is below one of them."""
+    for task in tasks:
+        folder = task.folder
+        if folder.split or folder.parent is None:
+            yield task
+            continue
+        while folder.parent is not None and not folder.parent.split:
+            folder = folder.parent
+        yield task if folder is task.folder else ScanTask(folder, lister)
