@@ -38,7 +38,9 @@ class GrantRecord:
         for batch in batches:
             count = len(batch.units)
             for part in self._parts:
-                if _alike(part.batch, batch):  # from which of them it is does not matter: they share their directories
+                if _same_place(
+                    part.batch, batch
+                ):  # from which of them it is does not matter: they share their directories
                     known = min(part.left, count)
                     part.left -= known
                     count -= known
@@ -96,7 +98,7 @@ def _brief(batch: Batch) -> Batch:
     return batch.with_units(Units.of(trees))
 
 
-def _alike(one: Batch, other: Batch) -> bool:
+def _same_place(one: Batch, other: Batch) -> bool:
     return (
         one.kind is other.kind
         and one.source == other.source

@@ -221,7 +221,7 @@ def _copy_together(context: JobContext, batches: list[Batch], outcome: Outcome) 
                     if not stat.S_ISREG(os.fstat(fd).st_mode):
                         return False
                     files[fd] = (index, unit)
-            if not _alike(dests, context.options.content_only):
+            if not _interchangeable(dests, context.options.content_only):
                 return False
             stage = stack.enter_context(staged(dests[0], context.run_id, outcome.warn, context.options.content_only))
             command = cp.command(context.options, stage, [path_of(fd) for fd in files], follow=True)
@@ -243,7 +243,7 @@ def _copy_together(context: JobContext, batches: list[Batch], outcome: Outcome) 
     return True
 
 
-def _alike(directories: list[int], inheriting: bool) -> bool:
+def _interchangeable(directories: list[int], inheriting: bool) -> bool:
     """Return whether a file made in one of the directories can be renamed into all others and is the same there.
 
     inheriting: it has nothing but what its directory gives it
