@@ -28,6 +28,24 @@ def made(context: JobContext, path: bytes, over: bool = False) -> Iterator[int]:
         yield fd
 
 
+def publish(
+    context: JobContext, staged_as: tuple[int, bytes], dest: int, target: bytes, dest_dir: bytes, own: bool = False
+) -> None:
+    """Rename an entry of a stage to target in a directory, with a backup of what it replaces. Raises OSError.
+
+    staged_as: (stage, name in it). dest: the directory, and dest_dir its path. own: this run made what is there, so it
+    is not backed up
+    """
+    if context.job.backup is None or own:
+        rename_into_place(*staged_as, dest, target)
+        return
+    from hpcp_mpi.engine.backup import saved
+
+    stage, name = staged_as
+    with saved(context, dest_dir, dest, target, lstat(name, stage)):
+        rename_into_place(*staged_as, dest, target)
+
+
 def rename_into_place(stage: int, name: bytes, dest: int, target: bytes) -> None:
     """Rename name in the stage to target in directory dest, replacing what a copy may replace. Raises OSError."""
     try:

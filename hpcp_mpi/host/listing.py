@@ -100,7 +100,7 @@ def slices(
     with os.scandir(source) as entries:
         while True:
             some = Slice()
-            beside = _Beside(some, dest, names)
+            beside = _DestSide(some, dest, names)
             listed = list(islice(entries, _SLICE))
             last = len(listed) < _SLICE
             _look_ahead(listed, names, crowd)
@@ -124,7 +124,7 @@ def _without_astray(
     listed: list["os.DirEntry[str]"],
     astray: Callable[[int], bool],
     some: Slice,
-    beside: "_Beside",
+    beside: "_DestSide",
     failed: Failed,
 ) -> list["os.DirEntry[str]"]:
     """Add entries whose mtimes the destination changes to some; return the others. Entries cache their lstat."""
@@ -169,7 +169,7 @@ class _Unheld:
         return os.stat(self._name, dir_fd=self._directory, follow_symlinks=follow_symlinks)
 
 
-class _Beside:
+class _DestSide:
     """The destination's entries of the same names as some of the source."""
 
     def __init__(self, some: Slice, dest: int | None, names: Names | None) -> None:
@@ -218,7 +218,7 @@ def _all_new(entries: Iterable["os.DirEntry[str]"], some: Slice, failed: Failed)
 def _mostly_equal(
     entries: Iterable["os.DirEntry[str]"],
     some: Slice,
-    beside: _Beside,
+    beside: _DestSide,
     there: Mapping[str, Stats],
     how: tuple[bool, int],
     failed: Failed,
@@ -274,7 +274,7 @@ def _mostly_equal(
     some.fresh[0].extend(_all_encoded(fresh))
 
 
-def _again(entry: "os.DirEntry[str]", some: Slice, beside: _Beside, failed: Failed) -> None:
+def _again(entry: "os.DirEntry[str]", some: Slice, beside: _DestSide, failed: Failed) -> None:
     try:
         if entry.is_dir(follow_symlinks=False):
             beside.folder(entry)

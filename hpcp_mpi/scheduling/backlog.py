@@ -15,13 +15,11 @@ other nodes for.
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields
 from functools import partial
 from heapq import heappop, heappush
 from itertools import accumulate, chain, compress
-from operator import attrgetter
-from typing import Protocol
 
+from hpcp_mpi.scheduling.cost_model import CostModel
 from hpcp_mpi.vocab.units import Batch, Chunk, Kind, Units
 
 # A unit of more than this part of a chunk is heavy. Simulated on 1,024 ranks with Pareto sizes: with an eighth a run
@@ -34,18 +32,6 @@ BATCH_MEMORY = 400  # bytes of memory that a batch takes beside its units
 _BLOCK = 16  # units that are weighed at once, at least
 _NO_LIMITS = (float("inf"), float("inf"))
 _NEAR = 0.001  # of a target: nearer to it is reached
-_FIELDS = [each.name for each in fields(Batch)]
-_BEFORE = attrgetter(*_FIELDS[: _FIELDS.index("units")])  # the fields before units, and those after it
-_AFTER = attrgetter(*_FIELDS[_FIELDS.index("units") + 1 :])
-
-
-class CostModel(Protocol):
-    """How long work takes."""
-
-    @property
-    def chunk_seconds(self) -> float: ...
-    def costs(self, kind: Kind) -> tuple[float, float]: ...
-    def longest(self, kind: Kind) -> float: ...
 
 
 class _Piece:
@@ -114,7 +100,7 @@ class Backlog:
         ):
             batch = piece.batch
             brief = batch.units.plain and batch.kind in (Kind.COPY, Kind.CHECK)
-            yield batch if brief or not piece.at else _of(batch, batch.units[piece.at :])
+            yield batch if brief or not piece.at else batch.with_units(batch.units[piece.at :])
 
     def add(self, batches: Iterable[Batch], first: bool = False) -> None:
         """Put batches in. first: what a rank gave back, the oldest work."""
@@ -162,9 +148,9 @@ class Backlog:
             alone = [at for at, size in enumerate(units.amounts) if size > enough]
         for at in alone:
             one = units[at : at + 1]
-            self._push(_of(batch, one), one.entries * entry + one.amount * byte)
+            self._push(batch.with_units(one), one.entries * entry + one.amount * byte)
         if len(alone) < len(units):
-            self._lanes[kind].append(self._piece(_of(batch, _without(units, alone)) if alone else batch))
+            self._lanes[kind].append(self._piece(batch.with_units(_without(units, alone)) if alone else batch))
 
     def _push(self, batch: Batch, seconds: float) -> None:
         piece = self._piece(batch)
@@ -261,7 +247,7 @@ class Backlog:
         if seconds > target:
             end = _reach(batch.units, at, target, costs, int(1.25 * (count - at) * target / seconds))
         if at or end < count:
-            batch = _of(batch, batch.units[at:end])
+            batch = batch.with_units(batch.units[at:end])
         memory = piece.memory * (end - at) // (count - at)
         entries, amount = batch.units.entries, batch.units.amount
         piece.at = end
@@ -273,12 +259,6 @@ class Backlog:
         self.memory -= memory
         self.units -= end - at
         return batch
-
-
-def _of(batch: Batch, units: Units) -> Batch:
-    """Return a batch like batch, of other units. dataclasses.replace takes twice as long."""
-    make: Callable[..., Batch] = Batch
-    return make(*_BEFORE(batch), units, *_AFTER(batch))
 
 
 def _reach(units: Units, at: int, target: float, costs: tuple[float, float], likely: int) -> int:

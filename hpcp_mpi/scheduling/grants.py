@@ -38,7 +38,9 @@ class GrantRecord:
         for batch in batches:
             count = len(batch.units)
             for part in self._parts:
-                if _alike(part.batch, batch):  # from which of them it is does not matter: they share their directories
+                if _same_place(
+                    part.batch, batch
+                ):  # from which of them it is does not matter: they share their directories
                     known = min(part.left, count)
                     part.left -= known
                     count -= known
@@ -93,10 +95,10 @@ def _brief(batch: Batch) -> Batch:
     if batch.kind not in CONTENT:
         return batch
     trees = () if batch.units.plain else (unit for unit in batch.units if unit.tally.directories)
-    return replace(batch, units=Units.of(trees))
+    return batch.with_units(Units.of(trees))
 
 
-def _alike(one: Batch, other: Batch) -> bool:
+def _same_place(one: Batch, other: Batch) -> bool:
     return (
         one.kind is other.kind
         and one.source == other.source
@@ -114,4 +116,4 @@ def _without(batch: Batch, part: Batch) -> Batch:
         return batch
     gone = {(unit.name, unit.target) for unit in part.units}
     left = [unit for unit in batch.units if (unit.name, unit.target) not in gone]
-    return batch if len(left) == len(batch.units) else replace(batch, units=Units.of(left))
+    return batch if len(left) == len(batch.units) else batch.with_units(Units.of(left))

@@ -4,9 +4,11 @@ Rank 0 keeps in mind every granted chunk until its result is in, so it knows wha
 termination algorithm: nothing in the backlog, nothing granted, no more to come.
 """
 
-from collections.abc import Collection, Iterable, Mapping
-from typing import Any, Protocol
+from collections.abc import Collection, Iterable
+from typing import Any
 
+from hpcp_mpi.scheduling.backlog import Backlog
+from hpcp_mpi.scheduling.cost_model import CostModel
 from hpcp_mpi.scheduling.grants import GrantRecord, requeue, stage_dirs
 from hpcp_mpi.scheduling.messages import Drain, Grant, Hello, Message, Progress, Reclaim, Reclaimed
 from hpcp_mpi.scheduling.rank_speed import SpeedModel
@@ -19,27 +21,6 @@ from hpcp_mpi.vocab.units import Batch, Chunk, Kind
 
 SHORTEST_SECONDS = 0.1  # that a chunk has to take, so that starting it is not the work
 SERVED_SECONDS = 0.0001  # that rank 0 has for each chunk; it needs half of them
-
-
-class Backlog(Protocol):
-    """What chunks are cut from."""
-
-    @property
-    def weight(self) -> float: ...
-    def __bool__(self) -> bool: ...
-    def add(self, batches: Iterable[Batch], first: bool = False) -> None: ...
-    def amount(self, kinds: Collection[Kind]) -> int: ...
-    def cut(self, target: float, rank: int) -> Chunk: ...
-    def cut_open(
-        self, target: float, closed: frozenset[Kind], most: Mapping[Kind, tuple[float, float]], rank: int
-    ) -> Chunk | None: ...
-
-
-class CostModel(Protocol):
-    """How long work takes on a usual rank."""
-
-    def seconds(self, kind: Kind, entries: int, amount: int) -> float: ...
-    def learn(self, kind: Kind, entries: int, amount: int, seconds: float) -> None: ...
 
 
 class Planner:

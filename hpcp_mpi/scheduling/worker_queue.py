@@ -11,8 +11,8 @@ ten times slower busy for ten times as long, and nothing of it could be stolen.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 from hpcp_mpi.scheduling.grants import CONTENT
@@ -25,7 +25,7 @@ SHORTEST_BITE = 0.15  # seconds; starting a `cp` takes some milliseconds, and a 
 
 
 @dataclass(slots=True)
-class _Work:
+class _QueuedChunk:
     """A granted chunk. Loads are in bytes: an entry counts as file_cost bytes."""
 
     number: int
@@ -34,14 +34,14 @@ class _Work:
     bite: float  # the load of a bite
     pace: float  # seconds of a unit of load, as rank 0 said
     running: int = 0  # bites that slots are at
-    done: list[Batch] = field(default_factory=list)  # of what must not be done twice, and not told yet
+    done: list[Batch] = field(default_factory=list)  # what must not be done twice, and was not sent yet
     outcome: Outcome = field(default_factory=Outcome)
 
-    def tell(self) -> Outcome:
-        """Return what became of what is done, which is told now; the chunk's seconds are told at its end."""
-        told, self.outcome = self.outcome, Outcome(seconds=self.outcome.seconds)
-        told.seconds, self.done = 0.0, []
-        return told
+    def take_outcome(self) -> Outcome:
+        """Return the outcome of what is done, to be sent now; the chunk's seconds are sent at its end."""
+        outcome, self.outcome = self.outcome, Outcome(seconds=self.outcome.seconds)
+        outcome.seconds, self.done = 0.0, []
+        return outcome
 
 
 class Worker:
@@ -54,11 +54,11 @@ class Worker:
         self._free = slots  # that nothing is set aside for
         self._ready: deque[tuple[int, list[Batch]]] = deque()  # set aside for slots
         self._latest = 0  # the number of the last chunk that came
-        self._told = True  # rank 0 knows whether a slot is free; that all are, Hello has told
-        self._chunks: dict[int, _Work] = {}  # in the order they were granted
+        self._reported = True  # rank 0 knows whether a slot is free; that all are, Hello has said
+        self._chunks: dict[int, _QueuedChunk] = {}  # in the order they were granted
         self._finished: list[tuple[int, Outcome]] = []
-        self._more: list[Batch] = []  # found, and not told yet
-        self._news: list[Any] = []
+        self._new_work: list[Batch] = []  # found, and not sent yet
+        self._findings: list[Any] = []
 
     @property
     def unstarted(self) -> float:
@@ -71,9 +71,9 @@ class Worker:
             load = sum(map(self._load, chunk.batches))
             bite = load * max(1 / BITES, min(1.0, SHORTEST_BITE / max(duration, SHORTEST_BITE)))
             pace = duration / max(load, 1)
-            work = _Work(chunk.number, deque(chunk.batches), load, min(bite, self._bite_weight), pace)
+            work = _QueuedChunk(chunk.number, deque(chunk.batches), load, min(bite, self._bite_weight), pace)
             self._chunks[chunk.number] = work
-            self._latest, self._told = chunk.number, False
+            self._latest, self._reported = chunk.number, False
             self._settle(chunk.number)  # an empty chunk is done at once
         self._set_aside()
 
@@ -93,7 +93,7 @@ class Worker:
             if not self._free:
                 return
 
-    def _bite(self, work: _Work) -> list[Batch]:
+    def _bite(self, work: _QueuedChunk) -> list[Batch]:
         """Take a bite off the front: whole batches, in order, so that neighbours stay neighbours."""
         kind, target = work.rest[0].kind, work.bite
         bite: list[Batch] = []
@@ -105,7 +105,7 @@ class Worker:
                     work.rest.appendleft(batch)
                     break
                 # In bites at once: to cut one bite off again and again would copy the rest as often.
-                batch, *rest = self._parts(batch, work.bite)
+                batch, *rest = map(batch.with_units, batch.units.parts(work.bite, self._file_cost))
                 work.rest.extendleft(reversed(rest))
                 load = self._load(batch)
             target -= load
@@ -113,20 +113,11 @@ class Worker:
             bite.append(batch)
         return bite
 
-    def _parts(self, batch: Batch, target: float) -> Iterator[Batch]:
-        """Yield batch in parts that reach the target load, but for the last one."""
-        start, load = 0, 0
-        for end, (entries, amount) in enumerate(batch.units.loads(), 1):
-            load += entries * self._file_cost + amount
-            if load >= target or end == len(batch.units):
-                yield replace(batch, units=batch.units[start:end])
-                start, load = end, 0
-
     def finish(self, number: int, outcome: Outcome, batches: Iterable[Batch] = ()) -> None:
         """Note that a bite of chunk number, batches, is done."""
-        # What was found is told at once: others may be waiting for it, and the rest of the chunk may last.
-        self._more += outcome.new_work
-        self._news += outcome.findings
+        # What was found is sent at once: others may be waiting for it, and the rest of the chunk may last.
+        self._new_work += outcome.new_work
+        self._findings += outcome.findings
         outcome.new_work, outcome.findings = [], []
         work = self._chunks[number]
         work.running -= 1
@@ -196,16 +187,18 @@ class Worker:
 
     def results(self) -> Progress | None:
         """Return what was finished or found since the last call, or that a slot got free; None when nothing is new."""
-        hungry = self._free > 0
-        found = self._more or self._news
-        if not self._finished and not found and (self._told or not hungry):
+        wants_work = self._free > 0
+        found = self._new_work or self._findings
+        if not self._finished and not found and (self._reported or not wants_work):
             return None
         finished, self._finished = self._finished, []
-        more, self._more = self._more, []
-        news, self._news = self._news, []
+        new_work, self._new_work = self._new_work, []
+        findings, self._findings = self._findings, []
         partly = []
-        for number, work in self._chunks.items() if more or news else ():
+        for number, work in self._chunks.items() if new_work or findings else ():
             if work.done:
-                partly.append((number, tuple(work.done), work.tell()))
-        self._told = hungry
-        return Progress(tuple(finished), self.unstarted, self._latest, hungry, tuple(more), tuple(news), tuple(partly))
+                partly.append((number, tuple(work.done), work.take_outcome()))
+        self._reported = wants_work
+        return Progress(
+            tuple(finished), self.unstarted, self._latest, wants_work, tuple(new_work), tuple(findings), tuple(partly)
+        )

@@ -1,6 +1,6 @@
 """The job that every rank is given."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from hpcp_mpi.vocab.abilities import Abilities, StoredTimes
 from hpcp_mpi.vocab.options import Options
@@ -28,15 +28,15 @@ class ListSpec:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What to copy where, and how. The same on all ranks."""
+    """What to do with which sources, where and how. The same on all ranks."""
 
     options: Options
     sources: tuple[Root, ...]
-    destination: bytes  # absolute
-    destination_root: Root | None  # None: a dry run to a place that does not exist
-    merged: frozenset[bytes]  # directories, relative to the destination root, that several sources have
-    abilities: Abilities  # of the destination
     run_id: str  # unique to the run; part of the names of its stages
+    destination: bytes = b""  # absolute; b"": there is none
+    destination_root: Root | None = None  # None: there is none, or a dry run to a place that does not exist
+    merged: frozenset[bytes] = frozenset()  # directories, relative to the destination root, that several sources have
+    abilities: Abilities = field(default_factory=Abilities)  # of the destination
     # Where the contents of each source land, relative to the destination root; None: only an entry of it is copied.
     landed: tuple[bytes | None, ...] = ()
     targets: frozenset[bytes] = frozenset()  # where sources land below the destination root, files among them

@@ -14,6 +14,7 @@ from typing import Any
 from hpcp_mpi.cluster.signals import StopRequest
 from hpcp_mpi.cluster.threads import thread_cluster
 from hpcp_mpi.engine import destination
+from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.engine.frontend import Frontend
 from hpcp_mpi.operations import session
 from hpcp_mpi.operations.copy import worker as copying
@@ -47,14 +48,15 @@ def run(src: Path, dst: Path, nodes: Sequence[str] = ("a", "b"), **options: Any)
 @contextmanager
 def meddling(monkeypatch: Any, meddle: Meddle) -> Iterator[None]:
     """Call meddle with every file, link and special file before it gets its name, also with those in subtrees."""
-    land = destination.rename_into_place
 
-    def landing(stage: int, name: bytes, dest: int, target: bytes) -> None:
-        _each(stage, name, target, meddle)
-        land(stage, name, dest, target)
+    def publishing(
+        context: JobContext, staged_as: tuple[int, bytes], dest: int, target: bytes, *rest: Any, **own: Any
+    ) -> None:
+        _each(*staged_as, target, meddle)
+        destination.publish(context, staged_as, dest, target, *rest, **own)
 
     with monkeypatch.context() as patch:
-        patch.setattr(copying, "rename_into_place", landing)
+        patch.setattr(copying, "publish", publishing)
         yield
 
 

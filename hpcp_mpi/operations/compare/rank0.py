@@ -58,7 +58,7 @@ def lead_compare(wire: Wire, request: Request, frontend: Frontend) -> Report:
     _refuse_missing(prepared)
     found = frontend.items if isinstance(frontend.items, Differences) else Differences()
     path = changes_file.place_of(request)
-    run = _Run(wire, prepared, frontend, found)
+    run = _Compare(wire, prepared, frontend, found)
     try:
         run.run()
         if path is not None:
@@ -102,7 +102,7 @@ class _Found:
         self.directories.add((path[:-1],) for change, path, _ in items if change == GONE and path.endswith(b"/"))
 
 
-class _Run(Operation):
+class _Compare(Operation):
     """Rank 0's: one compare from scan to report."""
 
     def __init__(self, wire: Wire, prepared: Prepared, frontend: Frontend, differences: Differences) -> None:

@@ -5,7 +5,6 @@ import stat
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
 
 from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.engine.walk_feed import WalkResult
@@ -45,7 +44,7 @@ def list_extra_subtrees(context: JobContext, batch: Batch, outcome: Outcome) -> 
         names, types = b"\0".join(name for name, _ in entries), b"".join(b"/" if d else b"." for _, d in entries)
         told.append((directory, names, types))
         waiting += [join(directory, name) for name, is_directory in reversed(entries) if is_directory]
-    found = [replace(batch, units=Units.of(map(Unit, waiting)))] if waiting else []
+    found = [batch.with_units(Units.of(map(Unit, waiting)))] if waiting else []
     outcome.findings.append(WalkResult(len(batch.units), found, told))
 
 

@@ -36,7 +36,7 @@ def check(context: JobContext, batch: Batch, outcome: Outcome) -> Batch:
         except OSError as error:
             path = context.source_path(batch)
             outcome.failures.append(failure_of(path, error, "cannot open the directory"))
-            return replace(batch, units=Units([], []))
+            return batch.with_units(Units([], []))
         try:
             with context.dest_latency.noted():
                 dest = stack.enter_context(context.dest.at(batch.dest_dir))

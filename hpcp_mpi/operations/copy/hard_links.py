@@ -4,10 +4,9 @@ import errno
 import os
 import stat
 from contextlib import ExitStack, suppress
-from dataclasses import replace
 
 from hpcp_mpi.engine.context import JobContext
-from hpcp_mpi.engine.destination import FULL, made, rename_into_place
+from hpcp_mpi.engine.destination import FULL, made, publish
 from hpcp_mpi.engine.itemize import tell_replaced
 from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.host.entries import lstat
@@ -78,17 +77,11 @@ def _link(context: JobContext, batch: Batch, unit: Unit, leader: bytes, outcome:
         if context.options.itemize:
             outcome.items.append((itemize("h", wanted.st_mode, "+++++++++"), unit.target, leader))
         try:
-            if context.job.backup is None:
-                rename_into_place(stage, dest_name, dest, dest_name)
-            else:
-                from hpcp_mpi.engine.backup import saved
-
-                with saved(context, dest_dir, dest, dest_name, found):
-                    rename_into_place(stage, dest_name, dest, dest_name)
+            publish(context, (stage, dest_name), dest, dest_name, dest_dir)
         except OSError as error:
             if not (context.options.mirror and error.errno in FULL):
                 raise
-            outcome.after_mirror.append(replace(batch, units=Units.of([unit])))
+            outcome.after_mirror.append(batch.with_units(Units.of([unit])))
             return True
     outcome.copied = outcome.copied.plus(unit.tally)
     outcome.linked += 1

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 
 from hpcp_mpi.engine.context import JobContext
-from hpcp_mpi.engine.destination import FULL, IN_THE_WAY, made, rename_into_place
+from hpcp_mpi.engine.destination import FULL, IN_THE_WAY, made, publish
 from hpcp_mpi.engine.itemize import itemize_copies
 from hpcp_mpi.engine.setting_times import set_nearest
 from hpcp_mpi.engine.unfinished import persistently, surviving
@@ -162,10 +162,7 @@ def publish_unit(
     try:
         if context.options.content_only:
             keep_metadata(stage, name, dest, unit.target, context.hides_acls(DEST))
-        if context.job.backup is None or batch.again:
-            rename_into_place(stage, name, dest, unit.target)
-        else:
-            _land_saving(context, batch, unit, staged_as)
+        publish(context, (stage, name), dest, unit.target, batch.dest_dir, own=batch.again)
     except OSError as error:
         left = not _is_gone(name, stage)
         if lost and not left:
@@ -176,9 +173,8 @@ def publish_unit(
             outcome.after_mirror.append(replace(batch, kind=Kind.COPY, units=Units.of([unit]), equal=False, big=None))
             return
         else:
-            reason = (
-                f"cannot be put in place in {printable(context.dest_path(batch.dest_dir))}: {_landing_reason(error)}"
-            )
+            why = IN_THE_WAY if error.errno in FULL else reason_of(error)
+            reason = f"cannot be put in place in {printable(context.dest_path(batch.dest_dir))}: {why}"
             _refuse(context, batch, [unit], reason, outcome)
             return
     outcome.copied = outcome.copied.plus(unit.tally.minus(lost))
@@ -192,19 +188,6 @@ def _is_gone(name: bytes, stage: int) -> bool:
         return lstat(name, stage) is None
     except OSError:
         return False
-
-
-def _land_saving(context: JobContext, batch: Batch, unit: Unit, staged_as: tuple[int, bytes, int]) -> None:
-    """The same with a backup of what is replaced. Raises OSError."""
-    from hpcp_mpi.engine.backup import saved
-
-    stage, name, dest = staged_as
-    with saved(context, batch.dest_dir, dest, unit.target, lstat(name, stage)):
-        rename_into_place(stage, name, dest, unit.target)
-
-
-def _landing_reason(error: OSError) -> str:
-    return IN_THE_WAY if error.errno in FULL else reason_of(error)
 
 
 def _together(batches: list[Batch]) -> list[list[Batch]]:
@@ -238,7 +221,7 @@ def _copy_together(context: JobContext, batches: list[Batch], outcome: Outcome) 
                     if not stat.S_ISREG(os.fstat(fd).st_mode):
                         return False
                     files[fd] = (index, unit)
-            if not _alike(dests, context.options.content_only):
+            if not _interchangeable(dests, context.options.content_only):
                 return False
             stage = stack.enter_context(staged(dests[0], context.run_id, outcome.warn, context.options.content_only))
             command = cp.command(context.options, stage, [path_of(fd) for fd in files], follow=True)
@@ -260,7 +243,7 @@ def _copy_together(context: JobContext, batches: list[Batch], outcome: Outcome) 
     return True
 
 
-def _alike(directories: list[int], inheriting: bool) -> bool:
+def _interchangeable(directories: list[int], inheriting: bool) -> bool:
     """Return whether a file made in one of the directories can be renamed into all others and is the same there.
 
     inheriting: it has nothing but what its directory gives it

@@ -20,7 +20,6 @@ from hpcp_mpi.operations.list_files.named import ListPart
 from hpcp_mpi.operations.list_files.worker import HUGE, ListWalk, unit_of
 from hpcp_mpi.operations.prepare.arguments import absolute, expanded, root_of
 from hpcp_mpi.rules.landing import own_name
-from hpcp_mpi.vocab.abilities import Abilities
 from hpcp_mpi.vocab.errors import FatalError, failure_of, reason_of
 from hpcp_mpi.vocab.job import Job, ListSpec
 from hpcp_mpi.vocab.options import Options
@@ -68,10 +67,6 @@ def prepare_list(
     job = Job(
         options=options,
         sources=tuple(root_of(root) for root in roots),
-        destination=b"",
-        destination_root=None,
-        merged=frozenset(),
-        abilities=Abilities(),
         run_id=os.urandom(4).hex(),
         naming=ListSpec(style, tuple(prefixes), frozenset(_omitted(roots, file))),
     )

@@ -63,7 +63,7 @@ def unit_of(directory: bytes, options: Options) -> Unit:
 
 
 @dataclass(slots=True, eq=False)
-class _Entries:
+class _NameRun:
     """Entries of a directory that are no directories and follow each other in the list."""
 
     directory: bytes
@@ -85,7 +85,7 @@ class ListWalk:
         self._omitted = {path for at, path in context.job.naming.omitted if at == source}
         self._excluded = excludes.matcher(context.options.excludes)
         self._values = Values(context)
-        self._stack: list[bytes | _Entries] = []  # what is to be named, the next one last; directories are paths
+        self._stack: list[bytes | _NameRun] = []  # what is to be named, the next one last; directories are paths
         self._parts = _Parts(ListPart())
         self._left: list[Batch] = []
         self._tally = NOTHING
@@ -97,7 +97,7 @@ class ListWalk:
     def take_entries(self, directory: bytes, units: list[Unit]) -> None:
         """Name entries of a directory that are no directories."""
         types = {unit.name: Type.LINK if unit.tally.links else Type.OTHER for unit in units if not unit.tally.files}
-        self._stack.append(_Entries(directory, [unit.name for unit in units], types, False))
+        self._stack.append(_NameRun(directory, [unit.name for unit in units], types, False))
 
     def take_some(self, directory: bytes, entries: Entries) -> None:
         """Name some entries of a directory, and walk through those that are directories."""
@@ -106,11 +106,11 @@ class ListWalk:
         plain = not needs_escapes(joined)
         ordered = encoded(joined).split(b"/") if names else []
         ordered = in_order(ordered + [encoded(name) + b"/" for name in folders])
-        run = _Entries(directory, [] if folders else ordered, types, plain)
-        items: list[bytes | _Entries] = [run]
+        run = _NameRun(directory, [] if folders else ordered, types, plain)
+        items: list[bytes | _NameRun] = [run]
         for name in ordered if folders else ():
             if name.endswith(b"/"):
-                run = _Entries(directory, [], types, plain)
+                run = _NameRun(directory, [], types, plain)
                 items += [join(directory, name[:-1]), run]
             else:
                 run.names.append(name)
@@ -146,7 +146,7 @@ class ListWalk:
         named.tally = self._tally
         return named, self._left
 
-    def _leave_entries(self, item: _Entries) -> None:
+    def _leave_entries(self, item: _NameRun) -> None:
         if self._style is not Style.HASHES:
             self._entries(item)
             return
@@ -222,13 +222,13 @@ class ListWalk:
 
     # --- entries
 
-    def _entries(self, item: _Entries) -> None:
+    def _entries(self, item: _NameRun) -> None:
         """Name entries, or some of them where that takes long: the others go back on the stack."""
         names = item.names
         if self._style is Style.HASHES:
             names, later = names[:_HASHED], names[_HASHED:]
             if later:
-                self._stack.append(_Entries(item.directory, later, item.types, item.plain))
+                self._stack.append(_NameRun(item.directory, later, item.types, item.plain))
             texts = self._with_values(item, names)
             names = [name for name, text in zip(names, texts, strict=True) if text]
             texts = [text for text in texts if text]
@@ -248,7 +248,7 @@ class ListWalk:
             others = sum(item.types.get(name) is Type.OTHER for name in names)
         self._tally = self._tally.plus(Tally(len(names) - links - others, 0, links, others))
 
-    def _with_values(self, item: _Entries, names: list[bytes]) -> list[bytes]:
+    def _with_values(self, item: _NameRun, names: list[bytes]) -> list[bytes]:
         """Return names as they are written, with hashes and targets; nothing for what is gone."""
         try:
             with self._context.source_tree(self._source).at(item.directory) as directory:

@@ -19,7 +19,7 @@ def folds(directory: int, name: bytes) -> bool:
     directory: a descriptor, of which nothing but this entry is looked at
     """
     own = _inode(name, directory)
-    return own is not None and any(_inode(each, directory) == own for each in _alike(name))
+    return own is not None and any(_inode(each, directory) == own for each in _spellings(name))
 
 
 def copies_of(directory: int, wanted: Iterable[bytes]) -> set[Inode]:
@@ -37,7 +37,7 @@ def _inode(name: bytes, directory: int) -> Inode | None:
     return None if status is None else (status.st_dev, status.st_ino)
 
 
-def _alike(name: bytes) -> set[bytes]:
+def _spellings(name: bytes) -> set[bytes]:
     """Return names that some file systems take for this one."""
     with suppress(UnicodeDecodeError):
         text = name.decode()

@@ -158,4 +158,4 @@ class Mirror:
             if batch.leader in targets or any(unit.target in targets for unit in batch.units):
                 counted_already = [unit._replace(tally=NOTHING) for unit in batch.units if unit.target not in targets]
                 others = [unit for unit in batch.units if unit.target in targets]
-                yield replace(batch, units=Units.of(others + counted_already))
+                yield batch.with_units(Units.of(others + counted_already))

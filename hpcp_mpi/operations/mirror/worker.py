@@ -26,7 +26,7 @@ class ExtraGuard:
         self._outcome = outcome
         self._own = STAGE_PREFIX + context.job.run_id.encode()
         self._directory: bytes | None = None  # what self._beside is about
-        self._beside: list[_Beside] = []
+        self._beside: list[_SourceSide] = []
         self._distinct = False  # it tells case
         self._copies: set[Inode] | None = None  # what in it is called otherwise by a source; None: not known yet
 
@@ -74,16 +74,16 @@ class ExtraGuard:
         self._outcome.failures.append(Failure(self._context.dest_path(path), reason))
         return True
 
-    def _all_beside(self, directory: bytes) -> "list[_Beside]":
+    def _all_beside(self, directory: bytes) -> "list[_SourceSide]":
         found = []
         for index in range(len(self._context.job.sources)):
             source_dir = self._context.job.source_dir_of(index, directory)
             if source_dir is not None:
-                found.append(_Beside(self._context, index, source_dir))
+                found.append(_SourceSide(self._context, index, source_dir))
         return found
 
 
-class _Beside:
+class _SourceSide:
     """The directory of one source that is the counterpart of one of the destination."""
 
     def __init__(self, context: JobContext, source: int, path: bytes) -> None:

@@ -18,7 +18,7 @@ _ENOUGH = 64 * MIB
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
-class _Work(NamedTuple):
+class _WorkLeft(NamedTuple):
     """How much there is to do, as rank 0 knows by now."""
 
     found: Tally
@@ -71,14 +71,14 @@ class SpaceWatch:
         self._next, self._saw_all = now + _PAUSE, done
         if not self._fresh and copied.bytes < _ENOUGH:
             return  # for all that is known, what is copied replaces as much
-        work = _Work(found, copied, 0 if self._fresh else waiting())
+        work = _WorkLeft(found, copied, 0 if self._fresh else waiting())
         for room in self._rooms:
             short = self._short_of_bytes(room, work) or self._short_of_inodes(room, work)
             if short:
                 self._report(room, short)
                 return
 
-    def _short_of_bytes(self, room: FreeSpace, work: _Work) -> _Short | None:
+    def _short_of_bytes(self, room: FreeSpace, work: _WorkLeft) -> _Short | None:
         if room.bytes is None:
             return None
         need = work.found.bytes if self._fresh else work.copied.bytes + work.waiting
@@ -90,14 +90,14 @@ class SpaceWatch:
             f"{_amount(room.bytes)} free", f"about {_amount(need)}", "if files are sparse or are compressed there"
         )
 
-    def _short_of_inodes(self, room: FreeSpace, work: _Work) -> _Short | None:
+    def _short_of_inodes(self, room: FreeSpace, work: _WorkLeft) -> _Short | None:
         if not self._fresh or room.inodes is None or work.found.entries <= room.inodes:
             return None
         return _Short(
             f"{room.inodes:,} inodes free", f"{work.found.entries:,} entries", "if many are names of one file"
         )
 
-    def _really_takes(self, room: FreeSpace, work: _Work) -> bool:
+    def _really_takes(self, room: FreeSpace, work: _WorkLeft) -> bool:
         """Return whether what waits needs more than there is now, if it takes as much as what was copied did.
 
         What replaces an older copy takes no room in the end.

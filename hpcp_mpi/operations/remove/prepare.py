@@ -10,7 +10,6 @@ from hpcp_mpi.host.mounts import mounts_below
 from hpcp_mpi.operations.prepare.arguments import absolute, expanded, root_of
 from hpcp_mpi.operations.remove.rules import others, walks
 from hpcp_mpi.rules import excludes
-from hpcp_mpi.vocab.abilities import Abilities
 from hpcp_mpi.vocab.errors import FatalError, UsageError, reason_of
 from hpcp_mpi.vocab.job import Job, Root
 from hpcp_mpi.vocab.options import Options
@@ -230,10 +229,6 @@ def _placed(targets: list[Target], skipped: Tally, options: Options) -> RemovalJ
     job = Job(
         options=options,
         sources=tuple(roots),
-        destination=b"",
-        destination_root=None,
-        merged=frozenset(),
-        abilities=Abilities(),
         run_id=os.urandom(4).hex(),
         landed=tuple(called),
     )

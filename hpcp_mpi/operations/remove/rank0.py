@@ -147,7 +147,7 @@ def counted(coordinator: Coordinator, batches: Iterable[Batch]) -> Tally:
         coordinator.planner.outcome = before
 
 
-class _Run(Operation):
+class _Remove(Operation):
     """Rank 0's: one removal from question to report."""
 
     def __init__(self, wire: Wire, removable: "RemovalJob", frontend: Frontend) -> None:
@@ -263,7 +263,7 @@ def lead_remove(wire: Wire, request: Request, frontend: Frontend) -> Report:
     from hpcp_mpi.operations.remove.prepare import removable
 
     found = removable(request.sources, request.options)
-    run = _Run(wire, found, frontend)
+    run = _Remove(wire, found, frontend)
     try:
         run.run()
     except StoppedEarly as early:

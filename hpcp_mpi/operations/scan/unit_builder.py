@@ -31,7 +31,7 @@ from hpcp_mpi.operations.scan.records import (
 )
 from hpcp_mpi.vocab.paths import join
 from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, Tally, one_file
-from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units, bites
+from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 
 MAX_INNER_PATH = 3000  # bytes below a unit's directory; cp works with path strings and fails at PATH_MAX, 4096
 BATCH = 4
@@ -348,7 +348,7 @@ class UnitBuilder:
         folder.weight = folder.longest_path = 0
 
     def _emit(self, kind: Kind, folder: Folder, units: Units, equal: bool = False) -> None:
-        for bite in bites(units, BATCH * self.limit, self.file_cost):
+        for bite in units.parts(BATCH * self.limit, self.file_cost):
             self.out.append(
                 Batch(
                     kind,

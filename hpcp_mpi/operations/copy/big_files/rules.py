@@ -90,7 +90,7 @@ class Ranges:
             raise ValueError("a file is to be finished that is not described")
         if not len(left):
             return replace(finish, again=True)
-        self._files[finish.dest_dir, big.stage] = _File(replace(finish, units=Units([], [])), big, len(left))
+        self._files[finish.dest_dir, big.stage] = _File(finish.with_units(Units([], [])), big, len(left))
         return replace(finish, kind=Kind.RANGE, units=left)
 
     def update(self, news: object) -> list[Batch]:
@@ -144,4 +144,4 @@ def divided(batch: Batch, size: int) -> list[Batch]:
     big = [unit for unit in units if unit.tally.files == 1 == unit.tally.entries and unit.tally.bytes >= size]
     small = [unit for unit in units if unit not in big]
     found = replace(batch, kind=Kind.START_FILE, units=Units.of(unit._replace(amount=0) for unit in big))
-    return [each for each in (found, replace(batch, units=Units.of(small))) if len(each.units)]
+    return [each for each in (found, batch.with_units(Units.of(small))) if len(each.units)]

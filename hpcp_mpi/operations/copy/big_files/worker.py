@@ -114,13 +114,13 @@ def copy_range(context: JobContext, batch: Batch, outcome: Outcome) -> None:
             outcome.findings.append(RangeFailed(key, len(batch.units), spoilt.reason, spoilt.vanished))
             return
         if left:  # the run ends in good order: another one goes on in the middle of a range
-            outcome.new_work.append(replace(batch, units=left))
+            outcome.new_work.append(batch.with_units(left))
         done = len(batch.units) - len(left)
         outcome.findings.append(RangeDone(key, done, batch.amount - left.amount))
         if context.options.verify:
             copied = _copied(batch.units, left)
             if len(copied):
-                outcome.findings.append(WrittenUnit(replace(batch, units=copied)))
+                outcome.findings.append(WrittenUnit(batch.with_units(copied)))
 
 
 def _copied_range(context: JobContext, batch: Batch, big: BigFile, stack: ExitStack) -> Units:

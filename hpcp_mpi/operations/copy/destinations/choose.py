@@ -53,7 +53,7 @@ class DestinationFilter:
     def __call__(self, folder: Folder, some: Slice, source: int) -> None:
         with ExitStack() as stack:
             there = [fd for index in range(len(self._plan.roots)) for fd in self._opened(stack, index, folder)]
-            entries = _Entries(self._job, self._plan, folder, source, there)
+            entries = _DirectoryPair(self._job, self._plan, folder, source, there)
             names, sizes = some.fresh
             kept = [each for each in zip(names, sizes, strict=True) if self._takes(entries, *each, None)]
             some.fresh = [name for name, _ in kept], [size for _, size in kept]
@@ -68,7 +68,9 @@ class DestinationFilter:
                 tree = stack.enter_context(_tree(self._plan.roots[index]))
                 yield index, stack.enter_context(tree.at(folder.dest_dir))
 
-    def _keeps(self, entries: "_Entries", name: bytes, status: os.stat_result, there: os.stat_result | None) -> bool:
+    def _keeps(
+        self, entries: "_DirectoryPair", name: bytes, status: os.stat_result, there: os.stat_result | None
+    ) -> bool:
         if there is None or stat.S_ISDIR(there.st_mode):
             return self._takes(entries, name, status.st_size, status)
         if status.st_nlink > 1:
@@ -76,7 +78,7 @@ class DestinationFilter:
                 self._homes.setdefault((status.st_dev, status.st_ino), self._mine)
         return not self._again
 
-    def _takes(self, entries: "_Entries", name: bytes, size: int, status: os.stat_result | None) -> bool:
+    def _takes(self, entries: "_DirectoryPair", name: bytes, size: int, status: os.stat_result | None) -> bool:
         """Return whether something is for here that this destination does not have. status: None for a plain file."""
         source = entries.source_path(name)
         mode = stat.S_IFREG if status is None else status.st_mode
@@ -109,7 +111,7 @@ class DestinationFilter:
             self._plan.left_over.pop(entries.path(name), None)
             return True
 
-    def _decide_link(self, entries: "_Entries", name: bytes, source: bytes) -> bool:
+    def _decide_link(self, entries: "_DirectoryPair", name: bytes, source: bytes) -> bool:
         home = entries.home_of_target(name)
         with self._plan.lock:
             last = self._mine == len(self._plan.roots) - 1
@@ -128,7 +130,7 @@ class DestinationFilter:
         return home == self._mine
 
 
-class _Entries:
+class _DirectoryPair:
     """Entries of one folder, and what other destinations have of them."""
 
     def __init__(self, job: Job, plan: _Plan, folder: Folder, source: int, there: list[tuple[int, int]]) -> None:

@@ -188,7 +188,6 @@ class SymlinkTargets:
             sources=tuple(self._roots[name] for name in names),
             destination=path,
             destination_root=root,
-            merged=frozenset(),
             abilities=self._prepared.job.abilities,
             run_id=os.urandom(4).hex(),
             landed=(None,) * len(names),
