@@ -21,7 +21,7 @@ _SHARE = 0.5  # of a short run that may have passed since the last one: else fiv
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Where a job is."""
+    """The state of a job at one moment."""
 
     phase: str
     scanned: Tally
@@ -37,7 +37,7 @@ class Snapshot:
 
     @property
     def tallies(self) -> dict[str, Tally]:
-        """What is counted, by the names in a ledger."""
+        """The counts, by their names in a ledger."""
         outcome = self.outcome
         return {
             "found": self.scanned,
@@ -61,7 +61,7 @@ class Ledger(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CopyState:
-    """What a run that goes on has to know."""
+    """The state of a copy that the next run resumes."""
 
     todo: tuple[Relist, ...] = ()
     records: Mapping[str, bytes] = field(default_factory=dict)  # that came since the last time
@@ -118,7 +118,7 @@ class CheckpointWriter:
 
     @property
     def copied_before(self) -> Tally:
-        """What earlier runs have copied."""
+        """The entries that earlier runs copied."""
         return self._before.get("copied", NOTHING)
 
     @property

@@ -78,7 +78,7 @@ class JobContext:
 
     @property
     def backup(self) -> Tree:
-        """Where what is replaced or removed is put. Raises FileNotFoundError where that is nowhere."""
+        """The backup directory: replaced entries go there. Raises FileNotFoundError where there is none."""
         if self.job.backup is None:
             raise FileNotFoundError
         return self._tree(self.job.backup)

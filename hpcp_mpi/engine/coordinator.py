@@ -90,12 +90,12 @@ class Coordinator:
 
     @property
     def outcome(self) -> Outcome:
-        """What became of the work so far."""
+        """The outcome of the work so far."""
         return self.planner.outcome
 
     @property
     def slots(self) -> int:
-        """How many slots all ranks have that have said so by now."""
+        """The number of slots of all ranks that have said Hello."""
         return self.planner.slots
 
     def begin(self) -> None:

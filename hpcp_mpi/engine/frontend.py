@@ -13,7 +13,7 @@ from hpcp_mpi.vocab.tally import Tally
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How far a run is."""
+    """The progress of a run."""
 
     phase: str  # copying, linking, settling
     scanned: Tally

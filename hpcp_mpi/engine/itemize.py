@@ -68,7 +68,7 @@ def _change(context: JobContext, index: int, source: int, unit: Unit, status: os
 
 
 def tell_replaced(context: JobContext, path: bytes, mode: int, outcome: Outcome) -> None:
-    """Tell of an entry of the destination that is of another type than mode: it goes, to make room."""
+    """Itemize an entry of the destination that is of another type than mode: it goes, to make room."""
     directory, _, name = path.rpartition(b"/")
     try:
         with context.dest.at(directory) as parent:

@@ -25,12 +25,12 @@ class Operation:
 
     @property
     def remembers(self) -> bool:
-        """Whether remember() tells where another run can go on."""
+        """Whether remember() returns a state that another run can resume."""
         return False
 
     def remember(self) -> CopyState:
-        """Return what another run has to know to go on from here; empty: it looks at everything again."""
+        """Return the state that another run resumes; an empty one: it looks at everything again."""
         return CopyState()
 
     def forget(self) -> None:
-        """Remember nothing any more: nobody writes it down."""
+        """Drop what is remembered: it is no longer written down."""

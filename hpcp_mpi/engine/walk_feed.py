@@ -22,7 +22,7 @@ def most_asked(slots: int, each: int) -> int:
 
 @dataclass(slots=True)
 class WalkResult:
-    """What became of units that a rank was asked to walk through."""
+    """The findings of a rank that was asked to walk through units."""
 
     done: int  # of the units that it was asked for
     found: list[Batch] = field(default_factory=list)  # units that there was no time for: for anyone
@@ -30,7 +30,7 @@ class WalkResult:
 
 
 class Frontier:
-    """The stack of what nobody was asked for yet. Workers answer with WalkResult."""
+    """The stack of units that no worker was asked for yet. Workers answer with WalkResult."""
 
     def __init__(self, first: Iterable[Batch], slots: Callable[[], int], on_payload: Callable[[Any], None]) -> None:
         """first: taken as it is needed. slots: how many there are on all ranks.

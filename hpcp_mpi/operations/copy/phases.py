@@ -125,7 +125,7 @@ class _Copy(Operation):
         return with_ranges if self._verification is None else self._verification.recorded(with_ranges)
 
     def _recall(self, saved: "ResumeState | None") -> "list[Relist] | None":
-        """Begin to remember what another run would have to know; return what an earlier one left to look at."""
+        """Begin to record the state that another run resumes; return the directories that an earlier one left."""
         from hpcp_mpi.operations.copy.resume import ResumeRecorder, left_to_do, reading_records
 
         scan = self._scan.resumable
@@ -189,7 +189,7 @@ class _Copy(Operation):
         return report
 
     def _note_touched(self) -> None:
-        """Note the existing directories that were written to and have a counterpart in the source."""
+        """Record the existing directories that were written to and have a counterpart in the source."""
         touched, self._coordinator.outcome.touched = self._coordinator.outcome.touched, set()
         if self._prepared.job.options.directory_sync:
             landings = self._prepared.landings
@@ -245,7 +245,7 @@ class _Copy(Operation):
 
 
 def _with_started(prepared: "Prepared", saved: "ResumeState") -> "tuple[Prepared, StartedFiles]":
-    """Return prepared with the big files that an earlier run began, and those."""
+    """Return prepared with the big files that an earlier run started, and those."""
     from hpcp_mpi.engine.context import JobContext
     from hpcp_mpi.host.commands import Commands
     from hpcp_mpi.operations.copy.resume import stages_of, started_before

@@ -34,7 +34,7 @@ StartedFiles = list[tuple[Batch, Units]]  # what finishes a big file, and the ra
 
 
 class ResumeRecorder:
-    """Rank 0's: remembers a copy while it goes."""
+    """Rank 0's: records the state of a copy while it goes."""
 
     def __init__(self, coordinator: Coordinator, scan: Scan, landings: Sequence[Landing]) -> None:
         """Before the scan is started."""
@@ -45,7 +45,7 @@ class ResumeRecorder:
         scan.builder.links.seen = []
 
     def restore(self, saved: ResumeState) -> None:
-        """Take what earlier runs recorded."""
+        """Add the records of earlier runs."""
         for kind, sort in self._sorts.items():
             for block in saved.records.get(kind, ()):
                 sort.restore(columns.unpacked(LAYOUTS[kind], block))
@@ -60,7 +60,7 @@ class ResumeRecorder:
             waiting.settled.restore(directory_metadata(*each, CONTENT_CHANGED) for each in touched)
 
     def forget(self) -> None:
-        """Remember nothing any more: nobody writes it down."""
+        """Drop what is recorded: it is no longer written down."""
         for sort in self._sorts.values():
             sort.forget_new()
         self._scan.forget_names()

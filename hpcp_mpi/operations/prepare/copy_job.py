@@ -52,7 +52,7 @@ def prepare(sources: Iterable[bytes], destination: bytes, options: Options, list
 
 
 def _prepare(sources: Iterable[bytes], destination: bytes, options: Options, listed: bool) -> Prepared:
-    """Do so. Raises OSError, too."""
+    """Return what prepare() does. Raises OSError, too."""
     options = tuned(options)
     if find("cp") is None:
         raise FatalError("there is no cp on this machine", "Install GNU coreutils.")

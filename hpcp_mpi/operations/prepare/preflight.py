@@ -104,7 +104,7 @@ class Preflight:
             self._warn("it ignores case: names that differ only in case will be one entry")
 
     def _owners(self, dest: int) -> None:
-        """Say which owners and groups cannot be kept by a user who is not root."""
+        """Warn of owners and groups that a user who is not root cannot keep."""
         if os.geteuid() == 0:
             return
         rights, there = self._context.rights, os.fstat(dest)
@@ -137,7 +137,7 @@ class Preflight:
         )
 
     def _losses(self, dest: int) -> None:
-        """Say what sources may have that the destination cannot have."""
+        """Warn of attributes that sources have and the destination cannot store."""
         found = self._abilities
         acls = _stores(dest, _ACL) if found.acls is None else found.acls is not Acls.NONE
         attributes = _stores(dest, _XATTR) if found.user_attributes is None else found.user_attributes

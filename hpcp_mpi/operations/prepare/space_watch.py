@@ -19,7 +19,7 @@ _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
 class _WorkLeft(NamedTuple):
-    """How much there is to do, as rank 0 knows by now."""
+    """The amount of work, as rank 0 knows by now."""
 
     found: Tally
     copied: Tally

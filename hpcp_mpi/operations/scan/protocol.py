@@ -24,7 +24,7 @@ class CopyScan(Lookable, Protocol):
 
     @property
     def resumable(self) -> "Scan | None":
-        """The scan, if another run can go on in the middle of it; None: it looks at everything again."""
+        """The scan, if another run can resume it in the middle; None: that one looks at everything again."""
 
     def start(self, todo: Sequence[Relist] | None = None) -> None: ...
     def end(self) -> None: ...

@@ -42,7 +42,7 @@ _AT_ONCE = 100  # directories per slot that others are asked to list; fewer, and
 
 
 class Scan:
-    """The stream of work that the trees hold. take() it until it is exhausted; `outcome` says what could not be read.
+    """The stream of work that the trees hold. A feed; `outcome` says what could not be read.
 
     wake: called when there is something new to take.
     relists: what is in a directory can be found again by listing it: not one entry of it, or what somebody chose
@@ -95,7 +95,7 @@ class Scan:
 
     @property
     def resumable(self) -> "Scan | None":
-        """The scan itself, if it is of all that is to be copied: another run can go on in the middle of it."""
+        """The scan itself, if it is of all that is to be copied: another run can resume it in the middle."""
         return self if self._only is None and self._choose is None else None
 
     def start(self, todo: Sequence[Relist] | None = None) -> None:
@@ -133,7 +133,7 @@ class Scan:
 
     @property
     def todo(self) -> list[Relist]:
-        """What has to be looked at if the run is resumed, beside the work that was taken."""
+        """The directories to look at if the run is resumed, beside the work that was taken."""
         with self._lock:
             emit_split(self._open, self.builder)
             self._emit()
@@ -189,7 +189,7 @@ class Scan:
         return taken
 
     def on_findings(self, findings: list[ScanFindings]) -> None:
-        """Take what others found in directories that they were asked to list."""
+        """Add the findings of other ranks that were asked to list directories."""
         with self._lock:
             for found in findings:
                 self._asked -= found.done
@@ -254,7 +254,7 @@ class Scan:
         return []
 
     def _single(self, index: int, landing: Landing, name: bytes) -> None:
-        """Take a landing that is a single entry. Raises OSError."""
+        """Add a landing that is a single entry. Raises OSError."""
         folder = self.builder.place(index, b"", landing.dest_dir)
         directory = self._context.job.sources[index].path
         status = os.stat(child_path(directory, name), follow_symlinks=False)
@@ -312,7 +312,7 @@ class Scan:
         return children
 
     def _add(self, task: ScanTask, listing: ClassifiedEntries | None) -> list[Folder]:
-        """Take some of a directory; return the directories in it."""
+        """Add some entries of a directory; return the directories among them."""
         if listing is None:
             return []
         if not task.again:

@@ -102,7 +102,7 @@ class Extra(NamedTuple):
 
 
 class SymlinkTarget(NamedTuple):
-    """Where a relative symlink leads, out of what is copied with it. They sort by place."""
+    """The place that a relative symlink leads to, out of what is copied with it. They sort by place."""
 
     up: int  # directories above the destination root
     target: bytes  # the place, below those
@@ -113,7 +113,7 @@ class SymlinkTarget(NamedTuple):
 
 @dataclass(slots=True)
 class DeferredRecords:
-    """What a scan found that waits for the end of the run."""
+    """Findings of a scan that wait for the end of the run."""
 
     settled: list[DirectoryMetadata] = field(default_factory=list)
     linked: list[LinkedName] = field(default_factory=list)
@@ -253,7 +253,7 @@ class NamesSeen:
 
 @dataclass(slots=True)
 class ScanFindings:
-    """What a rank found in directories that it was asked to list."""
+    """The findings of a rank in directories that it was asked to list."""
 
     done: int = 0  # directories that it was asked for
     scanned: Tally = NOTHING

@@ -65,7 +65,7 @@ class ScanTask:
 
     @property
     def todo(self) -> Relist:
-        """What has to be looked at if it goes no further than this."""
+        """The directory to look at again if the task goes no further than this."""
         folder = self.folder
         seen = b"".join(name + b"\0" for name in (*self.skipped, *self.seen))
         return Relist(folder.source, folder.source_dir, folder.dest_dir, not self.flat, b"" if self.flat else seen)

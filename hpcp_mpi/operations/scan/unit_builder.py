@@ -102,7 +102,7 @@ class UnitBuilder:
         return child
 
     def add(self, folder: Folder, listing: ClassifiedEntries) -> list[Folder]:
-        """Take some of folder's entries; return its directories, which are to be listed and closed too."""
+        """Add some entries of a folder; return its directories, which are to be listed and closed too."""
         self._add_plain(folder, *listing.plain)
         if listing.same:
             self.skipped = self.skipped.plus(listing.same)
@@ -154,19 +154,19 @@ class UnitBuilder:
             self.out.append(Batch(Kind.LIST, source, b"", b"", Units.of(units), over=over, new=new, above=above))
 
     def close(self, folder: Folder) -> None:
-        """Note that all of folder's entries were added."""
+        """Record that all entries of a folder were added."""
         folder.listed = True
         self._ascend(folder)
 
     def unlisted(self, folder: Folder, vanished: bool) -> None:
-        """Note that folder could not be listed, or not to its end."""
+        """Record that folder could not be listed, or not to its end."""
         if vanished and folder.empty:
             self.forget(folder)
         else:
             self.refuse(folder)
 
     def forget(self, folder: Folder) -> None:
-        """Note that folder is gone: nothing of it was added, and nothing is made in its place."""
+        """Record that folder is gone: nothing of it was added, and nothing is made in its place."""
         self.count(Tally(directories=-1))
         if folder.parent is not None:
             folder.parent.children -= 1
@@ -184,7 +184,7 @@ class UnitBuilder:
                 at.children -= 1
 
     def refuse(self, folder: Folder) -> None:
-        """Note that folder could not be listed: it is made, not copied."""
+        """Record that folder could not be listed: it is made, not copied."""
         self._open(folder)
         self.close(folder)
 

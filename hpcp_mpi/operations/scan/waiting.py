@@ -5,7 +5,7 @@ from hpcp_mpi.operations.scan.records import DeferredRecords
 
 
 class Waiting:
-    """What waits for the end of the run: the deferred records of all ranks, sorted."""
+    """The deferred records of all ranks, sorted: they wait for the end of the run."""
 
     def __init__(self) -> None:
         self.settled = ExternalSort()
@@ -15,7 +15,7 @@ class Waiting:
         self.tracked = ExternalSort()
 
     def add(self, deferred: DeferredRecords) -> None:
-        """Take what was found; nothing of it is left there."""
+        """Move records here; none is left there."""
         if not deferred:
             return
         some = deferred.take()

@@ -22,7 +22,7 @@ NOBODY = cast(Lister, None)
 
 @dataclass
 class Delivered:
-    """What all Gathers made of a forest."""
+    """What all UnitBuilders made of a forest."""
 
     batches: list[Batch] = field(default_factory=list)
     settled: list[DirectoryMetadata] = field(default_factory=list)

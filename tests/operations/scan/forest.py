@@ -1,4 +1,4 @@
-"""Random trees for the gathering tests, and what is to become of them.
+"""Random trees for the tests of the UnitBuilder, and what is to become of them.
 
 Everything that is expected is told from the tree itself; nothing here knows how UnitBuilder works.
 """

@@ -11,8 +11,7 @@ from unittest import mock
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcp_mpi.operations.scan import link_groups
-from hpcp_mpi.operations.scan import unit_builder as gathering
+from hpcp_mpi.operations.scan import link_groups, unit_builder
 from hpcp_mpi.operations.scan.deferred import link_batches, separation_batches, settle_batches
 from hpcp_mpi.operations.scan.unit_builder import UnitBuilder
 from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, Tally
@@ -24,8 +23,8 @@ FILE_COST = 5
 MAX_INNER = 30  # bytes, in these tests
 
 
-class Gathered:
-    """A forest, and what Gathers made of it, told in terms of the forest's paths."""
+class Built:
+    """A forest, and what UnitBuilders made of it, in terms of the forest's paths."""
 
     def __init__(self, data: st.DataObject) -> None:
         self.forest = data.draw(forests())
@@ -41,7 +40,7 @@ class Gathered:
             return UnitBuilder(self.limit, FILE_COST, check_size, self.collapse, self.split)
 
         with (
-            mock.patch.object(gathering, "MAX_INNER_PATH", MAX_INNER),
+            mock.patch.object(unit_builder, "MAX_INNER_PATH", MAX_INNER),
             mock.patch.object(link_groups, "_MOST_LEADERS", most),
         ):
             self.found = deliver(self.forest, make, data, self.parallel)
@@ -96,13 +95,13 @@ def total_of(batches: list[Batch]) -> Tally:
 
 @given(st.data())
 def test_every_entry_ends_up_once_and_excluded_ones_nowhere(data: st.DataObject) -> None:
-    found = Gathered(data)
+    found = Built(data)
     assert Counter(found.counted) == Counter(found.forest.wanted().keys())
 
 
 @given(st.data())
 def test_units_and_opened_directories_add_up_to_what_was_scanned(data: st.DataObject) -> None:
-    found = Gathered(data)
+    found = Built(data)
     wanted, scanned = found.forest.tally(), found.found.scanned
     done = total_of([*found.streamed, *found.links]).plus(Tally(directories=len(found.opened)))
     assert entries(scanned) == entries(done) == entries(wanted)
@@ -113,7 +112,7 @@ def test_units_and_opened_directories_add_up_to_what_was_scanned(data: st.DataOb
 
 @given(st.data())
 def test_only_a_new_directory_that_cp_may_copy_whole_is_one_unit(data: st.DataObject) -> None:
-    found = Gathered(data)
+    found = Built(data)
     for top in found.collapsed:
         assert found.collapse and top[1] != b""
         for _, directory in found.dirs[top].walk(top[1]):
@@ -123,7 +122,7 @@ def test_only_a_new_directory_that_cp_may_copy_whole_is_one_unit(data: st.DataOb
 
 @given(st.data())
 def test_all_names_of_an_inode_are_linked_together_by_one_unit_or_by_links(data: st.DataObject) -> None:
-    found = Gathered(data)
+    found = Built(data)
     wanted = found.forest.wanted()
     by_dest = {found.forest.dest(path): path for path in wanted}
     pieces = {path: path for path in wanted}  # union by pointers
@@ -155,7 +154,7 @@ def test_all_names_of_an_inode_are_linked_together_by_one_unit_or_by_links(data:
 
 @given(st.data())
 def test_a_file_of_the_destination_stays_the_copy_of_one_source_file_at_most(data: st.DataObject) -> None:
-    found = Gathered(data)
+    found = Built(data)
     wanted = found.forest.wanted()
     parted = {(batch.source, joined(batch.source_dir, unit.name)) for batch in found.parted for unit in batch.units}
     linked = {path for path, kind, _ in found.how if kind is Kind.LINK}
@@ -171,7 +170,7 @@ def test_a_file_of_the_destination_stays_the_copy_of_one_source_file_at_most(dat
 
 @given(st.data())
 def test_what_may_be_identical_is_checked_and_nothing_else(data: st.DataObject) -> None:
-    found = Gathered(data)
+    found = Built(data)
     wanted = found.forest.wanted()
     for path, kind, _ in found.how:
         if kind is not Kind.LINK:
@@ -184,7 +183,7 @@ def test_what_may_be_identical_is_checked_and_nothing_else(data: st.DataObject) 
 
 @given(st.data())
 def test_big_files_and_no_others_are_copied_in_ranges(data: st.DataObject) -> None:
-    found = Gathered(data)
+    found = Built(data)
     wanted = found.forest.wanted()
     for path, kind, _ in found.how:
         item = wanted[path]
@@ -195,7 +194,7 @@ def test_big_files_and_no_others_are_copied_in_ranges(data: st.DataObject) -> No
 
 @given(st.data())
 def test_directories_that_are_made_or_differ_are_settled_once_and_others_only_restored(data: st.DataObject) -> None:
-    found = Gathered(data)
+    found = Built(data)
     made, differed, restored = Counter[Path](), Counter[Path](), Counter[Path]()
     for batch in found.settled:
         for unit in batch.units:
@@ -211,7 +210,7 @@ def test_directories_that_are_made_or_differ_are_settled_once_and_others_only_re
 
 @given(st.data())
 def test_new_directories_that_nothing_is_copied_into_are_made(data: st.DataObject) -> None:
-    found = Gathered(data)
+    found = Built(data)
     new = {path for path in found.opened if found.dirs[path].new}
     filled = {batch.dest_dir for batch in found.streamed if batch.kind in (Kind.COPY, Kind.START_FILE)}
     made = Counter(
@@ -227,7 +226,7 @@ def test_new_directories_that_nothing_is_copied_into_are_made(data: st.DataObjec
     assert made.keys() >= empty if found.parallel else made.keys() == empty
 
 
-def replaces(found: Gathered, path: Path) -> bool:
+def replaces(found: Built, path: Path) -> bool:
     """Return whether a non-directory is on the way to a directory of the destination, or at its place."""
     parts = path[1].split(b"/")
     return any(found.dirs[path[0], b"/".join(parts[:count])].over for count in range(len(parts) + 1))
@@ -235,7 +234,7 @@ def replaces(found: Gathered, path: Path) -> bool:
 
 @given(st.data())
 def test_batches_say_when_a_non_directory_is_in_the_way(data: st.DataObject) -> None:
-    found = Gathered(data)
+    found = Built(data)
     for batch in found.streamed:
         if batch.kind in (Kind.COPY, Kind.CHECK, Kind.START_FILE):
             assert batch.over == replaces(found, (batch.source, batch.source_dir))
@@ -243,10 +242,10 @@ def test_batches_say_when_a_non_directory_is_in_the_way(data: st.DataObject) -> 
 
 @given(st.data())
 def test_no_unit_and_no_batch_is_heavier_than_a_bite_and_no_path_in_a_unit_too_long_for_cp(data: st.DataObject) -> None:
-    found = Gathered(data)
+    found = Built(data)
     for batch in found.streamed:
         loads = [count * FILE_COST + amount for count, amount in batch.units.loads()]
-        assert sum(loads[:-1]) < found.limit * gathering.BATCH
+        assert sum(loads[:-1]) < found.limit * unit_builder.BATCH
         for unit in batch.units:
             top = (batch.source, joined(batch.source_dir, unit.name))
             if batch.kind is Kind.COPY and top in found.collapsed:

@@ -1,4 +1,4 @@
-"""Single trees that gathering has to do with."""
+"""Single trees for the UnitBuilder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpcp_mpi.operations.scan import unit_builder as gathering
+from hpcp_mpi.operations.scan import unit_builder
 from hpcp_mpi.operations.scan.deferred import link_batches
 from hpcp_mpi.operations.scan.records import ClassifiedEntries, Existing, Linked
 from hpcp_mpi.operations.scan.unit_builder import UnitBuilder
@@ -37,11 +37,11 @@ def test_with_no_limits_in_the_way_every_new_directory_is_copied_whole(data: st.
 
 
 @pytest.mark.parametrize("follower_below", [0, 3000])
-def test_a_tree_deeper_than_the_interpreters_stack_is_gathered(follower_below: int) -> None:
+def test_a_tree_deeper_than_the_interpreters_stack_becomes_units(follower_below: int) -> None:
     """A link at the bottom, to a leader outside, opens all above it; without one all is a single unit."""
     builder = UnitBuilder(10**9, 1, None)
     root = builder.root(0, b"", new=False)
-    with mock.patch.object(gathering, "MAX_INNER_PATH", 10**6):
+    with mock.patch.object(unit_builder, "MAX_INNER_PATH", 10**6):
         listing = ClassifiedEntries(linked=[Linked(b"leader", Tally(1), (1, 1), 2, False, None)])
         listing.folders = [(b"d", True, False)]
         folders = builder.add(root, listing)
