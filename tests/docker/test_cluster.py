@@ -21,6 +21,7 @@ pytestmark = [
     pytest.mark.mpi,
     pytest.mark.root,
     pytest.mark.slow,
+    pytest.mark.to_the_end,
     pytest.mark.timeout(1200),  # whichever comes first builds
 ]
 

@@ -24,6 +24,7 @@ pytestmark = [
     pytest.mark.mpi,
     pytest.mark.root,
     pytest.mark.slow,
+    pytest.mark.to_the_end,
     pytest.mark.timeout(1200),  # if it comes first, it builds
 ]
 

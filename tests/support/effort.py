@@ -3,9 +3,10 @@
 many(count)    so many random examples or rounds, in `make test` a third of them
 @each_value    of all combinations of a test's parameters, in `make test` so many that each value occurs
 @each_pair     ... so many that any two values of different parameters occur together
+to_the_end     a mark of tests that `make test` leaves out: the toy cluster of containers, as Slurm has a lab of its own
 
-The two are for tests whose parameters do not meet in the code, e.g. an error of the storage and the launcher. pytest
-without --part runs all combinations. A pytest plugin; tests/conftest.py loads it.
+The two with @ are for tests whose parameters do not meet in the code, e.g. an error of the storage and the launcher.
+pytest without --part runs all combinations. A pytest plugin; tests/conftest.py loads it.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ def _values_of(item: pytest.Item) -> frozenset[Value]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "combinations(size): see tests/support/effort.py")
+    for marker in ("combinations(size)", "to_the_end"):
+        config.addinivalue_line("markers", f"{marker}: see tests/support/effort.py")
     # As many as many(100) where a test says nothing; the rest as hypothesis has it, in CI too.
     # A machine that does other things too is slow in drawing examples, and that is no fault of a test.
     slow = [*settings().suppress_health_check, HealthCheck.too_slow]
@@ -73,7 +75,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         mark = item.get_closest_marker("combinations")
         if mark is not None:
             of_function.setdefault((item.nodeid.partition("[")[0], mark.args[0]), []).append(item)
-    later: set[pytest.Item] = set()
+    later = {item for item in items if item.get_closest_marker("to_the_end")}
     for (_, size), cases in of_function.items():
         chosen = few([_values_of(item) for item in cases], size)
         later.update(item for at, item in enumerate(cases) if at not in chosen)

@@ -65,7 +65,7 @@ def in_the_middle(world: World, src: Path, dst: Path, backing: Path) -> Iterator
 def stage_of_a_big_file(backing: Path) -> str:
     """The path of a stage that will be there for a while, below backing."""
     deadline = time.monotonic() + 60
-    while not (found := [path for path, size in in_stages(backing).items() if path.name == "big" and size < 2 * MIB]):
+    while not (found := [path for path, size in in_stages(backing).items() if path.name == "big" and size < MIB // 2]):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     parts = found[0].relative_to(backing).parts

@@ -271,7 +271,7 @@ def test_a_directory_on_the_way_that_is_swapped_for_a_symlink_is_not_followed(
     before = state(outside)
     with attacked(SWAP_DIRECTORY, dst, outside):
         until, runs = time.monotonic() + 2, 0
-        while time.monotonic() < until:
+        while time.monotonic() < until or runs <= 3:  # on a busy machine too
             done = PLAIN.run([option, on_tmpfs / "p/src", to])
             assert done.returncode in (0, 1, 23, 24) and "Traceback" not in done.stderr, str(done)
             assert changed(before, state(outside)) == set()
