@@ -69,7 +69,7 @@ class CostModel:
         return max(self.chunk_seconds / FIRST, min(self.chunk_seconds, GROWTH * self._fits[kind].longest))
 
     def learn(self, kind: Kind, entries: int, amount: int, seconds: float) -> None:
-        """Take note that so many entries with so many bytes took so many seconds."""
+        """Record that so many entries with so many bytes took so many seconds."""
         if entries < 1 or seconds <= 0:
             return
         fit = self._fits[kind]

@@ -23,7 +23,7 @@ class SpeedModel:
         self._levels: dict[Kind, float] = {}
 
     def usual(self, rank: Rank, kind: Kind, expected: float, seconds: float) -> float:
-        """Take note that a chunk of rank's took so many seconds; return what it would have taken on a usual rank.
+        """Record that a chunk of rank's took so many seconds; return what it would have taken on a usual rank.
 
         expected: seconds on a usual rank
         """
@@ -38,5 +38,5 @@ class SpeedModel:
         return seconds / before
 
     def relearnt(self, kind: Kind, before: float, now: float) -> None:
-        """Take note that now seconds are expected of what before seconds were expected of."""
+        """Record that now seconds are expected of what before seconds were expected of."""
         self._levels[kind] -= log(now / before)

@@ -70,19 +70,19 @@ class RateLimiter:
         return {Kind.COPY: (files, amount), Kind.RANGE: (float("inf"), amount), Kind.FINISH_FILE: (files, float("inf"))}
 
     def grant(self, kind: Kind, entries: int, amount: int) -> None:
-        """Take note that a chunk was granted."""
+        """Record that a chunk was granted."""
         if kind in COSTLY:
             self._files.draw(_files(kind, entries))
             self._bytes.draw(amount)
 
     def done(self, kind: Kind, entries: int, amount: int) -> None:
-        """Take note that what was granted is done."""
+        """Record that what was granted is done."""
         if kind in COSTLY:
             self._files.out -= _files(kind, entries)
             self._bytes.out -= amount
 
     def give_back(self, batches: Iterable[Batch]) -> None:
-        """Take note that what was granted will not be done by whom it was granted to."""
+        """Record that what was granted will not be done by the rank that it was granted to."""
         for batch in batches:
             if batch.kind in COSTLY:
                 self._files.draw(-_files(batch.kind, batch.units.entries))
