@@ -50,7 +50,7 @@ def pair(on_tmpfs: Path) -> tuple[Path, Path]:
 def checked(pair: tuple[Path, Path], **options: object) -> Checked:
     """Check the three as the listing found them before anything happened: equal in all of lstat."""
     source, dest = (root_of(os.fsencode(path)) for path in pair)
-    job = Job(Options(**options), (source,), dest.path, dest, frozenset(), Abilities(), "token")  # type: ignore[arg-type]
+    job = Job(Options(**options), (source,), "token", dest.path, dest, abilities=Abilities())  # type: ignore[arg-type]
     place, outcome = JobContext(job, Commands(), 1), Outcome()
     batch = Batch(Kind.CHECK, 0, b"", b"", Units(NAMES, [len(CONTENT)] * 3, most=job.options.hash_size), equal=True)
     found = check(place, batch, outcome)

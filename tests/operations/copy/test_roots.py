@@ -18,7 +18,7 @@ from hpcp_mpi.vocab.options import Options
 
 def workplace(source: Path, destination: Path) -> JobContext:
     paths = os.fsencode(source), os.fsencode(destination)
-    job = Job(Options(), (root_of(paths[0]),), paths[1], root_of(paths[1]), frozenset(), Abilities(), "test")
+    job = Job(Options(), (root_of(paths[0]),), "test", paths[1], root_of(paths[1]), abilities=Abilities())
     return JobContext(job, Commands(), 3)
 
 

@@ -30,7 +30,7 @@ def values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Val
 
     def make(**options: int | bool) -> Values:
         chosen = Options(**options)  # type: ignore[arg-type]
-        job = Job(chosen, (root,), root.path, root, frozenset(), Abilities(), "token")
+        job = Job(chosen, (root,), "token", root.path, root, abilities=Abilities())
         return Values(JobContext(job, Commands(), 1))
 
     return make

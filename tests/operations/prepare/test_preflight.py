@@ -102,7 +102,7 @@ def test_a_resync_of_a_full_file_system_is_no_reason_to_warn(on_tmpfs: Path) -> 
 
 def flight(src: Path, dst: Path, said: list[str], found: Abilities = LOCAL, **options: Any) -> Preflight:
     source, dest = root_of(os.fsencode(src)), root_of(os.fsencode(dst))
-    job = Job(Options(**options), (source,), dest.path, dest, frozenset(), found, "token")
+    job = Job(Options(**options), (source,), "token", dest.path, dest, abilities=found)
     return Preflight(JobContext(job, Commands(), 0), lambda path, note: said.append(f"{os.fsdecode(path)}: {note}"))
 
 

@@ -27,7 +27,7 @@ T = 1_600_000_000 * 10**9
 def listed(src: Path, dst: Path, new: bool = False, **options: object) -> list[ClassifiedEntries]:
     """List src beside dst, as ranks do; new: as if nothing were there."""
     source, dest = root_of(os.fsencode(src)), root_of(os.fsencode(dst))
-    job = Job(Options(**options), (source,), dest.path, dest, frozenset(), Abilities(), "token")  # type: ignore[arg-type]
+    job = Job(Options(**options), (source,), "token", dest.path, dest, abilities=Abilities())  # type: ignore[arg-type]
     place = JobContext(job, Commands(), 1)
     folder = builder_for(job.options).root(0, b"", new)
     failures: list[Failure] = []
