@@ -58,11 +58,10 @@ def _values_of(item: pytest.Item) -> frozenset[Value]:
 def pytest_configure(config: pytest.Config) -> None:
     for marker in ("combinations(size)", "to_the_end"):
         config.addinivalue_line("markers", f"{marker}: see tests/support/effort.py")
-    # As many as many(100) where a test says nothing; the rest as hypothesis has it, in CI too.
-    # A machine that does other things too is slow in drawing examples, and that is no fault of a test.
-    slow = [*settings().suppress_health_check, HealthCheck.too_slow]
-    examples = many(settings().max_examples)
-    settings.register_profile("hpcp-mpi", settings(), max_examples=examples, suppress_health_check=slow, deadline=None)
+    # As many as many(100) where a test says nothing. How long an example takes tells of the machine, not of the code:
+    # pytest-timeout ends what hangs.
+    patient = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+    settings.register_profile("hpcp-mpi", settings(), max_examples=many(settings().max_examples), **patient)
     settings.load_profile("hpcp-mpi")
 
 

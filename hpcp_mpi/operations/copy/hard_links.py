@@ -60,13 +60,17 @@ def _link(context: JobContext, batch: Batch, unit: Unit, leader: bytes, outcome:
         leaders, found = whole
         dest = stack.enter_context(made(context, dest_dir, batch.over))
         there = lstat(dest_name, dest)
-        if there is not None and (there.st_dev, there.st_ino) == (found.st_dev, found.st_ino):
+        if _is_file(found, there):
             outcome.skipped = outcome.skipped.plus(unit.tally)
             return True
         outcome.touched.add((batch.source, source_dir, dest_dir))
         stage = stack.enter_context(staged(dest, context.run_id, outcome.warn, context.options.content_only))
         try:
             os.link(leader_name, dest_name, src_dir_fd=leaders, dst_dir_fd=stage, follow_symlinks=False)
+        except FileExistsError:
+            # The stage is new and private: an earlier try made it, and only its answer was lost (ESTALE on NFS).
+            if not _is_file(found, lstat(dest_name, stage)):
+                raise
         except OSError as error:
             if error.errno in _COPY_INSTEAD:
                 outcome.warn(context.source_path(batch, unit.name), f"copied, not linked: {reason_of(error)}")
@@ -86,6 +90,11 @@ def _link(context: JobContext, batch: Batch, unit: Unit, leader: bytes, outcome:
     outcome.copied = outcome.copied.plus(unit.tally)
     outcome.linked += 1
     return True
+
+
+def _is_file(one: os.stat_result, other: os.stat_result | None) -> bool:
+    """Return whether two looks were at the same inode. other: None, there was nothing"""
+    return other is not None and (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
 
 
 def _whole_leader(

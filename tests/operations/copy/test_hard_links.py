@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import hpcp_mpi
 from tests.support import oracle
 from tests.support.copies import PLAIN, TINY_CHUNKS, changed, copy, items, state
 from tests.support.effort import each_value
@@ -120,3 +123,28 @@ def test_names_outside_of_what_is_copied_do_not_matter(chunks: tuple[str, ...], 
     build(on_tmpfs, {"src": Dir({"a": File(b"a"), "skipped": HardLink("src/a")}), "outside": HardLink("src/a")})
     copy(on_tmpfs / "src", on_tmpfs / "dst", "-e", "skipped", *chunks)
     assert os.listdir(on_tmpfs / "dst") == ["a"] and os.stat(on_tmpfs / "dst/a").st_nlink == 1
+
+
+@pytest.mark.parametrize("really", [True, False])
+def test_a_link_whose_answer_was_lost_is_there(really: bool, on_tmpfs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel repeats link(2) when a handle is stale, and says that the name exists."""
+    src, dst = on_tmpfs / "src", on_tmpfs / "dst"
+    build(src, {"a": Dir({"f": File(b"f")}), "b": Dir({"link": HardLink("a/f")})})
+    real = os.link
+
+    def repeated(*names: Any, **where: Any) -> None:
+        if really:
+            real(*names, **where)
+        else:
+            os.close(os.open(names[1], os.O_CREAT | os.O_WRONLY, dir_fd=where["dst_dir_fd"]))
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+
+    monkeypatch.setattr(os, "link", repeated)
+    report = hpcp_mpi.copy(src, dst, parallel_listing=True, chunk_files=1)
+    if really:
+        assert report.failures == []
+        oracle.assert_equal_trees(src, dst)
+    else:  # what is there is not the file: the name that came second has failed, whichever that is
+        (failure,) = report.failures
+        assert "File exists" in failure.reason
+        assert not (dst / os.path.relpath(os.fsdecode(failure.path), src)).exists()
