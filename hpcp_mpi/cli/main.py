@@ -114,7 +114,7 @@ def _log(line: str) -> None:
 
 
 def _rank0(arguments: Sequence[str], environment: Mapping[str, str], wire: Wire, stop: StopRequest) -> int:
-    """Carry out the command line with all ranks of the wire; return the exit code. Raises FatalError."""
+    """Run the command line with all ranks of the wire; return the exit code. Raises FatalError."""
     # Imported here, as only rank 0 needs them: imports by a thousand ranks are a load for the file system.
     from hpcp_mpi.cli.command_line import parse
     from hpcp_mpi.operations.prepare.tools import exclude_lines
@@ -141,7 +141,7 @@ def _operate(
     wire: Wire,
     stop: StopRequest,
 ) -> "tuple[Report, SortedItems | Differences]":
-    """Run the operation; return its report, and what was or would be changed. Raises FatalError."""
+    """Run the operation; return its report, and the changes or differences. Raises FatalError."""
     from hpcp_mpi.cli.progress import watcher_for
     from hpcp_mpi.cli.prompt import Asker
     from hpcp_mpi.cli.report import check_json, first_line
@@ -183,7 +183,7 @@ def _operate(
 
 
 def _print(command_line: "CommandLine", report: "Report", items: "SortedItems | Differences") -> None:
-    """Print what came out. Raises FatalError where the JSON report cannot be written."""
+    """Print and write the results. Raises FatalError where the JSON report cannot be written."""
     from hpcp_mpi.cli import report as reporting
     from hpcp_mpi.cli.end_table import table
 

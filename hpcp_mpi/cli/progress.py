@@ -19,7 +19,7 @@ _ANEW = ("removing", "counting", "verifying")  # phases that count from 0; other
 
 @dataclass(frozen=True, slots=True)
 class Amount:
-    """How much of a phase is done, and of how much."""
+    """The amount of a phase that is done, and its total."""
 
     done: int = 0  # entries
     bytes: int = 0

@@ -158,7 +158,7 @@ def _ending(report: Report) -> str:
 
 
 def _done(report: Report) -> str:
-    """Return what a run without failures did, as "62,321 files, 3.80 GiB"."""
+    """Return the work of a run without failures, as "62,321 files, 3.80 GiB"."""
     outcome = report.outcome
     if report.verb == Verb.LIST.value:
         return f"{number(report.scanned.entries, 'entry', 'entries')} listed"
@@ -189,7 +189,7 @@ def check_json(path: Path) -> None:
 
 
 def write_json(report: Report | LedgerStatus, path: Path) -> None:
-    """Write the report for machines. An old file is replaced in one step. Raises FatalError."""
+    """Write a report as JSON, replacing an old file in one step. Raises FatalError."""
     try:
         with output_file(os.fsencode(path)) as file:
             file.write(json.dumps(report.as_dict(), indent=1).encode() + b"\n")

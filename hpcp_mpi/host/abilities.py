@@ -34,9 +34,9 @@ _REFUSED = (errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 def tried(directory: int, kind: str, token: str) -> Abilities:
-    """Return what a new file in directory shows. kind: its type of file system. Raises OSError where none can be made.
+    """Return the abilities that a new file in directory shows. Raises OSError where none can be made.
 
-    token: of a stage that may be made
+    kind: the type of the file system. token: of a stage that may be made
     """
     left: list[tuple[bytes, str]] = []
     with scratch_file(directory, token, lambda name, note: left.append((name, note))) as (file, stage):

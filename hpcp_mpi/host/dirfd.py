@@ -206,7 +206,7 @@ def _make_writable(fd: int) -> bool:
 
 
 def _make_own(parent: int, name: bytes) -> bool:
-    """Do the same for a directory that cannot even be opened."""
+    """Do so for a directory in parent that cannot even be opened; return whether it was done. Raises OSError."""
     with pinned(parent, name) as fd:
         status = os.fstat(fd)
         if status.st_uid != os.geteuid() or not stat.S_ISDIR(status.st_mode) or status.st_mode & 0o700 == 0o700:

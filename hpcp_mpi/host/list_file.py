@@ -161,7 +161,7 @@ def refuse_place(path: bytes) -> None:
 
 
 def write(path: bytes, pieces: Iterable[bytes]) -> None:
-    """Write a list. A file appears under its name when it is complete. Raises FatalError, and what pieces raise."""
+    """Write a list. A file gets its name when it is complete. Raises FatalError, and what pieces raise."""
     called = "standard output" if path == STANDARD else printable(path)
     if path == STANDARD:
         sys.stdout.flush()
@@ -177,7 +177,7 @@ def write(path: bytes, pieces: Iterable[bytes]) -> None:
 
 @contextmanager
 def _opened(path: bytes) -> Iterator[int]:
-    """Yield a descriptor to write a list to."""
+    """Yield a descriptor for writing a list. Raises OSError."""
     if path == STANDARD:
         yield 1
     elif _is_special(path):

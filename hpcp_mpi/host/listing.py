@@ -40,7 +40,7 @@ Failed = Callable[[bytes, OSError], None]
 
 @dataclass(slots=True)
 class Slice:
-    """Some entries of a directory."""
+    """A part of a directory's entries, sorted by kind."""
 
     fresh: tuple[list[bytes], list[int]] = field(default_factory=lambda: ([], []))  # (names, sizes) of plain files
     # with one name, and nothing at the destination

@@ -57,7 +57,7 @@ _USUAL_STALE_SECONDS = 3.0
 
 
 class _Mount(NamedTuple):
-    number: bytes
+    number: bytes  # the mount's id
     point: bytes  # absolute
     kind: str
     options: list[str]  # its own
@@ -111,8 +111,8 @@ def _mount_id(lines: Iterable[bytes]) -> bytes:
 
 
 def _mounts() -> Iterator[_Mount]:
-    """Yield what is mounted: `36 35 98:0 /root /point options shared:1 - ext4 /dev/x options`; optional fields end
-    with `-`. Raises OSError.
+    """Yield the mounts in lines such as `36 35 98:0 /root /point options shared:1 - ext4 /dev/x options`, where the
+    optional fields end with `-`. Raises OSError.
     """
     with open("/proc/self/mountinfo", "rb") as file:
         for line in file:
@@ -140,6 +140,6 @@ class Mounts(NamedTuple):
 
 
 def mounts_below(fd: int) -> frozenset[bytes]:
-    """Return the paths, relative to the directory fd, of what is mounted below it. Raises OSError."""
+    """Return the mount points below the directory fd, relative to it. Raises OSError."""
     root = os.readlink(path_of(fd))
     return frozenset(below for mount in _mounts() if (below := relative_to(mount.point, root)))

@@ -1,4 +1,4 @@
-"""Files that appear under their names when they are complete, or not at all."""
+"""Output files that get their names when they are complete, or not at all."""
 
 import os
 import stat
@@ -11,9 +11,9 @@ from hpcp_mpi.vocab.paths import STAGE_PREFIX
 
 @contextmanager
 def output_file(path: bytes) -> Iterator[IO[bytes]]:
-    """Yield a file that takes the name path when all is written, in one step. Raises OSError.
+    """Yield a new file that is renamed to path when the `with` block ends without an error. Raises OSError.
 
-    It is made beside its place under a name that no list and no copy holds. A file that it replaces gives it its mode.
+    It is made beside its place, under a name that lists and copies leave out. It gets the mode of a file it replaces.
     """
     beside = os.path.join(os.path.dirname(path), STAGE_PREFIX + os.urandom(8).hex().encode() + b".new")
     try:

@@ -1,6 +1,6 @@
-"""A file that is made to find something out about a file system, and gone in a moment.
+"""A scratch file for tests of a file system, which is removed at once.
 
-It has no name (O_TMPFILE) or, where that cannot be, is in a stage; the directory's times are left as they were.
+It has no name (O_TMPFILE) or, where that is impossible, is in a stage; the directory's times stay as they were.
 """
 
 import errno
@@ -27,7 +27,7 @@ def scratch_file(directory: int, token: str, remark: Callable[[bytes, str], None
         except OSError as error:
             if error.errno not in _NO_NAMELESS:
                 raise
-            # Before the stage is made: its making may fail half way.
+            # Before the stage is made: that may fail half way.
             stack.callback(_set_times, directory, os.fstat(directory))
             stage = stack.enter_context(staged(directory, token, remark))
             fd = os.open(NAME, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=stage)
@@ -37,10 +37,10 @@ def scratch_file(directory: int, token: str, remark: Callable[[bytes, str], None
 
 
 def _unlink(stage: int) -> None:
-    with suppress(OSError):  # it goes with the stage, or what keeps that is said
+    with suppress(OSError):  # it is removed with the stage, or that error is reported
         os.unlink(NAME, dir_fd=stage)
 
 
 def _set_times(directory: int, before: os.stat_result) -> None:
-    with suppress(OSError):  # a directory that others may write in too
+    with suppress(OSError):  # it may belong to another user
         os.utime(directory, ns=(before.st_atime_ns, before.st_mtime_ns))

@@ -15,8 +15,8 @@ def ticked(directory: int, token: str) -> int:
     """Return a change time (ns) by the file system of directory; all changes from now on are later.
 
     Its clock ticks in steps, 4 ms with Linux's own, so this waits for the next one. It is read from a file that
-    is made for that. Where none can be made, it is this machine's clock with ten seconds to spare: then what was
-    changed in those seems to have been changed since.
+    is made for that. Where none can be made, it is this machine's clock less ten seconds: then changes in those ten
+    seconds count as later ones.
     """
     try:
         with scratch_file(directory, token, lambda path, note: None) as (file, _):

@@ -15,7 +15,7 @@ _OPS = {op.letter: op for op in Op}
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What a state says. None: it says nothing of that, or does not know it."""
+    """The state of an entry in one tree. None: its type has no such field, or it is not known."""
 
     type: bytes  # a letter; ABSENT or UNKNOWN
     size: int | None = None
@@ -30,7 +30,7 @@ class State:
 
 
 def unescaped(field: bytes) -> bytes:
-    """Return the name that a field stands for. Raises ValueError for an unknown escape."""
+    """Return the name or target that a field stands for. Raises ValueError for an unknown escape."""
 
     def meaning(match: re.Match[bytes]) -> bytes:
         if match[0] not in _MEANINGS:
@@ -41,7 +41,7 @@ def unescaped(field: bytes) -> bytes:
 
 
 def parsed_state(text: bytes) -> State:
-    """Return what a state says. Raises ValueError."""
+    """Return the state that a field of the table stands for. Raises ValueError."""
     if text in (ABSENT, UNKNOWN):
         return State(text)
     letter, colon, rest = text.partition(b":")
@@ -68,9 +68,9 @@ def _int(field: bytes, base: int = 10) -> int | None:
 
 
 def parsed_rows(lines: Iterable[bytes]) -> Iterator[Row]:
-    """Yield the rows of a table, its states as they are written. lines: with the header, and with line ends or not.
+    """Yield the rows of a table, with states unparsed. lines: the header's too, with line ends or without.
 
-    Raises ValueError, which says in which line.
+    Raises ValueError, which names the line.
     """
     number = 0
     for number, line in enumerate(lines, 1):

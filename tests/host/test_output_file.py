@@ -1,4 +1,4 @@
-"""A file appears under its name when it is complete, or not at all."""
+"""Output files get their names when they are complete, or not at all."""
 
 from __future__ import annotations
 
