@@ -108,7 +108,7 @@ def grouped(word: str, problems: Iterable[tuple[bytes, str]]) -> Iterable[str]:
 
 
 def first_line(request: Request, ranks: int) -> str:
-    """Return the first line of the log: what the run will do."""
+    """Return the first line of the log: the request, and the number of working ranks. ranks: with rank 0"""
     names = first_few(request.sources, _IN_FULL, between=" ")
     if request.source_list is not None:
         names = f"what {_called(request.source_list, 'input')} lists{' in ' if names else ''}{names}"
