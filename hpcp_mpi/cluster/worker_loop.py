@@ -28,7 +28,7 @@ from hpcp_mpi.scheduling.messages import (
     StopRequested,
     WorkerFailed,
 )
-from hpcp_mpi.scheduling.worker_queue import Worker
+from hpcp_mpi.scheduling.worker_queue import WorkerQueue
 from hpcp_mpi.vocab.errors import EXIT_FATAL, FatalError
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import join, printable
@@ -68,13 +68,13 @@ class JobRunner(Protocol):
         """Clean up after the slots, which have ended."""
 
 
-def follow(wire: Wire, open_workshop: Callable[[Any, Wire], JobRunner], stop: StopRequest) -> Any:
+def follow(wire: Wire, make_runner: Callable[[Any, Wire], JobRunner], stop: StopRequest) -> Any:
     """Run a worker until rank 0 shuts it down; return the report that rank 0 sends then.
 
-    open_workshop: returns the runner of a job; its FatalError ends the run. Raises CutOff, and what a slot raised.
+    make_runner: returns the runner of a job; its FatalError ends the run. Raises CutOff, and what a slot raised.
     """
     heart = HeartbeatSender(wire, lambda: (0,))
-    follower = Follower(wire, open_workshop, heart)
+    follower = Follower(wire, make_runner, heart)
     pause = FIRST_PAUSE
     sent = 0  # 1: rank 0 knows that a signal asks to stop, 2: at once
     try:
@@ -115,16 +115,16 @@ def follow(wire: Wire, open_workshop: Callable[[Any, Wire], JobRunner], stop: St
 class Follower:
     """A worker's queue of chunks and its slots, each a thread."""
 
-    def __init__(self, wire: Wire, open_workshop: Callable[[Any, Wire], JobRunner], heart: HeartbeatSender) -> None:
+    def __init__(self, wire: Wire, make_runner: Callable[[Any, Wire], JobRunner], heart: HeartbeatSender) -> None:
         self._wire = wire
         self._heart = heart
         self._silence = 0.0  # seconds of rank 0's silence after which this rank leaves; 0: never
         self._expires = math.inf
         self._missed = 0.0  # when rank 0 was found to be gone; 0.0: it was not
         self._listen(DEFAULT)
-        self._open_workshop = open_workshop
-        self._workshop: JobRunner | None = None
-        self._machine = Worker(1, 1, 1)
+        self._make_runner = make_runner
+        self._runner: JobRunner | None = None
+        self._queue = WorkerQueue(1, 1, 1)
         self._changed = threading.Condition()
         self._errors: deque[BaseException] = deque()
         self._ended = False
@@ -141,14 +141,14 @@ class Follower:
             return
         with self._changed:
             if isinstance(message, Grant):
-                self._machine.grant(message.chunks, message.seconds)
+                self._queue.grant(message.chunks, message.seconds)
                 self._changed.notify_all()
             elif isinstance(message, Reclaim):
-                self._wire.send(0, self._machine.give_back())
+                self._wire.send(0, self._queue.give_back())
             elif isinstance(message, Drain):
-                self._wire.send(0, self._machine.drain())
-                if self._workshop is not None:
-                    self._workshop.drain()
+                self._wire.send(0, self._queue.drain())
+                if self._runner is not None:
+                    self._runner.drain()
             else:
                 raise TypeError(f"not a message for a worker: {message!r}")
 
@@ -163,24 +163,24 @@ class Follower:
         self.leave(stop=False)
         self._expires = math.inf
         try:
-            workshop = self._open_workshop(job, self._wire)
+            runner = self._make_runner(job, self._wire)
         except FatalError as error:
             self._wire.send(0, WorkerFailed(str(error), EXIT_FATAL))
             return
-        self._workshop = workshop
+        self._runner = runner
         self.heard()
-        self._machine = Worker(workshop.bite_weight, workshop.file_cost, workshop.slots)
+        self._queue = WorkerQueue(runner.bite_weight, runner.file_cost, runner.slots)
         self._slots, self._ended = [], False
-        for number in range(workshop.slots):
-            slot = threading.Thread(target=self._slot, args=(workshop,), name=f"slot-{number}", daemon=True)
+        for number in range(runner.slots):
+            slot = threading.Thread(target=self._slot, args=(runner,), name=f"slot-{number}", daemon=True)
             self._slots.append(slot)
             slot.start()
-        self._wire.send(0, Hello(self._wire.node, workshop.slots))
+        self._wire.send(0, Hello(self._wire.node, runner.slots))
 
     def heard(self) -> None:
         """Record that rank 0 is alive."""
         self._pulse.heard(0)
-        if self._workshop is None or not self._silence:
+        if self._runner is None or not self._silence:
             return
         now = time.monotonic()
         if now > self._expires:
@@ -188,7 +188,7 @@ class Follower:
             self._heart.stalled = True
             return
         self._expires = now + self._silence
-        self._workshop.set_deadline(self._expires)
+        self._runner.set_deadline(self._expires)
 
     def check_liveness(self) -> None:
         """Raise CutOff when rank 0 is gone, or takes this rank for lost."""
@@ -214,7 +214,7 @@ class Follower:
         if self._errors:
             raise self._errors[0]
         with self._changed:
-            done = self._machine.results()
+            done = self._queue.results()
         if done is not None:
             self._wire.send(0, done)
         return done is not None
@@ -222,8 +222,8 @@ class Follower:
     def halt(self) -> None:
         """End running work and start nothing more."""
         self._end()
-        if self._workshop is not None:
-            self._workshop.stop()
+        if self._runner is not None:
+            self._runner.stop()
 
     def leave(self, stop: bool) -> None:
         """End the slots and wait for them, as they remove half-done work. stop: end running work at once"""
@@ -231,8 +231,8 @@ class Follower:
             self.halt()
         self._end()
         # Storage that does not answer a slot would not answer this thread either.
-        if self._join() and self._workshop is not None:
-            self._workshop.close()
+        if self._join() and self._runner is not None:
+            self._runner.close()
 
     def leave_cut_off(self) -> None:
         """End the slots at once, but leave big files that were begun here: other ranks may be writing them."""
@@ -255,31 +255,31 @@ class Follower:
             self._ended = True
             self._changed.notify_all()
 
-    def _slot(self, workshop: JobRunner) -> None:
+    def _slot(self, runner: JobRunner) -> None:
         # Programs inherit this. Batch systems and launchers signal them, too, but they should finish their work.
         signal.pthread_sigmask(signal.SIG_BLOCK, ORDERLY)
         try:
             while (bite := self._next()) is not None:
                 self._at[threading.current_thread().name] = bite[1][0]
-                outcome = workshop.work(bite[1])
+                outcome = runner.work(bite[1])
                 if outcome is None:
                     if not self._ended:  # otherwise its work would never be reported
                         self._heart.stalled = True
                         self._wire.wake()
                     return
                 with self._changed:
-                    self._machine.finish(bite[0], outcome, bite[1])
+                    self._queue.finish(bite[0], outcome, bite[1])
                 self._wire.wake()
         except BaseException as error:
             self._errors.append(error)
             self._wire.wake()
         finally:
-            workshop.release()
+            runner.release()
 
     def _next(self) -> tuple[int, list[Batch]] | None:
         with self._changed:
             while not self._ended:
-                bite = self._machine.take()
+                bite = self._queue.take()
                 if bite is not None:
                     return bite
                 self._changed.wait()

@@ -65,7 +65,7 @@ class CopyState:
 
     todo: tuple[Relist, ...] = ()
     records: Mapping[str, bytes] = field(default_factory=dict)  # that came since the last time
-    state: bytes = b""  # empty: another run looks at everything again
+    packed: bytes = b""  # empty: another run looks at everything again
 
 
 class _Recorded:
@@ -191,7 +191,7 @@ class CheckpointWriter:
             ranks=tuple(_state(share, granted) for share, granted in snapshot.ranks),
             todo=state.todo,
             sample=Sample(seconds, copied.files, copied.bytes, snapshot.active, snapshot.alive),
-            state=state.state,
+            state=state.packed,
             records=state.records,
             failures=tuple(failures),
             notes=tuple(notes),

@@ -12,7 +12,7 @@ from hpcp_mpi.host.dirfd import Tree
 from hpcp_mpi.host.latency import AdaptiveGate, Latency, ParallelCalls
 from hpcp_mpi.host.metadata import Xattrs, xattrs_of
 from hpcp_mpi.host.mounts import Mounts, invents_inodes, mounts_below
-from hpcp_mpi.host.retrying import tried
+from hpcp_mpi.host.retrying import retried
 from hpcp_mpi.host.stage import SharedStages
 from hpcp_mpi.host.stale_looks import StaleLooks
 from hpcp_mpi.rules import excludes
@@ -192,7 +192,7 @@ class JobContext:
         roots = [*job.sources, *(root for root in (job.destination_root, job.backup) if root is not None)]
         for root in {root.path: root for root in roots}.values():
             try:
-                pin, status = tried(partial(_pinned, root.path))
+                pin, status = retried(partial(_pinned, root.path))
             except OSError as error:
                 problem = reason_of(error)
             else:

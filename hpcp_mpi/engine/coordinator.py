@@ -41,7 +41,7 @@ class Lookable(Feed, Protocol):
     def again(self, todo: Sequence[Relist]) -> None: ...
 
 
-def _bucket(options: Options) -> RateLimiter | None:
+def _rate_limiter(options: Options) -> RateLimiter | None:
     """Return what limits the rates that options name; None where they are free."""
     if options.dry_run or not (options.rate_bytes or options.rate_files):
         return None
@@ -62,15 +62,15 @@ class Coordinator:
         self.context = JobContext(job, Commands(), wire.rank)
         self.context.lost |= wire.lost  # in an earlier job
         self.context.pin_roots(wire.rank, wire.node)
-        weights = CostModel(options.chunk_seconds, options.chunk_files, options.chunk_size)
-        self.backlog = Backlog(weights)
+        costs = CostModel(options.chunk_seconds, options.chunk_files, options.chunk_size)
+        self.backlog = Backlog(costs)
         fallible = wire.fallible and options.heartbeat_timeout > 0
         self.planner = Planner(
             self.backlog,
-            weights,
+            costs,
             options.chunk_seconds,
             options.single,
-            _bucket(options),
+            _rate_limiter(options),
             fallible or frontend.checkpoints is not None,
         )
         self._loop = CoordinatorLoop(

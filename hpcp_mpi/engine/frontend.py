@@ -49,16 +49,16 @@ class Items(Protocol):
     def add(self, items: Iterable[Item]) -> None: ...
 
 
-def nobody_to_ask(question: str) -> bool:
+def answer_no(question: str) -> bool:
     """Return False, the answer no: there is nobody who could say yes."""
     return False
 
 
-def nobody_to_tell(text: str) -> None:
+def discard_line(text: str) -> None:
     """Drop a line that nobody reads."""
 
 
-def nothing_to_ask() -> None:
+def no_question() -> None:
     """Raise nothing: no question will be asked, or somebody can answer it."""
 
 
@@ -70,9 +70,9 @@ class Frontend:
     watcher: ProgressWatcher = field(default_factory=Unwatched)
     items: Items | None = None  # takes what was or would be changed; without it that is in the report
     # Asks before something is removed; False is no. Raises UsageError where nobody can answer, StoppedEarly on Ctrl-C.
-    confirm: Callable[[str], bool] = nobody_to_ask
+    confirm: Callable[[str], bool] = answer_no
     # For who will ask late, after hours of copying: called before anything is changed, raises the same UsageError.
-    expect_answer: Callable[[], None] = nothing_to_ask
+    expect_answer: Callable[[], None] = no_question
     certain: bool = False  # confirm says yes to everything: nothing has to be found out for the question
-    say: Callable[[str], None] = nobody_to_tell  # what is better known now than when it is in the report
+    say: Callable[[str], None] = discard_line  # what is better known now than when it is in the report
     checkpoints: CheckpointWriter | None = None  # writes the run down

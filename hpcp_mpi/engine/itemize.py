@@ -7,13 +7,13 @@ from contextlib import ExitStack
 from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.host.entries import lstat, types_in
 from hpcp_mpi.host.metadata import xattr_letters
-from hpcp_mpi.rules.equality import NEW, itemize, metadata_changes
+from hpcp_mpi.rules.equality import NEW, change_letters, metadata_changes
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import join
 from hpcp_mpi.vocab.units import Batch, Unit
 
 GONE = "*deleting  "  # rsync's word for what is removed from the destination
-_NEW_FILE = itemize(">", stat.S_IFREG, NEW)
+_NEW_FILE = change_letters(">", stat.S_IFREG, NEW)
 
 Item = tuple[str, bytes, bytes]  # (change, path below the destination root, link target or b"")
 
@@ -41,7 +41,7 @@ def itemize_copies(context: JobContext, batch: Batch, outcome: Outcome) -> None:
                 continue
             path = join(batch.dest_dir, unit.target)
             if context.options.compare:
-                tell_replaced(context, path, status.st_mode, outcome)
+                itemize_replaced(context, path, status.st_mode, outcome)
             change = _change(context, batch.source, source, unit, status, dest)
             outcome.items.append(item(change, path, source, unit.name, status.st_mode))
             if stat.S_ISDIR(status.st_mode):
@@ -52,7 +52,7 @@ def _change(context: JobContext, index: int, source: int, unit: Unit, status: os
     update = ">" if stat.S_ISREG(status.st_mode) else "c"
     there = lstat(unit.target, dest) if dest is not None else None
     if dest is None or there is None or stat.S_IFMT(there.st_mode) != stat.S_IFMT(status.st_mode):
-        return itemize(update, status.st_mode, NEW)
+        return change_letters(update, status.st_mode, NEW)
     letters = xattr_letters(*context.xattrs_of((source, unit.name), (dest, unit.target), index))
     changes = metadata_changes(status, there, context.job.times, context.rights, letters)
     if context.options.content_only:
@@ -64,10 +64,10 @@ def _change(context: JobContext, index: int, source: int, unit: Unit, status: os
             changes += "c"
     else:
         changes += "c"
-    return itemize(update, status.st_mode, changes)
+    return change_letters(update, status.st_mode, changes)
 
 
-def tell_replaced(context: JobContext, path: bytes, mode: int, outcome: Outcome) -> None:
+def itemize_replaced(context: JobContext, path: bytes, mode: int, outcome: Outcome) -> None:
     """Itemize an entry of the destination that is of another type than mode: it goes, to make room."""
     directory, _, name = path.rpartition(b"/")
     try:
@@ -90,6 +90,6 @@ def _subtree(context: JobContext, batch: Batch, name: bytes, path: bytes, outcom
                 if stat.S_ISREG(mode):
                     outcome.items.append((_NEW_FILE, path, b""))
                     continue
-                outcome.items.append(item(itemize("c", mode, NEW), path, fd, child, mode))
+                outcome.items.append(item(change_letters("c", mode, NEW), path, fd, child, mode))
                 if stat.S_ISDIR(mode):
                     waiting.append((join(directory, child), path))

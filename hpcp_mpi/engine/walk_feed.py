@@ -29,7 +29,7 @@ class WalkResult:
     payload: Any = None  # what the operation wants to know of what was done
 
 
-class Frontier:
+class WalkFeed:
     """The stack of units that no worker was asked for yet. Workers answer with WalkResult."""
 
     def __init__(self, first: Iterable[Batch], slots: Callable[[], int], on_payload: Callable[[Any], None]) -> None:

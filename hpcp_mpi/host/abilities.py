@@ -33,7 +33,7 @@ _HOLE = 1 << 20  # bytes
 _REFUSED = (errno.EOPNOTSUPP, errno.ENOSYS)
 
 
-def tried(directory: int, kind: str, token: str) -> Abilities:
+def probed(directory: int, kind: str, token: str) -> Abilities:
     """Return the abilities that a new file in directory shows. Raises OSError where none can be made.
 
     kind: the type of the file system. token: of a stage that may be made
@@ -49,7 +49,7 @@ def tried(directory: int, kind: str, token: str) -> Abilities:
             user_attributes=_stores(file, "user.hpcp-mpi", b""),
             trusted_attributes=_stores(file, "trusted.hpcp-mpi", b"") if os.geteuid() == 0 else None,
             capabilities=_stores(file, "security.capability", _CAPABILITY),
-            holes=_tells_holes(file),
+            holes=_finds_holes(file),
             nameless=stage is None,
             locks=_locks(file),
             case=_case_of(kind, directory) if stage is None else lstat(NAME.upper(), stage) is None,
@@ -153,7 +153,7 @@ def _stores(file: int, attribute: str, value: bytes) -> bool | None:
     return True
 
 
-def _tells_holes(file: int) -> bool | None:
+def _finds_holes(file: int) -> bool | None:
     """Return whether a file that is one hole is seen as such; None if that cannot be tested."""
     try:
         os.ftruncate(file, _HOLE)

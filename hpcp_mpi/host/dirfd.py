@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from hpcp_mpi.host.retrying import never, passes, tried
+from hpcp_mpi.host.retrying import never, passes, retried
 
 FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # For using names in a directory: it costs no request to the server of a network file system, unlike opening to list.
@@ -41,7 +41,7 @@ class Tree:
         path = root if pin is None else b"."
         # O_PATH: entries of a directory that may not be listed can still be reached by name.
         flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
-        self._root_fd = tried(lambda: os.open(path, flags, dir_fd=pin), stopped)
+        self._root_fd = retried(lambda: os.open(path, flags, dir_fd=pin), stopped)
         self._parents: OrderedDict[bytes, int] = OrderedDict()
 
     def forget(self) -> None:
@@ -89,7 +89,7 @@ class Tree:
         try:
             fd = self._open(path, _HANDLE)
         except OSError:
-            fd = tried(lambda: self._make(path, mode, over), self._stopped)
+            fd = retried(lambda: self._make(path, mode, over), self._stopped)
         try:
             _make_writable(fd)
             yield fd
@@ -107,7 +107,7 @@ class Tree:
             self.forget()
             return self._open_once(path, flags)
 
-        return tried(reopen, self._stopped)
+        return retried(reopen, self._stopped)
 
     def _open_once(self, path: bytes, flags: int) -> int:
         if not path:

@@ -53,7 +53,7 @@ def passes(error: OSError) -> bool:
     return error.errno in PASSING
 
 
-def tells_passing(words: str) -> bool:
+def names_passing(words: str) -> bool:
     """Return whether the reason of a failure, or a program's message, names such an error."""
     return any(each in words for each in _WORDS)
 
@@ -80,7 +80,7 @@ def recovered() -> None:
     _patience.find()
 
 
-def tried(call: Callable[[], T], stopped: Callable[[], bool] = never) -> T:
+def retried(call: Callable[[], T], stopped: Callable[[], bool] = never) -> T:
     """Return the result of call, retried a few times while its error may be over in a moment.
 
     Raises OSError.
@@ -103,7 +103,7 @@ def in_the_end(error: OSError, call: Callable[[], object], stopped: Callable[[],
     if not passes(error):
         return error
     try:
-        tried(call, stopped)
+        retried(call, stopped)
     except OSError as other:
         return other
     return None

@@ -22,7 +22,7 @@ from contextlib import contextmanager, suppress
 from hpcp_mpi.host.dirfd import FLAGS
 from hpcp_mpi.host.entries import lstat, names_in
 from hpcp_mpi.host.remove_tree import remove_tree
-from hpcp_mpi.host.retrying import tried
+from hpcp_mpi.host.retrying import retried
 from hpcp_mpi.vocab.errors import reason_of
 from hpcp_mpi.vocab.paths import STAGE_PREFIX
 
@@ -78,7 +78,7 @@ def _drop(directory: int, name: bytes, stage: int) -> None:
     try:
         os.rmdir(name, dir_fd=directory)
     except OSError:
-        tried(lambda: _empty_and_drop(directory, name, stage))
+        retried(lambda: _empty_and_drop(directory, name, stage))
 
 
 def _empty_and_drop(directory: int, name: bytes, stage: int) -> None:

@@ -98,16 +98,16 @@ def _remove(context: JobContext, batch: Batch, outcome: Outcome) -> None:
     from hpcp_mpi.operations.remove.worker import remove
 
     with context.gate:
-        remove(context, batch, outcome, keeper_of(context, batch, outcome), disposer_of(context, batch))
+        remove(context, batch, outcome, guard_of(context, batch, outcome), disposer_of(context, batch))
 
 
 def _remove_emptied(context: JobContext, batch: Batch, outcome: Outcome) -> None:
     from hpcp_mpi.operations.remove.worker import remove_emptied
 
-    remove_emptied(context, batch, outcome, keeper_of(context, batch, outcome), disposer_of(context, batch))
+    remove_emptied(context, batch, outcome, guard_of(context, batch, outcome), disposer_of(context, batch))
 
 
-def keeper_of(context: JobContext, batch: Batch, outcome: Outcome) -> "RemovalGuard | None":
+def guard_of(context: JobContext, batch: Batch, outcome: Outcome) -> "RemovalGuard | None":
     """Return what says which entries of a batch stay; None: all may go."""
     if batch.kind is Kind.REMOVE_COPIED:
         from hpcp_mpi.operations.move.worker import CopiedGuard
@@ -165,9 +165,9 @@ def undone(batch: Batch, reason: str) -> list[Any]:
     if batch.kind is Kind.RANGE and batch.big is not None:
         return [RangeFailed((batch.dest_dir, batch.big.stage), count, reason)]
     if batch.kind in (Kind.REMOVE, Kind.COUNT, Kind.REMOVE_COPIED, Kind.RMDIR):
-        from hpcp_mpi.operations.remove.worker import told_undone
+        from hpcp_mpi.operations.remove.worker import undone_result
 
-        return [told_undone(batch)]
+        return [undone_result(batch)]
     if batch.kind in (Kind.LIST_NAMES, Kind.LIST_EXTRA):
         return [WalkResult(count)]
     return [[]] if batch.kind is Kind.DESCRIBE else []

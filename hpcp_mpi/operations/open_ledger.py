@@ -75,7 +75,7 @@ def _open(
         except NothingThere:
             if not os.path.lexists(path) and not restarted:
                 raise
-            _tell_nothing(path, say)
+            _say_nothing_there(path, say)
     return CheckpointWriter(open_new(path, heading), None, say)
 
 
@@ -91,7 +91,7 @@ def _open_jobs(path: bytes, heading: RunHeading, resume: bool, say: Callable[[st
             if not os.path.lexists(name) or not os.path.getsize(name):
                 break
         except NothingThere:
-            _tell_nothing(name, say)
+            _say_nothing_there(name, say)
             break
         except OtherWork:
             continue
@@ -104,7 +104,7 @@ def _open_jobs(path: bytes, heading: RunHeading, resume: bool, say: Callable[[st
         return None
 
 
-def _tell_nothing(path: bytes, say: Callable[[str], None]) -> None:
+def _say_nothing_there(path: bytes, say: Callable[[str], None]) -> None:
     say(f"hpcp-mpi: nothing to resume in {printable(path)}: starting from the beginning")
 
 

@@ -122,7 +122,7 @@ def _await_leave(wire: Wire) -> None:
 
 def run(request: Request, environment: Mapping[str, str]) -> Report:
     """The Python API's: do what is asked; the report, on every rank. Raises FatalError, on every rank."""
-    from hpcp_mpi.engine.frontend import Frontend, nobody_to_ask
+    from hpcp_mpi.engine.frontend import Frontend, answer_no
     from hpcp_mpi.operations.dispatch import lead_operation
 
     wire, stop = connect(environment), StopRequest()
@@ -134,9 +134,7 @@ def run(request: Request, environment: Mapping[str, str]) -> Report:
         if isinstance(result, Report):
             return result
         raise result if isinstance(result, FatalError) else FatalError("rank 0 broke down")
-    frontend = Frontend(
-        stop, confirm=(lambda question: True) if request.force else nobody_to_ask, certain=request.force
-    )
+    frontend = Frontend(stop, confirm=(lambda question: True) if request.force else answer_no, certain=request.force)
     with lead(wire, stop) as ranks:
         ranks.result = report = lead_operation(ranks.wire, request, frontend)
     return report

@@ -4,8 +4,8 @@ import time
 from collections.abc import Sequence
 
 from hpcp_mpi.cluster.transport import Wire
+from hpcp_mpi.engine.broken_work import persistently, surviving
 from hpcp_mpi.engine.context import JobContext
-from hpcp_mpi.engine.unfinished import persistently, surviving
 from hpcp_mpi.host.commands import Commands, Stopped
 from hpcp_mpi.host.machine import allow_open_files, cpus, slots
 from hpcp_mpi.operations.copy.big_files.rules import divided

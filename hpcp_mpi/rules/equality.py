@@ -91,7 +91,7 @@ def letter(mode: int) -> str:
     return _LETTERS[stat.S_IFMT(mode)]
 
 
-def itemize(update: str, mode: int, changes: str) -> str:
+def change_letters(update: str, mode: int, changes: str) -> str:
     """Return rsync's eleven characters: update (`>`, `c`, `h`, `.`), type, then `cstpoguax` or `+++++++++`."""
     if changes != NEW:
         changes = "".join(which if which in changes else "." for which in "cstpoguax")

@@ -35,13 +35,13 @@ class Planner:
     def __init__(
         self,
         backlog: Backlog,
-        weights: CostModel,
+        costs: CostModel,
         chunk_seconds: float,
         single: bool = False,
-        bucket: RateLimiter | None = None,
+        limiter: RateLimiter | None = None,
         remember: bool = False,
     ) -> None:
-        """chunk_seconds: how long a chunk keeps a slot busy. bucket: limits what is copied; then tick() is needed.
+        """chunk_seconds: how long a chunk keeps a slot busy. limiter: limits what is copied; then tick() is needed.
 
         remember: ranks may be lost, so what is granted is kept in mind
         """
@@ -50,13 +50,13 @@ class Planner:
         self._spare: list[RankShare] = []  # with single: who may take the place of the one that works
         self._missed: dict[int, RankShare] = {}  # who was lost and had never been granted anything
         self._draining = 0  # 0: not; else one more than the ranks that have not answered
-        self._bucket = bucket
+        self._limiter = limiter
         self._backlog = backlog
-        self._weights = weights
+        self._costs = costs
         self._chunk_seconds = chunk_seconds
         self._single = single
         self._ranks = Ranks()
-        self._fleet = SpeedModel()
+        self._speeds = SpeedModel()
         self._stolen = 0  # units at the front of the backlog that were given back
         self.outbox: list[tuple[int, Message]] = []
         self.news: list[Any] = []
@@ -123,8 +123,8 @@ class Planner:
             return
         asked = self._draining > 1 and rank.draining
         for out in self._ranks.lose(rank, why).values():
-            if self._bucket is not None:
-                self._bucket.done(out.kind, out.entries, out.amount)
+            if self._limiter is not None:
+                self._limiter.done(out.kind, out.entries, out.amount)
             if out.kept is not None:
                 granted, todo = requeue(out.kept.batches, self.whole)
                 self.left.update(stage_dirs(out.kept.batches))
@@ -158,8 +158,8 @@ class Planner:
 
     def tick(self, now: float) -> None:
         """Record the time, in seconds of any clock; grant what it allows."""
-        if self._bucket is not None:
-            self._bucket.advance(now)
+        if self._limiter is not None:
+            self._limiter.advance(now)
             if self._backlog:
                 self._deal()
 
@@ -186,8 +186,8 @@ class Planner:
         for number, outcome in message.results:
             out = rank.granted.pop(number)
             self._learn(rank, out, outcome.seconds)
-            if self._bucket is not None:
-                self._bucket.done(out.kind, out.entries, out.amount)
+            if self._limiter is not None:
+                self._limiter.done(out.kind, out.entries, out.amount)
             self.chunks += 1
             rank.share.chunks += 1
             rank.share.seconds += outcome.seconds
@@ -212,9 +212,9 @@ class Planner:
     def _learn(self, rank: Rank, out: OutstandingChunk, seconds: float) -> None:
         if out.entries > 0 and seconds > 0:
             load = out.kind, out.entries, out.amount
-            expected = self._weights.seconds(*load)
-            self._weights.learn(*load, self._fleet.usual(rank, out.kind, expected, seconds))
-            self._fleet.relearnt(out.kind, expected, self._weights.seconds(*load))
+            expected = self._costs.seconds(*load)
+            self._costs.learn(*load, self._speeds.usual(rank, out.kind, expected, seconds))
+            self._speeds.relearnt(out.kind, expected, self._costs.seconds(*load))
 
     def _gave_back(self, rank: Rank, message: Reclaimed) -> None:
         if message.drained:
@@ -227,18 +227,18 @@ class Planner:
         for number, part in message.parts:
             out = rank.granted.get(number)
             if out is not None:
-                before = self._weights.seconds(out.kind, out.entries, out.amount)
+                before = self._costs.seconds(out.kind, out.entries, out.amount)
                 out.entries -= sum(batch.units.entries for batch in part)
                 out.amount -= sum(batch.units.amount for batch in part)
-                out.seconds *= self._weights.seconds(out.kind, out.entries, out.amount) / before
+                out.seconds *= self._costs.seconds(out.kind, out.entries, out.amount) / before
                 if out.kept is not None:
                     out.kept.drop(part)
             batches += part
         rank.update(message)
         self._ranks.changed(rank)
         if batches:
-            if self._bucket is not None:
-                self._bucket.give_back(batches)
+            if self._limiter is not None:
+                self._limiter.give_back(batches)
             self.steals += not message.drained
             self._stolen += sum(len(batch.units) for batch in batches)
             self._backlog.add(batches, first=True)
@@ -271,9 +271,9 @@ class Planner:
         return min(self._chunk_seconds, max(shortest, fair)) / rank.slowness
 
     def _cut(self, target: float, rank: int) -> Chunk | None:
-        if self._bucket is None:
+        if self._limiter is None:
             return self._backlog.cut(target, rank)
-        return self._backlog.cut_open(target, self._bucket.closed, self._bucket.most(self._ranks.slots), rank)
+        return self._backlog.cut_open(target, self._limiter.closed, self._limiter.most(self._ranks.slots), rank)
 
     def _grant(self, rank: Rank) -> bool:
         """Give a rank the next chunk; tell whether there was one that may be granted."""
@@ -285,9 +285,9 @@ class Planner:
             entries += batch.units.entries
             amount += batch.units.amount
             units += len(batch.units)
-        if self._bucket is not None:
-            self._bucket.grant(kind, entries, amount)
-        seconds = self._weights.seconds(kind, entries, amount) * rank.slowness
+        if self._limiter is not None:
+            self._limiter.grant(kind, entries, amount)
+        seconds = self._costs.seconds(kind, entries, amount) * rank.slowness
         kept = GrantRecord(chunk.batches, self.whole) if self._remember else None
         rank.granted[chunk.number] = OutstandingChunk(kind, entries, amount, seconds, kept)
         rank.unstarted += seconds

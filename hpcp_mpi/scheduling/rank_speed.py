@@ -1,8 +1,8 @@
 """Rule: a rank is slow when its chunks take longer than expected, and others' do not.
 
-How long all ranks take is the weights' business. If rank and weights were both told that everything takes twice as
-long, it would be counted twice, or go back and forth between the two; so a rank is compared with the fleet, and the
-weights get the seconds that a usual rank would have taken.
+How long all ranks take is for the cost model to learn. If it learnt that everything takes twice as long, and each
+rank's slowness said so too, that would be counted twice, or go back and forth between the two. So a rank is compared
+with the other ranks, and the cost model gets the seconds that a usual rank would have taken.
 """
 
 from math import exp, log
@@ -11,8 +11,8 @@ from hpcp_mpi.scheduling.rank_table import Rank
 from hpcp_mpi.vocab.units import Kind
 
 NEWS = 0.3  # how much the latest chunk counts for a rank
-DRIFT = 0.05  # how much it counts for the fleet
-ODD = log(4.0)  # a chunk that is further from the fleet than a factor of 4 says more of its rank than of the fleet
+DRIFT = 0.05  # how much it counts for all ranks
+ODD = log(4.0)  # a chunk further from the others than a factor of 4 says more of its rank than of all ranks
 LEAST, MOST = 0.25, 100.0  # of slowness
 
 

@@ -1,7 +1,7 @@
 """Rule: who is the emptiest and who the fullest is found without looking at all ranks.
 
 With 4,096 ranks a look at each of them takes 0.5 ms, and it was made for every chunk. Ranks are kept in heaps instead.
-A heap is not told when a rank changes: the rank gets a new entry, and old ones are dropped when they come to the top.
+A heap does not notice that a rank changes: the rank gets a new entry, and old ones are dropped at the top.
 """
 
 from collections.abc import Collection, Iterator
@@ -80,7 +80,7 @@ class Ranks:
         self._ranks: dict[int, Rank] = {}
         self._room: list[_Place] = []
         self._victims: list[tuple[float, int]] = []  # (-seconds per slot, rank number)
-        self._stale: set[int] = set()  # ranks whose stake may be out of date: heaped only when somebody is asked
+        self._stale: set[int] = set()  # ranks whose steal score may be out of date: pushed only when one is asked
         self.slots = 0
         self.active = 0
         self.asked = 0
@@ -99,7 +99,7 @@ class Ranks:
         self.changed(rank)
 
     def pause(self, numbers: Collection[int]) -> None:
-        """Have these ranks get nothing, and all others what there is. Raises ValueError if nobody would."""
+        """Have these ranks get nothing, and all others what there is. Raises ValueError if no rank would."""
         live = [number for number, rank in self._ranks.items() if not rank.share.lost]
         if live and all(number in numbers for number in live):
             raise ValueError("all ranks are paused")
@@ -149,7 +149,7 @@ class Ranks:
 
     def changed(self, rank: Rank) -> None:
         """Record a rank's change."""
-        number, active, idle, hunger = rank.share.rank, bool(rank.granted), rank.idle, rank.queue_fill
+        number, active, idle, queue_fill = rank.share.rank, bool(rank.granted), rank.idle, rank.queue_fill
         if active is not rank.active:
             rank.active = active
             self.active += 1 if active else -1
@@ -160,8 +160,8 @@ class Ranks:
         self._stale.add(number)
         # The idle first, and always: else a victim could get back what it gave, and be asked again, for ever. An idle
         # rank may seem to have a full queue, when the results of chunks that it gave back are still on their way.
-        room = (idle or hunger < QUEUE_DEPTH) and not rank.paused and not rank.share.lost
-        place = (not idle, hunger, number) if room else None
+        room = (idle or queue_fill < QUEUE_DEPTH) and not rank.paused and not rank.share.lost
+        place = (not idle, queue_fill, number) if room else None
         if place != rank.heap_entry:
             rank.heap_entry = place
             if place is not None:
@@ -180,7 +180,7 @@ class Ranks:
         return None
 
     def fullest(self) -> Rank | None:
-        """Return who has most to give back for each of its slots; None when nobody has."""
+        """Return who has most to give back for each of its slots; None when none has anything."""
         for number in self._stale:
             rank = self._ranks[number]
             rank.steal_score = 0.0 if rank.asked or rank.idle or rank.share.lost else -rank.unstarted / rank.share.slots
@@ -188,8 +188,8 @@ class Ranks:
                 heappush(self._victims, (rank.steal_score, number))
         self._stale.clear()
         while self._victims:
-            stake, number = self._victims[0]
-            if self._ranks[number].steal_score == stake:
+            steal_score, number = self._victims[0]
+            if self._ranks[number].steal_score == steal_score:
                 return self._ranks[number]
             heappop(self._victims)
         return None

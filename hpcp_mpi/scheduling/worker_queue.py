@@ -44,7 +44,7 @@ class _QueuedChunk:
         return outcome
 
 
-class Worker:
+class WorkerQueue:
     """take() and finish() are called by slots, the others by the rank's message loop; one lock guards all."""
 
     def __init__(self, bite_weight: int, file_cost: int, slots: int) -> None:

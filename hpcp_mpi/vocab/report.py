@@ -1,4 +1,4 @@
-"""What came out: of a bite of work, and of a whole run."""
+"""The report of a run, and each rank's share of it."""
 
 import time
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ from hpcp_mpi.vocab.tally import NOTHING, Tally
 
 @dataclass(slots=True)
 class RankShare:
-    """What one rank did."""
+    """One rank's share of a run."""
 
     rank: int
     node: str
@@ -44,7 +44,7 @@ class RankShare:
 
 @dataclass(slots=True)
 class Report:
-    """A run, for people and machines."""
+    """The report of a run, for people and machines."""
 
     verb: str = "copy"  # Verb's value
     sources: list[bytes] = field(default_factory=list)
@@ -62,8 +62,8 @@ class Report:
     scan_seconds: float = 0.0
     seconds: float = 0.0
     stopped: int = EXIT_OK  # the exit code of an early stop
-    broken_off: bool = False  # rank 0 could not go on, as a failure says: what was to follow was not done
-    before: Tally = NOTHING  # what earlier runs copied that this one went on with
+    broken_off: bool = False  # rank 0 could not continue, as a failure says: what was to follow was not done
+    before: Tally = NOTHING  # what earlier runs copied that this one resumed
     declined: bool = False  # the answer to a question was no, so something was not removed
     differences: dict[str, int] | None = None  # of a compare: how many entries are added, modified, deleted
     paths: dict[str, list[bytes]] | None = None  # theirs, below the destination; None if they are very many
@@ -79,7 +79,7 @@ class Report:
         return self.outcome.failures
 
     def add(self, other: "Report") -> None:
-        """Add a later run of the same command. What failed or was noted before is not told again."""
+        """Add a later run of the same command. What failed or was noted before is not repeated."""
         known, noted = {failure.path for failure in self.failures}, set(self.outcome.notes)
         other.outcome.failures = [failure for failure in other.failures if failure.path not in known]
         other.outcome.notes = [note for note in other.outcome.notes if note not in noted]

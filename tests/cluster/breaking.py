@@ -19,9 +19,9 @@ def injected_fault(*anything: object) -> None:
 where, rank = sys.argv[1], int(sys.argv[2])
 if rank_of(os.environ) == rank:
     if where == "slot":
-        from hpcp_mpi.operations import worker as workshop
+        from hpcp_mpi.operations import worker
 
-        workshop.work = injected_fault  # type: ignore[attr-defined]
+        worker.work = injected_fault  # type: ignore[attr-defined]
     elif where == "loop":
         from hpcp_mpi.cluster.worker_loop import Follower
 

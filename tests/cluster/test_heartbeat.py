@@ -103,7 +103,7 @@ def batches(count: int, each: int = 10) -> list[Batch]:
     ]
 
 
-class Shop:
+class FakeRunner:
     """A runner whose bites wait while the gate is closed. Like the real one it does nothing after its deadline."""
 
     slots = 2
@@ -154,7 +154,7 @@ class Cluster:
 
     def __init__(self, workers: int = 2, heartbeat: float = TIMEOUT) -> None:
         self.wires = fallible_cluster(workers + 1, TIMEOUT)
-        self.shops = {rank: Shop() for rank in range(1, workers + 1)}
+        self.runners = {rank: FakeRunner() for rank in range(1, workers + 1)}
         self.ends: dict[int, Any] = {}
         self.lost: dict[int, str] = {}
         weights = CostModel(0.1, 10, 100)
@@ -169,15 +169,15 @@ class Cluster:
             lambda rank, why: self.lost.update({rank: why}),
         )
         self.heart = HeartbeatSender(
-            self.wires[0], lambda: [rank for rank in self.shops if rank not in self.wires[0].lost]
+            self.wires[0], lambda: [rank for rank in self.runners if rank not in self.wires[0].lost]
         )
         self.threads = {wire.rank: threading.Thread(target=self._work, args=(wire,)) for wire in self.wires[1:]}
         for thread in self.threads.values():
             thread.start()
 
     def _work(self, wire: FallibleWire) -> None:
-        def opened(job: Any, of: Wire) -> Shop:
-            return self.shops[of.rank]
+        def opened(job: Any, of: Wire) -> FakeRunner:
+            return self.runners[of.rank]
 
         try:
             self.ends[wire.rank] = follow(wire, opened, StopRequest())
@@ -192,10 +192,10 @@ class Cluster:
         """Call then as soon as a rank works. opened: a rank that may do its work after that, not before"""
 
         def waiting() -> None:
-            assert self.shops[rank].entered.wait(SOON)
+            assert self.runners[rank].entered.wait(SOON)
             then()
             if opened:
-                self.shops[opened].gate.set()
+                self.runners[opened].gate.set()
 
         threading.Thread(target=waiting).start()
 
@@ -211,7 +211,7 @@ class Cluster:
 def all_but_done(cluster: Cluster, count: int) -> None:
     """Check that count units are done, and that the rest is to be listed again."""
     todo = {each.source_dir for each in cluster.planner.todo}
-    known = cluster.shops[1].did
+    known = cluster.runners[1].did
     for batch in batches(count):
         assert batch.source_dir in todo or all(known[unit.name] for unit in batch.units), batch.source_dir
 
@@ -229,7 +229,7 @@ def test_a_rank_that_is_cut_off_is_lost_and_leaves_by_itself() -> None:
     assert cluster.lost == {2: "sent no heartbeat for 2 s"}
     cluster.threads[2].join(SOON)
     assert isinstance(cluster.ends[2], CutOff) and "sent no heartbeat" in str(cluster.ends[2])
-    assert cluster.shops[2].stopped and not cluster.shops[2].did
+    assert cluster.runners[2].stopped and not cluster.runners[2].did
     all_but_done(cluster, 30)
     cluster.end()
     assert cluster.ends[1] == "the report"
@@ -241,8 +241,8 @@ def test_a_rank_that_is_not_heard_but_hears_is_told_to_leave() -> None:
     cluster.do(30)
     cluster.threads[2].join(SOON)
     assert isinstance(cluster.ends[2], CutOff) and "considers it lost" in str(cluster.ends[2])
-    assert cluster.shops[2].stopped and not cluster.shops[2].did
-    assert sum(cluster.shops[1].did.values()) == 300, "all by name"
+    assert cluster.runners[2].stopped and not cluster.runners[2].did
+    assert sum(cluster.runners[1].did.values()) == 300, "all by name"
     cluster.end()
 
 
@@ -263,13 +263,13 @@ def test_what_a_lost_rank_says_later_is_answered_with_leave_and_ignored() -> Non
 
 def test_a_rank_that_was_stopped_for_long_does_nothing_more_however_late_it_reads_what_was_sent_to_it() -> None:
     cluster = Cluster()
-    shop, wire = cluster.shops[2], cluster.wires[2]
+    runner, wire = cluster.runners[2], cluster.wires[2]
 
     def stop() -> None:
         wire.held.clear()
-        wait_until(lambda: cluster.lost or shop.over, "its time is not over")
-        wait_until(lambda: time.monotonic() > shop.expires, "its time is not over")
-        shop.gate.set()  # its bite is complete, and waits for its names
+        wait_until(lambda: cluster.lost or runner.over, "its time is not over")
+        wait_until(lambda: time.monotonic() > runner.expires, "its time is not over")
+        runner.gate.set()  # its bite is complete, and waits for its names
         wire.held.set()
 
     cluster.when_at_work(2, stop, opened=1)
@@ -277,14 +277,14 @@ def test_a_rank_that_was_stopped_for_long_does_nothing_more_however_late_it_read
     cluster.do(30)
     cluster.threads[2].join(SOON)
     assert isinstance(cluster.ends[2], CutOff), cluster.ends[2]
-    assert not shop.did
-    assert sum(cluster.shops[1].did.values()) == 300
+    assert not runner.did
+    assert sum(cluster.runners[1].did.values()) == 300
     cluster.end()
 
 
 def test_when_no_rank_is_left_the_run_stops_early() -> None:
     cluster = Cluster()
-    for rank in cluster.shops:
+    for rank in cluster.runners:
         cluster.when_at_work(rank, lambda rank=rank: cut(cluster, rank))  # type: ignore[misc]
     with pytest.raises(StoppedEarly) as stopped:
         cluster.do(30)
@@ -297,13 +297,13 @@ def test_when_no_rank_is_left_the_run_stops_early() -> None:
 def test_all_leave_when_rank_0_is_silent() -> None:
     cluster = Cluster()
     cluster.lead.begin("the job")
-    for rank in cluster.shops:
+    for rank in cluster.runners:
         wait_until(lambda rank=rank: cluster.wires[0].receive(), "no Hello")  # type: ignore[misc]
     cluster.heart.end()
     for thread in cluster.threads.values():
         thread.join(SOON)
     assert all(isinstance(end, CutOff) for end in cluster.ends.values()) and len(cluster.ends) == 2
-    assert all(shop.stopped for shop in cluster.shops.values())
+    assert all(runner.stopped for runner in cluster.runners.values())
 
 
 def test_without_heartbeats_nobody_leaves_and_nobody_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -313,12 +313,12 @@ def test_without_heartbeats_nobody_leaves_and_nobody_is_lost(monkeypatch: pytest
 
     def later() -> None:
         wait_until(lambda: time.monotonic() > began + 1.0, "a second")
-        for shop in cluster.shops.values():
-            shop.gate.set()
+        for runner in cluster.runners.values():
+            runner.gate.set()
 
     cluster.when_at_work(2, later)
     cluster.do(30)
     assert not cluster.lost
-    assert sum((shop.did for shop in cluster.shops.values()), Counter[bytes]()).total() == 300
+    assert sum((runner.did for runner in cluster.runners.values()), Counter[bytes]()).total() == 300
     cluster.end()
     assert cluster.ends == {1: "the report", 2: "the report"}

@@ -78,7 +78,7 @@ def test_a_worker_leaves_though_a_slot_never_comes_back_from_the_storage_and_say
 ) -> None:
     began, answer = threading.Event(), threading.Event()
 
-    class Shop:
+    class FakeRunner:
         slots, bite_weight, file_cost = 2, 1, 1
 
         def __init__(self, job: object, wire: Wire) -> None:
@@ -97,7 +97,7 @@ def test_a_worker_leaves_though_a_slot_never_comes_back_from_the_storage_and_say
         def close(self) -> None:
             answer.wait()  # it is the same storage
 
-    monkeypatch.setattr("hpcp_mpi.operations.session.JobWorker", Shop)
+    monkeypatch.setattr("hpcp_mpi.operations.session.JobWorker", FakeRunner)
     monkeypatch.setattr("hpcp_mpi.cluster.worker_loop._LEAVING", 0.1)
     zero, one = thread_cluster(2)
     zero.send(1, StartJob(None))

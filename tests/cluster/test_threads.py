@@ -37,7 +37,7 @@ def batches(count: int, each: int = 10) -> list[Batch]:
     ]
 
 
-class Shop:
+class FakeRunner:
     """A runner with two slots. do: the work of a bite."""
 
     slots = 2
@@ -83,9 +83,9 @@ class Cluster:
 
     workers: int
     do: Callable[[list[Batch]], None] = lambda given: None
-    open_workshop: Callable[[Any, Wire], Shop] | None = None
+    make_runner: Callable[[Any, Wire], FakeRunner] | None = None
     stop: StopRequest = field(default_factory=StopRequest)
-    shops: list[Shop] = field(default_factory=list)
+    runners: list[FakeRunner] = field(default_factory=list)
     ends: list[Any] = field(default_factory=list)  # what each worker's loop returned or raised
     jobs: list[Any] = field(default_factory=list)
     stopped_early: list[int] = field(default_factory=list)  # exit codes
@@ -100,15 +100,15 @@ class Cluster:
         for thread in self._threads:
             thread.start()
 
-    def _open(self, job: Any, wire: Wire) -> Shop:
+    def _open(self, job: Any, wire: Wire) -> FakeRunner:
         self.jobs.append(job)
-        self.shops.append(Shop(self.do))
-        return self.shops[-1]
+        self.runners.append(FakeRunner(self.do))
+        return self.runners[-1]
 
     def _worker(self, wire: ThreadWire) -> None:
         self.stops[wire.rank].notify(wire.wake)
         try:
-            self.ends.append(follow(wire, self.open_workshop or self._open, self.stops[wire.rank]))
+            self.ends.append(follow(wire, self.make_runner or self._open, self.stops[wire.rank]))
         except BaseException as error:
             self.ends.append(error)
 
@@ -140,14 +140,14 @@ def test_all_units_are_done_once_and_the_workers_get_rank_0s_last_word(workers: 
     cluster.lead.drive(Stream(batches(50)))
     cluster.lead.drive(Stream(batches(3, each=1)))  # another phase, with the same workers
     cluster.dismiss(Shutdown("the report"))
-    did = sum((shop.did for shop in cluster.shops), Counter[bytes]())
+    did = sum((runner.did for runner in cluster.runners), Counter[bytes]())
     expected = Counter(unit.name for batch in [*batches(50), *batches(3, each=1)] for unit in batch.units)
     assert did == expected
     assert cluster.planner.outcome.copied.files == 503
     assert cluster.jobs == ["the job"] * workers
     assert cluster.ends == ["the report"] * workers
-    assert [(shop.released, shop.stopped.is_set()) for shop in cluster.shops] == [(2, False)] * workers
-    assert [shop.closed_after for shop in cluster.shops] == [[2]] * workers, "once, when all slots had ended"
+    assert [(runner.released, runner.stopped.is_set()) for runner in cluster.runners] == [(2, False)] * workers
+    assert [runner.closed_after for runner in cluster.runners] == [[2]] * workers, "once, when all slots had ended"
 
 
 def test_nothing_to_do_is_done_when_all_workers_have_said_hello() -> None:
@@ -174,11 +174,11 @@ def test_leaving_at_once_stops_what_runs_and_frees_every_slot() -> None:
     driver.join(SOON)
     assert cluster.stopped_early == [75]
     cluster.wires[0].send(1, Shutdown(stop=True))
-    assert cluster.shops[0].stopped.wait(SOON)
+    assert cluster.runners[0].stopped.wait(SOON)
     release.set()
     cluster.dismiss(Shutdown())
-    (shop,) = cluster.shops
-    assert (shop.released, sum(shop.did.values()), shop.closed_after) == (2, 0, [2])
+    (runner,) = cluster.runners
+    assert (runner.released, sum(runner.did.values()), runner.closed_after) == (2, 0, [2])
 
 
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGUSR1, 75)])
@@ -202,11 +202,11 @@ def test_a_signal_to_a_worker_ends_the_run_early_too() -> None:
     cluster.dismiss(Shutdown(stop=True))
 
 
-def test_a_workshop_that_cannot_be_opened_ends_the_run_with_what_it_says() -> None:
-    def refuse(job: Any, wire: Wire) -> Shop:
+def test_a_runner_that_cannot_be_made_ends_the_run_with_what_it_says() -> None:
+    def refuse(job: Any, wire: Wire) -> FakeRunner:
         raise FatalError(f"rank {wire.rank} has no /scratch", "Mount it.")
 
-    cluster = Cluster(1, open_workshop=refuse)
+    cluster = Cluster(1, make_runner=refuse)
     cluster.lead.begin(None)
     with pytest.raises(FatalError, match=r"rank 1 has no /scratch\n  Mount it\."):
         cluster.lead.drive(Stream(batches(1)))
@@ -226,7 +226,7 @@ def test_what_a_slot_raises_ends_its_workers_life_with_it() -> None:
     assert cluster.stopped_early == [75]
     (error,) = cluster.ends
     assert isinstance(error, ValueError) and str(error) == "in a slot"
-    assert cluster.shops[0].stopped.is_set()
+    assert cluster.runners[0].stopped.is_set()
 
 
 class Listening(Stream):
@@ -251,7 +251,7 @@ class Listening(Stream):
 
 
 def test_what_workers_find_is_done_and_what_they_tell_reaches_the_feed() -> None:
-    class Finding(Shop):
+    class Finding(FakeRunner):
         def work(self, given: list[Batch]) -> Outcome | None:
             outcome = super().work(given)
             assert outcome is not None
@@ -261,20 +261,20 @@ def test_what_workers_find_is_done_and_what_they_tell_reaches_the_feed() -> None
                     outcome.new_work.append(replace(batch, dest_dir=b"found"))
             return outcome
 
-    shops: list[Shop] = []
+    runners: list[FakeRunner] = []
 
-    def open_workshop(job: Any, wire: Wire) -> Shop:
-        shops.append(Finding(lambda given: None))
-        return shops[-1]
+    def make_runner(job: Any, wire: Wire) -> FakeRunner:
+        runners.append(Finding(lambda given: None))
+        return runners[-1]
 
-    cluster = Cluster(2, open_workshop=open_workshop)
+    cluster = Cluster(2, make_runner=make_runner)
     cluster.lead.begin(None)
     feed = Listening(batches(9, each=1), enough=9)
     cluster.lead.drive(feed)
     cluster.dismiss(Shutdown())
     names = [b"%d.0" % number for number in range(9)]
     assert sorted(feed.heard) == [[name] for name in names]
-    assert sum((shop.did for shop in shops), Counter[bytes]()) == Counter(names * 2)
+    assert sum((runner.did for runner in runners), Counter[bytes]()) == Counter(names * 2)
 
 
 def test_a_stream_is_taken_as_it_is_needed_and_not_while_it_is_held() -> None:
@@ -314,7 +314,7 @@ def test_nothing_is_done_before_all_have_begun_a_job_that_is_begun_together() ->
     begun: list[int] = []
     seen: list[int] = []
 
-    def begin(job: Any, wire: Wire) -> Shop:
+    def begin(job: Any, wire: Wire) -> FakeRunner:
         while wire.rank > 1 + len(begun):  # one after the other
             time.sleep(0.001)
         time.sleep(0.02)
@@ -340,6 +340,6 @@ def test_a_second_job_begins_when_the_first_is_done_and_ends_its_slots() -> None
     again.drive(Stream(batches(9)))
     cluster.dismiss(Shutdown(None))
     assert sorted(cluster.jobs) == ["the first", "the first", "the second", "the second"]
-    did = sum((shop.did for shop in cluster.shops), Counter[bytes]())
+    did = sum((runner.did for runner in cluster.runners), Counter[bytes]())
     assert set(did.values()) == {2} and len(did) == sum(len(batch.units) for batch in batches(9))
-    assert all(shop.released == 2 for shop in cluster.shops)
+    assert all(runner.released == 2 for runner in cluster.runners)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcp_mpi.host.abilities import deduced, hides_acls, tried
+from hpcp_mpi.host.abilities import deduced, hides_acls, probed
 from hpcp_mpi.vocab.abilities import ENDLESS_NS, Acls
 from tests.support import faultfs, filesystems
 from tests.support.marks import needs_fuse, needs_root
@@ -32,7 +32,7 @@ def found(request: pytest.FixtureRequest, on_tmpfs: Path) -> Iterator[tuple[str,
 def test_each_file_system_tells_what_it_stores_and_is_left_as_it_was(found: tuple[str, int]) -> None:
     kind, fd = found
     before = os.listdir(fd)
-    has = tried(fd, kind, "token")
+    has = probed(fd, kind, "token")
     assert os.listdir(fd) == before and os.fstat(fd).st_mtime_ns == 8 * S
     assert (has.times.earliest_ns, has.times.latest_ns) == {
         "tmpfs": (-ENDLESS_NS, ENDLESS_NS),
@@ -54,7 +54,7 @@ def test_without_nameless_files_it_is_found_out_in_a_stage(on_tmpfs: Path) -> No
         fd = os.open(mount, os.O_RDONLY)
         try:
             assert not deduced(fd, "fuse").tried
-            has = tried(fd, "fuse", "token")
+            has = probed(fd, "fuse", "token")
             assert has.case is False and has.acls is Acls.NONE and not hides_acls(fd, "fuse")
         finally:
             os.close(fd)

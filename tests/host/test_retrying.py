@@ -11,7 +11,7 @@ import pytest
 
 from hpcp_mpi.host import retrying
 from hpcp_mpi.host.dirfd import Tree
-from hpcp_mpi.host.retrying import in_the_end, tells_passing, tried
+from hpcp_mpi.host.retrying import in_the_end, names_passing, retried
 from tests.support.faultfs import mounted
 from tests.support.marks import needs_fuse
 
@@ -41,14 +41,14 @@ def failing(number: int, times: int) -> Callable[[], str]:
 @pytest.mark.parametrize("number", [errno.ESTALE, errno.ENOTCONN])
 def test_what_is_over_after_some_tries_is_done(number: int, pauses: list[float]) -> None:
     for times in range(4):
-        assert tried(failing(number, times)) == "done"
+        assert retried(failing(number, times)) == "done"
     assert pauses == [0.1, 0.1, 0.5, 0.1, 0.5, 2.0]
 
 
 def test_what_does_not_pass_is_not_tried_again(pauses: list[float]) -> None:
     for number in (errno.EIO, errno.ENOENT, errno.EREMOTEIO, errno.ETIMEDOUT):
         with pytest.raises(OSError) as failure:
-            tried(failing(number, 1))
+            retried(failing(number, 1))
         assert failure.value.errno == number
     assert pauses == []
 
@@ -56,11 +56,11 @@ def test_what_does_not_pass_is_not_tried_again(pauses: list[float]) -> None:
 def test_where_all_tries_were_in_vain_nothing_waits_for_a_while(pauses: list[float]) -> None:
     for _ in range(3):
         with pytest.raises(OSError):
-            tried(failing(errno.ENOTCONN, 9))
+            retried(failing(errno.ENOTCONN, 9))
     assert pauses == [0.1, 0.5, 2.0, 0, 0]
     # One more try without a pause is worth it, and when it was, there are pauses again.
-    assert tried(failing(errno.ESTALE, 1)) == "done"
-    assert tried(failing(errno.ESTALE, 1)) == "done"
+    assert retried(failing(errno.ESTALE, 1)) == "done"
+    assert retried(failing(errno.ESTALE, 1)) == "done"
     assert pauses == [0.1, 0.5, 2.0, 0, 0, 0, 0.1]
 
 
@@ -72,7 +72,7 @@ def test_a_run_that_ends_waits_for_nothing() -> None:
         raise OSError(errno.ENOTCONN, "words")
 
     with pytest.raises(OSError):
-        tried(call, lambda: True)
+        retried(call, lambda: True)
     assert len(calls) == 2
 
 
@@ -86,9 +86,9 @@ def test_a_call_that_failed_already_is_told_of_as_it_ended(pauses: list[float]) 
 
 
 def test_the_words_of_cp_tell_what_passes() -> None:
-    assert tells_passing("cp cannot create regular file: Stale file handle")
-    assert tells_passing("cannot write to /d: Transport endpoint is not connected")
-    assert not tells_passing("cp error writing: Input/output error")
+    assert names_passing("cp cannot create regular file: Stale file handle")
+    assert names_passing("cannot write to /d: Transport endpoint is not connected")
+    assert not names_passing("cp error writing: Input/output error")
 
 
 @needs_fuse

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcp_mpi.rules.equality import NEW, Rights, itemize, letter, maybe_identical, metadata_changes
+from hpcp_mpi.rules.equality import NEW, Rights, change_letters, letter, maybe_identical, metadata_changes
 from hpcp_mpi.vocab.abilities import StoredTimes
 
 REG, DIR, LNK, CHR, BLK, FIFO, SOCK = (
@@ -104,7 +104,7 @@ def test_the_window_holds_for_metadata_and_attribute_letters_come_last() -> None
     ],
 )
 def test_changes_are_written_as_rsync_does(update: str, kind: int, changes: str, line: str) -> None:
-    assert itemize(update, kind | 0o644, changes) == line
+    assert change_letters(update, kind | 0o644, changes) == line
     assert len(line) == 11
 
 

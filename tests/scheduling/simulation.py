@@ -15,7 +15,7 @@ from hpcp_mpi.scheduling.grants import CONTENT
 from hpcp_mpi.scheduling.messages import Drain, Grant, Hello, Message, Reclaim, Reclaimed
 from hpcp_mpi.scheduling.planner import Planner
 from hpcp_mpi.scheduling.rate_limit import RateLimiter
-from hpcp_mpi.scheduling.worker_queue import Worker
+from hpcp_mpi.scheduling.worker_queue import WorkerQueue
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.tally import Tally, one_file
 from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
@@ -34,7 +34,7 @@ class Rank:
 
     number: int
     slots: int
-    machine: Worker
+    machine: WorkerQueue
     inbox: deque[Message] = field(default_factory=deque)
     outbox: deque[Message] = field(default_factory=deque)
     running: list[tuple[int, list[Batch]]] = field(default_factory=list)
@@ -68,7 +68,7 @@ class Cluster:
         self.planner = Planner(self.backlog, weights, 1.0, single, bucket, remember)
         self.draining = False
         self.arrivals = deque(arrivals)
-        self.ranks = [Rank(number, count, Worker(bite_size, 1, count)) for number, count in enumerate(slots, 1)]
+        self.ranks = [Rank(number, count, WorkerQueue(bite_size, 1, count)) for number, count in enumerate(slots, 1)]
         self.finds: Callable[[list[Unit]], list[Batch]] = lambda units: []  # new work that a bite finds
         self.seconds = 1.0  # that a bite takes
         self.asked = 0

@@ -214,7 +214,7 @@ def test_what_lost_ranks_were_granted_does_not_count_against_the_rate_for_ever(
             break
     assert cluster.ended
     assert missing(cluster, batches) == []
-    bucket = cluster.planner._bucket
+    bucket = cluster.planner._limiter
     assert bucket is not None
     assert abs(bucket._bytes.out) < 1e-6 and abs(bucket._files.out) < 1e-6
 

@@ -113,7 +113,7 @@ def test_a_file_in_ranges_counts_once() -> None:
 
 def limited(bytes_per_second: float, files_per_second: float, slots: int = 4) -> Planner:
     weights = CostModel(1.0, 10**6, 10**9)
-    planner = Planner(Backlog(weights), weights, 1.0, bucket=RateLimiter(bytes_per_second, files_per_second))
+    planner = Planner(Backlog(weights), weights, 1.0, limiter=RateLimiter(bytes_per_second, files_per_second))
     planner.receive(1, Hello("here", slots))
     return planner
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcp_mpi.scheduling.worker_queue import BITES, Worker
+from hpcp_mpi.scheduling.worker_queue import BITES, WorkerQueue
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.units import Batch, Chunk, Kind
 from tests.scheduling.simulation import batch_of
@@ -14,8 +14,8 @@ MUCH = 10**12  # a bite weight that is no limit
 SIZES = st.lists(st.lists(st.integers(0, 100), min_size=1, max_size=40), min_size=1, max_size=5)
 
 
-def worker_with(batches: list[Batch], seconds: float = 2.0, slots: int = 1, bite_weight: int = MUCH) -> Worker:
-    worker = Worker(bite_weight, 1, slots)
+def worker_with(batches: list[Batch], seconds: float = 2.0, slots: int = 1, bite_weight: int = MUCH) -> WorkerQueue:
+    worker = WorkerQueue(bite_weight, 1, slots)
     worker.grant((Chunk(1, tuple(batches)),), (seconds,))
     return worker
 
@@ -24,7 +24,7 @@ def names(batches: list[Batch]) -> list[bytes]:
     return [name for batch in batches for name in batch.units.names]
 
 
-def bites_of(worker: Worker) -> list[list[bytes]]:
+def bites_of(worker: WorkerQueue) -> list[list[bytes]]:
     found = []
     while (bite := worker.take()) is not None:
         found.append(names(bite[1]))

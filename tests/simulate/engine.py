@@ -1,4 +1,4 @@
-"""A run in simulated time: the real Planner, Backlog, Weights and Worker; only ranks, wires and storage are made up.
+"""A run in simulated time: the real planner, backlog, costs and worker queues; ranks, wires and storage are made up.
 
 What rank 0 costs is measured in real seconds, in its code only; in simulated time it is given a fixed time for each
 message, so that a run is the same on every machine.
@@ -19,7 +19,7 @@ from hpcp_mpi.scheduling.backlog import Backlog
 from hpcp_mpi.scheduling.cost_model import CostModel
 from hpcp_mpi.scheduling.messages import Grant, Hello, Message, Reclaim
 from hpcp_mpi.scheduling.planner import Planner
-from hpcp_mpi.scheduling.worker_queue import Worker
+from hpcp_mpi.scheduling.worker_queue import WorkerQueue
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.tally import Tally
 from hpcp_mpi.vocab.units import Batch
@@ -62,7 +62,7 @@ class Result:
 @dataclass
 class _Rank:
     number: int
-    machine: Worker
+    queue: WorkerQueue
     slowness: float
     idle: list[int]  # slots
     last: list[float]  # when each slot was done last
@@ -94,7 +94,7 @@ class Simulation:
         self._ranks = [
             _Rank(
                 number,
-                Worker(BITE_WEIGHT, FILE_COST, scenario.slots),
+                WorkerQueue(BITE_WEIGHT, FILE_COST, scenario.slots),
                 scenario.slowness.get(number, 1.0),
                 slots[:],
                 [0.0] * scenario.slots,
@@ -192,22 +192,22 @@ class Simulation:
 
     def _receive(self, rank: _Rank, message: Message) -> None:
         if isinstance(message, Grant):
-            rank.machine.grant(message.chunks, message.seconds)
+            rank.queue.grant(message.chunks, message.seconds)
         else:
             assert isinstance(message, Reclaim)
-            self._at(LATENCY, self._arrive, rank.number, rank.machine.give_back())
+            self._at(LATENCY, self._arrive, rank.number, rank.queue.give_back())
         self._go_on(rank)
 
     def _go_on(self, rank: _Rank) -> None:
         while rank.idle:
-            bite = rank.machine.take()
+            bite = rank.queue.take()
             if bite is None:
                 break
             work = sum(map(seconds_of, bite[1]))
             noise = self._scenario.noise
             seconds = START + work * rank.slowness * exp(self._chance.gauss(-noise * noise / 2, noise))
             self._at(seconds, self._finish, rank, rank.idle.pop(), *bite, seconds)
-        done = rank.machine.results()
+        done = rank.queue.results()
         if done is not None:
             self._at(LATENCY, self._arrive, rank.number, done)
 
@@ -217,5 +217,5 @@ class Simulation:
         entries, amount = sum(batch.entries for batch in batches), sum(batch.amount for batch in batches)
         self._done[0] += entries
         self._done[1] += amount
-        rank.machine.finish(number, Outcome(copied=Tally(entries, 0, 0, 0, amount), seconds=seconds))
+        rank.queue.finish(number, Outcome(copied=Tally(entries, 0, 0, 0, amount), seconds=seconds))
         self._go_on(rank)

@@ -36,7 +36,7 @@ class Differences:
             assert isinstance(path, bytes) and isinstance(change, str) and isinstance(target, bytes)
             yield change, path, target
 
-    def tell(self, report: Report) -> None:
+    def fill(self, report: Report) -> None:
         """Count what there is, and put it into a report; the paths, too, unless they are very many."""
         self.counts = report.differences = {name: sum(1 for _ in self.of(op)) for op, name in GROUPS.items()}
         if sum(self.counts.values()) <= _MOST_PATHS:

@@ -16,7 +16,7 @@ from hpcp_mpi.engine.coordinator import Coordinator
 from hpcp_mpi.engine.frontend import Frontend
 from hpcp_mpi.engine.itemize import GONE, Item
 from hpcp_mpi.engine.operation import Operation
-from hpcp_mpi.engine.walk_feed import Frontier
+from hpcp_mpi.engine.walk_feed import WalkFeed
 from hpcp_mpi.host.external_sort import ExternalSort
 from hpcp_mpi.operations.compare import changes_file
 from hpcp_mpi.operations.compare.differences import Differences
@@ -147,9 +147,9 @@ class _Compare(Operation):
             self._found.add(_gone(extra.dest_dir, extra.name, extra.is_directory) for extra in some)
         directories = cast(Iterator[tuple[bytes]], iter(self._found.directories))
         batches = (_below(path for (path,) in some) for some in _portions(directories))
-        self._drive(Frontier(batches, lambda: self._coordinator.slots, self._hear_below))
+        self._drive(WalkFeed(batches, lambda: self._coordinator.slots, self._add_below))
 
-    def _hear_below(self, told: list[tuple[bytes, bytes, bytes]]) -> None:
+    def _add_below(self, told: list[tuple[bytes, bytes, bytes]]) -> None:
         for directory, names, types in told:
             entries = zip(names.split(b"\0"), types, strict=True) if types else ()
             self._differences.add(_gone(directory, name, kind == ord("/")) for name, kind in entries)
@@ -187,7 +187,7 @@ class _Compare(Operation):
         report.scan_seconds = scan.seconds
         report.stopped = stopped
         if not stopped:
-            self._differences.tell(report)
+            self._differences.fill(report)
         return report
 
 

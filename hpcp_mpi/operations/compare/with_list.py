@@ -21,7 +21,7 @@ from hpcp_mpi.host.list_file import BrokenList, entries_in
 from hpcp_mpi.operations.compare import changes_file
 from hpcp_mpi.operations.compare.differences import Differences
 from hpcp_mpi.operations.list_files.rank0 import NamesOf, prepare_list
-from hpcp_mpi.rules.equality import NEW, itemize
+from hpcp_mpi.rules.equality import NEW, change_letters
 from hpcp_mpi.vocab.errors import UsageError
 from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.request import Request, Style, style_of
@@ -67,7 +67,7 @@ def lead_compare_lists(wire: Wire, request: Request, frontend: Frontend) -> Repo
     if path is not None:
         changes_file.write(path, _tar_lines(differences, request.nul) if request.tar_list else comparing.table())
         frontend.say(changes_file.written(path, request.tar_list))
-    differences.tell(report)
+    differences.fill(report)
     report.seconds = time.time() - report.started
     return report
 
@@ -164,13 +164,13 @@ class _Comparing:
             self.differing = self.differing.plus(_TALLIES[Type(new.type)])
         if op is Op.MODIFIED and new is not None:
             mode = _FORMATS[Type(new.type)]
-            yield itemize(">" if stat.S_ISREG(mode) else "c", mode, "c"), new.path, b""
+            yield change_letters(">" if stat.S_ISREG(mode) else "c", mode, "c"), new.path, b""
         else:
             if old is not None:
                 yield GONE, _shown_as(old), b""
             if new is not None:
                 mode = _FORMATS.get(Type(new.type), stat.S_IFREG)
-                yield itemize(">" if stat.S_ISREG(mode) else "c", mode, NEW), _shown_as(new), b""
+                yield change_letters(">" if stat.S_ISREG(mode) else "c", mode, NEW), _shown_as(new), b""
 
 
 def _path(side: _Side) -> bytes:

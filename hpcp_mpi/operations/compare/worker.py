@@ -29,7 +29,7 @@ def list_extra_subtrees(context: JobContext, batch: Batch, outcome: Outcome) -> 
     What is told: for each directory its path, the names in it joined by NUL, and in the same order for each one byte:
     `/` where it is a directory.
     """
-    tree, kept = context.dest, _keeper(context)
+    tree, kept = context.dest, _mirror_keeps(context)
     waiting = [unit.name for unit in batch.units][::-1]
     told: list[tuple[bytes, bytes, bytes]] = []
     deadline = time.monotonic() + _SECONDS
@@ -48,7 +48,7 @@ def list_extra_subtrees(context: JobContext, batch: Batch, outcome: Outcome) -> 
     outcome.findings.append(WalkResult(len(batch.units), found, told))
 
 
-def _keeper(context: JobContext) -> Callable[[bytes, bytes], bool]:
+def _mirror_keeps(context: JobContext) -> Callable[[bytes, bytes], bool]:
     """Return what tells of (directory, name) in the destination that a mirror would leave it alone: what would be
     excluded in a source, and what belongs to runs of ours.
     """

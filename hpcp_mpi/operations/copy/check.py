@@ -6,16 +6,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 
+from hpcp_mpi.engine.broken_work import persistently, surviving
 from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.engine.itemize import item
-from hpcp_mpi.engine.setting_times import note_of
-from hpcp_mpi.engine.unfinished import persistently, surviving
+from hpcp_mpi.engine.unstorable_times import note_time
 from hpcp_mpi.host import metadata
 from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.host.dirfd import READ
 from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.hashing import digest, same_tails
-from hpcp_mpi.rules.equality import itemize, maybe_identical, metadata_changes
+from hpcp_mpi.rules.equality import change_letters, maybe_identical, metadata_changes
 from hpcp_mpi.vocab.errors import VANISHED, Failure, failure_of, reason_of
 from hpcp_mpi.vocab.options import MIB
 from hpcp_mpi.vocab.outcome import Outcome
@@ -125,21 +125,13 @@ def _same(context: JobContext, batch: Batch, unit: Unit, source: int, dest: int,
         # Its other names may be elsewhere, put there by somebody else: a copy of its own takes the name instead.
         return False
     if context.options.itemize:
-        line = itemize(".", wanted.st_mode, changes)
+        line = change_letters(".", wanted.st_mode, changes)
         outcome.items.append(item(line, join(batch.dest_dir, unit.target), source, unit.name, wanted.st_mode))
     if not context.options.dry_run:
         write_metadata(context, wanted, (dest, unit.target), found, xattrs)
-        _tell_time(context, batch, unit, wanted, changes, outcome)
+        note_time(context, batch, unit, wanted, changes, outcome)
     outcome.updated = outcome.updated.plus(unit.tally)
     return True
-
-
-def _tell_time(
-    context: JobContext, batch: Batch, unit: Unit, wanted: os.stat_result, changes: str, outcome: Outcome
-) -> None:
-    """Say so if an entry was given another time, as the destination cannot store its own."""
-    if "t" in changes and context.job.times.nearest(wanted.st_mtime_ns) != wanted.st_mtime_ns:
-        outcome.warn(context.source_path(batch, unit.name), note_of(context.job.times, wanted.st_mtime_ns))
 
 
 def write_metadata(

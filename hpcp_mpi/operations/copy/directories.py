@@ -5,12 +5,13 @@ from contextlib import ExitStack
 
 from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.engine.destination import made
-from hpcp_mpi.engine.itemize import tell_replaced
+from hpcp_mpi.engine.itemize import itemize_replaced
+from hpcp_mpi.engine.unstorable_times import note_time
 from hpcp_mpi.host import metadata
 from hpcp_mpi.host.entries import names_in
 from hpcp_mpi.host.stage import sweep
-from hpcp_mpi.operations.copy.check import _tell_time, write_metadata
-from hpcp_mpi.rules.equality import NEW, itemize, metadata_changes
+from hpcp_mpi.operations.copy.check import write_metadata
+from hpcp_mpi.rules.equality import NEW, change_letters, metadata_changes
 from hpcp_mpi.vocab.errors import VANISHED, Failure, reason_of
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import STAGE_PREFIX, join
@@ -49,12 +50,12 @@ def _settle(context: JobContext, batch: Batch, unit: Unit, outcome: Outcome) -> 
                 if context.job.resumed:
                     sweep_stages(context, stack.enter_context(context.dest.at(unit.target)), unit.target, outcome)
                 changes = _settle_one(context, batch, source, dest, wanted)
-                _tell_time(context, batch, unit, wanted, changes, outcome)
+                note_time(context, batch, unit, wanted, changes, outcome)
         elif not unit.tally:
             dest = stack.enter_context(context.dest.at(unit.target))
             changes = _directory_changes(context, batch, source, dest, wanted)[0]
         elif options.compare:
-            tell_replaced(context, unit.target, wanted.st_mode, outcome)
+            itemize_replaced(context, unit.target, wanted.st_mode, outcome)
         if batch.restore:
             return  # only what the run itself did to it was undone
         if unit.tally:
@@ -62,7 +63,8 @@ def _settle(context: JobContext, batch: Batch, unit: Unit, outcome: Outcome) -> 
         elif changes and changes != NEW:
             outcome.updated = outcome.updated.plus(ONE_DIRECTORY)
         if options.itemize and changes:
-            line = itemize("c", wanted.st_mode, NEW) if unit.tally else itemize(".", wanted.st_mode, changes)
+            update, letters = ("c", NEW) if unit.tally else (".", changes)
+            line = change_letters(update, wanted.st_mode, letters)
             outcome.items.append((line, (unit.target or b".") + b"/", b""))
 
 

@@ -7,13 +7,13 @@ from contextlib import ExitStack, suppress
 
 from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.engine.destination import FULL, made, publish
-from hpcp_mpi.engine.itemize import tell_replaced
+from hpcp_mpi.engine.itemize import itemize_replaced
 from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.stage import staged
 from hpcp_mpi.operations.copy.check import check
 from hpcp_mpi.operations.copy.worker import copy
-from hpcp_mpi.rules.equality import NEW, itemize, maybe_identical
+from hpcp_mpi.rules.equality import NEW, change_letters, maybe_identical
 from hpcp_mpi.vocab.errors import VANISHED, Failure, reason_of
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import printable
@@ -79,7 +79,7 @@ def _link(context: JobContext, batch: Batch, unit: Unit, leader: bytes, outcome:
         if context.commands.stopped:
             raise Stopped  # somebody else may have done it by now, and more
         if context.options.itemize:
-            outcome.items.append((itemize("h", wanted.st_mode, "+++++++++"), unit.target, leader))
+            outcome.items.append((change_letters("h", wanted.st_mode, "+++++++++"), unit.target, leader))
         try:
             publish(context, (stage, dest_name), dest, dest_name, dest_dir)
         except OSError as error:
@@ -137,9 +137,9 @@ def _pretend(
         outcome.skipped = outcome.skipped.plus(unit.tally)
         return True
     if context.options.compare:
-        tell_replaced(context, unit.target, wanted.st_mode, outcome)
+        itemize_replaced(context, unit.target, wanted.st_mode, outcome)
     known = there is not None and stat.S_IFMT(there.st_mode) == stat.S_IFMT(wanted.st_mode)
-    outcome.items.append((itemize("h", wanted.st_mode, "" if known else NEW), unit.target, leader))
+    outcome.items.append((change_letters("h", wanted.st_mode, "" if known else NEW), unit.target, leader))
     outcome.copied = outcome.copied.plus(unit.tally)
     outcome.linked += 1
     return True

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from hpcp_mpi.operations.prepare.copy_job import Prepared
     from hpcp_mpi.operations.prepare.preflight import Preflight
     from hpcp_mpi.operations.prepare.space_watch import SpaceWatch
-    from hpcp_mpi.operations.scan.protocol import CopyScan, ScanMaker
+    from hpcp_mpi.operations.scan.copy_scan import CopyScan, ScanMaker
     from hpcp_mpi.operations.verify.rank0 import Verification
     from hpcp_mpi.vocab.checkpoint import Relist, ResumeState
 

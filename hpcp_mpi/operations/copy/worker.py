@@ -7,16 +7,16 @@ from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 
+from hpcp_mpi.engine.broken_work import persistently, surviving
 from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.engine.destination import FULL, IN_THE_WAY, made, publish
 from hpcp_mpi.engine.itemize import itemize_copies
-from hpcp_mpi.engine.setting_times import set_nearest
-from hpcp_mpi.engine.unfinished import persistently, surviving
+from hpcp_mpi.engine.unstorable_times import set_nearest
 from hpcp_mpi.host import cp
 from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.host.dirfd import path_of, pinned
 from hpcp_mpi.host.entries import lstat
-from hpcp_mpi.host.retrying import passes, tells_passing
+from hpcp_mpi.host.retrying import names_passing, passes
 from hpcp_mpi.host.stage import staged
 from hpcp_mpi.operations.copy.check import check_all
 from hpcp_mpi.operations.copy.content_only import default_acl, keep_metadata
@@ -127,7 +127,7 @@ def _copy_batch(context: JobContext, batch: Batch, outcome: Outcome, last: bool)
 def _passing(context: JobContext, batch: Batch, damage: CpDamage) -> set[bytes]:
     """Return the units to which something happened that may be over in a moment: they are copied again."""
     directory = context.source_path(batch)
-    paths = [failure.path for failure in damage.failures if tells_passing(failure.reason)]
+    paths = [failure.path for failure in damage.failures if names_passing(failure.reason)]
     return {path[len(directory) :].lstrip(b"/").partition(b"/")[0] for path in paths}
 
 

@@ -12,7 +12,7 @@ from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.engine.coordinator import Coordinator
 from hpcp_mpi.engine.frontend import Frontend
 from hpcp_mpi.engine.operation import Operation
-from hpcp_mpi.engine.walk_feed import Frontier, WalkResult
+from hpcp_mpi.engine.walk_feed import WalkFeed, WalkResult
 from hpcp_mpi.formats.file_list import Type, read
 from hpcp_mpi.formats.natural_order import key_of
 from hpcp_mpi.host import list_file as file_lists
@@ -107,7 +107,7 @@ class NamesOf(Operation):
         self.outcome = Outcome()
         self.coordinator = coordinator = Coordinator(wire, job, frontend, self)
         self._style = job.naming.style
-        self._frontier = Frontier(first, lambda: coordinator.slots, self._hear)
+        self._walk = WalkFeed(first, lambda: coordinator.slots, self._add_part)
         self._parts = file_lists.Parts(self._style.end, self._key, directory)
         self._huge: deque[tuple[int, bytes]] = deque()
         self._lots: Iterator[WalkResult | None] | None = None  # of the huge directory at hand
@@ -120,25 +120,25 @@ class NamesOf(Operation):
 
     @property
     def done(self) -> bool:
-        return self._frontier.done and not self._huge and self._lots is None
+        return self._walk.done and not self._huge and self._lots is None
 
     def next_batches(self) -> list[Batch]:
-        taken = self._frontier.next_batches()
+        taken = self._walk.next_batches()
         if self._lots is None and self._huge:
             self._lots = self._lots_of(*self._huge.popleft())
-        if self._lots is not None and not taken and not self._frontier.full:
+        if self._lots is not None and not taken and not self._walk.full:
             lot = next(self._lots, _NO_MORE)
             if lot is _NO_MORE:
                 self._lots = None
             elif lot is not None:
-                self._frontier.on_findings([lot])
+                self._walk.on_findings([lot])
         return taken
 
     def on_findings(self, news: list[Any]) -> None:
-        self._frontier.on_findings(news)
+        self._walk.on_findings(news)
 
     def pause(self, held: bool) -> None:
-        self._frontier.pause(held)
+        self._walk.pause(held)
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield the list in pieces of whole entries."""
@@ -149,7 +149,7 @@ class NamesOf(Operation):
         entry = read(text, self._style)
         return key_of(entry.name, entry.type is Type.DIRECTORY)
 
-    def _hear(self, named: ListPart) -> None:
+    def _add_part(self, named: ListPart) -> None:
         try:
             self._parts.add(named.text, named.parts)
         except OSError as error:

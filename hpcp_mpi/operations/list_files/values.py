@@ -52,12 +52,12 @@ class Values:
         elif not self._context.crowd.each(tell, names):
             if self._empty and not types:
                 values = dict.fromkeys(_empty_ones(names, directory), _OF_NOTHING)
-            self._tell_in_turn(names[len(values) :], types, directory, tell, values)
+            self._read_in_turn(names[len(values) :], types, directory, tell, values)
         if self._context.commands.stopped:
             raise Stopped
         return [values[name] for name in names], failed
 
-    def _tell_in_turn(
+    def _read_in_turn(
         self,
         names: Sequence[bytes],
         types: Mapping[bytes, Type],

@@ -14,7 +14,7 @@ from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.engine.coordinator import Coordinator
 from hpcp_mpi.engine.frontend import Frontend
 from hpcp_mpi.engine.operation import Operation
-from hpcp_mpi.host.retrying import tried
+from hpcp_mpi.host.retrying import retried
 from hpcp_mpi.operations.prepare.copy_job import Prepared
 from hpcp_mpi.operations.remove.rank0 import RemovalFeed
 from hpcp_mpi.operations.remove.rules import others, walks
@@ -116,7 +116,7 @@ def _remove_root(path: bytes, inode: int, outcome: Outcome) -> None:
     try:
         if os.stat(path, follow_symlinks=False).st_ino != inode:
             return
-        tried(lambda: os.rmdir(path))
+        retried(lambda: os.rmdir(path))
     except FileNotFoundError:
         return
     except OSError as error:

@@ -13,7 +13,7 @@ from contextlib import ExitStack
 
 from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.host.entries import lstat
-from hpcp_mpi.host.retrying import tried
+from hpcp_mpi.host.retrying import retried
 from hpcp_mpi.rules.equality import maybe_identical
 from hpcp_mpi.vocab.errors import Failure, reason_of
 from hpcp_mpi.vocab.outcome import Outcome
@@ -76,7 +76,7 @@ class CopiedGuard:
                     self._path = None  # what is kept open of the copy may be stale
                     raise
 
-            return not tried(is_good, lambda: self._context.commands.stopped)
+            return not retried(is_good, lambda: self._context.commands.stopped)
         except OSError as error:
             return not self._leave(where, f"cannot stat its copy: {reason_of(error)}; kept")
 

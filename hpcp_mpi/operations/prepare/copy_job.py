@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from hpcp_mpi.host.mounts import is_called, stale_seconds, type_of
-from hpcp_mpi.host.retrying import tried
+from hpcp_mpi.host.retrying import retried
 from hpcp_mpi.operations.prepare.arguments import absolute, expanded, removed_if_refused, root_of
 from hpcp_mpi.operations.prepare.effective_options import tuned
 from hpcp_mpi.operations.prepare.find_abilities import abilities_of, hiding
@@ -43,7 +43,7 @@ def prepare(sources: Iterable[bytes], destination: bytes, options: Options, list
     """
     sources = list(sources)
     try:
-        return tried(lambda: _prepare(sources, destination, options, listed))
+        return retried(lambda: _prepare(sources, destination, options, listed))
     except OSError as error:
         raise FatalError(
             f"cannot check the copy to {printable(destination)}: {reason_of(error)}",

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 
-from hpcp_mpi.host.abilities import deduced, hides_acls, tried
+from hpcp_mpi.host.abilities import deduced, hides_acls, probed
 from hpcp_mpi.host.mounts import type_of
 from hpcp_mpi.vocab.abilities import Abilities, Acls, StoredTimes
 from hpcp_mpi.vocab.options import Options
@@ -37,7 +37,7 @@ def _found(root: bytes, options: Options, token: str) -> Abilities:
     try:
         if not (options.compare or options.dry_run):
             try:
-                return tried(fd, kind, token)
+                return probed(fd, kind, token)
             except PermissionError as refusal:
                 if os.geteuid() == 0 and refusal.strerror and "uid" in refusal.strerror:
                     return Abilities(kind, owner=-1)

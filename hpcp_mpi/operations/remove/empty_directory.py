@@ -13,7 +13,7 @@ from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.engine.itemize import GONE
 from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.host.entries import first_in, is_directory
-from hpcp_mpi.host.retrying import in_the_end, tried
+from hpcp_mpi.host.retrying import in_the_end, retried
 from hpcp_mpi.operations.remove.rules import others
 from hpcp_mpi.vocab.errors import Failure, failure_of
 from hpcp_mpi.vocab.outcome import Outcome
@@ -89,10 +89,10 @@ class DirectoryEmptier:
         context: JobContext,
         batch: Batch,
         outcome: Outcome,
-        keeper: RemovalGuard | None,
+        guard: RemovalGuard | None,
         disposer: Disposer | None,
     ) -> None:
-        """keeper: says which entries stay; None: all may go. disposer: makes entries go; None: unlink and rmdir"""
+        """guard: says which entries stay; None: all may go. disposer: makes entries go; None: unlink and rmdir"""
         options, source = context.options, batch.source
         self._context = context
         self._batch = batch
@@ -102,7 +102,7 @@ class DirectoryEmptier:
         self.counts_only = batch.kind is Kind.COUNT or options.dry_run
         # What a move removes from its sources is no news: it was itemized when it was copied.
         self._itemizes = options.itemize and batch.kind is not Kind.COUNT and (source == DEST or not options.move)
-        self._keeper = keeper
+        self._guard = guard
         self._disposer = disposer
         self._excluded = _excluded(context, source)
         self._counts = {"removed": [0, 0, 0, 0], "skipped": [0, 0, 0, 0], "listed": [0, 0, 0, 0]}
@@ -125,7 +125,7 @@ class DirectoryEmptier:
 
     def may_enter(self, path: bytes) -> bool:
         """Return whether the kind of removal allows to empty a directory."""
-        return self._keeper is None or self._keeper.may_enter(path)
+        return self._guard is None or self._guard.may_enter(path)
 
     def give(self, folder: Folder, units: Units) -> None:
         """Leave units of a directory to others."""
@@ -144,7 +144,7 @@ class DirectoryEmptier:
         to_the_end: however large it is. What is left of it can hardly be removed.
         """
         with ExitStack() as stack:
-            entries, block = tried(partial(_begun, folder.fd, stack), self._stopped)
+            entries, block = retried(partial(_begun, folder.fd, stack), self._stopped)
             if len(block) == _HUGE and not (to_the_end or self.counts_only):
                 self._empty_huge(folder, block, entries)
                 return
@@ -235,13 +235,13 @@ class DirectoryEmptier:
 
     def _call(self, folder: Folder) -> Callable[..., None] | None:
         """Return what makes a name go; None where it is only counted."""
-        keeper, disposer, counts_only = self._keeper, self._disposer, self.counts_only
-        if keeper is None and (disposer is None or counts_only):
+        guard, disposer, counts_only = self._guard, self._disposer, self.counts_only
+        if guard is None and (disposer is None or counts_only):
             return None if counts_only else os.unlink
 
         def call(name: str | bytes, dir_fd: int) -> None:
             name = os.fsencode(name)
-            if keeper is not None and keeper.must_keep(dir_fd, folder.path, name):
+            if guard is not None and guard.must_keep(dir_fd, folder.path, name):
                 raise _Kept
             if counts_only:
                 return
@@ -282,7 +282,7 @@ class DirectoryEmptier:
                 self._disposer.rmdir(above, directory, name)
 
         try:
-            tried(call, self._stopped)
+            retried(call, self._stopped)
         except FileNotFoundError:
             return True
         except OSError as error:

@@ -98,9 +98,9 @@ class RemovalFeed:
             for batch in walked.found:
                 (self._stack if is_walk(batch) else self._ready).append(batch)
             self.found = self.found.plus(walked.payload.found)
-            self._hear(walked.payload)
+            self._on_progress(walked.payload)
 
-    def _hear(self, told: RemovalProgress) -> None:
+    def _on_progress(self, told: RemovalProgress) -> None:
         self._emptying.update(told)
         while self._emptying.due:
             due, self._emptying.due = self._emptying.due, []

@@ -16,7 +16,7 @@ from itertools import pairwise
 from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.engine.walk_feed import WalkResult
 from hpcp_mpi.host.dirfd import FLAGS
-from hpcp_mpi.host.retrying import tried
+from hpcp_mpi.host.retrying import retried
 from hpcp_mpi.operations.remove.empty_directory import (
     DIRECTORIES,
     FILES,
@@ -42,7 +42,7 @@ def remove(
     context: JobContext,
     batch: Batch,
     outcome: Outcome,
-    keeper: RemovalGuard | None = None,
+    guard: RemovalGuard | None = None,
     disposer: Disposer | None = None,
 ) -> None:
     """Remove the units of a REMOVE or REMOVE_COPIED batch; only count those of a COUNT batch, and in a dry run.
@@ -50,32 +50,32 @@ def remove(
     Units are names in batch.source_dir, below batch.source (DEST: the destination): of directories (rules.walks) or of
     anything else (rules.others). What went is counted in outcome.removed, what is excluded in outcome.skipped;
     outcome.findings gets a WalkResult for rank 0's PendingDirectories.
-    keeper and disposer are as for a DirectoryEmptier.
+    guard and disposer are as for a DirectoryEmptier.
     """
-    removing = RemoveWorker(context, batch, DirectoryEmptier(context, batch, outcome, keeper, disposer), outcome)
+    removing = RemoveWorker(context, batch, DirectoryEmptier(context, batch, outcome, guard, disposer), outcome)
     if is_walk(batch):
         removing.walk()
-        removing.tell(len(batch.units))
+        removing.report(len(batch.units))
     else:
         removing.unlink_units()
-        removing.tell(0)
+        removing.report(0)
 
 
 def remove_emptied(
     context: JobContext,
     batch: Batch,
     outcome: Outcome,
-    keeper: RemovalGuard | None = None,
+    guard: RemovalGuard | None = None,
     disposer: Disposer | None = None,
 ) -> None:
     """Remove the directories of an RMDIR batch: each unit's, and those above it that waited for nothing else."""
-    removing = RemoveWorker(context, batch, DirectoryEmptier(context, batch, outcome, keeper, disposer), outcome)
+    removing = RemoveWorker(context, batch, DirectoryEmptier(context, batch, outcome, guard, disposer), outcome)
     for unit in batch.units:
         removing.remove_chain(chain(unit))
-    removing.tell(0)
+    removing.report(0)
 
 
-def told_undone(batch: Batch) -> WalkResult:
+def undone_result(batch: Batch) -> WalkResult:
     """Return what rank 0 is to be told of a batch of which nothing is known to be gone."""
     directory = batch.source_dir if batch.units.names[0] else None
     finished = [FinishedUnits(batch.source, directory, len(batch.units), kept=True)]
@@ -96,14 +96,14 @@ class RemoveWorker:
         self._emptier = emptier
         self._deadline = 0.0
         self._noted = False  # how long it takes to open a directory
-        self._told = RemovalProgress()
+        self._progress = RemovalProgress()
 
-    def tell(self, done: int) -> None:
+    def report(self, done: int) -> None:
         """Tell what was done: so many of the directories that were asked for."""
-        self._told.found = self._emptier.account()
+        self._progress.found = self._emptier.account()
         found = self._emptier.found
         found.reverse()  # the deepest last: the next that is given to anyone
-        self._outcome.findings.append(WalkResult(done, found, self._told))
+        self._outcome.findings.append(WalkResult(done, found, self._progress))
 
     # What was asked for.
 
@@ -117,7 +117,7 @@ class RemoveWorker:
             kind = FILES if units.more is None else kind_of(units.more[0][0])
             gone, kept = self._emptier.unlink(top, units.names, kind)
             self._hand_over(top)  # what is a directory by now
-        self._told.finished.append(FinishedUnits(batch.source, batch.source_dir, len(units) - top.out, kept, gone))
+        self._progress.finished.append(FinishedUnits(batch.source, batch.source_dir, len(units) - top.out, kept, gone))
 
     def walk(self) -> None:
         """Walk through directories. Each of them is begun, whatever time it is."""
@@ -133,7 +133,7 @@ class RemoveWorker:
                     self._walk_from(top, folder)
             self._hand_over(top)
         directory = batch.source_dir if names[0] else None
-        self._told.finished.append(FinishedUnits(batch.source, directory, len(names) - top.out, top.kept))
+        self._progress.finished.append(FinishedUnits(batch.source, directory, len(names) - top.out, top.kept))
 
     def remove_chain(self, paths: list[bytes]) -> None:
         """Remove directories, each of which is in the next; not the last one."""
@@ -146,7 +146,7 @@ class RemoveWorker:
                 kept = self._unopened(path, error)
             if kept:
                 break
-        self._told.finished.append(FinishedUnits(self._batch.source, paths[-1], 1, kept))
+        self._progress.finished.append(FinishedUnits(self._batch.source, paths[-1], 1, kept))
 
     def _reach(self, stack: ExitStack) -> Folder | None:
         """Return what the units of the batch are in."""
@@ -157,7 +157,7 @@ class RemoveWorker:
         except OSError as error:
             directory = batch.source_dir if batch.units.names[0] else None
             kept = self._unopened(batch.source_dir, error)
-            self._told.finished.append(FinishedUnits(batch.source, directory, len(batch.units), kept))
+            self._progress.finished.append(FinishedUnits(batch.source, directory, len(batch.units), kept))
             return None
 
     def _unopened(self, path: bytes, error: OSError) -> bool:
@@ -202,7 +202,7 @@ class RemoveWorker:
             left = PendingDirectory(
                 batch.kind, batch.source, folder.path, folder.out, folder.kept, folder.again, folder.gone
             )
-            self._told.left.append(left)
+            self._progress.left.append(left)
             above.out += 1
         elif folder.kept or (folder.name and not self._emptier.rmdir(above.fd, folder.path, folder.name)):
             above.kept = True
@@ -223,7 +223,7 @@ class RemoveWorker:
 
     def _opened(self, above: int, name: bytes) -> int:
         if self._noted:
-            return tried(lambda: os.open(name or b".", FLAGS, dir_fd=above), lambda: self._context.commands.stopped)
+            return retried(lambda: os.open(name or b".", FLAGS, dir_fd=above), lambda: self._context.commands.stopped)
         self._noted = True
         with self._context.latency.noted():
             return os.open(name or b".", FLAGS, dir_fd=above)

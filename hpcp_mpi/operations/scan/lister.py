@@ -10,7 +10,7 @@ from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.host import metadata
 from hpcp_mpi.host.entries import first_in, lstat
 from hpcp_mpi.host.listing import Names, Slice, entries_of, only_in, slices
-from hpcp_mpi.host.retrying import tells_passing, tries
+from hpcp_mpi.host.retrying import names_passing, tries
 from hpcp_mpi.operations.scan.classify import Classifier
 from hpcp_mpi.operations.scan.records import ClassifiedEntries, Folder
 from hpcp_mpi.operations.scan.symlinks import NOWHERE, tracked
@@ -146,10 +146,10 @@ class Lister:
             try:
                 first = next(listings, None)
             except Unlisted as problem:
-                if last or not tells_passing(problem.failure.reason):
+                if last or not names_passing(problem.failure.reason):
                     raise
                 continue
-            if last or not any(tells_passing(failure.reason) for failure in failures):
+            if last or not any(names_passing(failure.reason) for failure in failures):
                 break
             failures.clear()
         if first is not None:

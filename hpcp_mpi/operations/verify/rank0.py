@@ -122,7 +122,7 @@ class Verification:
         self._coordinator = coordinator
         self._recorder = self._new_recorder()
         self._new: list[Written] | None = None
-        self._told = False
+        self._alone_noted = False
 
     def _new_recorder(self) -> Recorder:
         return Recorder(self._coordinator.job.options.split_size)
@@ -179,15 +179,15 @@ class Verification:
                 elif any(share.rank not in group and not share.lost for share in planner.shares):
                     planner.pause(group)
                 else:
-                    self._tell_alone()
+                    self._note_alone()
                 self._coordinator.drive("verifying", _Rereads(_batches(journal, writers), round_.add))
         finally:
             planner.pause(frozenset())
         round_.end()
 
-    def _tell_alone(self) -> None:
-        if not self._told:
-            self._told = True
+    def _note_alone(self) -> None:
+        if not self._alone_noted:
+            self._alone_noted = True
             self._coordinator.outcome.warn(self._coordinator.job.destination, ALONE)
 
 

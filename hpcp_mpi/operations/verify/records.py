@@ -1,4 +1,4 @@
-"""What was copied by whom, and what of it turned out not to be good: told to rank 0, for verifying. Pure."""
+"""The findings that verifying needs, sent to rank 0: which rank copied what, and which copies are not good. Pure."""
 
 from dataclasses import dataclass
 from itertools import groupby
@@ -37,15 +37,15 @@ class Differing:
 
 
 def gathered(news: list[Any], rank: int) -> list[Any]:
-    """Return news with what landed put together."""
-    landed = [each for each in news if isinstance(each, WrittenUnit)]
-    if not landed:
+    """Return news with what was written put together."""
+    written = [each for each in news if isinstance(each, WrittenUnit)]
+    if not written:
         return news
-    big = tuple(each.batch for each in landed if each.batch.big is not None)
-    small = (each for each in landed if each.batch.big is None)
+    big = tuple(each.batch for each in written if each.batch.big is not None)
+    small = (each for each in written if each.batch.big is None)
     batches = [_verifying(list(some)) for _, some in groupby(small, key=lambda each: (id(each.batch), each.lossy))]
-    written = Written(rank, _packed(batches) if batches else b"", big)
-    return [*(each for each in news if not isinstance(each, WrittenUnit)), written]
+    together = Written(rank, _packed(batches) if batches else b"", big)
+    return [*(each for each in news if not isinstance(each, WrittenUnit)), together]
 
 
 def _packed(batches: list[Batch]) -> bytes:
@@ -54,9 +54,9 @@ def _packed(batches: list[Batch]) -> bytes:
     return packed(batches)
 
 
-def _verifying(landed: list[WrittenUnit]) -> Batch:
-    """Return the batch that verifies what landed of one batch."""
-    batch, _, lossy = landed[0]
-    some = [each.unit for each in landed if each.unit is not None]
+def _verifying(written: list[WrittenUnit]) -> Batch:
+    """Return the batch that verifies what was written of one batch."""
+    batch, _, lossy = written[0]
+    some = [each.unit for each in written if each.unit is not None]
     units = Units([unit.name for unit in some], [unit.amount for unit in some]) if batch.units.plain else Units.of(some)
     return Batch(Kind.VERIFY, batch.source, batch.source_dir, batch.dest_dir, units, lossy=lossy)

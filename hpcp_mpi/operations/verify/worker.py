@@ -6,8 +6,8 @@ import stat
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
+from hpcp_mpi.engine.broken_work import surviving
 from hpcp_mpi.engine.context import JobContext
-from hpcp_mpi.engine.unfinished import surviving
 from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.host.entries import lstat, names_in, types_in
 from hpcp_mpi.host.uncached_read import write_out
@@ -210,7 +210,7 @@ class _Subtree:
                 raise Stopped
             path = waiting.pop()
             waiting += self._directory(path)
-        self._tell_missing()
+        self._report_missing()
         for key, at in self._again.items():
             self._differing[at] = self._with_links(self._differing[at], self._links.get(key, []))
         self._verifier.outcome.findings += self._differing
@@ -320,7 +320,7 @@ class _Subtree:
         leader = join(differing.batch.dest_dir, unit.target)
         return Differing(differing.batch, differing.reason, self._linking(links, leader), differing.counted)
 
-    def _tell_missing(self) -> None:
+    def _report_missing(self) -> None:
         """Tell what of the source is not there: lost, or not there yet when the source was listed."""
         if self._verifier.batch.lossy:
             return  # named already

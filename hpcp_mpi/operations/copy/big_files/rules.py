@@ -98,9 +98,9 @@ class Ranges:
         if isinstance(news, FileStarted):
             return self._begun(news)
         if isinstance(news, RangeDone):
-            return self._told(news.key, news.ranges, None)
+            return self._on_ranges(news.key, news.ranges, None)
         if isinstance(news, RangeFailed):
-            return self._told(news.key, news.ranges, news)
+            return self._on_ranges(news.key, news.ranges, news)
         return []
 
     def _begun(self, news: FileStarted) -> list[Batch]:
@@ -117,7 +117,7 @@ class Ranges:
         step = max(self._alignment, block)
         return -(-self._split_size // step) * step
 
-    def _told(self, key: Key, count: int, failed: RangeFailed | None) -> list[Batch]:
+    def _on_ranges(self, key: Key, count: int, failed: RangeFailed | None) -> list[Batch]:
         file = self._files.get(key)
         if file is None:
             return []

@@ -16,11 +16,11 @@ from dataclasses import replace
 from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.engine.destination import made
 from hpcp_mpi.engine.itemize import itemize_copies
-from hpcp_mpi.engine.setting_times import note_of
+from hpcp_mpi.engine.unstorable_times import note_of
 from hpcp_mpi.host.cp import attributes_command, complaints, ending
 from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.range_copy import RangeCopier, changed, identity, opened, share_blocks
-from hpcp_mpi.host.retrying import tells_passing, tries
+from hpcp_mpi.host.retrying import names_passing, tries
 from hpcp_mpi.operations.copy.big_files.rules import EMPTIED, FileStarted, RangeDone, RangeFailed
 from hpcp_mpi.operations.copy.content_only import drop_writing, new_mode
 from hpcp_mpi.operations.copy.worker import copy, publish_unit
@@ -129,7 +129,7 @@ def _copied_range(context: JobContext, batch: Batch, big: BigFile, stack: ExitSt
         try:
             return _copy_range(context, batch, big, stack)
         except _Spoilt as spoilt:
-            if last or not tells_passing(spoilt.reason):
+            if last or not names_passing(spoilt.reason):
                 raise
     raise AssertionError("the last try was not the last")
 
@@ -171,7 +171,7 @@ def _copy_range(context: JobContext, batch: Batch, big: BigFile, stack: ExitStac
         return left
     except _Spoilt as spoilt:
         # So the other ranges fail at once, and the room is free again that was perhaps too little.
-        if not tells_passing(spoilt.reason):
+        if not names_passing(spoilt.reason):
             with suppress(OSError):
                 os.unlink(big.stage, dir_fd=stage)
         raise
@@ -279,7 +279,7 @@ def finish_or_copy(context: JobContext, batch: Batch, outcome: Outcome) -> None:
     """Finish a big file; one that is spoilt for a reason that may be over in a moment is copied by one cp."""
     mine = Outcome()
     finish(context, batch, mine)
-    again = not mine.copied and any(tells_passing(failure.reason) for failure in mine.failures)
+    again = not mine.copied and any(names_passing(failure.reason) for failure in mine.failures)
     if again and not context.commands.stopped:
         mine.failures = []
         copy(context, [replace(batch, kind=Kind.COPY, big=None, again=False)], mine)
@@ -294,7 +294,7 @@ def _finish(
     try:
         for last in tries(lambda: context.commands.stopped):
             words = _dress(context, big, source, stage)
-            if last or not tells_passing(words):
+            if last or not names_passing(words):
                 break
         if context.options.itemize:
             itemize_copies(context, batch, outcome)

@@ -23,7 +23,7 @@ from hpcp_mpi.operations.copy.phases import run_copy
 from hpcp_mpi.operations.copy.symlink_targets.scan import Place, TargetScan
 from hpcp_mpi.operations.prepare.copy_job import Prepared, prepare
 from hpcp_mpi.operations.prepare.find_abilities import hiding
-from hpcp_mpi.operations.scan.protocol import CopyScan, ScanMaker
+from hpcp_mpi.operations.scan.copy_scan import CopyScan, ScanMaker
 from hpcp_mpi.operations.scan.rank0 import Scan
 from hpcp_mpi.operations.scan.records import SymlinkTarget
 from hpcp_mpi.rules.landing import Landing

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from hpcp_mpi.engine.context import JobContext
-from hpcp_mpi.host.retrying import recovered, tells_passing, tries
+from hpcp_mpi.host.retrying import names_passing, recovered, tries
 from hpcp_mpi.vocab.errors import Failure, reason_of
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import join
@@ -73,7 +73,7 @@ def persistently(
         do(batches, mine, last)
         again = _passing(context, batches, mine) if not last else []
         outcome.add(mine)
-        if last and not any(tells_passing(failure.reason) for failure in mine.failures):
+        if last and not any(names_passing(failure.reason) for failure in mine.failures):
             recovered()
         if not again:
             return
@@ -82,13 +82,13 @@ def persistently(
 
 def _passing(context: JobContext, batches: Iterable[Batch], outcome: Outcome) -> list[Batch]:
     """Take what may be over in a moment out of the failures; return the units concerned, to be done again."""
-    if not any(tells_passing(failure.reason) for failure in outcome.failures):
+    if not any(names_passing(failure.reason) for failure in outcome.failures):
         return []
     again: list[Batch] = []
     for batch in batches:
         units = _by_path(context, batch)
         reasons = [(_above(failure.path, units), failure.reason) for failure in outcome.failures]
-        concerned = {path for path, reason in reasons if path is not None and tells_passing(reason)}
+        concerned = {path for path, reason in reasons if path is not None and names_passing(reason)}
         if batch.kind is Kind.VERIFY:  # what is good in a subtree is counted already
             concerned = {path for path in concerned if not any(unit.tally.directories for unit in units[path])}
         if concerned:

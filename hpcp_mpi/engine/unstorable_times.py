@@ -1,6 +1,6 @@
 """Times that the destination cannot store and of which its file system makes any other: the nearest is set instead.
 
-Most file systems clamp times themselves; there nobody comes here.
+Most file systems clamp times themselves: then nothing of this is needed.
 """
 
 import os
@@ -47,6 +47,14 @@ def note_of(times: StoredTimes, mtime_ns: int) -> str:
     """Return what a reader should know of a time that cannot be stored."""
     nearest = times.nearest(mtime_ns)
     return f"the destination cannot store its time, {_date(mtime_ns)}: its copy has the nearest, {_date(nearest)}"
+
+
+def note_time(
+    context: JobContext, batch: Batch, unit: Unit, wanted: os.stat_result, changes: str, outcome: Outcome
+) -> None:
+    """Note that an entry was given another time, if the destination cannot store its own."""
+    if "t" in changes and context.job.times.nearest(wanted.st_mtime_ns) != wanted.st_mtime_ns:
+        outcome.warn(context.source_path(batch, unit.name), note_of(context.job.times, wanted.st_mtime_ns))
 
 
 def _date(time_ns: int) -> str:
