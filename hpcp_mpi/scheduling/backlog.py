@@ -8,7 +8,7 @@ through limited memory.
 A chunk of one kind can be learnt from, and one `cp` may do much of it.
 
 A batch is of one directory. Who has been given a part of one gets the rest before anything else that is light, and
-others get it only when nothing is left that nobody has begun: what one rank writes in a directory, it need not ask
+others get it only when nothing is left that no rank has begun: what one rank writes in a directory, it need not ask
 other nodes for.
 """
 
@@ -55,7 +55,7 @@ class _Piece:
 
 
 class Backlog:
-    """Work that nobody has been granted yet. Every unit that is put in is cut out exactly once.
+    """The work that no rank was granted yet. Every unit that is put in is cut out exactly once.
 
     units:  how many there are
     memory: bytes of memory they take, about

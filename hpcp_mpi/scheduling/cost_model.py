@@ -1,7 +1,7 @@
 """Rule: a unit weighs the seconds of a slot it will take: what an entry costs plus what a byte costs, learnt by kind.
 
 At first there is only a guess. The first results of a kind scale it as a whole; when there are enough of them, least
-squares tell what is the entries' part and what the bytes'. numpy does that. It takes 80 ms to import, which a short run
+squares find what is the entries' part and what the bytes'. numpy does that. It takes 80 ms to import, which a short run
 would feel, so it is loaded at the first fit, and that waits until much time was spent.
 """
 
@@ -107,7 +107,7 @@ def fitted(
     loads, sums = table[:, :2], table[:, :2].sum(axis=0)
     trust = numpy.ones(len(table))
     for _ in range(PASSES):
-        # Relative errors: a chunk of 30 ms tells as much as one of 2 s, and noise grows with the seconds.
+        # Relative errors: a chunk of 30 ms counts as much as one of 2 s, and noise grows with the seconds.
         guess = loads @ before
         ratio = table[:, 2] / guess
         middle = float(numpy.median(ratio))
@@ -123,6 +123,6 @@ def fitted(
                 factors[bad], factors[other] = 0.0, max(0.0, column @ wanted / (column @ column))
         entry, byte = factors * base
         before = max(float(entry), least[0]), max(float(byte), least[1])
-        # What is odd can be told only now, when about the right costs are known (Huber's weights, square roots).
+        # What is odd can be seen only now, when about the right costs are known (Huber's weights, square roots).
         trust = numpy.sqrt(TOLERANCE / numpy.maximum(TOLERANCE, abs(table[:, 2] / (loads @ before) - 1)))
     return before

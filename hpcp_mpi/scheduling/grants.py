@@ -2,7 +2,7 @@
 
 A rank may be lost with all its chunks. Content that it was to copy or to compare need not be remembered by name: its
 directories are listed once more at the end, and what is there by then is not copied again. So a thousand ranks' chunks
-do not fill rank 0's memory. Only subtrees that are one unit are remembered, as nobody has listed what is in them. All
+do not fill rank 0's memory. Only subtrees that are one unit are remembered, as no rank has listed what is in them. All
 other work is remembered whole, and less what is known to be done of it, so that it is done once.
 
 In doubt more is remembered than is out, never less. Pure.
@@ -21,7 +21,7 @@ CONTENT = frozenset({Kind.COPY, Kind.CHECK})
 @dataclass(slots=True)
 class _Part:
     batch: Batch
-    left: int  # units that are not known to be done or given back; what is remembered by name is told by its name
+    left: int  # units that are not known to be done or given back; what is remembered by name is found by its name
 
 
 class GrantRecord:
@@ -38,9 +38,8 @@ class GrantRecord:
         for batch in batches:
             count = len(batch.units)
             for part in self._parts:
-                if _same_place(
-                    part.batch, batch
-                ):  # from which of them it is does not matter: they share their directories
+                # From which of them it is does not matter: they share their directories.
+                if _same_place(part.batch, batch):
                     known = min(part.left, count)
                     part.left -= known
                     count -= known
@@ -54,7 +53,7 @@ class GrantRecord:
 
 
 def requeue(batches: Iterable[Batch], whole: bool) -> tuple[list[Batch], list[Relist]]:
-    """Return the work that is to be granted anew, and the directories that have to be looked at again.
+    """Return the work that is to be granted again, and the directories that have to be looked at again.
 
     batches: as GrantRecord remembers them. whole: as for GrantRecord
     """

@@ -1,7 +1,7 @@
-"""What ranks tell each other. Small, frozen, and all there is.
+"""The messages between ranks, all of them: small and frozen.
 
-worker -> planner   Hello, Progress, Reclaimed, StopRequested, WorkerFailed
-planner -> worker   StartJob, Grant, Reclaim, Drain, Shutdown
+worker -> rank 0    Hello, Progress, Reclaimed, StopRequested, WorkerFailed
+rank 0 -> worker    StartJob, Grant, Reclaim, Drain, Shutdown
 both                Heartbeat
 """
 
@@ -44,10 +44,10 @@ class Progress:
     """
 
     results: tuple[tuple[int, Outcome], ...]
-    unstarted: float  # seconds of a slot that nobody has started yet, as rank 0 said
+    unstarted: float  # seconds of a slot that none has started yet, as rank 0 said
     latest: int  # the number of the last chunk that had come: a later one is on its way, and not in unstarted
     wants_work: bool  # a slot has nothing to do
-    new_work: tuple[Batch, ...] = ()  # work that was found, for anyone to do
+    new_work: tuple[Batch, ...] = ()  # work that was found, for any rank
     findings: tuple[Any, ...] = ()  # for rank 0's side of the operation
     # By chunk that is not finished: what is done of it, and what became of that. Only of kinds that are never looked at
     # again: their `new_work` and `findings` must not come twice, and what they say must not be lost with the rank.
@@ -92,7 +92,7 @@ class StopRequested:
 
 @dataclass(frozen=True, slots=True)
 class WorkerFailed:
-    """A worker cannot go on; the run ends with this message. code: the exit code."""
+    """A worker cannot continue; the run ends with this message. code: the exit code."""
 
     message: str
     code: int

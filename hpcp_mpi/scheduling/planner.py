@@ -1,4 +1,4 @@
-"""Rank 0's state: who has what, who gets what, who gives back. Pure: messages in, messages out, no MPI, no clock.
+"""The planner on rank 0: which rank has which chunks, gets the next, gives some back. Pure: no MPI, no clock.
 
 Rank 0 keeps in mind every granted chunk until its result is in, so it knows what is out, and the end needs no
 termination algorithm: nothing in the backlog, nothing granted, no more to come.
@@ -27,7 +27,7 @@ class Planner:
     """Grants the backlog's work. Read and empty after each call:
 
     outbox: (rank, message) in order
-    news:   what workers found out for rank 0's side of the operation
+    news:   findings of workers, for rank 0's side of the operation
     todo:   directories that have to be looked at again, as lost ranks had some of them
     left:   directories of the destination in which lost ranks may have left a stage
     """
@@ -110,7 +110,10 @@ class Planner:
         return self._ranks.kept()
 
     def lose(self, number: int, why: str) -> None:
-        """Take a rank for lost: what it has not told of is done by others. why: for the report"""
+        """Record that a rank is lost; its unreported work returns to the backlog, or to `todo` as directories to list.
+
+        why: for the report
+        """
         rank = self._ranks.get(number)
         if rank is None:
             spare = next((share for share in self._spare if share.rank == number), None)
@@ -276,7 +279,7 @@ class Planner:
         return self._backlog.cut_open(target, self._limiter.closed, self._limiter.most(self._ranks.slots), rank)
 
     def _grant(self, rank: Rank) -> bool:
-        """Give a rank the next chunk; tell whether there was one that may be granted."""
+        """Give a rank the next chunk; return whether there was one that may be granted."""
         chunk = self._cut(self._target(rank), rank.share.rank)
         if chunk is None:
             return False

@@ -1,8 +1,8 @@
 """Rule: no more is granted than the rate allows: a bucket that fills with time, and may be overdrawn once.
 
-Whoever asks while there is anything in it gets all they ask for; a file that is bigger than the bucket leaves a debt,
-and nothing more is granted until time has paid it. Little is kept of time in which nobody asked, and no more is out
-than a short while's worth: workers that were held up must not all catch up at once.
+While there is anything in it, all that is asked for is granted; a file that is bigger than the bucket leaves a debt,
+and nothing more is granted until time has paid it. Little is kept of time in which nothing was asked for, and no more
+is out than a short while's worth: workers that were held up must not all catch up at once.
 
 Pure: time comes in as a number. What is given back unused is put back.
 """

@@ -73,13 +73,13 @@ class Abilities:
     """What a file system can do."""
 
     kind: str = ""  # its type, as the kernel calls it; "": not known
-    tried: bool = False  # found out by trying; else it is what its type tells, and the times that are there
+    tried: bool = False  # found out by trying; else it is what its type implies, and the times that are there
     times: StoredTimes = field(default_factory=StoredTimes)
     acls: Acls | None = None
     user_attributes: bool | None = None
     trusted_attributes: bool | None = None  # only root can try
     capabilities: bool | None = None  # this user can give files capabilities, and they are kept
-    holes: bool | None = None  # it tells where they are
+    holes: bool | None = None  # it shows where they are
     nameless: bool | None = None  # files without a name can be made (O_TMPFILE)
     locks: bool | None = None  # flock
     case: bool | None = None  # names that differ only in case are two

@@ -1,7 +1,7 @@
 """Which extended attributes belong to a file and are copied with it, and which to the place where it is.
 
-The one table of them: whoever compares, writes, digests or removes attributes asks here. What belongs to a place is
-neither a difference nor anybody's to remove: removing `trusted.SGI_ACL_FILE`, as which XFS shows root a file's ACL,
+The one table of them, for all that compares, writes, digests or removes attributes. What belongs to a place is neither
+a difference nor to be removed: removing `trusted.SGI_ACL_FILE`, as which XFS shows root a file's ACL,
 removes the ACL. `cp -a` leaves such names too, as far as /etc/xattr.conf has them.
 """
 
@@ -13,7 +13,7 @@ ACCESS_ACL, DEFAULT_ACL = ACL + b"access", ACL + b"default"
 
 # Names that begin like one of these belong to the place.
 _OF_THE_PLACE = (
-    # labels and signatures that the system gives anew
+    # labels and signatures that the system gives to each file
     b"security.selinux",
     b"security.ima",
     b"security.evm",

@@ -22,7 +22,7 @@ class Relist(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """How far a run was at a time."""
+    """The progress of a run at a time."""
 
     seconds: float  # since the first run of the ledger began; the time between runs is not counted
     files: int  # copied by then, by all runs
@@ -49,7 +49,7 @@ class RankState:
 
 @dataclass(frozen=True, slots=True)
 class RunHeading:
-    """Which run this is."""
+    """The heading of a run in its ledger."""
 
     verb: str
     sources: tuple[bytes, ...]  # absolute
@@ -65,7 +65,7 @@ class RunHeading:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """All that is needed to go on from here.
+    """All that a run needs to resume here.
 
     Lists of what happened (records, failures, notes) are added to those of earlier checkpoints; all else replaces it.
     """

@@ -10,7 +10,7 @@ from hpcp_mpi.vocab.request import Style
 
 @dataclass(frozen=True, slots=True)
 class Root:
-    """A directory that every rank opens by path, and how a rank can tell that it is the same one."""
+    """A directory that every rank opens by path, and what shows a rank that it is the same one."""
 
     path: bytes  # absolute
     inode: int
@@ -47,8 +47,8 @@ class Job:
     stored: bool = False  # every rank has what it wrote to the destination stored before anything is done
     keep_paths: frozenset[bytes] = frozenset()  # of a move: what stays with all below it, absolute paths in the sources
     naming: ListSpec | None = None  # for file lists
-    # A run that goes on: what it has to link, to settle and to verify may be gone by now, and a killed run's stages may
-    # be in directories that nobody lists.
+    # The run resumes another: what it has to link, to settle and to verify may be gone by now, and a killed run's
+    # stages may be in directories that no rank lists.
     resumed: bool = False
     adopted: frozenset[bytes] = frozenset()  # stages of an earlier run that this one uses
     stale_seconds: float = 0.0  # for how long a node may be shown what another one has changed at the destination

@@ -1,4 +1,4 @@
-"""What a ledger tells of its runs, for people and machines."""
+"""The status of the runs in a ledger, for people and machines."""
 
 import os
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What was asked for. Rank 0 makes one frozen object and every rank gets it."""
+"""The options of a run: one frozen object, made by rank 0, sent to every rank."""
 
 from dataclasses import dataclass
 

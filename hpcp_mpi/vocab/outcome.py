@@ -1,4 +1,4 @@
-"""What became of some units."""
+"""The outcome of work: counts, failures, notes, findings."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from hpcp_mpi.vocab.units import Batch
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of some units. Outcomes add up; a worker sends one per finished chunk."""
+    """The outcome of some units. Outcomes add up; a worker sends one per finished chunk."""
 
     copied: Tally = NOTHING  # content written
     updated: Tally = NOTHING  # content identical, metadata written
@@ -24,10 +24,9 @@ class Outcome:
     items: list[tuple[str, bytes, bytes]] = field(default_factory=list)  # (change, path, link target or b"")
     touched: set[tuple[int, bytes, bytes]] = field(default_factory=set)  # (source, source_dir, dest_dir) written to
     seconds: float = 0.0  # that slots were busy
-    new_work: list[Batch] = field(default_factory=list)  # work that was found, for anyone to do
-    after_mirror: list[Batch] = field(
-        default_factory=list
-    )  # what can only land when the mirror has removed a directory
+    new_work: list[Batch] = field(default_factory=list)  # work that was found, for any rank
+    # What can only land when the mirror has removed a directory.
+    after_mirror: list[Batch] = field(default_factory=list)
     findings: list[Any] = field(default_factory=list)  # for rank 0's side of the operation
 
     def add(self, other: "Outcome") -> None:
@@ -48,12 +47,12 @@ class Outcome:
         self.findings.extend(other.findings)
 
     def warn(self, path: bytes, note: str) -> None:
-        """Note what is not a failure, but what a reader should know."""
+        """Add a note: no failure, but something that the reader of the report should know."""
         self.notes.append((path, note))
 
 
 def first_of_each(failures: Iterable[Failure]) -> Iterable[Failure]:
-    """Yield the first failure of each path: what follows from it is no news."""
+    """Yield the first failure of each path: later ones follow from it."""
     seen: set[bytes] = set()
     for failure in failures:
         if failure.path not in seen:

@@ -7,7 +7,7 @@ always one line of valid UTF-8 and always means exactly one name.
 import re
 from collections.abc import Sequence
 
-STAGE_PREFIX = b".hpcp-mpi."  # of the private directories that copies are made in; nobody's data
+STAGE_PREFIX = b".hpcp-mpi."  # of the private directories that copies are made in; no user's data
 
 _PLAIN = re.compile(rb"[ -\[\]-~]*")  # printable ASCII without the backslash
 _NAMED = {"\\": "\\\\", "\n": "\\n", "\t": "\\t"}

@@ -1,4 +1,4 @@
-"""The whole of what a command line asks for. Rank 0 has it; the other ranks get the job that it becomes."""
+"""The request of a command line: verb, paths, lists and options. Only rank 0 has it; it makes the job of it."""
 
 from dataclasses import dataclass, field
 from enum import Enum
@@ -15,7 +15,7 @@ class Verb(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is to be done. Paths are as they were given."""
+    """One call of the program. Paths are as they were given."""
 
     verb: Verb
     sources: tuple[bytes, ...]  # with source_list: none, or what its names are relative to
@@ -32,7 +32,7 @@ class Request:
 
 
 class Style(Enum):
-    """What the entries of a list tell."""
+    """The style of a list: what it holds of each entry."""
 
     HASHES = "hashes"  # a line each; also what links and special files are
     NAMES = "names"  # a line each
@@ -45,5 +45,5 @@ class Style(Enum):
 
 
 def style_of(asked: Request) -> Style:
-    """Return what the entries of the lists of a run tell."""
+    """Return the style of the lists of a run."""
     return Style.NUL if asked.nul else Style.HASHES if asked.hashes else Style.NAMES

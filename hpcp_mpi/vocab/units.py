@@ -21,7 +21,7 @@ class Kind(Enum):
 
     COPY = "copy"  # new or known to differ: stage a copy, rename it into place
     CHECK = "check"  # may be identical: compare what lstat does not show, then copy or write metadata
-    LIST = "list"  # a directory of the source: list it beside its counterpart, tell rank 0 what was found
+    LIST = "list"  # a directory of the source: list it beside its counterpart, report to rank 0 what was found
     START_FILE = "start_file"  # a big file: make its stage, or share all its blocks at once
     RANGE = "range"  # a part of a big file; the unit's name is where it begins, in decimal
     FINISH_FILE = "finish_file"  # a big file whose ranges are all copied: give it its metadata and its name
@@ -209,7 +209,7 @@ class Batch:
     big: BigFile | None = None  # RANGE, FINISH_FILE; VERIFY of parts of a file, whose names are where they begin
     # COPY, START_FILE: what is there is a copy that this run made, and that is not good. REMOVE, COUNT, REMOVE_COPIED:
     # of one huge directory, from which nothing more went the last time: it is gone through to its end.
-    # SET_DIR_METADATA: this run wrote in the directories, so that no look tells whether their metadata is right.
+    # SET_DIR_METADATA: this run wrote in the directories, so that no look shows whether their metadata is right.
     again: bool = False
     lossy: bool = False  # VERIFY: some of what is in the units was not copied, and was named
 
