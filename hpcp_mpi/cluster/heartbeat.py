@@ -3,7 +3,7 @@
 MPI libraries do not report lost ranks: neither MPICH nor srun does. A thread sends the heartbeats, so a rank may be
 busy for as long as it likes; a process that is stopped, or a node that is cut off, is silent.
 
-A worker that does not hear rank 0 leaves before rank 0 takes it for lost: then another rank gets its work.
+A worker that gets nothing from rank 0 leaves before rank 0 takes it for lost: then another rank gets its work.
 """
 
 import threading

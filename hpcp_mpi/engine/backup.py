@@ -58,7 +58,7 @@ def saved(context: JobContext, dest_dir: bytes, dest: int, name: bytes, new: os.
 def _ours(context: JobContext, there: os.stat_result, new: os.stat_result) -> bool:
     """Return whether this run wrote what is there: it was changed since then, and is what new is.
 
-    A backup of one name of a file changes it under its other names too; where any mtime is equal, its own mtime tells.
+    A backup of one name of a file changes it under its other names too; where any mtime is equal, its own decides.
     """
     began = context.job.start_ctime_ns[-1]
     since_then = there.st_ctime_ns > began and (not context.options.content_only or there.st_mtime_ns > began)
@@ -82,7 +82,7 @@ def save_way(context: JobContext, path: bytes) -> None:
                     put_away(context, at, fd, name)
                     return
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            return  # another slot was faster; if not, whoever makes the directory says what is wrong
+            return  # another slot was faster; if not, making the directory fails with the reason
         at = join(at, name)
 
 

@@ -1,7 +1,7 @@
-"""What becomes of work that the storage broke off: the entries that have no result are failures, no rank breaks down.
+"""Failures of units whose work an unexpected OSError ended; rank 0 gets the findings that it waits for.
 
-Each kind of work names what fails of it as narrowly as it can; this is for what nobody looked out for. It is named by
-the unit, with the reason, and rank 0 is told as much as it waits for.
+Each kind of work names what fails of it as narrowly as it can; this is for errors that no kind expects. They are named
+by the unit, with the reason, and no rank breaks down.
 """
 
 from collections import defaultdict
@@ -27,7 +27,7 @@ def surviving(
     """Do a batch; if the storage breaks that off, all of it has failed that is not named already.
 
     What was counted by then is not: some of it may be there, and the next run finds it.
-    undone: what rank 0 waits to be told then, with the reason
+    undone: returns the findings that rank 0 waits for, given the batch and the reason
     """
     mine = Outcome()
     try:

@@ -1,4 +1,4 @@
-"""What a rank needs to work on a job: the trees, opened anew by each slot, and the programs it runs."""
+"""The context of a job on one rank: trees (one set per slot), stages, commands."""
 
 import os
 import threading
@@ -37,7 +37,7 @@ class JobContext:
         self._own = STAGE_PREFIX + job.run_id.encode() + b"."
         self.run_id = f"{job.run_id}.{rank}"  # of this rank's stages: two ranks never choose one name
         self.rights = Rights(os.geteuid(), frozenset({os.getegid(), *os.getgroups()}))
-        # Until they are settled our directories are for nobody else; without settling they are as mkdir makes them.
+        # Until they are settled our directories are for no other user; without settling they are as mkdir makes them.
         self.new_mode = 0o700 if job.options.directory_sync else 0o777
         self.stages = SharedStages(self.run_id, job.options.content_only)
         self.latency = Latency()  # of what is read from, or removed
@@ -145,7 +145,7 @@ class JobContext:
     def foreign_to(self, index: int) -> frozenset[tuple[int, int]]:
         """Return (device, inode) of the other side's roots: what is emptied must not be one, whatever it is called.
 
-        Of a bind mount the kernel tells the same device, and no path tells that it is below a root.
+        A bind mount has the same device number, and no path shows that it is below a root.
         """
         found = self._foreign.get(index)
         if found is None:
@@ -186,7 +186,7 @@ class JobContext:
 
         Refuse to work where this node sees other directories than rank 0 does: one that is not mounted here.
         Device numbers differ between nodes, inode numbers do not; where a file system invents those on each node, the
-        mtime tells.
+        mtime decides.
         """
         job = self.job
         roots = [*job.sources, *(root for root in (job.destination_root, job.backup) if root is not None)]

@@ -1,4 +1,4 @@
-"""Whom a run talks to: who is shown its progress, asked its questions, and told what it finds."""
+"""The frontend of a run: progress display, questions, changes found."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -50,26 +50,26 @@ class Items(Protocol):
 
 
 def answer_no(question: str) -> bool:
-    """Return False, the answer no: there is nobody who could say yes."""
+    """Return False, the answer no: no user is there to say yes."""
     return False
 
 
 def discard_line(text: str) -> None:
-    """Drop a line that nobody reads."""
+    """Drop a line of text: no user is there to read it."""
 
 
 def no_question() -> None:
-    """Raise nothing: no question will be asked, or somebody can answer it."""
+    """Raise nothing: no question will be asked, or a user can answer it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Frontend:
-    """All that a run talks to, on rank 0."""
+    """The frontend of a run, on rank 0: the stop request, the display, the questions, the ledger."""
 
     stop: StopRequest = field(default_factory=StopRequest)
     watcher: ProgressWatcher = field(default_factory=Unwatched)
     items: Items | None = None  # takes what was or would be changed; without it that is in the report
-    # Asks before something is removed; False is no. Raises UsageError where nobody can answer, StoppedEarly on Ctrl-C.
+    # Asks before something is removed; False is no. Raises UsageError where no user can answer, StoppedEarly on Ctrl-C.
     confirm: Callable[[str], bool] = answer_no
     # For who will ask late, after hours of copying: called before anything is changed, raises the same UsageError.
     expect_answer: Callable[[], None] = no_question

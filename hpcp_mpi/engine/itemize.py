@@ -1,4 +1,4 @@
-"""What would be done, or was: one line an entry, in the words of `rsync --itemize-changes`."""
+"""Itemized changes, one line an entry, in the format of `rsync --itemize-changes`."""
 
 import os
 import stat
@@ -58,7 +58,7 @@ def _change(context: JobContext, index: int, source: int, unit: Unit, status: os
     if context.options.content_only:
         changes = ""
     if stat.S_ISREG(status.st_mode):
-        # "c" is rsync's for: the checksum told, nothing else did.
+        # "c" is rsync's for: only the checksum differs.
         changes += "s" if status.st_size != there.st_size else ""
         if not changes.strip("pogax") and context.job.times.same(status.st_mtime_ns, there.st_mtime_ns):
             changes += "c"

@@ -52,9 +52,9 @@ def before_the_end(
 
 def _end(environment: Mapping[str, str]) -> float | None:
     """Return when the job's time is over, in seconds since 1970; None where that is not known, or never."""
-    now, told, job = time.time(), end_time(environment), job_number(environment)
-    if told is not None and told > now:  # else somebody has given the job more time since it began
-        return told
+    now, known, job = time.time(), end_time(environment), job_number(environment)
+    if known is not None and known > now:  # else the job was given more time since it began
+        return known
     if not job:
         return None
     return parsed_end(output_of("scontrol", "show", "--oneliner", "job", job) or "", job, now)
