@@ -47,9 +47,9 @@ def open_checkpoints(
     say: Callable[[str], None],
     version: str,
 ) -> CheckpointWriter | None:
-    """Return what writes the run down; None where nobody asked for it. Raises FatalError.
+    """Return what writes the run down; None where it was not asked for. Raises FatalError.
 
-    ledger: as given; without it, a run in a Slurm job has the job's. resume: go on with what is in it, as a job does
+    ledger: as given; without it, a run in a Slurm job has the job's. resume: continue what is in it, as a job does
     that was started again
     """
     path, restarted = ledger, restarts(environment) > 0
@@ -66,7 +66,7 @@ def open_checkpoints(
 def _open(
     path: bytes, heading: RunHeading, resume: bool, restarted: bool, say: Callable[[str], None]
 ) -> CheckpointWriter:
-    """Open a ledger that somebody named. restarted: it may not have come to a ledger yet"""
+    """Open a ledger that the user named. restarted: it may not have come to a ledger yet"""
     from hpcp_mpi.ledger.writer import NothingThere, go_on, open_new  # loads SQLite
 
     if resume:

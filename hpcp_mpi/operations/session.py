@@ -1,7 +1,7 @@
-"""A run on whatever there is: MPI when a launcher started us, threads otherwise. Same code, same results.
+"""A session: one run on all ranks, those of MPI when a launcher started this process, else two threads.
 
 Rank 0 leads, the others follow until it lets them go; it always does, also when it fails. A rank that breaks down shows
-its traceback and tells rank 0; should nobody answer, it ends the job by force.
+its traceback and reports to rank 0; without an answer it ends the job by force.
 """
 
 import sys

@@ -20,7 +20,7 @@ from hpcp_mpi.vocab.units import Batch, Kind
 
 
 class JobWorker:
-    """A worker's: does bites of a copy."""
+    """The JobRunner of any operation: it does bites of work."""
 
     def __init__(self, job: Job, wire: Wire) -> None:
         allow_open_files()

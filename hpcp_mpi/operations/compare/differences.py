@@ -14,7 +14,7 @@ GROUPS = {Op.ADDED: "added", Op.MODIFIED: "modified", Op.DELETED: "deleted"}  # 
 
 
 class Differences:
-    """The paths that were added, modified and deleted, as items of a dry run tell them."""
+    """The paths that were added, modified and deleted, as the items of a dry run name them."""
 
     def __init__(self) -> None:
         self._sorted = {op: ExternalSort() for op in Op}

@@ -1,4 +1,4 @@
-"""The verb: compare, as rank 0 leads it. It is the dry run of a copy that would make the destination equal.
+"""Comparing, on rank 0: the dry run of a copy that would make the destination equal, then the extra entries.
 
 Nothing is written to either tree: not to find out what its file system can store, and no directory is made.
 """
@@ -149,8 +149,8 @@ class _Compare(Operation):
         batches = (_below(path for (path,) in some) for some in _portions(directories))
         self._drive(WalkFeed(batches, lambda: self._coordinator.slots, self._add_below))
 
-    def _add_below(self, told: list[tuple[bytes, bytes, bytes]]) -> None:
-        for directory, names, types in told:
+    def _add_below(self, listings: list[tuple[bytes, bytes, bytes]]) -> None:
+        for directory, names, types in listings:
             entries = zip(names.split(b"\0"), types, strict=True) if types else ()
             self._differences.add(_gone(directory, name, kind == ord("/")) for name, kind in entries)
 

@@ -1,6 +1,6 @@
-"""The verb: compare with a file list, as rank 0 leads it: what sources hold, or another list, against the list.
+"""Comparing with a file list, on rank 0: what sources hold, or another list, is read, sorted and paired with the list.
 
-Lines that both have are equal and need no look; the others are sorted by path and paired. A list is only read.
+Lines that both have are equal and need no look; the others are sorted by path and paired. No list is written.
 """
 
 import stat
@@ -124,7 +124,7 @@ class _Comparing:
     """Compares sorted lines."""
 
     def __init__(self, differences: Differences, style: Style) -> None:
-        self.unknown = 0  # entries whose content one side does not tell
+        self.unknown = 0  # entries whose content is not known to one side
         self.differing = NOTHING  # of the new side
         self._differences = differences
         self._style = style
@@ -204,7 +204,7 @@ def _sides_of(lines: Iterable[tuple[bool, bytes]], style: Style) -> Iterator[_Si
 
 
 def _op(new: _Side | None, old: _Side | None) -> Op | None:
-    """Return what became of an entry; None where it cannot be told. An entry of another type is deleted and added."""
+    """Return what became of an entry; None where that is not known. An entry of another type is deleted and added."""
     if new is None:
         return Op.DELETED
     if old is None or (new.type != old.type and Type.UNKNOWN.value not in (new.type, old.type)):

@@ -26,14 +26,14 @@ _SECONDS = 0.1  # after which no further directory is begun: others may be idle
 def list_extra_subtrees(context: JobContext, batch: Batch, outcome: Outcome) -> None:
     """Name all entries below the directories of a BELOW batch, which are the destination's, for as long as it is short.
 
-    What is told: for each directory its path, the names in it joined by NUL, and in the same order for each one byte:
+    The payload: for each directory its path, the names in it joined by NUL, and in the same order for each one byte:
     `/` where it is a directory.
     """
     tree, kept = context.dest, _mirror_keeps(context)
     waiting = [unit.name for unit in batch.units][::-1]
-    told: list[tuple[bytes, bytes, bytes]] = []
+    listings: list[tuple[bytes, bytes, bytes]] = []
     deadline = time.monotonic() + _SECONDS
-    while waiting and (not told or time.monotonic() < deadline):
+    while waiting and (not listings or time.monotonic() < deadline):
         directory = waiting.pop()
         try:
             with tree.at(directory) as fd:
@@ -42,15 +42,15 @@ def list_extra_subtrees(context: JobContext, batch: Batch, outcome: Outcome) -> 
             outcome.failures.append(failure_of(context.dest_path(directory), error, "cannot list"))
             continue
         names, types = b"\0".join(name for name, _ in entries), b"".join(b"/" if d else b"." for _, d in entries)
-        told.append((directory, names, types))
+        listings.append((directory, names, types))
         waiting += [join(directory, name) for name, is_directory in reversed(entries) if is_directory]
     found = [batch.with_units(Units.of(map(Unit, waiting)))] if waiting else []
-    outcome.findings.append(WalkResult(len(batch.units), found, told))
+    outcome.findings.append(WalkResult(len(batch.units), found, listings))
 
 
 def _mirror_keeps(context: JobContext) -> Callable[[bytes, bytes], bool]:
-    """Return what tells of (directory, name) in the destination that a mirror would leave it alone: what would be
-    excluded in a source, and what belongs to runs of ours.
+    """Return a predicate of (directory, name) in the destination: whether a mirror would leave it alone. It does what
+    would be excluded in a source, and what belongs to runs of ours.
     """
     job = context.job
     excluded = None if job.options.delete_excluded else excludes.matcher(job.options.excludes)

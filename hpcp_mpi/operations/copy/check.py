@@ -41,7 +41,7 @@ def check(context: JobContext, batch: Batch, outcome: Outcome) -> Batch:
             with context.dest_latency.noted():
                 dest = stack.enter_context(context.dest.at(batch.dest_dir))
         except OSError:
-            return replace(batch, kind=Kind.COPY, equal=False)  # gone: the copy makes it, or tells why not
+            return replace(batch, kind=Kind.COPY, equal=False)  # gone: the copy makes it, or says why not
         if batch.equal:
             units: Iterable[Unit] = _doubtful(context, batch, source, dest, outcome)
         else:
@@ -122,7 +122,7 @@ def _same(context: JobContext, batch: Batch, unit: Unit, source: int, dest: int,
         outcome.skipped = outcome.skipped.plus(unit.tally)
         return True
     if found.st_nlink > 1 and not stat.S_ISDIR(found.st_mode):
-        # Its other names may be elsewhere, put there by somebody else: a copy of its own takes the name instead.
+        # Its other names may be elsewhere, put there by others: a copy of its own takes the name instead.
         return False
     if context.options.itemize:
         line = change_letters(".", wanted.st_mode, changes)

@@ -1,4 +1,4 @@
-"""Copying content alone: whoever owns the destination's metadata keeps it.
+"""Copying content alone: the destination's metadata stays as it is.
 
 A new entry gets what its directory gives: owner, group and ACL as inherited, its permissions through the umask, as with
 plain `cp`. A file that is replaced hands its own metadata on, as if it had been written to in place. Times are not set.
@@ -29,7 +29,7 @@ def keep_metadata(stage: int, name: bytes, dest: int, target: bytes, hidden: boo
     try:
         write(stage, name, new, owner, mode, xattrs, times)
     except PermissionError:
-        # It was somebody else's, and cannot be given to them: what lets others be someone goes, too.
+        # It was another user's, and cannot be given to them: its setuid and setgid bits go, too.
         group = owner[1] if owner[1] in (os.getegid(), *os.getgroups()) else new.st_gid
         now = lstat(name, stage)
         if now is not None:

@@ -82,7 +82,7 @@ class CpFailures:
             waiting += [join(directory, child) for child in names if self._entry(directory, child)]
 
     def _entry(self, directory: bytes, name: bytes) -> bool:
-        """Look at one entry; tell whether it is a directory to go into."""
+        """Look at one entry; return whether it is a directory to go into."""
         path = join(directory, name)
         words = self._words.pop(path, None)
         with self._stage.at(directory) as stage:
@@ -117,7 +117,7 @@ class CpFailures:
         if not stat.S_ISREG(wanted.st_mode):
             return True
         if words and doubts_content(words):
-            return False  # network file systems tell of a write that failed when the file is closed
+            return False  # network file systems report a write that failed when the file is closed
         times = self._context.job.times
         if times.goes_astray(wanted.st_mtime_ns):  # whatever cp made of it; a cp that was not killed ends each file
             return wanted.st_size == got.st_size and not words and self._code >= 0

@@ -77,7 +77,7 @@ def _link(context: JobContext, batch: Batch, unit: Unit, leader: bytes, outcome:
                 return False
             raise
         if context.commands.stopped:
-            raise Stopped  # somebody else may have done it by now, and more
+            raise Stopped  # another rank may have done it by now, and more
         if context.options.itemize:
             outcome.items.append((change_letters("h", wanted.st_mode, "+++++++++"), unit.target, leader))
         try:

@@ -1,4 +1,4 @@
-"""The verb: copy, as rank 0 leads it."""
+"""The phases of a copy, on rank 0: scan and copy, separate hard links, verify, link, mirror, settle directories."""
 
 import os
 from collections.abc import Iterator
@@ -254,8 +254,8 @@ def _with_started(prepared: "Prepared", saved: "ResumeState") -> "tuple[Prepared
     started = started_before(saved, context)
     context.release()
     context.stages.close()
-    # After the copying, nobody lists directories: what a killed run left in them is found when they are settled. It
-    # may have come further than its ledger tells.
+    # After the copying, no rank lists directories: what a killed run left in them is found when they are settled. It
+    # may have come further than its ledger says.
     options = prepared.job.options
     sizes = [finish.big.size for finish, _ in started if finish.big is not None]
     if sizes and not 0 < options.split_size <= min(sizes):

@@ -144,7 +144,7 @@ def _where(path: bytes, landings: Sequence[Landing], job: Job) -> Iterator[Relis
 
 
 def started_before(saved: ResumeState, context: JobContext) -> StartedFiles:
-    """Return the big files that an earlier run began and this one can go on with."""
+    """Return the big files that an earlier run began and this one can resume."""
     with reading_records():
         batches = stored_batches.unpacked(saved.latest.state) if saved.latest.state else []
         started = list(zip(batches[::2], (ranges.units for ranges in batches[1::2]), strict=True))

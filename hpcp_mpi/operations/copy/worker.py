@@ -158,7 +158,7 @@ def publish_unit(
     """
     stage, name, dest = staged_as
     if context.commands.stopped:
-        raise Stopped  # somebody else may have done it by now, and more
+        raise Stopped  # another rank may have done it by now, and more
     try:
         if context.options.content_only:
             keep_metadata(stage, name, dest, unit.target, context.hides_acls(DEST))
@@ -183,7 +183,7 @@ def publish_unit(
 
 
 def _is_gone(name: bytes, stage: int) -> bool:
-    """Return whether an entry of a stage, which nobody else may enter, is known not to be there."""
+    """Return whether an entry of a stage, which no other user may enter, is known not to be there."""
     try:
         return lstat(name, stage) is None
     except OSError:

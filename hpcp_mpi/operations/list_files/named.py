@@ -1,4 +1,4 @@
-"""What a walk through a part of a tree found for a file list."""
+"""The result of a walk through a part of a tree, for a file list."""
 
 from dataclasses import dataclass, field
 
@@ -16,4 +16,4 @@ class ListPart:
     text: bytes = b""
     parts: list[Part] = field(default_factory=list)
     tally: Tally = NOTHING
-    huge: list[tuple[int, bytes]] = field(default_factory=list)  # (source, path) of directories nobody may hold whole
+    huge: list[tuple[int, bytes]] = field(default_factory=list)  # (source, path) of directories too large to hold whole

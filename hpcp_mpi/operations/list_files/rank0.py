@@ -1,4 +1,4 @@
-"""The verb: write a file list, as rank 0 leads it. All ranks name entries; nothing here is done entry by entry."""
+"""Writing a file list, on rank 0: all ranks name entries, then their parts are merged, none entry by entry."""
 
 import os
 import stat
@@ -30,7 +30,7 @@ from hpcp_mpi.vocab.request import Request, Style, style_of
 from hpcp_mpi.vocab.tally import NOTHING, ONE_LINK, ONE_SPECIAL, Tally, one_file
 from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 
-_SOME = 16_384  # entries of a huge directory that are read before the loop goes on
+_SOME = 16_384  # entries of a huge directory that are read before the loop continues
 
 
 def prepare_list(
@@ -87,7 +87,7 @@ def _omitted(roots: list[bytes], file: bytes | None) -> Iterator[tuple[int, byte
 class NamesOf(Operation):
     """All that the sources of a job hold: a feed. When it was driven, iterate to have the list in pieces.
 
-    A directory that nobody may hold whole is read here, in lots that are merged at the end.
+    A directory that is too large to hold whole is read here, in lots that are merged at the end.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What a file list tells of entries beside their names: hashes of files, targets of links, what others are."""
+"""The values in a file list, beside the names: hashes of files, targets of links, types of other entries."""
 
 import os
 import stat
@@ -17,12 +17,12 @@ from hpcp_mpi.vocab.options import KIB, MIB
 
 _OF_NOTHING = b"ef46db3751d8e999"  # the hash of an empty file
 _SMALL = 64 * KIB  # bytes that are read at once, to see whether they are all
-_TYPE = 0o170000  # the bits of a mode that tell the type
+_TYPE = 0o170000  # the bits of a mode that are the type
 _KINDS = {stat.S_IFIFO: b"fifo", stat.S_IFSOCK: b"socket", stat.S_IFCHR: b"char", stat.S_IFBLK: b"block"}
 
 
 class Values:
-    """Reads what is told of the entries of a directory, many at once where that takes long."""
+    """Reads the values of the entries of a directory, many at once where that takes long."""
 
     def __init__(self, context: JobContext) -> None:
         self._context = context
@@ -38,7 +38,7 @@ class Values:
         values: dict[bytes, bytes] = {}
         failed: dict[bytes, OSError] = {}
 
-        def tell(name: bytes) -> None:
+        def read_value(name: bytes) -> None:
             try:
                 values[name] = _value(name, directory) if name in types else self._hash(name, directory)
             except OSError as error:
@@ -48,11 +48,11 @@ class Values:
         if self._tail == 0:
             values = dict.fromkeys(names, b"")
             for name in types.keys() & values.keys() if types else ():
-                tell(name)
-        elif not self._context.crowd.each(tell, names):
+                read_value(name)
+        elif not self._context.crowd.each(read_value, names):
             if self._empty and not types:
                 values = dict.fromkeys(_empty_ones(names, directory), _OF_NOTHING)
-            self._read_in_turn(names[len(values) :], types, directory, tell, values)
+            self._read_in_turn(names[len(values) :], types, directory, read_value, values)
         if self._context.commands.stopped:
             raise Stopped
         return [values[name] for name in names], failed
@@ -62,20 +62,20 @@ class Values:
         names: Sequence[bytes],
         types: Mapping[bytes, Type],
         directory: int,
-        tell: Callable[[bytes], None],
+        read_value: Callable[[bytes], None],
         values: dict[bytes, bytes],
     ) -> None:
-        """Put the values of entries into values; tell does that for one of any kind.
+        """Put the values of entries into values; read_value does that for one of any kind.
 
         A file that is not longer than what is asked for is known by one read: opening, reading and closing it takes C
-        3.4 us, doing so and hashing it takes Python 4.4 us, and 4.9 us with the lseek that tells the size. Of others
+        3.4 us, doing so and hashing it takes Python 4.4 us, and 4.9 us with the lseek that returns the size. Of others
         that read is wasted, so it is done only after a file that was small.
         """
         most = self._at_once + 1
         open_, read, close, hash_ = os.open, os.read, os.close, xxhash.xxh64_hexdigest
         for name in names:
             if not self._small or name in types:
-                tell(name)
+                read_value(name)
                 continue
             try:
                 fd = open_(name, READ, dir_fd=directory)
@@ -84,11 +84,11 @@ class Values:
                 finally:
                     close(fd)
             except OSError:
-                content = b""  # it is told why
+                content = b""  # read_value finds out why
             if 0 < len(content) < most:
                 values[name] = hash_(content).encode()
             else:
-                tell(name)
+                read_value(name)
 
     def _hash(self, name: bytes, directory: int) -> bytes:
         """Return the hash of a file's end, or of all of it, in hexadecimal digits. Raises OSError."""
@@ -113,7 +113,7 @@ class Values:
                 return xxhash.xxh64_hexdigest(os.pread(fd, length, size - length)).encode()
             return b"%016x" % digest(fd, size, tail, lambda: self._context.commands.stopped)
         except InterruptedError:
-            return b""  # the run is ending, and so says whoever asked
+            return b""  # the run is ending, and the caller says so
         finally:
             os.close(fd)
 
@@ -137,7 +137,7 @@ def _is_empty(name: bytes, directory: int) -> bool:
 
 
 def _value(name: bytes, directory: int) -> bytes:
-    """Return what is told of an entry that was no file and no directory. Raises OSError."""
+    """Return the value of an entry that was no file and no directory. Raises OSError."""
     status = lstat(name, directory)
     if status is None:
         raise FileNotFoundError(2, os.strerror(2))

@@ -1,4 +1,4 @@
-"""Naming what directories hold, for a file list: a walk in the list's order, by whoever is asked.
+"""Naming what directories hold, for a file list: a walk in the list's order, on any rank.
 
 What one walk finds in a row is one part of the list, ready to be written. Where a directory is left for others, a part
 ends. Per entry there is next to nothing but calls that work on all names of a directory at once.
@@ -34,7 +34,7 @@ _SECONDS = 0.1  # after which no further directory is begun: others may be idle
 _EACH = 0.01  # the same for each unit that was asked for: at first there is one, and all others are idle
 _HASHED = 256  # files that are hashed before the time is looked at
 _PART = 4 * MIB  # bytes after which a part ends
-_WAITING = 64  # entries that a directory is taken for that nobody has listed yet
+_WAITING = 64  # entries that a directory is taken for that was not listed yet
 
 Entries = Sequence["os.DirEntry[str]"]
 _name: Callable[["os.DirEntry[str]"], str] = attrgetter("name")
@@ -58,7 +58,7 @@ def list_entries(context: JobContext, batch: Batch, outcome: Outcome) -> None:
 
 
 def unit_of(directory: bytes, options: Options) -> Unit:
-    """Return the unit of a directory that nobody has listed yet."""
+    """Return the unit of a directory that was not listed yet."""
     return Unit(directory, NOTHING, _WAITING * options.file_cost)
 
 
@@ -117,7 +117,7 @@ class ListWalk:
         self._stack += [item for item in reversed(items) if isinstance(item, bytes) or item.names]
 
     def until(self, deadline: float) -> tuple[ListPart, list[Batch]]:
-        """Go on until the deadline; return what was named, and what is left for others."""
+        """Continue until the deadline; return what was named, and what is left for others."""
         begun = False
         while self._stack and not (begun and time.monotonic() > deadline):
             item = self._stack.pop()
@@ -179,7 +179,7 @@ class ListWalk:
     def take_itself(self, path: bytes) -> None:
         """Name a directory."""
         called = join(self._prefix, path)
-        # The `/` tells where in the order it belongs; where names end in NUL it is taken away at last.
+        # The `/` shows where in the order it belongs; where names end in NUL it is taken away at last.
         slash = b"/" if self._style is Style.NUL else b""
         line = written(Entry(called, Type.DIRECTORY), self._style) + slash + self._style.end
         self._parts.add(line, (called, b""), (called, b""))

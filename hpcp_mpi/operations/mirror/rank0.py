@@ -1,4 +1,4 @@
-"""Mirroring, as rank 0 leads it: when all is copied, what the destination has and the sources do not is removed.
+"""Mirroring, on rank 0: when all is copied, what the destination has and the sources do not is removed.
 
 Only if nothing failed: what could not be listed, or was not copied, may be why something looks extra. And not without a
 yes, nor if it were more entries than --max-delete allows.
@@ -94,7 +94,7 @@ class Mirror:
 
     def _question(self, count: int) -> str:
         job = self._coordinator.job
-        if not count:  # nobody reads it
+        if not count:  # no user reads it
             return f"Remove what {printable(job.destination)} has and the sources do not?"
         verb = "Move to the backup directory" if job.backup is not None else "Remove"
         some = islice(self._paths(), _NAMED + 1)

@@ -27,7 +27,7 @@ class ExtraGuard:
         self._own = STAGE_PREFIX + context.job.run_id.encode()
         self._directory: bytes | None = None  # what self._beside is about
         self._beside: list[_SourceSide] = []
-        self._distinct = False  # it tells case
+        self._distinct = False  # upper and lower case are distinct
         self._copies: set[Inode] | None = None  # what in it is called otherwise by a source; None: not known yet
 
     def may_enter(self, path: bytes) -> bool:

@@ -1,4 +1,4 @@
-"""Moving, as rank 0 leads it: when all is copied, verified and settled, the sources go, but for what has no good copy.
+"""Moving, on rank 0: when all is copied, verified and settled, the sources go, but for what has no good copy.
 
 A source directory itself goes too, as with `mv`, if nothing stays in it; not if it is the working directory, or if a
 file system is mounted there.

@@ -11,7 +11,7 @@ from hpcp_mpi.vocab.paths import printable
 
 
 def expanded(pattern: bytes) -> list[bytes]:
-    """Return what a source argument stands for: itself, or the matches of a pattern that is nobody's name."""
+    """Return what a source argument stands for: itself, or the matches of a pattern that is no entry's name."""
     if os.path.lexists(pattern) or not glob.has_magic(pattern):
         return [pattern]
     found = sorted(glob.glob(pattern, recursive=True))

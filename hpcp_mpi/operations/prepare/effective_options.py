@@ -18,7 +18,7 @@ def tuned(options: Options) -> Options:
 
 
 def _content_only(options: Options) -> Options:
-    """Without mtimes only the content can tell what is identical; without a hash, only the size is left.
+    """Without mtimes only the content can show what is identical; without a hash, only the size is left.
 
     The size alone is no reason to remove the source of a move.
     """

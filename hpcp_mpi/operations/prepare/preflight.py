@@ -1,7 +1,7 @@
 """What will go wrong is said before hours are spent, not after: once, with what will happen and what to do.
 
-Some system calls tell whether the destination can be written to and can keep what the sources have. How much room
-there is, is compared with what the scan finds, while that goes on: `space_watch`.
+Some system calls show whether the destination can be written to and can keep what the sources have. How much room
+there is, is compared with what the scan finds, during it: `space_watch`.
 """
 
 import errno

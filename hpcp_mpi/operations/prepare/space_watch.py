@@ -35,7 +35,7 @@ class _Short(NamedTuple):
 
 
 class SpaceWatch:
-    """Rank 0's: says once, while the scan goes on, that the room at the destination will not do."""
+    """Rank 0's: says once, during the scan, that the room at the destination will not do."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class SpaceWatch:
         """Compare what is to be copied with the room there was. Called often. Raises FatalError if that was asked for.
 
         found: what the sources hold, as far as it was scanned; done: that is all. waiting: how many bytes are known to
-        wait to be copied; it takes a moment to tell.
+        wait to be copied; it takes a moment to find out.
         """
         now = time.monotonic()
         if self._reported or not self._rooms or not (now >= self._next or (done and not self._saw_all)):

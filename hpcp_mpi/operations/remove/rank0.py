@@ -1,4 +1,4 @@
-"""The verb: remove, as rank 0 leads it, and the removal that mirrors and moves end with."""
+"""Removing, on rank 0: count for the limit, ask, remove; and the removal that mirrors and moves end with."""
 
 import errno
 import os
@@ -100,8 +100,8 @@ class RemovalFeed:
             self.found = self.found.plus(walked.payload.found)
             self._on_progress(walked.payload)
 
-    def _on_progress(self, told: RemovalProgress) -> None:
-        self._emptying.update(told)
+    def _on_progress(self, progress: RemovalProgress) -> None:
+        self._emptying.update(progress)
         while self._emptying.due:
             due, self._emptying.due = self._emptying.due, []
             for batch in due:
@@ -136,8 +136,8 @@ def _named(batch: Batch) -> Tally:
 def counted(coordinator: Coordinator, batches: Iterable[Batch]) -> Tally:
     """Return how much would go of what COUNT batches name; a root counts only what is in it.
 
-    The coordinator's outcome is left as it was: what cannot be removed is told when it is tried. Raises StoppedEarly,
-    FatalError.
+    The coordinator's outcome is left as it was: what cannot be removed is a failure when it is tried. Raises
+    StoppedEarly, FatalError.
     """
     before, coordinator.planner.outcome = coordinator.planner.outcome, Outcome()
     try:

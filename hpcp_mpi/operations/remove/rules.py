@@ -1,9 +1,9 @@
 """Rule: a directory goes when everything in it is gone; rank 0 knows when that is, by counting. Pure.
 
-Whoever walks through a directory removes it as well, unless it leaves something in it to others: then it says how many
-units, others say how many of them they are done with, and after the last one the directory's turn has come. If anything
-stays, so does every directory above it, without a word more. What waits has something below it that is out or on the
-stack, so memory follows the frontier.
+The rank that walks through a directory removes it as well, unless it leaves something in it to others: then it says how
+many units, others say how many of them they are done with, and after the last one the directory's turn has come. If
+anything stays, so does every directory above it, without a word more. What waits has something below it that is granted
+or on the stack, so memory follows the frontier.
 """
 
 from collections.abc import Iterable
@@ -45,7 +45,7 @@ class PendingDirectory(NamedTuple):
     units: int  # that others have to do
     kept: bool  # something in it stays
     again: bool = False  # it is too large to be listed at once: the next pass is due when the units are done
-    gone: int = 0  # entries that were removed from it by whoever left it
+    gone: int = 0  # entries that were removed from it by the rank that left it
 
 
 class FinishedUnits(NamedTuple):
@@ -60,7 +60,7 @@ class FinishedUnits(NamedTuple):
 
 @dataclass(slots=True)
 class RemovalProgress:
-    """What a walk tells rank 0."""
+    """The progress of a walk, reported to rank 0."""
 
     found: Tally = NOTHING  # what was listed, without what is excluded
     left: list[PendingDirectory] = field(default_factory=list)
@@ -81,7 +81,7 @@ class _Waiting:
 class PendingDirectories:
     """The directories that wait for others. Pure.
 
-    due:     what has become due, to be taken by whoever asks: batches of one unit, RMDIR or of the kind that was left
+    due:     what has become due, to be taken by the caller: batches of one unit, RMDIR or of the kind that was left
     emptied: the sources of which the root is empty now
     """
 
@@ -90,16 +90,16 @@ class PendingDirectories:
         self.due: list[Batch] = []
         self.emptied: set[int] = set()
 
-    def update(self, told: RemovalProgress) -> None:
-        """Take what a walk tells."""
-        for left in told.left:
+    def update(self, progress: RemovalProgress) -> None:
+        """Record the progress of a walk."""
+        for left in progress.left:
             self._waiting[left.source, left.directory] = _Waiting(
                 left.kind, left.units, left.kept, left.again, left.gone
             )
-        for left in told.left:
+        for left in progress.left:
             if not left.units:
                 self._finish(FinishedUnits(left.source, left.directory, 0, left.kept))
-        for finished in told.finished:
+        for finished in progress.finished:
             if finished.units:
                 self._finish(finished)
 
@@ -108,7 +108,7 @@ class PendingDirectories:
         while directory is not None:
             waiting = self._waiting.get((source, directory))
             if waiting is None:
-                return  # units that were asked for: nobody waits for them
+                return  # units that were asked for: no directory waits for them
             waiting.units -= units
             waiting.kept = waiting.kept or kept
             waiting.gone += gone

@@ -1,8 +1,8 @@
 """Removing, on a worker: entries of a directory, each with all below it, by descriptors.
 
 A directory is opened in its parent's descriptor, never through a symlink, listed once, and what is no directory is
-unlinked by (descriptor, name). The walk goes depth first and is short: directories that there is no time for are told
-as found, for anyone; their parents' turn comes when they are done (operations/remove/rules.py).
+unlinked by (descriptor, name). The walk goes depth first and is short: directories that there is no time for are
+reported as found, for any rank; their parents' turn comes when they are done (operations/remove/rules.py).
 
 What is in a batch is to go. What is listed below it stays if it is excluded, and if the kind's RemovalGuard keeps it.
 """
@@ -76,7 +76,7 @@ def remove_emptied(
 
 
 def undone_result(batch: Batch) -> WalkResult:
-    """Return what rank 0 is to be told of a batch of which nothing is known to be gone."""
+    """Return the result of a batch of which nothing is known to be gone."""
     directory = batch.source_dir if batch.units.names[0] else None
     finished = [FinishedUnits(batch.source, directory, len(batch.units), kept=True)]
     if batch.kind is Kind.RMDIR:
@@ -85,7 +85,7 @@ def undone_result(batch: Batch) -> WalkResult:
 
 
 class RemoveWorker:
-    """What is done about one batch."""
+    """The removal of one batch."""
 
     def __init__(self, context: JobContext, batch: Batch, emptier: DirectoryEmptier, outcome: Outcome) -> None:
         self._context = context
@@ -99,10 +99,10 @@ class RemoveWorker:
         self._progress = RemovalProgress()
 
     def report(self, done: int) -> None:
-        """Tell what was done: so many of the directories that were asked for."""
+        """Report what was done to rank 0. done: how many of the directories that were asked for"""
         self._progress.found = self._emptier.account()
         found = self._emptier.found
-        found.reverse()  # the deepest last: the next that is given to anyone
+        found.reverse()  # the deepest last: the next that is given to any rank
         self._outcome.findings.append(WalkResult(done, found, self._progress))
 
     # What was asked for.

@@ -1,4 +1,4 @@
-"""What is to be done with an entry, as far as two lstats tell. Pure."""
+"""What is to be done with an entry, as far as two lstats show. Pure."""
 
 import os
 import stat
@@ -16,8 +16,8 @@ Entry = tuple[bytes, os.stat_result, os.stat_result | None]  # (name, source's l
 class Classifier:
     """Sorts entries into a Listing.
 
-    excluded:  tells of an absolute source path; None where nothing is
-    forbidden: tells of (absolute path, inode) whether it is a directory that is never entered: the destination itself
+    excluded:  a predicate of an absolute source path; None where nothing is
+    forbidden: a predicate of (absolute path, inode): a directory that is never entered: the destination itself
     device:    what stands for a device number: those differ between the nodes that see one file system
     note:      takes (absolute path, what a reader should know)
     """
@@ -40,7 +40,7 @@ class Classifier:
 
     @property
     def astray(self) -> Callable[[int], bool] | None:
-        """Return what tells of an mtime (ns) whether `cp` would make it another one; None where it makes none."""
+        """Return a predicate of an mtime (ns), whether `cp` would make it another one; None where it never would."""
         return None if self._times.clamps else self._times.goes_astray
 
     @property

@@ -78,7 +78,7 @@ def _families(records: Iterable[LinkedName]) -> Iterator[tuple[dict[bytes, Linke
     """Yield the recorded names of each inode, which of all leads them, and whether that may not have been copied."""
     for _, same in groupby(records, key=lambda record: record.inode):
         names: dict[bytes, LinkedName] = {}
-        leaders: dict[bytes, set[bytes]] = {}  # of each name; one may have been seen again by a run that goes on
+        leaders: dict[bytes, set[bytes]] = {}  # of each name; one may have been seen again by a run that resumes
         for record in same:
             known = names.get(record.target, record)
             names[record.target] = max(known, record, key=lambda each: each.counts)

@@ -60,7 +60,7 @@ class LinkGroups:
         return seen
 
     def give_up(self) -> None:
-        """Record the names of all files of which not all names were seen: somebody else may see the others."""
+        """Record the names of all files of which not all names were seen: other ranks may see the others."""
         for inode in list(self._files):
             self._record(inode)
 

@@ -215,7 +215,7 @@ class Lister:
                 raise Unlisted(failure_of(path, error, "cannot list")) from None
 
     def _really_extra(self, folder: Folder, extras: list[tuple[bytes, bool]]) -> list[tuple[bytes, bool]]:
-        """Return those that are nobody's: not our stages, not excluded, not in another source that lands here too."""
+        """Return those that nothing claims: not our stages, not excluded, not in another source that lands here too."""
         context = self._context
         path = child_path(context.job.sources[folder.source].path, folder.source_dir)
         excluded = None if context.options.delete_excluded else self._classifier.excluded

@@ -45,7 +45,7 @@ class Scan:
     """The stream of work that the trees hold. A feed; `outcome` says what could not be read.
 
     wake: called when there is something new to take.
-    relists: what is in a directory can be found again by listing it: not one entry of it, or what somebody chose
+    relists: what is in a directory can be found again by listing it: not one entry of it, or what a list names
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class Scan:
         self._links_recorded = False
         tasks: list[ScanTask] = []
         with self._lock:
-            # Names of files may have been seen by somebody who is not there any more.
+            # Names of files may have been seen by a rank that is lost.
             self.builder.links.partial = True
             for each in todo:
                 tasks += self._relister.tasks(each, counted)

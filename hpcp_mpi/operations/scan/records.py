@@ -76,7 +76,7 @@ class LinkedName(NamedTuple):
     source: int
     path: bytes  # below the source root
     target: bytes  # below the destination root
-    leader: bytes  # the name that is copied, or was by whoever found this one; may be target itself
+    leader: bytes  # the name that is copied, or was by the rank that found this one; may be target itself
     counts: int  # as what it counts when it is linked: 0 nothing more, 1 a file, 2 a symlink, 3 a special file
 
 
@@ -216,7 +216,7 @@ class Folder:
 def unfinished(folder: Folder) -> list[DirectoryMetadata]:
     """Return how the directories that folder lies in are to be settled, as far as they are begun; each once.
 
-    What is in them may be all that is left to do when the run ends, and nobody looks at them again.
+    What is in them may be all that is left to do when the run ends, and no rank looks at them again.
     """
     found: list[DirectoryMetadata] = []
     at: Folder | None = folder

@@ -37,7 +37,7 @@ MAX_INNER_PATH = 3000  # bytes below a unit's directory; cp works with path stri
 BATCH = 4
 _FIRST = 32  # the first batches are so much lighter than later ones: idle workers wait for them
 _FEW = 500  # files for which a cp of their own is a waste
-_LIST_ENTRIES = 64  # what a directory is taken for that nobody has listed yet
+_LIST_ENTRIES = 64  # what a directory is taken for that was not listed yet
 
 
 class UnitBuilder:
@@ -135,7 +135,7 @@ class UnitBuilder:
         return children
 
     def hand_over(self, folders: Iterable[Folder]) -> None:
-        """Have somebody else list folders that nothing was added to; what they lie in is opened."""
+        """Have other ranks list folders that nothing was added to; what they lie in is opened."""
         groups: dict[tuple[int, bool, bool, bool], list[Unit]] = {}
         parents: dict[int, Folder] = {}
         for folder in folders:

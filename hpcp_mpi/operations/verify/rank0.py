@@ -1,4 +1,4 @@
-"""Verifying, as rank 0 leads it: what was copied is read again by ranks that did not copy it.
+"""Verifying, on rank 0: what was copied is read again by ranks that did not copy it.
 
 Ranks are put in at most eight groups, by node where there are several. What a group has written is verified while its
 ranks get nothing to do. What is not good is copied again, once, and verified again.
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 _MOST_GROUPS = 8
 _WRITTEN = "written"  # the ledger's records of what was copied and is to be verified
 _PART = struct.Struct("<Q")
-_NOBODY = -1  # a rank of an earlier run
+_NO_RANK = -1  # a rank of an earlier run
 ALONE = "only one rank worked, so it verified its own copies"
 
 Drive = Callable[[str, Feed], None]
 
 
 class Recorder:
-    """Puts aside what was copied by whom."""
+    """The record of what each rank has copied, put aside until it is verified."""
 
     def __init__(self, split_size: int) -> None:
         self.journal = Spool()
@@ -39,7 +39,7 @@ class Recorder:
         self._ranges: dict[tuple[bytes, bytes], list[tuple[int, Batch]]] = {}  # of big files that have no name yet
 
     def add(self, written: Written) -> None:
-        """Take what a rank says."""
+        """Record what a rank has written."""
         if written.batches:
             self.journal.add(written.rank, written.batches)
         for batch in written.big:
@@ -146,10 +146,10 @@ class Verification:
         self._new = None
 
     def restore(self, records: Mapping[str, Iterable[bytes]]) -> None:
-        """Take what earlier runs have copied and not verified, or not told so: whoever is here reads it."""
+        """Take what earlier runs have copied and not verified, or not recorded as verified: any rank may read it."""
         for block in records.get(_WRITTEN, ()):
             for batches, big in _restored(block):
-                self._recorder.add(Written(_NOBODY, batches, tuple(unpacked(big))))
+                self._recorder.add(Written(_NO_RANK, batches, tuple(unpacked(big))))
 
     def run(self, drive: Drive) -> None:
         """Verify what was recorded and not verified yet. drive: copies, and records that."""
@@ -168,7 +168,7 @@ class Verification:
         planner = self._coordinator.planner
         shares = [share for share in planner.shares if not share.lost]
         found = groups([(share.rank, share.node) for share in shares])
-        orphans = frozenset(journal.owners).difference(*found)  # what lost ranks have written anybody may read
+        orphans = frozenset(journal.owners).difference(*found)  # what lost ranks have written any rank may read
         try:
             for group in [*found, orphans] if orphans else found:
                 writers = [rank for rank in journal.owners if rank in group]
@@ -231,7 +231,7 @@ def groups(ranks: Iterable[tuple[int, str]], most: int = _MOST_GROUPS) -> list[f
 
 
 class _Round:
-    """What came out of verifying once. last: what is not good now is a failure."""
+    """The result of verifying once. last: what is not good now is a failure."""
 
     def __init__(self, coordinator: "Coordinator", last: bool) -> None:
         self._coordinator = coordinator

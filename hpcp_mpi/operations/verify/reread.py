@@ -51,7 +51,7 @@ class CopyDiffers(Exception):
 
 
 class CannotVerify(Exception):
-    """It cannot be told whether a copy is good."""
+    """It cannot be found out whether a copy is good."""
 
     def __init__(self, reason: str, vanished: bool = False) -> None:
         super().__init__(reason)

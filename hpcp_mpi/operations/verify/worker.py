@@ -1,4 +1,4 @@
-"""What a rank verifies of what others have copied: files, links, whole subtrees, parts of big files."""
+"""Verifying on a worker: the copies of other ranks are read again: files, links, whole subtrees, parts of big files."""
 
 import errno
 import os
@@ -34,7 +34,7 @@ _FEW = 16  # entries for which it does not pay to have a whole file system writt
 
 
 def verify(context: JobContext, batches: Sequence[Batch], outcome: Outcome) -> None:
-    """Verify the units of VERIFY batches. What differs is told to rank 0. Raises host.commands.Stopped."""
+    """Verify the units of VERIFY batches. What differs is a finding, for rank 0. Raises host.commands.Stopped."""
     each = sum(batch.entries for batch in batches) < _FEW or not _written_out(context)
 
     def look(context: JobContext, batch: Batch, mine: Outcome) -> None:
@@ -49,7 +49,7 @@ def verify(context: JobContext, batches: Sequence[Batch], outcome: Outcome) -> N
 
 
 def _written_out(context: JobContext) -> bool:
-    """Have the destination's file system write what it has to; tell if that worked."""
+    """Have the destination's file system write what it has to; return whether that worked."""
     try:
         with context.dest.at(b"") as fd:
             return write_out(fd)
@@ -321,7 +321,7 @@ class _Subtree:
         return Differing(differing.batch, differing.reason, self._linking(links, leader), differing.counted)
 
     def _report_missing(self) -> None:
-        """Tell what of the source is not there: lost, or not there yet when the source was listed."""
+        """Report entries of the source that have no copy: lost, or created after the source was listed."""
         if self._verifier.batch.lossy:
             return  # named already
         lost = self._found < self._unit.entries

@@ -1,7 +1,7 @@
 """A big file is finished once, when all its ranges are accounted for. Pure.
 
-Rank 0 hears what became of each file's beginning and of its ranges, and answers with the work that follows. Ranges are
-copied by whoever gets them, in any order.
+Rank 0 gets the results of each file's beginning and of its ranges, and returns the work that follows. Ranges are copied
+by any ranks, in any order.
 """
 
 from dataclasses import dataclass, replace
@@ -57,7 +57,7 @@ class RangeFailed:
 class _File:
     batch: Batch
     big: BigFile
-    waiting: int  # ranges that nobody has told of
+    waiting: int  # ranges that no rank has reported
 
 
 class Ranges:
@@ -84,7 +84,7 @@ class Ranges:
         return {key: _finish(file.batch, file.big) for key, file in self._files.items() if not file.big.failure}
 
     def resume(self, finish: Batch, left: Units) -> Batch:
-        """Go on with a file that another run began; return the next work on it. left: its ranges that are missing."""
+        """Resume a file that another run began; return the next work on it. left: its ranges that are missing."""
         big = finish.big
         if big is None:
             raise ValueError("a file is to be finished that is not described")

@@ -1,9 +1,9 @@
 """Big files are copied in ranges by all who are free, and appear under their names complete, or not at all.
 
 BEGIN makes a stage that outlives it, with an empty copy of the full size in it; RANGE fills in a part, on any rank;
-FINISH gives the copy its metadata and its name. Only FINISH counts the file, or tells why there is no copy of it.
+FINISH gives the copy its metadata and its name. Only FINISH counts the file, or says why there is no copy of it.
 
-Each of them looks the source up anew: if it is another file, or one that was written to, the copy is spoilt.
+Each of them looks the source up again: if it is another file, or one that was written to, the copy is spoilt.
 """
 
 import errno
@@ -113,7 +113,7 @@ def copy_range(context: JobContext, batch: Batch, outcome: Outcome) -> None:
         except _Spoilt as spoilt:
             outcome.findings.append(RangeFailed(key, len(batch.units), spoilt.reason, spoilt.vanished))
             return
-        if left:  # the run ends in good order: another one goes on in the middle of a range
+        if left:  # the run ends in good order: another one resumes in the middle of a range
             outcome.new_work.append(batch.with_units(left))
         done = len(batch.units) - len(left)
         outcome.findings.append(RangeDone(key, done, batch.amount - left.amount))
@@ -231,8 +231,8 @@ def _close(copied: int) -> None:
 def _stamp(context: JobContext, big: BigFile, stage: int) -> None:
     """Give a copy its mtime, by the client that has just written to it.
 
-    A client may tell its servers late when it wrote (MooseFS's does, each second, closed or not), and so undo the
-    mtime that another one has set since. If it sets the mtime itself, it tells that one.
+    A client may send its servers the time of a write late (MooseFS's does, each second, closed or not), and so undo the
+    mtime that another one has set since. If it sets the mtime itself, it sends that one.
     """
     times = context.job.times
     nearest = times.nearest(big.read_ns), times.nearest(big.identity[1])
@@ -258,7 +258,7 @@ def finish(context: JobContext, batch: Batch, outcome: Outcome) -> None:
             stage = context.stages.enter(dest, big.stage)
         except OSError as error:
             if batch.again and error.errno == errno.ENOENT and not big.failure:
-                # A rank that was lost may have finished it, and not told: what is there tells.
+                # A rank that was lost may have finished it, and not reported so: what is there shows it.
                 outcome.new_work.append(replace(batch, kind=Kind.CHECK, big=None, again=False))
                 return
             _fail(context, batch, unit, big.failure or _lost(error), outcome, big.vanished)
@@ -320,7 +320,7 @@ def _dress(context: JobContext, big: BigFile, source: int, stage: int) -> str:
         if changed(big.identity, status):
             raise _Spoilt(CHANGED)
         if big.stage in context.job.adopted:
-            context.looks.wait_for_earlier_runs()  # what their clients still tell comes before
+            context.looks.wait_for_earlier_runs()  # what their clients still send comes before
         there = lstat(big.stage, stage)
         if there is None or not stat.S_ISREG(there.st_mode):  # cp would make one, empty
             raise _Spoilt(EMPTIED)
@@ -329,7 +329,7 @@ def _dress(context: JobContext, big: BigFile, source: int, stage: int) -> str:
                 raise _Spoilt(CHANGED)
             drop_writing(stage, big.stage, status)
             return ""
-        # cp sets the mtime last, so it tells afterwards whether cp came to its end: not if it is right already.
+        # cp sets the mtime last, so it shows afterwards whether cp came to its end: not if it is right already.
         os.utime(big.stage, ns=(big.read_ns, _unlike(big)), dir_fd=stage, follow_symlinks=False)
         command = attributes_command(file, stage, big.stage)
         code, stderr = context.commands.run(command, b"/", (file, stage))
@@ -344,9 +344,8 @@ def _dress(context: JobContext, big: BigFile, source: int, stage: int) -> str:
         timed = times.same(big.identity[1], got.st_mtime_ns)
         if words and not timed:
             raise _Spoilt(words)
-        if not timed or got.st_atime_ns != times.nearest(
-            big.read_ns
-        ):  # cp -a would have kept it from before it read the file
+        # cp -a would have kept the atime from before it read the file.
+        if not timed or got.st_atime_ns != times.nearest(big.read_ns):
             _stamp(context, big, stage)
     return words
 
@@ -374,7 +373,7 @@ def _of(batch: Batch) -> BigFile:
 
 
 def abandon(context: JobContext, outcome: Outcome) -> None:
-    """Remove the stages that this rank made and nobody finished: the run ends early. Nobody may be copying any more."""
+    """Remove the unfinished stages that this rank made: the run ends early. No rank may be copying any more."""
     for where, name in context.stages.made():
         with suppress(OSError):  # finished by another rank, or the next run's to remove
             with context.dest.at(where) as dest:

@@ -83,7 +83,7 @@ class DestinationFilter:
         source = entries.source_path(name)
         mode = stat.S_IFREG if status is None else status.st_mode
         if name.startswith(STAGE_PREFIX) or stat.S_ISSOCK(mode) or (self._excluded and self._excluded(source)):
-            return not self._again  # it is not copied; whoever says why is asked
+            return not self._again  # it is not copied; the destination whose turn it is says why
         inode = (status.st_dev, status.st_ino) if status is not None and status.st_nlink > 1 else None
         holder = entries.holder(name)
         with self._plan.lock:
@@ -181,7 +181,7 @@ class _DirectoryPair:
 
 
 def _group(inode: int) -> bytes:
-    """Return what the home of a file with several names is told by."""
+    """Return what decides the home of a file with several names."""
     return b"inode %d" % inode
 
 

@@ -1,7 +1,7 @@
 """A command that is several copies: to several destinations, or of one source after the other.
 
 All of them are checked before the first begins. To several destinations: directories go to all of them, anything else
-to the one that has it already, or to the one that `rules` beside this file tells. So the copies that follow each other
+to the one that has it already, or to the one that `rules` beside this file names. So the copies that follow each other
 agree without a record of who took what, and a later run finds everything in its place.
 """
 

@@ -1,4 +1,4 @@
-"""Rule: which of several destinations a new entry goes to is told by its name, so every run says the same. Pure.
+"""Rule: which of several destinations a new entry goes to follows from its name, so it is the same in every run. Pure.
 
 A name is hashed to a point on a line, and each destination has a part of that line: as long as its share of the free
 bytes, or as long as all others' for a choice at random. What does not fit where it belongs is left over, and goes where

@@ -1,4 +1,4 @@
-"""The verb: copy what a file list names, as rank 0 leads it."""
+"""Copying what a file list names, on rank 0: the list is read and sorted, then it is the scan of a copy."""
 
 import os
 from dataclasses import replace

@@ -60,7 +60,7 @@ class _Visit:
 
 
 class _ButRoot(ExternalSort):
-    """Records of directories to settle, without the root: nobody listed it."""
+    """Records of directories to settle, without the root: no list named it."""
 
     def add(self, records: Iterable[Record]) -> None:
         super().add(record for record in records if record[1])
@@ -133,7 +133,7 @@ class ListedScan:
         assert not todo, todo
 
     def on_findings(self, findings: list[ScanFindings]) -> None:
-        """Nobody is asked to list."""
+        """No rank is asked to list."""
 
     def pause(self, held: bool) -> None:
         with self._changed:

@@ -3,7 +3,7 @@
 When a copy is done, each place that its links lead to is looked at: if nothing is there, and the source has something
 in the corresponding place, that is copied too, by one more copy. The links in there are followed in turn.
 
-Nobody's symlink is followed on the way, at either side: roots are the directories above those that were pinned when the
+No symlink is followed on the way, at either side: roots are the directories above those that were pinned when the
 copy began, and everything below is opened name by name.
 """
 

@@ -1,6 +1,6 @@
 """A scan of single places that links lead to: what is missing there, each with all below it.
 
-Nobody's symlink is followed on the way, at either side: everything is opened name by name.
+No symlink is followed on the way, at either side: everything is opened name by name.
 """
 
 import os
