@@ -140,7 +140,7 @@ class CoordinatorLoop:
             if sender in self._wire.lost:
                 self._wire.send_farewell(sender, Shutdown(lost=True))
                 continue
-            self._pulse.heard(sender)
+            self._pulse.record_alive(sender)
             if isinstance(message, Heartbeat):
                 continue
             if isinstance(message, StopRequested):

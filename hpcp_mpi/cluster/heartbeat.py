@@ -30,27 +30,29 @@ class FailureDetector:
         self._timeout = timeout
         self._listened = 0.0
         self._now = now
-        self._heard = dict.fromkeys(ranks, 0.0)
+        self._last_message = dict.fromkeys(ranks, 0.0)
         self._looked = 0.0
         self.quiet: frozenset[int] = frozenset()  # silent for half of the timeout: they will hardly receive, either
 
-    def heard(self, rank: int) -> None:
+    def record_alive(self, rank: int) -> None:
         """Record that a rank is alive."""
-        if rank in self._heard:
-            self._heard[rank] = self._listened
+        if rank in self._last_message:
+            self._last_message[rank] = self._listened
 
     def silent(self, now: float) -> list[int]:
         """Return the ranks silent for too long, each once. Called often; there may be a thousand ranks."""
         passed, self._now = now - self._now, now
         self._listened += min(passed, _LISTENING)
-        if not self._timeout or (len(self._heard) > _FEW and self._listened - self._looked < self._timeout * _LOOK):
+        if not self._timeout or (
+            len(self._last_message) > _FEW and self._listened - self._looked < self._timeout * _LOOK
+        ):
             return []
         self._looked = self._listened
-        since = {rank: self._listened - heard for rank, heard in self._heard.items()}
+        since = {rank: self._listened - last for rank, last in self._last_message.items()}
         self.quiet = frozenset(rank for rank, seconds in since.items() if seconds > self._timeout / 2)
         silent = [rank for rank, seconds in since.items() if seconds > self._timeout]
         for rank in silent:
-            del self._heard[rank]
+            del self._last_message[rank]
         return silent
 
 

@@ -51,7 +51,7 @@ def on_one_node(environment: Mapping[str, str]) -> bool:
 
 
 def first_task(environment: Mapping[str, str]) -> bool:
-    """Return whether this task prints for all of them when MPI cannot tell its rank."""
+    """Return whether this task prints for all of them when MPI cannot say its rank."""
     ranks = [environment[name] for name in _RANKS if name in environment]
     return all(rank == "0" for rank in ranks)
 

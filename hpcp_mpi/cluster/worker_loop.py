@@ -81,7 +81,7 @@ def follow(wire: Wire, make_runner: Callable[[Any, Wire], JobRunner], stop: Stop
         while True:
             received = wire.receive()
             if received is not None:
-                follower.heard()
+                follower.record_alive()
                 if isinstance(received[1], Shutdown):
                     if received[1].lost:
                         raise CutOff("rank 0 considers it lost")
@@ -168,7 +168,7 @@ class Follower:
             self._wire.send(0, WorkerFailed(str(error), EXIT_FATAL))
             return
         self._runner = runner
-        self.heard()
+        self.record_alive()
         self._queue = WorkerQueue(runner.bite_weight, runner.file_cost, runner.slots)
         self._slots, self._ended = [], False
         for number in range(runner.slots):
@@ -177,9 +177,9 @@ class Follower:
             slot.start()
         self._wire.send(0, Hello(self._wire.node, runner.slots))
 
-    def heard(self) -> None:
+    def record_alive(self) -> None:
         """Record that rank 0 is alive."""
-        self._pulse.heard(0)
+        self._pulse.record_alive(0)
         if self._runner is None or not self._silence:
             return
         now = time.monotonic()

@@ -88,7 +88,7 @@ class _Recorded:
 
 
 class CheckpointWriter:
-    """Rank 0's. saved: what an earlier run left, for the first who takes it."""
+    """The writer of checkpoints, on rank 0. saved: what an earlier run left, for the first operation that takes it."""
 
     def __init__(self, ledger: Ledger, saved: ResumeState | None, say: Callable[[str], None]) -> None:
         self._ledger = ledger

@@ -71,7 +71,7 @@ class Frontend:
     items: Items | None = None  # takes what was or would be changed; without it that is in the report
     # Asks before something is removed; False is no. Raises UsageError where no user can answer, StoppedEarly on Ctrl-C.
     confirm: Callable[[str], bool] = answer_no
-    # For who will ask late, after hours of copying: called before anything is changed, raises the same UsageError.
+    # For a question that comes late, after hours: called before anything is changed, raises the same UsageError.
     expect_answer: Callable[[], None] = no_question
     certain: bool = False  # confirm says yes to everything: nothing has to be found out for the question
     say: Callable[[str], None] = discard_line  # what is better known now than when it is in the report

@@ -25,7 +25,7 @@ class WalkResult:
     """The findings of a rank that was asked to walk through units."""
 
     done: int  # of the units that it was asked for
-    found: list[Batch] = field(default_factory=list)  # units that there was no time for: for anyone
+    found: list[Batch] = field(default_factory=list)  # units that there was no time for: for any rank
     payload: Any = None  # what the operation wants to know of what was done
 
 

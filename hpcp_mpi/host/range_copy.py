@@ -121,7 +121,7 @@ class RangeCopier:
         if os.fstat(self._source).st_size < end:  # a missing end looks like a hole
             raise OSError(errno.ENODATA, SHRANK)
         if self._drop_cache:
-            # That drops pages of other programs too, unless mapped: the kernel does not tell whose they are. Those of
+            # That drops pages of other programs too, unless mapped: the kernel does not show whose they are. Those of
             # the copy stay, as they would have to be written first.
             with suppress(OSError):
                 os.posix_fadvise(self._source, start, length, os.POSIX_FADV_DONTNEED)
@@ -166,7 +166,7 @@ class RangeCopier:
         """Copy as much as the kernel does; return the offset it reached."""
         at = begin
         while at < end:
-            self._go_on()
+            self._raise_if_stopped()
             try:
                 count = os.copy_file_range(self._source, self._dest, min(_CALL, end - at), at, at)
             except OSError:
@@ -181,7 +181,7 @@ class RangeCopier:
     def _copy_through_memory(self, begin: int, end: int) -> None:
         at = begin
         while at < end:
-            self._go_on()
+            self._raise_if_stopped()
             memory = self._buffer()
             try:
                 count = os.preadv(self._source, [memoryview(memory)[: min(self._io_size, end - at)]], at)
@@ -223,6 +223,6 @@ class RangeCopier:
             except OSError as error:
                 raise OSError(error.errno, f"its copy cannot be written: {reason_of(error)}") from None
 
-    def _go_on(self) -> None:
+    def _raise_if_stopped(self) -> None:
         if self._stopped():
             raise Stopped

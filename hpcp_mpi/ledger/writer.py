@@ -177,7 +177,7 @@ class Ledger:
             pass
 
 
-__all__ = ["Ledger", "NothingThere", "OtherWork", "go_on", "open_new"]
+__all__ = ["Ledger", "NothingThere", "OtherWork", "open_new", "resume_ledger"]
 
 
 def open_new(path: bytes, heading: RunHeading) -> Ledger:
@@ -185,7 +185,7 @@ def open_new(path: bytes, heading: RunHeading) -> Ledger:
     return Ledger(path, opening.create(path, heading), 1)
 
 
-def go_on(
+def resume_ledger(
     path: bytes, heading: RunHeading, say: Callable[[str], None] = lambda news: None
 ) -> tuple[Ledger, ResumeState]:
     """Return a ledger to resume from, and its state. Raises FatalError; NothingThere if a new one can be started.

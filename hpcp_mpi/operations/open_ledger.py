@@ -67,11 +67,11 @@ def _open(
     path: bytes, heading: RunHeading, resume: bool, restarted: bool, say: Callable[[str], None]
 ) -> CheckpointWriter:
     """Open a ledger that the user named. restarted: it may not have come to a ledger yet"""
-    from hpcp_mpi.ledger.writer import NothingThere, go_on, open_new  # loads SQLite
+    from hpcp_mpi.ledger.writer import NothingThere, open_new, resume_ledger  # loads SQLite
 
     if resume:
         try:
-            return CheckpointWriter(*go_on(path, heading, say), say)
+            return CheckpointWriter(*resume_ledger(path, heading, say), say)
         except NothingThere:
             if not os.path.lexists(path) and not restarted:
                 raise
@@ -81,13 +81,13 @@ def _open(
 
 def _open_jobs(path: bytes, heading: RunHeading, resume: bool, say: Callable[[str], None]) -> CheckpointWriter | None:
     """Open the ledger of a batch job. The user named none, so the run continues where there can be none."""
-    from hpcp_mpi.ledger.writer import NothingThere, OtherWork, go_on, open_new
+    from hpcp_mpi.ledger.writer import NothingThere, OtherWork, open_new, resume_ledger
 
     for number in count(1):  # several runs of one job may have no number of a step
         name = path if number == 1 else b"%s-%d.ledger" % (path.removesuffix(b".ledger"), number)
         try:
             if resume:
-                return CheckpointWriter(*go_on(name, heading, say), say)
+                return CheckpointWriter(*resume_ledger(name, heading, say), say)
             if not os.path.lexists(name) or not os.path.getsize(name):
                 break
         except NothingThere:

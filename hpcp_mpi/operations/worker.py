@@ -59,7 +59,7 @@ class JobWorker:
 
 
 def work(context: JobContext, batches: list[Batch]) -> Outcome:
-    """Do batches of one kind; return what became of them. Raises host.commands.Stopped when the run is ending."""
+    """Do batches of one kind; return their outcome. Raises host.commands.Stopped when the run is ending."""
     outcome = Outcome()
     began = time.monotonic()
     kind = batches[0].kind

@@ -159,7 +159,7 @@ class Backlog:
     def cut(self, target: float, rank: int | None = None) -> Chunk:
         """Return a chunk of about target seconds: at least one unit; of light ones no more than reach the target.
 
-        rank: who gets it
+        rank: the one that gets it
         """
         chunk = self.cut_open(target, frozenset(), {}, rank)
         assert chunk is not None, "nothing is left to cut"

@@ -47,8 +47,8 @@ class Planner:
         """
         self._remember = remember
         self.whole = True  # as for GrantRecord; may be changed before anything is granted
-        self._spare: list[RankShare] = []  # with single: who may take the place of the one that works
-        self._missed: dict[int, RankShare] = {}  # who was lost and had never been granted anything
+        self._spare: list[RankShare] = []  # with single: ranks that may take the place of the one that works
+        self._missed: dict[int, RankShare] = {}  # ranks that were lost and had never been granted anything
         self._draining = 0  # 0: not; else one more than the ranks that have not answered
         self._limiter = limiter
         self._backlog = backlog

@@ -1,4 +1,4 @@
-"""Rule: who is the emptiest and who the fullest is found without looking at all ranks.
+"""Rule: the ranks with the emptiest and the fullest queue are found without looking at all ranks.
 
 With 4,096 ranks a look at each of them takes 0.5 ms, and it was made for every chunk. Ranks are kept in heaps instead.
 A heap does not notice that a rank changes: the rank gets a new entry, and old ones are dropped at the top.
@@ -53,7 +53,7 @@ class Rank:
 
     @property
     def idle(self) -> bool:
-        """Return whether a slot waits for work. Chunks do not tell: one may keep all slots busy, or just one."""
+        """Return whether a slot waits for work. Chunks do not show it: one may keep all slots busy, or just one."""
         return (self.wants_work or not self.granted) and not self.paused and not self.share.lost
 
     def update(self, message: Progress | Reclaimed) -> None:
@@ -124,7 +124,7 @@ class Ranks:
             self.slots -= rank.share.slots
         self.changed(rank)
         if self.live and all(each.paused for each in self.live):
-            self.pause(())  # who was to look on has to work now
+            self.pause(())  # ranks that were to look on have to work now
         return out
 
     @property
@@ -171,7 +171,7 @@ class Ranks:
                     heapify(self._room)
 
     def emptiest(self) -> Rank | None:
-        """Return who is to get the next chunk; None when all queues are full."""
+        """Return the rank that is to get the next chunk; None when all queues are full."""
         while self._room:
             rank = self._ranks[self._room[0][2]]
             if rank.heap_entry == self._room[0]:
@@ -180,7 +180,7 @@ class Ranks:
         return None
 
     def fullest(self) -> Rank | None:
-        """Return who has most to give back for each of its slots; None when none has anything."""
+        """Return the rank that has most to give back for each of its slots; None when none has anything."""
         for number in self._stale:
             rank = self._ranks[number]
             rank.steal_score = 0.0 if rank.asked or rank.idle or rank.share.lost else -rank.unstarted / rank.share.slots

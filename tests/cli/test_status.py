@@ -14,7 +14,7 @@ import pytest
 from hpcp_mpi.cli.main import main
 from hpcp_mpi.cli.status import _ASCII, lines
 from hpcp_mpi.ledger.reader import read
-from hpcp_mpi.ledger.writer import go_on, open_new
+from hpcp_mpi.ledger.writer import open_new, resume_ledger
 from hpcp_mpi.vocab.checkpoint import Checkpoint, Sample
 from hpcp_mpi.vocab.errors import Failure
 from hpcp_mpi.vocab.ledger_status import LedgerStatus
@@ -41,7 +41,7 @@ def stopped(tmp_path: Path) -> Path:
     for number in range(1, 6):
         first.checkpoint(checkpoint(number, sample=Sample(number * 10, number, 0, number % 4, 3)))
     first.close()
-    second, _ = go_on(os.fsencode(path), heading(host="n2", job="12"))
+    second, _ = resume_ledger(os.fsencode(path), heading(host="n2", job="12"))
     found = Tally(1000, 20, 3, 0, 5 << 30)
     second.end(
         ranks(
@@ -169,7 +169,7 @@ def test_many_nodes_are_cut_short_and_lost_ones_are_shown(stopped: Path) -> None
 def test_lost_ranks_of_earlier_runs_are_named(tmp_path: Path) -> None:
     path = tmp_path / "ledger"
     open_new(os.fsencode(path), heading()).end(ranks(1), 75)
-    go_on(os.fsencode(path), heading())[0].end(checkpoint(2), 0)
+    resume_ledger(os.fsencode(path), heading())[0].end(checkpoint(2), 0)
     assert "lost in run 1: rank 3 on n1, after 1 chunk" in text_of(read(os.fsencode(path)))
 
 

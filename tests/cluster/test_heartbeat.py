@@ -39,7 +39,7 @@ def test_who_is_silent_is_told_once() -> None:
     pulse = FailureDetector(10.0, (1, 2), 100.0)
     found = []
     for second in range(101, 130):
-        pulse.heard(1)
+        pulse.record_alive(1)
         found += pulse.silent(float(second))
     assert found == [2]
 
@@ -56,7 +56,7 @@ def test_whoever_was_away_does_not_take_the_others_for_lost() -> None:
 def test_without_a_time_nobody_is_lost_and_whoever_is_unknown_is_ignored() -> None:
     pulse = FailureDetector(0.0, (1,), 0.0)
     assert [pulse.silent(float(second)) for second in range(1000)] == [[]] * 1000
-    pulse.heard(7)
+    pulse.record_alive(7)
     assert FailureDetector(1.0, (), 0.0).silent(50.0) == []
 
 

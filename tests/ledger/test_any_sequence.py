@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpcp_mpi.ledger import file
-from hpcp_mpi.ledger.writer import Ledger, go_on, open_new
+from hpcp_mpi.ledger.writer import Ledger, open_new, resume_ledger
 from hpcp_mpi.vocab.checkpoint import Checkpoint, RankState, Relist, Sample
 from hpcp_mpi.vocab.errors import Failure
 from hpcp_mpi.vocab.tally import Tally
@@ -90,7 +90,7 @@ def test_what_was_submitted_is_read_back(runs: list[tuple[list[Checkpoint], str]
                 ledger.end(None, 75)
             else:
                 ledger.close()
-            ledger, saved = go_on(os.fsencode(path), heading())
+            ledger, saved = resume_ledger(os.fsencode(path), heading())
             assert (saved.runs, saved.complete) == (number, how == "ends")
             if latest is None:
                 assert saved.latest.phase == "" and not saved.records

@@ -14,7 +14,7 @@ import pytest
 
 from hpcp_mpi.ledger import writer as writing
 from hpcp_mpi.ledger.reader import read
-from hpcp_mpi.ledger.writer import Ledger, go_on, open_new
+from hpcp_mpi.ledger.writer import Ledger, open_new, resume_ledger
 from hpcp_mpi.vocab.errors import FatalError
 from tests.ledger.making import checkpoint, end_process, heading, rows, until
 from tests.support.faultfs import mounted
@@ -74,7 +74,7 @@ def test_a_disk_that_fails_is_told_of(tmp_path: Path) -> None:
     open_new(os.fsencode(path), heading()).end(checkpoint(1), 75)
     with mounted(tmp_path / "b", eio_write="ledger") as mountpoint:
         with pytest.raises(FatalError, match=r"cannot resume the ledger .*: Input/output error"):
-            go_on(os.fsencode(mountpoint / "ledger"), heading())
+            resume_ledger(os.fsencode(mountpoint / "ledger"), heading())
 
 
 def test_a_ledger_that_was_removed_meanwhile_is_told_of(tmp_path: Path) -> None:
@@ -141,6 +141,6 @@ def test_a_block_is_packed_where_that_makes_it_smaller_by_a_third(tmp_path: Path
     ledger.end(checkpoint(1, records=blocks), 0)
     found = dict(rows(path, "SELECT kind,packed FROM record"))
     assert found == {"zeros": 1, "noise": 0, "short": 0}
-    ledger, saved = go_on(os.fsencode(path), heading())
+    ledger, saved = resume_ledger(os.fsencode(path), heading())
     assert {kind: b"".join(each) for kind, each in saved.records.items()} == blocks
     ledger.close()

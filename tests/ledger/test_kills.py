@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hpcp_mpi.ledger.reader import read
-from hpcp_mpi.ledger.writer import go_on, open_new
+from hpcp_mpi.ledger.writer import open_new, resume_ledger
 from hpcp_mpi.vocab.checkpoint import Checkpoint, Relist
 from hpcp_mpi.vocab.errors import Failure
 from tests.ledger.making import checkpoint, heading
@@ -48,7 +48,7 @@ def forked(work: Callable[[], None]) -> int:
 
 def write_on(path: bytes, first: int, told: int) -> None:
     """Write checkpoint after checkpoint until killed; report each number before it may be in the file."""
-    ledger = go_on(path, heading())[0] if first > 1 else open_new(path, heading())
+    ledger = resume_ledger(path, heading())[0] if first > 1 else open_new(path, heading())
     number = first
     while True:
         os.write(told, b"%d\n" % number)
@@ -100,7 +100,7 @@ def test_a_kill_at_any_instant_leaves_a_whole_checkpoint(on_tmpfs: Path) -> None
         if committed == 0 and read(path).latest is None:
             os.unlink(path)  # it was killed before its first checkpoint
             continue
-        ledger, saved = go_on(path, heading())
+        ledger, saved = resume_ledger(path, heading())
         blocks = list(saved.records["settled"])
         ledger.close()
         number = number_of(saved.latest)

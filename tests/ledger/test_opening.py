@@ -15,7 +15,7 @@ import pytest
 
 from hpcp_mpi.ledger import liveness, opening
 from hpcp_mpi.ledger import writer as writing
-from hpcp_mpi.ledger.writer import Ledger, NothingThere, go_on, open_new
+from hpcp_mpi.ledger.writer import Ledger, NothingThere, open_new, resume_ledger
 from hpcp_mpi.vocab.checkpoint import RunHeading
 from hpcp_mpi.vocab.errors import FatalError
 from tests.ledger.making import change, checkpoint, end_process, heading, rows, until
@@ -49,7 +49,7 @@ def test_places_where_no_ledger_can_be_are_refused_in_words(tmp_path: Path) -> N
     }.items():
         path = os.fsencode(tmp_path / name)
         assert words in refusal(lambda path=path: open_new(path, heading())).message
-        assert words in refusal(lambda path=path: go_on(path, heading())).message
+        assert words in refusal(lambda path=path: resume_ledger(path, heading())).message
     assert sorted(os.listdir(tmp_path)) == ["fifo", "link"]
 
 
@@ -71,35 +71,35 @@ def test_what_is_no_ledger_is_not_touched(tmp_path: Path) -> None:
     for content in (b"", b"text", b"text" * 5000):
         path.write_bytes(content)
         assert ("is empty" if not content else "not a ledger") in refusal(
-            lambda: go_on(os.fsencode(path), heading())
+            lambda: resume_ledger(os.fsencode(path), heading())
         ).message
         assert path.read_bytes() == content and os.listdir(tmp_path) == ["ledger"]
     path.unlink()
-    assert "there is no ledger" in refusal(lambda: go_on(os.fsencode(path), heading())).message
+    assert "there is no ledger" in refusal(lambda: resume_ledger(os.fsencode(path), heading())).message
     database = sqlite3.connect(path)
     database.execute("CREATE TABLE addresses(name)")
     database.close()
-    assert "not a ledger" in refusal(lambda: go_on(os.fsencode(path), heading())).message
+    assert "not a ledger" in refusal(lambda: resume_ledger(os.fsencode(path), heading())).message
     assert "already" in refusal(lambda: open_new(os.fsencode(path), heading())).message
 
 
 def test_a_newer_format_is_left_to_a_newer_version(tmp_path: Path) -> None:
     path = made(tmp_path / "ledger")
     change(path, "PRAGMA user_version=3")
-    error = refusal(lambda: go_on(os.fsencode(path), heading()))
+    error = refusal(lambda: resume_ledger(os.fsencode(path), heading()))
     assert "newer hpcp-mpi (format 3" in error.message and "version that wrote it" in error.remedy
 
 
 def test_an_older_format_is_refused_and_says_how_to_begin_anew(tmp_path: Path) -> None:
     path = made(tmp_path / "ledger")
     change(path, "PRAGMA user_version=1")
-    error = refusal(lambda: go_on(os.fsencode(path), heading()))
+    error = refusal(lambda: resume_ledger(os.fsencode(path), heading()))
     assert "older hpcp-mpi (format 1" in error.message and "without --resume" in error.remedy
 
 
 def test_other_work_is_refused_and_the_ledger_says_what_it_is_of(tmp_path: Path) -> None:
     path = made(tmp_path / "ledger")
-    error = refusal(lambda: go_on(os.fsencode(path), heading(fingerprint="other")))
+    error = refusal(lambda: resume_ledger(os.fsencode(path), heading(fingerprint="other")))
     assert "belongs to another run: copy /data/a\\xff /data/b\\nb -> /backup" in error.message
     assert "hpcp-mpi /data/a\\xff /data/b\\nb -d /backup" in error.remedy
     assert len(rows(path, "SELECT * FROM run")) == 1
@@ -108,7 +108,7 @@ def test_other_work_is_refused_and_the_ledger_says_what_it_is_of(tmp_path: Path)
 def test_a_run_that_is_running_here_is_not_disturbed(tmp_path: Path) -> None:
     path = tmp_path / "ledger"
     first = open_new(os.fsencode(path), heading())
-    error = refusal(lambda: go_on(os.fsencode(path), heading()))
+    error = refusal(lambda: resume_ledger(os.fsencode(path), heading()))
     assert f"process {os.getpid()}" in error.message and "is running" in error.message and "--status" in error.remedy
     first.end(checkpoint(1), 0)
     assert first.failure is None
@@ -118,7 +118,7 @@ def test_a_process_that_has_got_the_number_of_a_dead_one_is_not_taken_for_it(tmp
     path = tmp_path / "ledger"
     open_new(os.fsencode(path), heading())
     change(path, "UPDATE run SET pid=1, pid_started=1")
-    go_on(os.fsencode(path), heading())[0].close()
+    resume_ledger(os.fsencode(path), heading())[0].close()
 
 
 @needs_root
@@ -141,7 +141,7 @@ def test_a_run_that_said_that_it_broke_down_is_not_waited_for(tmp_path: Path) ->
     path = made(tmp_path / "ledger", "broken")
     change(path, "UPDATE run SET place='elsewhere'")
     said: list[str] = []
-    second, saved = go_on(os.fsencode(path), heading(), said.append)
+    second, saved = resume_ledger(os.fsencode(path), heading(), said.append)
     second.close()
     assert not said and not saved.complete
 
@@ -164,7 +164,7 @@ def test_a_run_elsewhere_that_gives_signs_of_life_keeps_its_ledger(
     path, first = elsewhere
     monkeypatch.setattr(opening, "PATIENCE", 1.0)
     said: list[str] = []
-    error = refusal(lambda: go_on(os.fsencode(path), heading(), said.append))
+    error = refusal(lambda: resume_ledger(os.fsencode(path), heading(), said.append))
     assert "is being written by process" in error.message and "on n7, job 4711" in error.message
     assert len(said) == 1 and "waiting" in said[0]
     first.end(None, 0)
@@ -178,7 +178,7 @@ def test_a_run_elsewhere_that_falls_silent_is_taken_over_and_notices_when_it_wak
     said: list[str] = []
     with first.using:  # it hangs
         time.sleep(0.2)
-        second, saved = go_on(os.fsencode(path), heading(), said.append)
+        second, saved = resume_ledger(os.fsencode(path), heading(), said.append)
     assert len(said) == 1 and saved.latest.phase == "phase 1" and not saved.complete
     until(lambda: first.failure)
     with pytest.raises(FatalError, match="was taken over by a run on"):
@@ -199,10 +199,10 @@ def test_locks_of_a_node_that_died_are_waited_for(tmp_path: Path, monkeypatch: p
         assert "locked by another program" in news
         other.execute("ROLLBACK")
 
-    go_on(os.fsencode(path), heading(), said)[0].close()
+    resume_ledger(os.fsencode(path), heading(), said)[0].close()
     other.execute("BEGIN IMMEDIATE")
     monkeypatch.setattr(opening, "PATIENCE", 0.2)
-    assert "locked by another program" in refusal(lambda: go_on(os.fsencode(path), heading())).message
+    assert "locked by another program" in refusal(lambda: resume_ledger(os.fsencode(path), heading())).message
 
 
 @needs_fuse
@@ -214,7 +214,7 @@ def test_where_there_are_no_locks_it_works_without_and_says_so(tmp_path: Path, m
         for number in (1, 2, 3):
             first.checkpoint(checkpoint(number))
         first.end(None, 75)
-        second, saved = go_on(os.fsencode(path), heading())
+        second, saved = resume_ledger(os.fsencode(path), heading())
         assert saved.latest.phase == "phase 3" and len(list(saved.records["settled"])) == 3
         second.checkpoint(checkpoint(4))
         second.close()
@@ -230,7 +230,7 @@ def test_without_locks_a_run_notices_too_that_it_was_taken_over(tmp_path: Path) 
         first.checkpoint(checkpoint(1))
         until(lambda: not first.waiting)
         end_process(tmp_path / "b/ledger")
-        second, _ = go_on(os.fsencode(path), heading())
+        second, _ = resume_ledger(os.fsencode(path), heading())
         first.checkpoint(checkpoint(2))
         until(lambda: first.failure)
         assert "was taken over" in str(first.failure)
@@ -278,7 +278,7 @@ def test_of_several_runs_at_the_same_time_one_gets_the_ledger(on_tmpfs: Path) ->
         path = on_tmpfs / f"ledger{number}"
         assert racing(path, open_new) == 1
         for _ in range(2):
-            assert racing(path, go_on) == 1, "the one that had it was killed"
+            assert racing(path, resume_ledger) == 1, "the one that had it was killed"
         assert rows(path, "SELECT count(*) FROM run") == [(3,)]
 
 
@@ -297,7 +297,7 @@ def test_a_run_that_was_killed_while_it_made_the_file_is_no_hindrance(tmp_path: 
             open_new(os.fsencode(path), heading()).close()
             continue
         with pytest.raises(NothingThere, match="is empty"):
-            go_on(os.fsencode(path), heading())
+            resume_ledger(os.fsencode(path), heading())
         path.unlink()
 
 
@@ -310,10 +310,10 @@ def test_without_locks_a_transaction_that_is_under_way_is_waited_for(
     with mounted(tmp_path / "b", no_locks=1) as mountpoint:
         journal = mountpoint / "ledger-journal"
         journal.write_bytes(b"x")
-        go_on(os.fsencode(mountpoint / "ledger"), heading(), lambda news: journal.unlink())[0].close()
+        resume_ledger(os.fsencode(mountpoint / "ledger"), heading(), lambda news: journal.unlink())[0].close()
         journal.write_bytes(b"x")
         monkeypatch.setattr(opening, "PATIENCE", 0.2)
-        error = refusal(lambda: go_on(os.fsencode(mountpoint / "ledger"), heading()))
+        error = refusal(lambda: resume_ledger(os.fsencode(mountpoint / "ledger"), heading()))
         assert "being written by another run" in error.message
 
 
@@ -323,7 +323,7 @@ def test_a_ledger_may_be_gone_on_with_after_its_process_was_killed(tmp_path: Pat
     first.checkpoint(checkpoint(1))
     until(lambda: rows(path, "SELECT * FROM checkpoint"))
     end_process(path)
-    second, saved = go_on(os.fsencode(path), heading(host="other"))
+    second, saved = resume_ledger(os.fsencode(path), heading(host="other"))
     assert saved.latest.phase == "phase 1" and not saved.complete and saved.exit_code is None
     second.close()
 
@@ -332,18 +332,18 @@ def test_a_ledger_that_others_may_write_to_is_not_trusted(tmp_path: Path) -> Non
     path = made(tmp_path / "ledger")
     for mode in (0o664, 0o646):
         path.chmod(mode)
-        error = refusal(lambda: go_on(os.fsencode(path), heading()))
+        error = refusal(lambda: resume_ledger(os.fsencode(path), heading()))
         assert "others may write to the ledger" in error.message and f"{mode:04o}" in error.message
         assert "chmod go-w" in error.remedy
     path.chmod(0o644)
-    go_on(os.fsencode(path), heading())[0].close()
+    resume_ledger(os.fsencode(path), heading())[0].close()
 
 
 @needs_root
 def test_nor_is_somebody_elses(tmp_path: Path) -> None:
     path = made(tmp_path / "ledger")
     os.chown(path, 65534, 65534)
-    error = refusal(lambda: go_on(os.fsencode(path), heading()))
+    error = refusal(lambda: resume_ledger(os.fsencode(path), heading()))
     assert "belongs to another user (uid 65534)" in error.message and "of your own" in error.remedy
     empty = tmp_path / "empty"
     empty.touch()
@@ -358,4 +358,4 @@ def test_what_a_lax_umask_allows_is_not_used(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert path.stat().st_mode & 0o777 == 0o644
-    go_on(os.fsencode(path), heading())[0].close()
+    resume_ledger(os.fsencode(path), heading())[0].close()

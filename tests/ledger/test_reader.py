@@ -16,7 +16,7 @@ import pytest
 
 from hpcp_mpi.ledger import reader
 from hpcp_mpi.ledger.reader import read
-from hpcp_mpi.ledger.writer import go_on, open_new
+from hpcp_mpi.ledger.writer import open_new, resume_ledger
 from hpcp_mpi.vocab.errors import FatalError
 from tests.ledger.making import change, checkpoint, end_process, heading, rows, until
 from tests.support.faultfs import mounted
@@ -77,7 +77,7 @@ def test_everything_that_was_written_is_in_the_account(tmp_path: Path) -> None:
     first = open_new(os.fsencode(path), heading(started=1000.0, host="n1"))
     first.checkpoint(checkpoint(1))
     first.end(checkpoint(2), 75)
-    second, _ = go_on(os.fsencode(path), heading(job="12"))
+    second, _ = resume_ledger(os.fsencode(path), heading(job="12"))
     second.end(checkpoint(3, failures=()), 23)
     account = read(os.fsencode(path))
     assert (account.verb, account.destination, account.started) == ("copy", b"/backup", 1000.0)
@@ -115,10 +115,10 @@ def test_the_condition_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert condition() == ("running", None), "a clock may be ahead"
     ledger.close()
     assert condition() == ("broken", False)
-    go_on(os.fsencode(path), heading())
+    resume_ledger(os.fsencode(path), heading())
     end_process(path)
     assert condition() == ("gone", False)
-    go_on(os.fsencode(path), heading())[0].end(None, 75)
+    resume_ledger(os.fsencode(path), heading())[0].end(None, 75)
     assert condition() == ("stopped", False)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcp_mpi.ledger.writer import go_on, open_new
+from hpcp_mpi.ledger.writer import open_new, resume_ledger
 from hpcp_mpi.vocab.errors import FatalError
 from tests.ledger.making import checkpoint, end_process, heading, rows
 from tests.support.launch import run
@@ -21,7 +21,7 @@ def test_a_run_goes_on_with_what_the_one_before_wrote(tmp_path: Path) -> None:
     first.checkpoint(checkpoint(2))
     first.end(checkpoint(3), 75)
     assert os.listdir(tmp_path) == [path.name], "no journal is left"
-    second, saved = go_on(os.fsencode(path), heading())
+    second, saved = resume_ledger(os.fsencode(path), heading())
     expected = [checkpoint(number) for number in (1, 2, 3)]
     assert saved.latest == replace(
         checkpoint(3),
@@ -34,7 +34,7 @@ def test_a_run_goes_on_with_what_the_one_before_wrote(tmp_path: Path) -> None:
     for kind, blocks in saved.records.items():
         assert list(blocks) == [each.records[kind] for each in expected], "not those of the run that reads"
     second.close()
-    _, saved = go_on(os.fsencode(path), heading())
+    _, saved = resume_ledger(os.fsencode(path), heading())
     assert saved.latest.failures == checkpoint(4).failures, "those of earlier runs have been replaced"
     assert len(saved.latest.notes) == 4 and saved.runs == 2 and not saved.complete
 
@@ -44,7 +44,7 @@ def test_a_kill_right_after_going_on_loses_nothing(tmp_path: Path) -> None:
     first = open_new(os.fsencode(path), heading())
     first.end(checkpoint(1), 75)
     for runs in (1, 2, 3):
-        _, saved = go_on(os.fsencode(path), heading())
+        _, saved = resume_ledger(os.fsencode(path), heading())
         assert saved.latest == replace(checkpoint(1), records={})
         assert saved.runs == runs and saved.complete == (runs == 1)
         end_process(path)
@@ -54,7 +54,7 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_knew_nothing(tmp_path
     path = tmp_path / "ledger"
     open_new(os.fsencode(path), heading())
     end_process(path)
-    second, saved = go_on(os.fsencode(path), heading())
+    second, saved = resume_ledger(os.fsencode(path), heading())
     assert saved.latest.phase == "" and saved.latest.todo == () and dict(saved.records) == {}
     second.close()
 

@@ -172,7 +172,7 @@ def tar_list(differences: Differences, linked: ExternalSort, origins: Origins, n
 def _tar_paths(differences: Differences, linked: ExternalSort, origins: Origins) -> Iterator[bytes]:
     """Yield what tar is to be given, sorted.
 
-    Beside what differs: the other names of files that are to be extracted anew, else they would stay names of the old
+    Beside what differs: the other names of files that are to be extracted again, else they would stay names of the old
     files; and the directories that all of these are in, else their times would be those of the extraction.
     """
 

@@ -204,7 +204,7 @@ def _sides_of(lines: Iterable[tuple[bool, bytes]], style: Style) -> Iterator[_Si
 
 
 def _op(new: _Side | None, old: _Side | None) -> Op | None:
-    """Return what became of an entry; None where that is not known. An entry of another type is deleted and added."""
+    """Return how an entry differs; None where that is not known. An entry of another type is deleted and added."""
     if new is None:
         return Op.DELETED
     if old is None or (new.type != old.type and Type.UNKNOWN.value not in (new.type, old.type)):

@@ -163,7 +163,7 @@ class _Copy(Operation):
             self._drive("setting directory metadata", Stream(settle_batches(level)))
 
     def fail(self, error: OSError) -> None:
-        """Record what keeps rank 0 from going on: what was not started stays undone."""
+        """Record why rank 0 cannot continue: what was not started stays undone."""
         name = error.filename
         path = os.fsencode(name) if isinstance(name, str | bytes) else self._prepared.job.destination
         self._coordinator.outcome.failures.append(Failure(path, f"rank 0 cannot continue: {reason_of(error)}"))

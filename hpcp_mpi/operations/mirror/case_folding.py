@@ -1,4 +1,4 @@
-"""Names that mean one entry where a file system does not tell case, or normal forms, apart (FAT, exFAT, CIFS, ZFS).
+"""Names that mean one entry where a file system does not distinguish case, or normal forms (FAT, exFAT, CIFS, ZFS).
 
 A source's `README` that was copied over a `readme` is called that there. By its name it is extra; it is the copy.
 """

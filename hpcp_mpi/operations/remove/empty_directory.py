@@ -29,7 +29,7 @@ MOUNTED = "another file system is mounted here; kept"
 
 _HUGE = 50_000  # entries of a directory that are held at once
 _HANDED = 8  # so many times as many of one directory are handed out at once: rank 0 holds them
-_PASS = 5.0  # seconds that it may take to go through one before it is told what was done
+_PASS = 5.0  # seconds that it may take to go through one before what was done is reported
 _TOGETHER = 500  # calls between looks whether the run is to end
 _NOT_EMPTY = (errno.ENOTEMPTY, errno.EEXIST)
 
@@ -39,7 +39,7 @@ class _Kept(OSError):
 
 
 class RemovalGuard(Protocol):
-    """Says what may not be removed. It tells the outcome why, if anyone should know.
+    """The rule of what may not be removed. It adds the reason to the outcome, if a reader should know.
 
     One is made for every batch. `directory` is an open descriptor, `path` is the directory's, relative to the root.
     """
@@ -115,7 +115,7 @@ class DirectoryEmptier:
         self._outcome.skipped = self._outcome.skipped.plus(skipped)
         return listed
 
-    def go_on(self) -> None:
+    def raise_if_stopped(self) -> None:
         """Raise Stopped when the run is ending."""
         if self._context.commands.stopped:
             raise Stopped
@@ -216,7 +216,7 @@ class DirectoryEmptier:
         for start in range(0, len(names), _TOGETHER):
             if call is None:
                 break
-            self.go_on()
+            self.raise_if_stopped()
             some = iter(names[start : start + _TOGETHER])
             while True:
                 # One try for many names, and one call for each: a removal spends its time in this loop.
@@ -253,7 +253,7 @@ class DirectoryEmptier:
         return call
 
     def _not_unlinked(self, folder: Folder, name: bytes, error: OSError) -> bool:
-        """Say why an entry was not removed; tell whether it stays."""
+        """Record why an entry was not removed; return whether it stays."""
         if isinstance(error, _Kept):
             return True
         if error.errno == errno.ENOENT:
@@ -270,7 +270,7 @@ class DirectoryEmptier:
         return True
 
     def rmdir(self, above: int, path: bytes, name: bytes) -> bool:
-        """Remove an empty directory; tell whether it is gone."""
+        """Remove an empty directory; return whether it is gone."""
         directory = path[: -len(name)].rstrip(b"/")
 
         def call() -> None:
@@ -334,7 +334,7 @@ def kind_of(tally: Tally) -> int:
 
 
 def _excluded(context: JobContext, source: int) -> Callable[[bytes], bool] | None:
-    """Return what tells whether a path below a root is excluded; None where nothing is.
+    """Return a predicate of a path below a root, whether it is excluded; None where nothing is.
 
     Patterns are matched against paths of sources; at the destination, against those that land there.
     """

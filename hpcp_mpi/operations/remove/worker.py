@@ -249,7 +249,7 @@ class RemoveWorker:
 
     def _empty(self, folder: Folder) -> None:
         """Remove what is in a directory, but for directories."""
-        self._emptier.go_on()
+        self._emptier.raise_if_stopped()
         batch = self._batch
         try:
             status = os.fstat(folder.fd)

@@ -45,7 +45,7 @@ class Scan:
     """The stream of work that the trees hold. A feed; `outcome` says what could not be read.
 
     wake: called when there is something new to take.
-    relists: what is in a directory can be found again by listing it: not one entry of it, or what a list names
+    relists: what is in a directory can be found again by listing it: not one entry of it, or what a list or links name
     """
 
     def __init__(

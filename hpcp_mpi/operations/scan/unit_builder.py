@@ -48,7 +48,7 @@ class UnitBuilder:
     check_size: bytes of a file that a check reads at each side; None: all of them
     collapse:   False where no directory may be copied whole (-nds, -do)
     split_size: files of this size and more are copied in ranges; 0: none
-    hand_on:    directories found are LIST units for anyone, instead of folders of this UnitBuilder's
+    hand_on:    directories found are LIST units for any rank, instead of folders of this UnitBuilder's
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """Listing directories for rank 0: a part of the tree is walked, and rank 0 gets what has to be done in it.
 
 What is identical is found out on the spot, so that of a tree in which nothing changed only counts travel. Everything
-else goes to rank 0 as work for anyone, and so do directories that there was no time for: who is idle takes them.
+else goes to rank 0 as work for any rank, and so do directories that there was no time for: idle ranks take them.
 """
 
 import time

@@ -31,7 +31,7 @@ class Differing:
 
     batch: Batch  # copies it again, or links it: one unit
     reason: str
-    links: Batch | None = None  # afterwards makes its other names anew
+    links: Batch | None = None  # afterwards makes its other names again
     counted: Tally = NOTHING  # what it counted for when it was copied
     begins: bool = True  # of a big file: the range at its beginning is one of those that differ
 

@@ -156,7 +156,7 @@ class _Verifier:
                 differs.append((start, problem.reason))
         return good
 
-    # --- what came out
+    # --- results
 
     def good(self, tally: Tally) -> None:
         self.outcome.verified = self.outcome.verified.plus(tally)

@@ -160,7 +160,7 @@ class TargetScan(Scan):
             except FileNotFoundError:
                 yield depth
             except OSError:
-                return  # who makes them says why not
+                return  # making them fails with the reason
 
 
 def _counterpart(source_dir: bytes, dest_dir: bytes, depth: int) -> Iterator[tuple[bytes, bytes]]:
