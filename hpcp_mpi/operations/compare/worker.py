@@ -24,7 +24,7 @@ _SECONDS = 0.1  # after which no further directory is begun: others may be idle
 
 
 def list_extra_subtrees(context: JobContext, batch: Batch, outcome: Outcome) -> None:
-    """List all entries below the directories of a LIST_EXTRA batch, which are the destination's, until its time is over.
+    """List all entries below the directories of a LIST_EXTRA batch, of the destination, until its time is over.
 
     The findings: for each directory its path, the names in it joined by NUL, and in the same order for each one byte:
     `/` where it is a directory.
