@@ -3,7 +3,7 @@
 #   make demo    copy a real tree with 4 MPI ranks and verify it with another tool
 #                SRC=/usr/share  DST=<fresh directory>  RANKS=4  KEEP=1 (keep the fresh directory)
 #   make test    style, types and all tests, under MPICH and Open MPI     (ARGS='-k steal' for some of them)
-#   make quick   tests of what starts no ranks, in a minute
+#   make quick   tests of pure rooms and single processes, in a minute and a half
 #   make test-all  as `make test`, with all combinations of parameters and three times as many random examples
 #   make check   style and types only
 #   make chaos   lose ranks, nodes and servers of storage while copies run, RUNS=10 of each kind, then `make crashes`

@@ -65,7 +65,7 @@ def _leader(request: Request) -> "Leader":
         from hpcp_mpi.operations.copy.destinations.rank0 import lead_destinations
 
         return lead_destinations
-    from hpcp_mpi.operations.copy.symlink_targets.rank0 import lead_copy
+    from hpcp_mpi.operations.copy.rank0 import lead_copy
 
     return lead_copy
 

@@ -18,7 +18,7 @@ class Relist(NamedTuple):
     source_dir: bytes  # relative to it
     dest_dir: bytes  # its counterpart, relative to the destination root
     recursive: bool  # with all below it; else only its entries that are no directories
-    seen: bytes = b""  # deep: names of directories in it, each ended by NUL, that need not be looked at
+    seen: bytes = b""  # if recursive: names of directories in it, each ended by NUL, that need not be looked at
 
 
 class Sample(NamedTuple):

@@ -15,7 +15,7 @@ from hpcp_mpi.engine.frontend import Frontend
 from hpcp_mpi.engine.sorted_items import SortedItems
 from hpcp_mpi.host.external_sort import ExternalSort
 from hpcp_mpi.operations import session
-from hpcp_mpi.operations.copy.symlink_targets.rank0 import lead_copy
+from hpcp_mpi.operations.copy.rank0 import lead_copy
 from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.request import Request, Verb
 from tests.support.trees import Dir, File, HardLink, build

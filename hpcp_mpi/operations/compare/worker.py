@@ -24,9 +24,9 @@ _SECONDS = 0.1  # after which no further directory is begun: others may be idle
 
 
 def list_extra_subtrees(context: JobContext, batch: Batch, outcome: Outcome) -> None:
-    """Name all entries below the directories of a BELOW batch, which are the destination's, for as long as it is short.
+    """List all entries below the directories of a LIST_EXTRA batch, of the destination, until its time is over.
 
-    The payload: for each directory its path, the names in it joined by NUL, and in the same order for each one byte:
+    The findings: for each directory its path, the names in it joined by NUL, and in the same order for each one byte:
     `/` where it is a directory.
     """
     tree, kept = context.dest, _mirror_keeps(context)
@@ -68,7 +68,7 @@ def _mirror_keeps(context: JobContext) -> Callable[[bytes, bytes], bool]:
 
 
 def describe_entries(context: JobContext, batch: Batch, outcome: Outcome) -> None:
-    """Describe the entries of a STATE batch: units' names are their paths below the source root, targets those below
+    """Describe the entries of a DESCRIBE batch: units' names are their paths below the source root, targets those below
     the destination root.
 
     With DEST as its source a batch is of what only the destination has; a new one of what only the source has.

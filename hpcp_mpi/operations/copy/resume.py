@@ -134,13 +134,13 @@ def _where(path: bytes, landings: Sequence[Landing], job: Job) -> Iterator[Relis
         inside = relative_to(path, source.path)
         if inside is None:
             continue
-        landing, deep = landings[index], not inside
+        landing, recursive = landings[index], not inside
         if landing.name is not None and inside != landing.name:
             continue
         with suppress(OSError):
-            deep = deep or stat.S_ISDIR(os.lstat(path).st_mode)
-        directory = inside if deep else inside.rpartition(b"/")[0]
-        yield Relist(index, directory, join(landing.dest_dir, directory), deep)
+            recursive = recursive or stat.S_ISDIR(os.lstat(path).st_mode)
+        directory = inside if recursive else inside.rpartition(b"/")[0]
+        yield Relist(index, directory, join(landing.dest_dir, directory), recursive)
 
 
 def started_before(saved: ResumeState, context: JobContext) -> StartedFiles:

@@ -42,7 +42,7 @@ _LEFT_OUT = os.fsdecode(STAGE_PREFIX)
 
 
 def list_entries(context: JobContext, batch: Batch, outcome: Outcome) -> None:
-    """Name what a NAMES batch stands for, for as long as it is short; the rest is for others.
+    """Name what a LIST_NAMES batch stands for, for as long as it is short; the rest is for others.
 
     Units with a tally are entries of source_dir that are no directories. Others are paths of directories. Either follow
     each other in the list.

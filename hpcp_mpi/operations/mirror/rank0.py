@@ -11,7 +11,7 @@ from itertools import groupby, islice
 from hpcp_mpi.cluster.feed import Feed, Stream
 from hpcp_mpi.engine.coordinator import Coordinator
 from hpcp_mpi.engine.destination import IN_THE_WAY
-from hpcp_mpi.operations.mirror.rules import extra_batches
+from hpcp_mpi.operations.mirror.batches import extra_batches
 from hpcp_mpi.operations.remove.rank0 import RemovalFeed, counted
 from hpcp_mpi.operations.scan.deferred import link_batches
 from hpcp_mpi.operations.scan.link_targets import spared

@@ -58,7 +58,7 @@ class DirectoryMetadata(NamedTuple):
     dest_dir: bytes
     source: int
     source_dir: bytes
-    why: int  # TOUCHED, DIFFERED or MADE
+    why: int  # CONTENT_CHANGED, DIFFERS or CREATED
 
 
 CONTENT_CHANGED, DIFFERS, CREATED = range(3)  # its content was changed; its metadata was not equal; it was missing

@@ -82,7 +82,10 @@ class OpenPair(NamedTuple):
 
 
 class CopyComparer:
-    """Compares entries of one source with their copies. Its methods raise Differs, Unknown, host.commands.Stopped."""
+    """Compares entries of one source with their copies.
+
+    Its methods raise CopyDiffers, CannotVerify, and host.commands.Stopped.
+    """
 
     def __init__(self, context: JobContext, source: int, sync: bool) -> None:
         """sync: files are to be written out one by one, before they are read."""

@@ -1,7 +1,7 @@
-"""Big files are copied in ranges by all who are free, and appear under their names complete, or not at all.
+"""Big files are copied in ranges by all free ranks, and appear under their names complete, or not at all.
 
-BEGIN makes a stage that outlives it, with an empty copy of the full size in it; RANGE fills in a part, on any rank;
-FINISH gives the copy its metadata and its name. Only FINISH counts the file, or says why there is no copy of it.
+START_FILE makes a stage that outlives it, with an empty copy of the full size in it; RANGE fills in a part, on any
+rank; FINISH_FILE gives the copy its metadata and its name. Only FINISH_FILE counts the file, or names it as failed.
 
 Each of them looks the source up again: if it is another file, or one that was written to, the copy is spoilt.
 """

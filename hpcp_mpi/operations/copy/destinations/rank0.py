@@ -14,7 +14,7 @@ from hpcp_mpi.engine.frontend import Frontend
 from hpcp_mpi.operations.copy.destinations.choose import DestinationFilter, _free, _Plan
 from hpcp_mpi.operations.copy.destinations.rules import DestinationHash
 from hpcp_mpi.operations.copy.phases import run_copy
-from hpcp_mpi.operations.copy.symlink_targets.rank0 import run_copies
+from hpcp_mpi.operations.copy.rank0 import run_copies
 from hpcp_mpi.operations.prepare.copy_job import NoDestination, Prepared, prepare
 from hpcp_mpi.operations.scan.rank0 import Scan
 from hpcp_mpi.vocab.errors import Failure, FatalError, UsageError

@@ -11,7 +11,7 @@ from hpcp_mpi.host.external_sort import ExternalSort
 from hpcp_mpi.host.list_file import BrokenList, entries_in
 from hpcp_mpi.operations.copy.from_list.scan import ListedName, ListedScan
 from hpcp_mpi.operations.copy.phases import run_copy
-from hpcp_mpi.operations.copy.symlink_targets.rank0 import run_copies
+from hpcp_mpi.operations.copy.rank0 import run_copies
 from hpcp_mpi.operations.prepare.copy_job import prepare
 from hpcp_mpi.vocab.errors import FatalError, UsageError
 from hpcp_mpi.vocab.paths import printable

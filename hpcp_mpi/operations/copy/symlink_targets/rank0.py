@@ -8,7 +8,7 @@ copy began, and everything below is opened name by name.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from itertools import groupby, islice
@@ -21,7 +21,7 @@ from hpcp_mpi.host.dirfd import path_of
 from hpcp_mpi.host.external_sort import ExternalSort
 from hpcp_mpi.operations.copy.phases import run_copy
 from hpcp_mpi.operations.copy.symlink_targets.scan import Place, TargetScan
-from hpcp_mpi.operations.prepare.copy_job import Prepared, prepare
+from hpcp_mpi.operations.prepare.copy_job import Prepared
 from hpcp_mpi.operations.prepare.find_abilities import hiding
 from hpcp_mpi.operations.scan.copy_scan import CopyScan, ScanMaker
 from hpcp_mpi.operations.scan.rank0 import Scan
@@ -31,7 +31,6 @@ from hpcp_mpi.vocab.errors import FatalError, reason_of
 from hpcp_mpi.vocab.job import Job, Root
 from hpcp_mpi.vocab.paths import child_path, is_within, join, printable
 from hpcp_mpi.vocab.report import Report
-from hpcp_mpi.vocab.request import Request
 
 _AT_ONCE = 10_000  # places that one copy is about
 _CHAIN = 40  # copies that may follow from each other; the kernel follows no more links either
@@ -40,43 +39,6 @@ _PATH = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 # (directories above the destination root, place, source root, path). In the place NUL stands for `/`, so that what is
 # in a directory sorts right behind it.
 Wanted = tuple[int, bytes, bytes, bytes]
-
-
-def lead_copy(wire: Wire, request: Request, frontend: Frontend) -> Report:
-    """Copy sources to a destination with all workers of the wire; rank 0 calls it, the others follow.
-
-    Raises FatalError. A signal ends it early: the report's exit code says so.
-    """
-    return run_copies(wire, prepare(request.sources, request.destinations[0], request.options), frontend)
-
-
-def run_copies(
-    wire: Wire, prepared: Prepared, frontend: Frontend, scans: Sequence[ScanMaker | None] = (None,)
-) -> Report:
-    """Do what is prepared, one scan after the other, and copy what the links in it point to. Raises FatalError."""
-    tracking = SymlinkTargets(prepared)
-    try:
-        total: Report | None = None
-        for number, scan in enumerate(scans):
-            # The root is new to the first one only.
-            this = replace(prepared, made_root=prepared.made_root and not number)
-            with tracking.watching(scan) as maker:
-                report = run_copy(wire, this, frontend, maker)
-            if total is None:
-                total = report
-            else:
-                total.add(report)
-            if total.ended_early:
-                break
-        assert total is not None
-        tracking.follow(wire, frontend, total)
-        if prepared.job.options.move:
-            from hpcp_mpi.operations.move.rank0 import move
-
-            move(wire, prepared, frontend, total)
-        return total
-    finally:
-        tracking.close()
 
 
 class SymlinkTargets:

@@ -7,8 +7,8 @@ from unittest import mock
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcp_mpi.operations.mirror import rules as mirror
-from hpcp_mpi.operations.mirror.rules import extra_batches
+from hpcp_mpi.operations.mirror import batches as mirror
+from hpcp_mpi.operations.mirror.batches import extra_batches
 from hpcp_mpi.operations.move.rank0 import coarsened
 from hpcp_mpi.operations.remove.rules import is_walk
 from hpcp_mpi.operations.scan.records import Extra

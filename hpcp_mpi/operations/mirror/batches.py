@@ -1,4 +1,4 @@
-"""What a mirror removes, and what of a move stays, in the form that removing works with. Pure."""
+"""Batches that remove or count the extra entries of a destination. Pure."""
 
 from collections.abc import Iterable, Iterator
 from itertools import groupby
@@ -11,7 +11,7 @@ _TOGETHER = 1000  # units that are handed out as one batch
 
 
 def extra_batches(kind: Kind, records: Iterable[Extra]) -> Iterator[Batch]:
-    """Yield the removing or counting of what only the destination has. Several sources may call one entry extra."""
+    """Yield batches of the entries that only the destination has. Several sources may report the same one."""
     for dest_dir, same in groupby(records, key=lambda record: record.dest_dir):
         directories: list[bytes] = []
         rest: list[bytes] = []
