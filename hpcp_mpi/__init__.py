@@ -39,7 +39,7 @@ def copy(sources: Path | Iterable[Path], destination: Path | Iterable[Path], **o
 def compare(sources: Path | Iterable[Path], destination: Path, **options: Any) -> "Report":
     """Compare sources with destination as the command `hpcp-mpi -cfl SOURCE... -d DESTINATION` does. It writes nothing.
 
-    The report's `differences` tells how many entries were added, modified and deleted, its `outcome.items` which.
+    The report's `differences` holds how many entries were added, modified and deleted, its `outcome.items` which.
     """
     return _done("COMPARE", _paths(sources), _paths(destination), options)
 

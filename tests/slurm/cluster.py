@@ -166,9 +166,8 @@ def on_slow_storage(lab: Lab, backing: Path, mountpoint: Path, *, data_us: int =
 def being_written(root: Path) -> bool:
     """Whether a file is in a stage below root just now."""
     find = ["find", root, "-path", "*/.hpcp-mpi.*/*", "-type", "f", "-print", "-quit"]
-    return bool(
-        subprocess.run(find, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
-    )  # it may see some vanish
+    # It may see some vanish.
+    return bool(subprocess.run(find, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout)
 
 
 def venv_of(flavour: str) -> Path:

@@ -1,8 +1,8 @@
 """Runs in this process that stop at a given checkpoint, and runs that resume from any checkpoint before it.
 
-    notes = Notes()
-    begin(asked, notes, stop_at=17)        # raises BrokenOff
-    report = go_on(asked, notes, 12)       # as if the last checkpoint that got to the disk were the 12th
+    notes = Notes(stop_at=17)
+    run(asked, notes)                                   # raises BrokenOff
+    report = run(asked, Notes(), notes.saved(12))       # as if the last checkpoint that got to the disk were the 12th
 
 So a kill, and a ledger that lags behind, can be tried at every point of a run.
 """

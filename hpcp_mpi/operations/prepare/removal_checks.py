@@ -149,4 +149,4 @@ def _began(root: bytes, token: str) -> int:
             return ticked(fd, token)
         finally:
             os.close(fd)
-    return 0  # who lists it says what is wrong; until then everything there was changed since
+    return 0  # listing it reports the error; until then everything there was changed since

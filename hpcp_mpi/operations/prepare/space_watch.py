@@ -107,7 +107,7 @@ class SpaceWatch:
             with self._context.dest.at(b"") as dest:
                 now = next((each for each in rooms(dest, os.geteuid(), os.getegid()) if each.whose == room.whose), room)
         except OSError:
-            return False  # who copies says what is wrong
+            return False  # copying reports the error
         left = room.bytes if now.bytes is None else now.bytes
         taken = min(1.0, max(0.0, (room.bytes - left) / work.copied.bytes))
         return work.waiting * taken > left

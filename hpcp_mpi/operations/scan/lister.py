@@ -130,7 +130,7 @@ class Lister:
             *((each.name, each.tally) for each in listing.linked),
         ]
         for name in [name for name, tally in entries if tally.links]:
-            with suppress(OSError):  # who copies it says what is wrong
+            with suppress(OSError):  # copying it reports the error
                 target = os.readlink(name, dir_fd=source)
                 found = tracked(landed, folder.source_dir, folder.dest_dir, target, self._outside)
                 if found is not None:

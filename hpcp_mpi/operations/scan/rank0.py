@@ -232,7 +232,7 @@ class Scan:
             return False
         with suppress(OSError), os.scandir(root.path) as entries:
             return next(entries, None) is not None
-        return False  # who lists it says what is wrong
+        return False  # listing it reports the error
 
     # --- roots
 
@@ -285,7 +285,7 @@ class Scan:
             with self._context.dest.at(b"") as root:
                 status = lstat(dest_dir, root)
         except OSError:
-            return False, False  # who lists it says what is wrong
+            return False, False  # listing it reports the error
         directory = status is not None and stat.S_ISDIR(status.st_mode)
         return not directory, status is not None and not directory
 

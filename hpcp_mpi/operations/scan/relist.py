@@ -65,7 +65,7 @@ class Relister:
                 with self._context.dest.at(join(*names[:depth])) as directory:
                     status = lstat(name, directory)
             except OSError:
-                break  # who lists it says what is wrong
+                break  # listing it reports the error
             if status is None:
                 return True, False, False
             if not stat.S_ISDIR(status.st_mode):

@@ -143,7 +143,7 @@ class UnitBuilder:
             above = folder.parent is not None and folder.parent.replaces_file
             groups.setdefault((folder.source, folder.new, folder.replaces_file, above), []).append(unit)
             if folder.parent is None:
-                self.count(Tally(directories=-1))  # a root: who lists it counts it
+                self.count(Tally(directories=-1))  # a root: the rank that lists it counts it
             else:
                 self._open(folder.parent)
                 folder.parent.children -= 1
