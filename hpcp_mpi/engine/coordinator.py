@@ -49,7 +49,7 @@ def _rate_limiter(options: Options) -> RateLimiter | None:
 
 
 class Coordinator:
-    """Rank 0's: a planner, its backlog, and the loop that drives them."""
+    """The coordinator of a job, on rank 0: a planner, its backlog, and the loop that drives them."""
 
     def __init__(self, wire: Wire, job: Job, frontend: Frontend, operation: Operation | None = None) -> None:
         """operation: what this is done for. It is asked nothing before begin()."""

@@ -1,4 +1,4 @@
-"""Rank 0's: differences written down, as a table of changes or as a list for tar. Neither sits in memory."""
+"""The file of differences, written by rank 0: a table of changes or a list for tar. Neither sits in memory."""
 
 import heapq
 import os

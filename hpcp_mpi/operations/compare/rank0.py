@@ -103,7 +103,7 @@ class _Found:
 
 
 class _Compare(Operation):
-    """Rank 0's: one compare from scan to report."""
+    """One compare from scan to report, on rank 0."""
 
     def __init__(self, wire: Wire, prepared: Prepared, frontend: Frontend, differences: Differences) -> None:
         self._prepared = prepared

@@ -44,7 +44,7 @@ _MOST_TOUCHED = 10_000  # directories that are remembered before they are put as
 
 
 class _Copy(Operation):
-    """Rank 0's: one copy from scan to report."""
+    """One copy from scan to report, on rank 0."""
 
     def __init__(self, wire: Wire, prepared: "Prepared", frontend: Frontend, scan: "ScanMaker | None") -> None:
         from hpcp_mpi.operations.scan.rank0 import Scan

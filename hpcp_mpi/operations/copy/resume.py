@@ -34,7 +34,7 @@ StartedFiles = list[tuple[Batch, Units]]  # what finishes a big file, and the ra
 
 
 class ResumeRecorder:
-    """Rank 0's: records the state of a copy while it goes."""
+    """The recorder of the state of a copy, on rank 0, during the copy."""
 
     def __init__(self, coordinator: Coordinator, scan: Scan, landings: Sequence[Landing]) -> None:
         """Before the scan is started."""

@@ -28,7 +28,7 @@ Drive = Callable[[str, Feed], None]
 
 
 class Mirror:
-    """Rank 0's: the end of a copy that mirrors.
+    """The end of a copy that mirrors, on rank 0.
 
     stopped: the exit code that it ends the run with, if there is nothing worse; EXIT_OK otherwise
     """

@@ -61,7 +61,7 @@ def move(wire: Wire, prepared: Prepared, frontend: Frontend, report: Report) -> 
 
 
 class _Move(Operation):
-    """Rank 0's: the removal of what was copied."""
+    """The removal of what was copied, on rank 0."""
 
     def __init__(self, wire: Wire, prepared: Prepared, frontend: Frontend, failures: Iterable[Failure]) -> None:
         # What is only in memory is no copy yet: after a power failure it would be nowhere.

@@ -35,7 +35,7 @@ class _Short(NamedTuple):
 
 
 class SpaceWatch:
-    """Rank 0's: says once, during the scan, that the room at the destination will not do."""
+    """A watch over the scan, on rank 0, that says once that the room at the destination will not do."""
 
     def __init__(
         self,

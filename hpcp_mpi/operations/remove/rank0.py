@@ -148,7 +148,7 @@ def counted(coordinator: Coordinator, batches: Iterable[Batch]) -> Tally:
 
 
 class _Remove(Operation):
-    """Rank 0's: one removal from question to report."""
+    """One removal from question to report, on rank 0."""
 
     def __init__(self, wire: Wire, removable: "RemovalJob", frontend: Frontend) -> None:
         self._wire = wire

@@ -111,7 +111,7 @@ class _Rereads(Stream):
 
 
 class Verification:
-    """Rank 0's: all that is to be verified of a run.
+    """The verification of a run, on rank 0.
 
     verification = Verification(coordinator)
     coordinator.drive("copying", verification.recorded(feed))
