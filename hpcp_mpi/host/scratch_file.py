@@ -1,6 +1,6 @@
-"""A scratch file for tests of a file system, which is removed at once.
+"""Scratch inodes for tests of a file system, which are removed at once.
 
-It has no name (O_TMPFILE) or, where that is impossible, is in a stage; the directory's times stay as they were.
+A file has no name (O_TMPFILE) or, where that is impossible, is in a stage; the directory's times stay as they were.
 """
 
 import errno
@@ -20,6 +20,20 @@ def scratch_file(directory: int, token: str, remark: Callable[[bytes, str], None
 
     token, remark: as for `staged`
     """
+    with scratch_inode(directory, token, remark) as (fd, stage), ExitStack() as stack:
+        if stage is not None:
+            fd = os.open(NAME, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=stage)
+            stack.callback(_unlink, stage)  # so that the stage need not be listed
+            stack.callback(os.close, fd)
+        yield fd, stage
+
+
+@contextmanager
+def scratch_inode(directory: int, token: str, remark: Callable[[bytes, str], None]) -> Iterator[tuple[int, int | None]]:
+    """Yield a new file without a name and None; where there are no such files, an empty stage twice. Raises OSError.
+
+    With nothing in it the stage goes by one rmdir, also where unlinking fails. token, remark: as for `staged`
+    """
     with ExitStack() as stack:
         stage = None
         try:
@@ -29,10 +43,9 @@ def scratch_file(directory: int, token: str, remark: Callable[[bytes, str], None
                 raise
             # Before the stage is made: that may fail half way.
             stack.callback(_set_times, directory, os.fstat(directory))
-            stage = stack.enter_context(staged(directory, token, remark))
-            fd = os.open(NAME, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=stage)
-            stack.callback(_unlink, stage)  # so that the stage need not be listed
-        stack.callback(os.close, fd)
+            stage = fd = stack.enter_context(staged(directory, token, remark))
+        else:
+            stack.callback(os.close, fd)
         yield fd, stage
 
 

@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Callable
 
-from hpcp_mpi.host.scratch_file import scratch_file
+from hpcp_mpi.host.scratch_file import scratch_inode
 
 _ASIDE_NS = 10 * 10**9  # how far a file system's clock that cannot be read may be behind ours
 _LONGEST = 3.0  # seconds: the coarsest clocks tick every two
@@ -14,13 +14,13 @@ _PAUSE = 0.001
 def ticked(directory: int, token: str) -> int:
     """Return a change time (ns) by the file system of directory; all changes from now on are later.
 
-    Its clock ticks in steps, 4 ms with Linux's own, so this waits for the next one. It is read from a file that
-    is made for that. Where none can be made, it is this machine's clock less ten seconds: then changes in those ten
-    seconds count as later ones.
+    Its clock ticks in steps, 4 ms with Linux's own, so this waits for the next one. It is read from an inode that is
+    made for that. Where none can be made, it is this machine's clock less ten seconds: then changes in those
+    count as later.
     """
     try:
-        with scratch_file(directory, token, lambda path, note: None) as (file, _):
-            return _next_tick(file)
+        with scratch_inode(directory, token, lambda path, note: None) as (inode, _):
+            return _next_tick(inode)
     except OSError:
         return time.time_ns() - _ASIDE_NS
 

@@ -28,7 +28,7 @@ def peak(directories: int) -> float:
         linked = [Linked(b"one of two names", one_file(1), (0, number), 2, False, None)]
         builder.add(folder, ClassifiedEntries(plain=(names, [4096] * FILES), linked=linked))
         builder.close(folder)
-        waiting.add(builder)
+        waiting.add(builder.deferred)
         backlog.add(builder.out)
         builder.out.clear()
         while backlog:  # what workers would be granted
