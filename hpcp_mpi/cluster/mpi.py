@@ -23,6 +23,7 @@ from mpi4py import MPI  # noqa: E402
 
 from hpcp_mpi.cluster.heartbeat import DEFAULT  # noqa: E402
 from hpcp_mpi.cluster.launcher import on_one_node  # noqa: E402
+from hpcp_mpi.cluster.transport import Waker  # noqa: E402
 from hpcp_mpi.scheduling.messages import Message  # noqa: E402
 
 _TAG = 7
@@ -80,7 +81,7 @@ class MpiWire:
         self._sending: list[tuple[int, MPI.Request]] = []
         self._coming: dict[int, MPI.Request] = {}  # by sender: the message being received, one of each
         self._undead: list[tuple[int, MPI.Request]] = []  # to and from lost ranks: MPI may still use their memory
-        self._woken = threading.Event()
+        self._waker = Waker()
         self._status = MPI.Status()
 
     def _count_mates(self) -> int:
@@ -183,11 +184,10 @@ class MpiWire:
         with self._guard:
             if self._coming or (self._sending and self._on_its_way()):
                 seconds = min(seconds, _SENDING)
-        self._woken.wait(seconds)
-        self._woken.clear()
+        self._waker.wait(seconds)
 
     def wake(self) -> None:
-        self._woken.set()
+        self._waker.wake()
 
     def abort(self, code: int) -> None:
         MPI.COMM_WORLD.Abort(code)
@@ -204,12 +204,12 @@ class MpiWire:
         if self.lost:
             deadline = time.monotonic() + _FAREWELL
             while (self._drain() or self._is_sending()) and time.monotonic() < deadline:
-                self._woken.wait(0.002)
+                self._waker.wait(0.002)
             # What MPI calls sent may still lie in buffers of the network library, which end with this process.
             deadline = time.monotonic() + _FLUSHING
             while time.monotonic() < deadline:
                 self._drain()
-                self._woken.wait(0.01)
+                self._waker.wait(0.01)
 
     def _leave_together(self) -> None:
         """Wait for all ranks; add those that did not come to lost."""
@@ -230,7 +230,7 @@ class MpiWire:
                         self.abort(1)
                     self.lost |= others
                     return
-                self._woken.wait(0.002)
+                self._waker.wait(0.002)
             while self._drain():
                 pass
             self._comm.Free()

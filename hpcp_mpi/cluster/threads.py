@@ -1,9 +1,9 @@
 """The transport between ranks that are threads of one process, for runs without MPI and for tests."""
 
 import os
-import threading
 from collections import deque
 
+from hpcp_mpi.cluster.transport import Waker
 from hpcp_mpi.scheduling.messages import Message
 
 
@@ -21,7 +21,7 @@ class ThreadWire:
         self.lost: set[int] = set()
         self._peers = peers
         self._inbox: deque[tuple[int, Message]] = deque()
-        self._woken = threading.Event()
+        self._waker = Waker()
 
     @property
     def size(self) -> int:
@@ -30,17 +30,16 @@ class ThreadWire:
     def send(self, rank: int, message: Message) -> None:
         peer = self._peers[rank]
         peer._inbox.append((self.rank, message))
-        peer._woken.set()
+        peer.wake()
 
     def receive(self) -> tuple[int, Message] | None:
         return self._inbox.popleft() if self._inbox else None
 
     def wait(self, seconds: float) -> None:
-        self._woken.wait(seconds)
-        self._woken.clear()
+        self._waker.wait(seconds)
 
     def wake(self) -> None:
-        self._woken.set()
+        self._waker.wake()
 
     def lose(self, rank: int) -> None:
         self.lost.add(rank)

@@ -1,5 +1,6 @@
 """The interface of every rank to its network, which `mpi` and `threads` provide, and the pauses of polling."""
 
+from queue import Empty, SimpleQueue
 from typing import Protocol
 
 from hpcp_mpi.scheduling.messages import Message
@@ -49,3 +50,26 @@ FIRST_PAUSE = 0.0002  # seconds between two polls of an idle rank, at first; dou
 
 
 LAST_PAUSE = 0.005  # seconds, at most
+
+
+class Waker:
+    """A sleep that ends when it is woken, by any thread and also by a signal handler.
+
+    threading.Event is not for that: a handler runs in the main thread, which may be holding the event's lock just then,
+    and waits for itself for ever. SimpleQueue.put() may interrupt its own get() by its documentation.
+    """
+
+    def __init__(self) -> None:
+        self._calls: SimpleQueue[None] = SimpleQueue()
+
+    def wake(self) -> None:
+        """End the sleep, or the next one."""
+        if self._calls.empty():  # else the sleeper is being woken, and looks at everything after that
+            self._calls.put(None)
+
+    def wait(self, seconds: float) -> None:
+        """Sleep until it is woken, or for so long."""
+        try:
+            self._calls.get(timeout=max(0.0, seconds))
+        except Empty:
+            pass

@@ -12,13 +12,13 @@ wire = MpiWire()
 deadline = time.monotonic() + 30
 if wire.rank:
     waits: list[float] = []
-    sleep = wire._woken.wait
+    sleep = wire._waker.wait
 
     def noted(seconds: float) -> bool:
         waits.append(seconds)
         return sleep(seconds)
 
-    wire._woken.wait = noted  # type: ignore[method-assign,assignment]
+    wire._waker.wait = noted  # type: ignore[method-assign,assignment]
     wire.send(0, StartJob(bytes(16 << 20)))
     wire.wait(LONG)  # rank 0 does not look before this message
     wire.send(0, StartJob(None))
