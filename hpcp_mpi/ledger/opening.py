@@ -4,6 +4,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from hpcp_mpi.ledger import file, liveness, rows
@@ -14,6 +15,7 @@ from hpcp_mpi.vocab.paths import printable
 
 PATIENCE = 75.0  # seconds to wait for a run that may be dead; longer than liveness.STALE
 _POLL = 0.5  # seconds
+_READERS = 3.0  # seconds to wait for readers of a new ledger
 _SOON = 0.1  # seconds: most transactions are shorter
 
 
@@ -43,12 +45,12 @@ def create(path: bytes, heading: RunHeading) -> sqlite3.Connection:
             made = True
         locks = file.has_locks(path)
         connection = file.connect(path, "rw", locks)
-        file.prepare(connection)
-        file.begin(connection)
+        _beside_readers(partial(file.prepare, connection))
+        _beside_readers(partial(file.begin, connection))
         if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             raise _exists(path)
         _fill(connection, heading, not locks)
-        connection.execute("COMMIT")
+        _beside_readers(partial(connection.execute, "COMMIT"))
         return connection
     except FileExistsError:
         raise _exists(path) from None
@@ -64,6 +66,19 @@ def create(path: bytes, heading: RunHeading) -> sqlite3.Connection:
             _unlink(path)
             _unlink(file.journal(path))
         raise explained from None
+
+
+def _beside_readers(do: Callable[[], object]) -> None:
+    """Do what needs a lock, when those who look at the file have looked: --status may come at any time."""
+    deadline = time.monotonic() + _READERS
+    while True:
+        try:
+            do()
+            return
+        except sqlite3.OperationalError as error:
+            if not file.is_busy(error) or time.monotonic() > deadline:
+                raise
+        time.sleep(_SOON)
 
 
 def _left_empty(path: bytes) -> bool:

@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -359,3 +360,16 @@ def test_what_a_lax_umask_allows_is_not_used(tmp_path: Path) -> None:
         os.umask(before)
     assert path.stat().st_mode & 0o777 == 0o644
     resume_ledger(os.fsencode(path), heading())[0].close()
+
+
+def test_a_reader_that_comes_first_does_not_keep_a_run_from_its_new_ledger(tmp_path: Path) -> None:
+    path = tmp_path / "ledger"
+    path.touch()
+    reader = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM sqlite_master").fetchall()
+    done = threading.Timer(0.5, lambda: reader.execute("ROLLBACK"))
+    done.start()
+    open_new(os.fsencode(path), heading()).close()
+    done.join()
+    reader.close()

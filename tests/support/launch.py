@@ -292,7 +292,7 @@ class Running:
         time.sleep(0.5)  # the tracebacks come through mpiexec; nothing announces the last of them
         processes.kill_all(self._tag)
         listing = "\n".join(f"  {process}" for process in alive)
-        raise Hang(f"{what}. Alive were\n{listing}\nOutput:\n{self.output()[-8000:]}")
+        raise Hang(f"{what}. Alive were\n{listing}\nOutput:\n{self.output()[-40000:]}")
 
 
 def _text(file: IO[bytes]) -> str:
