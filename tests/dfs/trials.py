@@ -296,7 +296,7 @@ def _loses(lose: Callable[[Trial], Callable[[], None]], seconds: float) -> Calla
             while not running.ended and time.monotonic() < until:
                 time.sleep(0.1)
             if not running.ended:
-                trial.problems.append(f"does not end by itself; programs:\n{_in_the_kernel(trial)}")
+                trial.problems.append(f"does not end by itself; programs:\n{_in_the_kernel(running)}")
             done = running.finish(1)
         trial.notes.append(
             f"{'struck' if struck else 'over before'}, exit {done.returncode} after {done.seconds:.0f} s"
@@ -309,15 +309,17 @@ def _loses(lose: Callable[[Trial], Callable[[], None]], seconds: float) -> Calla
     return act
 
 
-def _in_the_kernel(trial: Trial) -> str:
-    """Where programs are that work on a trial: no other tool tells whether it is the client that does not answer."""
+def _in_the_kernel(running: Running) -> str:
+    """Where the programs are that ranks wait for: no other tool tells whether it is the client that does not answer."""
     lines = []
-    for pid in cps(trial.local, trial.on(trial.place.shared), *map(trial.on, trial.place.clients)):
-        try:
-            command = os.fsdecode(Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" "))
-            lines += [f"{pid} {command}", Path(f"/proc/{pid}/stack").read_text()]
-        except OSError:
-            continue  # it has ended
+    for rank in running.processes():
+        for children in Path(f"/proc/{rank.pid}/task").glob("*/children"):
+            try:
+                for pid in children.read_text().split():
+                    command = os.fsdecode(Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" "))
+                    lines += [f"{pid} {command}", Path(f"/proc/{pid}/stack").read_text()]
+            except OSError:
+                continue  # it has ended
     return "\n".join(lines)
 
 
