@@ -9,7 +9,7 @@ import time
 
 from hpcp_mpi.cluster.transport import Waker
 
-# A signal comes at any moment of the main thread's sleep, thousands of times; the next one when that was handled.
+# A signal comes at any moment of the main thread's sleep, thousands of times; never while another is handled.
 SCRIPT = """
 import random, signal, sys, threading, time
 from hpcp_mpi.cluster.transport import Waker
@@ -25,14 +25,10 @@ class Naive:
 
 waker, chance = {"naive": Naive, "waker": Waker}[sys.argv[1]](), random.Random(1)
 
-def handle(number, frame):
-    waker.wake()
-    signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.00001, 0.0005))
-
-signal.signal(signal.SIGALRM, handle)
+signal.signal(signal.SIGALRM, lambda number, frame: waker.wake())
 end = time.monotonic() + 3
-signal.setitimer(signal.ITIMER_REAL, 0.001)
 while time.monotonic() < end:
+    signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.00001, 0.0005))
     waker.wait(0.0003)
 signal.setitimer(signal.ITIMER_REAL, 0)
 signal.signal(signal.SIGALRM, signal.SIG_IGN)
