@@ -52,7 +52,7 @@ def remove(
     outcome.findings gets a WalkResult for rank 0's PendingDirectories.
     guard and disposer are as for a DirectoryEmptier.
     """
-    removing = RemoveWorker(context, batch, DirectoryEmptier(context, batch, outcome, guard, disposer), outcome)
+    removing = RemoveWorker(context, batch, outcome, guard, disposer)
     if is_walk(batch):
         removing.walk()
         removing.report(len(batch.units))
@@ -69,7 +69,7 @@ def remove_emptied(
     disposer: Disposer | None = None,
 ) -> None:
     """Remove the directories of an RMDIR batch: each unit's, and those above it that waited for nothing else."""
-    removing = RemoveWorker(context, batch, DirectoryEmptier(context, batch, outcome, guard, disposer), outcome)
+    removing = RemoveWorker(context, batch, outcome, guard, disposer)
     for unit in batch.units:
         removing.remove_chain(chain(unit))
     removing.report(0)
@@ -87,13 +87,20 @@ def undone_result(batch: Batch) -> WalkResult:
 class RemoveWorker:
     """The removal of one batch."""
 
-    def __init__(self, context: JobContext, batch: Batch, emptier: DirectoryEmptier, outcome: Outcome) -> None:
+    def __init__(
+        self,
+        context: JobContext,
+        batch: Batch,
+        outcome: Outcome,
+        guard: RemovalGuard | None,
+        disposer: Disposer | None,
+    ) -> None:
         self._context = context
         self._batch = batch
         self._outcome = outcome
         self._mounts = context.mounts_of(batch.source)
         self._foreign = context.foreign_to(batch.source)
-        self._emptier = emptier
+        self._emptier = DirectoryEmptier(context, batch, outcome, guard, disposer)
         self._deadline = 0.0
         self._noted = False  # how long it takes to open a directory
         self._progress = RemovalProgress()

@@ -7,6 +7,7 @@ ranks get nothing to do. What is not good is copied again, once, and verified ag
 import pickle
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hpcp_mpi.cluster.feed import Feed, Stream
@@ -15,7 +16,7 @@ from hpcp_mpi.operations.verify.records import Differing, Written
 from hpcp_mpi.vocab.errors import Failure
 from hpcp_mpi.vocab.stored_batches import packed, unpacked
 from hpcp_mpi.vocab.tally import Tally
-from hpcp_mpi.vocab.units import Batch, Kind, Units, ranges
+from hpcp_mpi.vocab.units import Batch, Kind, ranges
 
 if TYPE_CHECKING:
     from hpcp_mpi.engine.coordinator import Coordinator
@@ -55,20 +56,12 @@ class Recorder:
         """Return the ranges of a file that one rank copied as a whole."""
         assert batch.big is not None
         if not batch.big.size:
-            return _plain(batch)
-        return _with(batch, ranges(batch.big.size, self._split_size))
+            return replace(_verifying(batch), big=None)
+        return _verifying(batch.with_units(ranges(batch.big.size, self._split_size)))
 
 
 def _verifying(batch: Batch) -> Batch:
     return Batch(Kind.VERIFY, batch.source, batch.source_dir, batch.dest_dir, batch.units, big=batch.big)
-
-
-def _with(batch: Batch, units: Units) -> Batch:
-    return Batch(Kind.VERIFY, batch.source, batch.source_dir, batch.dest_dir, units, big=batch.big)
-
-
-def _plain(batch: Batch) -> Batch:
-    return Batch(Kind.VERIFY, batch.source, batch.source_dir, batch.dest_dir, batch.units)
 
 
 class _Recorded:

@@ -54,13 +54,6 @@ TREE: dict[str, Node] = {
 PAIRS = [("tmpfs", "ext4"), ("ext4", "btrfs"), ("btrfs", "xfs"), ("xfs", "moose"), ("moose", "tmpfs"), ("xfs", "xfs")]
 
 
-@pytest.fixture(scope="module")
-def mounts() -> Iterator[dict[str, Path]]:
-    """One of each file system, by kind."""
-    with filesystems.all_mounted() as found:
-        yield found
-
-
 @dataclass
 class Trees:
     src: Path

@@ -44,13 +44,6 @@ TREE: dict[str, Node] = {
 ASTRAY = {"old", "just-old", "new", "big", "whole/deep/old", "old-dir", "old-dir/link", "empty"}
 
 
-@pytest.fixture(scope="module")
-def mounts() -> Iterator[dict[str, Path]]:
-    """One of each file system, by kind."""
-    with filesystems.all_mounted() as found:
-        yield found
-
-
 @dataclass
 class Trees:
     kind: str
