@@ -2,7 +2,6 @@
 
 import os
 import threading
-import weakref
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -11,8 +10,9 @@ from hpcp_mpi.host.commands import Commands
 from hpcp_mpi.host.dirfd import Tree
 from hpcp_mpi.host.latency import AdaptiveGate, Latency, ParallelCalls
 from hpcp_mpi.host.metadata import Xattrs, xattrs_of
-from hpcp_mpi.host.mounts import Mounts, invents_inodes, mounts_below
+from hpcp_mpi.host.mounts import Mounts, mounts_below
 from hpcp_mpi.host.retrying import retried
+from hpcp_mpi.host.roots import Pin, is_same, most_pins, pin_of, root_at
 from hpcp_mpi.host.stage import SharedStages
 from hpcp_mpi.host.stale_looks import StaleLooks
 from hpcp_mpi.rules import excludes
@@ -51,9 +51,8 @@ class JobContext:
         self.lost: set[int] = set()  # ranks, as far as this one knows
         self.ending = threading.Event()  # the run ends in good order: a big file's ranges stop between blocks
         self._local = threading.local()
-        self._pins: dict[bytes, int] = {}
+        self._pins: dict[bytes, Pin] = {}  # roots that this process keeps open itself
         self._inodes: dict[bytes, tuple[int, int]] = {}  # (device, inode) of the roots, on this node
-        weakref.finalize(self, _close_all, self._pins)
 
     @property
     def slow(self) -> bool:
@@ -129,8 +128,13 @@ class JobContext:
         trees: dict[bytes, Tree] = self._local.__dict__.setdefault("trees", {})
         tree = trees.get(root.path)
         if tree is None:
-            tree = trees[root.path] = Tree(root.path, self._pins.get(root.path), lambda: self.commands.stopped)
+            pin = self._pin_of(root)
+            tree = trees[root.path] = Tree(root.path, pin.fd, lambda: self.commands.stopped)
         return tree
+
+    def _pin_of(self, root: Root) -> Pin:
+        """Return a descriptor of a root. Raises OSError, also if something else has its name by now and it is gone."""
+        return self._pins.get(root.path) or pin_of(root)
 
     def mounts_of(self, index: int) -> Mounts:
         """Return what was mounted below a root (DEST: the destination) when it was first asked for. Raises OSError."""
@@ -139,7 +143,7 @@ class JobContext:
             root = self.job.destination_root if index == DEST else self.job.sources[index]
             if root is None:
                 raise FileNotFoundError
-            found = self._mounts[index] = Mounts(self._inodes[root.path][0], mounts_below(self._pins[root.path]))
+            found = self._mounts[index] = Mounts(self.inode_of(root)[0], mounts_below(self._pin_of(root).fd))
         return found
 
     def foreign_to(self, index: int) -> frozenset[tuple[int, int]]:
@@ -155,10 +159,10 @@ class JobContext:
         return found
 
     def inode_of(self, root: Root) -> tuple[int, int]:
-        """Return (device, inode) of a root, as they were when the job began. Raises OSError where it is not pinned."""
+        """Return (device, inode) of a root, as they were when the job began. Raises OSError."""
         found = self._inodes.get(root.path)
         if found is None:
-            status = os.stat(root.path)
+            status = os.fstat(self._pin_of(root).fd)
             found = status.st_dev, status.st_ino
         return found
 
@@ -184,40 +188,27 @@ class JobContext:
     def pin_roots(self, rank: int, node: str) -> None:
         """Open the roots: what is put under their names from now on is not looked at.
 
-        Refuse to work where this node sees other directories than rank 0 does: one that is not mounted here.
-        Device numbers differ between nodes, inode numbers do not; where a file system invents those on each node, the
-        mtime decides.
+        Refuse to work where this rank sees other directories than rank 0 did before it asked or checked anything: what
+        is not mounted here, or was put under their names since then.
         """
         job = self.job
         roots = [*job.sources, *(root for root in (job.destination_root, job.backup) if root is not None)]
         for root in {root.path: root for root in roots}.values():
+            if root.pin is not None:  # rank 0, and its threads
+                self._inodes[root.path] = root.device, root.inode
+                continue
             try:
-                pin, status = retried(partial(_pinned, root.path))
+                found = retried(partial(root_at, root.path, root.itself))
             except OSError as error:
                 problem = reason_of(error)
             else:
-                self._pins[root.path] = pin
-                self._inodes[root.path] = status.st_dev, status.st_ino
-                same_time = status.st_mtime_ns == root.mtime_ns
-                if status.st_ino == root.inode or (same_time and invents_inodes(root.path)):
+                if is_same(root, found):
+                    self._inodes[root.path] = found.device, found.inode
+                    if len(self._pins) < most_pins() and isinstance(found.pin, Pin):
+                        self._pins[root.path] = found.pin
                     continue
                 problem = "not the directory that rank 0 sees"
             raise FatalError(
                 f"rank {rank} on {node} cannot use {printable(root.path)}: {problem}",
-                "Is the file system mounted on that node, at the same place?",
+                "Is the file system mounted on that node, at the same place? Or was it replaced while the run began?",
             )
-
-
-def _pinned(path: bytes) -> tuple[int, os.stat_result]:
-    """Return a descriptor of a directory, and its status. Raises OSError."""
-    pin = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        return pin, os.fstat(pin)
-    except OSError:
-        os.close(pin)
-        raise
-
-
-def _close_all(pins: dict[bytes, int]) -> None:
-    for pin in pins.values():
-        os.close(pin)

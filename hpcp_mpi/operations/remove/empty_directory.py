@@ -12,9 +12,11 @@ from typing import Protocol
 from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.engine.itemize import GONE
 from hpcp_mpi.host.commands import Stopped
+from hpcp_mpi.host.dirfd import pinned
 from hpcp_mpi.host.entries import first_in, is_directory
 from hpcp_mpi.host.retrying import in_the_end, retried
-from hpcp_mpi.operations.remove.rules import others
+from hpcp_mpi.host.roots import is_marked
+from hpcp_mpi.operations.remove.rules import marks_of, others
 from hpcp_mpi.vocab.errors import Failure, failure_of
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import child_path, join, printable
@@ -25,6 +27,7 @@ from hpcp_mpi.vocab.units import DEST, Batch, Kind, Units
 FILES, DIRECTORIES, LINKS, SPECIALS = range(4)
 _TALLIES = {FILES: None, LINKS: ONE_LINK, SPECIALS: ONE_SPECIAL}
 
+KEPT = "it was replaced meanwhile; the new entry was kept"
 MOUNTED = "another file system is mounted here; kept"
 
 _HUGE = 50_000  # entries of a directory that are held at once
@@ -103,6 +106,7 @@ class DirectoryEmptier:
         # What a move removes from its sources is no news: it was itemized when it was copied.
         self._itemizes = options.itemize and batch.kind is not Kind.COUNT and (source == DEST or not options.move)
         self._guard = guard
+        self._marks = marks_of(batch)
         self._disposer = disposer
         self._excluded = _excluded(context, source)
         self._counts = {"removed": [0, 0, 0, 0], "skipped": [0, 0, 0, 0], "listed": [0, 0, 0, 0]}
@@ -236,11 +240,14 @@ class DirectoryEmptier:
     def _call(self, folder: Folder) -> Callable[..., None] | None:
         """Return what makes a name go; None where it is only counted."""
         guard, disposer, counts_only = self._guard, self._disposer, self.counts_only
-        if guard is None and (disposer is None or counts_only):
+        marks = self._marks if folder.path == self._batch.source_dir else {}
+        if guard is None and not marks and (disposer is None or counts_only):
             return None if counts_only else os.unlink
 
         def call(name: str | bytes, dir_fd: int) -> None:
             name = os.fsencode(name)
+            if name in marks and not self._is_meant(dir_fd, join(folder.path, name), name):
+                raise _Kept
             if guard is not None and guard.must_keep(dir_fd, folder.path, name):
                 raise _Kept
             if counts_only:
@@ -251,6 +258,22 @@ class DirectoryEmptier:
                 disposer.unlink(dir_fd, folder.path, name)
 
         return call
+
+    def _is_meant(self, directory: int, path: bytes, name: bytes) -> bool:
+        """Return whether a name still is that of the entry that was named; else say that it stays. Raises OSError."""
+        with pinned(directory, name) as entry:
+            if is_marked(entry, self._marks[name]):
+                return True
+        self.fail(path, KEPT)
+        return False
+
+    def may_remove(self, entry: int, path: bytes) -> bool:
+        """Return whether an open directory is what was named, where it matters; else say that it stays."""
+        mark = self._marks.get(path)
+        if mark is None or is_marked(entry, mark):
+            return True
+        self.fail(path, KEPT)
+        return False
 
     def _not_unlinked(self, folder: Folder, name: bytes, error: OSError) -> bool:
         """Record why an entry was not removed; return whether it stays."""
@@ -274,6 +297,8 @@ class DirectoryEmptier:
         directory = path[: -len(name)].rstrip(b"/")
 
         def call() -> None:
+            if path in self._marks and not self._is_meant(above, path, name):
+                raise _Kept
             if self.counts_only:
                 return
             if self._disposer is None:
@@ -283,6 +308,8 @@ class DirectoryEmptier:
 
         try:
             retried(call, self._stopped)
+        except _Kept:
+            return False
         except FileNotFoundError:
             return True
         except OSError as error:
@@ -293,6 +320,17 @@ class DirectoryEmptier:
                 self.fail(path, error, "cannot remove")
             return False
         self.went(DIRECTORIES, directory, [name])
+        return True
+
+    def removed_unseen(self, above: int, path: bytes, name: bytes) -> bool:
+        """Remove a directory that may not be listed if it is empty; return whether it was."""
+        try:
+            if path in self._marks and not self._is_meant(above, path, name):
+                return False
+            os.rmdir(name, dir_fd=above)
+        except OSError:
+            return False
+        self.went(DIRECTORIES, path[: -len(name)].rstrip(b"/"), [name])
         return True
 
     def went(self, kind: int, path: bytes, names: Sequence[str | bytes]) -> None:
