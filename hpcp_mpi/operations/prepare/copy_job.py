@@ -74,7 +74,9 @@ def _prepare(sources: Iterable[bytes], destination: bytes, options: Options, lis
     backup = backup_path(root, options)
     in_root = refuse_backup(backup, landings, source_roots, root) if backup else b""
     with removed_if_refused(*() if options.dry_run else (root, backup)):
-        made = not options.dry_run and _make(root)  # here, as what its file system can do is found out in it
+        settled = not listed and any(landing.name is None and not landing.dest_dir for landing in landings)
+        private = settled and options.directory_sync
+        made = not options.dry_run and _make(root, private)  # here, as what its file system can do is found out in it
         token = os.urandom(4).hex()
         exists = os.path.isdir(root)
         abilities = abilities_of(root, options, token) if exists else Abilities()
@@ -220,12 +222,17 @@ def _is_directory(path: bytes) -> bool:
     return False
 
 
-def _make(root: bytes) -> bool:
-    """Make the destination root and what is missing above it; return whether it was missing."""
+def _make(root: bytes, private: bool) -> bool:
+    """Make the destination root and what is missing above it; return whether it was missing.
+
+    private: it is for no other user until it is settled
+    """
     if os.path.isdir(root):
         return False
     try:
-        os.makedirs(root, exist_ok=True)
+        os.makedirs(os.path.dirname(root), exist_ok=True)
+        with suppress(FileExistsError):
+            os.mkdir(root, 0o700 if private else 0o777)
     except OSError as error:
         raise FatalError(f"cannot make the destination {printable(root)}: {reason_of(error)}") from None
     return True
