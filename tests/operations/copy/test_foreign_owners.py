@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 import hpcp_mpi
-from hpcp_mpi.operations.copy import directories, worker
+from hpcp_mpi.operations.copy import directories, hard_links, worker
 from tests.support import oracle
 from tests.support.copies import PLAIN, TINY_CHUNKS, copy
 from tests.support.launch import World
@@ -123,22 +123,22 @@ def test_a_hard_link_is_not_made_to_what_was_put_in_the_leaders_place(
     on_tmpfs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     src, dst = on_tmpfs / "src", on_tmpfs / "dst"
-    build(src, {"a": Dir({"x": File(b"roots", mtime_ns=T)}, owner=(U, U)), "z": Dir({"y": HardLink("a/x")})})
-    done: list[str] = []
-
-    def linking(*args: Any) -> None:
-        if not done:
-            done.append("")
-            as_u("sh", "-c", 'cd "$0"; rm -f x; printf EVIL! >x; touch -d @1600000000 x', dst / "a")
-        real(*args)
-
-    from hpcp_mpi.operations.copy import hard_links
-
+    build(src, {"a": Dir({"x": File(b"roots", mtime_ns=T)}, owner=(U, U)), "z": Dir({"x": HardLink("a/x")})})
+    os.chown(src / "z", U, U)
     real = hard_links._link
-    build(dst, {"a": Dir({}, owner=(U, U)), "z": Dir({})})
-    monkeypatch.setattr(hard_links, "_link", lambda *args: linking(*args) or real(*args))
+    followers: list[bytes] = []
+
+    def linking(context: Any, batch: Any, unit: Any, leader: bytes, outcome: Any) -> bool:
+        if not followers:
+            followers.append(unit.target)
+            as_u("sh", "-c", 'rm -f "$0"; printf EVIL! >"$0"; touch -d @1600000000 "$0"', dst / os.fsdecode(leader))
+        return real(context, batch, unit, leader, outcome)
+
+    build(dst, {"a": Dir({}, owner=(U, U)), "z": Dir({}, owner=(U, U))})
+    monkeypatch.setattr(hard_links, "_link", linking)
     hpcp_mpi.copy(src, dst)
-    assert done and (dst / "z/y").read_bytes() == b"roots"
+    (follower,) = followers
+    assert (dst / os.fsdecode(follower)).read_bytes() == b"roots"
 
 
 # --- directories
