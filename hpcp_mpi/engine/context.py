@@ -8,6 +8,7 @@ from functools import partial
 
 from hpcp_mpi.host.commands import Commands
 from hpcp_mpi.host.dirfd import Tree
+from hpcp_mpi.host.entries import identity
 from hpcp_mpi.host.latency import AdaptiveGate, Latency, ParallelCalls
 from hpcp_mpi.host.metadata import Xattrs, xattrs_of
 from hpcp_mpi.host.mounts import Mounts, mounts_below
@@ -102,6 +103,15 @@ class JobContext:
                 raise missing
             yield found
 
+    def _note_made(self, path: bytes, fd: int) -> None:
+        if self.options.directory_sync:
+            self._local.__dict__.setdefault("made", []).append((path, identity(fd)))
+
+    def made_here(self) -> list[tuple[bytes, tuple[int, int]]]:
+        """Return the directories of the destination that the calling thread has made, with their identities."""
+        found: list[tuple[bytes, tuple[int, int]]] = self._local.__dict__.setdefault("made", [])
+        return found
+
     def hides_acls(self, index: int) -> bool:
         """Return whether the file system of a source root, or DEST, has ACLs and does not list them."""
         return index in self.job.hides_acls
@@ -129,7 +139,8 @@ class JobContext:
         tree = trees.get(root.path)
         if tree is None:
             pin = self._pin_of(root)
-            tree = trees[root.path] = Tree(root.path, pin.fd, lambda: self.commands.stopped)
+            note = self._note_made if root == self.job.destination_root else None
+            tree = trees[root.path] = Tree(root.path, pin.fd, lambda: self.commands.stopped, note)
         return tree
 
     def _pin_of(self, root: Root) -> Pin:

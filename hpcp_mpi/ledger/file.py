@@ -19,7 +19,7 @@ from hpcp_mpi.vocab.errors import FatalError, reason_of
 from hpcp_mpi.vocab.paths import printable
 
 APPLICATION = 0x68706C67  # "hplg", in the file's header, so that file(1) and we know it
-FORMAT = 2
+FORMAT = 3
 SCHEMA = """
 CREATE TABLE heading(one INTEGER PRIMARY KEY, verb, sources BLOB, destination BLOB, command BLOB, fingerprint, started,
     unlocked);

@@ -10,6 +10,7 @@ from functools import lru_cache
 
 ACL = b"system.posix_acl_"
 ACCESS_ACL, DEFAULT_ACL = ACL + b"access", ACL + b"default"
+CAPABILITY = b"security.capability"
 
 # Names that begin like one of these belong to the place.
 _OF_THE_PLACE = (
@@ -63,6 +64,11 @@ def is_carried(name: str | bytes) -> bool:
 def any_carried(names: Iterable[str]) -> bool:
     """Return whether one of the attributes that a file system lists belongs to the file."""
     return any(map(is_carried, names))
+
+
+def any_privileged(names: Iterable[bytes]) -> bool:
+    """Return whether one of the attributes of a file gives it rights, or only root may give it."""
+    return any(name.startswith((b"security.", b"trusted.")) for name in names)
 
 
 def says_more_than_mode(name: bytes, value: bytes) -> bool:

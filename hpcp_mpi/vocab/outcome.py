@@ -23,6 +23,7 @@ class Outcome:
     notes: list[tuple[bytes, str]] = field(default_factory=list)  # (path, what a reader should know)
     items: list[tuple[str, bytes, bytes]] = field(default_factory=list)  # (change, path, link target or b"")
     touched: set[tuple[int, bytes, bytes]] = field(default_factory=set)  # (source, source_dir, dest_dir) written to
+    made: list[tuple[bytes, tuple[int, int]]] = field(default_factory=list)  # directories: (dest_dir, its identity)
     seconds: float = 0.0  # that slots were busy
     new_work: list[Batch] = field(default_factory=list)  # work that was found, for any rank
     # What can only land when the mirror has removed a directory.
@@ -41,6 +42,7 @@ class Outcome:
         self.notes.extend(other.notes)
         self.items.extend(other.items)
         self.touched |= other.touched
+        self.made.extend(other.made)
         self.seconds += other.seconds
         self.new_work.extend(other.new_work)
         self.after_mirror.extend(other.after_mirror)

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from hpcp_mpi.engine.broken_work import persistently, surviving
 from hpcp_mpi.engine.context import JobContext
+from hpcp_mpi.engine.destination import placers
 from hpcp_mpi.engine.itemize import item
 from hpcp_mpi.engine.unstorable_times import note_time
 from hpcp_mpi.host import metadata
@@ -16,6 +17,7 @@ from hpcp_mpi.host.dirfd import READ
 from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.hashing import digest, same_tails
 from hpcp_mpi.rules.equality import change_letters, maybe_identical, metadata_changes
+from hpcp_mpi.vocab.attributes import any_privileged
 from hpcp_mpi.vocab.errors import VANISHED, Failure, failure_of, reason_of
 from hpcp_mpi.vocab.options import MIB
 from hpcp_mpi.vocab.outcome import Outcome
@@ -124,6 +126,8 @@ def _same(context: JobContext, batch: Batch, unit: Unit, source: int, dest: int,
     if found.st_nlink > 1 and not stat.S_ISDIR(found.st_mode):
         # Its other names may be elsewhere, put there by others: a copy of its own takes the name instead.
         return False
+    if not _in_place(context, batch, wanted, found, xattrs[0]):
+        return False
     if context.options.itemize:
         line = change_letters(".", wanted.st_mode, changes)
         outcome.items.append(item(line, join(batch.dest_dir, unit.target), source, unit.name, wanted.st_mode))
@@ -132,6 +136,20 @@ def _same(context: JobContext, batch: Batch, unit: Unit, source: int, dest: int,
         note_time(context, batch, unit, wanted, changes, outcome)
     outcome.updated = outcome.updated.plus(unit.tally)
     return True
+
+
+def _in_place(
+    context: JobContext, batch: Batch, wanted: os.stat_result, found: os.stat_result, xattrs: metadata.Xattrs
+) -> bool:
+    """Return whether an entry is given its metadata where it is; else a copy that nobody else had takes its name.
+
+    A tail and a time do not show that it has the content that is to have another owner, or privileges; and who owned it
+    may have it open for writing. So it has to be ours, where nobody else can have put it.
+    """
+    privileged = stat.S_ISREG(wanted.st_mode) and context.rights.mode(wanted, found) & (stat.S_ISUID | stat.S_ISGID)
+    if context.rights.owner(wanted, found)[0] == found.st_uid and not privileged and not any_privileged(xattrs):
+        return True
+    return found.st_uid == context.rights.uid and not placers(context, join(batch.dest_dir, b"any"))
 
 
 def write_metadata(

@@ -9,7 +9,7 @@ from functools import partial
 
 from hpcp_mpi.engine.broken_work import persistently, surviving
 from hpcp_mpi.engine.context import JobContext
-from hpcp_mpi.engine.destination import FULL, IN_THE_WAY, made, publish
+from hpcp_mpi.engine.destination import FULL, IN_THE_WAY, close_late, made, publish
 from hpcp_mpi.engine.itemize import itemize_copies
 from hpcp_mpi.engine.unstorable_times import set_nearest
 from hpcp_mpi.host import cp
@@ -94,6 +94,7 @@ def _copy_batch(context: JobContext, batch: Batch, outcome: Outcome, last: bool)
             return
         try:
             dest = stack.enter_context(made(context, batch.dest_dir, batch.over))
+            close_late(context, batch.source, batch.dest_dir, os.fstat(source), dest)
             outcome.touched.add((batch.source, batch.source_dir, batch.dest_dir))
             stage = stack.enter_context(staged(dest, context.run_id, outcome.warn, context.options.content_only))
             if context.options.itemize:
@@ -216,6 +217,7 @@ def _copy_together(context: JobContext, batches: list[Batch], outcome: Outcome) 
             for index, batch in enumerate(batches):
                 outcome.touched.add((batch.source, batch.source_dir, batch.dest_dir))
                 source = stack.enter_context(context.source(batch).at(batch.source_dir))
+                close_late(context, batch.source, batch.dest_dir, os.fstat(source), dests[index])
                 for unit in batch.units:
                     fd = stack.enter_context(pinned(source, unit.name))
                     if not stat.S_ISREG(os.fstat(fd).st_mode):

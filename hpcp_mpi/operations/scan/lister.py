@@ -7,8 +7,9 @@ from contextlib import ExitStack, suppress
 from typing import Protocol
 
 from hpcp_mpi.engine.context import JobContext
+from hpcp_mpi.engine.destination import close_to_others
 from hpcp_mpi.host import metadata
-from hpcp_mpi.host.entries import first_in, lstat
+from hpcp_mpi.host.entries import first_in, identity, lstat
 from hpcp_mpi.host.listing import Names, Slice, entries_of, only_in, slices
 from hpcp_mpi.host.retrying import names_passing, tries
 from hpcp_mpi.operations.scan.classify import Classifier
@@ -179,12 +180,9 @@ class Lister:
                 with context.latency.noted():
                     source = stack.enter_context(context.source_tree(folder.source).at(folder.source_dir))
                 merged = folder.dest_dir in context.job.merged
-                if (
-                    dest is not None
-                    and context.options.directory_sync
-                    and (merged or self.differs(folder.source, source, dest, found))
-                ):
-                    folder.needs_metadata = True
+                if dest is not None and context.options.directory_sync:
+                    self.compare_folder(folder, source, dest, found)
+                    folder.needs_metadata = folder.needs_metadata or merged
 
                 def failed(name: bytes, error: OSError) -> None:
                     failures.append(failure_of(child_path(path, name), error))
@@ -274,12 +272,21 @@ class Lister:
                 continue
         return False
 
-    def differs(self, index: int, source: int, dest: int, found: os.stat_result | None = None) -> bool:
-        """Return whether the metadata of a directory is to be written to its counterpart. index: of the source root
+    def compare_folder(self, folder: Folder, source: int, dest: int, found: os.stat_result | None = None) -> None:
+        """Find out whether a folder's metadata is to be written to its counterpart; close that to others until then.
 
-        found: the status of the counterpart, if it is known. Raises OSError.
+        found: the status of the counterpart, if it is known. Raises OSError; Unlisted where it is not to be written to.
         """
         context = self._context
-        if metadata_changes(os.fstat(source), found or os.fstat(dest), context.job.times, context.rights):
-            return True
-        return bool(metadata.xattr_letters(*context.xattrs_of((source, b"."), (dest, b"."), index)))
+        wanted = os.fstat(source)
+        letters = metadata.xattr_letters(*context.xattrs_of((source, b"."), (dest, b"."), folder.source))
+        if not metadata_changes(wanted, found or os.fstat(dest), context.job.times, context.rights, letters):
+            return
+        if not context.options.compare:
+            try:
+                folder.trusted = close_to_others(context, wanted, folder.dest_dir, dest, "a" in letters)
+            except PermissionError as error:
+                path = child_path(context.job.sources[folder.source].path, folder.source_dir)
+                raise Unlisted(Failure(path, reason_of(error))) from None
+            folder.identity = identity(dest)
+        folder.needs_metadata = True

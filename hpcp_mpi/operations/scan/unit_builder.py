@@ -19,8 +19,6 @@ from collections.abc import Iterable
 from hpcp_mpi.operations.scan.link_groups import LinkGroups, outside_leaders
 from hpcp_mpi.operations.scan.records import (
     CONTENT_CHANGED,
-    CREATED,
-    DIFFERS,
     ClassifiedEntries,
     DeferredRecords,
     Extra,
@@ -28,6 +26,7 @@ from hpcp_mpi.operations.scan.records import (
     Linked,
     SymlinkTarget,
     directory_metadata,
+    settling,
 )
 from hpcp_mpi.vocab.paths import join
 from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, Tally, one_file
@@ -318,8 +317,7 @@ class UnitBuilder:
     def _finish(self, folder: Folder) -> None:
         self.flush(folder)
         if folder.needs_metadata:
-            why = CREATED if folder.new else DIFFERS
-            self.deferred.settled.append(directory_metadata(folder.source, folder.source_dir, folder.dest_dir, why))
+            self.deferred.settled += settling(folder)
         parent = folder.parent
         if folder.new and parent is not None and not parent.new:
             self.deferred.settled.append(

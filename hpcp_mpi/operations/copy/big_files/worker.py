@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 
 from hpcp_mpi.engine.context import JobContext
-from hpcp_mpi.engine.destination import made
+from hpcp_mpi.engine.destination import close_late, made
 from hpcp_mpi.engine.itemize import itemize_copies
 from hpcp_mpi.engine.unstorable_times import note_of
 from hpcp_mpi.host.cp import attributes_command, complaints, ending
@@ -61,6 +61,7 @@ def begin(context: JobContext, batch: Batch, outcome: Outcome) -> None:
         try:
             source = stack.enter_context(context.source(batch).at(batch.source_dir))
             dest = stack.enter_context(made(context, batch.dest_dir, batch.over))
+            close_late(context, batch.source, batch.dest_dir, os.fstat(source), dest)
         except OSError:
             left = list(batch.units)
         else:

@@ -20,7 +20,7 @@ from hpcp_mpi.formats.file_list import Type
 from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.external_sort import ExternalSort, Record
 from hpcp_mpi.host.listing import Pair, Slice
-from hpcp_mpi.operations.scan.lister import Lister, builder_for
+from hpcp_mpi.operations.scan.lister import Lister, Unlisted, builder_for
 from hpcp_mpi.operations.scan.records import DeferredRecords, Folder, ScanFindings
 from hpcp_mpi.operations.scan.waiting import Waiting
 from hpcp_mpi.rules import excludes
@@ -101,7 +101,8 @@ class ListedScan:
         self._held = self._ended = self._done = False
         self._error: BaseException | None = None
         self._began = time.monotonic()
-        if (b"", b"") not in ((record[0], record[1]) for record in islice(names, 1)):
+        self._root_is_listed = (b"", b"") in ((record[0], record[1]) for record in islice(names, 1))
+        if not self._root_is_listed:
             self.waiting.settled = _ButRoot()
             self.builder.count(Tally(directories=-1))
 
@@ -200,9 +201,9 @@ class ListedScan:
         visit = _Visit(b"", b"")
         job = self._context.job
         visit.folder = self.builder.root(0, b"", new=job.destination_root is None)
-        if job.destination_root is not None and self._context.options.directory_sync:
+        if self._root_is_listed and job.destination_root is not None and self._context.options.directory_sync:
             with self._context.source_tree(0).at(b"") as source, self._context.dest.at(b"") as dest:
-                visit.folder.needs_metadata = self._lister.differs(0, source, dest)
+                self._compare(visit, visit.folder, source, dest)
         return visit
 
     def _enter(self, directory: bytes) -> None:
@@ -282,7 +283,15 @@ class ListedScan:
             self.builder.count(ONE_DIRECTORY)
             if exists and self._context.options.directory_sync:
                 dest = stack.enter_context(self._context.dest.at(visit.path))
-                folder.needs_metadata = self._lister.differs(0, source, dest)
+                self._compare(visit, folder, source, dest)
+
+    def _compare(self, visit: _Visit, folder: Folder, source: int, dest: int) -> None:
+        """Compare a directory with its counterpart; nothing is taken where that is not to be written to."""
+        try:
+            self._lister.compare_folder(folder, source, dest)
+        except Unlisted as problem:
+            visit.folder, visit.problem = None, problem.failure.reason
+            self.builder.forget(folder)
 
     # --- entries
 

@@ -14,7 +14,14 @@ from typing import Any
 from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.listing import Slice
 from hpcp_mpi.operations.scan.rank0 import Scan
-from hpcp_mpi.operations.scan.records import CONTENT_CHANGED, CREATED, ClassifiedEntries, Folder, directory_metadata
+from hpcp_mpi.operations.scan.records import (
+    CONTENT_CHANGED,
+    CREATED,
+    ClassifiedEntries,
+    Folder,
+    directory_metadata,
+    trusted,
+)
 from hpcp_mpi.rules import excludes
 from hpcp_mpi.rules.equality import metadata_changes
 from hpcp_mpi.vocab.errors import failure_of, reason_of
@@ -135,10 +142,13 @@ class TargetScan(Scan):
         except OSError as error:
             self.outcome.failures.append(failure_of(directory, error, "its copy cannot be made"))
             return False
+        made = self._context.made_here()
+        self.waiting.settled.add(trusted(*each) for each in made)
+        made.clear()
         for depth in missing:
-            for path, made in _counterpart(source_dir, dest_dir, depth):
+            for path, there in _counterpart(source_dir, dest_dir, depth):
                 self.builder.count(ONE_DIRECTORY)
-                self.waiting.settled.add([directory_metadata(source, path, made, CREATED)])
+                self.waiting.settled.add([directory_metadata(source, path, there, CREATED)])
         return True
 
     def _keep_times(self, source: int, source_dir: bytes, dest_dir: bytes, missing: list[int]) -> None:
