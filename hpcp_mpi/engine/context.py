@@ -2,9 +2,11 @@
 
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from typing import TYPE_CHECKING
 
 from hpcp_mpi.host.commands import Commands
 from hpcp_mpi.host.dirfd import Tree
@@ -22,6 +24,9 @@ from hpcp_mpi.vocab.errors import FatalError, reason_of
 from hpcp_mpi.vocab.job import Job, Root
 from hpcp_mpi.vocab.paths import STAGE_PREFIX, child_path, join, printable
 from hpcp_mpi.vocab.units import DEST, Batch
+
+if TYPE_CHECKING:
+    from hpcp_mpi.host.unchanged import Unchanged
 
 _MOST_CHECKS = 64  # threads of this rank that compare files at once
 
@@ -47,6 +52,8 @@ class JobContext:
         self.crowd = ParallelCalls()
         self.looks = StaleLooks(job.stale_seconds, lambda: commands.stopped)
         self.excluded = excludes.matcher(job.options.excludes)
+        self._began_ns = time.time_ns()
+        self._unchanged: dict[int, Unchanged] = {}
         self._mounts: dict[int, Mounts] = {}
         self._foreign: dict[int, frozenset[tuple[int, int]]] = {}
         self.lost: set[int] = set()  # ranks, as far as this one knows
@@ -167,6 +174,16 @@ class JobContext:
             other = self.job.sources if index == DEST else (self.job.destination_root,)
             roots = [root for root in (*other, self.job.backup) if root is not None]
             found = self._foreign[index] = frozenset(self._inodes[root.path] for root in roots)
+        return found
+
+    def unchanged(self, index: int) -> "Unchanged":
+        """Return what shows that directories of a source root were not changed since the job began."""
+        found = self._unchanged.get(index)
+        if found is None:
+            from hpcp_mpi.host.unchanged import Unchanged  # for what is copied, and by whom it is listed
+
+            root = self.job.sources[index].path
+            found = self._unchanged[index] = Unchanged(root, self._began_ns)
         return found
 
     def inode_of(self, root: Root) -> tuple[int, int]:

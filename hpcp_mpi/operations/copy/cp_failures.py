@@ -29,6 +29,12 @@ class CpDamage:
     lost: dict[bytes, Tally] = field(default_factory=dict)  # by unit; none where the unit is whole
     unknown: set[bytes] = field(default_factory=set)  # units in which something may be half made: they may not land
 
+    def add(self, other: "CpDamage") -> None:
+        """Add the damage to other units."""
+        self.failures += other.failures
+        self.lost.update(other.lost)
+        self.unknown |= other.unknown
+
 
 def _remove(stage: int, name: bytes) -> None:
     """Remove an entry of a directory in the stage, which keeps the times that cp gave it."""

@@ -2,8 +2,8 @@
 
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from functools import partial
 
@@ -103,13 +103,10 @@ def _copy_batch(context: JobContext, batch: Batch, outcome: Outcome, last: bool)
             _refuse(context, batch, batch.units, f"cannot write to {to}: {reason_of(error)}", outcome)
             return
         mends = not context.job.times.clamps
+        other = _Lazily(lambda: staged(dest, context.run_id, outcome.warn, context.options.content_only), stack)
         for units in _calls(batch.units):
-            damage = CpDamage()
             try:
-                command = cp.command(context.options, stage, [unit.name for unit in units])
-                code, stderr = context.commands.run(command, path_of(source), (stage,))
-                if code:
-                    damage = CpFailures(context, batch, stage, code, stderr).take(units)
+                damage, placed = _into_stage(context, batch, units, source, stage, other)
             except OSError as error:
                 _refuse(context, batch, units, f"cannot be copied to {to}: {reason_of(error)}", outcome)
                 continue
@@ -120,9 +117,41 @@ def _copy_batch(context: JobContext, batch: Batch, outcome: Outcome, last: bool)
                     continue
                 if mends:
                     look = partial(lstat, unit.name, source)
-                    set_nearest(context, batch, unit, look, (stage, unit.name), outcome)
+                    set_nearest(context, batch, unit, look, placed[unit.name], outcome)
                 lost = damage.lost.get(unit.name, NOTHING)
-                publish_unit(context, batch, unit, (stage, unit.name, dest), lost, outcome)
+                publish_unit(context, batch, unit, (*placed[unit.name], dest), lost, outcome)
+
+
+def _into_stage(
+    context: JobContext, batch: Batch, units: list[Unit], source: int, stage: int, other: Callable[[], int]
+) -> tuple[CpDamage, dict[bytes, tuple[int, bytes]]]:
+    """Copy units into a stage; return what is not good, and where they are: (stage, name in it) of each.
+
+    other: returns another stage. Raises OSError, host.commands.Stopped.
+    """
+    if not batch.ours:
+        from hpcp_mpi.operations.copy.guarded_cp import copy_into  # not needed in root's own trees
+
+        return copy_into(context, batch, units, source, stage, other)
+    command = cp.command(context.options, stage, [unit.name for unit in units])
+    code, stderr = context.commands.run(command, path_of(source), (stage,))
+    damage = CpFailures(context, batch, stage, code, stderr).take(units) if code else CpDamage()
+    return damage, {unit.name: (stage, unit.name) for unit in units}
+
+
+class _Lazily:
+    """A second stage, which is made when it is asked for."""
+
+    def __init__(self, make: Callable[[], AbstractContextManager[int]], stack: ExitStack) -> None:
+        self._make = make
+        self._stack = stack
+        self._stage: int | None = None
+
+    def __call__(self) -> int:
+        """Return its descriptor. Raises OSError."""
+        if self._stage is None:
+            self._stage = self._stack.enter_context(self._make())
+        return self._stage
 
 
 def _passing(context: JobContext, batch: Batch, damage: CpDamage) -> set[bytes]:

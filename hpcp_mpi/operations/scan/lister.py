@@ -104,6 +104,7 @@ class Lister:
             if parent is None:
                 parent = parents[source_dir] = builder.place(batch.source, source_dir, unit.target.rpartition(b"/")[0])
                 parent.replaces_file = batch.above
+                parent.ours = batch.ours
             found.append(builder.child(parent, name, batch.new, batch.over))
         for parent in parents.values():
             parent.listed = True
@@ -179,6 +180,9 @@ class Lister:
             try:
                 with context.latency.noted():
                     source = stack.enter_context(context.source_tree(folder.source).at(folder.source_dir))
+                status, unchanged = os.fstat(source), context.unchanged(folder.source)
+                folder.ours = unchanged.ours(status)
+                quiet = unchanged.quiet(status)
                 merged = folder.dest_dir in context.job.merged
                 if dest is not None and context.options.directory_sync:
                     self.compare_folder(folder, source, dest, found)
@@ -190,7 +194,7 @@ class Lister:
                 alone = context.options.mirror and dest is not None
                 beside = 0  # entries that both sides have
                 astray = self._classifier.astray
-                own = astray is not None and astray(os.fstat(source).st_mtime_ns)
+                own = astray is not None and astray(status.st_mtime_ns)
                 by_lstat = context.options.hash_size == 0 and not context.options.full_hash
                 within_ns, plain, crowd = context.job.times.within_ns, self._classifier.plain, context.crowd
                 for some in slices(source, dest, names, plain, by_lstat, failed, crowd, astray, within_ns):
@@ -200,7 +204,8 @@ class Lister:
                     if listing.others or listing.existing or listing.linked:
                         self.track(folder, listing, source)
                     listing.sweeps, stages = stages, []
-                    listing.open = listing.open or merged or own or bool(failures)
+                    # What others change meanwhile is copied by descriptor, entry by entry.
+                    listing.open = listing.open or merged or own or not quiet or bool(failures)
                     if alone and dest is not None:
                         beside += some.beside
                         if not context.options.compare:

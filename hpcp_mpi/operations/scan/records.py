@@ -192,6 +192,8 @@ class Folder:
         "names",
         "needs_metadata",
         "new",
+        "ours",
+        "ours_below",
         "outside_leaders",
         "parent",
         "recorded",
@@ -215,6 +217,8 @@ class Folder:
         self.name = name
         self.new = True  # missing at the destination
         self.replaces_file = False  # something on the way there is a non-directory that is to be replaced
+        self.ours = False  # only root and we can exchange what it holds; False also before it is listed
+        self.ours_below = True  # the same of all directories in its units
         self.split = False
         self.needs_metadata = False  # its metadata is to be written at the end
         self.identity: Identity = NOBODY  # of what is at the destination, if it is to be settled

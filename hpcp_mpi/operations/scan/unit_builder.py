@@ -135,12 +135,13 @@ class UnitBuilder:
 
     def hand_over(self, folders: Iterable[Folder]) -> None:
         """Have other ranks list folders that nothing was added to; what they lie in is opened."""
-        groups: dict[tuple[int, bool, bool, bool], list[Unit]] = {}
+        groups: dict[tuple[int, bool, bool, bool, bool], list[Unit]] = {}
         parents: dict[int, Folder] = {}
         for folder in folders:
             unit = Unit(folder.source_dir, NOTHING, _LIST_ENTRIES * self.file_cost, folder.dest_dir)
             above = folder.parent is not None and folder.parent.replaces_file
-            groups.setdefault((folder.source, folder.new, folder.replaces_file, above), []).append(unit)
+            ours = folder.parent is not None and folder.parent.ours
+            groups.setdefault((folder.source, folder.new, folder.replaces_file, above, ours), []).append(unit)
             if folder.parent is None:
                 self.count(Tally(directories=-1))  # a root: the rank that lists it counts it
             else:
@@ -149,8 +150,9 @@ class UnitBuilder:
                 parents[id(folder.parent)] = folder.parent
         for parent in parents.values():
             self._ascend(parent)
-        for (source, new, over, above), units in groups.items():
-            self.out.append(Batch(Kind.LIST, source, b"", b"", Units.of(units), over=over, new=new, above=above))
+        for (source, new, over, above, ours), units in groups.items():
+            paths = source, b"", b""
+            self.out.append(Batch(Kind.LIST, *paths, Units.of(units), over=over, new=new, above=above, ours=ours))
 
     def close(self, folder: Folder) -> None:
         """Record that all entries of a folder were added."""
@@ -286,6 +288,7 @@ class UnitBuilder:
         else:
             parent.units.append(Unit(folder.name, folder.tally, folder.bytes))
         parent.count(folder.tally)
+        parent.ours_below = parent.ours_below and folder.ours and folder.ours_below
         parent.weight += folder.weight
         parent.longest_path = max(parent.longest_path, len(folder.name) + 1 + folder.longest_path)
         self._relieve(parent)
@@ -344,6 +347,7 @@ class UnitBuilder:
         self._emit(Kind.CHECK, folder, Units.of(folder.checks))
         folder.names, folder.sizes, folder.units, folder.equal, folder.checks = [], [], [], ([], []), []
         folder.weight = folder.longest_path = 0
+        folder.ours_below = True
 
     def _emit(self, kind: Kind, folder: Folder, units: Units, equal: bool = False) -> None:
         for bite in units.parts(BATCH * self.limit, self.file_cost):
@@ -356,5 +360,6 @@ class UnitBuilder:
                     bite,
                     over=folder.replaces_file,
                     equal=equal,
+                    ours=folder.ours and folder.ours_below,
                 )
             )
