@@ -124,6 +124,7 @@ def _options(verb: Verb, given: Given, exclude_lines: Callable[[bytes], list[byt
         max_delete=given.max_delete,
         backup_dir=os.fsencode(given.backup_dir),
         move=verb is Verb.COPY and given.remove,
+        accept_loss=given.accept_loss,
         verify=given.verify,
         rate_bytes=given.rate_limit,
         rate_files=given.file_rate_limit,

@@ -162,6 +162,12 @@ def add_removal(parser: Parser) -> None:
         help="remove nothing if more than N entries were to be removed (default: no limit)",
     )
     add(
+        "--accept-loss",
+        action="store_true",
+        help="with -rm and -d, remove what has a whole copy also if that lacks owner, mode, ACLs or attributes "
+        "(default: keep and name it)",
+    )
+    add(
         "--backup-dir",
         default="",
         metavar="DIR",

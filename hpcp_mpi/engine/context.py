@@ -56,6 +56,8 @@ class JobContext:
         self._unchanged: dict[int, Unchanged] = {}
         self._mounts: dict[int, Mounts] = {}
         self._foreign: dict[int, frozenset[tuple[int, int]]] = {}
+        # Of a move: copies with several names, and the source file that each is the copy of: (device, inode) both.
+        self.vouched: dict[tuple[int, int], tuple[int, int]] = {}
         self.lost: set[int] = set()  # ranks, as far as this one knows
         self.ending = threading.Event()  # the run ends in good order: a big file's ranges stop between blocks
         self._local = threading.local()

@@ -40,6 +40,7 @@ class Options:
     max_delete: int | None = None  # remove nothing if it were more entries
     backup_dir: bytes = b""  # what would be removed or replaced is moved here; relative: below the destination
     move: bool = False  # remove from the sources what has a copy that is known good
+    accept_loss: bool = False  # of a move: sources go though their copies lack metadata
     verify: bool = False  # read every copy again, somewhere else
     rate_bytes: int = 0  # per second, all ranks together; 0: no limit
     rate_files: int = 0

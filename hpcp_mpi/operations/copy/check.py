@@ -178,6 +178,8 @@ def _same_content(context: JobContext, unit: Unit, source: int, dest: int, wante
     options = context.options
     if not options.full_hash and options.hash_size == 0:
         return True
+    if options.full_hash and not options.compare:
+        return _same_bytes(context, unit, source, dest, wanted.st_size)
     mine = _digest(context, unit.name, source, wanted.st_size)
     try:
         return mine == _digest(context, unit.target, dest, wanted.st_size)
@@ -185,6 +187,25 @@ def _same_content(context: JobContext, unit: Unit, source: int, dest: int, wante
         if options.compare:
             raise OSError(error.errno, f"its counterpart cannot be read: {reason_of(error)}") from None
         return False  # a copy that cannot be read is no copy; a new one takes its place
+
+
+def _same_bytes(context: JobContext, unit: Unit, source: int, dest: int, size: int) -> bool:
+    """Return whether a file and its copy hold the same bytes: not only the same hash, as a move removes the source."""
+    from hpcp_mpi.host.uncached_read import ReadError, same_bytes
+
+    with ExitStack() as stack:
+        mine = os.open(unit.name, READ, dir_fd=source)
+        stack.callback(os.close, mine)
+        try:
+            theirs = os.open(unit.target, READ, dir_fd=dest)
+            stack.callback(os.close, theirs)
+            return same_bytes(mine, theirs, 0, size, lambda: context.commands.stopped)
+        except ReadError as error:
+            if error.mine:
+                raise
+            return False  # a copy that cannot be read is no copy; a new one takes its place
+        except OSError:
+            return False
 
 
 def _digest(context: JobContext, name: bytes, directory: int, size: int) -> int:

@@ -3,7 +3,7 @@
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import replace
 from functools import partial
 
@@ -28,6 +28,10 @@ from hpcp_mpi.vocab.paths import printable
 from hpcp_mpi.vocab.tally import NOTHING, Tally
 from hpcp_mpi.vocab.units import DEST, Batch, Kind, Unit, Units
 
+LEADS_TO_ITS_PLACE = (
+    "a symlink to what it would replace in the destination, or through that: it would lead to itself; not copied. "
+    "Remove the link, or exclude it"
+)
 _MAX_PINNED = 200  # files that one cp is given as descriptors
 FEW = 16  # files in a directory for which a cp of their own costs more than pinning each
 
@@ -78,7 +82,29 @@ def _pretend(context: JobContext, batch: Batch, outcome: Outcome) -> None:
         outcome.failures.append(failure_of(context.source_path(batch), error))
         return
     for unit in batch.units:
+        if _is_link(unit) and not context.options.compare:
+            with suppress(OSError), context.source(batch).at(batch.source_dir) as source:
+                with context.dest.at(batch.dest_dir) as dest:
+                    if leads_to_its_place(source, unit.name, (source, unit.name), dest, unit.target):
+                        _refuse(context, batch, [unit], LEADS_TO_ITS_PLACE, outcome)
+                        continue
         outcome.copied = outcome.copied.plus(unit.tally)
+
+
+def _is_link(unit: Unit) -> bool:
+    return unit.tally.links == 1 == unit.entries
+
+
+def leads_to_its_place(source: int, name: bytes, link: tuple[int, bytes], dest: int, target: bytes) -> bool:
+    """Return whether a symlink would replace what it leads to. Arguments are as for host.link_path.
+
+    What replaces nothing, as nearly all links, costs one lstat. Raises OSError.
+    """
+    if lstat(target, dest) is None:
+        return False
+    from hpcp_mpi.host.link_path import replaces_its_target  # few links replace anything
+
+    return replaces_its_target(source, name, link, dest, target)
 
 
 def _copy_batch(context: JobContext, batch: Batch, outcome: Outcome, last: bool) -> None:
@@ -190,6 +216,11 @@ def publish_unit(
     if context.commands.stopped:
         raise Stopped  # another rank may have done it by now, and more
     try:
+        if _is_link(unit) and lstat(unit.target, dest) is not None:
+            with context.source(batch).handle(batch.source_dir) as source:
+                if leads_to_its_place(source, unit.name, (stage, name), dest, unit.target):
+                    _refuse(context, batch, [unit], LEADS_TO_ITS_PLACE, outcome)
+                    return
         if context.options.content_only:
             keep_metadata(stage, name, dest, unit.target, context.hides_acls(DEST))
         publish(context, (stage, name), dest, unit.target, batch.dest_dir, own=batch.again)

@@ -9,8 +9,8 @@ import os
 import stat
 
 from hpcp_mpi.engine.context import JobContext
+from hpcp_mpi.host.case_folding import Inode, copies_of, folds
 from hpcp_mpi.host.entries import lstat
-from hpcp_mpi.operations.mirror.case_folding import Inode, copies_of, folds
 from hpcp_mpi.vocab.errors import Failure, reason_of
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import STAGE_PREFIX, child_path, join
