@@ -14,7 +14,7 @@ from hpcp_mpi.cli.report import check_json, grouped, write_json
 from hpcp_mpi.vocab.checkpoint import Checkpoint, RankState, Sample
 from hpcp_mpi.vocab.errors import EXIT_CODES, EXIT_INTERRUPTED, EXIT_OK
 from hpcp_mpi.vocab.ledger_status import LedgerStatus, RunStatus
-from hpcp_mpi.vocab.paths import printable
+from hpcp_mpi.vocab.paths import in_one_line, printable
 from hpcp_mpi.vocab.tally import NOTHING
 
 _MOST_NODES = 32  # that are shown
@@ -43,6 +43,7 @@ def show(path: bytes, json: Path | None) -> int:
     encoding = sys.stdout.encoding or "ascii"
     blocks = encoding.lower().replace("-", "") == "utf8"
     for line in lines(account, shutil.get_terminal_size().columns, _BLOCKS if blocks else _ASCII):
+        line = in_one_line(line)  # others may have written the ledger
         print(line if blocks else line.encode(encoding, "backslashreplace").decode(encoding))
     sys.stdout.flush()
     if json:
