@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Any
 
 from hpcp_mpi.ledger import checked, file, opening, rows
-from hpcp_mpi.ledger.file import NothingThere, OtherWork
+from hpcp_mpi.ledger.file import NothingThere, OtherWork, UnsafePlace
 from hpcp_mpi.ledger.liveness import SIGN
 from hpcp_mpi.vocab.checkpoint import Checkpoint, Relist, ResumeState, RunHeading
 from hpcp_mpi.vocab.errors import FatalError
@@ -179,7 +179,12 @@ class Ledger:
             pass
 
 
-__all__ = ["Ledger", "NothingThere", "OtherWork", "open_new", "resume_ledger"]
+__all__ = ["Ledger", "NothingThere", "OtherWork", "UnsafePlace", "open_new", "refuse_place", "resume_ledger"]
+
+
+def refuse_place(path: bytes) -> None:
+    """Raise FatalError if no ledger can be at path: UnsafePlace if because of other users."""
+    file.look(path)
 
 
 def open_new(path: bytes, heading: RunHeading) -> Ledger:
