@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "rules": {"vocab"},
     "scheduling": {"vocab"},
     "host": {"vocab"},
-    "ledger": {"vocab"},
+    "ledger": {"host", "vocab"},
     "cluster": {"scheduling", "vocab"},
     "engine": BASE,
     "operations/prepare": ENGINE,

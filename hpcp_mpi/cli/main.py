@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from hpcp_mpi.cli.command_line import CommandLine
     from hpcp_mpi.engine.checkpoints import CheckpointWriter
     from hpcp_mpi.engine.sorted_items import SortedItems
+    from hpcp_mpi.host.output_file import Output
     from hpcp_mpi.operations.compare.differences import Differences
     from hpcp_mpi.vocab.report import Report
 
@@ -129,8 +130,13 @@ def _rank0(arguments: Sequence[str], environment: Mapping[str, str], wire: Wire,
     if command_line.show:
         print(_text(command_line.show), end="")
         return EXIT_OK
+    output = None
+    if command_line.json:
+        from hpcp_mpi.cli.report import report_at
+
+        output = report_at(command_line.json)
     report, items = _operate(command_line, arguments, environment, wire, stop)
-    _print(command_line, report, items)
+    _print(command_line, output, report, items)
     return report.exit_code
 
 
@@ -144,14 +150,12 @@ def _operate(
     """Run the operation; return its report, and the changes or differences. Raises FatalError."""
     from hpcp_mpi.cli.progress import watcher_for
     from hpcp_mpi.cli.prompt import Asker
-    from hpcp_mpi.cli.report import check_json, first_line
+    from hpcp_mpi.cli.report import first_line
     from hpcp_mpi.engine.frontend import Frontend
     from hpcp_mpi.engine.walltime import before_the_end
     from hpcp_mpi.operations.dispatch import items_of, lead_operation
 
     request = command_line.request
-    if command_line.json:
-        check_json(command_line.json)
     _say(first_line(request, wire.size))
     checkpoints = _checkpoints(command_line, arguments, environment)
     if checkpoints is not None:
@@ -182,8 +186,10 @@ def _operate(
     return report, items
 
 
-def _print(command_line: "CommandLine", report: "Report", items: "SortedItems | Differences") -> None:
-    """Print and write the results. Raises FatalError where the JSON report cannot be written."""
+def _print(
+    command_line: "CommandLine", output: "Output | None", report: "Report", items: "SortedItems | Differences"
+) -> None:
+    """Print and write the results. output: for the JSON report. Raises FatalError where that cannot be written."""
     from hpcp_mpi.cli import report as reporting
     from hpcp_mpi.cli.end_table import table
 
@@ -198,8 +204,8 @@ def _print(command_line: "CommandLine", report: "Report", items: "SortedItems | 
     # A program that reads a list from standard output must get nothing but the list.
     print(table(report), file=sys.stderr if _lists(request) else None, flush=True)
     try:
-        if command_line.json:
-            reporting.write_json(report, command_line.json)
+        if output is not None:
+            reporting.write_json(report, output)
     finally:
         _say(reporting.last_line(report))
 

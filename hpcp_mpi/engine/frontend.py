@@ -1,12 +1,14 @@
 """The frontend of a run: progress display, questions, changes found."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from hpcp_mpi.cluster.signals import StopRequest
+from hpcp_mpi.cluster.signals import StoppedEarly, StopRequest
 from hpcp_mpi.engine.checkpoints import CheckpointWriter
 from hpcp_mpi.engine.itemize import Item
+from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.tally import Tally
 
@@ -60,6 +62,15 @@ def discard_line(text: str) -> None:
 
 def no_question() -> None:
     """Raise nothing: no question will be asked, or a user can answer it."""
+
+
+@contextmanager
+def ended_by(stop: StopRequest) -> Iterator[None]:
+    """Raise StoppedEarly in place of the Stopped of a call that waited when a signal came."""
+    try:
+        yield
+    except Stopped:
+        raise StoppedEarly(stop.code, stop.name) from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,9 @@
 
 import heapq
 import os
-import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager
 from itertools import groupby, islice
 from typing import Any, cast
 
@@ -14,7 +13,7 @@ from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.formats.changes_table import HEADER, Op, Row, tar_name
 from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.external_sort import ExternalSort
-from hpcp_mpi.host.output_file import output_file
+from hpcp_mpi.host.output_file import Output, output_at
 from hpcp_mpi.operations.compare.differences import Differences
 from hpcp_mpi.operations.scan.records import LinkedName
 from hpcp_mpi.rules import excludes
@@ -28,23 +27,38 @@ _TOGETHER = 200  # entries that are described as one batch
 _MOST_NAME = 255  # bytes
 
 
-def place_of(request: Request) -> bytes | None:
-    """Return the absolute path of the file that asked has differences written to; None where there is none.
+@contextmanager
+def placed(request: Request) -> Iterator[Output | None]:
+    """Yield the place of the file that asked has differences written to; None where there is none.
 
     Raises FatalError: a file that is read, or is not a regular file, is never replaced.
     """
     if request.changes_file is None:
-        return None
-    path = os.path.realpath(request.changes_file or _automatic(request))
+        yield None
+        return
+    given = request.changes_file or _automatic(request)
+    try:
+        output = output_at(given, "the list of changes")
+    except OSError as error:
+        raise FatalError(
+            f"nothing can be written to {printable(given)}: {reason_of(error)}", "Name a file with -dfl."
+        ) from None
+    try:
+        _refuse(output, request)
+        yield output
+    finally:
+        output.close()
+
+
+def _refuse(output: Output, request: Request) -> None:
+    path = output.path
     for name in (request.file_list, request.source_list):
         if name is not None and name != b"-" and os.path.realpath(name) == path:
             raise UsageError(f"{printable(path)} is the list that is read: it is not overwritten", "Name another file.")
-    with suppress(FileNotFoundError):
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise FatalError(f"{printable(path)} is not a regular file: it is not replaced by a list of changes")
-    if not os.access(os.path.dirname(path), os.W_OK | os.X_OK):
-        raise FatalError(f"nothing can be written in {printable(os.path.dirname(path))}", "Name a file with -dfl.")
-    return path
+    if not output.regular:
+        raise FatalError(f"{printable(path)} is not a regular file: it is not replaced by a list of changes")
+    if output.directory is not None and not os.access(output.directory, os.W_OK | os.X_OK):
+        raise FatalError(f"nothing can be written in {printable(output.directory)}", "Name a file with -dfl.")
 
 
 def _automatic(request: Request) -> bytes:
@@ -145,13 +159,13 @@ def table(rows: Iterable[Any]) -> Iterator[bytes]:
     yield from (Row._make(row).line for row in rows)
 
 
-def write(path: bytes, lines: Iterable[bytes]) -> None:
+def write(output: Output, lines: Iterable[bytes]) -> None:
     """Write a table, or a list for tar. Raises FatalError."""
     try:
-        with output_file(path) as file:
+        with output.opened() as file:
             file.writelines(lines)
     except OSError as error:
-        raise FatalError(f"cannot write {printable(path)}: {reason_of(error)}") from None
+        raise FatalError(f"cannot write {printable(output.path)}: {reason_of(error)}") from None
 
 
 def written(path: bytes, tar_list: bool) -> str:
