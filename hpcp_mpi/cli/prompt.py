@@ -53,7 +53,10 @@ class Asker:
             if self._stop.code:
                 print(file=sys.stderr)
                 raise StoppedEarly(self._stop.code, self._stop.name)
-        line = os.read(sys.stdin.fileno(), 4096)
+        try:
+            line = os.read(sys.stdin.fileno(), 4096)
+        except OSError:
+            return b""  # the terminal is gone
         if not line.endswith(b"\n"):
             print(file=sys.stderr)  # Ctrl-D: the cursor is still behind the question
         return line

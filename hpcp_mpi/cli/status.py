@@ -40,13 +40,13 @@ def show(path: bytes, json: Path | None) -> int:
     from hpcp_mpi.ledger.reader import read  # which loads SQLite
 
     account = read(path)
-    encoding = sys.stdout.encoding or "ascii"
-    blocks = encoding.lower().replace("-", "") == "utf8"
-    for line in lines(account, shutil.get_terminal_size().columns, _BLOCKS if blocks else _ASCII):
-        print(line if blocks else line.encode(encoding, "backslashreplace").decode(encoding))
-    sys.stdout.flush()
-    if json:
-        write_json(account, json)
+    try:
+        if json:  # first: the lines may be shown to nobody
+            write_json(account, json)
+    finally:
+        blocks = (sys.stdout.encoding or "ascii").lower().replace("-", "") == "utf8"
+        for line in lines(account, shutil.get_terminal_size().columns, _BLOCKS if blocks else _ASCII):
+            print(line)
     return EXIT_OK
 
 

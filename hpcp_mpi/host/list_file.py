@@ -2,6 +2,7 @@
 
 import heapq
 import os
+import select
 import stat
 import sys
 import tempfile
@@ -12,7 +13,7 @@ from typing import IO, cast
 
 from hpcp_mpi.host.external_sort import ExternalSort
 from hpcp_mpi.host.output_file import output_file
-from hpcp_mpi.vocab.errors import FatalError, reason_of
+from hpcp_mpi.vocab.errors import FatalError, Unshown, reason_of, unshown
 from hpcp_mpi.vocab.options import MIB
 from hpcp_mpi.vocab.paths import printable
 
@@ -161,8 +162,9 @@ def refuse_place(path: bytes) -> None:
 
 
 def write(path: bytes, pieces: Iterable[bytes]) -> None:
-    """Write a list. A file gets its name when it is complete. Raises FatalError, and what pieces raise."""
-    called = "standard output" if path == STANDARD else printable(path)
+    """Write a list. A file gets its name when it is complete. Raises FatalError (for standard output Unshown), and what
+    pieces raise.
+    """
     if path == STANDARD:
         sys.stdout.flush()
     try:
@@ -170,9 +172,14 @@ def write(path: bytes, pieces: Iterable[bytes]) -> None:
             for piece in pieces:
                 data = memoryview(piece)
                 while data:
-                    data = data[os.write(fd, data) :]
+                    try:
+                        data = data[os.write(fd, data) :]
+                    except BlockingIOError:  # another program has made the pipe non-blocking
+                        select.select([], [fd], [])
     except OSError as error:
-        raise FatalError(f"cannot write the list to {called}: {reason_of(error)}") from None
+        if path == STANDARD:
+            raise Unshown(unshown(error)) from None
+        raise FatalError(f"cannot write the list to {printable(path)}: {reason_of(error)}") from None
 
 
 @contextmanager
