@@ -180,6 +180,7 @@ def _operate(
         watcher=watcher,
         items=items,
         confirm=asker.confirm,
+        confirm_doubt=asker.confirm_doubt,
         expect_answer=asker.expect,
         certain=request.force,
         say=_say,

@@ -45,7 +45,7 @@ class JobContext:
         self.gate = AdaptiveGate(_MOST_CHECKS, lambda: self.slow)
         self.crowd = ParallelCalls()
         self.looks = StaleLooks(job.stale_seconds, lambda: commands.stopped)
-        self.excluded = excludes.matcher(job.options.excludes)
+        self.excluded = excludes.matcher(job.options.all_excludes)
         self._mounts: dict[int, Mounts] = {}
         self._foreign: dict[int, frozenset[tuple[int, int]]] = {}
         self.lost: set[int] = set()  # ranks, as far as this one knows

@@ -22,6 +22,7 @@ from hpcp_mpi.host.commands import Commands
 from hpcp_mpi.host.listing import entries_of
 from hpcp_mpi.host.machine import allow_open_files
 from hpcp_mpi.host.stage import sweep
+from hpcp_mpi.rules.excludes import unmatched
 from hpcp_mpi.rules.relisting import least
 from hpcp_mpi.scheduling.backlog import Backlog
 from hpcp_mpi.scheduling.cost_model import CostModel
@@ -92,6 +93,17 @@ class Coordinator:
     def outcome(self) -> Outcome:
         """The outcome of the work so far."""
         return self.planner.outcome
+
+    @property
+    def excluding(self) -> int:
+        """The exclude patterns that matched something so far, on any rank, a bit for each."""
+        own = self.context.excluded
+        return self.outcome.excluding | (own.matched if own is not None else 0)
+
+    def unmatched_excludes(self) -> list[bytes]:
+        """Return the exclude patterns that matched nothing so far, and should."""
+        options = self.job.options
+        return unmatched(options.all_excludes, len(options.excludes), self.excluding)
 
     @property
     def slots(self) -> int:
@@ -215,3 +227,4 @@ class Coordinator:
         report.chunks, report.steals, report.messages = self.planner.chunks, self.planner.steals, self._loop.messages
         report.seconds = time.monotonic() - self._began
         report.timeline = self._timeline.samples
+        report.unmatched = frozenset(self.unmatched_excludes())

@@ -73,6 +73,8 @@ def work(context: JobContext, batches: list[Batch]) -> Outcome:
     outcome.findings += [batch for batch in found if batch.kind is Kind.START_FILE]  # rank 0 has few begun at a time
     if context.options.verify:
         outcome.findings = gathered(outcome.findings, context.rank)
+    if context.excluded is not None:
+        outcome.excluding = context.excluded.matched
     outcome.seconds = time.monotonic() - began
     return outcome
 

@@ -27,7 +27,7 @@ EXIT_CODES = {
     EXIT_PARTIAL: "some entries failed; each is named with its reason",
     EXIT_VANISHED: "some sources vanished after they were listed; nothing else failed",
     EXIT_MAX_DELETE: "more entries to remove than --max-delete allows; none was removed",
-    EXIT_UNSHOWN: "all was done, but not shown: standard output is closed, full or a broken pipe",
+    EXIT_UNSHOWN: "all was done, but standard output could not be written",
     EXIT_RESUMABLE: "stopped early by a signal; run the same command again to resume",
     EXIT_INTERRUPTED: "interrupted from the keyboard",
 }

@@ -65,6 +65,7 @@ class Report:
     stopped: int = EXIT_OK  # the exit code of an early stop
     broken_off: bool = False  # rank 0 could not continue, as a failure says: what was to follow was not done
     before: Tally = NOTHING  # what earlier runs copied that this one resumed
+    unmatched: frozenset[bytes] | None = None  # exclude patterns that matched nothing; None: not known
     unshown: str = ""  # why a list for standard output is lost
     declined: bool = False  # the answer to a question was no, so something was not removed
     differences: dict[str, int] | None = None  # of a compare: how many entries are added, modified, deleted
@@ -100,6 +101,8 @@ class Report:
         self.timeline += [each._replace(seconds=self.seconds + each.seconds) for each in other.timeline]
         self.scan_seconds += other.scan_seconds
         self.seconds += other.seconds
+        if other.unmatched is not None:
+            self.unmatched = other.unmatched if self.unmatched is None else self.unmatched & other.unmatched
         if other.stopped and not self.ended_early:
             self.stopped = other.stopped
 

@@ -15,7 +15,6 @@ from hpcp_mpi.operations.scan.classify import Classifier
 from hpcp_mpi.operations.scan.records import ClassifiedEntries, Folder
 from hpcp_mpi.operations.scan.symlinks import NOWHERE, tracked
 from hpcp_mpi.operations.scan.unit_builder import UnitBuilder
-from hpcp_mpi.rules import excludes
 from hpcp_mpi.rules.equality import metadata_changes
 from hpcp_mpi.vocab.errors import Failure, failure_of, reason_of
 from hpcp_mpi.vocab.options import Options
@@ -70,7 +69,7 @@ class Lister:
         self._classifier = Classifier(
             context.job.times,
             context.options.directory_only,
-            excludes.matcher(context.options.excludes),
+            context.excluded,
             self.forbidden,
             self._device,
             note,
@@ -224,7 +223,7 @@ class Lister:
             (name, is_directory)
             for name, is_directory in extras
             if not name.startswith(STAGE_PREFIX)
-            and not (excluded is not None and excluded(child_path(path, name)))
+            and not (excluded is not None and excluded(child_path(path, name), is_directory))
             and not (merged and self._elsewhere(folder, name))
         ]
 
@@ -235,13 +234,14 @@ class Lister:
         """
         context = self._context
         path = child_path(context.job.sources[folder.source].path, folder.source_dir)
-        excluded = self._classifier.excluded or (lambda _: False)
+        excluded = self._classifier.excluded or (lambda path, is_directory: False)
         extras: list[tuple[bytes, bool]] = []
         for name, status, there in some.rest:
             if there is None or stat.S_ISSOCK(status.st_mode) or name.startswith(STAGE_PREFIX):
                 continue
             is_directory = stat.S_ISDIR(there.st_mode)
-            if excluded(child_path(path, name)):
+            entry = child_path(path, name)
+            if excluded(entry, False) or (is_directory and excluded(entry, True)):
                 goes = context.options.delete_excluded
             else:
                 goes = is_directory and not context.options.directory_only and first_in(dest, name) is not None
@@ -251,7 +251,7 @@ class Lister:
             extras += [
                 (name, there)
                 for name, _, there in some.folders
-                if there is not None and excluded(child_path(path, name))
+                if there is not None and excluded(child_path(path, name), True)
             ]
         merged = folder.dest_dir in context.job.merged
         return [extra for extra in extras if not (merged and self._elsewhere(folder, extra[0]))]

@@ -23,7 +23,6 @@ from hpcp_mpi.host.listing import Pair, Slice
 from hpcp_mpi.operations.scan.lister import Lister, builder_for
 from hpcp_mpi.operations.scan.records import DeferredRecords, Folder, ScanFindings
 from hpcp_mpi.operations.scan.waiting import Waiting
-from hpcp_mpi.rules import excludes
 from hpcp_mpi.rules.landing import Landing
 from hpcp_mpi.vocab.checkpoint import Relist
 from hpcp_mpi.vocab.errors import Failure, reason_of
@@ -94,7 +93,7 @@ class ListedScan:
         self._base = context.job.sources[0].path
         self._wake = wake
         self._lister = Lister(context, self.outcome.warn)
-        self._excluded = excludes.matcher(context.options.excludes)
+        self._excluded = context.excluded
         self._stack: list[_Visit] = []  # the directory at hand, and those that it lies in
         self._ready: deque[tuple[DeferredRecords, list[Batch]]] = deque()
         self._changed = threading.Condition()
@@ -255,7 +254,7 @@ class ListedScan:
             visit.problem = parent.problem
             return visit
         path = child_path(self._base, visit.path)
-        if self._excluded is not None and self._excluded(path):
+        if self._excluded is not None and self._excluded(path, True):
             return visit
         if name.startswith(STAGE_PREFIX):
             self.outcome.warn(path, "staging directory of a killed run; not copied")
