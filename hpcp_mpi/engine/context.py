@@ -3,6 +3,7 @@
 import os
 import threading
 import weakref
+from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -48,6 +49,8 @@ class JobContext:
         self.excluded = excludes.matcher(job.options.all_excludes)
         self._mounts: dict[int, Mounts] = {}
         self._foreign: dict[int, frozenset[tuple[int, int]]] = {}
+        # What goes at the destination, as a directory takes its place: (path below the root, mode).
+        self.replaced: deque[tuple[bytes, int]] = deque()
         self.lost: set[int] = set()  # ranks, as far as this one knows
         self.ending = threading.Event()  # the run ends in good order: a big file's ranges stop between blocks
         self._local = threading.local()

@@ -16,6 +16,7 @@ from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.engine.checkpoints import Snapshot
 from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.engine.frontend import Frontend, Status
+from hpcp_mpi.engine.itemize import take_replaced
 from hpcp_mpi.engine.operation import Operation
 from hpcp_mpi.engine.timeline import Timeline
 from hpcp_mpi.host.commands import Commands
@@ -174,6 +175,7 @@ class Coordinator:
         """Put items aside, and show how far it is."""
         self._operation.tick()
         outcome = self.planner.outcome
+        take_replaced(self.context, outcome)
         if self.frontend.items is not None and outcome.items:
             self.frontend.items.add(outcome.items)
             outcome.items = []

@@ -57,6 +57,11 @@ class Options:
     itemize: bool = False  # say of every entry what was done
 
     @property
+    def replaces_others(self) -> bool:
+        """Whether a directory takes the place of what is none: that is removed, or kept in the backup directory."""
+        return self.mirror or bool(self.backup_dir) or self.compare
+
+    @property
     def all_excludes(self) -> tuple[bytes, ...]:
         """All patterns; those that have to match something are the first ones."""
         return self.excludes + self.optional_excludes

@@ -7,6 +7,8 @@ from contextlib import ExitStack, suppress
 from typing import Protocol
 
 from hpcp_mpi.engine.context import JobContext
+from hpcp_mpi.engine.destination import NOT_REPLACED
+from hpcp_mpi.engine.itemize import note_replaced
 from hpcp_mpi.host import metadata
 from hpcp_mpi.host.entries import first_in, lstat
 from hpcp_mpi.host.listing import Names, Slice, entries_of, only_in, slices
@@ -43,6 +45,11 @@ class Unlisted(Exception):
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure)
         self.failure = failure
+
+
+def not_replaced(path: bytes) -> Failure:
+    """Return the failure of a directory of the source in the place of which there is something else."""
+    return Failure(path, f"cannot be made at the destination: {NOT_REPLACED}")
 
 
 class Lister:
@@ -157,7 +164,7 @@ class Lister:
 
     def _listings(self, folder: Folder, failures: list[Failure]) -> Iterator[ClassifiedEntries]:
         """Yield the entries of a folder once. Raises Unlisted."""
-        context = self._context
+        context, going = self._context, list[tuple[bytes, os.stat_result]]()
         path = child_path(context.job.sources[folder.source].path, folder.source_dir)
         with ExitStack() as stack:
             names: Names | None = {}
@@ -198,6 +205,7 @@ class Lister:
                     if self._choose is not None:
                         self._choose(folder, some, source)
                     listing = self.listing(path, some)
+                    going += self._replaced(path, listing, dest, failures)
                     if listing.others or listing.existing or listing.linked:
                         self.track(folder, listing, source)
                     listing.sweeps, stages = stages, []
@@ -210,8 +218,26 @@ class Lister:
                 if alone and dest is not None:
                     for extras in only_in(dest, source, names, beside):
                         yield ClassifiedEntries(extras=self._really_extra(folder, extras))
+                for name, status in going:
+                    note_replaced(context, join(folder.dest_dir, name), status)
             except OSError as error:
                 raise Unlisted(failure_of(path, error, "cannot list")) from None
+
+    def _replaced(
+        self, path: bytes, listing: ClassifiedEntries, dest: int | None, failures: list[Failure]
+    ) -> list[tuple[bytes, os.stat_result]]:
+        """Return what goes at the destination, as directories in a listing take its place; or refuse them.
+
+        path: of the directory that is listed, dest: its counterpart. Raises OSError.
+        """
+        found = [name for name, _, over in listing.folders if over]
+        if not found or dest is None:
+            return []
+        if self._context.options.replaces_others:
+            return [(name, status) for name in found if (status := lstat(name, dest)) is not None]
+        failures += (not_replaced(child_path(path, name)) for name in found)
+        listing.folders = [each for each in listing.folders if not each[2]]
+        return []
 
     def _really_extra(self, folder: Folder, extras: list[tuple[bytes, bool]]) -> list[tuple[bytes, bool]]:
         """Return those that nothing claims: not our stages, not excluded, not in another source that lands here too."""

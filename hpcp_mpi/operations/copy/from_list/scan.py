@@ -16,6 +16,8 @@ from itertools import groupby, islice
 from typing import NamedTuple
 
 from hpcp_mpi.engine.context import JobContext
+from hpcp_mpi.engine.destination import NOT_REPLACED
+from hpcp_mpi.engine.itemize import note_replaced
 from hpcp_mpi.formats.file_list import Type
 from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.external_sort import ExternalSort, Record
@@ -277,6 +279,11 @@ class ListedScan:
                 dest_parent = stack.enter_context(self._context.dest.at(parent.dest_dir))
                 there = lstat(visit.name, dest_parent)
             exists = there is not None and stat.S_ISDIR(there.st_mode)
+            if there is not None and not exists:
+                if not self._context.options.replaces_others:
+                    visit.problem = f"{printable(visit.path)} cannot be made at the destination: {NOT_REPLACED}"
+                    return
+                note_replaced(self._context, visit.path, there)
             visit.folder = folder = self.builder.child(parent, visit.name, not exists, there is not None and not exists)
             self.builder.count(ONE_DIRECTORY)
             if exists and self._context.options.directory_sync:
