@@ -39,14 +39,13 @@ def show(path: bytes, json: Path | None) -> int:
     from hpcp_mpi.ledger.reader import read  # which loads SQLite
 
     account = read(path)
-    encoding = sys.stdout.encoding or "ascii"
-    blocks = encoding.lower().replace("-", "") == "utf8"
-    for line in lines(account, shutil.get_terminal_size().columns, _BLOCKS if blocks else _ASCII):
-        line = in_one_line(line)  # others may have written the ledger
-        print(line if blocks else line.encode(encoding, "backslashreplace").decode(encoding))
-    sys.stdout.flush()
-    if output is not None:
-        write_json(account, output)
+    try:
+        if output is not None:  # first: the lines may be shown to nobody
+            write_json(account, output)
+    finally:
+        blocks = (sys.stdout.encoding or "ascii").lower().replace("-", "") == "utf8"
+        for line in lines(account, shutil.get_terminal_size().columns, _BLOCKS if blocks else _ASCII):
+            print(in_one_line(line))  # others may have written the ledger
     return EXIT_OK
 
 

@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -51,13 +52,15 @@ class JobContext:
         self.gate = AdaptiveGate(_MOST_CHECKS, lambda: self.slow)
         self.crowd = ParallelCalls()
         self.looks = StaleLooks(job.stale_seconds, lambda: commands.stopped)
-        self.excluded = excludes.matcher(job.options.excludes)
+        self.excluded = excludes.matcher(job.options.all_excludes)
         self._began_ns = time.time_ns()
         self._unchanged: dict[int, Unchanged] = {}
         self._mounts: dict[int, Mounts] = {}
         self._foreign: dict[int, frozenset[tuple[int, int]]] = {}
         # Of a move: copies with several names, and the source file that each is the copy of: (device, inode) both.
         self.vouched: dict[tuple[int, int], tuple[int, int]] = {}
+        # What goes at the destination, as a directory takes its place: (path below the root, mode).
+        self.replaced: deque[tuple[bytes, int]] = deque()
         self.lost: set[int] = set()  # ranks, as far as this one knows
         self.ending = threading.Event()  # the run ends in good order: a big file's ranges stop between blocks
         self._local = threading.local()

@@ -18,6 +18,7 @@ class Outcome:
     skipped: Tally = NOTHING  # identical
     removed: Tally = NOTHING  # from the destination, or from the sources
     verified: Tally = NOTHING  # read again and found equal
+    excluding: int = 0  # the exclude patterns that matched something, a bit for each
     linked: int = 0  # names made as further hard links of a copied inode
     failures: list[Failure] = field(default_factory=list)
     notes: list[tuple[bytes, str]] = field(default_factory=list)  # (path, what a reader should know)
@@ -37,6 +38,7 @@ class Outcome:
         self.skipped = self.skipped.plus(other.skipped)
         self.removed = self.removed.plus(other.removed)
         self.verified = self.verified.plus(other.verified)
+        self.excluding |= other.excluding
         self.linked += other.linked
         self.failures.extend(other.failures)
         self.notes.extend(other.notes)

@@ -193,9 +193,9 @@ def _chain_below(fd: int, missing: list[bytes], path: bytes) -> list[tuple[int, 
 
 
 def _is_excluded(path: bytes, options: Options) -> bool:
-    excluded = excludes.matcher(options.excludes)
+    excluded = excludes.matcher(options.all_excludes)
     while excluded is not None and path != b"/":
-        if excluded(path):
+        if excluded(path, True):
             return True
         path = os.path.dirname(path)
     return False

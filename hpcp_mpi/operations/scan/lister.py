@@ -7,7 +7,8 @@ from contextlib import ExitStack, suppress
 from typing import Protocol
 
 from hpcp_mpi.engine.context import JobContext
-from hpcp_mpi.engine.destination import close_to_others
+from hpcp_mpi.engine.destination import NOT_REPLACED, close_to_others
+from hpcp_mpi.engine.itemize import note_replaced
 from hpcp_mpi.host import metadata
 from hpcp_mpi.host.entries import first_in, identity, lstat
 from hpcp_mpi.host.listing import Names, Slice, entries_of, only_in, slices
@@ -16,7 +17,6 @@ from hpcp_mpi.operations.scan.classify import Classifier
 from hpcp_mpi.operations.scan.records import ClassifiedEntries, Folder
 from hpcp_mpi.operations.scan.symlinks import NOWHERE, tracked
 from hpcp_mpi.operations.scan.unit_builder import UnitBuilder
-from hpcp_mpi.rules import excludes
 from hpcp_mpi.rules.equality import metadata_changes
 from hpcp_mpi.vocab.errors import Failure, failure_of, reason_of
 from hpcp_mpi.vocab.options import Options
@@ -47,6 +47,11 @@ class Unlisted(Exception):
         self.failure = failure
 
 
+def not_replaced(path: bytes) -> Failure:
+    """Return the failure of a directory of the source in the place of which there is something else."""
+    return Failure(path, f"cannot be made at the destination: {NOT_REPLACED}")
+
+
 class Lister:
     """Lists directories of a job. Thread-safe; each listing belongs to one thread at a time."""
 
@@ -71,7 +76,7 @@ class Lister:
         self._classifier = Classifier(
             context.job.times,
             context.options.directory_only,
-            excludes.matcher(context.options.excludes),
+            context.excluded,
             self.forbidden,
             self._device,
             note,
@@ -160,7 +165,7 @@ class Lister:
 
     def _listings(self, folder: Folder, failures: list[Failure]) -> Iterator[ClassifiedEntries]:
         """Yield the entries of a folder once. Raises Unlisted."""
-        context = self._context
+        context, going = self._context, list[tuple[bytes, os.stat_result]]()
         path = child_path(context.job.sources[folder.source].path, folder.source_dir)
         with ExitStack() as stack:
             names: Names | None = {}
@@ -201,6 +206,7 @@ class Lister:
                     if self._choose is not None:
                         self._choose(folder, some, source)
                     listing = self.listing(path, some)
+                    going += self._replaced(path, listing, dest, failures)
                     if listing.others or listing.existing or listing.linked:
                         self.track(folder, listing, source)
                     listing.sweeps, stages = stages, []
@@ -214,8 +220,26 @@ class Lister:
                 if alone and dest is not None:
                     for extras in only_in(dest, source, names, beside):
                         yield ClassifiedEntries(extras=self._really_extra(folder, extras))
+                for name, status in going:
+                    note_replaced(context, join(folder.dest_dir, name), status)
             except OSError as error:
                 raise Unlisted(failure_of(path, error, "cannot list")) from None
+
+    def _replaced(
+        self, path: bytes, listing: ClassifiedEntries, dest: int | None, failures: list[Failure]
+    ) -> list[tuple[bytes, os.stat_result]]:
+        """Return what goes at the destination, as directories in a listing take its place; or refuse them.
+
+        path: of the directory that is listed, dest: its counterpart. Raises OSError.
+        """
+        found = [name for name, _, over in listing.folders if over]
+        if not found or dest is None:
+            return []
+        if self._context.options.replaces_others:
+            return [(name, status) for name in found if (status := lstat(name, dest)) is not None]
+        failures += (not_replaced(child_path(path, name)) for name in found)
+        listing.folders = [each for each in listing.folders if not each[2]]
+        return []
 
     def _really_extra(self, folder: Folder, extras: list[tuple[bytes, bool]]) -> list[tuple[bytes, bool]]:
         """Return those that nothing claims: not our stages, not excluded, not in another source that lands here too."""
@@ -227,7 +251,7 @@ class Lister:
             (name, is_directory)
             for name, is_directory in extras
             if not name.startswith(STAGE_PREFIX)
-            and not (excluded is not None and excluded(child_path(path, name)))
+            and not (excluded is not None and excluded(child_path(path, name), is_directory))
             and not (merged and self._elsewhere(folder, name))
         ]
 
@@ -238,13 +262,14 @@ class Lister:
         """
         context = self._context
         path = child_path(context.job.sources[folder.source].path, folder.source_dir)
-        excluded = self._classifier.excluded or (lambda _: False)
+        excluded = self._classifier.excluded or (lambda path, is_directory: False)
         extras: list[tuple[bytes, bool]] = []
         for name, status, there in some.rest:
             if there is None or stat.S_ISSOCK(status.st_mode) or name.startswith(STAGE_PREFIX):
                 continue
             is_directory = stat.S_ISDIR(there.st_mode)
-            if excluded(child_path(path, name)):
+            entry = child_path(path, name)
+            if excluded(entry, False) or (is_directory and excluded(entry, True)):
                 goes = context.options.delete_excluded
             else:
                 goes = is_directory and not context.options.directory_only and first_in(dest, name) is not None
@@ -254,7 +279,7 @@ class Lister:
             extras += [
                 (name, there)
                 for name, _, there in some.folders
-                if there is not None and excluded(child_path(path, name))
+                if there is not None and excluded(child_path(path, name), True)
             ]
         merged = folder.dest_dir in context.job.merged
         return [extra for extra in extras if not (merged and self._elsewhere(folder, extra[0]))]

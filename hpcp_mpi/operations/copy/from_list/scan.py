@@ -16,6 +16,8 @@ from itertools import groupby, islice
 from typing import NamedTuple
 
 from hpcp_mpi.engine.context import JobContext
+from hpcp_mpi.engine.destination import NOT_REPLACED
+from hpcp_mpi.engine.itemize import note_replaced
 from hpcp_mpi.formats.file_list import Type
 from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.external_sort import ExternalSort, Record
@@ -23,7 +25,6 @@ from hpcp_mpi.host.listing import Pair, Slice
 from hpcp_mpi.operations.scan.lister import Lister, Unlisted, builder_for
 from hpcp_mpi.operations.scan.records import DeferredRecords, Folder, ScanFindings
 from hpcp_mpi.operations.scan.waiting import Waiting
-from hpcp_mpi.rules import excludes
 from hpcp_mpi.rules.landing import Landing
 from hpcp_mpi.vocab.checkpoint import Relist
 from hpcp_mpi.vocab.errors import Failure, reason_of
@@ -94,7 +95,7 @@ class ListedScan:
         self._base = context.job.sources[0].path
         self._wake = wake
         self._lister = Lister(context, self.outcome.warn)
-        self._excluded = excludes.matcher(context.options.excludes)
+        self._excluded = context.excluded
         self._stack: list[_Visit] = []  # the directory at hand, and those that it lies in
         self._ready: deque[tuple[DeferredRecords, list[Batch]]] = deque()
         self._changed = threading.Condition()
@@ -256,7 +257,7 @@ class ListedScan:
             visit.problem = parent.problem
             return visit
         path = child_path(self._base, visit.path)
-        if self._excluded is not None and self._excluded(path):
+        if self._excluded is not None and self._excluded(path, True):
             return visit
         if name.startswith(STAGE_PREFIX):
             self.outcome.warn(path, "staging directory of a killed run; not copied")
@@ -279,6 +280,11 @@ class ListedScan:
                 dest_parent = stack.enter_context(self._context.dest.at(parent.dest_dir))
                 there = lstat(visit.name, dest_parent)
             exists = there is not None and stat.S_ISDIR(there.st_mode)
+            if there is not None and not exists:
+                if not self._context.options.replaces_others:
+                    visit.problem = f"{printable(visit.path)} cannot be made at the destination: {NOT_REPLACED}"
+                    return
+                note_replaced(self._context, visit.path, there)
             visit.folder = folder = self.builder.child(parent, visit.name, not exists, there is not None and not exists)
             self.builder.count(ONE_DIRECTORY)
             if exists and self._context.options.directory_sync:
