@@ -27,6 +27,7 @@ class CpDamage:
 
     failures: list[Failure] = field(default_factory=list)
     lost: dict[bytes, Tally] = field(default_factory=dict)  # by unit; none where the unit is whole
+    lacking: list[tuple[bytes, str]] = field(default_factory=list)  # (absolute path, cp's words): only the ACL is lost
     unknown: set[bytes] = field(default_factory=set)  # units in which something may be half made: they may not land
 
 
@@ -101,12 +102,21 @@ class CpFailures:
                 if not words and self._code < 0 and self._undressed(wanted, got):
                     words = self._common_words()
                 if words:  # it is there, but not all of its metadata
-                    self.damage.failures.append(Failure(self._path(path), words))
+                    self._lacking(path, words)
                 return stat.S_ISDIR(wanted.st_mode)
             if got is not None:
                 _remove(stage, name)
         self._fail(path, words or self._common_words(), self._below(path, wanted))
         return False
+
+    def _lacking(self, path: bytes, words: str) -> None:
+        """Record that a copy is there, but not all of its metadata."""
+        from hpcp_mpi.engine.losses import is_lost
+
+        if is_lost(self._context, words):
+            self.damage.lacking.append((self._path(path), words))
+        else:
+            self.damage.failures.append(Failure(self._path(path), words))
 
     def _complete(self, wanted: os.stat_result, got: os.stat_result, words: str | None) -> bool:
         """Return whether cp finished an entry. It sets a file's mtime when the content is complete."""
@@ -170,7 +180,7 @@ class CpFailures:
                 self._give_up(path.partition(b"/")[0], error)
         for path, words in self._words.items():
             self.damage.failures.append(Failure(self._path(path), words))
-        if not self.damage.failures:
+        if not (self.damage.failures or self.damage.lacking):
             self.damage.failures += [Failure(self._path(unit.name), self._common_words()) for unit in units[:1]]
 
     def _path(self, path: bytes) -> bytes:

@@ -10,7 +10,7 @@ from hpcp_mpi.engine.unstorable_times import note_time
 from hpcp_mpi.host import metadata
 from hpcp_mpi.host.entries import names_in
 from hpcp_mpi.host.stage import sweep
-from hpcp_mpi.operations.copy.check import write_metadata
+from hpcp_mpi.operations.copy.check import note_refusals, update_metadata, write_metadata
 from hpcp_mpi.rules.equality import NEW, change_letters, metadata_changes
 from hpcp_mpi.vocab.errors import VANISHED, Failure, reason_of
 from hpcp_mpi.vocab.outcome import Outcome
@@ -49,7 +49,9 @@ def _settle(context: JobContext, batch: Batch, unit: Unit, outcome: Outcome) -> 
                 dest = stack.enter_context(context.dest.made(unit.target))
                 if context.job.resumed:
                     sweep_stages(context, stack.enter_context(context.dest.at(unit.target)), unit.target, outcome)
-                changes = _settle_one(context, batch, source, dest, wanted)
+                changes, refused = _settle_one(context, batch, source, dest, wanted)
+                if refused:
+                    note_refusals(context, context.source_path(batch, unit.name), refused, outcome)
                 note_time(context, batch, unit, wanted, changes, outcome)
         elif not unit.tally:
             dest = stack.enter_context(context.dest.at(unit.target))
@@ -80,20 +82,29 @@ def _directory_changes(
 ) -> tuple[str, os.stat_result, tuple[metadata.Xattrs, metadata.Xattrs]]:
     found = os.fstat(dest)
     xattrs = context.xattrs_of((source, b"."), (dest, b"."), batch.source)
+    if context.options.dry_run:
+        xattrs = context.differing(dest, xattrs)
     letters = metadata.xattr_letters(*xattrs)
     return metadata_changes(wanted, found, context.job.times, context.rights, letters), found, xattrs
 
 
-def _settle_one(context: JobContext, batch: Batch, source: int, dest: int, wanted: os.stat_result) -> str:
-    """Write a directory's metadata; return in what it seemed to differ.
+def _settle_one(
+    context: JobContext, batch: Batch, source: int, dest: int, wanted: os.stat_result
+) -> tuple[str, metadata.Refusals]:
+    """Write a directory's metadata; return in what it seemed to differ, and which attributes are refused.
 
     Written also where nothing seems to differ, if this run wrote in it: maybe by another node, and for a while this one
     may still be shown the times from before.
     """
     changes, found, xattrs = _directory_changes(context, batch, source, dest, wanted)
-    if changes or batch.again:
-        write_metadata(context, wanted, (dest, b"."), found, xattrs)
-    return changes
+    if changes and not batch.again:
+        return update_metadata(context, wanted, (dest, b"."), found, xattrs, changes)
+    refused: metadata.Refusals = {}
+    if batch.again:
+        refused = write_metadata(context, wanted, (dest, b"."), found, xattrs)
+    if refused:
+        changes = changes.rstrip("ax") + metadata.lacking(*xattrs, refused)
+    return changes, refused
 
 
 def make(context: JobContext, batch: Batch, outcome: Outcome) -> None:

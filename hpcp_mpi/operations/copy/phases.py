@@ -178,6 +178,7 @@ class _Copy(Operation):
         outcome.skipped = outcome.skipped.plus(scan.builder.skipped)
         outcome.add(self._coordinator.outcome)  # in this order: what the scan could not read explains what failed later
         outcome.failures = list(first_of_each(outcome.failures))
+        outcome.note_losses()
         report.sources = [landing.argument for landing in self._prepared.landings]
         report.destination = self._prepared.job.destination
         report.dry_run = self._prepared.job.options.dry_run

@@ -113,6 +113,9 @@ def _copy_batch(context: JobContext, batch: Batch, outcome: Outcome, last: bool)
                 _refuse(context, batch, units, f"cannot be copied to {to}: {reason_of(error)}", outcome)
                 continue
             outcome.failures += damage.failures
+            if stderr or context.options.strict_metadata:
+                names = [(unit.name, unit.name) for unit in units]
+                note_losses(context, batch, names, stage, stderr, damage.lacking, outcome)
             staying = damage.unknown if last else damage.unknown | _passing(context, batch, damage)
             for unit in units:
                 if unit.name in staying:
@@ -122,6 +125,26 @@ def _copy_batch(context: JobContext, batch: Batch, outcome: Outcome, last: bool)
                     set_nearest(context, batch, unit, look, (stage, unit.name), outcome)
                 lost = damage.lost.get(unit.name, NOTHING)
                 publish_unit(context, batch, unit, (stage, unit.name, dest), lost, outcome)
+
+
+def note_losses(
+    context: JobContext,
+    batch: Batch,
+    names: Sequence[tuple[bytes, bytes]],
+    stage: int,
+    stderr: bytes,
+    lacking: Iterable[tuple[bytes, str]],
+    outcome: Outcome,
+) -> None:
+    """Note what copies in a stage lack of their metadata, as the destination does not store it.
+
+    names: (in the source, in the stage). stderr: what cp said. lacking: (path, cp's words) of what lacks its ACL
+    """
+    from hpcp_mpi.engine.losses import note_lost, note_lost_acl  # rarely needed, so most ranks do not load it
+
+    for path, words in lacking:
+        note_lost_acl(context, path, words, outcome)
+    note_lost(context, batch, names, stage, stderr, outcome)
 
 
 def _passing(context: JobContext, batch: Batch, damage: CpDamage) -> set[bytes]:
@@ -209,6 +232,8 @@ def _copy_together(context: JobContext, batches: list[Batch], outcome: Outcome) 
     Every file is pinned and cp gets its descriptor: in the stage it is called by that number. A process per directory
     would cost more than the files. Whatever goes wrong is left to the slower way, which says what it is.
     """
+    if context.options.strict_metadata:
+        return False  # that way looks at the attributes of each
     with ExitStack() as stack:
         try:
             dests = [stack.enter_context(made(context, b.dest_dir, b.over)) for b in batches]
@@ -225,8 +250,8 @@ def _copy_together(context: JobContext, batches: list[Batch], outcome: Outcome) 
                 return False
             stage = stack.enter_context(staged(dests[0], context.run_id, outcome.warn, context.options.content_only))
             command = cp.command(context.options, stage, [path_of(fd) for fd in files], follow=True)
-            code, _ = context.commands.run(command, b"/", (stage, *files))
-            if code:
+            code, stderr = context.commands.run(command, b"/", (stage, *files))
+            if code or stderr:
                 return False
             if context.options.itemize:
                 found = Outcome()

@@ -42,6 +42,7 @@ class ClassifiedEntries:
     extras: list[tuple[bytes, bool]] = field(default_factory=list)  # only at the destination: (name, is a directory)
     tracked: list[tuple[int, bytes, int, bytes]] = field(default_factory=list)  # Tracked, without the source
     sweeps: list[bytes] = field(default_factory=list)  # stages of killed runs at the destination
+    beyond: list[tuple[bytes, int]] = field(default_factory=list)  # (absolute path, mtime) that cannot be stored
     same: Tally = NOTHING  # of files that need nothing
     open: bool = False  # cp must not copy this directory whole
 

@@ -14,7 +14,7 @@ What has to wait for the end of the run is handed out too (`deferred`), so that 
 Pure: listings in, batches out. Not thread-safe; the scan holds a lock around each call.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from hpcp_mpi.operations.scan.link_groups import LinkGroups, outside_leaders
 from hpcp_mpi.operations.scan.records import (
@@ -64,6 +64,7 @@ class UnitBuilder:
         self.out: list[Batch] = []
         self.deferred = DeferredRecords()
         self.links = LinkGroups(self.deferred)
+        self.lost: Callable[[bytes, int], None] = lambda path, mtime_ns: None  # takes times that cannot be stored
         self.skipped = NOTHING  # what was found and needs nothing
         self._scanned = [0] * len(NOTHING)  # a Tally that is counted up
 
@@ -118,6 +119,8 @@ class UnitBuilder:
                 self.links.share(folder, entry.name, entry.tally, entry.inode, entry.dest_inode)
         for linked in listing.linked:
             self._add_linked(folder, linked)
+        for beyond in listing.beyond:
+            self.lost(*beyond)
         if listing.sweeps:
             units = Units.of(Unit(name) for name in listing.sweeps)
             self.out.append(Batch(Kind.CLEAN_STAGE, folder.source, folder.source_dir, folder.dest_dir, units))

@@ -16,6 +16,7 @@ from itertools import groupby, islice
 from typing import NamedTuple
 
 from hpcp_mpi.engine.context import JobContext
+from hpcp_mpi.engine.unstorable_times import lost_time
 from hpcp_mpi.formats.file_list import Type
 from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.external_sort import ExternalSort, Record
@@ -86,6 +87,7 @@ class ListedScan:
     ) -> None:
         self.outcome = Outcome()
         self.builder = builder_for(context.options)
+        self.builder.lost = lambda path, mtime_ns: lost_time(context, path, mtime_ns, self.outcome)
         self.builder.collapse = False  # cp would copy all that is in a directory
         self.waiting = Waiting()
         self.seconds = 0.0
