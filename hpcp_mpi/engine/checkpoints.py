@@ -27,7 +27,7 @@ class Snapshot:
     scanned: Tally
     scan_done: bool
     outcome: Outcome  # of what ranks did so far
-    listed: Outcome  # what rank 0 could not list, and what it noted
+    listed: Outcome  # what rank 0 could not list, what it noted, and what it saw to be identical
     chunks: int
     steals: int
     messages: int
@@ -43,7 +43,7 @@ class Snapshot:
             "found": self.scanned,
             "copied": outcome.copied,
             "updated": outcome.updated,
-            "identical": outcome.skipped,
+            "identical": outcome.skipped.plus(self.listed.skipped),
             "removed": outcome.removed,
             "verified": outcome.verified,
         }

@@ -15,7 +15,6 @@ from hpcp_mpi.rules.equality import NEW, change_letters, metadata_changes
 from hpcp_mpi.vocab.errors import VANISHED, Failure, reason_of
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import STAGE_PREFIX, join
-from hpcp_mpi.vocab.tally import ONE_DIRECTORY
 from hpcp_mpi.vocab.units import Batch, Unit
 
 ALIVE = "staging directory of another run that may be alive; kept"
@@ -24,7 +23,7 @@ ALIVE = "staging directory of another run that may be alive; kept"
 def settle(context: JobContext, batch: Batch, outcome: Outcome) -> None:
     """Give directories the metadata of their sources: nothing in them changes any more.
 
-    A unit with a tally is a directory that this run made.
+    A unit's tally is what it counts for: of several sources that have it, each found one. batch.new: this run made them
     """
     for unit in batch.units:
         path = context.source_path(batch, unit.name)
@@ -53,19 +52,21 @@ def _settle(context: JobContext, batch: Batch, unit: Unit, outcome: Outcome) -> 
                 if refused:
                     note_refusals(context, context.source_path(batch, unit.name), refused, outcome)
                 note_time(context, batch, unit, wanted, changes, outcome)
-        elif not unit.tally:
+        elif not batch.new:
             dest = stack.enter_context(context.dest.at(unit.target))
             changes = _directory_changes(context, batch, source, dest, wanted)[0]
         elif options.compare:
             itemize_replaced(context, unit.target, wanted.st_mode, outcome)
         if batch.restore:
             return  # only what the run itself did to it was undone
-        if unit.tally:
+        if batch.new:
             outcome.copied = outcome.copied.plus(unit.tally)
         elif changes and changes != NEW:
-            outcome.updated = outcome.updated.plus(ONE_DIRECTORY)
+            outcome.updated = outcome.updated.plus(unit.tally)
+        else:
+            outcome.skipped = outcome.skipped.plus(unit.tally)
         if options.itemize and changes:
-            update, letters = ("c", NEW) if unit.tally else (".", changes)
+            update, letters = ("c", NEW) if batch.new else (".", changes)
             line = change_letters(update, wanted.st_mode, letters)
             outcome.items.append((line, (unit.target or b".") + b"/", b""))
 

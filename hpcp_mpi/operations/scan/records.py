@@ -143,6 +143,7 @@ class Folder:
         "bytes",
         "checks",
         "children",
+        "counted",
         "dest_dir",
         "directories",
         "emitted",
@@ -176,6 +177,7 @@ class Folder:
         self.source_dir = source_dir
         self.dest_dir = dest_dir
         self.name = name
+        self.counted = True  # as found: else it is only where entries are
         self.new = True  # missing at the destination
         self.replaces_file = False  # something on the way there is a non-directory that is to be replaced
         self.split = False

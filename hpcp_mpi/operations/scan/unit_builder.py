@@ -83,13 +83,14 @@ class UnitBuilder:
         """Return the folder of a source root, opened: roots are never one unit."""
         folder = self.place(source, b"", dest_dir)
         folder.new, folder.needs_metadata, folder.replaces_file = new, new, over
+        folder.counted = True
         self.count(ONE_DIRECTORY)
         return folder
 
     def place(self, source: int, source_dir: bytes, dest_dir: bytes) -> Folder:
         """Return a folder for single entries: not a directory that is copied itself."""
         folder = Folder(None, source, source_dir, dest_dir, b"")
-        folder.split, folder.new = True, False
+        folder.split, folder.new, folder.counted = True, False, False
         return folder
 
     def child(self, parent: Folder, name: bytes, new: bool, over: bool) -> Folder:
@@ -323,6 +324,8 @@ class UnitBuilder:
         if folder.needs_metadata:
             why = CREATED if folder.new else DIFFERS
             self.deferred.settled.append(directory_metadata(folder.source, folder.source_dir, folder.dest_dir, why))
+        elif folder.counted and not folder.new:
+            self.skipped = self.skipped.plus(ONE_DIRECTORY)
         parent = folder.parent
         if folder.new and parent is not None and not parent.new:
             self.deferred.settled.append(

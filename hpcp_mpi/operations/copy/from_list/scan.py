@@ -202,6 +202,7 @@ class ListedScan:
         visit = _Visit(b"", b"")
         job = self._context.job
         visit.folder = self.builder.root(0, b"", new=job.destination_root is None)
+        visit.folder.counted = not isinstance(self.waiting.settled, _ButRoot)
         if job.destination_root is not None and self._context.options.directory_sync:
             with self._context.source_tree(0).at(b"") as source, self._context.dest.at(b"") as dest:
                 visit.folder.needs_metadata = self._lister.differs(0, source, dest)
