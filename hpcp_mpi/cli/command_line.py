@@ -122,6 +122,7 @@ def _options(verb: Verb, given: Given, exclude_lines: Callable[[bytes], list[byt
         io_size=given.io_size,
         drop_cache=given.drop_cache,
         content_only=given.content_only,
+        strict_metadata=given.strict_metadata,
         links="anywhere" if given.link_tracking else "never" if given.no_link_tracking else "inside",
         mirror=given.remove_extra,
         delete_excluded=given.delete_excluded,

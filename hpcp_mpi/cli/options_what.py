@@ -133,6 +133,12 @@ def add_selection(parser: Parser) -> None:
     add("-do", "--directory_only", action="store_true", help="only directories, with their metadata")
     add("-nds", "--no_directory_sync", action="store_true", help="do not set the metadata of directories")
     add("-co", "--content_only", action="store_true", help="only content: no modes, owners, times or attributes")
+    add(
+        "--strict-metadata",
+        action="store_true",
+        help="what the destination cannot store of attributes, ACLs and times is a failure, and a difference "
+        "(default: a note, and equal)",
+    )
     links = selection.either()
     links.add(
         "-lt",

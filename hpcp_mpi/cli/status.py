@@ -25,6 +25,7 @@ _NAMES = {  # of tallies, as the end table calls them
     "copied": "copied",
     "updated": "metadata only",
     "identical": "identical",
+    "left": "left",
     "removed": "removed",
     "verified": "verified",
 }
@@ -121,7 +122,8 @@ def _done(account: LedgerStatus, latest: Checkpoint) -> Iterator[str]:
     scan = "scan complete" if latest.scan_done else "scan running"
     at = "" if account.condition == "ended" else f", checkpoint {duration(account.time - _at(account))} ago"
     yield f"phase: {latest.phase} ({scan}){at}"
-    tallies = [(name, latest.tallies.get(key, NOTHING)) for key, name in _NAMES.items()]
+    every = {**latest.tallies, "left": latest.left if account.verb == "copy" else NOTHING}
+    tallies = [(name, every.get(key, NOTHING)) for key, name in _NAMES.items()]
     yield from counts((name, tally, True) for name, tally in tallies if tally or name in _ALWAYS)
     linked = f"hard links made: {latest.linked:,}   " if latest.linked else ""
     yield f"{linked}failed: {len(latest.failures):,}   notes: {len(latest.notes):,}"

@@ -1,5 +1,6 @@
 """The context of a job on one rank: trees (one set per slot), stages, commands."""
 
+import errno
 import os
 import threading
 import time
@@ -13,7 +14,7 @@ from hpcp_mpi.host.commands import Commands
 from hpcp_mpi.host.dirfd import Tree
 from hpcp_mpi.host.entries import identity
 from hpcp_mpi.host.latency import AdaptiveGate, Latency, ParallelCalls
-from hpcp_mpi.host.metadata import Xattrs, xattrs_of
+from hpcp_mpi.host.metadata import Refusals, Xattrs, refused_beside, xattrs_of
 from hpcp_mpi.host.mounts import Mounts, mounts_below
 from hpcp_mpi.host.retrying import retried
 from hpcp_mpi.host.roots import Pin, is_same, most_pins, pin_of, root_at
@@ -21,6 +22,7 @@ from hpcp_mpi.host.stage import SharedStages
 from hpcp_mpi.host.stale_looks import StaleLooks
 from hpcp_mpi.rules import excludes
 from hpcp_mpi.rules.equality import Rights
+from hpcp_mpi.vocab.attributes import CAPABILITY
 from hpcp_mpi.vocab.errors import FatalError, reason_of
 from hpcp_mpi.vocab.job import Job, Root
 from hpcp_mpi.vocab.paths import STAGE_PREFIX, child_path, join, printable
@@ -38,7 +40,9 @@ class JobContext:
     def __init__(self, job: Job, commands: Commands, rank: int) -> None:
         self.job = job
         self.options = job.options
-        self._lost = job.abilities.lost_attributes
+        # Told of at the start. Whether a user may give capabilities is not the file system's matter: each is noted.
+        lost = () if job.options.strict_metadata else job.abilities.lost_attributes
+        self._lost = tuple(name for name in lost if not (os.geteuid() and name == CAPABILITY))
         self.commands = commands
         self.rank = rank
         self._own = STAGE_PREFIX + job.run_id.encode() + b"."
@@ -133,10 +137,31 @@ class JobContext:
 
         What the destination cannot have is left out of what the source has. Raises OSError.
         """
-        wanted = xattrs_of(*pair, self.hides_acls(source))
+        return self.wanted_xattrs(pair, source), xattrs_of(*other, self.hides_acls(DEST))
+
+    def wanted_xattrs(self, entry: tuple[int, bytes], source: int) -> Xattrs:
+        """Return what attributes the copy of an entry (directory, name) is to have. Raises OSError."""
+        wanted = xattrs_of(*entry, self.hides_acls(source))
         if wanted and self._lost:
             wanted = {name: value for name, value in wanted.items() if not name.startswith(self._lost)}
-        return wanted, xattrs_of(*other, self.hides_acls(DEST))
+        return wanted
+
+    def storable(self, dest: int, xattrs: tuple[Xattrs, Xattrs]) -> tuple[tuple[Xattrs, Xattrs], Refusals]:
+        """Return what attributes an entry of a directory can have, and has; and which ones would be refused.
+
+        For what is not written in place. xattrs: as from xattrs_of()
+        """
+        wanted, found = xattrs
+        if wanted == found:
+            return xattrs, {}
+        lost = self.job.abilities.lost_attributes
+        refused = {name: errno.EOPNOTSUPP for name in wanted if name.startswith(lost)}
+        refused |= refused_beside(dest, wanted, found)
+        return ({name: value for name, value in wanted.items() if name not in refused}, found), refused
+
+    def differing(self, dest: int, xattrs: tuple[Xattrs, Xattrs]) -> tuple[Xattrs, Xattrs]:
+        """Return the attributes in which an entry counts as different in a dry run. xattrs: as from xattrs_of()"""
+        return xattrs if self.options.strict_metadata else self.storable(dest, xattrs)[0]
 
     def source_path(self, batch: Batch, name: bytes = b"") -> bytes:
         """Return the absolute path of what a batch calls name; of its directory without one."""

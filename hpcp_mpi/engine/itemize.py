@@ -71,7 +71,8 @@ def _change(context: JobContext, index: int, source: int, unit: Unit, status: os
     there = lstat(unit.target, dest) if dest is not None else None
     if dest is None or there is None or stat.S_IFMT(there.st_mode) != stat.S_IFMT(status.st_mode):
         return change_letters(update, status.st_mode, NEW)
-    letters = xattr_letters(*context.xattrs_of((source, unit.name), (dest, unit.target), index))
+    xattrs = context.differing(dest, context.xattrs_of((source, unit.name), (dest, unit.target), index))
+    letters = xattr_letters(*xattrs)
     changes = metadata_changes(status, there, context.job.times, context.rights, letters)
     if context.options.content_only:
         changes = ""

@@ -36,6 +36,7 @@ class Options:
     io_size: int = 0  # bytes read at once of a range; 0: the file system's block size, 4 MiB at least
     drop_cache: bool = False  # forget the pages of sources that were read for the copy
     content_only: bool = False  # no metadata at all, as `cp -f`
+    strict_metadata: bool = False  # what the destination cannot store of metadata is a failure, and differs
     links: str = "inside"  # what relative links point to is copied too: inside the destination, anywhere, never
     mirror: bool = False  # remove what the sources do not have
     delete_excluded: bool = False  # of the destination's entries that are excluded, too

@@ -17,7 +17,7 @@ from hpcp_mpi.vocab.errors import (
 )
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import printable
-from hpcp_mpi.vocab.tally import NOTHING, Tally
+from hpcp_mpi.vocab.tally import NOTHING, Tally, left_of
 
 
 @dataclass(slots=True)
@@ -107,6 +107,11 @@ class Report:
             self.stopped = other.stopped
 
     @property
+    def left(self) -> Tally:
+        """What was found and is neither copied nor identical: it failed, or the run ended before."""
+        return left_of(self.scanned, self.outcome.copied, self.outcome.updated, self.outcome.skipped)
+
+    @property
     def exit_code(self) -> int:
         if self.stopped:
             return self.stopped
@@ -135,6 +140,7 @@ class Report:
             "copied_before": self.before._asdict(),
             "metadata_updated": outcome.updated._asdict(),
             "skipped": outcome.skipped._asdict(),
+            "left": self.left._asdict(),
             "removed": outcome.removed._asdict(),
             "verified": outcome.verified._asdict(),
             "differences": self.differences,

@@ -30,7 +30,7 @@ from hpcp_mpi.vocab.outcome import Outcome, first_of_each
 from hpcp_mpi.vocab.paths import printable
 from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.tally import NOTHING, Tally
-from hpcp_mpi.vocab.units import Kind
+from hpcp_mpi.vocab.units import Batch, Kind
 
 if TYPE_CHECKING:
     from hpcp_mpi.operations.copy.resume import ResumeRecorder, StartedFiles
@@ -89,7 +89,9 @@ class _Copy(Operation):
             self._space = None  # there is no more to come
             waiting = self._scan.waiting
             shared = map(SharedName._make, waiting.shared)
-            self._drive("separating hard links", Stream(separation_batches(shared, options.split_size)))
+            self._drive(
+                "separating hard links", Stream(self._uncounted(separation_batches(shared, options.split_size)))
+            )
             self._verify()  # before other names are given to what is not good
             self._link()
             self._verify()  # what could not be linked and was copied
@@ -99,6 +101,14 @@ class _Copy(Operation):
             self._settle(map(DirectoryMetadata._make, waiting.settled))
         finally:
             self._scan.end()
+
+    def _uncounted(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """Yield batches of what was counted as identical and is copied after all."""
+        for batch in batches:
+            outcome = self._coordinator.outcome
+            for unit in batch.units:
+                outcome.skipped = outcome.skipped.minus(unit.tally)
+            yield batch
 
     def _link(self) -> None:
         """Give files their other names."""
@@ -180,9 +190,10 @@ class _Copy(Operation):
         self._coordinator.write_down()
         self._coordinator.fill(report)
         outcome = scan.outcome
-        outcome.skipped = outcome.skipped.plus(scan.builder.skipped)
+        outcome.skipped = scan.builder.skipped
         outcome.add(self._coordinator.outcome)  # in this order: what the scan could not read explains what failed later
         outcome.failures = list(first_of_each(outcome.failures))
+        outcome.note_losses()
         report.sources = [landing.argument for landing in self._prepared.landings]
         report.destination = self._prepared.job.destination
         report.dry_run = self._prepared.job.options.dry_run
@@ -223,6 +234,7 @@ class _Copy(Operation):
         return self._scan.done
 
     def listed(self) -> Outcome:
+        self._scan.outcome.skipped = self._scan.builder.skipped
         return self._scan.outcome
 
     @property

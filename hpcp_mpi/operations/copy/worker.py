@@ -137,6 +137,12 @@ def _copy_batch(context: JobContext, batch: Batch, outcome: Outcome, last: bool)
                 _refuse(context, batch, units, f"cannot be copied to {to}: {reason_of(error)}", outcome)
                 continue
             outcome.failures += damage.failures
+            if damage.said or damage.refused or context.options.strict_metadata:
+                for into in {fd for fd, _ in placed.values()}:
+                    names = [(name, staged_as) for name, (fd, staged_as) in placed.items() if fd == into]
+                    note_losses(context, batch, names, into, damage.said, damage.lacking, outcome)
+                    damage.lacking = []
+                note_refused_metadata(context, damage, outcome)
             staying = damage.unknown if last else damage.unknown | _passing(context, batch, damage)
             for unit in units:
                 if unit.name in staying:
@@ -161,7 +167,7 @@ def _into_stage(
         return copy_into(context, batch, units, source, stage, other)
     command = cp.command(context.options, stage, [unit.name for unit in units])
     code, stderr = context.commands.run(command, path_of(source), (stage,))
-    damage = CpFailures(context, batch, stage, code, stderr).take(units) if code else CpDamage()
+    damage = CpFailures(context, batch, stage, code, stderr).take(units) if code else CpDamage(said=stderr)
     return damage, {unit.name: (stage, unit.name) for unit in units}
 
 
@@ -178,6 +184,36 @@ class _Lazily:
         if self._stage is None:
             self._stage = self._stack.enter_context(self._make())
         return self._stage
+
+
+def note_losses(
+    context: JobContext,
+    batch: Batch,
+    names: Sequence[tuple[bytes, bytes]],
+    stage: int,
+    stderr: bytes,
+    lacking: Iterable[tuple[bytes, str]],
+    outcome: Outcome,
+) -> None:
+    """Note what copies in a stage lack of their metadata, as the destination does not store it.
+
+    names: (in the source, in the stage). stderr: what cp said. lacking: (path, cp's words) of what lacks its ACL
+    """
+    from hpcp_mpi.engine.losses import note_lost, note_lost_acl  # rarely needed, so most ranks do not load it
+
+    for path, words in lacking:
+        note_lost_acl(context, path, words, outcome)
+    note_lost(context, batch, names, stage, stderr, outcome)
+
+
+def note_refused_metadata(context: JobContext, damage: CpDamage, outcome: Outcome) -> None:
+    """Note which attributes were refused that were not written by cp, unless note_losses() has seen all copies."""
+    from hpcp_mpi.engine.losses import note_refused
+    from hpcp_mpi.host.cp import attributes_refused
+
+    if not (context.options.strict_metadata or attributes_refused(damage.said)):
+        for path, refused in damage.refused:
+            note_refused(context, path, refused, outcome)
 
 
 def _passing(context: JobContext, batch: Batch, damage: CpDamage) -> set[bytes]:
@@ -270,6 +306,8 @@ def _copy_together(context: JobContext, batches: list[Batch], outcome: Outcome) 
     Every file is pinned and cp gets its descriptor: in the stage it is called by that number. A process per directory
     would cost more than the files. Whatever goes wrong is left to the slower way, which says what it is.
     """
+    if context.options.strict_metadata:
+        return False  # that way looks at the attributes of each
     with ExitStack() as stack:
         try:
             dests = [stack.enter_context(made(context, b.dest_dir, b.over)) for b in batches]
@@ -287,8 +325,8 @@ def _copy_together(context: JobContext, batches: list[Batch], outcome: Outcome) 
                 return False
             stage = stack.enter_context(staged(dests[0], context.run_id, outcome.warn, context.options.content_only))
             command = cp.command(context.options, stage, [path_of(fd) for fd in files], follow=True)
-            code, _ = context.commands.run(command, b"/", (stage, *files))
-            if code:
+            code, stderr = context.commands.run(command, b"/", (stage, *files))
+            if code or stderr:
                 return False
             if context.options.itemize:
                 found = Outcome()

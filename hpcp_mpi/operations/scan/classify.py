@@ -20,6 +20,7 @@ class Classifier:
     forbidden: a predicate of (absolute path, inode): a directory that is never entered: the destination itself
     device:    what stands for a device number: those differ between the nodes that see one file system
     note:      takes (absolute path, what a reader should know)
+    strict:    a time that cannot be stored is to be known of copies that are there, too
     """
 
     def __init__(
@@ -30,8 +31,10 @@ class Classifier:
         forbidden: Callable[[bytes, int], bool],
         device: Callable[[int], int],
         note: Callable[[bytes, str], None],
+        strict: bool = False,
     ) -> None:
         self._times = times
+        self._strict = strict
         self._directory_only = directory_only
         self.excluded = excluded
         self._forbidden = forbidden
@@ -66,10 +69,19 @@ class Classifier:
             else:
                 listing.folders.append((name, not there, there is False))
 
+    def time(self, listing: ClassifiedEntries, path: bytes, mtime_ns: int, equal: bool) -> None:
+        """Note in a listing that the destination cannot store the time of an entry.
+
+        equal: it has a copy there, of which that was noted. Those whose times go astray are noted when they are set.
+        """
+        if (self._strict or (self._times.clamps and not equal)) and self._times.nearest(mtime_ns) != mtime_ns:
+            listing.beyond.append((path, mtime_ns))
+
     def entries(self, listing: ClassifiedEntries, directory: bytes, found: Iterable[Entry]) -> None:
         """Add what is not a directory to a listing. directory: their absolute path, for excludes and notes."""
         names, sizes = listing.plain
         astray = self.astray
+        first, last = self._times.seconds
         for name, status, dest in found:
             if astray is not None and astray(status.st_mtime_ns):
                 listing.open = True  # a worker sets its time, which `cp` could not
@@ -86,6 +98,9 @@ class Classifier:
                 self._skip(listing, child_path(directory, name), "a socket; not copied")
             else:
                 self._entry(listing, name, status, dest)
+            if not first <= status[8] <= last:
+                equal = dest is not None and maybe_identical(status, dest, self._times)
+                self.time(listing, child_path(directory, name), status.st_mtime_ns, equal)
 
     def _skip(self, listing: ClassifiedEntries, path: bytes, why: str) -> None:
         listing.open = True

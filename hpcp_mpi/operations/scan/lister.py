@@ -18,6 +18,7 @@ from hpcp_mpi.operations.scan.records import ClassifiedEntries, Folder
 from hpcp_mpi.operations.scan.symlinks import NOWHERE, tracked
 from hpcp_mpi.operations.scan.unit_builder import UnitBuilder
 from hpcp_mpi.rules.equality import metadata_changes
+from hpcp_mpi.vocab.abilities import ENDLESS_NS
 from hpcp_mpi.vocab.errors import Failure, failure_of, reason_of
 from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.paths import STAGE_PREFIX, child_path, join
@@ -80,6 +81,7 @@ class Lister:
             self.forbidden,
             self._device,
             note,
+            options.strict_metadata,
         )
 
     def forbidden(self, path: bytes, inode: int) -> bool:
@@ -201,14 +203,21 @@ class Lister:
                 astray = self._classifier.astray
                 own = astray is not None and astray(status.st_mtime_ns)
                 by_lstat = context.options.hash_size == 0 and not context.options.full_hash
-                within_ns, plain, crowd = context.job.times.within_ns, self._classifier.plain, context.crowd
-                for some in slices(source, dest, names, plain, by_lstat, failed, crowd, astray, within_ns):
+                times = context.job.times
+                within_ns, seconds, mtime_ns = times.within_ns, times.seconds, None
+                if times.latest_ns is not None and times.latest_ns < ENDLESS_NS:
+                    mtime_ns = os.fstat(source).st_mtime_ns
+                plain, crowd = self._classifier.plain, context.crowd
+                for some in slices(source, dest, names, plain, by_lstat, failed, crowd, astray, within_ns, seconds):
                     if self._choose is not None:
                         self._choose(folder, some, source)
                     listing = self.listing(path, some)
                     going += self._replaced(path, listing, dest, failures)
                     if listing.others or listing.existing or listing.linked:
                         self.track(folder, listing, source)
+                    if mtime_ns is not None and context.options.directory_sync:
+                        self._classifier.time(listing, path, mtime_ns, dest is not None)
+                        mtime_ns = None
                     listing.sweeps, stages = stages, []
                     # What others change meanwhile is copied by descriptor, entry by entry.
                     listing.open = listing.open or merged or own or not quiet or bool(failures)

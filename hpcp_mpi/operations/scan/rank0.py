@@ -15,6 +15,7 @@ from dataclasses import replace
 
 from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.engine.itemize import note_replaced
+from hpcp_mpi.engine.unstorable_times import lost_time
 from hpcp_mpi.engine.walk_feed import most_asked
 from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.listing import Slice
@@ -69,6 +70,7 @@ class Scan:
         self.relists = all(landing.name is None for landing in landings)
         self.outcome = Outcome()
         self.builder = builder_for(context.options)
+        self.builder.lost = lambda path, mtime_ns: lost_time(context, path, mtime_ns, self.outcome)
         self.waiting = Waiting()
         self.seconds = 0.0
         self._context = context

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.engine.destination import NOT_REPLACED
 from hpcp_mpi.engine.itemize import note_replaced
+from hpcp_mpi.engine.unstorable_times import lost_time
 from hpcp_mpi.formats.file_list import Type
 from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.external_sort import ExternalSort, Record
@@ -87,6 +88,7 @@ class ListedScan:
     ) -> None:
         self.outcome = Outcome()
         self.builder = builder_for(context.options)
+        self.builder.lost = lambda path, mtime_ns: lost_time(context, path, mtime_ns, self.outcome)
         self.builder.collapse = False  # cp would copy all that is in a directory
         self.waiting = Waiting()
         self.seconds = 0.0
@@ -202,6 +204,7 @@ class ListedScan:
         visit = _Visit(b"", b"")
         job = self._context.job
         visit.folder = self.builder.root(0, b"", new=job.destination_root is None)
+        visit.folder.counted = not isinstance(self.waiting.settled, _ButRoot)
         if self._root_is_listed and job.destination_root is not None and self._context.options.directory_sync:
             with self._context.source_tree(0).at(b"") as source, self._context.dest.at(b"") as dest:
                 self._compare(visit, visit.folder, source, dest)
