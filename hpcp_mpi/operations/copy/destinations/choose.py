@@ -210,9 +210,9 @@ def _look(root: bytes, path: bytes) -> tuple[os.stat_result | None, bytes]:
     return None, b""
 
 
-def _free(root: bytes) -> int:
-    """Return the bytes that a user may still write where a directory is, or will be."""
+def _free(root: bytes) -> int | None:
+    """Return the bytes that a user may still write where a directory is, or will be; None where that is not known."""
     while not os.path.isdir(root):
         root = os.path.dirname(root)
     status = os.statvfs(root)
-    return status.f_bavail * status.f_frsize
+    return status.f_bavail * status.f_frsize if status.f_blocks else None

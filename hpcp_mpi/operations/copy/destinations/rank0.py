@@ -143,4 +143,9 @@ def _shares(roots: list[bytes]) -> list[float]:
         while not os.path.isdir(root):
             root = os.path.dirname(root)
         devices.append(os.stat(root).st_dev)
-    return [_free(root) / devices.count(device) for root, device in zip(roots, devices, strict=True)]
+    free = [_free(root) for root in roots]
+    known = [each for each in free if each is not None]
+    mean = sum(known) / len(known) if known else 1.0  # where the free bytes are not known
+    return [
+        (mean if each is None else each) / devices.count(device) for each, device in zip(free, devices, strict=True)
+    ]
