@@ -14,6 +14,7 @@ from hpcp_mpi.host.dirfd import READ
 from hpcp_mpi.host.entries import lstat, types_in
 from hpcp_mpi.host.hashing import attributes_digest, digest
 from hpcp_mpi.host.metadata import xattrs_of
+from hpcp_mpi.host.stage import is_stage
 from hpcp_mpi.rules import excludes
 from hpcp_mpi.vocab.errors import VANISHED, Failure, failure_of
 from hpcp_mpi.vocab.outcome import Outcome
@@ -37,7 +38,7 @@ def list_extra_subtrees(context: JobContext, batch: Batch, outcome: Outcome) -> 
         directory = waiting.pop()
         try:
             with tree.at(directory) as fd:
-                entries = [(name, stat.S_ISDIR(mode)) for name, mode in types_in(fd) if not kept(directory, name)]
+                entries = [(name, stat.S_ISDIR(mode)) for name, mode in types_in(fd) if not kept(fd, directory, name)]
         except OSError as error:
             outcome.failures.append(failure_of(context.dest_path(directory), error, "cannot list"))
             continue
@@ -48,15 +49,15 @@ def list_extra_subtrees(context: JobContext, batch: Batch, outcome: Outcome) -> 
     outcome.findings.append(WalkResult(len(batch.units), found, listings))
 
 
-def _mirror_keeps(context: JobContext) -> Callable[[bytes, bytes], bool]:
-    """Return a predicate of (directory, name) in the destination: whether a mirror would leave it alone. It does what
-    would be excluded in a source, and what belongs to runs of ours.
+def _mirror_keeps(context: JobContext) -> Callable[[int, bytes, bytes], bool]:
+    """Return a predicate of (descriptor, path, name) of a directory in the destination and an entry of it: whether a
+    mirror would leave that alone. It does what would be excluded in a source, and what belongs to runs of ours.
     """
     job = context.job
     excluded = None if job.options.delete_excluded else excludes.matcher(job.options.excludes)
 
-    def kept(directory: bytes, name: bytes) -> bool:
-        if name.startswith(STAGE_PREFIX):
+    def kept(fd: int, directory: bytes, name: bytes) -> bool:
+        if name.startswith(STAGE_PREFIX) and is_stage(fd, name):
             return True
         if excluded is None:
             return False

@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.retrying import retried
+from hpcp_mpi.host.stage import is_stage
 from hpcp_mpi.rules.equality import maybe_identical
 from hpcp_mpi.vocab.errors import Failure, reason_of
 from hpcp_mpi.vocab.outcome import Outcome
@@ -45,6 +46,8 @@ class CopiedGuard:
         if where in self._context.job.keep_paths:
             return False
         try:
+            if self._is_stage(path):
+                return False  # the scan noted that it was not copied
             with self._context.source_tree(self._source).handle(path) as mine:
                 own = os.fstat(mine)
             for _ in self._context.looks.each():
@@ -58,9 +61,16 @@ class CopiedGuard:
             return self._leave(where, CAME)
         return not _same_inode(own, os.fstat(copy)) or self._leave(where, ITSELF)
 
+    def _is_stage(self, path: bytes) -> bool:
+        directory, _, name = path.rpartition(b"/")
+        if not name.startswith(STAGE_PREFIX):
+            return False
+        with self._context.source_tree(self._source).handle(directory) as fd:
+            return is_stage(fd, name)
+
     def must_keep(self, directory: int, path: bytes, name: bytes) -> bool:
         where = child_path(self._root, join(path, name))
-        if where in self._context.job.keep_paths or name.startswith(STAGE_PREFIX):
+        if where in self._context.job.keep_paths:
             return True
         try:
             wanted = lstat(name, directory)
