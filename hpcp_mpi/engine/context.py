@@ -1,15 +1,20 @@
 """The context of a job on one rank: trees (one set per slot), stages, commands."""
 
+import errno
 import os
 import threading
+import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from typing import TYPE_CHECKING
 
 from hpcp_mpi.host.commands import Commands
 from hpcp_mpi.host.dirfd import Tree
+from hpcp_mpi.host.entries import identity
 from hpcp_mpi.host.latency import AdaptiveGate, Latency, ParallelCalls
-from hpcp_mpi.host.metadata import Xattrs, xattrs_of
+from hpcp_mpi.host.metadata import Refusals, Xattrs, refused_beside, xattrs_of
 from hpcp_mpi.host.mounts import Mounts, mounts_below
 from hpcp_mpi.host.retrying import retried
 from hpcp_mpi.host.roots import Pin, is_same, most_pins, pin_of, root_at
@@ -17,10 +22,14 @@ from hpcp_mpi.host.stage import SharedStages
 from hpcp_mpi.host.stale_looks import StaleLooks
 from hpcp_mpi.rules import excludes
 from hpcp_mpi.rules.equality import Rights
+from hpcp_mpi.vocab.attributes import CAPABILITY
 from hpcp_mpi.vocab.errors import FatalError, reason_of
 from hpcp_mpi.vocab.job import Job, Root
 from hpcp_mpi.vocab.paths import STAGE_PREFIX, child_path, join, printable
 from hpcp_mpi.vocab.units import DEST, Batch
+
+if TYPE_CHECKING:
+    from hpcp_mpi.host.unchanged import Unchanged
 
 _MOST_CHECKS = 64  # threads of this rank that compare files at once
 
@@ -31,7 +40,9 @@ class JobContext:
     def __init__(self, job: Job, commands: Commands, rank: int) -> None:
         self.job = job
         self.options = job.options
-        self._lost = job.abilities.lost_attributes
+        # Told of at the start. Whether a user may give capabilities is not the file system's matter: each is noted.
+        lost = () if job.options.strict_metadata else job.abilities.lost_attributes
+        self._lost = tuple(name for name in lost if not (os.geteuid() and name == CAPABILITY))
         self.commands = commands
         self.rank = rank
         self._own = STAGE_PREFIX + job.run_id.encode() + b"."
@@ -45,9 +56,15 @@ class JobContext:
         self.gate = AdaptiveGate(_MOST_CHECKS, lambda: self.slow)
         self.crowd = ParallelCalls()
         self.looks = StaleLooks(job.stale_seconds, lambda: commands.stopped)
-        self.excluded = excludes.matcher(job.options.excludes)
+        self.excluded = excludes.matcher(job.options.all_excludes)
+        self._began_ns = time.time_ns()
+        self._unchanged: dict[int, Unchanged] = {}
         self._mounts: dict[int, Mounts] = {}
         self._foreign: dict[int, frozenset[tuple[int, int]]] = {}
+        # Of a move: copies with several names, and the source file that each is the copy of: (device, inode) both.
+        self.vouched: dict[tuple[int, int], tuple[int, int]] = {}
+        # What goes at the destination, as a directory takes its place: (path below the root, mode).
+        self.replaced: deque[tuple[bytes, int]] = deque()
         self.lost: set[int] = set()  # ranks, as far as this one knows
         self.ending = threading.Event()  # the run ends in good order: a big file's ranges stop between blocks
         self._local = threading.local()
@@ -102,6 +119,15 @@ class JobContext:
                 raise missing
             yield found
 
+    def _note_made(self, path: bytes, fd: int) -> None:
+        if self.options.directory_sync:
+            self._local.__dict__.setdefault("made", []).append((path, identity(fd)))
+
+    def made_here(self) -> list[tuple[bytes, tuple[int, int]]]:
+        """Return the directories of the destination that the calling thread has made, with their identities."""
+        found: list[tuple[bytes, tuple[int, int]]] = self._local.__dict__.setdefault("made", [])
+        return found
+
     def hides_acls(self, index: int) -> bool:
         """Return whether the file system of a source root, or DEST, has ACLs and does not list them."""
         return index in self.job.hides_acls
@@ -111,10 +137,31 @@ class JobContext:
 
         What the destination cannot have is left out of what the source has. Raises OSError.
         """
-        wanted = xattrs_of(*pair, self.hides_acls(source))
+        return self.wanted_xattrs(pair, source), xattrs_of(*other, self.hides_acls(DEST))
+
+    def wanted_xattrs(self, entry: tuple[int, bytes], source: int) -> Xattrs:
+        """Return what attributes the copy of an entry (directory, name) is to have. Raises OSError."""
+        wanted = xattrs_of(*entry, self.hides_acls(source))
         if wanted and self._lost:
             wanted = {name: value for name, value in wanted.items() if not name.startswith(self._lost)}
-        return wanted, xattrs_of(*other, self.hides_acls(DEST))
+        return wanted
+
+    def storable(self, dest: int, xattrs: tuple[Xattrs, Xattrs]) -> tuple[tuple[Xattrs, Xattrs], Refusals]:
+        """Return what attributes an entry of a directory can have, and has; and which ones would be refused.
+
+        For what is not written in place. xattrs: as from xattrs_of()
+        """
+        wanted, found = xattrs
+        if wanted == found:
+            return xattrs, {}
+        lost = self.job.abilities.lost_attributes
+        refused = {name: errno.EOPNOTSUPP for name in wanted if name.startswith(lost)}
+        refused |= refused_beside(dest, wanted, found)
+        return ({name: value for name, value in wanted.items() if name not in refused}, found), refused
+
+    def differing(self, dest: int, xattrs: tuple[Xattrs, Xattrs]) -> tuple[Xattrs, Xattrs]:
+        """Return the attributes in which an entry counts as different in a dry run. xattrs: as from xattrs_of()"""
+        return xattrs if self.options.strict_metadata else self.storable(dest, xattrs)[0]
 
     def source_path(self, batch: Batch, name: bytes = b"") -> bytes:
         """Return the absolute path of what a batch calls name; of its directory without one."""
@@ -129,7 +176,8 @@ class JobContext:
         tree = trees.get(root.path)
         if tree is None:
             pin = self._pin_of(root)
-            tree = trees[root.path] = Tree(root.path, pin.fd, lambda: self.commands.stopped)
+            note = self._note_made if root == self.job.destination_root else None
+            tree = trees[root.path] = Tree(root.path, pin.fd, lambda: self.commands.stopped, note)
         return tree
 
     def _pin_of(self, root: Root) -> Pin:
@@ -156,6 +204,16 @@ class JobContext:
             other = self.job.sources if index == DEST else (self.job.destination_root,)
             roots = [root for root in (*other, self.job.backup) if root is not None]
             found = self._foreign[index] = frozenset(self._inodes[root.path] for root in roots)
+        return found
+
+    def unchanged(self, index: int) -> "Unchanged":
+        """Return what shows that directories of a source root were not changed since the job began."""
+        found = self._unchanged.get(index)
+        if found is None:
+            from hpcp_mpi.host.unchanged import Unchanged  # for what is copied, and by whom it is listed
+
+            root = self.job.sources[index].path
+            found = self._unchanged[index] = Unchanged(root, self._began_ns)
         return found
 
     def inode_of(self, root: Root) -> tuple[int, int]:

@@ -74,7 +74,7 @@ class Openings:
     def make(self, path: bytes, mode: int = 0o777) -> Root:
         """Make the directory at an absolute path, and what is missing above it; return it. Raises OSError.
 
-        No symlink is followed that is put where `nearest` found nothing.
+        mode: of the directory itself. No symlink is followed that is put where `nearest` found nothing.
         """
         at, missing = self.nearest(path)
         return self.make_below(at, path, missing, mode) if missing else self.open(path)
@@ -82,11 +82,11 @@ class Openings:
     def make_below(self, at: Pin, path: bytes, names: list[bytes], mode: int = 0o777) -> Root:
         """Make directories, each in the one before; return the last one. at: the first of them, path: of the last.
 
-        Raises OSError.
+        mode: of the last. Raises OSError.
         """
-        for name in names:
+        for number, name in enumerate(names, 1):
             with suppress(FileExistsError):  # another run makes it, too
-                os.mkdir(name, mode, dir_fd=at.fd)
+                os.mkdir(name, mode if number == len(names) else 0o777, dir_fd=at.fd)
                 self.made.append((at, name))
             at = Pin(os.open(name, PATH | os.O_NOFOLLOW, dir_fd=at.fd))
         found = self._known[path] = seen(path, os.dup(at.fd), itself=True)

@@ -83,7 +83,9 @@ def _prepare(sources: Iterable[bytes], destination: bytes, options: Options, lis
     in_root = refuse_backup(backup, landings, real_sources, real_root) if backup else b""
     with openings.undone_if_refused():
         # Here, as what its file system can do is found out in it.
-        destination_root = None if missing and options.dry_run else _made(openings, root)
+        settled = not listed and any(landing.name is None and not landing.dest_dir for landing in landings)
+        private = settled and options.directory_sync
+        destination_root = None if missing and options.dry_run else _made(openings, root, private)
         token = os.urandom(4).hex()
         abilities = abilities_of(destination_root, options, token) if destination_root else Abilities()
         job = Job(
@@ -191,9 +193,9 @@ def _chain_below(fd: int, missing: list[bytes], path: bytes) -> list[tuple[int, 
 
 
 def _is_excluded(path: bytes, options: Options) -> bool:
-    excluded = excludes.matcher(options.excludes)
+    excluded = excludes.matcher(options.all_excludes)
     while excluded is not None and path != b"/":
-        if excluded(path):
+        if excluded(path, True):
             return True
         path = os.path.dirname(path)
     return False
@@ -260,9 +262,12 @@ def _is_directory(path: bytes) -> bool:
     return False
 
 
-def _made(openings: Openings, root: bytes) -> Root:
-    """Make the destination root and what is missing above it; return it. Raises FatalError."""
+def _made(openings: Openings, root: bytes, private: bool) -> Root:
+    """Make the destination root and what is missing above it; return it. Raises FatalError.
+
+    private: it is for no other user until it is settled
+    """
     try:
-        return openings.make(root)
+        return openings.make(root, 0o700 if private else 0o777)
     except OSError as error:
         raise FatalError(f"cannot make the destination {printable(root)}: {reason_of(error)}") from None

@@ -203,7 +203,9 @@ class DirectoryEmptier:
         return kinds
 
     def _excludes(self, folder: Folder, entry: "os.DirEntry[str]") -> bool:
-        return self._excluded is not None and self._excluded(join(folder.path, os.fsencode(entry.name)))
+        return self._excluded is not None and self._excluded(
+            join(folder.path, os.fsencode(entry.name)), entry.is_dir(follow_symlinks=False)
+        )
 
     def _count(self, what: str, kinds: list[tuple[int, list[str]]], folders: list[str]) -> None:
         for kind, names in (*kinds, (DIRECTORIES, folders)):
@@ -371,8 +373,8 @@ def kind_of(tally: Tally) -> int:
     return LINKS if tally.links else SPECIALS if tally.specials else FILES
 
 
-def _excluded(context: JobContext, source: int) -> Callable[[bytes], bool] | None:
-    """Return a predicate of a path below a root, whether it is excluded; None where nothing is.
+def _excluded(context: JobContext, source: int) -> Callable[[bytes, bool], bool] | None:
+    """Return a predicate of (path below a root, whether it is a directory): it is excluded; None where nothing is.
 
     Patterns are matched against paths of sources; at the destination, against those that land there.
     """
@@ -381,11 +383,11 @@ def _excluded(context: JobContext, source: int) -> Callable[[bytes], bool] | Non
         return None
     if source != DEST:
         root = job.sources[source].path
-        return lambda path: matches(child_path(root, path))
+        return lambda path, is_directory: matches(child_path(root, path), is_directory)
     roots = [(number, root.path) for number, root in enumerate(job.sources)]
 
-    def excluded(path: bytes) -> bool:
+    def excluded(path: bytes, is_directory: bool) -> bool:
         found = ((root, job.source_dir_of(number, path)) for number, root in roots)
-        return any(matches(child_path(root, each)) for root, each in found if each is not None)
+        return any(matches(child_path(root, each), is_directory) for root, each in found if each is not None)
 
     return excluded

@@ -68,6 +68,7 @@ class RemovalJob:
     skipped: Tally = NOTHING  # arguments that are excluded
     pinned: list[Pinned] = field(default_factory=list)
     _named: list[tuple[int, list[Target]]] = field(default_factory=list)  # what is removed by name, by parent
+    excluding: int = 0  # the exclude patterns that arguments match, a bit for each
 
     def batches(self, kind: Kind) -> Iterator[Batch]:
         """Yield all of it. kind: REMOVE or COUNT."""
@@ -103,13 +104,13 @@ def removable(sources: Iterable[bytes], options: Options) -> RemovalJob:
     _refuse_own_directory(given)
     _refuse_mounts(given)
     targets = _once(given)
-    excluded = excludes.matcher(options.excludes)
-    kept = [target for target in targets if excluded is not None and excluded(target.path)]
+    excluded = excludes.matcher(options.all_excludes)
+    kept = [target for target in targets if excluded is not None and excluded(target.path, target.is_directory)]
     targets = [target for target in targets if target not in kept] if kept else targets
     skipped = NOTHING
     for target in kept:
         skipped = skipped.plus(target.tally)
-    return _placed(targets, skipped, options)
+    return _placed(targets, skipped, options, 0 if excluded is None else excluded.matched)
 
 
 def _target(openings: Openings, argument: bytes) -> Target:
@@ -198,7 +199,7 @@ def _above(path: bytes) -> Iterator[bytes]:
         yield path
 
 
-def _placed(targets: list[Target], skipped: Tally, options: Options) -> RemovalJob:
+def _placed(targets: list[Target], skipped: Tally, options: Options, excluding: int) -> RemovalJob:
     """Return the removal of targets: what every rank opens, and what is removed in there."""
     by_parent: dict[bytes, list[Target]] = {}
     for target in targets:
@@ -228,4 +229,4 @@ def _placed(targets: list[Target], skipped: Tally, options: Options) -> RemovalJ
         run_id=os.urandom(4).hex(),
         landed=tuple(called),
     )
-    return RemovalJob(job, targets, skipped, pinned, named)
+    return RemovalJob(job, targets, skipped, pinned, named, excluding)

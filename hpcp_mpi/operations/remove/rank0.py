@@ -17,6 +17,7 @@ from hpcp_mpi.host.entries import first_in
 from hpcp_mpi.host.roots import REPLACED, name_of, pin_of
 from hpcp_mpi.operations.remove.empty_directory import KEPT
 from hpcp_mpi.operations.remove.rules import FinishedUnits, PendingDirectories, RemovalProgress, chain, is_walk
+from hpcp_mpi.rules.excludes import UNDOUBTED, in_doubt
 from hpcp_mpi.vocab.errors import EXIT_MAX_DELETE, Failure, failure_of
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import first_few, printable
@@ -161,6 +162,7 @@ def counted(
     before, coordinator.planner.outcome = coordinator.planner.outcome, Outcome()
     try:
         RemovalFeed(coordinator, batches, counting=True, marks=marks).drive("counting")
+        before.excluding |= coordinator.planner.outcome.excluding
         return coordinator.planner.outcome.removed
     finally:
         coordinator.planner.outcome = before
@@ -187,13 +189,14 @@ class _Remove(Operation):
         if not self._options.dry_run:
             self._frontend.expect_answer()
             amount = ""
-            if limit is not None:
+            doubtful = bool(self._options.excludes) and not self._options.unmatched_excludes
+            if limit is not None or doubtful:  # what is excluded is known before anything is removed
                 count = self._count()
-                if count > limit:
+                if limit is not None and count > limit:
                     self._exceeded(count, limit)
                     return
                 amount = f" ({count:,} entries)"
-            if not self._frontend.confirm(f"Remove {_names(removable)}{amount}?"):
+            if not self._agreed(f"Remove {_names(removable)}{amount}?", doubtful):
                 return
         coordinator = self._begun()
         self._removal = removal = RemovalFeed(coordinator, removable.batches(Kind.REMOVE), marks=removable.marks())
@@ -205,6 +208,17 @@ class _Remove(Operation):
         if self._options.dry_run and limit is not None and count > limit:
             self._exceeded(count, limit)
 
+    def _agreed(self, question: str, doubtful: bool) -> bool:
+        """Return whether to remove. doubtful: patterns may have matched nothing. Raises StoppedEarly, UsageError."""
+        idle = self._begun().unmatched_excludes() if doubtful else []
+        if not idle:
+            return self._frontend.confirm(question)
+        agreed = self._frontend.confirm_doubt(f"{in_doubt(idle)} {question}")
+        if agreed is None:
+            path = self._removable.targets[0].path
+            self._report.outcome.failures.append(Failure(path, f"nothing was removed. {in_doubt(idle)} {UNDOUBTED}"))
+        return bool(agreed)
+
     def scanned(self) -> Tally:
         return NOTHING if self._removal is None else self._removal.found
 
@@ -214,6 +228,7 @@ class _Remove(Operation):
     def _begun(self) -> Coordinator:
         if self._coordinator is None:
             self._coordinator = Coordinator(self._wire, self._removable.job, self._frontend, self)
+            self._coordinator.outcome.excluding = self._removable.excluding
             self._coordinator.begin()
         return self._coordinator
 

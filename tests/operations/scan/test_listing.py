@@ -25,7 +25,8 @@ T = 1_600_000_000 * 10**9
 
 
 def listed(src: Path, dst: Path, new: bool = False, **options: object) -> list[ClassifiedEntries]:
-    """List src beside dst, as ranks do; new: as if nothing were there."""
+    """List src beside dst, as ranks do; new: as if nothing were there. What is in the way of a directory may go."""
+    options.setdefault("backup_dir", b"/elsewhere")
     source, dest = root_of(os.fsencode(src)), root_of(os.fsencode(dst))
     job = Job(Options(**options), (source,), "token", dest.path, dest, abilities=Abilities())  # type: ignore[arg-type]
     place = JobContext(job, Commands(), 1)
