@@ -90,11 +90,11 @@ def mount_of(path: bytes | int) -> tuple[str, list[str]]:
     Raises OSError.
     """
     if isinstance(path, int):
-        mount = _mount_under(path)
+        mount = mount_under(path)
     else:
         fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
         try:
-            mount = _mount_under(fd)
+            mount = mount_under(fd)
         finally:
             os.close(fd)
     for each in _mounts():
@@ -111,7 +111,7 @@ def invents_inodes(path: bytes | int) -> bool:
         return False
 
 
-def _mount_under(fd: int) -> bytes:
+def mount_under(fd: int) -> bytes:
     """Return the id of the mount that an open entry is on: two mounts may have one device number (btrfs), or one path
     (mounted over). Raises OSError.
     """
@@ -160,7 +160,7 @@ def mounts_below(fd: int) -> frozenset[bytes]:
 
     One that another mount hides is none of them: what lies in its place now may be anything.
     """
-    root, inside = os.readlink(path_of(fd)), {_mount_under(fd)}
+    root, inside = os.readlink(path_of(fd)), {mount_under(fd)}
     points: set[bytes | None] = set()
     waiting = list(_mounts())
     while waiting:

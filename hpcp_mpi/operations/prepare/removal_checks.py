@@ -150,7 +150,7 @@ def _began(root: Root, token: str) -> int:
         pin = pin_of(root)
         fd = os.open(b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=pin.fd)
         try:
-            return ticked(fd, token)
+            return ticked(fd, f"{token}.0")
         finally:
             os.close(fd)
     return 0  # listing it reports the error; until then everything there was changed since
