@@ -62,6 +62,8 @@ def refuse_with_status(given: Any) -> None:
 def _of_another_verb(verb: Verb, given: Any) -> Iterator[tuple[str, str]]:
     if given.max_delete is not None and not (given.remove_extra or given.remove or verb is _REMOVE):
         yield "--max-delete limits what -rm and -rme remove", "Give one of them, or leave it out."
+    if given.accept_loss and not (given.remove and verb is _COPY):
+        yield "--accept-loss says what a move (-rm with -d) removes", "Move, or leave it out."
     if given.no_hash_file_list and verb is _COPY and given.source_list is None:
         yield "-nhfl has no meaning here: there is no list", "Leave out -nhfl, or give -sfl."
     if verb is _COMPARE and len(given.dest_path or ()) > 1:

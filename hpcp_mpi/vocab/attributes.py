@@ -89,6 +89,11 @@ def any_carried(names: Iterable[str]) -> bool:
     return any(map(is_carried, names))
 
 
+def any_privileged(names: Iterable[bytes]) -> bool:
+    """Return whether one of the attributes of a file gives it rights, or only root may give it."""
+    return any(name.startswith((b"security.", b"trusted.")) for name in names)
+
+
 def says_more_than_mode(name: bytes, value: bytes) -> bool:
     """Return whether an ACL says anything that a mode does not: most file systems show none that does not."""
     return name != ACCESS_ACL or len(value) > _SHORTEST_ACL

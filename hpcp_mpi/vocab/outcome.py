@@ -29,12 +29,14 @@ class Outcome:
     skipped: Tally = NOTHING  # identical
     removed: Tally = NOTHING  # from the destination, or from the sources
     verified: Tally = NOTHING  # read again and found equal
+    excluding: int = 0  # the exclude patterns that matched something, a bit for each
     linked: int = 0  # names made as further hard links of a copied inode
     failures: list[Failure] = field(default_factory=list)
     notes: list[tuple[bytes, str]] = field(default_factory=list)  # (path, what a reader should know)
     losses: dict[str, "Loss"] = field(default_factory=dict)  # what copies lack, by kind: one note each
     items: list[tuple[str, bytes, bytes]] = field(default_factory=list)  # (change, path, link target or b"")
     touched: set[tuple[int, bytes, bytes]] = field(default_factory=set)  # (source, source_dir, dest_dir) written to
+    made: list[tuple[bytes, tuple[int, int]]] = field(default_factory=list)  # directories: (dest_dir, its identity)
     seconds: float = 0.0  # that slots were busy
     new_work: list[Batch] = field(default_factory=list)  # work that was found, for any rank
     # What can only land when the mirror has removed a directory.
@@ -48,6 +50,7 @@ class Outcome:
         self.skipped = self.skipped.plus(other.skipped)
         self.removed = self.removed.plus(other.removed)
         self.verified = self.verified.plus(other.verified)
+        self.excluding |= other.excluding
         self.linked += other.linked
         self.failures.extend(other.failures)
         self.notes.extend(other.notes)
@@ -55,6 +58,7 @@ class Outcome:
             self.losses[kind] = self.losses[kind].plus(loss) if kind in self.losses else loss
         self.items.extend(other.items)
         self.touched |= other.touched
+        self.made.extend(other.made)
         self.seconds += other.seconds
         self.new_work.extend(other.new_work)
         self.after_mirror.extend(other.after_mirror)

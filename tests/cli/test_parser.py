@@ -59,6 +59,7 @@ OPTIONS: list[tuple[str, dict[str, Any]]] = [
     ("--rate_limit 1Gi --file-rate-limit 5", {"rate_bytes": 1 << 30, "rate_files": 5}),
     ("-ctl 1.5", {"command_timeout": 1.5}),
     ("-tfs lustre -ncd -enes", {"file_system": "lustre", "make_destination": False, "require_space": True}),
+    ("-rm --accept-loss -d dst", {"move": True, "accept_loss": True}),
     ("-rme --max-delete 3", {"mirror": True, "max_delete": 3}),
     ("-rme --backup_dir old --delete_excluded", {"mirror": True, "backup_dir": b"old", "delete_excluded": True}),
     ("--verify", {"verify": True}),

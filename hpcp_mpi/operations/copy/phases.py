@@ -14,6 +14,7 @@ from hpcp_mpi.engine.checkpoints import CopyState
 from hpcp_mpi.engine.coordinator import Coordinator
 from hpcp_mpi.engine.frontend import Frontend
 from hpcp_mpi.engine.operation import Operation
+from hpcp_mpi.host.entries import identity
 from hpcp_mpi.operations.copy.big_files.rank0 import WithRanges
 from hpcp_mpi.operations.scan.deferred import leading_batches, link_batches, separation_batches, settle_batches
 from hpcp_mpi.operations.scan.records import (
@@ -22,6 +23,7 @@ from hpcp_mpi.operations.scan.records import (
     LinkedName,
     SharedName,
     directory_metadata,
+    trusted,
 )
 from hpcp_mpi.vocab.errors import EXIT_OK, Failure, reason_of
 from hpcp_mpi.vocab.outcome import Outcome, first_of_each
@@ -78,6 +80,9 @@ class _Copy(Operation):
         if not options.compare:
             self._space = self._preflight().check()
         self._coordinator.begin()
+        if self._prepared.made_root:
+            with self._coordinator.context.dest.handle(b"") as root:
+                self._coordinator.outcome.made.append((b"", identity(root)))
         self._scan.start(self._todo)
         try:
             self._coordinator.drive_scan(COPYING, self._scan, self._wrapped, self._scan.relists)
@@ -201,12 +206,15 @@ class _Copy(Operation):
 
     def _note_touched(self) -> None:
         """Record the existing directories that were written to and have a counterpart in the source."""
-        touched, self._coordinator.outcome.touched = self._coordinator.outcome.touched, set()
+        outcome = self._coordinator.outcome
+        touched, outcome.touched = outcome.touched, set()
+        made, outcome.made = outcome.made, []
         if self._prepared.job.options.directory_sync:
             landings = self._prepared.landings
             self._scan.waiting.settled.add(
                 directory_metadata(*each, CONTENT_CHANGED) for each in touched if landings[each[0]].name is None
             )
+            self._scan.waiting.settled.add(trusted(*each) for each in made)
 
     def _preflight(self) -> "Preflight":
         from hpcp_mpi.operations.prepare.preflight import Preflight
@@ -252,7 +260,8 @@ class _Copy(Operation):
         if self._space is not None:
             waiting = partial(self._coordinator.planner.waiting, (Kind.COPY, Kind.RANGE))
             self._space.look(self._scan.builder.scanned, self._coordinator.outcome.copied, waiting, self._scan.done)
-        if len(self._coordinator.outcome.touched) > _MOST_TOUCHED:
+        outcome = self._coordinator.outcome
+        if max(len(outcome.touched), len(outcome.made)) > _MOST_TOUCHED:
             self._note_touched()
 
 

@@ -17,10 +17,9 @@ from hpcp_mpi.engine.walk_feed import WalkResult
 from hpcp_mpi.formats.file_list import Entry, Type, escaped, needs_escapes, written
 from hpcp_mpi.formats.natural_order import in_order, key_of, key_of_name
 from hpcp_mpi.host.commands import Stopped
-from hpcp_mpi.host.entries import encoded
+from hpcp_mpi.host.entries import encoded, is_folder
 from hpcp_mpi.operations.list_files.named import ListPart
 from hpcp_mpi.operations.list_files.values import Values
-from hpcp_mpi.rules import excludes
 from hpcp_mpi.vocab.errors import failure_of
 from hpcp_mpi.vocab.options import MIB, Options
 from hpcp_mpi.vocab.outcome import Outcome
@@ -83,7 +82,7 @@ class ListWalk:
         self._style = context.job.naming.style
         self._prefix = context.job.naming.prefixes[source]
         self._omitted = {path for at, path in context.job.naming.omitted if at == source}
-        self._excluded = excludes.matcher(context.options.excludes)
+        self._excluded = context.excluded
         self._values = Values(context)
         self._stack: list[bytes | _NameRun] = []  # what is to be named, the next one last; directories are paths
         self._parts = _Parts(ListPart())
@@ -214,7 +213,9 @@ class ListWalk:
             entries = [entry for entry in entries if join(directory, encoded(entry.name)) not in self._omitted]
         if self._excluded is not None:
             excluded = self._excluded
-            entries = [entry for entry in entries if not excluded(self._path(directory, encoded(entry.name)))]
+            entries = [
+                entry for entry in entries if not excluded(self._path(directory, encoded(entry.name)), is_folder(entry))
+            ]
         return entries
 
     def _path(self, directory: bytes, name: bytes = b"") -> bytes:

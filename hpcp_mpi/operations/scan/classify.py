@@ -16,7 +16,7 @@ Entry = tuple[bytes, os.stat_result, os.stat_result | None]  # (name, source's l
 class Classifier:
     """Sorts entries into a Listing.
 
-    excluded:  a predicate of an absolute source path; None where nothing is
+    excluded:  a predicate of (absolute source path, whether it is a directory); None where nothing is
     forbidden: a predicate of (absolute path, inode): a directory that is never entered: the destination itself
     device:    what stands for a device number: those differ between the nodes that see one file system
     note:      takes (absolute path, what a reader should know)
@@ -27,7 +27,7 @@ class Classifier:
         self,
         times: StoredTimes,
         directory_only: bool,
-        excluded: Callable[[bytes], bool] | None,
+        excluded: Callable[[bytes, bool], bool] | None,
         forbidden: Callable[[bytes, int], bool],
         device: Callable[[int], int],
         note: Callable[[bytes, str], None],
@@ -60,7 +60,7 @@ class Classifier:
         """
         for name, inode, there in found:
             path = child_path(directory, name)
-            if self.excluded is not None and self.excluded(path):
+            if self.excluded is not None and self.excluded(path, True):
                 listing.open = True
             elif name.startswith(STAGE_PREFIX):
                 self._skip(listing, path, "staging directory of a killed run; not copied")
@@ -85,7 +85,7 @@ class Classifier:
         for name, status, dest in found:
             if astray is not None and astray(status.st_mtime_ns):
                 listing.open = True  # a worker sets its time, which `cp` could not
-            if self.excluded is not None and self.excluded(child_path(directory, name)):
+            if self.excluded is not None and self.excluded(child_path(directory, name), False):
                 listing.open = True
             elif name.startswith(STAGE_PREFIX):
                 self._skip(listing, child_path(directory, name), "staging directory of a killed run; not copied")

@@ -7,15 +7,16 @@ from contextlib import ExitStack, suppress
 from typing import Protocol
 
 from hpcp_mpi.engine.context import JobContext
+from hpcp_mpi.engine.destination import NOT_REPLACED, close_to_others
+from hpcp_mpi.engine.itemize import note_replaced
 from hpcp_mpi.host import metadata
-from hpcp_mpi.host.entries import first_in, lstat
+from hpcp_mpi.host.entries import first_in, identity, lstat
 from hpcp_mpi.host.listing import Names, Slice, entries_of, only_in, slices
 from hpcp_mpi.host.retrying import names_passing, tries
 from hpcp_mpi.operations.scan.classify import Classifier
 from hpcp_mpi.operations.scan.records import ClassifiedEntries, Folder
 from hpcp_mpi.operations.scan.symlinks import NOWHERE, tracked
 from hpcp_mpi.operations.scan.unit_builder import UnitBuilder
-from hpcp_mpi.rules import excludes
 from hpcp_mpi.rules.equality import metadata_changes
 from hpcp_mpi.vocab.abilities import ENDLESS_NS
 from hpcp_mpi.vocab.errors import Failure, failure_of, reason_of
@@ -47,6 +48,11 @@ class Unlisted(Exception):
         self.failure = failure
 
 
+def not_replaced(path: bytes) -> Failure:
+    """Return the failure of a directory of the source in the place of which there is something else."""
+    return Failure(path, f"cannot be made at the destination: {NOT_REPLACED}")
+
+
 class Lister:
     """Lists directories of a job. Thread-safe; each listing belongs to one thread at a time."""
 
@@ -71,7 +77,7 @@ class Lister:
         self._classifier = Classifier(
             context.job.times,
             context.options.directory_only,
-            excludes.matcher(context.options.excludes),
+            context.excluded,
             self.forbidden,
             self._device,
             note,
@@ -105,6 +111,7 @@ class Lister:
             if parent is None:
                 parent = parents[source_dir] = builder.place(batch.source, source_dir, unit.target.rpartition(b"/")[0])
                 parent.replaces_file = batch.above
+                parent.ours = batch.ours
             found.append(builder.child(parent, name, batch.new, batch.over))
         for parent in parents.values():
             parent.listed = True
@@ -160,7 +167,7 @@ class Lister:
 
     def _listings(self, folder: Folder, failures: list[Failure]) -> Iterator[ClassifiedEntries]:
         """Yield the entries of a folder once. Raises Unlisted."""
-        context = self._context
+        context, going = self._context, list[tuple[bytes, os.stat_result]]()
         path = child_path(context.job.sources[folder.source].path, folder.source_dir)
         with ExitStack() as stack:
             names: Names | None = {}
@@ -180,13 +187,13 @@ class Lister:
             try:
                 with context.latency.noted():
                     source = stack.enter_context(context.source_tree(folder.source).at(folder.source_dir))
+                status, unchanged = os.fstat(source), context.unchanged(folder.source)
+                folder.ours = unchanged.ours(status)
+                quiet = unchanged.quiet(status)
                 merged = folder.dest_dir in context.job.merged
-                if (
-                    dest is not None
-                    and context.options.directory_sync
-                    and (merged or self.differs(folder.source, source, dest, found))
-                ):
-                    folder.needs_metadata = True
+                if dest is not None and context.options.directory_sync:
+                    self.compare_folder(folder, source, dest, found)
+                    folder.needs_metadata = folder.needs_metadata or merged
 
                 def failed(name: bytes, error: OSError) -> None:
                     failures.append(failure_of(child_path(path, name), error))
@@ -194,7 +201,7 @@ class Lister:
                 alone = context.options.mirror and dest is not None
                 beside = 0  # entries that both sides have
                 astray = self._classifier.astray
-                own = astray is not None and astray(os.fstat(source).st_mtime_ns)
+                own = astray is not None and astray(status.st_mtime_ns)
                 by_lstat = context.options.hash_size == 0 and not context.options.full_hash
                 times = context.job.times
                 within_ns, seconds, mtime_ns = times.within_ns, times.seconds, None
@@ -205,13 +212,15 @@ class Lister:
                     if self._choose is not None:
                         self._choose(folder, some, source)
                     listing = self.listing(path, some)
+                    going += self._replaced(path, listing, dest, failures)
                     if listing.others or listing.existing or listing.linked:
                         self.track(folder, listing, source)
                     if mtime_ns is not None and context.options.directory_sync:
                         self._classifier.time(listing, path, mtime_ns, dest is not None)
                         mtime_ns = None
                     listing.sweeps, stages = stages, []
-                    listing.open = listing.open or merged or own or bool(failures)
+                    # What others change meanwhile is copied by descriptor, entry by entry.
+                    listing.open = listing.open or merged or own or not quiet or bool(failures)
                     if alone and dest is not None:
                         beside += some.beside
                         if not context.options.compare:
@@ -220,8 +229,26 @@ class Lister:
                 if alone and dest is not None:
                     for extras in only_in(dest, source, names, beside):
                         yield ClassifiedEntries(extras=self._really_extra(folder, extras))
+                for name, status in going:
+                    note_replaced(context, join(folder.dest_dir, name), status)
             except OSError as error:
                 raise Unlisted(failure_of(path, error, "cannot list")) from None
+
+    def _replaced(
+        self, path: bytes, listing: ClassifiedEntries, dest: int | None, failures: list[Failure]
+    ) -> list[tuple[bytes, os.stat_result]]:
+        """Return what goes at the destination, as directories in a listing take its place; or refuse them.
+
+        path: of the directory that is listed, dest: its counterpart. Raises OSError.
+        """
+        found = [name for name, _, over in listing.folders if over]
+        if not found or dest is None:
+            return []
+        if self._context.options.replaces_others:
+            return [(name, status) for name in found if (status := lstat(name, dest)) is not None]
+        failures += (not_replaced(child_path(path, name)) for name in found)
+        listing.folders = [each for each in listing.folders if not each[2]]
+        return []
 
     def _really_extra(self, folder: Folder, extras: list[tuple[bytes, bool]]) -> list[tuple[bytes, bool]]:
         """Return those that nothing claims: not our stages, not excluded, not in another source that lands here too."""
@@ -233,7 +260,7 @@ class Lister:
             (name, is_directory)
             for name, is_directory in extras
             if not name.startswith(STAGE_PREFIX)
-            and not (excluded is not None and excluded(child_path(path, name)))
+            and not (excluded is not None and excluded(child_path(path, name), is_directory))
             and not (merged and self._elsewhere(folder, name))
         ]
 
@@ -244,13 +271,14 @@ class Lister:
         """
         context = self._context
         path = child_path(context.job.sources[folder.source].path, folder.source_dir)
-        excluded = self._classifier.excluded or (lambda _: False)
+        excluded = self._classifier.excluded or (lambda path, is_directory: False)
         extras: list[tuple[bytes, bool]] = []
         for name, status, there in some.rest:
             if there is None or stat.S_ISSOCK(status.st_mode) or name.startswith(STAGE_PREFIX):
                 continue
             is_directory = stat.S_ISDIR(there.st_mode)
-            if excluded(child_path(path, name)):
+            entry = child_path(path, name)
+            if excluded(entry, False) or (is_directory and excluded(entry, True)):
                 goes = context.options.delete_excluded
             else:
                 goes = is_directory and not context.options.directory_only and first_in(dest, name) is not None
@@ -260,7 +288,7 @@ class Lister:
             extras += [
                 (name, there)
                 for name, _, there in some.folders
-                if there is not None and excluded(child_path(path, name))
+                if there is not None and excluded(child_path(path, name), True)
             ]
         merged = folder.dest_dir in context.job.merged
         return [extra for extra in extras if not (merged and self._elsewhere(folder, extra[0]))]
@@ -283,12 +311,21 @@ class Lister:
                 continue
         return False
 
-    def differs(self, index: int, source: int, dest: int, found: os.stat_result | None = None) -> bool:
-        """Return whether the metadata of a directory is to be written to its counterpart. index: of the source root
+    def compare_folder(self, folder: Folder, source: int, dest: int, found: os.stat_result | None = None) -> None:
+        """Find out whether a folder's metadata is to be written to its counterpart; close that to others until then.
 
-        found: the status of the counterpart, if it is known. Raises OSError.
+        found: the status of the counterpart, if it is known. Raises OSError; Unlisted where it is not to be written to.
         """
         context = self._context
-        if metadata_changes(os.fstat(source), found or os.fstat(dest), context.job.times, context.rights):
-            return True
-        return bool(metadata.xattr_letters(*context.xattrs_of((source, b"."), (dest, b"."), index)))
+        wanted = os.fstat(source)
+        letters = metadata.xattr_letters(*context.xattrs_of((source, b"."), (dest, b"."), folder.source))
+        if not metadata_changes(wanted, found or os.fstat(dest), context.job.times, context.rights, letters):
+            return
+        if not context.options.compare:
+            try:
+                folder.trusted = close_to_others(context, wanted, folder.dest_dir, dest, "a" in letters)
+            except PermissionError as error:
+                path = child_path(context.job.sources[folder.source].path, folder.source_dir)
+                raise Unlisted(Failure(path, reason_of(error))) from None
+            folder.identity = identity(dest)
+        folder.needs_metadata = True

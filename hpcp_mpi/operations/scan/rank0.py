@@ -14,12 +14,13 @@ from contextlib import suppress
 from dataclasses import replace
 
 from hpcp_mpi.engine.context import JobContext
+from hpcp_mpi.engine.itemize import note_replaced
 from hpcp_mpi.engine.unstorable_times import lost_time
 from hpcp_mpi.engine.walk_feed import most_asked
 from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.listing import Slice
 from hpcp_mpi.host.walk_pool import Pool
-from hpcp_mpi.operations.scan.lister import Choose, Lister, Unlisted, builder_for
+from hpcp_mpi.operations.scan.lister import Choose, Lister, Unlisted, builder_for, not_replaced
 from hpcp_mpi.operations.scan.records import (
     ClassifiedEntries,
     DirectoryMetadata,
@@ -84,7 +85,8 @@ class Scan:
         self._parallel = self._many_should_list()
         self.builder.hand_on = self._parallel
         self._lister = Lister(context, self.outcome.warn, choose)
-        self._relister = Relister(context, landings, self.builder, self._lister, self._root)
+        refused = self.outcome.failures.append
+        self._relister = Relister(context, landings, self.builder, self._lister, self._root, refused)
         if choose is not None:
             self.builder.collapse = False  # cp would copy all that is in a directory
         self._lists: list[Batch] = []  # directories for others to list; the last found go first, as in any walk
@@ -247,7 +249,12 @@ class Scan:
         """Return the folder of a landing, or nothing when it is a single entry, which is taken at once."""
         if landing.name is None:
             new, over = self._state(landing.dest_dir)
-            return [self.builder.root(index, landing.dest_dir, new, over)]
+            if over is not None and not self._context.options.replaces_others:
+                self.outcome.failures.append(not_replaced(self._context.job.sources[index].path))
+                return []
+            if over is not None:
+                note_replaced(self._context, landing.dest_dir, over)
+            return [self.builder.root(index, landing.dest_dir, new, over is not None)]
         try:
             self._single(index, landing, landing.name)
         except OSError as error:
@@ -277,19 +284,19 @@ class Scan:
         if dest_name is not None:
             self.builder.out[:] = [_renamed(batch, dest_name) for batch in self.builder.out]
 
-    def _state(self, dest_dir: bytes) -> tuple[bool, bool]:
-        """Return (missing, a non-directory is there) of a directory directly below the destination root."""
+    def _state(self, dest_dir: bytes) -> tuple[bool, os.stat_result | None]:
+        """Return (missing, the non-directory that is there) of a directory directly below the destination root."""
         if self._context.job.destination_root is None:
-            return True, False
+            return True, None
         if not dest_dir:
-            return self._made_root and not self._context.job.merged, False
+            return self._made_root and not self._context.job.merged, None
         try:
             with self._context.dest.at(b"") as root:
                 status = lstat(dest_dir, root)
         except OSError:
-            return False, False  # listing it reports the error
+            return False, None  # listing it reports the error
         directory = status is not None and stat.S_ISDIR(status.st_mode)
-        return not directory, status is not None and not directory
+        return not directory, None if directory else status
 
     # --- some of a directory, in a thread of the pool
 

@@ -19,8 +19,6 @@ from collections.abc import Callable, Iterable
 from hpcp_mpi.operations.scan.link_groups import LinkGroups, outside_leaders
 from hpcp_mpi.operations.scan.records import (
     CONTENT_CHANGED,
-    CREATED,
-    DIFFERS,
     ClassifiedEntries,
     DeferredRecords,
     Extra,
@@ -28,6 +26,7 @@ from hpcp_mpi.operations.scan.records import (
     Linked,
     SymlinkTarget,
     directory_metadata,
+    settling,
 )
 from hpcp_mpi.vocab.paths import join
 from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, Tally, one_file
@@ -140,12 +139,13 @@ class UnitBuilder:
 
     def hand_over(self, folders: Iterable[Folder]) -> None:
         """Have other ranks list folders that nothing was added to; what they lie in is opened."""
-        groups: dict[tuple[int, bool, bool, bool], list[Unit]] = {}
+        groups: dict[tuple[int, bool, bool, bool, bool], list[Unit]] = {}
         parents: dict[int, Folder] = {}
         for folder in folders:
             unit = Unit(folder.source_dir, NOTHING, _LIST_ENTRIES * self.file_cost, folder.dest_dir)
             above = folder.parent is not None and folder.parent.replaces_file
-            groups.setdefault((folder.source, folder.new, folder.replaces_file, above), []).append(unit)
+            ours = folder.parent is not None and folder.parent.ours
+            groups.setdefault((folder.source, folder.new, folder.replaces_file, above, ours), []).append(unit)
             if folder.parent is None:
                 self.count(Tally(directories=-1))  # a root: the rank that lists it counts it
             else:
@@ -154,8 +154,9 @@ class UnitBuilder:
                 parents[id(folder.parent)] = folder.parent
         for parent in parents.values():
             self._ascend(parent)
-        for (source, new, over, above), units in groups.items():
-            self.out.append(Batch(Kind.LIST, source, b"", b"", Units.of(units), over=over, new=new, above=above))
+        for (source, new, over, above, ours), units in groups.items():
+            paths = source, b"", b""
+            self.out.append(Batch(Kind.LIST, *paths, Units.of(units), over=over, new=new, above=above, ours=ours))
 
     def close(self, folder: Folder) -> None:
         """Record that all entries of a folder were added."""
@@ -291,6 +292,7 @@ class UnitBuilder:
         else:
             parent.units.append(Unit(folder.name, folder.tally, folder.bytes))
         parent.count(folder.tally)
+        parent.ours_below = parent.ours_below and folder.ours and folder.ours_below
         parent.weight += folder.weight
         parent.longest_path = max(parent.longest_path, len(folder.name) + 1 + folder.longest_path)
         self._relieve(parent)
@@ -322,8 +324,7 @@ class UnitBuilder:
     def _finish(self, folder: Folder) -> None:
         self.flush(folder)
         if folder.needs_metadata:
-            why = CREATED if folder.new else DIFFERS
-            self.deferred.settled.append(directory_metadata(folder.source, folder.source_dir, folder.dest_dir, why))
+            self.deferred.settled += settling(folder)
         elif folder.counted and not folder.new:
             self.skipped = self.skipped.plus(ONE_DIRECTORY)
         parent = folder.parent
@@ -352,6 +353,7 @@ class UnitBuilder:
         self._emit(Kind.CHECK, folder, Units.of(folder.checks))
         folder.names, folder.sizes, folder.units, folder.equal, folder.checks = [], [], [], ([], []), []
         folder.weight = folder.longest_path = 0
+        folder.ours_below = True
 
     def _emit(self, kind: Kind, folder: Folder, units: Units, equal: bool = False) -> None:
         for bite in units.parts(BATCH * self.limit, self.file_cost):
@@ -364,5 +366,6 @@ class UnitBuilder:
                     bite,
                     over=folder.replaces_file,
                     equal=equal,
+                    ours=folder.ours and folder.ours_below,
                 )
             )

@@ -46,7 +46,7 @@ class DestinationFilter:
         self._job = job
         self._failed = failed
         self._room = PromisedSpace(_free(plan.roots[mine]))
-        self._excluded = excludes.matcher(job.options.excludes)
+        self._excluded = excludes.matcher(job.options.all_excludes)
         self._homes: dict[Inode, int] = {}  # of files with several names that some destination has
         self._taken: set[Inode] = set()  # those that there is room for, under whichever name
 
@@ -82,7 +82,8 @@ class DestinationFilter:
         """Return whether something is for here that this destination does not have. status: None for a plain file."""
         source = entries.source_path(name)
         mode = stat.S_IFREG if status is None else status.st_mode
-        if name.startswith(STAGE_PREFIX) or stat.S_ISSOCK(mode) or (self._excluded and self._excluded(source)):
+        excluded = self._excluded is not None and self._excluded(source, False)
+        if name.startswith(STAGE_PREFIX) or stat.S_ISSOCK(mode) or excluded:
             return not self._again  # it is not copied; the destination whose turn it is says why
         inode = (status.st_dev, status.st_ino) if status is not None and status.st_nlink > 1 else None
         holder = entries.holder(name)

@@ -16,15 +16,16 @@ from itertools import groupby, islice
 from typing import NamedTuple
 
 from hpcp_mpi.engine.context import JobContext
+from hpcp_mpi.engine.destination import NOT_REPLACED
+from hpcp_mpi.engine.itemize import note_replaced
 from hpcp_mpi.engine.unstorable_times import lost_time
 from hpcp_mpi.formats.file_list import Type
 from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.external_sort import ExternalSort, Record
 from hpcp_mpi.host.listing import Pair, Slice
-from hpcp_mpi.operations.scan.lister import Lister, builder_for
+from hpcp_mpi.operations.scan.lister import Lister, Unlisted, builder_for
 from hpcp_mpi.operations.scan.records import DeferredRecords, Folder, ScanFindings
 from hpcp_mpi.operations.scan.waiting import Waiting
-from hpcp_mpi.rules import excludes
 from hpcp_mpi.rules.landing import Landing
 from hpcp_mpi.vocab.checkpoint import Relist
 from hpcp_mpi.vocab.errors import Failure, reason_of
@@ -96,14 +97,15 @@ class ListedScan:
         self._base = context.job.sources[0].path
         self._wake = wake
         self._lister = Lister(context, self.outcome.warn)
-        self._excluded = excludes.matcher(context.options.excludes)
+        self._excluded = context.excluded
         self._stack: list[_Visit] = []  # the directory at hand, and those that it lies in
         self._ready: deque[tuple[DeferredRecords, list[Batch]]] = deque()
         self._changed = threading.Condition()
         self._held = self._ended = self._done = False
         self._error: BaseException | None = None
         self._began = time.monotonic()
-        if (b"", b"") not in ((record[0], record[1]) for record in islice(names, 1)):
+        self._root_is_listed = (b"", b"") in ((record[0], record[1]) for record in islice(names, 1))
+        if not self._root_is_listed:
             self.waiting.settled = _ButRoot()
             self.builder.count(Tally(directories=-1))
 
@@ -203,9 +205,9 @@ class ListedScan:
         job = self._context.job
         visit.folder = self.builder.root(0, b"", new=job.destination_root is None)
         visit.folder.counted = not isinstance(self.waiting.settled, _ButRoot)
-        if job.destination_root is not None and self._context.options.directory_sync:
+        if self._root_is_listed and job.destination_root is not None and self._context.options.directory_sync:
             with self._context.source_tree(0).at(b"") as source, self._context.dest.at(b"") as dest:
-                visit.folder.needs_metadata = self._lister.differs(0, source, dest)
+                self._compare(visit, visit.folder, source, dest)
         return visit
 
     def _enter(self, directory: bytes) -> None:
@@ -258,7 +260,7 @@ class ListedScan:
             visit.problem = parent.problem
             return visit
         path = child_path(self._base, visit.path)
-        if self._excluded is not None and self._excluded(path):
+        if self._excluded is not None and self._excluded(path, True):
             return visit
         if name.startswith(STAGE_PREFIX):
             self.outcome.warn(path, "staging directory of a killed run; not copied")
@@ -281,11 +283,24 @@ class ListedScan:
                 dest_parent = stack.enter_context(self._context.dest.at(parent.dest_dir))
                 there = lstat(visit.name, dest_parent)
             exists = there is not None and stat.S_ISDIR(there.st_mode)
+            if there is not None and not exists:
+                if not self._context.options.replaces_others:
+                    visit.problem = f"{printable(visit.path)} cannot be made at the destination: {NOT_REPLACED}"
+                    return
+                note_replaced(self._context, visit.path, there)
             visit.folder = folder = self.builder.child(parent, visit.name, not exists, there is not None and not exists)
             self.builder.count(ONE_DIRECTORY)
             if exists and self._context.options.directory_sync:
                 dest = stack.enter_context(self._context.dest.at(visit.path))
-                folder.needs_metadata = self._lister.differs(0, source, dest)
+                self._compare(visit, folder, source, dest)
+
+    def _compare(self, visit: _Visit, folder: Folder, source: int, dest: int) -> None:
+        """Compare a directory with its counterpart; nothing is taken where that is not to be written to."""
+        try:
+            self._lister.compare_folder(folder, source, dest)
+        except Unlisted as problem:
+            visit.folder, visit.problem = None, problem.failure.reason
+            self.builder.forget(folder)
 
     # --- entries
 
