@@ -15,17 +15,18 @@ from hpcp_mpi.engine.unstorable_times import set_nearest
 from hpcp_mpi.host import cp
 from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.host.dirfd import path_of, pinned
-from hpcp_mpi.host.entries import lstat
+from hpcp_mpi.host.entries import is_directory, lstat
 from hpcp_mpi.host.retrying import names_passing, passes
 from hpcp_mpi.host.stage import staged
 from hpcp_mpi.operations.copy.check import check_all
 from hpcp_mpi.operations.copy.content_only import default_acl, keep_metadata
 from hpcp_mpi.operations.copy.cp_failures import CpDamage, CpFailures
+from hpcp_mpi.operations.scan.records import ScanFindings
 from hpcp_mpi.operations.verify.records import WrittenUnit
 from hpcp_mpi.vocab.errors import Failure, failure_of, reason_of
 from hpcp_mpi.vocab.outcome import Outcome
-from hpcp_mpi.vocab.paths import printable
-from hpcp_mpi.vocab.tally import NOTHING, Tally
+from hpcp_mpi.vocab.paths import join, printable
+from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, Tally
 from hpcp_mpi.vocab.units import DEST, Batch, Kind, Unit, Units
 
 LEADS_TO_ITS_PLACE = (
@@ -252,6 +253,9 @@ def publish_unit(
         elif context.options.mirror and error.errno in FULL and not unit.tally.directories:
             outcome.after_mirror.append(replace(batch, kind=Kind.COPY, units=Units.of([unit]), equal=False, big=None))
             return
+        elif error.errno in FULL and unit.tally.directories and not batch.again and is_directory(dest, unit.target):
+            outcome.findings.append(_merging(batch, unit))
+            return
         else:
             why = IN_THE_WAY if error.errno in FULL else reason_of(error)
             reason = f"cannot be put in place in {printable(context.dest_path(batch.dest_dir))}: {why}"
@@ -260,6 +264,17 @@ def publish_unit(
     outcome.copied = outcome.copied.plus(unit.tally.minus(lost))
     if context.options.verify:
         outcome.findings.append(WrittenUnit(batch, unit, bool(lost)))
+
+
+def _merging(batch: Batch, unit: Unit) -> ScanFindings:
+    """Return what has a subtree listed that was missing at the destination, and has been made there by others since.
+
+    It is merged with what is there by now. What is in it was counted as found, and is found again.
+    """
+    source_dir, dest_dir = join(batch.source_dir, unit.name), join(batch.dest_dir, unit.target)
+    units = Units.of([Unit(source_dir, NOTHING, unit.amount, dest_dir)])
+    listing = Batch(Kind.LIST, batch.source, b"", b"", units)
+    return ScanFindings(scanned=ONE_DIRECTORY.minus(unit.tally), lists=[listing])
 
 
 def _is_gone(name: bytes, stage: int) -> bool:
