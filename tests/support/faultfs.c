@@ -17,6 +17,7 @@
  *     attr_timeout=N  another number of seconds for attributes
  *     no_locks=1      POSIX locks are refused, as Lustre does without `flock`; else they work
  *     fold=1          names that differ only in the case of ASCII letters are one
+ *     own_inodes=1    inode numbers are of its own, as of most FUSE file systems; hard links have different ones
  *     moose=1         times and ACLs are as on MooseFS: see moose.h
  *     fail_op=OP ...  single calls fail with any errno, trace=FILE writes calls down: see failing.h
  *
@@ -54,7 +55,7 @@ static struct {
     char *eio_read, *eio_write, *eio_list, *eio_unlink, *flip_read, *vanish;
     long long enospc_after;
     double entry_timeout, attr_timeout;
-    int fold, no_locks, moose;
+    int fold, no_locks, moose, own_inodes;
     struct failing failing;
 } faults = {.enospc_after = -1, .attr_timeout = -1, .failing = {.first = 1, .count = -1}};
 
@@ -73,6 +74,7 @@ static const struct fuse_opt options[] = {
     OPTION("fail_errno=%d", failing.number), OPTION("fail_path=%s", failing.path),
     OPTION("fail_first=%ld", failing.first), OPTION("fail_count=%ld", failing.count),
     OPTION("trace=%s", failing.trace),       OPTION("moose=%d", moose),
+    OPTION("own_inodes=%d", own_inodes),
     FUSE_OPT_END,
 };
 
@@ -362,7 +364,7 @@ static void *fs_init(struct fuse_conn_info *connection, struct fuse_config *conf
     connection->max_background = 64;
     if (!faults.no_locks)
         connection->want &= ~FUSE_CAP_POSIX_LOCKS;
-    config->use_ino = 1; /* hard links keep their inode number */
+    config->use_ino = !faults.own_inodes; /* hard links keep their inode number */
     config->entry_timeout = faults.entry_timeout;
     config->attr_timeout = faults.attr_timeout < 0 ? faults.entry_timeout : faults.attr_timeout;
     config->negative_timeout = 0;

@@ -15,8 +15,10 @@ import weakref
 from contextlib import ExitStack
 
 from hpcp_mpi.engine.context import JobContext
+from hpcp_mpi.host.dirfd import path_of
 from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.retrying import retried
+from hpcp_mpi.host.stage import staged
 from hpcp_mpi.operations.move.copies import forget_listing, has_mounts, is_listed, listing_of
 from hpcp_mpi.operations.move.proof import lacks, same_content
 from hpcp_mpi.rules.equality import maybe_identical
@@ -73,7 +75,7 @@ class CopiedGuard:
         if copy is None:
             return CAME
         found = os.fstat(copy)
-        if _same_inode(own, found):
+        if _same_inode(own, found) or self._shows_up(mine, copy):
             return ITSELF
         if not is_listed(self._context, self._place(path)):
             return CALLED_OTHERWISE
@@ -82,6 +84,17 @@ class CopiedGuard:
             return ""
         lacking = lacks(self._context, self._source, (mine, b"."), (copy, b"."), own, found)
         return _LACKS.format(lacking) if lacking else ""
+
+    def _shows_up(self, mine: int, copy: int) -> bool:
+        """Return whether what is made in a directory shows up in its copy. Raises OSError.
+
+        The roots were asked before anything was copied; below them only what is mounted in the destination can be a
+        directory of the source, by whatever number.
+        """
+        if not has_mounts(self._context):
+            return False
+        with staged(mine, self._context.run_id, self._outcome.warn) as marker:
+            return lstat(os.path.basename(os.readlink(path_of(marker))), copy) is not None
 
     def must_keep(self, directory: int, path: bytes, name: bytes) -> bool:
         where = child_path(self._root, join(path, name))

@@ -12,6 +12,7 @@ from hpcp_mpi.operations.prepare.arguments import absolute, expanded, removed_if
 from hpcp_mpi.operations.prepare.effective_options import tuned
 from hpcp_mpi.operations.prepare.find_abilities import abilities_of, hiding
 from hpcp_mpi.operations.prepare.removal_checks import backup_path, refuse_backup, refuse_removal, with_removal
+from hpcp_mpi.operations.prepare.same_tree import refuse_itself
 from hpcp_mpi.operations.prepare.tools import find
 from hpcp_mpi.rules import excludes
 from hpcp_mpi.rules.landing import Landing, Type, place_sources
@@ -77,6 +78,8 @@ def _prepare(sources: Iterable[bytes], destination: bytes, options: Options, lis
         made = not options.dry_run and _make(root)  # here, as what its file system can do is found out in it
         token = os.urandom(4).hex()
         exists = os.path.isdir(root)
+        if options.move and not options.dry_run:
+            refuse_itself(landings, source_roots, root, token, lambda path: _is_excluded(path, options))
         abilities = abilities_of(root, options, token) if exists else Abilities()
         job = Job(
             options=options,
