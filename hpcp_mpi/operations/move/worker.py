@@ -21,13 +21,14 @@ from hpcp_mpi.host.retrying import retried
 from hpcp_mpi.host.stage import staged
 from hpcp_mpi.operations.move.copies import forget_listing, has_mounts, is_listed, listing_of
 from hpcp_mpi.operations.move.proof import lacks, same_content
+from hpcp_mpi.operations.move.take_out import CHANGED, TakenOut
+from hpcp_mpi.operations.remove.worker import remove
 from hpcp_mpi.rules.equality import maybe_identical
 from hpcp_mpi.vocab.errors import Failure, reason_of
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import STAGE_PREFIX, child_path, join
 from hpcp_mpi.vocab.units import DEST, Batch
 
-CHANGED = "changed during the move, or just before; kept"
 CAME = "created during the move; kept"
 ITSELF = "source and destination are the same entry; kept"
 CALLED_OTHERWISE = "its copy is called otherwise, so another source may be the one that it is of; kept"
@@ -37,8 +38,18 @@ _MOST_VOUCHED = 200_000  # files with several names that a rank remembers
 _LACKS = "its copy does not have the same {}; kept (--accept-loss removes it nevertheless)"
 
 
+def remove_copied(context: JobContext, batch: Batch, outcome: Outcome) -> None:
+    """Remove the units of a REMOVE_COPIED batch that have good copies."""
+    guard = CopiedGuard(context, batch, outcome)
+    with TakenOut(context, batch.source, outcome, lambda: guard.seen) as taken_out:
+        remove(context, batch, outcome, guard, taken_out)
+
+
 class CopiedGuard:
-    """Keeps what has no good copy. A remove.RemovalGuard; its paths are relative to the source root."""
+    """Keeps what has no good copy. A remove.RemovalGuard; its paths are relative to the source root.
+
+    seen: what lstat said of the entry that was asked about last; None where there was none
+    """
 
     def __init__(self, context: JobContext, batch: Batch, outcome: Outcome) -> None:
         self._context = context
@@ -47,6 +58,7 @@ class CopiedGuard:
         self._root = context.job.sources[batch.source].path
         self._landed = context.job.landed[batch.source]
         self._target = batch.dest_dir  # of a source that is one entry: where that landed
+        self.seen: os.stat_result | None = None
         self._path: bytes | None = None  # of the directory whose copy is open
         self._copy: int | None = None
         self._stack = ExitStack()
@@ -100,8 +112,9 @@ class CopiedGuard:
         where = child_path(self._root, join(path, name))
         if where in self._context.job.keep_paths or name.startswith(STAGE_PREFIX):
             return True
+        self.seen = None
         try:
-            wanted = lstat(name, directory)
+            self.seen = wanted = lstat(name, directory)
             if wanted is None:
                 return False  # gone
             if stat.S_ISSOCK(wanted.st_mode):
