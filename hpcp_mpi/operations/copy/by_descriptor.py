@@ -154,14 +154,28 @@ class ByDescriptor:
             found = os.stat(name, dir_fd=there, follow_symlinks=False)
             if not self._context.options.content_only:
                 xattrs = self._context.xattrs_of((parent, name), (there, name), self._batch.source)
-                write_metadata(self._context, status, (there, name), found, xattrs)
+                self._write(join(directory, name), status, (there, name), found, xattrs)
+
+    def _write(
+        self,
+        path: bytes,
+        status: os.stat_result,
+        entry: tuple[int, bytes],
+        found: os.stat_result,
+        xattrs: tuple[Xattrs, Xattrs],
+    ) -> None:
+        refused = write_metadata(self._context, status, entry, found, xattrs)
+        if refused:
+            self._damage.refused.append((self._path(path), refused))
 
     # --- what waits
 
     def _copy_files(self) -> None:
         files, self._files = self._files, []
         try:
-            if files and self._cp(files)[0]:
+            code, stderr = self._cp(files) if files else (0, b"")
+            self._damage.said += stderr if not code else b""
+            if code:
                 for file in files:
                     self._copy_alone(file)
             for file in files:
@@ -183,12 +197,13 @@ class ByDescriptor:
         if lstat(name, self._scratch) is not None:
             os.unlink(name, dir_fd=self._scratch)
         code, stderr = self._cp([file])
+        self._damage.said += stderr
         if not code:
             return
         by_path, others = cp.complaints(stderr)
         words = next(iter(by_path.values())) if by_path and code >= 0 else cp.ending(code, others)
         if self._is_whole(file, lstat(name, self._scratch)) and not cp.doubts_content(words):
-            self._damage.failures.append(Failure(self._path(file.path), words))  # not all of its metadata
+            self._damage.not_all(self._context, self._path(file.path), words)
             return
         if lstat(name, self._scratch) is not None:
             os.unlink(name, dir_fd=self._scratch)
@@ -217,7 +232,7 @@ class ByDescriptor:
         try:
             with self._tree.at(directory) as there:
                 found = os.stat(name, dir_fd=there, follow_symlinks=False)
-                write_metadata(self._context, status, (there, name), found, xattrs)
+                self._write(path, status, (there, name), found, xattrs)
         except OSError as error:
             reason = f"cannot give its copy the directory's metadata: {reason_of(error)}"
             self._damage.failures.append(Failure(self._path(path), reason))

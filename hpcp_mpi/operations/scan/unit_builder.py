@@ -14,13 +14,11 @@ What has to wait for the end of the run is handed out too (`deferred`), so that 
 Pure: listings in, batches out. Not thread-safe; the scan holds a lock around each call.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from hpcp_mpi.operations.scan.link_groups import LinkGroups, outside_leaders
 from hpcp_mpi.operations.scan.records import (
     CONTENT_CHANGED,
-    CREATED,
-    DIFFERS,
     ClassifiedEntries,
     DeferredRecords,
     Extra,
@@ -28,6 +26,7 @@ from hpcp_mpi.operations.scan.records import (
     Linked,
     SymlinkTarget,
     directory_metadata,
+    settling,
 )
 from hpcp_mpi.vocab.paths import join
 from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, Tally, one_file
@@ -64,6 +63,7 @@ class UnitBuilder:
         self.out: list[Batch] = []
         self.deferred = DeferredRecords()
         self.links = LinkGroups(self.deferred)
+        self.lost: Callable[[bytes, int], None] = lambda path, mtime_ns: None  # takes times that cannot be stored
         self.skipped = NOTHING  # what was found and needs nothing
         self._scanned = [0] * len(NOTHING)  # a Tally that is counted up
 
@@ -82,13 +82,14 @@ class UnitBuilder:
         """Return the folder of a source root, opened: roots are never one unit."""
         folder = self.place(source, b"", dest_dir)
         folder.new, folder.needs_metadata, folder.replaces_file = new, new, over
+        folder.counted = True
         self.count(ONE_DIRECTORY)
         return folder
 
     def place(self, source: int, source_dir: bytes, dest_dir: bytes) -> Folder:
         """Return a folder for single entries: not a directory that is copied itself."""
         folder = Folder(None, source, source_dir, dest_dir, b"")
-        folder.split, folder.new = True, False
+        folder.split, folder.new, folder.counted = True, False, False
         return folder
 
     def child(self, parent: Folder, name: bytes, new: bool, over: bool) -> Folder:
@@ -118,6 +119,8 @@ class UnitBuilder:
                 self.links.share(folder, entry.name, entry.tally, entry.inode, entry.dest_inode)
         for linked in listing.linked:
             self._add_linked(folder, linked)
+        for beyond in listing.beyond:
+            self.lost(*beyond)
         if listing.sweeps:
             units = Units.of(Unit(name) for name in listing.sweeps)
             self.out.append(Batch(Kind.CLEAN_STAGE, folder.source, folder.source_dir, folder.dest_dir, units))
@@ -321,8 +324,9 @@ class UnitBuilder:
     def _finish(self, folder: Folder) -> None:
         self.flush(folder)
         if folder.needs_metadata:
-            why = CREATED if folder.new else DIFFERS
-            self.deferred.settled.append(directory_metadata(folder.source, folder.source_dir, folder.dest_dir, why))
+            self.deferred.settled += settling(folder)
+        elif folder.counted and not folder.new:
+            self.skipped = self.skipped.plus(ONE_DIRECTORY)
         parent = folder.parent
         if folder.new and parent is not None and not parent.new:
             self.deferred.settled.append(
