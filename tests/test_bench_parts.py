@@ -43,6 +43,20 @@ def test_the_flat_tree_has_as_many_files_of_the_size_as_asked_for(tmp_path: Path
     assert verify.size_of(tmp_path / "t") == (25, 25 * 4096)
 
 
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_the_flat_tree_can_belong_to_many_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "_QUIET_SECONDS", 0.0)
+    tree = Flat(40, per_directory=10, users=3)
+    sources.make(tree, tmp_path / "t")
+    directories = [tmp_path / "t", *(tmp_path / "t").iterdir()]
+    assert {one.stat().st_uid for one in directories} == {1000, 1001, 1002}
+    assert {one.stat().st_mode & 0o777 for one in directories} == {0o755, 0o775}
+    for one in directories[1:]:
+        assert {each.stat().st_uid for each in one.iterdir()} == {one.stat().st_uid}
+    assert str(tree) == "40 files of 4 KiB in 4 directories of 3 users"
+
+
 def test_the_big_file_is_no_hole_and_repeats_nothing(tmp_path: Path) -> None:
     sources.make(Big(5 << 19), tmp_path / "t")
     content = (tmp_path / "t/big").read_bytes()

@@ -10,6 +10,7 @@ from hpcp_mpi.vocab.tally import Tally
 from hpcp_mpi.vocab.units import Batch, BigFile, Kind, Units
 
 _CODE = "latin-1"  # each byte is a character
+# Not `ours`: whose a directory is may change until another run resumes.
 _FLAGS = ("over", "restore", "new", "above", "equal", "again", "lossy")
 
 

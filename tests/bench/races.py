@@ -19,12 +19,16 @@ ENTRY_TIMEOUT_S = 60
 
 @dataclass(frozen=True)
 class Flat:
-    """`files` files of `size` bytes in directories of `per_directory`. scales: --scale changes their number."""
+    """`files` files of `size` bytes in directories of `per_directory`. scales: --scale changes their number.
+
+    users: how many users the directories belong to, some of them writable for a group; 0: to who runs it
+    """
 
     files: int
     size: int = 4096
     per_directory: int = 100
     scales: bool = True
+    users: int = 0
 
     @property
     def directories(self) -> int:
@@ -37,7 +41,8 @@ class Flat:
         if self.files == 1:
             return f"1 file of {_amount(self.size)}"
         files = f"files of {_amount(self.size)}" if self.size else "empty files"
-        return f"{self.files:,} {files} in {self.directories:,} directories"
+        whose = f" of {self.users} users" if self.users else ""
+        return f"{self.files:,} {files} in {self.directories:,} directories{whose}"
 
 
 @dataclass(frozen=True)
@@ -127,6 +132,7 @@ _ON_SLOW = ("mpich-2", "mpich-4", "mpich-8")
 _FPSYNC_IN_SMALL_JOBS = {"fpsync": ("-f", "100")}
 
 SMALL = Flat(200_000)
+_USERS = replace(SMALL, users=11)
 _MANY = Flat(1_000_000)
 _SLOW_TREE = Flat(2_000, per_directory=10)
 
@@ -134,6 +140,7 @@ RACES = {
     race.name: race
     for race in (
         Race("copy-small", "copy {source} to a missing destination", SMALL, _COPIERS, "cp", Cost(15, 9, 180)),
+        Race("copy-users", "copy {source} to a missing destination", _USERS, _COPIERS, "cp", Cost(20, 9, 180)),
         Race(
             "ledger",
             "copy {source} to a missing destination, and write down how far it is",

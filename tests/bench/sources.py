@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from tests.bench.races import Big, Existing, Flat, Source
 from tests.bench.verify import size_of
 
 _MIB = 1 << 20
+_FIRST_USER = 1000
+_QUIET_SECONDS = 3.5
 
 
 class NoRoom(Exception):
@@ -34,6 +37,8 @@ class Room:
 
 def unavailable(source: Source) -> str | None:
     """Why the tree cannot be copied as it is; None if it can."""
+    if isinstance(source, Flat) and source.users and os.geteuid() != 0:
+        return "needs root, to give directories to other users"
     if not isinstance(source, Existing):
         return None
     if not source.path.is_dir():
@@ -97,6 +102,19 @@ def _make_flat(tree: Flat, root: Path) -> None:
             if tree.size:
                 os.write(fd, (b"%d\n" % number * (tree.size // 2 + 1))[: tree.size])
             os.close(fd)
+    if tree.users:
+        _give_away(root, tree.users)
+
+
+def _give_away(root: Path, users: int) -> None:
+    """What other users changed shortly before a copy is copied otherwise: that is not what is measured."""
+    for number, (directory, _, names) in enumerate(os.walk(root)):
+        user = _FIRST_USER + number % users
+        for path in (directory, *(os.path.join(directory, name) for name in names)):
+            os.chown(path, user, user)
+        if number % 3 == 0:
+            os.chmod(directory, 0o775)
+    time.sleep(_QUIET_SECONDS)
 
 
 def _make_big(tree: Big, root: Path) -> None:

@@ -42,6 +42,7 @@ TARGETS = (
     Target("copy-small", "mpich-4", 0.70, of="cp"),
     Target("copy-small", "mpich-4", 1 / 50, of="hpcp"),
     Target("copy-small", "plain", 1.05, of="mpich-4"),
+    Target("copy-users", "mpich-4", 0.80, of="cp"),
     Target("ledger", "mpich-4-ledger", 1.03, of="mpich-4"),
     Target("resync-fast", "mpich-4", 1.2, of="rsync"),
     Target("resync-tail", "mpich-4", 3.0, of="rsync"),

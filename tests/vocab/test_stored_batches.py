@@ -54,6 +54,10 @@ def test_batches_come_back_as_they_were(batches: list[Batch]) -> None:
     assert [batch.amount for batch in found] == [batch.amount for batch in batches]
 
 
+def test_what_was_ours_when_it_was_stored_need_not_be_so_when_it_is_read() -> None:
+    assert unpacked(packed([replace(ONE, ours=True)])) == [ONE]
+
+
 @pytest.mark.parametrize("path", [b"/etc", b"..", b"a/../../b", b"a/.", b"a\0b"])
 @pytest.mark.parametrize("field", ["source_dir", "dest_dir", "leader"])
 def test_a_path_that_leads_out_of_its_root_is_refused(path: bytes, field: str) -> None:

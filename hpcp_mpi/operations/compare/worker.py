@@ -4,16 +4,15 @@ import os
 import stat
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 
 from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.engine.walk_feed import WalkResult
 from hpcp_mpi.formats.changes_table import ABSENT, UNKNOWN, Op, Row, described
 from hpcp_mpi.host.commands import Stopped
-from hpcp_mpi.host.dirfd import READ
 from hpcp_mpi.host.entries import lstat, types_in
 from hpcp_mpi.host.hashing import attributes_digest, digest
 from hpcp_mpi.host.metadata import xattrs_of
+from hpcp_mpi.host.range_copy import opened
 from hpcp_mpi.host.stage import is_stage
 from hpcp_mpi.vocab.errors import VANISHED, Failure, failure_of
 from hpcp_mpi.vocab.outcome import Outcome
@@ -117,9 +116,7 @@ def _content(context: JobContext, parent: int, name: bytes, status: os.stat_resu
     options = context.options
     if not options.full_hash and options.hash_size == 0:
         return None
-    with ExitStack() as stack:
-        fd = os.open(name, READ, dir_fd=parent)
-        stack.callback(os.close, fd)
+    with opened(parent, name) as (fd, _):
         try:
             tail = None if options.full_hash else options.hash_size
             return digest(fd, status.st_size, tail, lambda: context.commands.stopped)

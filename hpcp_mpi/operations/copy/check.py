@@ -13,9 +13,9 @@ from hpcp_mpi.engine.itemize import item
 from hpcp_mpi.engine.unstorable_times import note_time
 from hpcp_mpi.host import metadata
 from hpcp_mpi.host.commands import Stopped
-from hpcp_mpi.host.dirfd import READ
 from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.hashing import digest, same_tails
+from hpcp_mpi.host.range_copy import opened
 from hpcp_mpi.rules.equality import change_letters, maybe_identical, metadata_changes
 from hpcp_mpi.vocab.attributes import any_privileged
 from hpcp_mpi.vocab.errors import VANISHED, Failure, failure_of, reason_of
@@ -238,11 +238,9 @@ def _same_bytes(context: JobContext, unit: Unit, source: int, dest: int, size: i
     from hpcp_mpi.host.uncached_read import ReadError, same_bytes
 
     with ExitStack() as stack:
-        mine = os.open(unit.name, READ, dir_fd=source)
-        stack.callback(os.close, mine)
+        mine, _ = stack.enter_context(opened(source, unit.name))
         try:
-            theirs = os.open(unit.target, READ, dir_fd=dest)
-            stack.callback(os.close, theirs)
+            theirs, _ = stack.enter_context(opened(dest, unit.target))
             return same_bytes(mine, theirs, 0, size, lambda: context.commands.stopped)
         except ReadError as error:
             if error.mine:
@@ -253,11 +251,9 @@ def _same_bytes(context: JobContext, unit: Unit, source: int, dest: int, size: i
 
 
 def _digest(context: JobContext, name: bytes, directory: int, size: int) -> int:
-    fd = os.open(name, READ, dir_fd=directory)
-    try:
-        tail = None if context.options.full_hash else context.options.hash_size
-        return digest(fd, size, tail, lambda: context.commands.stopped)
-    except InterruptedError:
-        raise Stopped from None
-    finally:
-        os.close(fd)
+    with opened(directory, name) as (fd, _):
+        try:
+            tail = None if context.options.full_hash else context.options.hash_size
+            return digest(fd, size, tail, lambda: context.commands.stopped)
+        except InterruptedError:
+            raise Stopped from None

@@ -67,6 +67,7 @@ class _Walk:
             entries: list[Item | Dir] = [*directory.items, *directory.dirs]
             if len(entries) > 1:
                 entries = self._data.draw(st.permutations(entries))
+            folder.ours = directory.ours
             if directory.differs:
                 folder.needs_metadata = True
             self.tasks.append(_Task(directory, folder, entries))

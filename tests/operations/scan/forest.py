@@ -42,6 +42,7 @@ class Dir:
 
     refused: it turns out that it cannot be listed to its end
     differs: it is at the destination, with other metadata
+    ours:    only root and we can exchange what it holds
     """
 
     name: bytes
@@ -49,6 +50,7 @@ class Dir:
     over: bool = False
     refused: bool = False
     differs: bool = False
+    ours: bool = True
     items: list[Item] = field(default_factory=list)
     dirs: list[Dir] = field(default_factory=list)
 
@@ -105,6 +107,7 @@ def tally_of(item: Item) -> Tally:
 
 
 _INODES = st.one_of(st.none(), st.integers(0, 3))
+MOSTLY = st.integers(0, 4).map(bool)
 
 
 @st.composite
@@ -116,7 +119,7 @@ def forests(draw: st.DrawFn) -> Forest:
         new = draw(st.booleans())
         place = b"d%d" % number if count > 1 else draw(st.sampled_from([b"", b"d"]))
         over, differs = new and draw(st.booleans()), not new and draw(st.booleans())
-        roots.append((place, Dir(b"", new, over, differs=differs)))
+        roots.append((place, Dir(b"", new, over, differs=differs, ours=draw(MOSTLY))))
     places = [root for _, root in roots]
     outside = {group: draw(st.integers(0, 1)) for group in range(5)}  # names in no source
     items: list[Item] = []
@@ -129,7 +132,8 @@ def forests(draw: st.DrawFn) -> Forest:
             new = parent.new or draw(st.booleans())
             over = new and not parent.new and draw(st.booleans())
             differs = not new and draw(st.booleans())
-            places.append(Dir(name, new, over, refused=draw(st.integers(0, 9)) == 9, differs=differs))
+            refused = draw(st.integers(0, 9)) == 9
+            places.append(Dir(name, new, over, refused=refused, differs=differs, ours=draw(MOSTLY)))
             parent.dirs.append(places[-1])
             continue
         if group is not None:

@@ -16,6 +16,7 @@ from hpcp_mpi.operations.scan.deferred import link_batches, separation_batches, 
 from hpcp_mpi.operations.scan.unit_builder import UnitBuilder
 from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, Tally
 from hpcp_mpi.vocab.units import Batch, Kind
+from tests.operations.scan import forest
 from tests.operations.scan.delivery import deliver
 from tests.operations.scan.forest import Dir, Path, forests, joined
 
@@ -118,6 +119,34 @@ def test_only_a_new_directory_that_cp_may_copy_whole_is_one_unit(data: st.DataOb
         for _, directory in found.dirs[top].walk(top[1]):
             assert directory.new and not directory.refused
             assert not any(item.excluded for item in directory.items)
+
+
+def directories_of(batch: Batch, found: Built) -> list[Dir]:
+    """Return the directories in which cp looks up names for a batch."""
+    inside = [found.dirs[batch.source, batch.source_dir]]
+    for unit in batch.units:
+        top = (batch.source, joined(batch.source_dir, unit.name))
+        if top in found.collapsed:
+            inside += [directory for _, directory in found.dirs[top].walk(top[1])]
+    return inside
+
+
+@given(st.data())
+def test_what_another_user_may_exchange_is_never_said_to_be_ours(data: st.DataObject) -> None:
+    found = Built(data)
+    for batch in found.streamed:
+        if batch.kind is Kind.COPY and batch.ours:
+            assert all(directory.ours for directory in directories_of(batch, found))
+
+
+@given(st.data())
+def test_what_nobody_else_may_exchange_is_said_to_be_ours(data: st.DataObject) -> None:
+    """Else it would be copied with more care than it needs."""
+    with mock.patch.object(forest, "MOSTLY", st.just(True)):
+        found = Built(data)
+    for batch in found.streamed:
+        if batch.kind is Kind.COPY:
+            assert batch.ours
 
 
 @given(st.data())
