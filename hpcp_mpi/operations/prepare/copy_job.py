@@ -230,9 +230,14 @@ def _make(root: bytes, private: bool) -> bool:
     if os.path.isdir(root):
         return False
     try:
-        os.makedirs(os.path.dirname(root), exist_ok=True)
-        with suppress(FileExistsError):
-            os.mkdir(root, 0o700 if private else 0o777)
+        mode = 0o700 if private else 0o777
+        try:
+            os.mkdir(root, mode)
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(root), exist_ok=True)
+            os.mkdir(root, mode)
     except OSError as error:
+        if os.path.isdir(root):
+            return False  # another run was faster
         raise FatalError(f"cannot make the destination {printable(root)}: {reason_of(error)}") from None
     return True
