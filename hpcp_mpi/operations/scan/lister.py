@@ -9,7 +9,7 @@ from typing import Protocol
 from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.engine.destination import close_to_others
 from hpcp_mpi.host import metadata
-from hpcp_mpi.host.entries import first_in, identity, lstat
+from hpcp_mpi.host.entries import first_in, identity, lstat, statx_call
 from hpcp_mpi.host.listing import Names, Slice, entries_of, only_in, slices
 from hpcp_mpi.host.retrying import names_passing, tries
 from hpcp_mpi.operations.scan.classify import Classifier
@@ -55,6 +55,7 @@ class Lister:
         self._context = context
         self._choose = choose
         options = context.options
+        statx_call()  # what it imports takes longer than a short walk may
         self._outside = options.links == "anywhere"
         off = options.links == "never" or options.directory_only or options.compare
         # Links in contents that land in the destination itself lead to what is copied anyway, or outside.

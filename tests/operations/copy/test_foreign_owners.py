@@ -384,6 +384,20 @@ def test_who_makes_a_directory_before_root_does_cannot_read_what_is_put_in_it(
     oracle.assert_equal_trees(src, dst)
 
 
+@pytest.mark.parametrize("owner", [U, BOB])
+def test_a_backup_of_something_private_is_private(owner: int, on_tmpfs: Path) -> None:
+    """Though somebody has made the directory that it goes to before, for all to read."""
+    src, dst, kept = (on_tmpfs / name for name in ("src", "dst", "bak"))
+    for tree, content in ((src, b"new"), (dst, b"old!")):
+        private = Dir({"f": File(content, owner=(BOB, BOB))}, mode=0o700, owner=(BOB, BOB))
+        build(tree, {"u": Dir({"p": private}, owner=(U, U))})
+    build(kept, {"u": Dir({"p": Dir({}, mode=0o777, owner=(owner, owner))}, owner=(U, U))})
+    copy(src, dst, "--backup-dir", kept)
+    assert (kept / "u/p/f").read_bytes() == b"old!"
+    assert not u_can_read(kept / "u/p/f")
+    assert (kept / "u/p.1").exists() == (owner == U)
+
+
 # --- what a change of owner or content does to privileges
 
 
