@@ -16,6 +16,7 @@ from hpcp_mpi.host.entries import lstat
 
 FULL = (errno.EISDIR, errno.ENOTEMPTY, errno.EEXIST)  # what a rename over a directory says if it is not empty
 ANYONE = -1  # some users beside the owner
+NOT_REPLACED = "what is there is no directory: remove it first, or give --backup-dir (which keeps it) or -rme"
 IN_THE_WAY = "a directory that is not empty is in the way; remove it first if it is not needed"
 
 
@@ -130,7 +131,7 @@ def publish(
     is not backed up
     """
     if context.job.backup is None or own:
-        rename_into_place(*staged_as, dest, target)
+        rename_into_place(*staged_as, dest, target, over=own or context.options.replaces_others)
         return
     from hpcp_mpi.engine.backup import saved
 
@@ -139,11 +140,16 @@ def publish(
         rename_into_place(*staged_as, dest, target)
 
 
-def rename_into_place(stage: int, name: bytes, dest: int, target: bytes) -> None:
-    """Rename name in the stage to target in directory dest, replacing what a copy may replace. Raises OSError."""
+def rename_into_place(stage: int, name: bytes, dest: int, target: bytes, over: bool = True) -> None:
+    """Rename name in the stage to target in directory dest, replacing what a copy may replace. Raises OSError.
+
+    over: a directory may replace what is none
+    """
     try:
         os.rename(name, target, src_dir_fd=stage, dst_dir_fd=dest)
     except NotADirectoryError:  # a directory over a file or a symlink
+        if not over:
+            raise NotADirectoryError(errno.ENOTDIR, NOT_REPLACED) from None
         _exchange(stage, name, dest, target)
     except IsADirectoryError:  # a file over a directory, which may go if it is empty
         with suppress(FileNotFoundError):  # gone already, and this node did not know

@@ -46,10 +46,10 @@ class Tree:
         self.root = root
         self._stopped = stopped
         self._note_made = note_made
-        path = root if pin is None else b"."
         # O_PATH: entries of a directory that may not be listed can still be reached by name.
         flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
-        self._root_fd = retried(lambda: os.open(path, flags, dir_fd=pin), stopped)
+        # A duplicate, not its `.`: that may be closed to this user, who may still remove the directory.
+        self._root_fd = retried(lambda: os.open(root, flags), stopped) if pin is None else os.dup(pin)
         self._parents: OrderedDict[bytes, int] = OrderedDict()
 
     def forget(self) -> None:
@@ -119,7 +119,7 @@ class Tree:
 
     def _open_once(self, path: bytes, flags: int) -> int:
         if not path:
-            return os.open(b".", flags, dir_fd=self._root_fd)
+            return os.dup(self._root_fd) if flags == _HANDLE else os.open(b".", flags, dir_fd=self._root_fd)
         parent, _, name = path.rpartition(b"/")
         return os.open(name, flags, dir_fd=self._parent(parent))
 

@@ -97,6 +97,14 @@ def first_in(directory: int, name: bytes) -> bytes | None:
         os.close(fd)
 
 
+def is_folder(entry: "os.DirEntry[str]") -> bool:
+    """Return whether an entry is a directory; no, where that cannot be seen."""
+    try:
+        return entry.is_dir(follow_symlinks=False)
+    except OSError:
+        return False
+
+
 def is_directory(directory: int, name: bytes) -> bool:
     """Return whether an entry is a directory, not a symlink to one."""
     try:

@@ -14,14 +14,13 @@ from hpcp_mpi.engine.unstorable_times import note_time
 from hpcp_mpi.host import metadata
 from hpcp_mpi.host.dirfd import FLAGS
 from hpcp_mpi.host.entries import identity, lstat, names_in
-from hpcp_mpi.host.stage import sweep
-from hpcp_mpi.operations.copy.check import write_metadata
+from hpcp_mpi.host.stage import stages_among, sweep
+from hpcp_mpi.operations.copy.check import note_refusals, update_metadata, write_metadata
 from hpcp_mpi.operations.scan.records import Identity, same_inode, without_identities
 from hpcp_mpi.rules.equality import NEW, change_letters, maybe_identical, metadata_changes
 from hpcp_mpi.vocab.errors import VANISHED, Failure, reason_of
 from hpcp_mpi.vocab.outcome import Outcome
-from hpcp_mpi.vocab.paths import STAGE_PREFIX, join
-from hpcp_mpi.vocab.tally import ONE_DIRECTORY
+from hpcp_mpi.vocab.paths import join
 from hpcp_mpi.vocab.units import Batch, Unit
 
 # (path, identities of what was listed there, of what may be given to anybody)
@@ -33,7 +32,7 @@ ALIVE = "staging directory of another run that may be alive; kept"
 def settle(context: JobContext, batch: Batch, outcome: Outcome) -> None:
     """Give directories the metadata of their sources: nothing in them changes any more.
 
-    A unit with a tally is a directory that this run made.
+    A unit's tally is what it counts for: of several sources that have it, each found one. batch.new: this run made them
     """
     for unit in batch.units:
         path = context.source_path(batch, unit.name)
@@ -61,29 +60,34 @@ def _settle(context: JobContext, batch: Batch, unit: Unit, outcome: Outcome) -> 
                 if context.job.resumed:
                     sweep_stages(context, stack.enter_context(context.dest.at(unit.target)), unit.target, outcome)
                 made = [each for path, each in context.made_here() if path == target]
-                changes = _settle_one(context, batch, source, dest, wanted, (target, listed, trusted + made))
+                known = target, listed, trusted + made
+                changes, refused = _settle_one(context, batch, source, dest, wanted, known)
+                if refused:
+                    note_refusals(context, context.source_path(batch, unit.name), refused, outcome)
                 note_time(context, batch, unit, wanted, changes, outcome)
-        elif not unit.tally:
+        elif not batch.new:
             dest = stack.enter_context(context.dest.at(unit.target))
             changes = _directory_changes(context, batch, source, dest, wanted)[0]
         elif options.compare:
             itemize_replaced(context, unit.target, wanted.st_mode, outcome)
         if batch.restore:
             return  # only what the run itself did to it was undone
-        if unit.tally:
+        if batch.new:
             outcome.copied = outcome.copied.plus(unit.tally)
         elif changes and changes != NEW:
-            outcome.updated = outcome.updated.plus(ONE_DIRECTORY)
+            outcome.updated = outcome.updated.plus(unit.tally)
+        else:
+            outcome.skipped = outcome.skipped.plus(unit.tally)
         if options.itemize and changes:
-            update, letters = ("c", NEW) if unit.tally else (".", changes)
+            update, letters = ("c", NEW) if batch.new else (".", changes)
             line = change_letters(update, wanted.st_mode, letters)
             outcome.items.append((line, (unit.target or b".") + b"/", b""))
 
 
 def sweep_stages(context: JobContext, dest: int, path: bytes, outcome: Outcome) -> None:
     """Remove what killed runs left in a directory. Raises OSError."""
-    for name in names_in(dest):
-        if name.startswith(STAGE_PREFIX) and not context.in_use(name) and not sweep(dest, name):
+    for name in stages_among(dest, names_in(dest)):
+        if not context.in_use(name) and not sweep(dest, name):
             outcome.warn(context.dest_path(join(path, name)), ALIVE)
 
 
@@ -92,26 +96,35 @@ def _directory_changes(
 ) -> tuple[str, os.stat_result, tuple[metadata.Xattrs, metadata.Xattrs]]:
     found = os.fstat(dest)
     xattrs = context.xattrs_of((source, b"."), (dest, b"."), batch.source)
+    if context.options.dry_run:
+        xattrs = context.differing(dest, xattrs)
     letters = metadata.xattr_letters(*xattrs)
     return metadata_changes(wanted, found, context.job.times, context.rights, letters), found, xattrs
 
 
 def _settle_one(
     context: JobContext, batch: Batch, source: int, dest: int, wanted: os.stat_result, known: _Known
-) -> str:
-    """Write a directory's metadata; return in what it seemed to differ. Raises OSError.
+) -> tuple[str, metadata.Refusals]:
+    """Write a directory's metadata; return in what it seemed to differ, and which attributes are refused.
+
+    Raises OSError.
 
     Written also where nothing seems to differ, if this run wrote in it: maybe by another node, and for a while this one
     may still be shown the times from before.
     """
     changes, found, xattrs = _directory_changes(context, batch, source, dest, wanted)
+    refused: metadata.Refusals = {}
     if changes or batch.again:
         owner, mode = context.rights.owner(wanted, found), context.rights.mode(wanted, found)
         wider = mode & ~stat.S_IMODE(found.st_mode) or "a" in changes
         if (wider or owner != (found.st_uid, found.st_gid)) and not _may_have(context, source, dest, owner, known):
             raise PermissionError(errno.EPERM, not_given(found.st_uid, owner[0]))
-        write_metadata(context, wanted, (dest, b"."), found, xattrs)
-    return changes
+        if not batch.again:
+            return update_metadata(context, wanted, (dest, b"."), found, xattrs, changes)
+        refused = write_metadata(context, wanted, (dest, b"."), found, xattrs)
+        if refused:
+            changes = changes.rstrip("ax") + metadata.lacking(*xattrs, refused)
+    return changes, refused
 
 
 def _may_have(context: JobContext, source: int, dest: int, owner: tuple[int, int], known: _Known) -> bool:

@@ -12,7 +12,7 @@ from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.stage import staged
 from hpcp_mpi.operations.copy.check import check
-from hpcp_mpi.operations.copy.worker import copy
+from hpcp_mpi.operations.copy.worker import LEADS_TO_ITS_PLACE, copy, leads_to_its_place
 from hpcp_mpi.rules.equality import NEW, change_letters, maybe_identical
 from hpcp_mpi.vocab.errors import VANISHED, Failure, reason_of
 from hpcp_mpi.vocab.outcome import Outcome
@@ -64,6 +64,10 @@ def _link(context: JobContext, batch: Batch, unit: Unit, leader: bytes, outcome:
         if _is_file(found, there):
             outcome.skipped = outcome.skipped.plus(unit.tally)
             return True
+        if there is not None and stat.S_ISLNK(wanted.st_mode):
+            source = stack.enter_context(context.source(batch).handle(source_dir))
+            if leads_to_its_place(source, source_name, (source, source_name), dest, dest_name):
+                raise OSError(0, LEADS_TO_ITS_PLACE)
         outcome.touched.add((batch.source, source_dir, dest_dir))
         stage = stack.enter_context(staged(dest, context.run_id, outcome.warn, context.options.content_only))
         try:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from itertools import groupby
@@ -30,9 +31,11 @@ from hpcp_mpi.vocab.outcome import Outcome, first_of_each
 from hpcp_mpi.vocab.paths import printable
 from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.tally import NOTHING, Tally
-from hpcp_mpi.vocab.units import Kind
+from hpcp_mpi.vocab.units import Batch, Kind
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from hpcp_mpi.operations.copy.resume import ResumeRecorder, StartedFiles
     from hpcp_mpi.operations.prepare.copy_job import Prepared
     from hpcp_mpi.operations.prepare.preflight import Preflight
@@ -85,11 +88,14 @@ class _Copy(Operation):
                 self._coordinator.outcome.made.append((b"", identity(root)))
         self._scan.start(self._todo)
         try:
-            self._coordinator.drive_scan(COPYING, self._scan, self._wrapped, self._scan.relists)
+            with self._marked():
+                self._coordinator.drive_scan(COPYING, self._scan, self._wrapped, self._scan.relists)
             self._space = None  # there is no more to come
             waiting = self._scan.waiting
             shared = map(SharedName._make, waiting.shared)
-            self._drive("separating hard links", Stream(separation_batches(shared, options.split_size)))
+            self._drive(
+                "separating hard links", Stream(self._uncounted(separation_batches(shared, options.split_size)))
+            )
             self._verify()  # before other names are given to what is not good
             self._link()
             self._verify()  # what could not be linked and was copied
@@ -99,6 +105,23 @@ class _Copy(Operation):
             self._settle(map(DirectoryMetadata._make, waiting.settled))
         finally:
             self._scan.end()
+
+    def _uncounted(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """Yield batches of what was counted as identical and is copied after all."""
+        for batch in batches:
+            outcome = self._coordinator.outcome
+            for unit in batch.units:
+                outcome.skipped = outcome.skipped.minus(unit.tally)
+            yield batch
+
+    def _marked(self) -> "AbstractContextManager[None]":
+        """Mark the destination while sources are listed that are to go: one of them may show it."""
+        options = self._prepared.job.options
+        if not options.move or options.dry_run:
+            return nullcontext()
+        from hpcp_mpi.operations.prepare.same_tree import marked
+
+        return marked(self._coordinator.context)
 
     def _link(self) -> None:
         """Give files their other names."""
@@ -180,9 +203,10 @@ class _Copy(Operation):
         self._coordinator.write_down()
         self._coordinator.fill(report)
         outcome = scan.outcome
-        outcome.skipped = outcome.skipped.plus(scan.builder.skipped)
+        outcome.skipped = scan.builder.skipped
         outcome.add(self._coordinator.outcome)  # in this order: what the scan could not read explains what failed later
         outcome.failures = list(first_of_each(outcome.failures))
+        outcome.note_losses()
         report.sources = [landing.argument for landing in self._prepared.landings]
         report.destination = self._prepared.job.destination
         report.dry_run = self._prepared.job.options.dry_run
@@ -223,6 +247,7 @@ class _Copy(Operation):
         return self._scan.done
 
     def listed(self) -> Outcome:
+        self._scan.outcome.skipped = self._scan.builder.skipped
         return self._scan.outcome
 
     @property

@@ -44,6 +44,7 @@ class ClassifiedEntries:
     extras: list[tuple[bytes, bool]] = field(default_factory=list)  # only at the destination: (name, is a directory)
     tracked: list[tuple[int, bytes, int, bytes]] = field(default_factory=list)  # Tracked, without the source
     sweeps: list[bytes] = field(default_factory=list)  # stages of killed runs at the destination
+    beyond: list[tuple[bytes, int]] = field(default_factory=list)  # (absolute path, mtime) that cannot be stored
     same: Tally = NOTHING  # of files that need nothing
     open: bool = False  # cp must not copy this directory whole
 
@@ -178,6 +179,7 @@ class Folder:
         "bytes",
         "checks",
         "children",
+        "counted",
         "dest_dir",
         "directories",
         "emitted",
@@ -192,6 +194,8 @@ class Folder:
         "names",
         "needs_metadata",
         "new",
+        "ours",
+        "ours_below",
         "outside_leaders",
         "parent",
         "recorded",
@@ -213,8 +217,11 @@ class Folder:
         self.source_dir = source_dir
         self.dest_dir = dest_dir
         self.name = name
+        self.counted = True  # as found: else it is only where entries are
         self.new = True  # missing at the destination
         self.replaces_file = False  # something on the way there is a non-directory that is to be replaced
+        self.ours = False  # only root and we can exchange what it holds; False also before it is listed
+        self.ours_below = True  # the same of all directories in its units
         self.split = False
         self.needs_metadata = False  # its metadata is to be written at the end
         self.identity: Identity = NOBODY  # of what is at the destination, if it is to be settled
