@@ -155,7 +155,7 @@ class Tree:
             try:
                 _make_writable(fd)
                 below, made = _enter(fd, name, mode, over)
-                if made and self._note_made is not None and _is_ours_alone(below, fd):
+                if made and self._note_made is not None and is_ours_alone(below, fd):
                     self._note_made(at, below)
             finally:
                 os.close(fd)
@@ -163,7 +163,7 @@ class Tree:
         return fd
 
 
-def _is_ours_alone(made: int, parent: int) -> bool:
+def is_ours_alone(made: int, parent: int) -> bool:
     """Return whether a directory that was just made is that one: in its parent others may have exchanged it."""
     user, status, above = os.geteuid(), os.fstat(made), os.fstat(parent)
     if status.st_uid != user or status.st_mode & 0o077:

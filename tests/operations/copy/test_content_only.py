@@ -121,6 +121,8 @@ def test_a_file_that_is_replaced_keeps_its_own_metadata(options: tuple[str, ...]
     })  # fmt: skip
     before = {name: metadata(dst / name) for name in ("f", "d/big", "d")}
     copy("-co", *options, source, dst)
+    assert stat.S_IMODE(os.stat(dst / "f").st_mode) == 0o751  # as when it is written to: setuid was for the old content
+    os.chmod(dst / "f", 0o4751)
     assert same_content(source, dst)
     assert {name: metadata(dst / name) for name in before} == before
 
