@@ -136,6 +136,13 @@ class DirectoryEmptier:
         self.found.append(Batch(self._batch.kind, self._batch.source, folder.path, b"", units))
         folder.out += len(units)
 
+    def mounted(self, path: bytes) -> None:
+        """Name a mount that stays: to a mirror, which was not told to remove it, that is no failure."""
+        if self._batch.source == DEST:
+            self._outcome.warn(child_path(self._root, path), MOUNTED)
+        else:
+            self.fail(path, MOUNTED)
+
     def fail(self, path: bytes, what: OSError | str, doing: str = "") -> None:
         """Name what stays, and why."""
         full = child_path(self._root, path)
@@ -219,11 +226,15 @@ class DirectoryEmptier:
         call = self._call(folder)
         undone: set[str | bytes] = set()
         kept = False
-        for start in range(0, len(names), _TOGETHER):
+        pace = None if self.counts_only else self._context.removal_pace
+        together = _TOGETHER if pace is None else min(_TOGETHER, pace.together)
+        for start in range(0, len(names), together):
             if call is None:
                 break
             self.raise_if_stopped()
-            some = iter(names[start : start + _TOGETHER])
+            if pace is not None:
+                pace.take(len(names[start : start + together]), self.raise_if_stopped)
+            some = iter(names[start : start + together])
             while True:
                 # One try for many names, and one call for each: a removal spends its time in this loop.
                 try:
@@ -285,7 +296,7 @@ class DirectoryEmptier:
             return False
         path = join(folder.path, name)
         if path in self._context.mounts_of(self._batch.source).below:
-            self.fail(path, MOUNTED)
+            self.mounted(path)
             return True
         # Linux says EISDIR of a directory, POSIX and some file systems EPERM.
         if error.errno == errno.EISDIR or (error.errno == errno.EPERM and is_directory(folder.fd, name)):
