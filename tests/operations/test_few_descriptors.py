@@ -27,8 +27,11 @@ def forest(root: Path, count: int) -> None:
         (path / "f").write_bytes(b"x")
 
 
-@pytest.mark.parametrize("world, more", [(PLAIN, ("-j", "32", *TINY_CHUNKS)), (PLAIN, ("-pfl",)), (RANKS, ("-pfl", "-j", "16"))],
-                         ids=["plain", "list", "ranks-list"])  # fmt: skip
+@pytest.mark.parametrize(
+    "world, more",
+    [(PLAIN, ("-j", "32", *TINY_CHUNKS)), (PLAIN, ("-pfl",)), (RANKS, ("-pfl", "-j", "16"))],
+    ids=["plain", "list", "ranks-list"],
+)
 def test_a_move_of_many_directories(world: World, more: tuple[str, ...], on_tmpfs: Path) -> None:
     if world.missing():
         pytest.skip(str(world.missing()))

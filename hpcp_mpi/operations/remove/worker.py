@@ -21,12 +21,19 @@ from hpcp_mpi.host.retrying import retried
 from hpcp_mpi.operations.remove.empty_directory import (
     FILES,
     DirectoryEmptier,
-    Disposer,
     Folder,
-    RemovalGuard,
     kind_of,
 )
-from hpcp_mpi.operations.remove.rules import FinishedUnits, PendingDirectory, RemovalProgress, chain, is_walk, walks
+from hpcp_mpi.operations.remove.rules import (
+    Disposer,
+    FinishedUnits,
+    PendingDirectory,
+    RemovalGuard,
+    RemovalProgress,
+    chain,
+    is_walk,
+    walks,
+)
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import join
 from hpcp_mpi.vocab.units import Batch, Kind
