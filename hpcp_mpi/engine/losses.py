@@ -6,7 +6,7 @@ itself loses attributes without a word.
 
 import errno
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 
 from hpcp_mpi.engine.context import JobContext
@@ -52,23 +52,38 @@ def note_lost_acl(context: JobContext, path: bytes, words: str, outcome: Outcome
 
 
 def note_lost(
-    context: JobContext, batch: Batch, names: Iterable[tuple[bytes, bytes]], stage: int, stderr: bytes, outcome: Outcome
+    context: JobContext, batch: Batch, placed: Mapping[bytes, tuple[int, bytes]], stderr: bytes, outcome: Outcome
 ) -> None:
     """Note which entries lost attributes on their way into a stage, subtrees whole.
 
     cp names the attribute and not the file, so only if it says so, or if each loss is to be named, entries are looked
-    at. names: (in the source, in the stage). stderr: what cp said
+    at. placed: where copies are (stage, name in it), by the name of their unit. stderr: what cp said
     """
     said = attributes_refused(stderr)
     if not (said or context.options.strict_metadata) or context.options.content_only:
         return
+    for name, (stage, staged_as) in placed.items():
+        try:
+            with context.source(batch).at(batch.source_dir) as source:
+                there = _look(context, batch, (source, name, stage, staged_as), name, said, outcome)
+        except OSError:
+            continue  # its directory is gone; that is named already
+        if there:
+            _look_below(context, batch, stage, (name, staged_as), said, outcome)
+
+
+def _look_below(
+    context: JobContext,
+    batch: Batch,
+    stage: int,
+    top: tuple[bytes, bytes],
+    said: Mapping[bytes, str],
+    outcome: Outcome,
+) -> None:
+    """Look at all below a directory. top: its path below the batch's, and that of its copy in the stage."""
     staged = Tree(path_of(stage))
     try:
-        waiting: list[tuple[bytes, bytes]] = []  # directories: below the batch's, below the stage
-        for name, staged_as in names:
-            with context.source(batch).at(batch.source_dir) as source:
-                if _look(context, batch, (source, name, stage, staged_as), name, said, outcome):
-                    waiting.append((name, staged_as))
+        waiting = [top]
         while waiting:
             path, staged_as = waiting.pop()
             with ExitStack() as stack:
@@ -77,7 +92,7 @@ def note_lost(
                     copied = stack.enter_context(staged.at(staged_as))
                     entries = list(types_in(copied))
                 except OSError:
-                    continue  # not there, or not to be listed: that is named already
+                    continue  # no directory, not there, or not to be listed: that is named already
                 for name, mode in entries:
                     below = join(path, name)
                     if _look(context, batch, (source, name, copied, name), below, said, outcome) and mode == _S_IFDIR:

@@ -141,23 +141,6 @@ def write(
     return refused
 
 
-def _change_owner(path: bytes, mode: int, owner: tuple[int, int], found: Xattrs) -> Xattrs:
-    """Give an entry to another owner or group; return what it has of the attributes found then. Raises OSError."""
-    closed = stat.S_IMODE(mode) & stat.S_IRWXU
-    tighten = not stat.S_ISLNK(mode) and closed != stat.S_IMODE(mode)
-    if tighten:
-        os.chmod(path, closed)  # what the old group and others might, the new ones may not: they get theirs at the end
-    try:
-        os.chown(path, *owner)
-    except OSError:
-        if tighten:
-            os.chmod(path, stat.S_IMODE(mode))
-        raise
-    if not stat.S_ISREG(mode):
-        return found
-    return {key: value for key, value in found.items() if key != CAPABILITY}  # the kernel has dropped it
-
-
 def write_xattrs(parent: int, name: bytes, expected: os.stat_result, wanted: Xattrs, found: Xattrs) -> Refusals:
     """Write an entry's attributes, and nothing else; return those that are refused. Raises OSError.
 
@@ -178,6 +161,23 @@ def _expected(fd: int, expected: os.stat_result) -> os.stat_result:
     if (now.st_dev, now.st_ino) != (expected.st_dev, expected.st_ino):
         raise OSError(errno.ESTALE, "it was replaced by something else meanwhile")
     return now
+
+
+def _change_owner(path: bytes, mode: int, owner: tuple[int, int], found: Xattrs) -> Xattrs:
+    """Give an entry to another owner or group; return what it has of the attributes found then. Raises OSError."""
+    closed = stat.S_IMODE(mode) & stat.S_IRWXU
+    tighten = not stat.S_ISLNK(mode) and closed != stat.S_IMODE(mode)
+    if tighten:
+        os.chmod(path, closed)  # what the old group and others might, the new ones may not: they get theirs at the end
+    try:
+        os.chown(path, *owner)
+    except OSError:
+        if tighten:
+            os.chmod(path, stat.S_IMODE(mode))
+        raise
+    if not stat.S_ISREG(mode):
+        return found
+    return {key: value for key, value in found.items() if key != CAPABILITY}  # the kernel has dropped it
 
 
 def _write_xattrs(path: bytes, mode: int, wanted: Xattrs, found: Xattrs) -> Refusals:

@@ -44,14 +44,15 @@ _SPELLINGS = {
 }
 
 
-# Types of one kernel, or coherent between nodes by locks: every rank sees what another one wrote.
-_COHERENT = frozenset(
+# Types of one kernel.
+_LOCAL = frozenset(
     (
         *("bcachefs", "btrfs", "erofs", "exfat", "ext2", "ext3", "ext4", "f2fs", "fuseblk", "hfsplus", "jfs", "msdos"),
         *("nilfs2", "ntfs", "ntfs3", "overlay", "ramfs", "reiserfs", "tmpfs", "ufs", "vfat", "xfs", "zfs"),
-        *("ceph", "gfs2", "gpfs", "lustre", "ocfs2"),
     )
 )
+# Those, and those that are coherent between nodes by locks: every rank sees what another one wrote.
+_COHERENT = _LOCAL | {"ceph", "gfs2", "gpfs", "lustre", "ocfs2"}
 _STALE_SECONDS = {"fuse.sshfs": 20.0}  # its default; other FUSE clients cache for a second
 _USUAL_STALE_SECONDS = 3.0
 
@@ -74,6 +75,14 @@ def stale_seconds(path: bytes | int) -> float:
     except OSError:
         return _USUAL_STALE_SECONDS
     return 0.0 if kind in _COHERENT else _STALE_SECONDS.get(kind, _USUAL_STALE_SECONDS)
+
+
+def has_this_clock(path: bytes) -> bool:
+    """Return whether change times on the file system of path are by this machine's clock."""
+    try:
+        return type_of(path) in _LOCAL
+    except OSError:
+        return False
 
 
 def type_of(path: bytes | int) -> str:

@@ -60,6 +60,25 @@ def staged(directory: int, token: str, remark: Callable[[bytes, str], None], inh
         _discard(directory, name, stage, remark)
 
 
+@contextmanager
+def set_aside(directory: int, token: str, remark: Callable[[bytes, str], None]) -> Iterator[int]:
+    """Yield a descriptor of a new private directory in directory, for entries that are to be looked at undisturbed.
+
+    What is left in it at the end is kept, and so is it. remark: as for `staged`, then. Raises OSError as that does.
+    """
+    name, aside = _new(directory, token)
+    try:
+        _make_private(aside, False)
+        yield aside
+    finally:
+        try:
+            os.rmdir(name, dir_fd=directory)
+        except OSError as error:
+            remark(name, f"a private directory of this run stays: {reason_of(error)}; what is in it had no other place")
+        finally:
+            os.close(aside)
+
+
 def _new(directory: int, token: str) -> tuple[bytes, int]:
     name = STAGE_PREFIX + b"%s.%d" % (token.encode(), next(_numbers))
     try:

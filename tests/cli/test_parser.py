@@ -251,3 +251,11 @@ def test_every_example_is_understood() -> None:
         words = shlex.split(command.replace("mpiexec -n 4 ", "").replace("PATH...", "PATH"))
         assert words[0] == "hpcp-mpi"
         parsed(*words[1:])
+
+
+def test_a_wrong_option_is_shown_without_its_escape_sequences(capsys: pytest.CaptureFixture[str]) -> None:
+    """It may be the name of another user's file, where a shell's pattern is on the command line."""
+    with pytest.raises(SystemExit):
+        build_parser().parse_args(["--\x1b]0;owned\x07", "a", "b"])
+    error = capsys.readouterr().err
+    assert "\x1b" not in error and "\\x1b]0;owned\\x07" in error

@@ -15,7 +15,7 @@ from hpcp_mpi.host import cp
 from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.host.dirfd import FLAGS, Tree, path_of
 from hpcp_mpi.host.entries import lstat, names_in
-from hpcp_mpi.host.metadata import Refusals, Xattrs
+from hpcp_mpi.host.metadata import Xattrs
 from hpcp_mpi.host.remove_tree import remove_tree
 from hpcp_mpi.operations.copy.check import write_metadata
 from hpcp_mpi.operations.copy.cp_failures import CpDamage
@@ -154,15 +154,28 @@ class ByDescriptor:
             found = os.stat(name, dir_fd=there, follow_symlinks=False)
             if not self._context.options.content_only:
                 xattrs = self._context.xattrs_of((parent, name), (there, name), self._batch.source)
-                refused = write_metadata(self._context, status, (there, name), found, xattrs)
-                self._wrote(join(directory, name), refused)
+                self._write(join(directory, name), status, (there, name), found, xattrs)
+
+    def _write(
+        self,
+        path: bytes,
+        status: os.stat_result,
+        entry: tuple[int, bytes],
+        found: os.stat_result,
+        xattrs: tuple[Xattrs, Xattrs],
+    ) -> None:
+        refused = write_metadata(self._context, status, entry, found, xattrs)
+        if refused:
+            self._damage.refused.append((self._path(path), refused))
 
     # --- what waits
 
     def _copy_files(self) -> None:
         files, self._files = self._files, []
         try:
-            if files and self._cp(files)[0]:
+            code, stderr = self._cp(files) if files else (0, b"")
+            self._damage.said += stderr if not code else b""
+            if code:
                 for file in files:
                     self._copy_alone(file)
             for file in files:
@@ -176,9 +189,7 @@ class ByDescriptor:
 
     def _cp(self, files: Sequence[_Pinned]) -> tuple[int, bytes]:
         command = cp.command(self._context.options, self._scratch, [path_of(file.fd) for file in files], follow=True)
-        code, said = self._context.commands.run(command, b"/", (self._scratch, *(file.fd for file in files)))
-        self._damage.said += said
-        return code, said
+        return self._context.commands.run(command, b"/", (self._scratch, *(file.fd for file in files)))
 
     def _copy_alone(self, file: _Pinned) -> None:
         """Copy a file, of several that could not all be copied together."""
@@ -186,29 +197,17 @@ class ByDescriptor:
         if lstat(name, self._scratch) is not None:
             os.unlink(name, dir_fd=self._scratch)
         code, stderr = self._cp([file])
+        self._damage.said += stderr
         if not code:
             return
         by_path, others = cp.complaints(stderr)
         words = next(iter(by_path.values())) if by_path and code >= 0 else cp.ending(code, others)
         if self._is_whole(file, lstat(name, self._scratch)) and not cp.doubts_content(words):
-            self._lacking(file.path, words)
+            self._damage.not_all(self._context, self._path(file.path), words)
             return
         if lstat(name, self._scratch) is not None:
             os.unlink(name, dir_fd=self._scratch)
         self._fail(file.path, words, tally_of(file.status))
-
-    def _lacking(self, path: bytes, words: str) -> None:
-        """Record that a copy is there, but not all of its metadata."""
-        from hpcp_mpi.engine.losses import is_lost
-
-        if is_lost(self._context, words):
-            self._damage.lacking.append((self._path(path), words))
-        else:
-            self._damage.failures.append(Failure(self._path(path), words))
-
-    def _wrote(self, path: bytes, refused: Refusals) -> None:
-        if refused:
-            self._damage.refused.append((self._path(path), refused))
 
     def _is_whole(self, file: _Pinned, got: os.stat_result | None) -> bool:
         """Return whether cp came to the end of a file: it sets the time last."""
@@ -233,7 +232,7 @@ class ByDescriptor:
         try:
             with self._tree.at(directory) as there:
                 found = os.stat(name, dir_fd=there, follow_symlinks=False)
-                self._wrote(path, write_metadata(self._context, status, (there, name), found, xattrs))
+                self._write(path, status, (there, name), found, xattrs)
         except OSError as error:
             reason = f"cannot give its copy the directory's metadata: {reason_of(error)}"
             self._damage.failures.append(Failure(self._path(path), reason))

@@ -121,8 +121,7 @@ def _same(context: JobContext, batch: Batch, unit: Unit, source: int, dest: int,
     xattrs = context.xattrs_of((source, unit.name), (dest, unit.target), batch.source)
     # Its other names may be elsewhere, put there by others: a copy of its own takes the name instead.
     alone = found.st_nlink == 1 or stat.S_ISDIR(found.st_mode)
-    may_stay = alone and _in_place(context, batch, wanted, found, xattrs[0])
-    in_place = may_stay and not context.options.dry_run
+    in_place = alone and _in_place(context, batch, wanted, found, xattrs[0])
     refused: metadata.Refusals = {}
     if context.options.dry_run:
         xattrs = context.differing(dest, xattrs)
@@ -134,9 +133,9 @@ def _same(context: JobContext, batch: Batch, unit: Unit, source: int, dest: int,
             note_refusals(context, context.source_path(batch, unit.name), refused, outcome)
         outcome.skipped = outcome.skipped.plus(unit.tally)
         return True
-    if not may_stay:
+    if not in_place:
         return False
-    if in_place:
+    if not context.options.dry_run:
         changes, refused = update_metadata(context, wanted, (dest, unit.target), found, xattrs, changes)
         if refused:
             note_refusals(context, context.source_path(batch, unit.name), refused, outcome)
@@ -149,20 +148,6 @@ def _same(context: JobContext, batch: Batch, unit: Unit, source: int, dest: int,
         outcome.items.append(item(line, join(batch.dest_dir, unit.target), source, unit.name, wanted.st_mode))
     outcome.updated = outcome.updated.plus(unit.tally)
     return True
-
-
-def _in_place(
-    context: JobContext, batch: Batch, wanted: os.stat_result, found: os.stat_result, xattrs: metadata.Xattrs
-) -> bool:
-    """Return whether an entry is given its metadata where it is; else a copy that nobody else had takes its name.
-
-    A tail and a time do not show that it has the content that is to have another owner, or privileges; and who owned it
-    may have it open for writing. So it has to be ours, where nobody else can have put it.
-    """
-    privileged = stat.S_ISREG(wanted.st_mode) and context.rights.mode(wanted, found) & (stat.S_ISUID | stat.S_ISGID)
-    if context.rights.owner(wanted, found)[0] == found.st_uid and not privileged and not any_privileged(xattrs):
-        return True
-    return found.st_uid == context.rights.uid and not placers(context, join(batch.dest_dir, b"any"))
 
 
 def update_metadata(
@@ -185,6 +170,20 @@ def update_metadata(
     if refused:
         changes = changes.rstrip("ax") + metadata.lacking(*xattrs, refused)
     return changes, refused
+
+
+def _in_place(
+    context: JobContext, batch: Batch, wanted: os.stat_result, found: os.stat_result, xattrs: metadata.Xattrs
+) -> bool:
+    """Return whether an entry is given its metadata where it is; else a copy that nobody else had takes its name.
+
+    A tail and a time do not show that it has the content that is to have another owner, or privileges; and who owned it
+    may have it open for writing. So it has to be ours, where nobody else can have put it.
+    """
+    privileged = stat.S_ISREG(wanted.st_mode) and context.rights.mode(wanted, found) & (stat.S_ISUID | stat.S_ISGID)
+    if context.rights.owner(wanted, found)[0] == found.st_uid and not privileged and not any_privileged(xattrs):
+        return True
+    return found.st_uid == context.rights.uid and not placers(context, join(batch.dest_dir, b"any"))
 
 
 def write_metadata(

@@ -29,18 +29,27 @@ class CpDamage:
     failures: list[Failure] = field(default_factory=list)
     lost: dict[bytes, Tally] = field(default_factory=dict)  # by unit; none where the unit is whole
     lacking: list[tuple[bytes, str]] = field(default_factory=list)  # (absolute path, cp's words): only the ACL is lost
-    refused: list[tuple[bytes, Refusals]] = field(default_factory=list)  # (absolute path, attributes), written by us
-    said: bytes = b""  # all that cp said
+    refused: list[tuple[bytes, Refusals]] = field(default_factory=list)  # (absolute path, attributes)
+    said: bytes = b""  # what cp said that is not sorted out yet
     unknown: set[bytes] = field(default_factory=set)  # units in which something may be half made: they may not land
 
     def add(self, other: "CpDamage") -> None:
         """Add the damage to other units."""
         self.failures += other.failures
         self.lost.update(other.lost)
+        self.unknown |= other.unknown
         self.lacking += other.lacking
         self.refused += other.refused
         self.said += other.said
-        self.unknown |= other.unknown
+
+    def not_all(self, context: JobContext, path: bytes, words: str) -> None:
+        """Record that a copy is there, but not all of its metadata. path: absolute. words: cp's"""
+        from hpcp_mpi.engine.losses import is_lost  # rarely needed
+
+        if is_lost(context, words):
+            self.lacking.append((path, words))
+        else:
+            self.failures.append(Failure(path, words))
 
 
 def _remove(stage: int, name: bytes) -> None:
@@ -61,7 +70,7 @@ class CpFailures:
         self._stage = Tree(path_of(stage))
         self._words, self._others = complaints(stderr)
         self._code = code
-        self.damage = CpDamage(said=stderr)
+        self.damage = CpDamage()
 
     def take(self, units: Sequence[Unit]) -> CpDamage:
         """Return the damage to units, the arguments of that call."""
@@ -114,21 +123,12 @@ class CpFailures:
                 if not words and self._code < 0 and self._undressed(wanted, got):
                     words = self._common_words()
                 if words:  # it is there, but not all of its metadata
-                    self._lacking(path, words)
+                    self.damage.not_all(self._context, self._path(path), words)
                 return stat.S_ISDIR(wanted.st_mode)
             if got is not None:
                 _remove(stage, name)
         self._fail(path, words or self._common_words(), self._below(path, wanted))
         return False
-
-    def _lacking(self, path: bytes, words: str) -> None:
-        """Record that a copy is there, but not all of its metadata."""
-        from hpcp_mpi.engine.losses import is_lost
-
-        if is_lost(self._context, words):
-            self.damage.lacking.append((self._path(path), words))
-        else:
-            self.damage.failures.append(Failure(self._path(path), words))
 
     def _complete(self, wanted: os.stat_result, got: os.stat_result, words: str | None) -> bool:
         """Return whether cp finished an entry. It sets a file's mtime when the content is complete."""

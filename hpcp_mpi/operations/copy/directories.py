@@ -112,18 +112,17 @@ def _settle_one(
     may still be shown the times from before.
     """
     changes, found, xattrs = _directory_changes(context, batch, source, dest, wanted)
+    refused: metadata.Refusals = {}
     if changes or batch.again:
         owner, mode = context.rights.owner(wanted, found), context.rights.mode(wanted, found)
         wider = mode & ~stat.S_IMODE(found.st_mode) or "a" in changes
         if (wider or owner != (found.st_uid, found.st_gid)) and not _may_have(context, source, dest, owner, known):
             raise PermissionError(errno.EPERM, not_given(found.st_uid, owner[0]))
-    if changes and not batch.again:
-        return update_metadata(context, wanted, (dest, b"."), found, xattrs, changes)
-    refused: metadata.Refusals = {}
-    if batch.again:
+        if not batch.again:
+            return update_metadata(context, wanted, (dest, b"."), found, xattrs, changes)
         refused = write_metadata(context, wanted, (dest, b"."), found, xattrs)
-    if refused:
-        changes = changes.rstrip("ax") + metadata.lacking(*xattrs, refused)
+        if refused:
+            changes = changes.rstrip("ax") + metadata.lacking(*xattrs, refused)
     return changes, refused
 
 

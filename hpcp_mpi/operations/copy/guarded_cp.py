@@ -58,7 +58,8 @@ def _guarded(
         doubtful = guard.doubtful(places)
     if doubtful and code:
         return by_descriptor(scratch()).copy(source, units)  # whose trouble it was is not known
-    damage = CpFailures(context, batch, stage, code, stderr).take(units) if code else CpDamage(said=stderr)
+    damage = CpFailures(context, batch, stage, code, stderr).take(units) if code else CpDamage()
+    damage.said += stderr
     if doubtful:
         damage.add(by_descriptor(scratch()).copy(source, [unit for unit in units if unit.name in doubtful]))
     return damage
@@ -80,7 +81,7 @@ def _pinned(
             for unit in trees:
                 fds[unit.name] = stack.enter_context(pinned(source, unit.name))
         doubtful = {unit.name for unit in trees}
-        damage = CpDamage()
+        said = b""
         if len(fds) == len(trees):
             other = scratch()
             places = {name: (fd, b".", path_of(other, b"%d" % fd)) for name, fd in fds.items()}
@@ -88,12 +89,12 @@ def _pinned(
             guard = stack.enter_context(_Guard(context, batch, None))
             with suppress(Stuck):
                 astray = partial(guard.any_doubtful, places)
-                code, damage.said = context.commands.run(command, b"/", (other, *fds.values()), astray)
+                code, said = context.commands.run(command, b"/", (other, *fds.values()), astray)
                 doubtful = doubtful if code else guard.doubtful(places)
             placed.update({name: (other, b"%d" % fd) for name, fd in fds.items() if name not in doubtful})
         left = [unit for unit in trees if unit.name in doubtful]
-        if left:
-            damage.add(ByDescriptor(context, batch, stage, scratch()).copy(source, left))
+        damage = ByDescriptor(context, batch, stage, scratch()).copy(source, left) if left else CpDamage()
+        damage.said += said
         return damage
 
 

@@ -15,18 +15,19 @@ from hpcp_mpi.engine.unstorable_times import set_nearest
 from hpcp_mpi.host import cp
 from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.host.dirfd import path_of, pinned
-from hpcp_mpi.host.entries import lstat
+from hpcp_mpi.host.entries import is_directory, lstat
 from hpcp_mpi.host.machine import kept_open
 from hpcp_mpi.host.retrying import names_passing, passes
 from hpcp_mpi.host.stage import staged
 from hpcp_mpi.operations.copy.check import check_all
 from hpcp_mpi.operations.copy.content_only import default_acl, keep_metadata
 from hpcp_mpi.operations.copy.cp_failures import CpDamage, CpFailures
+from hpcp_mpi.operations.scan.records import ScanFindings
 from hpcp_mpi.operations.verify.records import WrittenUnit
 from hpcp_mpi.vocab.errors import Failure, failure_of, reason_of
 from hpcp_mpi.vocab.outcome import Outcome
-from hpcp_mpi.vocab.paths import printable
-from hpcp_mpi.vocab.tally import NOTHING, Tally
+from hpcp_mpi.vocab.paths import join, printable
+from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, Tally
 from hpcp_mpi.vocab.units import DEST, Batch, Kind, Unit, Units
 
 LEADS_TO_ITS_PLACE = (
@@ -139,11 +140,7 @@ def _copy_batch(context: JobContext, batch: Batch, outcome: Outcome, last: bool)
                 continue
             outcome.failures += damage.failures
             if damage.said or damage.refused or context.options.strict_metadata:
-                for into in {fd for fd, _ in placed.values()}:
-                    names = [(name, staged_as) for name, (fd, staged_as) in placed.items() if fd == into]
-                    note_losses(context, batch, names, into, damage.said, damage.lacking, outcome)
-                    damage.lacking = []
-                note_refused_metadata(context, damage, outcome)
+                note_losses(context, batch, placed, damage, outcome)
             staying = damage.unknown if last else damage.unknown | _passing(context, batch, damage)
             for unit in units:
                 if unit.name in staying:
@@ -168,7 +165,8 @@ def _into_stage(
         return copy_into(context, batch, units, source, stage, other)
     command = cp.command(context.options, stage, [unit.name for unit in units])
     code, stderr = context.commands.run(command, path_of(source), (stage,))
-    damage = CpFailures(context, batch, stage, code, stderr).take(units) if code else CpDamage(said=stderr)
+    damage = CpFailures(context, batch, stage, code, stderr).take(units) if code else CpDamage()
+    damage.said += stderr
     return damage, {unit.name: (stage, unit.name) for unit in units}
 
 
@@ -188,33 +186,19 @@ class _Lazily:
 
 
 def note_losses(
-    context: JobContext,
-    batch: Batch,
-    names: Sequence[tuple[bytes, bytes]],
-    stage: int,
-    stderr: bytes,
-    lacking: Iterable[tuple[bytes, str]],
-    outcome: Outcome,
+    context: JobContext, batch: Batch, placed: dict[bytes, tuple[int, bytes]], damage: CpDamage, outcome: Outcome
 ) -> None:
     """Note what copies in a stage lack of their metadata, as the destination does not store it.
 
-    names: (in the source, in the stage). stderr: what cp said. lacking: (path, cp's words) of what lacks its ACL
+    placed: where they are (stage, name in it), by the name of their unit
     """
-    from hpcp_mpi.engine.losses import note_lost, note_lost_acl  # rarely needed, so most ranks do not load it
+    from hpcp_mpi.engine.losses import note_lost, note_lost_acl, note_refused  # rarely needed
 
-    for path, words in lacking:
+    for path, words in damage.lacking:
         note_lost_acl(context, path, words, outcome)
-    note_lost(context, batch, names, stage, stderr, outcome)
-
-
-def note_refused_metadata(context: JobContext, damage: CpDamage, outcome: Outcome) -> None:
-    """Note which attributes were refused that were not written by cp, unless note_losses() has seen all copies."""
-    from hpcp_mpi.engine.losses import note_refused
-    from hpcp_mpi.host.cp import attributes_refused
-
-    if not (context.options.strict_metadata or attributes_refused(damage.said)):
-        for path, refused in damage.refused:
-            note_refused(context, path, refused, outcome)
+    for path, refused in damage.refused:
+        note_refused(context, path, refused, outcome)
+    note_lost(context, batch, placed, damage.said, outcome)
 
 
 def _passing(context: JobContext, batch: Batch, damage: CpDamage) -> set[bytes]:
@@ -270,6 +254,9 @@ def publish_unit(
         elif context.options.mirror and error.errno in FULL and not unit.tally.directories:
             outcome.after_mirror.append(replace(batch, kind=Kind.COPY, units=Units.of([unit]), equal=False, big=None))
             return
+        elif error.errno in FULL and unit.tally.directories and not batch.again and is_directory(dest, unit.target):
+            outcome.findings.append(_merging(batch, unit))
+            return
         else:
             why = IN_THE_WAY if error.errno in FULL else reason_of(error)
             reason = f"cannot be put in place in {printable(context.dest_path(batch.dest_dir))}: {why}"
@@ -278,6 +265,17 @@ def publish_unit(
     outcome.copied = outcome.copied.plus(unit.tally.minus(lost))
     if context.options.verify:
         outcome.findings.append(WrittenUnit(batch, unit, bool(lost)))
+
+
+def _merging(batch: Batch, unit: Unit) -> ScanFindings:
+    """Return what has a subtree listed that was missing at the destination, and has been made there by others since.
+
+    It is merged with what is there by now. What is in it was counted as found, and is found again.
+    """
+    source_dir, dest_dir = join(batch.source_dir, unit.name), join(batch.dest_dir, unit.target)
+    units = Units.of([Unit(source_dir, NOTHING, unit.amount, dest_dir)])
+    listing = Batch(Kind.LIST, batch.source, b"", b"", units)
+    return ScanFindings(scanned=ONE_DIRECTORY.minus(unit.tally), lists=[listing])
 
 
 def _is_gone(name: bytes, stage: int) -> bool:

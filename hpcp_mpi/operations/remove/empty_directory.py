@@ -36,7 +36,7 @@ _TOGETHER = 500  # calls between looks whether the run is to end
 _NOT_EMPTY = (errno.ENOTEMPTY, errno.EEXIST)
 
 
-class _Kept(OSError):
+class Kept(OSError):
     """A RemovalGuard said that an entry stays."""
 
 
@@ -181,6 +181,8 @@ class DirectoryEmptier:
                 staying = {entry.name for entry in stay}
                 block = [entry for entry in block if entry.name not in staying]
         kinds, folders = sort(block)
+        if self._batch.source != DEST and self._context.options.move:
+            folders = [name for name in folders if not self._context.own(os.fsencode(name))]  # those of a move
         self._count("listed", kinds, folders)
         folder.folders += map(os.fsencode, folders)
         return kinds
@@ -236,9 +238,9 @@ class DirectoryEmptier:
         def call(name: str | bytes, dir_fd: int) -> None:
             name = os.fsencode(name)
             if name in marks and not self._is_meant(dir_fd, join(folder.path, name), name):
-                raise _Kept
+                raise Kept
             if guard is not None and guard.must_keep(dir_fd, folder.path, name):
-                raise _Kept
+                raise Kept
             if counts_only:
                 return
             if disposer is None:
@@ -266,7 +268,7 @@ class DirectoryEmptier:
 
     def _not_unlinked(self, folder: Folder, name: bytes, error: OSError) -> bool:
         """Record why an entry was not removed; return whether it stays."""
-        if isinstance(error, _Kept):
+        if isinstance(error, Kept):
             return True
         if error.errno == errno.ENOENT:
             return False
@@ -287,7 +289,7 @@ class DirectoryEmptier:
 
         def call() -> None:
             if path in self._marks and not self._is_meant(above, path, name):
-                raise _Kept
+                raise Kept
             if self.counts_only:
                 return
             if self._disposer is None:
@@ -297,7 +299,7 @@ class DirectoryEmptier:
 
         try:
             retried(call, self._stopped)
-        except _Kept:
+        except Kept:
             return False
         except FileNotFoundError:
             return True

@@ -44,8 +44,8 @@ def settle_batches(records: Iterable[DirectoryMetadata]) -> Iterator[Batch]:
         reasons = {record.why for record in some}
         key = last.source, reasons == {CONTENT_CHANGED}, reasons != {DIFFERS}, CREATED in reasons
         group = groups.setdefault(key, [])
-        counted = {(record.source, record.source_dir) for record in some if record.why != CONTENT_CHANGED}
         target = with_identities(dest_dir, {record.identity for record in some} - {NOBODY}, trusted)
+        counted = {(record.source, record.source_dir) for record in some if record.why != CONTENT_CHANGED}
         group.append(Unit(last.source_dir, Tally(directories=len(counted)), 0, target))
         if len(group) == _TOGETHER:
             yield _settle(*key, groups.pop(key))

@@ -26,6 +26,8 @@ from hpcp_mpi.vocab.paths import STAGE_PREFIX, child_path, join
 from hpcp_mpi.vocab.tally import Tally
 from hpcp_mpi.vocab.units import Batch
 
+ITSELF = "it is the destination itself, or in it, seen through another mount; nothing of it was copied or removed"
+
 
 def builder_for(options: Options) -> UnitBuilder:
     """Return the collector that options ask for."""
@@ -120,7 +122,12 @@ class Lister:
         return found
 
     def listing(self, directory: bytes, some: Slice, source: int) -> ClassifiedEntries:
-        """Return entries of a directory, an absolute path, sorted by what is to be done. source: its descriptor"""
+        """Return entries of a directory, an absolute path, sorted by what is to be done. source: its descriptor
+
+        Raises Unlisted where it is the destination itself, which is marked while a move lists its sources.
+        """
+        if self._context.options.move and any(map(self._context.own, (name for name, _, _ in some.folders))):
+            raise Unlisted(Failure(directory, ITSELF))
         count, size = some.same
         listing = ClassifiedEntries(plain=some.fresh, equal=some.equal, same=Tally(files=count, bytes=size))
         self._classifier.folders(listing, directory, some.folders, self._stages(directory, some, source))

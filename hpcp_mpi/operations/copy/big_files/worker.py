@@ -23,6 +23,7 @@ from hpcp_mpi.host.range_copy import RangeCopier, changed, identity, opened, sha
 from hpcp_mpi.host.retrying import names_passing, tries
 from hpcp_mpi.operations.copy.big_files.rules import EMPTIED, FileStarted, RangeDone, RangeFailed
 from hpcp_mpi.operations.copy.content_only import drop_writing, new_mode
+from hpcp_mpi.operations.copy.cp_failures import CpDamage
 from hpcp_mpi.operations.copy.worker import copy, note_losses, publish_unit
 from hpcp_mpi.operations.verify.records import WrittenUnit
 from hpcp_mpi.vocab.errors import VANISHED, Failure, reason_of
@@ -308,12 +309,11 @@ def _finish(
         return
     path = context.source_path(batch, unit.name)
     if said or words or context.options.strict_metadata:
-        from hpcp_mpi.engine.losses import is_lost
-
-        lacking = [(path, words)] if words and is_lost(context, words) else []
-        note_losses(context, batch, [(big.name, big.stage)], stage, said, lacking, outcome)
-        if words and not lacking:  # it lands, but not with all of its metadata
-            outcome.failures.append(Failure(path, words))
+        damage = CpDamage(said=said)
+        if words:  # it lands, but not with all of its metadata
+            damage.not_all(context, path, words)
+        outcome.failures += damage.failures
+        note_losses(context, batch, {big.name: (stage, big.stage)}, damage, outcome)
     if context.job.times.goes_astray(big.identity[1]):
         warn(context, context.source_path(batch, unit.name), big.identity[1], outcome)
     publish_unit(context, batch, unit, (stage, big.stage, dest), NOTHING, outcome)
