@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from hpcp_mpi.host.machine import kept_open
 from hpcp_mpi.host.retrying import never, passes, retried
 
 FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -51,6 +52,7 @@ class Tree:
         # A duplicate, not its `.`: that may be closed to this user, who may still remove the directory.
         self._root_fd = retried(lambda: os.open(root, flags), stopped) if pin is None else os.dup(pin)
         self._parents: OrderedDict[bytes, int] = OrderedDict()
+        self._most = kept_open(_CACHED)
 
     def forget(self) -> None:
         """Close the kept descriptors below the root: one of them may be stale."""
@@ -108,7 +110,7 @@ class Tree:
         try:
             return self._open_once(path, flags)
         except OSError as error:
-            if not passes(error):
+            if not (passes(error) or (error.errno == errno.EMFILE and self._parents)):
                 raise
 
         def reopen() -> int:
@@ -143,7 +145,7 @@ class Tree:
 
     def _keep(self, path: bytes, fd: int) -> None:
         self._parents[path] = fd
-        if len(self._parents) > _CACHED:
+        if len(self._parents) > self._most:
             _, oldest = self._parents.popitem(last=False)
             os.close(oldest)
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from hpcp_mpi.engine.frontend import Frontend
     from hpcp_mpi.engine.sorted_items import SortedItems
     from hpcp_mpi.operations.compare.differences import Differences
-    from hpcp_mpi.operations.remove.empty_directory import Disposer, RemovalGuard
+    from hpcp_mpi.operations.remove.rules import Disposer, RemovalGuard
     from hpcp_mpi.vocab.report import Report
 
     Leader = Callable[[Wire, Request, Frontend], Report]

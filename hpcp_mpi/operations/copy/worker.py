@@ -16,6 +16,7 @@ from hpcp_mpi.host import cp
 from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.host.dirfd import path_of, pinned
 from hpcp_mpi.host.entries import is_directory, lstat
+from hpcp_mpi.host.machine import kept_open
 from hpcp_mpi.host.retrying import names_passing, passes
 from hpcp_mpi.host.stage import staged
 from hpcp_mpi.operations.copy.check import check_all
@@ -49,7 +50,7 @@ def copy(context: JobContext, batches: Sequence[Batch], outcome: Outcome) -> Non
 def _copy(context: JobContext, batches: Sequence[Batch], outcome: Outcome, last: bool) -> None:
     """last: what fails is not copied again, so units land without what failed in them."""
     few = [batch for batch in batches if len(batch.units) < FEW and _are_files(batch.units)]
-    groups = _together(few) if len(few) > 1 else []
+    groups = _together(few, context.slots) if len(few) > 1 else []
     grouped = {id(batch) for group in groups for batch in group}
     alone = [batch for batch in batches if id(batch) not in grouped]
     for group in groups:
@@ -285,13 +286,14 @@ def _is_gone(name: bytes, stage: int) -> bool:
         return False
 
 
-def _together(batches: list[Batch]) -> list[list[Batch]]:
-    """Return batches in groups of no more files than a process may well have open."""
+def _together(batches: list[Batch], slots: int) -> list[list[Batch]]:
+    """Return batches in groups of no more files than a process may well have open, in so many slots."""
+    most = kept_open(_MAX_PINNED, 10 * slots)  # each with the directories it is in
     groups: list[list[Batch]] = [[]]
     files = 0
     for batch in batches:
         files += len(batch.units)
-        if files > _MAX_PINNED:
+        if files > most:
             groups.append([])
             files = len(batch.units)
         groups[-1].append(batch)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from itertools import islice
-from typing import Protocol
 
 from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.engine.itemize import GONE
@@ -16,7 +15,7 @@ from hpcp_mpi.host.dirfd import pinned
 from hpcp_mpi.host.entries import first_in, is_directory
 from hpcp_mpi.host.retrying import in_the_end, retried
 from hpcp_mpi.host.roots import is_marked
-from hpcp_mpi.operations.remove.rules import marks_of, others
+from hpcp_mpi.operations.remove.rules import Disposer, RemovalGuard, marks_of, others
 from hpcp_mpi.vocab.errors import Failure, failure_of
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import child_path, join, printable
@@ -39,29 +38,6 @@ _NOT_EMPTY = (errno.ENOTEMPTY, errno.EEXIST)
 
 class Kept(OSError):
     """A RemovalGuard said that an entry stays."""
-
-
-class RemovalGuard(Protocol):
-    """The rule of what may not be removed. It adds the reason to the outcome, if a reader should know.
-
-    One is made for every batch. `directory` is an open descriptor, `path` is the directory's, relative to the root.
-    """
-
-    def may_enter(self, path: bytes) -> bool:
-        """Return whether the directory may be emptied and removed. False: it stays with all in it."""
-
-    def must_keep(self, directory: int, path: bytes, name: bytes) -> bool:
-        """Return whether a non-directory stays. Asked right before it would be removed."""
-
-
-class Disposer(Protocol):
-    """Makes entries go. Raises OSError, as the calls it is named after."""
-
-    def unlink(self, directory: int, path: bytes, name: bytes) -> None:
-        """Make the non-directory `name` go; its directory is open, and `path` is where that is below the root."""
-
-    def rmdir(self, directory: int, path: bytes, name: bytes) -> None:
-        """The same for an empty directory."""
 
 
 class Folder:
@@ -135,6 +111,13 @@ class DirectoryEmptier:
         """Leave units of a directory to others."""
         self.found.append(Batch(self._batch.kind, self._batch.source, folder.path, b"", units))
         folder.out += len(units)
+
+    def mounted(self, path: bytes) -> None:
+        """Name a mount that stays: to a mirror, which was not told to remove it, that is no failure."""
+        if self._batch.source == DEST:
+            self._outcome.warn(child_path(self._root, path), MOUNTED)
+        else:
+            self.fail(path, MOUNTED)
 
     def fail(self, path: bytes, what: OSError | str, doing: str = "") -> None:
         """Name what stays, and why."""
@@ -221,11 +204,15 @@ class DirectoryEmptier:
         call = self._call(folder)
         undone: set[str | bytes] = set()
         kept = False
-        for start in range(0, len(names), _TOGETHER):
+        pace = None if self.counts_only else self._context.removal_pace
+        together = _TOGETHER if pace is None else min(_TOGETHER, pace.together)
+        for start in range(0, len(names), together):
             if call is None:
                 break
             self.raise_if_stopped()
-            some = iter(names[start : start + _TOGETHER])
+            if pace is not None:
+                pace.take(len(names[start : start + together]), self.raise_if_stopped)
+            some = iter(names[start : start + together])
             while True:
                 # One try for many names, and one call for each: a removal spends its time in this loop.
                 try:
@@ -287,7 +274,7 @@ class DirectoryEmptier:
             return False
         path = join(folder.path, name)
         if path in self._context.mounts_of(self._batch.source).below:
-            self.fail(path, MOUNTED)
+            self.mounted(path)
             return True
         # Linux says EISDIR of a directory, POSIX and some file systems EPERM.
         if error.errno == errno.EISDIR or (error.errno == errno.EPERM and is_directory(folder.fd, name)):

@@ -19,6 +19,7 @@ from hpcp_mpi.engine.unstorable_times import lost_time
 from hpcp_mpi.engine.walk_feed import most_asked
 from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.listing import Slice
+from hpcp_mpi.host.machine import most_threads
 from hpcp_mpi.host.walk_pool import Pool
 from hpcp_mpi.operations.scan.lister import Choose, Lister, Unlisted, builder_for, not_replaced
 from hpcp_mpi.operations.scan.records import (
@@ -94,7 +95,7 @@ class Scan:
         self._held = False
         self._open: set[ScanTask] = set()  # directories that are not listed to their end
         self._links_recorded = False
-        most = 1 if context.options.single else 64
+        most = 1 if context.options.single else most_threads(64, 2)
         self._pool: Pool[ScanTask] = Pool(self._step, self._fail, most, lambda: context.slow)
 
     @property
