@@ -12,7 +12,7 @@ from typing import Protocol
 from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.engine.itemize import GONE
 from hpcp_mpi.host.commands import Stopped
-from hpcp_mpi.host.entries import first_in, is_directory
+from hpcp_mpi.host.entries import first_in, is_directory, lstat
 from hpcp_mpi.host.retrying import in_the_end, retried
 from hpcp_mpi.operations.remove.rules import others
 from hpcp_mpi.vocab.errors import Failure, failure_of
@@ -26,6 +26,7 @@ FILES, DIRECTORIES, LINKS, SPECIALS = range(4)
 _TALLIES = {FILES: None, LINKS: ONE_LINK, SPECIALS: ONE_SPECIAL}
 
 MOUNTED = "another file system is mounted here; kept"
+_OWN = "it is a file of this run (its ledger, report or list); kept"
 
 _HUGE = 50_000  # entries of a directory that are held at once
 _HANDED = 8  # so many times as many of one directory are handed out at once: rank 0 holds them
@@ -102,6 +103,8 @@ class DirectoryEmptier:
         self.counts_only = batch.kind is Kind.COUNT or options.dry_run
         # What a move removes from its sources is no news: it was itemized when it was copied.
         self._itemizes = options.itemize and batch.kind is not Kind.COUNT and (source == DEST or not options.move)
+        names = [own.name for own in context.job.own]
+        self._own_names: frozenset[str | bytes] = frozenset([*names, *map(os.fsdecode, names)])
         self._guard = guard
         self._disposer = disposer
         self._excluded = _excluded(context, source)
@@ -213,6 +216,12 @@ class DirectoryEmptier:
         call = self._call(folder)
         undone: set[str | bytes] = set()
         kept = False
+        if not self._own_names.isdisjoint(names):
+            own = [name for name in names if name in self._own_names and self._is_own(folder, os.fsencode(name))]
+            names, kept = [name for name in names if name not in own], bool(own)
+            for name in map(os.fsencode, own):
+                if any(each.name == name == each.beside for each in self._context.job.own):  # of a journal nobody cares
+                    self.fail(join(folder.path, name), _OWN)
         for start in range(0, len(names), _TOGETHER):
             if call is None:
                 break
@@ -232,6 +241,13 @@ class DirectoryEmptier:
         gone = [name for name in names if name not in undone] if undone else names
         self.went(kind, folder.path, gone)
         return len(gone), kept
+
+    def _is_own(self, folder: Folder, name: bytes) -> bool:
+        """Return whether an entry is one of the run's own files. By inode: its directory may have another path here."""
+        return any(
+            own.name == name and (there := lstat(own.beside, folder.fd)) is not None and there.st_ino == own.inode
+            for own in self._context.job.own
+        )
 
     def _call(self, folder: Folder) -> Callable[..., None] | None:
         """Return what makes a name go; None where it is only counted."""
