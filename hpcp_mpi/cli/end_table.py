@@ -58,6 +58,8 @@ def _rows(report: Report) -> Iterator[tuple[str, Tally, bool]]:
         yield "identical", outcome.skipped, copies
     elif outcome.skipped:
         yield "kept", outcome.skipped, False
+    if copies and report.left:
+        yield "left", report.left, True
     if verb == Verb.REMOVE.value or outcome.removed:
         yield "would remove" if would else "removed", outcome.removed, False
     if outcome.verified:
@@ -74,7 +76,7 @@ def _cells(tally: Tally, sized: bool) -> tuple[str, ...]:
         f"{tally.directories:,}",
         f"{tally.links:,}",
         f"{tally.specials:,}",
-        size(tally.bytes) if sized or tally.bytes else "",
+        size(max(0, tally.bytes)) if sized or tally.bytes else "",
     )
 
 

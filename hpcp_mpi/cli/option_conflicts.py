@@ -23,6 +23,7 @@ _MEANT_FOR = {
     "directory_only": ("-do", _COPY),
     "no_directory_sync": ("-nds", _COPY, _COMPARE),
     "content_only": ("-co", _COPY, _COMPARE),
+    "strict_metadata": ("--strict-metadata", _COPY, _COMPARE),
     "link_tracking": ("-lt", _COPY),
     "remove_extra": ("-rme", _COPY),
     "remove": ("-rm", _COPY, _REMOVE),
@@ -61,6 +62,8 @@ def refuse_with_status(given: Any) -> None:
 def _of_another_verb(verb: Verb, given: Any) -> Iterator[tuple[str, str]]:
     if given.max_delete is not None and not (given.remove_extra or given.remove or verb is _REMOVE):
         yield "--max-delete limits what -rm and -rme remove", "Give one of them, or leave it out."
+    if given.accept_loss and not (given.remove and verb is _COPY):
+        yield "--accept-loss says what a move (-rm with -d) removes", "Move, or leave it out."
     if given.no_hash_file_list and verb is _COPY and given.source_list is None:
         yield "-nhfl has no meaning here: there is no list", "Leave out -nhfl, or give -sfl."
     if verb is _COMPARE and len(given.dest_path or ()) > 1:
@@ -82,6 +85,8 @@ def _in_pairs(given: Any) -> Iterator[tuple[str, str]]:
     destinations = given.dest_path or []
     if given.directory_only and given.no_directory_sync:
         yield "-do copies directories with their metadata, and -nds forbids that", "Give one of them."
+    if given.content_only and given.strict_metadata:
+        yield "-co copies no metadata, so none can be refused", "Leave out -co or --strict-metadata."
     if given.directory_only and given.remove:
         yield "-do copies no files, so a move has nothing to remove", "Leave out -do or -rm."
     if given.random_dest_selection and len(destinations) < 2:

@@ -82,9 +82,9 @@ class Since:
 class Lines:
     """A watcher for logs, which writes one timestamped line every interval seconds."""
 
-    def __init__(self, interval: float, stream: TextIO = sys.stderr) -> None:
+    def __init__(self, interval: float, stream: TextIO | None = None) -> None:
         self._interval = interval
-        self._stream = stream
+        self._stream = stream or sys.stderr
         self._since = Since()
         self._next = time.monotonic() + interval
 
@@ -186,7 +186,7 @@ class Bar:
         one_line = Column(no_wrap=True, overflow="ellipsis")
         text = TextColumn("{task.fields[words]}", markup=False, table_column=one_line)
         columns = (BarColumn(20), TaskProgressColumn(), text)
-        self._progress = Progress(*columns, console=Console(stderr=True), auto_refresh=False, transient=True)
+        self._progress = Progress(*columns, console=Console(file=sys.stderr), auto_refresh=False, transient=True)
         self._progress.start()
         self._task = self._progress.add_task("", total=None, words="")
 

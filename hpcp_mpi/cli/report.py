@@ -146,6 +146,8 @@ def _ending(report: Report) -> str:
         entries = number(failed, "entry", "entries")
         vanished = f"vanished after {'it was' if failed == 1 else 'they were'} listed"
         return f"{entries} {vanished if code == EXIT_VANISHED else 'failed'}"
+    if report.unshown and not report.stopped:
+        return report.unshown
     if code == EXIT_DIFFERENT and report.differences:
         return f"they differ: {differing(report.differences)}"
     if report.verb == Verb.COMPARE.value and code == EXIT_OK:

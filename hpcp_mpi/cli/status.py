@@ -25,6 +25,7 @@ _NAMES = {  # of tallies, as the end table calls them
     "copied": "copied",
     "updated": "metadata only",
     "identical": "identical",
+    "left": "left",
     "removed": "removed",
     "verified": "verified",
 }
@@ -39,14 +40,13 @@ def show(path: bytes, json: Path | None) -> int:
     from hpcp_mpi.ledger.reader import read  # which loads SQLite
 
     account = read(path)
-    encoding = sys.stdout.encoding or "ascii"
-    blocks = encoding.lower().replace("-", "") == "utf8"
-    for line in lines(account, shutil.get_terminal_size().columns, _BLOCKS if blocks else _ASCII):
-        line = in_one_line(line)  # others may have written the ledger
-        print(line if blocks else line.encode(encoding, "backslashreplace").decode(encoding))
-    sys.stdout.flush()
-    if output is not None:
-        write_json(account, output)
+    try:
+        if output is not None:  # first: the lines may be shown to nobody
+            write_json(account, output)
+    finally:
+        blocks = (sys.stdout.encoding or "ascii").lower().replace("-", "") == "utf8"
+        for line in lines(account, shutil.get_terminal_size().columns, _BLOCKS if blocks else _ASCII):
+            print(in_one_line(line))  # others may have written the ledger
     return EXIT_OK
 
 
@@ -122,7 +122,8 @@ def _done(account: LedgerStatus, latest: Checkpoint) -> Iterator[str]:
     scan = "scan complete" if latest.scan_done else "scan running"
     at = "" if account.condition == "ended" else f", checkpoint {duration(account.time - _at(account))} ago"
     yield f"phase: {latest.phase} ({scan}){at}"
-    tallies = [(name, latest.tallies.get(key, NOTHING)) for key, name in _NAMES.items()]
+    every = {**latest.tallies, "left": latest.left if account.verb == "copy" else NOTHING}
+    tallies = [(name, every.get(key, NOTHING)) for key, name in _NAMES.items()]
     yield from counts((name, tally, True) for name, tally in tallies if tally or name in _ALWAYS)
     linked = f"hard links made: {latest.linked:,}   " if latest.linked else ""
     yield f"{linked}failed: {len(latest.failures):,}   notes: {len(latest.notes):,}"

@@ -52,6 +52,11 @@ class Items(Protocol):
     def add(self, items: Iterable[Item]) -> None: ...
 
 
+def no_answer(question: str) -> bool | None:
+    """Return None: no user can be asked."""
+    return None
+
+
 def answer_no(question: str) -> bool:
     """Return False, the answer no: no user is there to say yes."""
     return False
@@ -83,6 +88,8 @@ class Frontend:
     items: Items | None = None  # takes what was or would be changed; without it that is in the report
     # Asks before something is removed; False is no. Raises UsageError where no user can answer, StoppedEarly on Ctrl-C.
     confirm: Callable[[str], bool] = answer_no
+    # The same where to be sure in advance is not enough, as with -rf given once. None: no user can answer.
+    confirm_doubt: Callable[[str], bool | None] = no_answer
     # For a question that comes late, after hours: called before anything is changed, raises the same UsageError.
     expect_answer: Callable[[], None] = no_question
     certain: bool = False  # confirm says yes to everything: nothing has to be found out for the question

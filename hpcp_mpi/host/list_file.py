@@ -14,7 +14,7 @@ from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.host.external_sort import ExternalSort
 from hpcp_mpi.host.output_file import Output, Stop, never, output_at, write_all
 from hpcp_mpi.host.safe_file import opened_to_read
-from hpcp_mpi.vocab.errors import FatalError, reason_of
+from hpcp_mpi.vocab.errors import FatalError, Unshown, reason_of, unshown
 from hpcp_mpi.vocab.options import MIB
 from hpcp_mpi.vocab.paths import printable
 
@@ -210,4 +210,6 @@ def write(output: Output | None, pieces: Iterable[bytes], stopped: Stop = never)
         with output.opened(stopped) as file:
             file.writelines(pieces)
     except OSError as error:
+        if output is None:
+            raise Unshown(unshown(error)) from None
         raise FatalError(f"cannot write the list to {called}: {reason_of(error)}") from None

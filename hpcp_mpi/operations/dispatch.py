@@ -43,7 +43,13 @@ def lead_operation(wire: "Wire", request: Request, frontend: "Frontend") -> "Rep
         frontend.expect_answer()  # not after hours of copying
     report = _leader(request)(wire, request, frontend)
     report.verb = request.verb.value
+    if not report.ended_early and not report.broken_off:
+        for pattern in sorted(report.unmatched or ()):
+            report.outcome.warn(pattern, UNMATCHED)
     return report
+
+
+UNMATCHED = "this exclude pattern matched nothing"
 
 
 def _leader(request: Request) -> "Leader":
@@ -97,6 +103,13 @@ def _list(context: JobContext, batch: Batch, outcome: Outcome) -> None:
         explore(context, batch, outcome, check_all)
 
 
+def _remove_copied(context: JobContext, batch: Batch, outcome: Outcome) -> None:
+    from hpcp_mpi.operations.move.worker import remove_copied
+
+    with context.gate:
+        remove_copied(context, batch, outcome)
+
+
 def _remove(context: JobContext, batch: Batch, outcome: Outcome) -> None:
     from hpcp_mpi.operations.remove.worker import remove
 
@@ -112,10 +125,6 @@ def _remove_emptied(context: JobContext, batch: Batch, outcome: Outcome) -> None
 
 def guard_of(context: JobContext, batch: Batch, outcome: Outcome) -> "RemovalGuard | None":
     """Return what says which entries of a batch stay; None: all may go."""
-    if batch.kind is Kind.REMOVE_COPIED:
-        from hpcp_mpi.operations.move.worker import CopiedGuard
-
-        return CopiedGuard(context, batch, outcome)
     if batch.source == DEST:
         from hpcp_mpi.operations.mirror.worker import ExtraGuard
 
@@ -190,7 +199,7 @@ ONE_BY_ONE: dict[Kind, Callable[[JobContext, Batch, Outcome], None]] = {
     Kind.CLEAN_STAGE: sweep_left_behind,
     Kind.REMOVE: _remove,
     Kind.COUNT: _remove,
-    Kind.REMOVE_COPIED: _remove,
+    Kind.REMOVE_COPIED: _remove_copied,
     Kind.RMDIR: _remove_emptied,
     Kind.LIST_NAMES: _list_names,
     Kind.LIST_EXTRA: _list_extra,

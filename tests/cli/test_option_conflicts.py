@@ -80,6 +80,8 @@ REFUSED = [
     ("--verify -rm a", "--verify has no meaning", "Leave out"),
     ("--verify -cfl a b", "--verify has no meaning", "Leave out"),
     ("--max-delete 3 a b", "--max-delete limits", "leave it out"),
+    ("--accept-loss a b", "--accept-loss says", "leave it out"),
+    ("--accept-loss -rm a", "--accept-loss says", "leave it out"),
     ("--max-delete 0 -fl l a", "--max-delete limits", "leave it out"),
     ("--delete-excluded a b", "only when mirroring", "Add -rme"),
     ("--delete-excluded -rm a", "only when mirroring", "Add -rme"),
@@ -136,7 +138,7 @@ def test_one_letter_flags_may_be_put_together_and_numbers_to_their_letter() -> N
 # Every option once with a value, paths, and things that are none of it.
 WORDS = """
 a | b | -d x | -d y | -rds | -ncd | -tfs ext4 | -enes | -b | -nb | -e p | -sfl l | -sfl - | -do | -nds | -co
--lt | -nlt | -n | -rm | -rme | -rf | -rwloff | --max-delete 3 | --backup-dir o | --delete-excluded
+-lt | -nlt | -n | -rm | -rme | -rf | -rwloff | --max-delete 3 | --accept-loss | --backup-dir o | --delete-excluded
 -fl m | -fl -
 -nhfl | -0 | -cfl | -dfl | -dfl t | -tdfl | -hs 0 | -fh | -j 2 | -s | -pfl | --verify | -L 1M | -F 10 | -ctl 5
 --ledger k | --resume | --status k | --stop-before 5 | --heartbeat-timeout 9

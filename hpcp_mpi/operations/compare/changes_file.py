@@ -2,6 +2,7 @@
 
 import heapq
 import os
+import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,6 @@ from hpcp_mpi.host.external_sort import ExternalSort
 from hpcp_mpi.host.output_file import Output, output_at
 from hpcp_mpi.operations.compare.differences import Differences
 from hpcp_mpi.operations.scan.records import LinkedName
-from hpcp_mpi.rules import excludes
 from hpcp_mpi.rules.landing import Landing
 from hpcp_mpi.vocab.errors import FatalError, UsageError, reason_of
 from hpcp_mpi.vocab.paths import child_path, is_within, printable
@@ -83,7 +83,7 @@ class Origins:
         self._entries: dict[bytes, int] = {}  # by where they land
         self._contents: dict[bytes, list[int]] = {}
         self._landings = landings
-        self._excluded = excludes.matcher(context.options.excludes)
+        self._excluded = context.excluded
         for index, landing in enumerate(landings):
             if landing.name is not None:
                 self._entries[landing.target] = index
@@ -107,14 +107,15 @@ class Origins:
         return found[-1] if found else None
 
     def _has(self, index: int, path: bytes) -> bool:
-        if self._excluded is not None and self._excluded(child_path(self._context.job.sources[index].path, path)):
-            return False
         directory, _, name = path.rpartition(b"/")
         try:
             with self._context.source_tree(index).at(directory) as fd:
-                return lstat(name or b".", fd) is not None
+                status = lstat(name or b".", fd)
         except OSError:
             return False
+        if status is None or self._excluded is None:
+            return status is not None
+        return not self._excluded(child_path(self._context.job.sources[index].path, path), stat.S_ISDIR(status.st_mode))
 
 
 class States(Stream):

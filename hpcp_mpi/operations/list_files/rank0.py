@@ -21,7 +21,7 @@ from hpcp_mpi.operations.list_files.named import ListPart
 from hpcp_mpi.operations.list_files.worker import HUGE, ListWalk, unit_of
 from hpcp_mpi.operations.prepare.arguments import absolute, expanded, root_of
 from hpcp_mpi.rules.landing import own_name
-from hpcp_mpi.vocab.errors import FatalError, failure_of, reason_of
+from hpcp_mpi.vocab.errors import FatalError, Unshown, failure_of, reason_of
 from hpcp_mpi.vocab.job import Job, ListSpec
 from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.outcome import Outcome
@@ -220,6 +220,8 @@ def _lead_list(wire: Wire, request: Request, frontend: Frontend, file: bytes, ou
             file_lists.write(output, _unless_stopped(names, frontend), lambda: frontend.stop.code != 0)
     except StoppedEarly as early:
         report.stopped = early.code
+    except Unshown as lost:
+        report.unshown = lost.message
     coordinator.fill(report)
     report.scanned = names.tally
     report.outcome = names.outcome

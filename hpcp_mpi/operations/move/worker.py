@@ -1,9 +1,12 @@
 """Moving, on a worker: an entry of a source goes only if its copy is known good, asked right before it goes.
 
-Its copy is good if nothing failed at it or below it in this run, and it is what the source is now: the same type, size,
-mtime, link target and device. A file with one name stays too if anything of it, be it a mode, was changed since the
-run began: its change time says so, by its file system's own clock. (That of a file with several names is changed when
-one of its other names is removed.) What stays is named, unless the run has named it already.
+Its copy is good if nothing failed at it or below it in this run, which has copied it or compared all of it, and if it
+is what the source is now: the same type, size, mtime, link target and device, owner, mode and attributes, listed under
+the same name. A file with one name stays too if anything of it, be it a mode, was changed since the run began: its
+change time says so, by its file system's own clock. That of a file with several names is also changed when one of its
+other names is removed. Where that does not explain it, and where one copy may be that of two sources (case is ignored,
+something is mounted in the destination), the bytes are compared once more. What stays is named, unless the run has
+named it already.
 """
 
 import os
@@ -12,21 +15,41 @@ import weakref
 from contextlib import ExitStack
 
 from hpcp_mpi.engine.context import JobContext
+from hpcp_mpi.host.dirfd import path_of
 from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.retrying import retried
+from hpcp_mpi.host.stage import is_stage, staged
+from hpcp_mpi.operations.move.copies import forget_listing, has_mounts, is_listed, listing_of
+from hpcp_mpi.operations.move.proof import lacks, same_content
+from hpcp_mpi.operations.move.take_out import CHANGED, TakenOut
+from hpcp_mpi.operations.remove.worker import remove
 from hpcp_mpi.rules.equality import maybe_identical
 from hpcp_mpi.vocab.errors import Failure, reason_of
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import STAGE_PREFIX, child_path, join
-from hpcp_mpi.vocab.units import Batch
+from hpcp_mpi.vocab.units import DEST, Batch
 
-CHANGED = "changed during the move, or just before; kept"
 CAME = "created during the move; kept"
 ITSELF = "source and destination are the same entry; kept"
+CALLED_OTHERWISE = "its copy is called otherwise, so another source may be the one that it is of; kept"
+OTHER_BYTES = "its copy holds other bytes; kept"
+COVERED = "something is mounted over its copy; kept"
+_MOST_VOUCHED = 200_000  # files with several names that a rank remembers
+_LACKS = "its copy does not have the same {}; kept (--accept-loss removes it nevertheless)"
+
+
+def remove_copied(context: JobContext, batch: Batch, outcome: Outcome) -> None:
+    """Remove the units of a REMOVE_COPIED batch that have good copies."""
+    guard = CopiedGuard(context, batch, outcome)
+    with TakenOut(context, batch.source, outcome, lambda: guard.seen) as taken_out:
+        remove(context, batch, outcome, guard, taken_out)
 
 
 class CopiedGuard:
-    """Keeps what has no good copy. A remove.RemovalGuard; its paths are relative to the source root."""
+    """Keeps what has no good copy. A remove.RemovalGuard; its paths are relative to the source root.
+
+    seen: what lstat said of the entry that was asked about last; None where there was none
+    """
 
     def __init__(self, context: JobContext, batch: Batch, outcome: Outcome) -> None:
         self._context = context
@@ -35,6 +58,7 @@ class CopiedGuard:
         self._root = context.job.sources[batch.source].path
         self._landed = context.job.landed[batch.source]
         self._target = batch.dest_dir  # of a source that is one entry: where that landed
+        self.seen: os.stat_result | None = None
         self._path: bytes | None = None  # of the directory whose copy is open
         self._copy: int | None = None
         self._stack = ExitStack()
@@ -45,25 +69,61 @@ class CopiedGuard:
         if where in self._context.job.keep_paths:
             return False
         try:
+            if self._is_stage(path):
+                return False  # the scan noted that it was not copied
             with self._context.source_tree(self._source).handle(path) as mine:
                 own = os.fstat(mine)
-            for _ in self._context.looks.each():
-                copy = self._copy_of(path)
-                if copy is not None:
-                    break
-                self._forget_copy()
+                reason = ""
+                for _ in self._context.looks.each():
+                    reason = self._directory_problem(path, mine, own)
+                    if not reason:
+                        return True
+                    self._forget_copy()
         except OSError as error:
-            return self._leave(where, f"cannot compare it with its copy: {reason_of(error)}; kept")
+            reason = f"cannot compare it with its copy: {reason_of(error)}; kept"
+        return self._leave(where, reason)
+
+    def _directory_problem(self, path: bytes, mine: int, own: os.stat_result) -> str:
+        """Return why a directory has no good copy; "" if it has one. Raises OSError."""
+        copy = self._copy_of(path)
         if copy is None:
-            return self._leave(where, CAME)
-        return not _same_inode(own, os.fstat(copy)) or self._leave(where, ITSELF)
+            return CAME
+        found = os.fstat(copy)
+        if _same_inode(own, found) or self._shows_up(mine, copy):
+            return ITSELF
+        if not is_listed(self._context, self._place(path)):
+            return CALLED_OTHERWISE
+        # Several sources that merge in a directory can give it the metadata of one only.
+        if not self._context.options.directory_sync or self._place(path) in self._context.job.merged:
+            return ""
+        lacking = lacks(self._context, self._source, (mine, b"."), (copy, b"."), own, found)
+        return _LACKS.format(lacking) if lacking else ""
+
+    def _is_stage(self, path: bytes) -> bool:
+        directory, _, name = path.rpartition(b"/")
+        if not name.startswith(STAGE_PREFIX):
+            return False
+        with self._context.source_tree(self._source).handle(directory) as fd:
+            return is_stage(fd, name)
+
+    def _shows_up(self, mine: int, copy: int) -> bool:
+        """Return whether what is made in a directory shows up in its copy. Raises OSError.
+
+        The roots were asked before anything was copied; below them only what is mounted in the destination can be a
+        directory of the source, by whatever number.
+        """
+        if not has_mounts(self._context):
+            return False
+        with staged(mine, self._context.run_id, self._outcome.warn) as marker:
+            return lstat(os.path.basename(os.readlink(path_of(marker))), copy) is not None
 
     def must_keep(self, directory: int, path: bytes, name: bytes) -> bool:
         where = child_path(self._root, join(path, name))
-        if where in self._context.job.keep_paths or name.startswith(STAGE_PREFIX):
+        if where in self._context.job.keep_paths:
             return True
+        self.seen = None
         try:
-            wanted = lstat(name, directory)
+            self.seen = wanted = lstat(name, directory)
             if wanted is None:
                 return False  # gone
             if stat.S_ISSOCK(wanted.st_mode):
@@ -99,12 +159,39 @@ class CopiedGuard:
             return CAME
         if _same_inode(wanted, found):
             return ITSELF
+        listing = listing_of(self._context, self._place(path))
+        if called not in listing.names:
+            return CALLED_OTHERWISE
+        mounted = has_mounts(self._context)
+        if mounted and join(self._place(path), called) in self._context.mounts_of(DEST).below:
+            return COVERED
         if not self._equal(wanted, found):
             return CHANGED
         is_link = stat.S_ISLNK(wanted.st_mode)
         if is_link and os.readlink(name, dir_fd=directory) != os.readlink(called, dir_fd=copy):
             return CHANGED
+        lacking = lacks(self._context, self._source, (directory, name), (copy, called), wanted, found)
+        if lacking:
+            return _LACKS.format(lacking)
+        if stat.S_ISREG(wanted.st_mode) and (listing.folds or mounted or self._doubtful(wanted, found)):
+            alike = same_content(self._context, (directory, name), (copy, called), wanted, found)
+            return "" if alike else OTHER_BYTES
         return ""
+
+    def _doubtful(self, wanted: os.stat_result, found: os.stat_result) -> bool:
+        """Return whether a file may be another one than that which was copied, though it looks the same.
+
+        With several names it was changed if one of those went, but then the copy has more names.
+        """
+        if wanted.st_nlink == 1 == found.st_nlink:
+            return False  # its change time was looked at
+        own = wanted.st_dev, wanted.st_ino
+        if len(self._context.vouched) > _MOST_VOUCHED:
+            self._context.vouched.clear()
+        if found.st_nlink > 1 and self._context.vouched.setdefault((found.st_dev, found.st_ino), own) != own:
+            return True
+        changed = wanted.st_ctime_ns > self._context.job.start_ctime_ns[self._source]
+        return changed and wanted.st_nlink >= found.st_nlink
 
     def _equal(self, wanted: os.stat_result, found: os.stat_result) -> bool:
         times = self._context.job.times
@@ -123,16 +210,21 @@ class CopiedGuard:
         """Return a descriptor of the directory that path was copied to, None where there is none. Raises OSError."""
         if path != self._path:
             self._forget_copy()
-            to = self._target.rpartition(b"/")[0] if self._landed is None else join(self._landed, path)
             try:
-                self._copy = self._stack.enter_context(self._context.dest.handle(to))
+                self._copy = self._stack.enter_context(self._context.dest.handle(self._place(path)))
             except (FileNotFoundError, NotADirectoryError):
                 self._copy = None
             self._path = path
         return self._copy
 
+    def _place(self, path: bytes) -> bytes:
+        """Return where path was copied to, below the destination root."""
+        return self._target.rpartition(b"/")[0] if self._landed is None else join(self._landed, path)
+
     def _forget_copy(self) -> None:
         self._stack.close()
+        if self._path is not None:
+            forget_listing(self._context, self._place(self._path))
         self._path, self._copy = None, None
 
     def _leave(self, where: bytes, reason: str) -> bool:

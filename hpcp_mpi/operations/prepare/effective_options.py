@@ -12,17 +12,17 @@ def tuned(options: Options) -> Options:
     """Return options as they take effect. Twice is as good as once."""
     if options.content_only:
         options = _content_only(options)
+    if options.move:
+        # What looks equal is no reason to remove its source: an old copy may have the size, the mtime and the end.
+        options = replace(options, full_hash=True)
     if not options.dry_run:
         options = _smooth(options)
     return options
 
 
 def _content_only(options: Options) -> Options:
-    """Without mtimes only the content can show what is identical; without a hash, only the size is left.
-
-    The size alone is no reason to remove the source of a move.
-    """
-    full_hash = options.full_hash or options.hash_size > 0 or options.move
+    """Without mtimes only the content can show what is identical; without a hash, only the size is left."""
+    full_hash = options.full_hash or options.hash_size > 0
     return replace(options, directory_sync=False, full_hash=full_hash)
 
 

@@ -87,7 +87,7 @@ def _refuse_in(argument: bytes, own: list[Own], request: Request) -> None:
         if within is None and not _is_same_name(each, argument):
             continue
         path = child_path(os.path.abspath(argument), within or b"")
-        if excluded is not None and any(excluded(above) for above in _and_above(path)):
+        if excluded is not None and any(excluded(above, above != path) for above in _and_above(path)):
             continue
         verb = "moved" if request.verb is Verb.COPY else "removed"
         raise UsageError(
@@ -112,7 +112,7 @@ def _refuse_at(destination: bytes, own: list[Own], request: Request) -> None:
             if within is None:
                 continue
             source = join(os.path.abspath(landing.source_root), landing.name or within)
-            out = excluded is not None and any(excluded(above) for above in _and_above(source))
+            out = excluded is not None and any(excluded(above, above != source) for above in _and_above(source))
             if not out and os.path.lexists(source):
                 raise UsageError(
                     f"{printable(source)} would land on {each.called} of this run, {printable(each.path)}", _REMEDY

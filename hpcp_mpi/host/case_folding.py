@@ -3,6 +3,7 @@
 A source's `README` that was copied over a `readme` is called that there. By its name it is extra; it is the copy.
 """
 
+import errno
 import os
 import unicodedata
 from collections.abc import Iterable
@@ -10,6 +11,7 @@ from contextlib import suppress
 
 from hpcp_mpi.host.entries import lstat
 
+_NO_NAMES = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)  # of a name that no entry can have
 Inode = tuple[int, int]
 
 
@@ -19,7 +21,7 @@ def folds(directory: int, name: bytes) -> bool:
     directory: a descriptor, of which nothing but this entry is looked at
     """
     own = _inode(name, directory)
-    return own is not None and any(_inode(each, directory) == own for each in _spellings(name))
+    return own is not None and any(_spelling(each, directory) == own for each in _spellings(name))
 
 
 def copies_of(directory: int, wanted: Iterable[bytes]) -> set[Inode]:
@@ -35,6 +37,15 @@ def copies_of(directory: int, wanted: Iterable[bytes]) -> set[Inode]:
 def _inode(name: bytes, directory: int) -> Inode | None:
     status = lstat(name, directory)
     return None if status is None else (status.st_dev, status.st_ino)
+
+
+def _spelling(name: bytes, directory: int) -> Inode | None:
+    try:
+        return _inode(name, directory)
+    except OSError as error:
+        if error.errno in _NO_NAMES:
+            return None
+        raise
 
 
 def _spellings(name: bytes) -> set[bytes]:
