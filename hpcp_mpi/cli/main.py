@@ -172,9 +172,12 @@ def _operate(
     from hpcp_mpi.engine.frontend import Frontend
     from hpcp_mpi.engine.walltime import before_the_end
     from hpcp_mpi.operations.dispatch import items_of, lead_operation
+    from hpcp_mpi.operations.prepare.own_files import known, own_files, refuse
 
     request = command_line.request
     _say(first_line(request, wire.size))
+    report_file = os.fsencode(command_line.json) if command_line.json else None
+    refuse(request, own_files(request, command_line.ledger, report_file))
     checkpoints = _checkpoints(command_line, arguments, environment)
     if checkpoints is not None:
         request = replace(request, options=replace(request.options, sync_ranges=True))
@@ -190,6 +193,7 @@ def _operate(
         certain=request.force,
         say=_say,
         checkpoints=checkpoints,
+        own=known(own_files(request, checkpoints.path if checkpoints is not None else None, report_file)),
     )
     try:
         with before_the_end(command_line.stop_before, environment, stop, _say):

@@ -15,6 +15,7 @@ from hpcp_mpi.host.dirfd import pinned
 from hpcp_mpi.host.entries import first_in, is_directory
 from hpcp_mpi.host.retrying import in_the_end, retried
 from hpcp_mpi.host.roots import is_marked
+from hpcp_mpi.operations.remove.own_files import OwnFiles
 from hpcp_mpi.operations.remove.rules import Disposer, RemovalGuard, marks_of, others
 from hpcp_mpi.vocab.errors import Failure, failure_of
 from hpcp_mpi.vocab.outcome import Outcome
@@ -81,6 +82,7 @@ class DirectoryEmptier:
         self.counts_only = batch.kind is Kind.COUNT or options.dry_run
         # What a move removes from its sources is no news: it was itemized when it was copied.
         self._itemizes = options.itemize and batch.kind is not Kind.COUNT and (source == DEST or not options.move)
+        self._own = OwnFiles(context.job)
         self._guard = guard
         self._marks = marks_of(batch)
         self._disposer = disposer
@@ -204,6 +206,9 @@ class DirectoryEmptier:
         call = self._call(folder)
         undone: set[str | bytes] = set()
         kept = False
+        if own := self._own.among(names, folder.fd):
+            names, kept = [name for name in names if name not in own], True
+            self._own.tell(own, folder.path, self.fail)
         pace = None if self.counts_only else self._context.removal_pace
         together = _TOGETHER if pace is None else min(_TOGETHER, pace.together)
         for start in range(0, len(names), together):
