@@ -18,7 +18,7 @@ from hpcp_mpi.operations.scan.classify import Classifier
 from hpcp_mpi.operations.scan.records import ClassifiedEntries, Folder
 from hpcp_mpi.operations.scan.symlinks import NOWHERE, tracked
 from hpcp_mpi.operations.scan.unit_builder import UnitBuilder
-from hpcp_mpi.rules.equality import metadata_changes
+from hpcp_mpi.rules.equality import is_whiteout, metadata_changes
 from hpcp_mpi.vocab.abilities import ENDLESS_NS
 from hpcp_mpi.vocab.errors import Failure, failure_of, reason_of
 from hpcp_mpi.vocab.options import Options
@@ -79,6 +79,7 @@ class Lister:
         self._devices = [context.inode_of(source)[0] for source in context.job.sources]
         if self._never is not None:
             self._devices.append(self._never[0])
+        self._overlay = context.job.abilities.kind == "overlay"
         self._classifier = Classifier(
             context.job.times,
             context.options.directory_only,
@@ -87,6 +88,7 @@ class Lister:
             self._device,
             note,
             options.strict_metadata,
+            self._overlay,
         )
 
     def forbidden(self, path: bytes, inode: int) -> bool:
@@ -298,6 +300,8 @@ class Lister:
         extras: list[tuple[bytes, bool]] = []
         for name, status, there in some.rest:
             if there is None or stat.S_ISSOCK(status.st_mode):
+                continue
+            if self._overlay and is_whiteout(status):
                 continue
             is_directory = stat.S_ISDIR(there.st_mode)
             entry = child_path(path, name)

@@ -41,6 +41,7 @@ from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import child_path
 from hpcp_mpi.vocab.units import Batch, Kind, Units
 
+PIPE = "a symlink to a pipe, as <(...) of a shell: the link is copied, and nothing of what comes out of the pipe"
 _AT_ONCE = 100  # directories per slot that others are asked to list; fewer, and slots wait for the next
 
 
@@ -269,6 +270,8 @@ class Scan:
         directory = self._context.job.sources[index].path
         with self._context.source_tree(index).handle(b"") as source:
             status = os.stat(name, dir_fd=source, follow_symlinks=False)
+        if stat.S_ISLNK(status.st_mode) and _leads_to_pipe(child_path(directory, name)):
+            self.outcome.warn(child_path(directory, name), PIPE)
         there = None
         if self._context.job.destination_root is not None:
             with self._context.dest.at(b"") as dest:
@@ -339,6 +342,13 @@ class Scan:
             self.outcome.failures.append(failure)
             self.builder.unlisted(task.folder, failure.vanished)
             self._emit()
+
+
+def _leads_to_pipe(path: bytes) -> bool:
+    try:
+        return stat.S_ISFIFO(os.stat(path).st_mode)
+    except OSError:
+        return False
 
 
 def _renamed(batch: Batch, dest_name: bytes) -> Batch:
