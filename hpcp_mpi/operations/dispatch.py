@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 
 def lead_operation(wire: "Wire", request: Request, frontend: "Frontend") -> "Report":
     """Do what is asked with all ranks of the wire; rank 0 calls it, the others follow. Raises FatalError."""
-    options = request.options
+    from hpcp_mpi.operations.prepare.places import placed
+
+    request, options = placed(request), request.options
     if request.verb is Verb.COPY and (options.mirror or options.move) and not options.dry_run:
         frontend.expect_answer()  # not after hours of copying
     report = _leader(request)(wire, request, frontend)

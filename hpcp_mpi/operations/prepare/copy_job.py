@@ -63,8 +63,10 @@ def _prepare(sources: Iterable[bytes], destination: bytes, options: Options, lis
     root = absolute(root)
     if os.path.lexists(root) and not os.path.isdir(root):
         raise FatalError(f"the destination {printable(root)} is not a directory")
-    if not options.make_destination and not os.path.isdir(root):
-        raise NoDestination(f"the destination {printable(root)} does not exist", "Make it, or leave out -ncd.")
+    if not options.make_destination:
+        for place in (root, *(child_path(root, each.target) for each in landings if each.name is None)):
+            if not os.path.isdir(place):
+                raise NoDestination(f"the destination {printable(place)} does not exist", "Make it, or leave out -ncd.")
     _refuse_other_file_systems(root, options.file_system)
     source_roots = [absolute(landing.source_root) for landing in landings]
     for landing, source in zip(landings, source_roots, strict=True):

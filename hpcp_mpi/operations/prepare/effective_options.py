@@ -18,12 +18,8 @@ def tuned(options: Options) -> Options:
 
 
 def _content_only(options: Options) -> Options:
-    """Without mtimes only the content can show what is identical; without a hash, only the size is left.
-
-    The size alone is no reason to remove the source of a move.
-    """
-    full_hash = options.full_hash or options.hash_size > 0 or options.move
-    return replace(options, directory_sync=False, full_hash=full_hash)
+    """Without mtimes only the whole content can show what is identical: a size says nothing."""
+    return replace(options, directory_sync=False, full_hash=True)
 
 
 def _smooth(options: Options) -> Options:

@@ -137,7 +137,10 @@ def _identity(status: os.stat_result) -> tuple[int, int]:
 def _refuse_own_directory(targets: list[Target]) -> None:
     """Refuse the directories that this program works in, and with them `/` under any name."""
     above: dict[tuple[int, int], bytes] = {}
-    at = os.getcwdb()
+    try:
+        at = os.getcwdb()
+    except OSError:
+        return  # it was removed, so nothing is above it
     while True:
         with suppress(OSError):
             above.setdefault(_identity(os.stat(at)), at)
