@@ -36,7 +36,9 @@ if TYPE_CHECKING:
 def lead_operation(wire: "Wire", request: Request, frontend: "Frontend") -> "Report":
     """Do what is asked with all ranks of the wire; rank 0 calls it, the others follow. Raises FatalError."""
     from hpcp_mpi.operations.prepare.own_files import own_files, refuse
+    from hpcp_mpi.operations.prepare.places import placed
 
+    request = placed(request)
     refuse(request, own_files(request, None, None))
     options = request.options
     if request.verb is Verb.COPY and (options.mirror or options.move) and not options.dry_run:

@@ -67,8 +67,10 @@ def _prepare(sources: Iterable[bytes], destination: bytes, options: Options, lis
     # From here on it is descriptors that count: what was put under a name since then is not what was checked.
     openings = Openings()
     nearest, missing = _nearest(openings, root)
-    if not options.make_destination and missing:
-        raise NoDestination(f"the destination {printable(root)} does not exist", "Make it, or leave out -ncd.")
+    if not options.make_destination:
+        for place in (root, *(child_path(root, each.target) for each in landings if each.name is None)):
+            if missing or not os.path.isdir(place):
+                raise NoDestination(f"the destination {printable(place)} does not exist", "Make it, or leave out -ncd.")
     _refuse_other_file_systems(nearest.fd, root, options.file_system)
     source_paths = [absolute(landing.source_root) for landing in landings]
     source_roots = [

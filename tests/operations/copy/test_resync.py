@@ -198,7 +198,7 @@ def test_every_type_becomes_every_other(chunks: tuple[str, ...], on_tmpfs: Path)
     build(outside, {"inner": File(b"untouched")})
     build(dst / "outside", {"inner": File(b"untouched too")})
     before, aside, kept = state(outside), state(dst / "outside"), state(dst)
-    copy(src, dst, *chunks)
+    copy(src, dst, "--backup-dir", "../backup", *chunks)
     assert state(outside) == before and state(dst / "outside") == aside
     oracle.assert_equal_trees(src, dst, exclude=["outside"], top=False)
     assert not {path for path in changed(kept, state(dst)) if path.endswith(b"/same")}
