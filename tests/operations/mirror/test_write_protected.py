@@ -1,4 +1,4 @@
-"""A user's own write-protected directories: a mirror and a move remove what is in them, as rsync does, and `-rm` does not."""
+"""Own write-protected directories: a mirror and a move remove what is in them, as rsync does, and `-rm` does not."""
 
 from __future__ import annotations
 
