@@ -10,7 +10,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from hpcp_mpi.host.machine import kept_open
 from hpcp_mpi.host.retrying import never, passes, retried
@@ -236,6 +236,33 @@ def _make_writable(fd: int) -> bool:
         return False
     os.chmod(path_of(fd), stat.S_IMODE(status.st_mode) | 0o700)
     return True
+
+
+def despite_protection(directory: int, error: OSError | None, call: Callable[[], None]) -> OSError | None:
+    """Return the error of a call that changes what is in a directory, after another try; None if that succeeds.
+
+    It is tried where its owner, this user, may not write to it: it is made writable for that moment.
+    error: with which it failed, if it did
+    """
+    if error is None or error.errno != errno.EACCES:
+        return error
+    path, needed = path_of(directory), stat.S_IWUSR | stat.S_IXUSR
+    try:
+        status = os.stat(path)
+        mode = stat.S_IMODE(status.st_mode)
+        if status.st_uid != os.geteuid() or mode & needed == needed:
+            return error
+        os.chmod(path, mode | needed)
+    except OSError:
+        return error
+    try:
+        call()
+    except OSError as other:
+        return other
+    finally:
+        with suppress(OSError):
+            os.chmod(path, mode)
+    return None
 
 
 def _make_own(parent: int, name: bytes) -> bool:

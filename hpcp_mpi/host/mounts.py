@@ -53,6 +53,11 @@ _LOCAL = frozenset(
 )
 # Those, and those that are coherent between nodes by locks: every rank sees what another one wrote.
 _COHERENT = _LOCAL | {"ceph", "gfs2", "gpfs", "lustre", "ocfs2"}
+# Their files are made when they are read: st_size is 0, or that of a page.
+_MADE_UP = frozenset(
+    ("proc", "sysfs", "cgroup", "cgroup2", "debugfs", "tracefs", "securityfs", "configfs", "bpf", "fuse.lxcfs")
+)
+_made_up: dict[int, bool] = {}  # by device
 _STALE_SECONDS = {"fuse.sshfs": 20.0}  # its default; other FUSE clients cache for a second
 _USUAL_STALE_SECONDS = 3.0
 
@@ -81,6 +86,17 @@ def has_this_clock(path: bytes) -> bool:
     """Return whether change times on the file system of path are by this machine's clock."""
     try:
         return type_of(path) in _LOCAL
+    except OSError:
+        return False
+
+
+def makes_up_files(fd: int) -> bool:
+    """Return whether an open entry is on a file system whose files have no size before they are read, as /proc."""
+    try:
+        device = os.fstat(fd).st_dev
+        if device not in _made_up:
+            _made_up[device] = type_of(fd) in _MADE_UP
+        return _made_up[device]
     except OSError:
         return False
 

@@ -11,7 +11,7 @@ from itertools import islice
 from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.engine.itemize import GONE
 from hpcp_mpi.host.commands import Stopped
-from hpcp_mpi.host.dirfd import pinned
+from hpcp_mpi.host.dirfd import despite_protection, pinned
 from hpcp_mpi.host.entries import first_in, is_directory
 from hpcp_mpi.host.retrying import in_the_end, retried
 from hpcp_mpi.host.roots import is_marked
@@ -83,6 +83,8 @@ class DirectoryEmptier:
         # What a move removes from its sources is no news: it was itemized when it was copied.
         self._itemizes = options.itemize and batch.kind is not Kind.COUNT and (source == DEST or not options.move)
         self._own = OwnFiles(context.job)
+        # A mirror and a move also write to own directories that are write-protected, as rsync; `-rm` does as `rm -rf`.
+        self._opening = despite_protection if options.mirror or options.move else lambda fd, error, call: error
         self._guard = guard
         self._marks = marks_of(batch)
         self._disposer = disposer
@@ -225,7 +227,8 @@ class DirectoryEmptier:
                         call(name, dir_fd=folder.fd)
                     break
                 except OSError as error:
-                    problem = in_the_end(error, partial(call, name, dir_fd=folder.fd), self._stopped)
+                    again = partial(call, name, dir_fd=folder.fd)
+                    problem = self._opening(folder.fd, in_the_end(error, again, self._stopped), again)
                     if problem is not None:
                         undone.add(name)
                         kept |= self._not_unlinked(folder, os.fsencode(name), problem)
@@ -302,13 +305,16 @@ class DirectoryEmptier:
             else:
                 self._disposer.rmdir(above, directory, name)
 
+        error: OSError | None = None
         try:
             retried(call, self._stopped)
         except Kept:
             return False
         except FileNotFoundError:
             return True
-        except OSError as error:
+        except OSError as problem:
+            error = self._opening(above, problem, call)
+        if error is not None:
             intruder = first_in(above, name) if error.errno in _NOT_EMPTY else None
             if intruder is not None:
                 self.fail(path, f"not empty: something was written here meanwhile: {printable(intruder)}")
