@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from hpcp_mpi.cli.amounts import duration, size
+from hpcp_mpi.vocab.paths import in_one_line
 from hpcp_mpi.vocab.report import RankShare, Report
 from hpcp_mpi.vocab.request import Verb
 from hpcp_mpi.vocab.tally import Tally
@@ -19,7 +20,7 @@ def table(report: Report) -> str:
     lines += [_counts(report), _times(report)]
     lines.append(f"chunks: {report.chunks:,}   steals: {report.steals:,}   messages: {report.messages:,}")
     lines += _ranks(report)
-    return "\n".join(lines)
+    return "\n".join(map(in_one_line, lines))
 
 
 def counts(tallies: Iterable[tuple[str, Tally, bool]]) -> list[str]:

@@ -15,6 +15,7 @@ from hpcp_mpi.cluster.signals import StopRequest, watched
 from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.operations.session import Abandoned, connect, lead, serve
 from hpcp_mpi.vocab.errors import EXIT_OK, EXIT_USAGE, FatalError
+from hpcp_mpi.vocab.paths import in_one_line
 from hpcp_mpi.vocab.request import Request, Verb
 
 if TYPE_CHECKING:
@@ -120,7 +121,8 @@ def _complain(error: FatalError) -> None:
 
 def _log(line: str) -> None:
     """Write a line to stderr in one piece: print() would write parts, which launchers forward one by one."""
-    sys.stderr.write(line + "\n")
+    shown = "\n".join(map(in_one_line, line.split("\n")))  # what others wrote may be in it
+    sys.stderr.write(shown + "\n")
     sys.stderr.flush()
 
 
@@ -215,7 +217,7 @@ def _print(command_line: "CommandLine", report: "Report", items: "SortedItems | 
         for line in reporting.ability_lines(report):
             _log(line)
     for line in reporting.problem_lines(report):
-        _log(line)
+        _log(in_one_line(line))
     # A program that reads a list from standard output must get nothing but the list.
     print(table(report), file=sys.stderr if _lists(request) else None, flush=True)
     _say(reporting.last_line(report))

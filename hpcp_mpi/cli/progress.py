@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from hpcp_mpi.cli.amounts import duration, size
 from hpcp_mpi.engine.frontend import Status
+from hpcp_mpi.vocab.paths import in_one_line
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -111,7 +112,7 @@ def line(status: Status, since: Amount = NONE) -> str:
     if outcome.failures:
         parts.append(f"{len(outcome.failures):,} failed")
     parts.append(f"{duration(left)} left" if left is not None else "scanning")
-    return ", ".join(parts)
+    return in_one_line(", ".join(parts))
 
 
 def words(status: Status, since: Amount = NONE) -> str:
@@ -126,7 +127,7 @@ def words(status: Status, since: Amount = NONE) -> str:
     ]
     if status.outcome.failures:
         parts.insert(0, f"{len(status.outcome.failures):,} failed")
-    return "  ".join(parts)
+    return in_one_line("  ".join(parts))
 
 
 def _of(now: Amount, status: Status) -> str:

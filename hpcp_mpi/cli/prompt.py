@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from hpcp_mpi.cluster.signals import StoppedEarly, StopRequest
 from hpcp_mpi.vocab.errors import UsageError
+from hpcp_mpi.vocab.paths import in_one_line
 
 _POLL = 0.1  # seconds between checks for a signal
 
@@ -52,7 +53,7 @@ class Asker:
     def _ask(self, question: str) -> bool:
         self._clear()
         termios.tcflush(sys.stdin, termios.TCIFLUSH)  # text typed before the question is no answer to it
-        print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+        print(f"{in_one_line(question)} [y/N] ", end="", file=sys.stderr, flush=True)
         agreed = self._line().strip().lower() in (b"y", b"yes")
         self.declined = self.declined or not agreed
         return agreed

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from hpcp_mpi.host.entries import _CODING, _TYPE, encoded, lstat
 from hpcp_mpi.host.latency import ParallelCalls
-from hpcp_mpi.vocab.paths import STAGE_PREFIX
+from hpcp_mpi.host.stage import stages_among
 
 _FEW = 3  # with no more entries, threads do not gain
 _SLICE = 4096  # entries of one slice, at most
@@ -66,16 +66,15 @@ def entries_of(directory: int) -> tuple[Names | None, list[bytes]]:
     """Return the entries of a directory, None if too many to hold, and the names of stages there. Raises OSError."""
     with os.scandir(directory) as entries:
         names: Names | None = {entry.name: entry for entry in islice(entries, _MOST_NAMES)}
-        stages = _stages(names or ())
+        stages = _stages(directory, names or ())
         while more := [entry.name for entry in islice(entries, _MOST_NAMES)]:
             names = None
-            stages += _stages(more)
+            stages += _stages(directory, more)
     return names, stages
 
 
-def _stages(names: Iterable[str]) -> list[bytes]:
-    hidden = (encoded(name) for name in names if name[0] == ".")
-    return [name for name in hidden if name.startswith(STAGE_PREFIX)]
+def _stages(directory: int, names: Iterable[str]) -> list[bytes]:
+    return stages_among(directory, (encoded(name) for name in names if name[0] == "."))
 
 
 def slices(

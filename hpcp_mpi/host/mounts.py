@@ -44,12 +44,11 @@ _SPELLINGS = {
 }
 
 
-# Types of one kernel, or coherent between nodes by locks: every rank sees what another one wrote.
-_COHERENT = frozenset(
+# Types of one kernel.
+_LOCAL = frozenset(
     (
         *("bcachefs", "btrfs", "erofs", "exfat", "ext2", "ext3", "ext4", "f2fs", "fuseblk", "hfsplus", "jfs", "msdos"),
         *("nilfs2", "ntfs", "ntfs3", "overlay", "ramfs", "reiserfs", "tmpfs", "ufs", "vfat", "xfs", "zfs"),
-        *("ceph", "gfs2", "gpfs", "lustre", "ocfs2"),
     )
 )
 # Their files are made when they are read: st_size is 0, or that of a page.
@@ -57,6 +56,8 @@ _MADE_UP = frozenset(
     ("proc", "sysfs", "cgroup", "cgroup2", "debugfs", "tracefs", "securityfs", "configfs", "bpf", "fuse.lxcfs")
 )
 _made_up: dict[int, bool] = {}  # by device
+# Those, and those that are coherent between nodes by locks: every rank sees what another one wrote.
+_COHERENT = _LOCAL | {"ceph", "gfs2", "gpfs", "lustre", "ocfs2"}
 _STALE_SECONDS = {"fuse.sshfs": 20.0}  # its default; other FUSE clients cache for a second
 _USUAL_STALE_SECONDS = 3.0
 
@@ -92,6 +93,14 @@ def makes_up_files(fd: int) -> bool:
         return False
 
 
+def has_this_clock(path: bytes) -> bool:
+    """Return whether change times on the file system of path are by this machine's clock."""
+    try:
+        return type_of(path) in _LOCAL
+    except OSError:
+        return False
+
+
 def type_of(path: bytes | int) -> str:
     """Return the type of the file system that an existing path, or an open entry, is on, as `ext4` or `fuse.sshfs`.
 
@@ -106,11 +115,11 @@ def mount_of(path: bytes | int) -> tuple[str, list[str]]:
     Raises OSError.
     """
     if isinstance(path, int):
-        mount = _mount_under(path)
+        mount = mount_under(path)
     else:
         fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
         try:
-            mount = _mount_under(fd)
+            mount = mount_under(fd)
         finally:
             os.close(fd)
     for each in _mounts():
@@ -127,7 +136,7 @@ def invents_inodes(path: bytes | int) -> bool:
         return False
 
 
-def _mount_under(fd: int) -> bytes:
+def mount_under(fd: int) -> bytes:
     """Return the id of the mount that an open entry is on: two mounts may have one device number (btrfs), or one path
     (mounted over). Raises OSError.
     """
@@ -176,7 +185,7 @@ def mounts_below(fd: int) -> frozenset[bytes]:
 
     One that another mount hides is none of them: what lies in its place now may be anything.
     """
-    root, inside = os.readlink(path_of(fd)), {_mount_under(fd)}
+    root, inside = os.readlink(path_of(fd)), {mount_under(fd)}
     points: set[bytes | None] = set()
     waiting = list(_mounts())
     while waiting:

@@ -100,6 +100,13 @@ def _list(context: JobContext, batch: Batch, outcome: Outcome) -> None:
         explore(context, batch, outcome, check_all)
 
 
+def _remove_copied(context: JobContext, batch: Batch, outcome: Outcome) -> None:
+    from hpcp_mpi.operations.move.worker import remove_copied
+
+    with context.gate:
+        remove_copied(context, batch, outcome)
+
+
 def _remove(context: JobContext, batch: Batch, outcome: Outcome) -> None:
     from hpcp_mpi.operations.remove.worker import remove
 
@@ -115,10 +122,6 @@ def _remove_emptied(context: JobContext, batch: Batch, outcome: Outcome) -> None
 
 def guard_of(context: JobContext, batch: Batch, outcome: Outcome) -> "RemovalGuard | None":
     """Return what says which entries of a batch stay; None: all may go."""
-    if batch.kind is Kind.REMOVE_COPIED:
-        from hpcp_mpi.operations.move.worker import CopiedGuard
-
-        return CopiedGuard(context, batch, outcome)
     if batch.source == DEST:
         from hpcp_mpi.operations.mirror.worker import ExtraGuard
 
@@ -193,7 +196,7 @@ ONE_BY_ONE: dict[Kind, Callable[[JobContext, Batch, Outcome], None]] = {
     Kind.CLEAN_STAGE: sweep_left_behind,
     Kind.REMOVE: _remove,
     Kind.COUNT: _remove,
-    Kind.REMOVE_COPIED: _remove,
+    Kind.REMOVE_COPIED: _remove_copied,
     Kind.RMDIR: _remove_emptied,
     Kind.LIST_NAMES: _list_names,
     Kind.LIST_EXTRA: _list_extra,

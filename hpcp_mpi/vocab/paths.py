@@ -7,7 +7,8 @@ always one line of valid UTF-8 and always means exactly one name.
 import re
 from collections.abc import Sequence
 
-STAGE_PREFIX = b".hpcp-mpi."  # of the private directories that copies are made in; no user's data
+# Of the private directories that copies are made in. What is only called so is a user's: host.stage.is_stage.
+STAGE_PREFIX = b".hpcp-mpi."
 
 _PLAIN = re.compile(rb"[ -\[\]-~]*")  # printable ASCII without the backslash
 _NAMED = {"\\": "\\\\", "\n": "\\n", "\t": "\\t"}

@@ -17,6 +17,7 @@
  *     attr_timeout=N  another number of seconds for attributes
  *     no_locks=1      POSIX locks are refused, as Lustre does without `flock`; else they work
  *     fold=1          names that differ only in the case of ASCII letters are one
+ *     own_inodes=1    inode numbers are of its own, as of most FUSE file systems; hard links have different ones
  *     moose=1         times and ACLs are as on MooseFS: see moose.h
  *     refuse_xattr=TEXT, most_xattr=N, latest=N, no_blocks=1  what is not stored: see refusing.h
  *     fail_op=OP ...  single calls fail with any errno, trace=FILE writes calls down: see failing.h
@@ -56,7 +57,7 @@ static struct {
     char *eio_read, *eio_write, *eio_list, *eio_unlink, *flip_read, *vanish;
     long long enospc_after;
     double entry_timeout, attr_timeout;
-    int fold, no_locks, moose;
+    int fold, no_locks, moose, own_inodes;
     struct failing failing;
     struct refusing refusing;
 } faults = {.enospc_after = -1, .attr_timeout = -1, .failing = {.first = 1, .count = -1}};
@@ -78,6 +79,7 @@ static const struct fuse_opt options[] = {
     OPTION("refuse_xattr=%s", refusing.xattr), OPTION("most_xattr=%ld", refusing.most_xattr),
     OPTION("latest=%ld", refusing.latest),   OPTION("no_blocks=%d", refusing.no_blocks),
     OPTION("trace=%s", failing.trace),       OPTION("moose=%d", moose),
+    OPTION("own_inodes=%d", own_inodes),
     FUSE_OPT_END,
 };
 
@@ -380,7 +382,7 @@ static void *fs_init(struct fuse_conn_info *connection, struct fuse_config *conf
     connection->max_background = 64;
     if (!faults.no_locks)
         connection->want &= ~FUSE_CAP_POSIX_LOCKS;
-    config->use_ino = 1; /* hard links keep their inode number */
+    config->use_ino = !faults.own_inodes; /* hard links keep their inode number */
     config->entry_timeout = faults.entry_timeout;
     config->attr_timeout = faults.attr_timeout < 0 ? faults.entry_timeout : faults.attr_timeout;
     config->negative_timeout = 0;

@@ -14,6 +14,7 @@ from hpcp_mpi.host.dirfd import READ
 from hpcp_mpi.host.entries import lstat, types_in
 from hpcp_mpi.host.hashing import attributes_digest, digest
 from hpcp_mpi.host.metadata import xattrs_of
+from hpcp_mpi.host.stage import is_stage
 from hpcp_mpi.vocab.errors import VANISHED, Failure, failure_of
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import STAGE_PREFIX, child_path, join
@@ -37,7 +38,7 @@ def list_extra_subtrees(context: JobContext, batch: Batch, outcome: Outcome) -> 
         try:
             with tree.at(directory) as fd:
                 found_here = [(name, stat.S_ISDIR(mode)) for name, mode in types_in(fd)]
-            entries = [each for each in found_here if not kept(directory, *each)]
+                entries = [each for each in found_here if not kept(fd, directory, *each)]
         except OSError as error:
             outcome.failures.append(failure_of(context.dest_path(directory), error, "cannot list"))
             continue
@@ -48,15 +49,15 @@ def list_extra_subtrees(context: JobContext, batch: Batch, outcome: Outcome) -> 
     outcome.findings.append(WalkResult(len(batch.units), found, listings))
 
 
-def _mirror_keeps(context: JobContext) -> Callable[[bytes, bytes, bool], bool]:
-    """Return a predicate of (directory, name, whether that is a directory) in the destination: whether a mirror would
-    leave it alone. It does what would be excluded in a source, and what belongs to runs of ours.
+def _mirror_keeps(context: JobContext) -> Callable[[int, bytes, bytes, bool], bool]:
+    """Return a predicate of a directory in the destination (descriptor, path) and an entry of it (name, whether it is a
+    directory): whether a mirror would leave that alone. It does what would be excluded in a source, and our runs' own.
     """
     job = context.job
     excluded = None if job.options.delete_excluded else context.excluded
 
-    def kept(directory: bytes, name: bytes, is_directory: bool) -> bool:
-        if name.startswith(STAGE_PREFIX):
+    def kept(fd: int, directory: bytes, name: bytes, is_directory: bool) -> bool:
+        if name.startswith(STAGE_PREFIX) and is_stage(fd, name):
             return True
         if excluded is None:
             return False

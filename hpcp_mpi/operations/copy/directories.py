@@ -14,13 +14,13 @@ from hpcp_mpi.engine.unstorable_times import note_time
 from hpcp_mpi.host import metadata
 from hpcp_mpi.host.dirfd import FLAGS
 from hpcp_mpi.host.entries import identity, lstat, names_in
-from hpcp_mpi.host.stage import sweep
+from hpcp_mpi.host.stage import stages_among, sweep
 from hpcp_mpi.operations.copy.check import note_refusals, update_metadata, write_metadata
 from hpcp_mpi.operations.scan.records import Identity, same_inode, without_identities
 from hpcp_mpi.rules.equality import NEW, change_letters, maybe_identical, metadata_changes
 from hpcp_mpi.vocab.errors import VANISHED, Failure, reason_of
 from hpcp_mpi.vocab.outcome import Outcome
-from hpcp_mpi.vocab.paths import STAGE_PREFIX, join
+from hpcp_mpi.vocab.paths import join
 from hpcp_mpi.vocab.units import Batch, Unit
 
 # (path, identities of what was listed there, of what may be given to anybody)
@@ -85,8 +85,8 @@ def _settle(context: JobContext, batch: Batch, unit: Unit, outcome: Outcome) -> 
 
 def sweep_stages(context: JobContext, dest: int, path: bytes, outcome: Outcome) -> None:
     """Remove what killed runs left in a directory. Raises OSError."""
-    for name in names_in(dest):
-        if name.startswith(STAGE_PREFIX) and not context.in_use(name) and not sweep(dest, name):
+    for name in stages_among(dest, names_in(dest)):
+        if not context.in_use(name) and not sweep(dest, name):
             outcome.warn(context.dest_path(join(path, name)), ALIVE)
 
 

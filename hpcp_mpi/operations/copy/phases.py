@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from itertools import groupby
@@ -33,6 +34,8 @@ from hpcp_mpi.vocab.tally import NOTHING, Tally, left_of
 from hpcp_mpi.vocab.units import Batch, Kind
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from hpcp_mpi.operations.copy.resume import ResumeRecorder, StartedFiles
     from hpcp_mpi.operations.prepare.copy_job import Prepared
     from hpcp_mpi.operations.prepare.preflight import Preflight
@@ -85,7 +88,8 @@ class _Copy(Operation):
                 self._coordinator.outcome.made.append((b"", identity(root)))
         self._scan.start(self._todo)
         try:
-            self._coordinator.drive_scan(COPYING, self._scan, self._wrapped, self._scan.relists)
+            with self._marked():
+                self._coordinator.drive_scan(COPYING, self._scan, self._wrapped, self._scan.relists)
             self._space = None  # there is no more to come
             waiting = self._scan.waiting
             shared = map(SharedName._make, waiting.shared)
@@ -109,6 +113,15 @@ class _Copy(Operation):
             for unit in batch.units:
                 outcome.skipped = outcome.skipped.minus(unit.tally)
             yield batch
+
+    def _marked(self) -> "AbstractContextManager[None]":
+        """Mark the destination while sources are listed that are to go: one of them may show it."""
+        options = self._prepared.job.options
+        if not options.move or options.dry_run:
+            return nullcontext()
+        from hpcp_mpi.operations.prepare.same_tree import marked
+
+        return marked(self._coordinator.context)
 
     def _link(self) -> None:
         """Give files their other names."""

@@ -18,6 +18,7 @@ from hpcp_mpi.formats.file_list import Entry, Type, escaped, needs_escapes, writ
 from hpcp_mpi.formats.natural_order import in_order, key_of, key_of_name
 from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.host.entries import encoded, is_folder
+from hpcp_mpi.host.stage import stages_among
 from hpcp_mpi.operations.list_files.named import ListPart
 from hpcp_mpi.operations.list_files.values import Values
 from hpcp_mpi.vocab.errors import failure_of
@@ -37,7 +38,7 @@ _WAITING = 64  # entries that a directory is taken for that was not listed yet
 
 Entries = Sequence["os.DirEntry[str]"]
 _name: Callable[["os.DirEntry[str]"], str] = attrgetter("name")
-_LEFT_OUT = os.fsdecode(STAGE_PREFIX)
+_STAGE = os.fsdecode(STAGE_PREFIX)
 
 
 def list_entries(context: JobContext, batch: Batch, outcome: Outcome) -> None:
@@ -208,7 +209,10 @@ class ListWalk:
 
     def _wanted(self, directory: bytes, entries: Entries) -> Entries:
         """Leave out what is excluded, what killed runs left behind, and the list itself."""
-        entries = [entry for entry in entries if entry.name[0] != "." or not entry.name.startswith(_LEFT_OUT)]
+        hidden = [entry.name for entry in entries if entry.name[0] == "." and entry.name.startswith(_STAGE)]
+        if hidden:
+            stages = self._stages(directory, [encoded(name) for name in hidden])
+            entries = [entry for entry in entries if encoded(entry.name) not in stages]
         if any(path.rpartition(b"/")[0] == directory for path in self._omitted):
             entries = [entry for entry in entries if join(directory, encoded(entry.name)) not in self._omitted]
         if self._excluded is not None:
@@ -217,6 +221,14 @@ class ListWalk:
                 entry for entry in entries if not excluded(self._path(directory, encoded(entry.name)), is_folder(entry))
             ]
         return entries
+
+    def _stages(self, directory: bytes, names: list[bytes]) -> list[bytes]:
+        try:
+            with self._context.source_tree(self._source).handle(directory) as fd:
+                return stages_among(fd, names)
+        except OSError as error:
+            self._outcome.failures.append(failure_of(self._path(directory), error, "cannot list"))
+            return []
 
     def _path(self, directory: bytes, name: bytes = b"") -> bytes:
         return child_path(self._context.job.sources[self._source].path, join(directory, name))

@@ -15,17 +15,20 @@ import weakref
 from contextlib import ExitStack
 
 from hpcp_mpi.engine.context import JobContext
+from hpcp_mpi.host.dirfd import path_of
 from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.retrying import retried
+from hpcp_mpi.host.stage import is_stage, staged
 from hpcp_mpi.operations.move.copies import forget_listing, has_mounts, is_listed, listing_of
 from hpcp_mpi.operations.move.proof import lacks, same_content
+from hpcp_mpi.operations.move.take_out import CHANGED, TakenOut
+from hpcp_mpi.operations.remove.worker import remove
 from hpcp_mpi.rules.equality import maybe_identical
 from hpcp_mpi.vocab.errors import Failure, reason_of
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import STAGE_PREFIX, child_path, join
 from hpcp_mpi.vocab.units import DEST, Batch
 
-CHANGED = "changed during the move, or just before; kept"
 CAME = "created during the move; kept"
 ITSELF = "source and destination are the same entry; kept"
 CALLED_OTHERWISE = "its copy is called otherwise, so another source may be the one that it is of; kept"
@@ -35,8 +38,18 @@ _MOST_VOUCHED = 200_000  # files with several names that a rank remembers
 _LACKS = "its copy does not have the same {}; kept (--accept-loss removes it nevertheless)"
 
 
+def remove_copied(context: JobContext, batch: Batch, outcome: Outcome) -> None:
+    """Remove the units of a REMOVE_COPIED batch that have good copies."""
+    guard = CopiedGuard(context, batch, outcome)
+    with TakenOut(context, batch.source, outcome, lambda: guard.seen) as taken_out:
+        remove(context, batch, outcome, guard, taken_out)
+
+
 class CopiedGuard:
-    """Keeps what has no good copy. A remove.RemovalGuard; its paths are relative to the source root."""
+    """Keeps what has no good copy. A remove.RemovalGuard; its paths are relative to the source root.
+
+    seen: what lstat said of the entry that was asked about last; None where there was none
+    """
 
     def __init__(self, context: JobContext, batch: Batch, outcome: Outcome) -> None:
         self._context = context
@@ -45,6 +58,7 @@ class CopiedGuard:
         self._root = context.job.sources[batch.source].path
         self._landed = context.job.landed[batch.source]
         self._target = batch.dest_dir  # of a source that is one entry: where that landed
+        self.seen: os.stat_result | None = None
         self._path: bytes | None = None  # of the directory whose copy is open
         self._copy: int | None = None
         self._stack = ExitStack()
@@ -55,6 +69,8 @@ class CopiedGuard:
         if where in self._context.job.keep_paths:
             return False
         try:
+            if self._is_stage(path):
+                return False  # the scan noted that it was not copied
             with self._context.source_tree(self._source).handle(path) as mine:
                 own = os.fstat(mine)
                 reason = ""
@@ -73,7 +89,7 @@ class CopiedGuard:
         if copy is None:
             return CAME
         found = os.fstat(copy)
-        if _same_inode(own, found):
+        if _same_inode(own, found) or self._shows_up(mine, copy):
             return ITSELF
         if not is_listed(self._context, self._place(path)):
             return CALLED_OTHERWISE
@@ -83,12 +99,31 @@ class CopiedGuard:
         lacking = lacks(self._context, self._source, (mine, b"."), (copy, b"."), own, found)
         return _LACKS.format(lacking) if lacking else ""
 
+    def _is_stage(self, path: bytes) -> bool:
+        directory, _, name = path.rpartition(b"/")
+        if not name.startswith(STAGE_PREFIX):
+            return False
+        with self._context.source_tree(self._source).handle(directory) as fd:
+            return is_stage(fd, name)
+
+    def _shows_up(self, mine: int, copy: int) -> bool:
+        """Return whether what is made in a directory shows up in its copy. Raises OSError.
+
+        The roots were asked before anything was copied; below them only what is mounted in the destination can be a
+        directory of the source, by whatever number.
+        """
+        if not has_mounts(self._context):
+            return False
+        with staged(mine, self._context.run_id, self._outcome.warn) as marker:
+            return lstat(os.path.basename(os.readlink(path_of(marker))), copy) is not None
+
     def must_keep(self, directory: int, path: bytes, name: bytes) -> bool:
         where = child_path(self._root, join(path, name))
-        if where in self._context.job.keep_paths or name.startswith(STAGE_PREFIX):
+        if where in self._context.job.keep_paths:
             return True
+        self.seen = None
         try:
-            wanted = lstat(name, directory)
+            self.seen = wanted = lstat(name, directory)
             if wanted is None:
                 return False  # gone
             if stat.S_ISSOCK(wanted.st_mode):

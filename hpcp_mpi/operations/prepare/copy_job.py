@@ -13,6 +13,7 @@ from hpcp_mpi.operations.prepare.arguments import Openings, absolute, expanded
 from hpcp_mpi.operations.prepare.effective_options import tuned
 from hpcp_mpi.operations.prepare.find_abilities import abilities_of, hiding
 from hpcp_mpi.operations.prepare.removal_checks import backup_path, refuse_backup, refuse_removal, with_removal
+from hpcp_mpi.operations.prepare.same_tree import refuse_itself
 from hpcp_mpi.operations.prepare.tools import find
 from hpcp_mpi.rules import excludes
 from hpcp_mpi.rules.landing import Landing, Type, own_name, place_sources
@@ -87,6 +88,8 @@ def _prepare(sources: Iterable[bytes], destination: bytes, options: Options, lis
         private = settled and options.directory_sync
         destination_root = None if missing and options.dry_run else _made(openings, root, private)
         token = os.urandom(4).hex()
+        if options.move and not options.dry_run:
+            refuse_itself(landings, source_paths, root, token, lambda path: _is_excluded(path, options))
         abilities = abilities_of(destination_root, options, token) if destination_root else Abilities()
         job = Job(
             options=options,

@@ -41,7 +41,7 @@ def _found(root: Root, options: Options, token: str) -> Abilities:
     try:
         if not (options.compare or options.dry_run):
             try:
-                return probed(fd, kind, token)
+                return probed(fd, kind, f"{token}.0")
             except PermissionError as refusal:
                 if os.geteuid() == 0 and refusal.strerror and "uid" in refusal.strerror:
                     return Abilities(kind, owner=-1)

@@ -1,5 +1,6 @@
 """Before anything starts: what a run that removes, moves or keeps backups must not be asked for."""
 
+import errno
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -26,6 +27,8 @@ def refuse_removal(landings: Sequence[Landing], roots: Sequence[bytes], root: by
             "-rme with -rm: what a run has moved would be extra to the next one, which would remove the only copy",
             "Mirror without -rm, and remove the sources when that is done; or move without -rme.",
         )
+    if options.move:
+        _refuse_to_move(landings, roots)
     if not options.mirror:
         if options.delete_excluded:
             raise UsageError("--delete-excluded says what -rme removes, and there is no -rme")
@@ -50,6 +53,34 @@ def refuse_removal(landings: Sequence[Landing], roots: Sequence[bytes], root: by
                     f"{printable(landing.argument)}: it could be removed",
                     "Leave out -rme, or copy to another place.",
                 )
+
+
+def _refuse_to_move(landings: Sequence[Landing], roots: Sequence[bytes]) -> None:
+    """Refuse sources that cannot go, and those of which it is not clear what is to go. Raises FatalError."""
+    for landing, path in zip(landings, roots, strict=True):
+        what = printable(landing.argument)
+        if landing.name is None and os.path.islink(path):
+            raise UsageError(
+                f"{what} is a symlink to a directory: is the link to be moved, or what it points to?",
+                f"Name the directory {printable(os.path.realpath(path))}; or, to move the link, name it without a "
+                "slash, and a destination with one at its end.",
+            )
+        problem = _unremovable(path)
+        if problem:
+            raise FatalError(
+                f"{what} cannot be moved, as nothing can be removed from {printable(path)}: {problem}",
+                "Nothing was copied. Copy without -rm, or see to it that this user may remove there.",
+            )
+
+
+def _unremovable(path: bytes) -> str:
+    """Return why this user can remove nothing from a directory, "" if they may. Raises OSError."""
+    if os.statvfs(path).f_flag & os.ST_RDONLY:
+        return os.strerror(errno.EROFS)
+    user = os.geteuid()
+    if os.access(path, os.W_OK | os.X_OK, effective_ids=True) or (user and os.stat(path).st_uid == user):
+        return ""  # an owner can have the rights
+    return os.strerror(errno.EPERM if user == 0 else errno.EACCES)
 
 
 def _lies_in(path: bytes, directory: bytes) -> bool:
@@ -150,7 +181,7 @@ def _began(root: Root, token: str) -> int:
         pin = pin_of(root)
         fd = os.open(b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=pin.fd)
         try:
-            return ticked(fd, token)
+            return ticked(fd, f"{token}.0")
         finally:
             os.close(fd)
     return 0  # listing it reports the error; until then everything there was changed since

@@ -37,7 +37,7 @@ _TOGETHER = 500  # calls between looks whether the run is to end
 _NOT_EMPTY = (errno.ENOTEMPTY, errno.EEXIST)
 
 
-class _Kept(OSError):
+class Kept(OSError):
     """A RemovalGuard said that an entry stays."""
 
 
@@ -105,7 +105,6 @@ class DirectoryEmptier:
         self.counts_only = batch.kind is Kind.COUNT or options.dry_run
         # What a move removes from its sources is no news: it was itemized when it was copied.
         self._itemizes = options.itemize and batch.kind is not Kind.COUNT and (source == DEST or not options.move)
-        # A mirror and a move also write to own directories that are write-protected, as rsync; `-rm` does as `rm -rf`.
         self._opening = despite_protection if options.mirror or options.move else lambda fd, error, call: error
         self._guard = guard
         self._marks = marks_of(batch)
@@ -200,6 +199,8 @@ class DirectoryEmptier:
                 staying = {entry.name for entry in stay}
                 block = [entry for entry in block if entry.name not in staying]
         kinds, folders = sort(block)
+        if self._batch.source != DEST and self._context.options.move:
+            folders = [name for name in folders if not self._context.own(os.fsencode(name))]  # those of a move
         self._count("listed", kinds, folders)
         folder.folders += map(os.fsencode, folders)
         return kinds
@@ -252,9 +253,9 @@ class DirectoryEmptier:
         def call(name: str | bytes, dir_fd: int) -> None:
             name = os.fsencode(name)
             if name in marks and not self._is_meant(dir_fd, join(folder.path, name), name):
-                raise _Kept
+                raise Kept
             if guard is not None and guard.must_keep(dir_fd, folder.path, name):
-                raise _Kept
+                raise Kept
             if counts_only:
                 return
             if disposer is None:
@@ -282,7 +283,7 @@ class DirectoryEmptier:
 
     def _not_unlinked(self, folder: Folder, name: bytes, error: OSError) -> bool:
         """Record why an entry was not removed; return whether it stays."""
-        if isinstance(error, _Kept):
+        if isinstance(error, Kept):
             return True
         if error.errno == errno.ENOENT:
             return False
@@ -303,7 +304,7 @@ class DirectoryEmptier:
 
         def call() -> None:
             if path in self._marks and not self._is_meant(above, path, name):
-                raise _Kept
+                raise Kept
             if self.counts_only:
                 return
             if self._disposer is None:
@@ -314,7 +315,7 @@ class DirectoryEmptier:
         error: OSError | None = None
         try:
             retried(call, self._stopped)
-        except _Kept:
+        except Kept:
             return False
         except FileNotFoundError:
             return True

@@ -2,12 +2,12 @@
 
 import os
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from hpcp_mpi.operations.scan.records import ClassifiedEntries, Existing, Linked
 from hpcp_mpi.rules.equality import maybe_identical
 from hpcp_mpi.vocab.abilities import StoredTimes
-from hpcp_mpi.vocab.paths import STAGE_PREFIX, child_path
+from hpcp_mpi.vocab.paths import child_path
 from hpcp_mpi.vocab.tally import ONE_LINK, ONE_SPECIAL, one_file
 
 Entry = tuple[bytes, os.stat_result, os.stat_result | None]  # (name, source's lstat, the destination's)
@@ -52,9 +52,13 @@ class Classifier:
         return self.excluded is None and not self._directory_only
 
     def folders(
-        self, listing: ClassifiedEntries, directory: bytes, found: Iterable[tuple[bytes, int, bool | None]]
+        self,
+        listing: ClassifiedEntries,
+        directory: bytes,
+        found: Iterable[tuple[bytes, int, bool | None]],
+        stages: Collection[bytes] = (),
     ) -> None:
-        """Add directories to a listing. directory: their parent's absolute path.
+        """Add directories to a listing. directory: their parent's absolute path. stages: those that are no user's data
 
         found: (name, inode, what is at the destination: None nothing, False a non-directory)
         """
@@ -62,7 +66,7 @@ class Classifier:
             path = child_path(directory, name)
             if self.excluded is not None and self.excluded(path, True):
                 listing.open = True
-            elif name.startswith(STAGE_PREFIX):
+            elif name in stages:
                 self._skip(listing, path, "staging directory of a killed run; not copied")
             elif self._forbidden(path, inode):
                 self._skip(listing, path, "the destination itself; not copied")
@@ -85,11 +89,9 @@ class Classifier:
         for name, status, dest in found:
             if astray is not None and astray(status.st_mtime_ns):
                 listing.open = True  # a worker sets its time, which `cp` could not
-            if self.excluded is not None and self.excluded(child_path(directory, name), False):
-                listing.open = True
-            elif name.startswith(STAGE_PREFIX):
-                self._skip(listing, child_path(directory, name), "staging directory of a killed run; not copied")
-            elif self._directory_only:
+            if (
+                self.excluded is not None and self.excluded(child_path(directory, name), False)
+            ) or self._directory_only:
                 listing.open = True
             elif stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and dest is None:
                 names.append(name)

@@ -13,6 +13,7 @@ from hpcp_mpi.host import metadata
 from hpcp_mpi.host.entries import first_in, identity, lstat
 from hpcp_mpi.host.listing import Names, Slice, entries_of, only_in, slices
 from hpcp_mpi.host.retrying import names_passing, tries
+from hpcp_mpi.host.stage import owner_of_stage, stages_among
 from hpcp_mpi.operations.scan.classify import Classifier
 from hpcp_mpi.operations.scan.records import ClassifiedEntries, Folder
 from hpcp_mpi.operations.scan.symlinks import NOWHERE, tracked
@@ -24,6 +25,8 @@ from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.paths import STAGE_PREFIX, child_path, join
 from hpcp_mpi.vocab.tally import Tally
 from hpcp_mpi.vocab.units import Batch
+
+ITSELF = "it is the destination itself, or in it, seen through another mount; nothing of it was copied or removed"
 
 
 def builder_for(options: Options) -> UnitBuilder:
@@ -59,6 +62,7 @@ class Lister:
     def __init__(self, context: JobContext, note: Callable[[bytes, str], None], choose: Choose | None = None) -> None:
         """note: takes (absolute path, what a reader should know). choose: leaves out what is not for here."""
         self._context = context
+        self._note = note
         self._choose = choose
         options = context.options
         self._outside = options.links == "anywhere"
@@ -117,13 +121,30 @@ class Lister:
             parent.listed = True
         return found
 
-    def listing(self, directory: bytes, some: Slice) -> ClassifiedEntries:
-        """Return entries of a directory, an absolute path, sorted by what is to be done."""
+    def listing(self, directory: bytes, some: Slice, source: int) -> ClassifiedEntries:
+        """Return entries of a directory, an absolute path, sorted by what is to be done. source: its descriptor
+
+        Raises Unlisted where it is the destination itself, which is marked while a move lists its sources.
+        """
+        if self._context.options.move and any(map(self._context.own, (name for name, _, _ in some.folders))):
+            raise Unlisted(Failure(directory, ITSELF))
         count, size = some.same
         listing = ClassifiedEntries(plain=some.fresh, equal=some.equal, same=Tally(files=count, bytes=size))
-        self._classifier.folders(listing, directory, some.folders)
+        self._classifier.folders(listing, directory, some.folders, self._stages(directory, some, source))
         self._classifier.entries(listing, directory, some.rest)
         return listing
+
+    def _stages(self, directory: bytes, some: Slice, source: int) -> list[bytes]:
+        """Return which directories are this user's stages. Another user's are data, as nobody can tell what it is."""
+        found: list[bytes] = []
+        for name, _, _ in some.folders:
+            owner = owner_of_stage(source, name) if name.startswith(STAGE_PREFIX) else None
+            if owner == os.geteuid():
+                found.append(name)
+            elif owner is not None:
+                note = f"looks like the staging directory of a run of user {owner}; taken for data"
+                self._note(child_path(directory, name), note)
+        return found
 
     def track(self, folder: Folder, listing: ClassifiedEntries, source: int) -> None:
         """Add to a listing of some of a folder where its relative symlinks lead, if that may have to be copied too.
@@ -211,7 +232,7 @@ class Lister:
                 for some in slices(source, dest, names, plain, by_lstat, failed, crowd, astray, within_ns, seconds):
                     if self._choose is not None:
                         self._choose(folder, some, source)
-                    listing = self.listing(path, some)
+                    listing = self.listing(path, some, source)
                     going += self._replaced(path, listing, dest, failures)
                     if listing.others or listing.existing or listing.linked:
                         self.track(folder, listing, source)
@@ -228,7 +249,7 @@ class Lister:
                     yield listing
                 if alone and dest is not None:
                     for extras in only_in(dest, source, names, beside):
-                        yield ClassifiedEntries(extras=self._really_extra(folder, extras))
+                        yield ClassifiedEntries(extras=self._really_extra(folder, extras, dest))
                 for name, status in going:
                     note_replaced(context, join(folder.dest_dir, name), status)
             except OSError as error:
@@ -250,8 +271,9 @@ class Lister:
         listing.folders = [each for each in listing.folders if not each[2]]
         return []
 
-    def _really_extra(self, folder: Folder, extras: list[tuple[bytes, bool]]) -> list[tuple[bytes, bool]]:
+    def _really_extra(self, folder: Folder, extras: list[tuple[bytes, bool]], dest: int) -> list[tuple[bytes, bool]]:
         """Return those that nothing claims: not our stages, not excluded, not in another source that lands here too."""
+        stages = stages_among(dest, (name for name, is_directory in extras if is_directory))
         context = self._context
         path = child_path(context.job.sources[folder.source].path, folder.source_dir)
         excluded = None if context.options.delete_excluded else self._classifier.excluded
@@ -259,7 +281,8 @@ class Lister:
         return [
             (name, is_directory)
             for name, is_directory in extras
-            if not name.startswith(STAGE_PREFIX)
+            if not context.own(name)
+            and name not in stages
             and not (excluded is not None and excluded(child_path(path, name), is_directory))
             and not (merged and self._elsewhere(folder, name))
         ]
@@ -274,7 +297,7 @@ class Lister:
         excluded = self._classifier.excluded or (lambda path, is_directory: False)
         extras: list[tuple[bytes, bool]] = []
         for name, status, there in some.rest:
-            if there is None or stat.S_ISSOCK(status.st_mode) or name.startswith(STAGE_PREFIX):
+            if there is None or stat.S_ISSOCK(status.st_mode):
                 continue
             is_directory = stat.S_ISDIR(there.st_mode)
             entry = child_path(path, name)

@@ -266,7 +266,8 @@ class Scan:
         """Add a landing that is a single entry. Raises OSError."""
         folder = self.builder.place(index, b"", landing.dest_dir)
         directory = self._context.job.sources[index].path
-        status = os.stat(child_path(directory, name), follow_symlinks=False)
+        with self._context.source_tree(index).handle(b"") as source:
+            status = os.stat(name, dir_fd=source, follow_symlinks=False)
         there = None
         if self._context.job.destination_root is not None:
             with self._context.dest.at(b"") as dest:
@@ -275,8 +276,8 @@ class Scan:
         if self._choose is not None:
             with self._context.source_tree(index).at(b"") as source:
                 self._choose(folder, some, source)
-        listing = self._lister.listing(directory, some)
-        with self._context.source_tree(index).at(b"") as source:
+        with self._context.source_tree(index).handle(b"") as source:
+            listing = self._lister.listing(directory, some, source)
             self._lister.track(folder, listing, source)
         self.builder.add(folder, listing)
         self.builder.close(folder)

@@ -185,6 +185,6 @@ def test_a_source_that_is_swapped_before_a_move_removes_is_not_what_goes(
     subprocess.run(["cp", "-a", f"{mine}/.", yours], check=True)  # the copy would be good for both
     before = state(mine)
     moment = ("hpcp_mpi.operations.move.rank0", "move", "before")
-    done = attacked(world, moment, swap(yours, mine), "-rm", "-rf", yours, on_tmpfs / "dst")
+    done = attacked(world, moment, swap(yours, mine), "-rm", "-rf", yours, "-d", on_tmpfs / "dst")
     assert state(mine) == before, str(done)
     assert done.returncode in (1, 23), str(done)

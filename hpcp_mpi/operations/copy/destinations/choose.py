@@ -14,7 +14,7 @@ from hpcp_mpi.operations.scan.records import Folder
 from hpcp_mpi.operations.scan.symlinks import leads
 from hpcp_mpi.rules import excludes
 from hpcp_mpi.vocab.job import Job
-from hpcp_mpi.vocab.paths import STAGE_PREFIX, child_path, join
+from hpcp_mpi.vocab.paths import child_path, join
 
 _LINKS = 40  # as many symlinks the kernel follows before it gives up
 
@@ -83,7 +83,7 @@ class DestinationFilter:
         source = entries.source_path(name)
         mode = stat.S_IFREG if status is None else status.st_mode
         excluded = self._excluded is not None and self._excluded(source, False)
-        if name.startswith(STAGE_PREFIX) or stat.S_ISSOCK(mode) or excluded:
+        if stat.S_ISSOCK(mode) or excluded:
             return not self._again  # it is not copied; the destination whose turn it is says why
         inode = (status.st_dev, status.st_ino) if status is not None and status.st_nlink > 1 else None
         holder = entries.holder(name)

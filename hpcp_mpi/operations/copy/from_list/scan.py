@@ -23,6 +23,7 @@ from hpcp_mpi.formats.file_list import Type
 from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.external_sort import ExternalSort, Record
 from hpcp_mpi.host.listing import Pair, Slice
+from hpcp_mpi.host.stage import is_stage
 from hpcp_mpi.operations.scan.lister import Lister, Unlisted, builder_for
 from hpcp_mpi.operations.scan.records import DeferredRecords, Folder, ScanFindings
 from hpcp_mpi.operations.scan.waiting import Waiting
@@ -262,10 +263,12 @@ class ListedScan:
         path = child_path(self._base, visit.path)
         if self._excluded is not None and self._excluded(path, True):
             return visit
-        if name.startswith(STAGE_PREFIX):
-            self.outcome.warn(path, "staging directory of a killed run; not copied")
-            return visit
         try:
+            if name.startswith(STAGE_PREFIX):
+                with self._context.source_tree(0).handle(parent.path) as above:
+                    if is_stage(above, name):
+                        self.outcome.warn(path, "staging directory of a killed run; not copied")
+                        return visit
             with self._context.source_tree(0).at(visit.path) as source:
                 if self._lister.forbidden(path, os.fstat(source).st_ino):
                     visit.problem = "it lies in the destination"
@@ -325,7 +328,7 @@ class ListedScan:
             found = self._statuses(names, source, dest)
             for each in names:
                 self._sort_out(visit, each, found[each.name], some)
-            listing = self._lister.listing(child_path(self._base, visit.path), some)
+            listing = self._lister.listing(child_path(self._base, visit.path), some, source)
             self._lister.track(folder, listing, source)
         self.builder.add(folder, listing)
 

@@ -93,7 +93,7 @@ class TargetScan(Scan):
                 some.rest.append((name, status, None))
         if not len(some) or not self._made(source, source_dir, dest_dir, directory):
             return []
-        listing: ClassifiedEntries = self._lister.listing(directory, some)
+        listing: ClassifiedEntries = self._lister.listing(directory, some, fd)
         self._lister.track(folder := self._folder(source, source_dir, dest_dir), listing, fd)
         children = self.builder.add(folder, listing)
         self.builder.close(folder)
