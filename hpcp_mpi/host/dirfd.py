@@ -241,8 +241,8 @@ def _make_writable(fd: int) -> bool:
 def despite_protection(directory: int, error: OSError | None, call: Callable[[], None]) -> OSError | None:
     """Return the error of a call that changes what is in a directory, after another try; None if that succeeds.
 
-    It is tried where its owner, this user, may not write to it: it is made writable for that moment.
-    error: with which it failed, if it did
+    It is tried where its owner, this user, may not write to it: it is made writable for that moment. For a mirror and a
+    move, as rsync does; `-rm` alone leaves what lies there, as `rm -rf` does. error: with which it failed, if it did
     """
     if error is None or error.errno != errno.EACCES:
         return error
