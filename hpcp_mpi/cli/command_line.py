@@ -10,8 +10,10 @@ from hpcp_mpi.cli.option_conflicts import refuse, refuse_with_status
 from hpcp_mpi.cli.options_how import DEFAULT_INTERVAL
 from hpcp_mpi.cli.parser import Given, build_parser
 from hpcp_mpi.cluster.slurm import default_ledger
+from hpcp_mpi.rules.excludes import refusal
 from hpcp_mpi.vocab.errors import FatalError, UsageError
 from hpcp_mpi.vocab.options import Options
+from hpcp_mpi.vocab.paths import printable
 from hpcp_mpi.vocab.request import Request, Verb
 
 
@@ -103,7 +105,9 @@ def _options(verb: Verb, given: Given, exclude_lines: Callable[[bytes], list[byt
         heartbeat_timeout=given.heartbeat_timeout,
         full_hash=given.full_hash,
         modify_window=given.modify_window,
-        excludes=(*map(os.fsencode, given.exclude), *_excludes(given.exclude_file, exclude_lines)),
+        excludes=_excludes("-e", given.exclude, given.exclude_file, exclude_lines),
+        optional_excludes=_excludes("-eo", given.exclude_optional, given.exclude_file_optional, exclude_lines),
+        unmatched_excludes=given.remove_force > 1,
         directory_only=given.directory_only,
         directory_sync=not given.no_directory_sync,
         sparse=given.sparse,
@@ -118,6 +122,7 @@ def _options(verb: Verb, given: Given, exclude_lines: Callable[[bytes], list[byt
         io_size=given.io_size,
         drop_cache=given.drop_cache,
         content_only=given.content_only,
+        strict_metadata=given.strict_metadata,
         links="anywhere" if given.link_tracking else "never" if given.no_link_tracking else "inside",
         mirror=given.remove_extra,
         delete_excluded=given.delete_excluded,
@@ -155,7 +160,7 @@ def _asked(verb: Verb, given: Given, options: Options) -> Request:
         changes_file=_changes_file(given),
         tar_list=given.tar_diff_file_list,
         random_destinations=given.random_dest_selection,
-        force=given.remove_force,
+        force=given.remove_force > 0,
     )
 
 
@@ -195,11 +200,24 @@ def _places(verb: Verb, given: Given, paths: list[bytes]) -> tuple[list[bytes], 
     return paths[:-1], paths[-1:]
 
 
-def _excludes(files: list[str], exclude_lines: Callable[[bytes], list[bytes]]) -> list[bytes]:
-    patterns: list[bytes] = []
+def _excludes(
+    option: str, given: list[str], files: list[str], exclude_lines: Callable[[bytes], list[bytes]]
+) -> tuple[bytes, ...]:
+    """Return the patterns of an option and of files. Raises UsageError for one that can match nothing, FatalError."""
+    patterns = {os.fsencode(pattern): option for pattern in given}
     for name in files:
         try:
-            patterns += exclude_lines(Path(name).read_bytes())
+            lines = exclude_lines(Path(name).read_bytes())
         except OSError as error:
             raise FatalError(f"cannot read the exclude file {name}: {error.strerror}") from None
-    return patterns
+        except ValueError as error:
+            raise FatalError(f"the exclude file {name} cannot be used: {error}") from None
+        patterns.update(dict.fromkeys(lines, name))
+    for pattern, place in patterns.items():
+        if why := refusal(pattern):
+            raise UsageError(
+                f"the exclude pattern {printable(pattern)!r} of {place} can match nothing: {why}",
+                "Patterns are matched against absolute paths in the sources: name an entry, at any depth or with its "
+                "full path.",
+            )
+    return tuple(patterns)

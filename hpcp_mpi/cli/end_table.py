@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from hpcp_mpi.cli.amounts import duration, size
+from hpcp_mpi.vocab.paths import in_one_line
 from hpcp_mpi.vocab.report import RankShare, Report
 from hpcp_mpi.vocab.request import Verb
 from hpcp_mpi.vocab.tally import Tally
@@ -19,7 +20,7 @@ def table(report: Report) -> str:
     lines += [_counts(report), _times(report)]
     lines.append(f"chunks: {report.chunks:,}   steals: {report.steals:,}   messages: {report.messages:,}")
     lines += _ranks(report)
-    return "\n".join(lines)
+    return "\n".join(map(in_one_line, lines))
 
 
 def counts(tallies: Iterable[tuple[str, Tally, bool]]) -> list[str]:
@@ -57,6 +58,8 @@ def _rows(report: Report) -> Iterator[tuple[str, Tally, bool]]:
         yield "identical", outcome.skipped, copies
     elif outcome.skipped:
         yield "kept", outcome.skipped, False
+    if copies and report.left:
+        yield "left", report.left, True
     if verb == Verb.REMOVE.value or outcome.removed:
         yield "would remove" if would else "removed", outcome.removed, False
     if outcome.verified:
@@ -73,7 +76,7 @@ def _cells(tally: Tally, sized: bool) -> tuple[str, ...]:
         f"{tally.directories:,}",
         f"{tally.links:,}",
         f"{tally.specials:,}",
-        size(tally.bytes) if sized or tally.bytes else "",
+        size(max(0, tally.bytes)) if sized or tally.bytes else "",
     )
 
 

@@ -9,11 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn
 
+from hpcp_mpi.cli import streams
 from hpcp_mpi.cluster.launcher import first_task
 from hpcp_mpi.cluster.signals import StopRequest, watched
 from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.operations.session import Abandoned, connect, lead, serve
 from hpcp_mpi.vocab.errors import EXIT_OK, EXIT_USAGE, FatalError
+from hpcp_mpi.vocab.paths import in_one_line
 from hpcp_mpi.vocab.request import Request, Verb
 
 if TYPE_CHECKING:
@@ -32,16 +34,29 @@ def console() -> NoReturn:
     # A scan makes millions of small objects and no cycles: the search for cycles takes a tenth of its time.
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
-    code = main(sys.argv[1:], os.environ)
-    sys.stdout.flush()
-    sys.exit(code)
+    streams.install()
+    sys.exit(main(sys.argv[1:], os.environ))
 
 
 def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Run the command line; return the exit code."""
+    """Run the command line; return the exit code. Raises SystemExit with it after a help text, or a usage error."""
+    try:
+        code, alone = _main(arguments, environment)
+    except SystemExit as leaving:
+        streams.only_prints()
+        raise SystemExit(streams.settle(leaving.code if isinstance(leaving.code, int) else EXIT_OK)) from None
+    code = streams.settle(code)
+    if alone:
+        # At the end of this process MPI would wait for the lost ranks.
+        os._exit(code)
+    return code
+
+
+def _main(arguments: Sequence[str], environment: Mapping[str, str]) -> tuple[int, bool]:
+    """Run the command line; return the exit code, and whether this process ends without MPI's end."""
     options = itertools.takewhile(lambda word: word != "--", arguments)
     if any(word.partition("=")[0] == "--status" for word in options):
-        return _status(arguments, environment)
+        return _status(arguments, environment), False
     try:
         wire = connect(environment)
     except FatalError as error:
@@ -49,16 +64,11 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
             _complain(error)
         else:
             time.sleep(_AFTER_THE_FIRST)
-        return error.exit_code
+        return error.exit_code, False
     stop = StopRequest()
     with watched(stop):
         code = _run(arguments, environment, wire, stop)
-    if wire is not None and wire.lost:
-        # At the end of this process MPI would wait for the lost ranks.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    return code
+    return code, wire is not None and bool(wire.lost)
 
 
 def _run(arguments: Sequence[str], environment: Mapping[str, str], wire: Wire | None, stop: StopRequest) -> int:
@@ -83,10 +93,12 @@ def _status(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
         if command_line.status is not None:
             from hpcp_mpi.cli.status import show
 
+            streams.only_prints()
             return show(command_line.status, command_line.json)
     except FatalError as error:
         _complain(error)
         return error.exit_code
+    streams.only_prints()
     print(_text(command_line.show), end="")  # --version or the like was given, too
     return EXIT_OK
 
@@ -109,7 +121,8 @@ def _complain(error: FatalError) -> None:
 
 def _log(line: str) -> None:
     """Write a line to stderr in one piece: print() would write parts, which launchers forward one by one."""
-    sys.stderr.write(line + "\n")
+    shown = "\n".join(map(in_one_line, line.split("\n")))  # what others wrote may be in it
+    sys.stderr.write(shown + "\n")
     sys.stderr.flush()
 
 
@@ -117,6 +130,7 @@ def _rank0(arguments: Sequence[str], environment: Mapping[str, str], wire: Wire,
     """Run the command line with all ranks of the wire; return the exit code. Raises FatalError."""
     # Imported here, as only rank 0 needs them: imports by a thousand ranks are a load for the file system.
     from hpcp_mpi.cli.command_line import parse
+    from hpcp_mpi.cli.report import write_json
     from hpcp_mpi.operations.prepare.tools import exclude_lines
 
     if not arguments:
@@ -127,10 +141,20 @@ def _rank0(arguments: Sequence[str], environment: Mapping[str, str], wire: Wire,
         return EXIT_USAGE
     command_line = parse(arguments, exclude_lines, environment)
     if command_line.show:
+        streams.only_prints()
         print(_text(command_line.show), end="")
         return EXIT_OK
+    output = None
+    if command_line.json:
+        from hpcp_mpi.cli.report import report_at
+
+        output = report_at(command_line.json)
     report, items = _operate(command_line, arguments, environment, wire, stop)
-    _print(command_line, report, items)
+    try:
+        if output is not None:  # first: what is printed may be shown to nobody
+            write_json(report, output)
+    finally:
+        _print(command_line, report, items)
     return report.exit_code
 
 
@@ -144,14 +168,12 @@ def _operate(
     """Run the operation; return its report, and the changes or differences. Raises FatalError."""
     from hpcp_mpi.cli.progress import watcher_for
     from hpcp_mpi.cli.prompt import Asker
-    from hpcp_mpi.cli.report import check_json, first_line
+    from hpcp_mpi.cli.report import first_line
     from hpcp_mpi.engine.frontend import Frontend
     from hpcp_mpi.engine.walltime import before_the_end
     from hpcp_mpi.operations.dispatch import items_of, lead_operation
 
     request = command_line.request
-    if command_line.json:
-        check_json(command_line.json)
     _say(first_line(request, wire.size))
     checkpoints = _checkpoints(command_line, arguments, environment)
     if checkpoints is not None:
@@ -163,6 +185,7 @@ def _operate(
         watcher=watcher,
         items=items,
         confirm=asker.confirm,
+        confirm_doubt=asker.confirm_doubt,
         expect_answer=asker.expect,
         certain=request.force,
         say=_say,
@@ -183,7 +206,7 @@ def _operate(
 
 
 def _print(command_line: "CommandLine", report: "Report", items: "SortedItems | Differences") -> None:
-    """Print and write the results. Raises FatalError where the JSON report cannot be written."""
+    """Print the results."""
     from hpcp_mpi.cli import report as reporting
     from hpcp_mpi.cli.end_table import table
 
@@ -194,14 +217,10 @@ def _print(command_line: "CommandLine", report: "Report", items: "SortedItems | 
         for line in reporting.ability_lines(report):
             _log(line)
     for line in reporting.problem_lines(report):
-        _log(line)
+        _log(in_one_line(line))
     # A program that reads a list from standard output must get nothing but the list.
     print(table(report), file=sys.stderr if _lists(request) else None, flush=True)
-    try:
-        if command_line.json:
-            reporting.write_json(report, command_line.json)
-    finally:
-        _say(reporting.last_line(report))
+    _say(reporting.last_line(report))
 
 
 def _checkpoints(

@@ -23,6 +23,7 @@ _MEANT_FOR = {
     "directory_only": ("-do", _COPY),
     "no_directory_sync": ("-nds", _COPY, _COMPARE),
     "content_only": ("-co", _COPY, _COMPARE),
+    "strict_metadata": ("--strict-metadata", _COPY, _COMPARE),
     "link_tracking": ("-lt", _COPY),
     "remove_extra": ("-rme", _COPY),
     "remove": ("-rm", _COPY, _REMOVE),
@@ -84,6 +85,8 @@ def _in_pairs(given: Any) -> Iterator[tuple[str, str]]:
     destinations = given.dest_path or []
     if given.directory_only and given.no_directory_sync:
         yield "-do copies directories with their metadata, and -nds forbids that", "Give one of them."
+    if given.content_only and given.strict_metadata:
+        yield "-co copies no metadata, so none can be refused", "Leave out -co or --strict-metadata."
     if given.directory_only and given.remove:
         yield "-do copies no files, so a move has nothing to remove", "Leave out -do or -rm."
     if given.random_dest_selection and len(destinations) < 2:

@@ -92,7 +92,7 @@ def add_selection(parser: Parser) -> None:
         action="append",
         default=[],
         metavar="PATTERN",
-        help="exclude matching paths; * matches / too, and without a leading / a pattern matches at any depth",
+        help="exclude what matches: at any depth without a leading /, directories with one at the end; * matches / too",
     )
     add(
         "-x",
@@ -102,6 +102,23 @@ def add_selection(parser: Parser) -> None:
         metavar="FILE",
         complete="file",
         help="read patterns from FILE, # starts a comment",
+    )
+    add(
+        "-eo",
+        dest="exclude_optional",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="as -e; PATTERN may match nothing",
+    )
+    add(
+        "-xo",
+        dest="exclude_file_optional",
+        action="append",
+        default=[],
+        metavar="FILE",
+        complete="file",
+        help="as -x; all patterns may match nothing",
     )
     add(
         "-sfl",
@@ -116,6 +133,12 @@ def add_selection(parser: Parser) -> None:
     add("-do", "--directory_only", action="store_true", help="only directories, with their metadata")
     add("-nds", "--no_directory_sync", action="store_true", help="do not set the metadata of directories")
     add("-co", "--content_only", action="store_true", help="only content: no modes, owners, times or attributes")
+    add(
+        "--strict-metadata",
+        action="store_true",
+        help="what the destination cannot store of attributes, ACLs and times is a failure, and a difference "
+        "(default: a note, and equal)",
+    )
     links = selection.either()
     links.add(
         "-lt",
@@ -146,8 +169,9 @@ def add_removal(parser: Parser) -> None:
     add(
         "-rf",
         "--remove_force",
-        action="store_true",
-        help="remove without confirmation; implies -rm with one SRC and no destination",
+        action="count",
+        default=0,
+        help="remove without confirmation; -rm if there is one SRC alone; twice: also if an exclude matched nothing",
     )
     add(
         "-rwloff",

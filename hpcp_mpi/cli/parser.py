@@ -2,11 +2,12 @@
 
 import argparse
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 from hpcp_mpi.cli import options_how as groups_how
 from hpcp_mpi.cli import options_what as groups
 from hpcp_mpi.cli.help import DESCRIPTION, USAGE, Described, Section, epilog
+from hpcp_mpi.vocab.paths import in_one_line
 
 Given = argparse.Namespace  # the arguments as they were given
 
@@ -17,7 +18,7 @@ def build_parser() -> argparse.ArgumentParser:
     Its actions have two attributes more than argparse's: `names`, the spellings that are shown, and `completed`, what a
     shell completes the value with.
     """
-    parser = argparse.ArgumentParser(
+    parser = _ArgumentParser(
         prog="hpcp-mpi",
         usage=USAGE,
         description=DESCRIPTION,
@@ -56,6 +57,13 @@ def _value(action: argparse.Action) -> str:
     if action.choices and not action.metavar:
         return ",".join(action.choices)
     return action.metavar if isinstance(action.metavar, str) else ""
+
+
+class _ArgumentParser(argparse.ArgumentParser):
+    """A parser whose errors a terminal only shows: what a pattern of the shell names may be another user's file."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(in_one_line(message))
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from hpcp_mpi.cli.amounts import duration, size
 from hpcp_mpi.engine.frontend import Status
+from hpcp_mpi.vocab.paths import in_one_line
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -81,9 +82,9 @@ class Since:
 class Lines:
     """A watcher for logs, which writes one timestamped line every interval seconds."""
 
-    def __init__(self, interval: float, stream: TextIO = sys.stderr) -> None:
+    def __init__(self, interval: float, stream: TextIO | None = None) -> None:
         self._interval = interval
-        self._stream = stream
+        self._stream = stream or sys.stderr
         self._since = Since()
         self._next = time.monotonic() + interval
 
@@ -111,7 +112,7 @@ def line(status: Status, since: Amount = NONE) -> str:
     if outcome.failures:
         parts.append(f"{len(outcome.failures):,} failed")
     parts.append(f"{duration(left)} left" if left is not None else "scanning")
-    return ", ".join(parts)
+    return in_one_line(", ".join(parts))
 
 
 def words(status: Status, since: Amount = NONE) -> str:
@@ -126,7 +127,7 @@ def words(status: Status, since: Amount = NONE) -> str:
     ]
     if status.outcome.failures:
         parts.insert(0, f"{len(status.outcome.failures):,} failed")
-    return "  ".join(parts)
+    return in_one_line("  ".join(parts))
 
 
 def _of(now: Amount, status: Status) -> str:
@@ -185,7 +186,7 @@ class Bar:
         one_line = Column(no_wrap=True, overflow="ellipsis")
         text = TextColumn("{task.fields[words]}", markup=False, table_column=one_line)
         columns = (BarColumn(20), TaskProgressColumn(), text)
-        self._progress = Progress(*columns, console=Console(stderr=True), auto_refresh=False, transient=True)
+        self._progress = Progress(*columns, console=Console(file=sys.stderr), auto_refresh=False, transient=True)
         self._progress.start()
         self._task = self._progress.add_task("", total=None, words="")
 

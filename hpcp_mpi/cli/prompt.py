@@ -8,8 +8,13 @@ from collections.abc import Callable
 
 from hpcp_mpi.cluster.signals import StoppedEarly, StopRequest
 from hpcp_mpi.vocab.errors import UsageError
+from hpcp_mpi.vocab.paths import in_one_line
 
 _POLL = 0.1  # seconds between checks for a signal
+
+
+def _has_terminal() -> bool:
+    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 class Asker:
@@ -25,7 +30,7 @@ class Asker:
     def expect(self) -> None:
         """Raise UsageError, which names the flag for no questions, where there is no terminal to answer one."""
         # mpiexec and srun pass standard input on to rank 0, but through a pipe.
-        if not self._force and not (sys.stdin.isatty() and sys.stderr.isatty()):
+        if not self._force and not _has_terminal():
             raise UsageError(
                 "a removal needs confirmation, and there is no terminal to ask on",
                 "Add -rf to remove without confirmation; preview with -n first.",
@@ -39,9 +44,16 @@ class Asker:
         if self._force:
             return True
         self.expect()
+        return self._ask(question)
+
+    def confirm_doubt(self, question: str) -> bool | None:
+        """Ask also with --remove_force; return None where there is no terminal. Raises StoppedEarly."""
+        return self._ask(question) if _has_terminal() else None
+
+    def _ask(self, question: str) -> bool:
         self._clear()
         termios.tcflush(sys.stdin, termios.TCIFLUSH)  # text typed before the question is no answer to it
-        print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+        print(f"{in_one_line(question)} [y/N] ", end="", file=sys.stderr, flush=True)
         agreed = self._line().strip().lower() in (b"y", b"yes")
         self.declined = self.declined or not agreed
         return agreed
@@ -53,7 +65,10 @@ class Asker:
             if self._stop.code:
                 print(file=sys.stderr)
                 raise StoppedEarly(self._stop.code, self._stop.name)
-        line = os.read(sys.stdin.fileno(), 4096)
+        try:
+            line = os.read(sys.stdin.fileno(), 4096)
+        except OSError:
+            return b""  # the terminal is gone
         if not line.endswith(b"\n"):
             print(file=sys.stderr)  # Ctrl-D: the cursor is still behind the question
         return line

@@ -10,10 +10,10 @@ from hpcp_mpi import __version__
 from hpcp_mpi.cli.amounts import duration, size
 from hpcp_mpi.cli.end_table import differing, number
 from hpcp_mpi.engine.sorted_items import SortedItems
-from hpcp_mpi.host.output_file import output_file
+from hpcp_mpi.host.output_file import Output, output_at
 from hpcp_mpi.operations.compare.differences import GROUPS, Differences
 from hpcp_mpi.vocab.abilities import ENDLESS_NS, SECOND_NS, Acls, StoredTimes
-from hpcp_mpi.vocab.errors import EXIT_CODES, EXIT_DIFFERENT, EXIT_OK, EXIT_VANISHED, FatalError
+from hpcp_mpi.vocab.errors import EXIT_CODES, EXIT_DIFFERENT, EXIT_OK, EXIT_VANISHED, FatalError, reason_of
 from hpcp_mpi.vocab.ledger_status import LedgerStatus
 from hpcp_mpi.vocab.paths import first_few, printable
 from hpcp_mpi.vocab.report import Report
@@ -146,6 +146,8 @@ def _ending(report: Report) -> str:
         entries = number(failed, "entry", "entries")
         vanished = f"vanished after {'it was' if failed == 1 else 'they were'} listed"
         return f"{entries} {vanished if code == EXIT_VANISHED else 'failed'}"
+    if report.unshown and not report.stopped:
+        return report.unshown
     if code == EXIT_DIFFERENT and report.differences:
         return f"they differ: {differing(report.differences)}"
     if report.verb == Verb.COMPARE.value and code == EXIT_OK:
@@ -174,24 +176,48 @@ def _done(report: Report) -> str:
     return ", ".join(done) or ("nothing removed" if report.verb == Verb.REMOVE.value else "nothing to copy")
 
 
-def check_json(path: Path) -> None:
-    """Raise FatalError if no report could be written to path, before hours of work."""
-    directory = path.parent
-    if path.is_dir():
-        raise FatalError(f"cannot write the report to {path}: it is a directory", "Name a file in it.")
-    if path.exists() and (not path.is_file() or directory.resolve() == Path("/dev")):
-        # A report would replace it: /dev/null, and /dev/stdout, which is a symlink.
-        raise FatalError(f"cannot write the report to {path}: it is not a regular file", "Name one, or a new one.")
-    if not directory.is_dir():
-        raise FatalError(f"cannot write the report to {path}: there is no directory {directory}", "Nothing was done.")
-    if not os.access(directory, os.W_OK | os.X_OK):
-        raise FatalError(f"cannot write the report to {path}: Permission denied", "Nothing was done.")
-
-
-def write_json(report: Report | LedgerStatus, path: Path) -> None:
-    """Write a report as JSON, replacing an old file in one step. Raises FatalError."""
+def report_at(path: Path) -> Output:
+    """Return the place of a report, to be closed. Raises FatalError if none could be written there, before hours of
+    work."""
+    shown = printable(os.fsencode(path))
     try:
-        with output_file(os.fsencode(path)) as file:
+        output = output_at(os.fsencode(path), "the report")
+    except IsADirectoryError:
+        raise FatalError(f"cannot write the report to {shown}: it is a directory", "Name a file in it.") from None
+    except (FileNotFoundError, NotADirectoryError):
+        there = printable(os.fsencode(path.parent))
+        raise FatalError(
+            f"cannot write the report to {shown}: there is no directory {there}", "Nothing was done."
+        ) from None
+    except OSError as error:
+        raise FatalError(f"cannot write the report to {shown}: {reason_of(error)}", "Nothing was done.") from None
+    why = ""
+    if output.in_place and (output.is_standard or not output.is_open):
+        # A report would replace /dev/null, and on standard output the table is.
+        why, remedy = "it is not a regular file", "Name one, or a new one."
+    elif output.directory is not None and not os.access(output.directory, os.W_OK | os.X_OK):
+        why, remedy = "Permission denied", "Nothing was done."
+    if why:
+        output.close()
+        raise FatalError(f"cannot write the report to {shown}: {why}", remedy)
+    return output
+
+
+def check_json(path: Path) -> None:
+    """Raise FatalError if no report could be written to path."""
+    report_at(path).close()
+
+
+def write_json(report: Report | LedgerStatus, place: Path | Output) -> None:
+    """Write a report as JSON, replacing an old file in one step. Raises FatalError."""
+    output = None
+    try:
+        output = output_at(os.fsencode(place), "the report") if isinstance(place, Path) else place
+        with output.opened() as file:
             file.write(json.dumps(report.as_dict(), indent=1).encode() + b"\n")
     except OSError as error:
-        raise FatalError(f"cannot write the report to {path}: {error.strerror}") from None
+        given = os.fsencode(place) if isinstance(place, Path) else place.given
+        raise FatalError(f"cannot write the report to {printable(given)}: {reason_of(error)}") from None
+    finally:
+        if output is not None:
+            output.close()

@@ -10,11 +10,11 @@ from shlex import quote
 
 from hpcp_mpi.cli.amounts import duration, size
 from hpcp_mpi.cli.end_table import counts, in_columns, number
-from hpcp_mpi.cli.report import check_json, grouped, write_json
+from hpcp_mpi.cli.report import grouped, report_at, write_json
 from hpcp_mpi.vocab.checkpoint import Checkpoint, RankState, Sample
 from hpcp_mpi.vocab.errors import EXIT_CODES, EXIT_INTERRUPTED, EXIT_OK
 from hpcp_mpi.vocab.ledger_status import LedgerStatus, RunStatus
-from hpcp_mpi.vocab.paths import printable
+from hpcp_mpi.vocab.paths import in_one_line, printable
 from hpcp_mpi.vocab.tally import NOTHING
 
 _MOST_NODES = 32  # that are shown
@@ -25,6 +25,7 @@ _NAMES = {  # of tallies, as the end table calls them
     "copied": "copied",
     "updated": "metadata only",
     "identical": "identical",
+    "left": "left",
     "removed": "removed",
     "verified": "verified",
 }
@@ -35,18 +36,17 @@ _ASCII = " .:-=+*#@"
 
 def show(path: bytes, json: Path | None) -> int:
     """Print the state of the run in the ledger at path; return the exit code. Raises FatalError if it is unreadable."""
-    if json:
-        check_json(json)
+    output = report_at(json) if json else None
     from hpcp_mpi.ledger.reader import read  # which loads SQLite
 
     account = read(path)
-    encoding = sys.stdout.encoding or "ascii"
-    blocks = encoding.lower().replace("-", "") == "utf8"
-    for line in lines(account, shutil.get_terminal_size().columns, _BLOCKS if blocks else _ASCII):
-        print(line if blocks else line.encode(encoding, "backslashreplace").decode(encoding))
-    sys.stdout.flush()
-    if json:
-        write_json(account, json)
+    try:
+        if output is not None:  # first: the lines may be shown to nobody
+            write_json(account, output)
+    finally:
+        blocks = (sys.stdout.encoding or "ascii").lower().replace("-", "") == "utf8"
+        for line in lines(account, shutil.get_terminal_size().columns, _BLOCKS if blocks else _ASCII):
+            print(in_one_line(line))  # others may have written the ledger
     return EXIT_OK
 
 
@@ -122,7 +122,8 @@ def _done(account: LedgerStatus, latest: Checkpoint) -> Iterator[str]:
     scan = "scan complete" if latest.scan_done else "scan running"
     at = "" if account.condition == "ended" else f", checkpoint {duration(account.time - _at(account))} ago"
     yield f"phase: {latest.phase} ({scan}){at}"
-    tallies = [(name, latest.tallies.get(key, NOTHING)) for key, name in _NAMES.items()]
+    every = {**latest.tallies, "left": latest.left if account.verb == "copy" else NOTHING}
+    tallies = [(name, every.get(key, NOTHING)) for key, name in _NAMES.items()]
     yield from counts((name, tally, True) for name, tally in tallies if tally or name in _ALWAYS)
     linked = f"hard links made: {latest.linked:,}   " if latest.linked else ""
     yield f"{linked}failed: {len(latest.failures):,}   notes: {len(latest.notes):,}"

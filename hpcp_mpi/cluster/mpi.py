@@ -7,7 +7,6 @@ Errors are returned, not fatal: a lost rank must not take the others with it.
 """
 
 import os
-import sys
 import threading
 import time
 from typing import cast
@@ -23,7 +22,7 @@ from mpi4py import MPI  # noqa: E402
 
 from hpcp_mpi.cluster.heartbeat import DEFAULT  # noqa: E402
 from hpcp_mpi.cluster.launcher import on_one_node  # noqa: E402
-from hpcp_mpi.cluster.transport import Waker  # noqa: E402
+from hpcp_mpi.cluster.transport import Waker, complain  # noqa: E402
 from hpcp_mpi.scheduling.messages import Message  # noqa: E402
 
 _TAG = 7
@@ -225,7 +224,7 @@ class MpiWire:
                     self.lost |= self.suspects
                     return
                 if time.monotonic() > deadline:
-                    print(f"hpcp-mpi: rank {self.rank} on {self.node}: other ranks did not end", file=sys.stderr)
+                    complain(f"hpcp-mpi: rank {self.rank} on {self.node}: other ranks did not end")
                     if not (self.fallible and self.heartbeat):
                         self.abort(1)
                     self.lost |= others

@@ -1,5 +1,6 @@
 """The interface of every rank to its network, which `mpi` and `threads` provide, and the pauses of polling."""
 
+import sys
 from queue import Empty, SimpleQueue
 from typing import Protocol
 
@@ -44,6 +45,15 @@ class Wire(Protocol):
 
     def close(self) -> None:
         """Leave the network: together with all ranks, or alone when some are lost."""
+
+
+def complain(line: str) -> None:
+    """Write a line to stderr. Never raises: it may be closed or full, and that ends no rank."""
+    try:
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
+    except (OSError, ValueError, AttributeError):
+        pass
 
 
 FIRST_PAUSE = 0.0002  # seconds between two polls of an idle rank, at first; doubled each time

@@ -6,7 +6,6 @@ stages, and none of it gets a name.
 
 import math
 import signal
-import sys
 import threading
 import time
 from collections import deque
@@ -15,7 +14,7 @@ from typing import Any, Protocol
 
 from hpcp_mpi.cluster.heartbeat import DEFAULT, EARLIER, FailureDetector, HeartbeatSender
 from hpcp_mpi.cluster.signals import ORDERLY, StopRequest
-from hpcp_mpi.cluster.transport import FIRST_PAUSE, LAST_PAUSE, Wire
+from hpcp_mpi.cluster.transport import FIRST_PAUSE, LAST_PAUSE, Wire, complain
 from hpcp_mpi.scheduling.messages import (
     Drain,
     Grant,
@@ -247,7 +246,7 @@ class Follower:
         stuck = [self._at[slot.name] for slot in self._slots if slot.is_alive() and slot.name in self._at]
         for batch in stuck:
             says = f"waits for storage that does not answer, at `{batch.kind.value}` of {_first_of(batch)}"
-            print(f"hpcp-mpi: rank {self._wire.rank} on {self._wire.node} {says}", file=sys.stderr, flush=True)
+            complain(f"hpcp-mpi: rank {self._wire.rank} on {self._wire.node} {says}")
         return not stuck
 
     def _end(self) -> None:

@@ -3,5 +3,5 @@
 Rank 0: `coordinator` (one job: backlog, planner, loop), `operation` (what it asks of the operation that it runs),
 `frontend` (progress display, questions, changes found), `checkpoints`, `walk_feed`, `timeline`, `sorted_items`,
 `walltime`. Any rank: `context` (trees, stages and commands of the job), `destination`, `backup`, `itemize`,
-`unstorable_times`, `broken_work`.
+`losses`, `unstorable_times`, `broken_work`.
 """

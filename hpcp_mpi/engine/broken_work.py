@@ -34,6 +34,7 @@ def surviving(
         do(context, batch, mine)
     except OSError as error:
         broken = Outcome(failures=mine.failures, notes=mine.notes, touched=mine.touched, seconds=mine.seconds)
+        broken.losses = mine.losses
         named = {failure.path for failure in mine.failures}
         reason = f"could not be done: {reason_of(error)}"
         for path, units in _by_path(context, batch).items():

@@ -27,7 +27,7 @@ class Snapshot:
     scanned: Tally
     scan_done: bool
     outcome: Outcome  # of what ranks did so far
-    listed: Outcome  # what rank 0 could not list, and what it noted
+    listed: Outcome  # what rank 0 could not list, what it noted, and what it saw to be identical
     chunks: int
     steals: int
     messages: int
@@ -43,7 +43,7 @@ class Snapshot:
             "found": self.scanned,
             "copied": outcome.copied,
             "updated": outcome.updated,
-            "identical": outcome.skipped,
+            "identical": outcome.skipped.plus(self.listed.skipped),
             "removed": outcome.removed,
             "verified": outcome.verified,
         }
@@ -73,6 +73,7 @@ class _Recorded:
 
     def __init__(self) -> None:
         self._counts: dict[int, tuple[int, int]] = {}
+        self._losses: set[str] = set()  # kinds
 
     def new(self, *outcomes: Outcome) -> tuple[list[Failure], list[tuple[bytes, str]]]:
         """Return what came since the last call. Others may be adding to it."""
@@ -84,6 +85,10 @@ class _Recorded:
             self._counts[index] = first + len(some), second + len(others)
             failures += some
             notes += others
+            for kind, loss in list(outcome.losses.items()):
+                if kind not in self._losses:
+                    self._losses.add(kind)
+                    notes.append((loss.path, loss.note))  # how many there are is known at the end
         return failures, notes
 
 

@@ -1,26 +1,35 @@
 """The context of a job on one rank: trees (one set per slot), stages, commands."""
 
+import errno
 import os
 import threading
-import weakref
+import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from typing import TYPE_CHECKING
 
 from hpcp_mpi.host.commands import Commands
 from hpcp_mpi.host.dirfd import Tree
+from hpcp_mpi.host.entries import identity
 from hpcp_mpi.host.latency import AdaptiveGate, Latency, ParallelCalls
-from hpcp_mpi.host.metadata import Xattrs, xattrs_of
-from hpcp_mpi.host.mounts import Mounts, invents_inodes, mounts_below
+from hpcp_mpi.host.metadata import Refusals, Xattrs, refused_beside, xattrs_of
+from hpcp_mpi.host.mounts import Mounts, mounts_below
 from hpcp_mpi.host.retrying import retried
+from hpcp_mpi.host.roots import Pin, is_same, most_pins, pin_of, root_at
 from hpcp_mpi.host.stage import SharedStages
 from hpcp_mpi.host.stale_looks import StaleLooks
 from hpcp_mpi.rules import excludes
 from hpcp_mpi.rules.equality import Rights
+from hpcp_mpi.vocab.attributes import CAPABILITY
 from hpcp_mpi.vocab.errors import FatalError, reason_of
 from hpcp_mpi.vocab.job import Job, Root
 from hpcp_mpi.vocab.paths import STAGE_PREFIX, child_path, join, printable
 from hpcp_mpi.vocab.units import DEST, Batch
+
+if TYPE_CHECKING:
+    from hpcp_mpi.host.unchanged import Unchanged
 
 _MOST_CHECKS = 64  # threads of this rank that compare files at once
 
@@ -31,7 +40,9 @@ class JobContext:
     def __init__(self, job: Job, commands: Commands, rank: int) -> None:
         self.job = job
         self.options = job.options
-        self._lost = job.abilities.lost_attributes
+        # Told of at the start. Whether a user may give capabilities is not the file system's matter: each is noted.
+        lost = () if job.options.strict_metadata else job.abilities.lost_attributes
+        self._lost = tuple(name for name in lost if not (os.geteuid() and name == CAPABILITY))
         self.commands = commands
         self.rank = rank
         self._own = STAGE_PREFIX + job.run_id.encode() + b"."
@@ -45,17 +56,20 @@ class JobContext:
         self.gate = AdaptiveGate(_MOST_CHECKS, lambda: self.slow)
         self.crowd = ParallelCalls()
         self.looks = StaleLooks(job.stale_seconds, lambda: commands.stopped)
-        self.excluded = excludes.matcher(job.options.excludes)
+        self.excluded = excludes.matcher(job.options.all_excludes)
+        self._began_ns = time.time_ns()
+        self._unchanged: dict[int, Unchanged] = {}
         self._mounts: dict[int, Mounts] = {}
         self._foreign: dict[int, frozenset[tuple[int, int]]] = {}
         # Of a move: copies with several names, and the source file that each is the copy of: (device, inode) both.
         self.vouched: dict[tuple[int, int], tuple[int, int]] = {}
+        # What goes at the destination, as a directory takes its place: (path below the root, mode).
+        self.replaced: deque[tuple[bytes, int]] = deque()
         self.lost: set[int] = set()  # ranks, as far as this one knows
         self.ending = threading.Event()  # the run ends in good order: a big file's ranges stop between blocks
         self._local = threading.local()
-        self._pins: dict[bytes, int] = {}
+        self._pins: dict[bytes, Pin] = {}  # roots that this process keeps open itself
         self._inodes: dict[bytes, tuple[int, int]] = {}  # (device, inode) of the roots, on this node
-        weakref.finalize(self, _close_all, self._pins)
 
     @property
     def slow(self) -> bool:
@@ -105,6 +119,15 @@ class JobContext:
                 raise missing
             yield found
 
+    def _note_made(self, path: bytes, fd: int) -> None:
+        if self.options.directory_sync:
+            self._local.__dict__.setdefault("made", []).append((path, identity(fd)))
+
+    def made_here(self) -> list[tuple[bytes, tuple[int, int]]]:
+        """Return the directories of the destination that the calling thread has made, with their identities."""
+        found: list[tuple[bytes, tuple[int, int]]] = self._local.__dict__.setdefault("made", [])
+        return found
+
     def hides_acls(self, index: int) -> bool:
         """Return whether the file system of a source root, or DEST, has ACLs and does not list them."""
         return index in self.job.hides_acls
@@ -114,10 +137,31 @@ class JobContext:
 
         What the destination cannot have is left out of what the source has. Raises OSError.
         """
-        wanted = xattrs_of(*pair, self.hides_acls(source))
+        return self.wanted_xattrs(pair, source), xattrs_of(*other, self.hides_acls(DEST))
+
+    def wanted_xattrs(self, entry: tuple[int, bytes], source: int) -> Xattrs:
+        """Return what attributes the copy of an entry (directory, name) is to have. Raises OSError."""
+        wanted = xattrs_of(*entry, self.hides_acls(source))
         if wanted and self._lost:
             wanted = {name: value for name, value in wanted.items() if not name.startswith(self._lost)}
-        return wanted, xattrs_of(*other, self.hides_acls(DEST))
+        return wanted
+
+    def storable(self, dest: int, xattrs: tuple[Xattrs, Xattrs]) -> tuple[tuple[Xattrs, Xattrs], Refusals]:
+        """Return what attributes an entry of a directory can have, and has; and which ones would be refused.
+
+        For what is not written in place. xattrs: as from xattrs_of()
+        """
+        wanted, found = xattrs
+        if wanted == found:
+            return xattrs, {}
+        lost = self.job.abilities.lost_attributes
+        refused = {name: errno.EOPNOTSUPP for name in wanted if name.startswith(lost)}
+        refused |= refused_beside(dest, wanted, found)
+        return ({name: value for name, value in wanted.items() if name not in refused}, found), refused
+
+    def differing(self, dest: int, xattrs: tuple[Xattrs, Xattrs]) -> tuple[Xattrs, Xattrs]:
+        """Return the attributes in which an entry counts as different in a dry run. xattrs: as from xattrs_of()"""
+        return xattrs if self.options.strict_metadata else self.storable(dest, xattrs)[0]
 
     def source_path(self, batch: Batch, name: bytes = b"") -> bytes:
         """Return the absolute path of what a batch calls name; of its directory without one."""
@@ -131,8 +175,14 @@ class JobContext:
         trees: dict[bytes, Tree] = self._local.__dict__.setdefault("trees", {})
         tree = trees.get(root.path)
         if tree is None:
-            tree = trees[root.path] = Tree(root.path, self._pins.get(root.path), lambda: self.commands.stopped)
+            pin = self._pin_of(root)
+            note = self._note_made if root == self.job.destination_root else None
+            tree = trees[root.path] = Tree(root.path, pin.fd, lambda: self.commands.stopped, note)
         return tree
+
+    def _pin_of(self, root: Root) -> Pin:
+        """Return a descriptor of a root. Raises OSError, also if something else has its name by now and it is gone."""
+        return self._pins.get(root.path) or pin_of(root)
 
     def mounts_of(self, index: int) -> Mounts:
         """Return what was mounted below a root (DEST: the destination) when it was first asked for. Raises OSError."""
@@ -141,7 +191,7 @@ class JobContext:
             root = self.job.destination_root if index == DEST else self.job.sources[index]
             if root is None:
                 raise FileNotFoundError
-            found = self._mounts[index] = Mounts(self._inodes[root.path][0], mounts_below(self._pins[root.path]))
+            found = self._mounts[index] = Mounts(self.inode_of(root)[0], mounts_below(self._pin_of(root).fd))
         return found
 
     def foreign_to(self, index: int) -> frozenset[tuple[int, int]]:
@@ -156,11 +206,21 @@ class JobContext:
             found = self._foreign[index] = frozenset(self._inodes[root.path] for root in roots)
         return found
 
+    def unchanged(self, index: int) -> "Unchanged":
+        """Return what shows that directories of a source root were not changed since the job began."""
+        found = self._unchanged.get(index)
+        if found is None:
+            from hpcp_mpi.host.unchanged import Unchanged  # for what is copied, and by whom it is listed
+
+            root = self.job.sources[index].path
+            found = self._unchanged[index] = Unchanged(root, self._began_ns)
+        return found
+
     def inode_of(self, root: Root) -> tuple[int, int]:
-        """Return (device, inode) of a root, as they were when the job began. Raises OSError where it is not pinned."""
+        """Return (device, inode) of a root, as they were when the job began. Raises OSError."""
         found = self._inodes.get(root.path)
         if found is None:
-            status = os.stat(root.path)
+            status = os.fstat(self._pin_of(root).fd)
             found = status.st_dev, status.st_ino
         return found
 
@@ -186,40 +246,27 @@ class JobContext:
     def pin_roots(self, rank: int, node: str) -> None:
         """Open the roots: what is put under their names from now on is not looked at.
 
-        Refuse to work where this node sees other directories than rank 0 does: one that is not mounted here.
-        Device numbers differ between nodes, inode numbers do not; where a file system invents those on each node, the
-        mtime decides.
+        Refuse to work where this rank sees other directories than rank 0 did before it asked or checked anything: what
+        is not mounted here, or was put under their names since then.
         """
         job = self.job
         roots = [*job.sources, *(root for root in (job.destination_root, job.backup) if root is not None)]
         for root in {root.path: root for root in roots}.values():
+            if root.pin is not None:  # rank 0, and its threads
+                self._inodes[root.path] = root.device, root.inode
+                continue
             try:
-                pin, status = retried(partial(_pinned, root.path))
+                found = retried(partial(root_at, root.path, root.itself))
             except OSError as error:
                 problem = reason_of(error)
             else:
-                self._pins[root.path] = pin
-                self._inodes[root.path] = status.st_dev, status.st_ino
-                same_time = status.st_mtime_ns == root.mtime_ns
-                if status.st_ino == root.inode or (same_time and invents_inodes(root.path)):
+                if is_same(root, found):
+                    self._inodes[root.path] = found.device, found.inode
+                    if len(self._pins) < most_pins() and isinstance(found.pin, Pin):
+                        self._pins[root.path] = found.pin
                     continue
                 problem = "not the directory that rank 0 sees"
             raise FatalError(
                 f"rank {rank} on {node} cannot use {printable(root.path)}: {problem}",
-                "Is the file system mounted on that node, at the same place?",
+                "Is the file system mounted on that node, at the same place? Or was it replaced while the run began?",
             )
-
-
-def _pinned(path: bytes) -> tuple[int, os.stat_result]:
-    """Return a descriptor of a directory, and its status. Raises OSError."""
-    pin = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        return pin, os.fstat(pin)
-    except OSError:
-        os.close(pin)
-        raise
-
-
-def _close_all(pins: dict[bytes, int]) -> None:
-    for pin in pins.values():
-        os.close(pin)

@@ -16,12 +16,14 @@ from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.engine.checkpoints import Snapshot
 from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.engine.frontend import Frontend, Status
+from hpcp_mpi.engine.itemize import take_replaced
 from hpcp_mpi.engine.operation import Operation
 from hpcp_mpi.engine.timeline import Timeline
 from hpcp_mpi.host.commands import Commands
 from hpcp_mpi.host.listing import entries_of
 from hpcp_mpi.host.machine import allow_open_files
 from hpcp_mpi.host.stage import sweep
+from hpcp_mpi.rules.excludes import unmatched
 from hpcp_mpi.rules.relisting import least
 from hpcp_mpi.scheduling.backlog import Backlog
 from hpcp_mpi.scheduling.cost_model import CostModel
@@ -94,6 +96,17 @@ class Coordinator:
         return self.planner.outcome
 
     @property
+    def excluding(self) -> int:
+        """The exclude patterns that matched something so far, on any rank, a bit for each."""
+        own = self.context.excluded
+        return self.outcome.excluding | (own.matched if own is not None else 0)
+
+    def unmatched_excludes(self) -> list[bytes]:
+        """Return the exclude patterns that matched nothing so far, and should."""
+        options = self.job.options
+        return unmatched(options.all_excludes, len(options.excludes), self.excluding)
+
+    @property
     def slots(self) -> int:
         """The number of slots of all ranks that have said Hello."""
         return self.planner.slots
@@ -162,6 +175,7 @@ class Coordinator:
         """Put items aside, and show how far it is."""
         self._operation.tick()
         outcome = self.planner.outcome
+        take_replaced(self.context, outcome)
         if self.frontend.items is not None and outcome.items:
             self.frontend.items.add(outcome.items)
             outcome.items = []
@@ -215,3 +229,4 @@ class Coordinator:
         report.chunks, report.steals, report.messages = self.planner.chunks, self.planner.steals, self._loop.messages
         report.seconds = time.monotonic() - self._began
         report.timeline = self._timeline.samples
+        report.unmatched = frozenset(self.unmatched_excludes())

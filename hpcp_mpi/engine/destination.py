@@ -1,4 +1,8 @@
-"""Directories of the destination, made where they are missing; what is replaced on the way is backed up."""
+"""Directories of the destination, made where they are missing; what is replaced on the way is backed up.
+
+Who may write to a directory may put anybody's entry under any name in it. So nothing there is given to another user
+only because it has the right name.
+"""
 
 import errno
 import os
@@ -11,6 +15,8 @@ from hpcp_mpi.host.dirfd import path_of, pinned
 from hpcp_mpi.host.entries import lstat
 
 FULL = (errno.EISDIR, errno.ENOTEMPTY, errno.EEXIST)  # what a rename over a directory says if it is not empty
+ANYONE = -1  # some users beside the owner
+NOT_REPLACED = "what is there is no directory: remove it first, or give --backup-dir (which keeps it) or -rme"
 IN_THE_WAY = "a directory that is not empty is in the way; remove it first if it is not needed"
 
 
@@ -28,6 +34,94 @@ def made(context: JobContext, path: bytes, over: bool = False) -> Iterator[int]:
         yield fd
 
 
+def placers(context: JobContext, path: bytes) -> set[int]:
+    """Return the users, but root and this one, who can put what they like at path, relative to the destination root.
+
+    They are the owners of all directories above it, and ANYONE where others may write. In a sticky directory those can
+    only put there what is theirs: it shows by its owner. Raises OSError.
+    """
+    found: set[int] = set()
+    names = path.split(b"/") if path else []
+    for depth in range(len(names)):
+        with context.dest.handle(b"/".join(names[:depth])) as fd:
+            found |= _writers(os.fstat(fd))
+    with context.dest.handle(b"") as root:
+        fd = os.dup(root)
+    try:
+        below = os.fstat(fd)
+        while True:
+            above = os.open(b"..", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=fd)
+            os.close(fd)
+            fd, status = above, os.fstat(above)
+            if (below.st_dev, below.st_ino) == (status.st_dev, status.st_ino):
+                return found - {0, os.geteuid()}
+            below = status
+            found |= _writers(status)
+    finally:
+        os.close(fd)
+
+
+def _writers(status: os.stat_result) -> set[int]:
+    others = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not status.st_mode & stat.S_ISVTX
+    return {status.st_uid, ANYONE} if others else {status.st_uid}
+
+
+def close_to_others(context: JobContext, wanted: os.stat_result, path: bytes, dest: int, acl: bool = False) -> bool:
+    """Take from an existing directory what its source does not give to others, before anything is put in it.
+
+    It gets the rest when it is settled. Return whether it may be given to another owner then, whatever is in it.
+
+    wanted: the fstat of the source. path: of the directory, open as dest. acl: its ACL differs. Raises OSError;
+    PermissionError with an explanation where it is another user's, and a third one may have put it there.
+    """
+    found = os.fstat(dest)
+    owner, mode, own = context.rights.owner(wanted, found), context.rights.mode(wanted, found), os.geteuid()
+    changes_owner = owner[0] != found.st_uid
+    safe = changes_owner and placers(context, path) <= {found.st_uid}
+    foreign = changes_owner and found.st_uid != own
+    if foreign and not safe:
+        raise PermissionError(errno.EPERM, not_given(found.st_uid, owner[0]))
+    if context.options.dry_run:
+        return safe
+    if owner[1] != found.st_gid:
+        mode &= ~stat.S_IRWXG | (mode & stat.S_IRWXO) << 3  # the group that it has are others then
+    if acl:
+        mode &= ~stat.S_IRWXG  # what all can have at most whom it names
+    if changes_owner:
+        mode &= ~(stat.S_IRWXG | stat.S_IRWXO)
+    now = stat.S_IMODE(found.st_mode)
+    kept = now & (mode | ~0o777 | stat.S_IRWXU)
+    with suppress(PermissionError):  # it is not ours to close: settling it says so
+        if foreign:
+            os.chown(path_of(dest), own, -1)  # who owns it could open it again
+        if kept != now:
+            os.chmod(path_of(dest), kept)
+    return safe
+
+
+def close_late(context: JobContext, index: int, path: bytes, wanted: os.stat_result, dest: int) -> None:
+    """Do so for a directory that may have been made by others since it was to be listed. Raises OSError.
+
+    index: of the source. The root is there when it is listed.
+    """
+    landed = context.job.landed
+    if not path or not context.options.directory_sync or index >= len(landed) or landed[index] is None:
+        return
+    found = os.fstat(dest)
+    wider = found.st_mode & ~wanted.st_mode & (stat.S_IRWXG | stat.S_IRWXO)
+    if wider or found.st_uid not in (os.geteuid(), context.rights.owner(wanted, found)[0]):
+        close_to_others(context, wanted, path, dest)
+
+
+def not_given(found: int, wanted: int) -> str:
+    """Return why a directory is not given to another user, and what to do."""
+    return (
+        f"the directory at the destination belongs to uid {found} and is not given to uid {wanted}: others may rename "
+        f"what is there, and may have put it in this place. If it is the right one, `chown {wanted}` it, or else move "
+        "it away; then run this again"
+    )
+
+
 def publish(
     context: JobContext, staged_as: tuple[int, bytes], dest: int, target: bytes, dest_dir: bytes, own: bool = False
 ) -> None:
@@ -37,7 +131,7 @@ def publish(
     is not backed up
     """
     if context.job.backup is None or own:
-        rename_into_place(*staged_as, dest, target)
+        rename_into_place(*staged_as, dest, target, over=own or context.options.replaces_others)
         return
     from hpcp_mpi.engine.backup import saved
 
@@ -46,11 +140,16 @@ def publish(
         rename_into_place(*staged_as, dest, target)
 
 
-def rename_into_place(stage: int, name: bytes, dest: int, target: bytes) -> None:
-    """Rename name in the stage to target in directory dest, replacing what a copy may replace. Raises OSError."""
+def rename_into_place(stage: int, name: bytes, dest: int, target: bytes, over: bool = True) -> None:
+    """Rename name in the stage to target in directory dest, replacing what a copy may replace. Raises OSError.
+
+    over: a directory may replace what is none
+    """
     try:
         os.rename(name, target, src_dir_fd=stage, dst_dir_fd=dest)
     except NotADirectoryError:  # a directory over a file or a symlink
+        if not over:
+            raise NotADirectoryError(errno.ENOTDIR, NOT_REPLACED) from None
         _exchange(stage, name, dest, target)
     except IsADirectoryError:  # a file over a directory, which may go if it is empty
         with suppress(FileNotFoundError):  # gone already, and this node did not know

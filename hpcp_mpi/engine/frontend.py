@@ -1,12 +1,14 @@
 """The frontend of a run: progress display, questions, changes found."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from hpcp_mpi.cluster.signals import StopRequest
+from hpcp_mpi.cluster.signals import StoppedEarly, StopRequest
 from hpcp_mpi.engine.checkpoints import CheckpointWriter
 from hpcp_mpi.engine.itemize import Item
+from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.tally import Tally
 
@@ -49,6 +51,11 @@ class Items(Protocol):
     def add(self, items: Iterable[Item]) -> None: ...
 
 
+def no_answer(question: str) -> bool | None:
+    """Return None: no user can be asked."""
+    return None
+
+
 def answer_no(question: str) -> bool:
     """Return False, the answer no: no user is there to say yes."""
     return False
@@ -62,6 +69,15 @@ def no_question() -> None:
     """Raise nothing: no question will be asked, or a user can answer it."""
 
 
+@contextmanager
+def ended_by(stop: StopRequest) -> Iterator[None]:
+    """Raise StoppedEarly in place of the Stopped of a call that waited when a signal came."""
+    try:
+        yield
+    except Stopped:
+        raise StoppedEarly(stop.code, stop.name) from None
+
+
 @dataclass(frozen=True, slots=True)
 class Frontend:
     """The frontend of a run, on rank 0: the stop request, the display, the questions, the ledger."""
@@ -71,6 +87,8 @@ class Frontend:
     items: Items | None = None  # takes what was or would be changed; without it that is in the report
     # Asks before something is removed; False is no. Raises UsageError where no user can answer, StoppedEarly on Ctrl-C.
     confirm: Callable[[str], bool] = answer_no
+    # The same where to be sure in advance is not enough, as with -rf given once. None: no user can answer.
+    confirm_doubt: Callable[[str], bool | None] = no_answer
     # For a question that comes late, after hours: called before anything is changed, raises the same UsageError.
     expect_answer: Callable[[], None] = no_question
     certain: bool = False  # confirm says yes to everything: nothing has to be found out for the question

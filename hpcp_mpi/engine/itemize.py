@@ -2,7 +2,7 @@
 
 import os
 import stat
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.host.entries import lstat, types_in
@@ -10,6 +10,7 @@ from hpcp_mpi.host.metadata import xattr_letters
 from hpcp_mpi.rules.equality import NEW, change_letters, metadata_changes
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import join
+from hpcp_mpi.vocab.tally import ONE_LINK, ONE_SPECIAL, one_file
 from hpcp_mpi.vocab.units import Batch, Unit
 
 GONE = "*deleting  "  # rsync's word for what is removed from the destination
@@ -25,6 +26,23 @@ def item(change: str, path: bytes, directory: int, name: bytes, mode: int) -> It
     if stat.S_ISLNK(mode):
         return change, path, os.readlink(name, dir_fd=directory)
     return change, path, b""
+
+
+def note_replaced(context: JobContext, path: bytes, status: os.stat_result) -> None:
+    """Note that an entry of the destination, which is no directory, goes: a directory takes its place."""
+    if not context.options.compare:  # which says so of every entry that is of another type
+        context.replaced.append((path, status.st_mode))
+
+
+def take_replaced(context: JobContext, outcome: Outcome) -> None:
+    """Count and itemize what was noted since the last call. Other threads may be adding to it."""
+    with suppress(IndexError):
+        while True:
+            path, mode = context.replaced.popleft()
+            tally = ONE_LINK if stat.S_ISLNK(mode) else one_file(0) if stat.S_ISREG(mode) else ONE_SPECIAL
+            outcome.removed = outcome.removed.plus(tally)
+            if context.options.itemize:
+                outcome.items.append((GONE, path, b""))
 
 
 def itemize_copies(context: JobContext, batch: Batch, outcome: Outcome) -> None:
@@ -53,7 +71,8 @@ def _change(context: JobContext, index: int, source: int, unit: Unit, status: os
     there = lstat(unit.target, dest) if dest is not None else None
     if dest is None or there is None or stat.S_IFMT(there.st_mode) != stat.S_IFMT(status.st_mode):
         return change_letters(update, status.st_mode, NEW)
-    letters = xattr_letters(*context.xattrs_of((source, unit.name), (dest, unit.target), index))
+    xattrs = context.differing(dest, context.xattrs_of((source, unit.name), (dest, unit.target), index))
+    letters = xattr_letters(*xattrs)
     changes = metadata_changes(status, there, context.job.times, context.rights, letters)
     if context.options.content_only:
         changes = ""

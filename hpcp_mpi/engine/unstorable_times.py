@@ -38,9 +38,26 @@ def set_nearest(
         with suppress(FileNotFoundError):  # cp made nothing of it; that is a failure already
             nearest = times.nearest(wanted.st_atime_ns), times.nearest(wanted.st_mtime_ns)
             os.utime(name, ns=nearest, dir_fd=stage, follow_symlinks=False)
-            outcome.warn(path, note_of(times, wanted.st_mtime_ns))
+            warn(context, path, wanted.st_mtime_ns, outcome)
     except OSError as error:
         outcome.failures.append(Failure(path, f"its copy cannot be given a time: {reason_of(error)}"))
+
+
+def warn(context: JobContext, path: bytes, mtime_ns: int, outcome: Outcome) -> None:
+    """Note that the copy of an entry has another time; a failure where exactness was asked for."""
+    note = note_of(context.job.times, mtime_ns)
+    if context.options.strict_metadata:
+        outcome.failures.append(Failure(path, note))
+    else:
+        outcome.warn(path, note)
+
+
+def lost_time(context: JobContext, path: bytes, mtime_ns: int, outcome: Outcome) -> None:
+    """Count an entry that gets another time by itself; a failure where exactness was asked for."""
+    if context.options.strict_metadata:
+        warn(context, path, mtime_ns, outcome)
+    else:
+        outcome.lose("times", path, note_of(context.job.times, mtime_ns))
 
 
 def note_of(times: StoredTimes, mtime_ns: int) -> str:
@@ -54,7 +71,7 @@ def note_time(
 ) -> None:
     """Note that an entry was given another time, if the destination cannot store its own."""
     if "t" in changes and context.job.times.nearest(wanted.st_mtime_ns) != wanted.st_mtime_ns:
-        outcome.warn(context.source_path(batch, unit.name), note_of(context.job.times, wanted.st_mtime_ns))
+        warn(context, context.source_path(batch, unit.name), wanted.st_mtime_ns, outcome)
 
 
 def _date(time_ns: int) -> str:

@@ -5,17 +5,26 @@ A program is started without `preexec_fn`, so that Python uses vfork: MPI librar
 
 import math
 import os
+import select
 import signal
 import subprocess
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
+_LOOK = 1.0  # seconds between two looks at a program that may be stuck
+_STUCK = 5.0  # seconds that a program sleeps until it is taken for stuck; if it is not, its work is only done otherwise
 _DYING = 10.0  # seconds for a program to end after SIGKILL: one that waits for a server inside the kernel does not
 ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "LC_ALL": "C"}
 
 
 class Stopped(Exception):
     """The run is ending, so no program is started."""
+
+
+class Stuck(Exception):
+    """A program was ended that waits for what may never come, or reads what it was not meant to."""
 
 
 class Commands:
@@ -33,12 +42,20 @@ class Commands:
     def stopped(self) -> bool:
         return self._stopped or time.monotonic() > self.expires
 
-    def run(self, arguments: list[bytes], directory: bytes, descriptors: tuple[int, ...] = ()) -> tuple[int, bytes]:
+    def run(
+        self,
+        arguments: list[bytes],
+        directory: bytes,
+        descriptors: tuple[int, ...] = (),
+        astray: Callable[[], bool] | None = None,
+    ) -> tuple[int, bytes]:
         """Run a program in a directory; return its exit code (negative: the signal that ended it) and its stderr.
 
         One that takes too long is killed, and the last line of its stderr is ours. Raises Stopped after stop().
 
         descriptors: open files that the program inherits under their numbers.
+        astray: given where another user may exchange what the program opens: returns whether that was done. Raises
+        Stuck then, and if the program waits for a pipe.
         """
         words = os.memfd_create("stderr", os.MFD_CLOEXEC)  # a pipe would need a reader for every slot
         try:
@@ -56,8 +73,10 @@ class Commands:
                 )
                 self._running.add(process)
             late = b""
+            began = time.monotonic()
+            stuck = astray is not None and _ended_if_stuck(process, self._timeout, astray)
             try:
-                code = process.wait(self._timeout or None)
+                code = process.wait(max(0.0, self._timeout - (time.monotonic() - began)) if self._timeout else None)
             except subprocess.TimeoutExpired:
                 process.kill()
                 late = b"took longer than %g s (-ctl)" % self._timeout
@@ -71,6 +90,8 @@ class Commands:
                 self._running.discard(process)
                 if self.stopped:
                     raise Stopped
+            if stuck:
+                raise Stuck
             said = os.pread(words, os.fstat(words).st_size, 0)
             # A killed program may have written half a line: ours starts a new one.
             return code, said + b"\n" * (late != b"" and not said.endswith(b"\n")) + late
@@ -83,6 +104,72 @@ class Commands:
             self._stopped = True
             for process in self._running:
                 process.kill()
+
+
+def _ended_if_stuck(process: subprocess.Popen[bytes], timeout: float, astray: Callable[[], bool]) -> bool:
+    """Wait for a program; return True if it was killed as it waits for something that is no disk, or is astray.
+
+    timeout: seconds, after which the program is left to the caller; 0: none
+    """
+    began = time.monotonic()
+    until = began + (timeout or math.inf)
+    before, since, ask = b"", began, began + _STUCK
+    with _ending_of(process) as ended:
+        while not ended(min(_LOOK, until - time.monotonic())):
+            now = time.monotonic()
+            if now >= until:
+                return False
+            found = _switches(process.pid)
+            if not found or found != before:
+                before, since = found, now
+            if now >= ask:
+                ask += now - began  # each time twice as late: asking takes a part of what the program takes
+                gone = astray()
+            else:
+                gone = False
+            if gone or now - since >= _STUCK:
+                process.kill()
+                return True
+    return False
+
+
+@contextmanager
+def _ending_of(process: subprocess.Popen[bytes]) -> Iterator[Callable[[float], bool]]:
+    """Yield a function that waits some seconds for a program; it returns whether that has ended by then."""
+    try:
+        fd = os.pidfd_open(process.pid)
+    except OSError:  # before Linux 5.3: subprocess looks every 50 ms
+        yield lambda seconds: _ends_within(process, seconds)
+        return
+    try:
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        yield lambda seconds: bool(poll.poll(max(0, seconds) * 1000))
+    finally:
+        os.close(fd)
+
+
+def _ends_within(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    try:
+        process.wait(max(0, seconds))
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def _switches(process: int) -> bytes:
+    """Return how often a sleeping program has slept: as long as that does not change it did not run. b"": it runs.
+
+    Who waits for a disk or for most servers cannot be interrupted, and does not count as sleeping.
+    """
+    try:
+        with open(f"/proc/{process}/status", "rb") as file:
+            lines = file.read().split(b"\n")
+    except OSError:
+        return b""
+    if not any(line.startswith(b"State:\tS") for line in lines):
+        return b""
+    return b"".join(line for line in lines if b"ctxt_switches" in line)
 
 
 def output_of(program: str, *arguments: str) -> str | None:

@@ -17,6 +17,8 @@ _ESCAPE = re.compile(rb"\\([0-7]{1,3}|.)", re.DOTALL)
 _MEANING = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"a": b"\a", b"b": b"\b", b"f": b"\f", b"v": b"\v"}
 # The beginnings of cp's messages, after "cp ", that leave a file's content in doubt.
 _CONTENT = ("error ", "failed to close", "failed to extend", "cannot fstat", "cannot lseek", "fsync failed")
+# Those of libattr: with the name of an attribute where that of the file should be, as both are in one buffer.
+_ATTRIBUTES = (b"setting attribute", b"getting attribute", b"listing attributes")
 _DESCRIPTOR = re.compile(rb"/proc/self/fd/\d+/?")
 
 
@@ -40,12 +42,30 @@ def command(options: Options, stage: int, names: list[bytes], follow: bool = Fal
 def _what(options: Options, follow: bool) -> list[bytes]:
     if options.content_only:
         return [b"-RfH" if follow else b"-RfP", b"--preserve=links"]
-    return [b"-afH" if follow else b"-af"]
+    # As -a, which is silent about attributes that cannot be set: this says so.
+    return [b"-dRfH" if follow else b"-dRf", b"--preserve=all"]
 
 
 def attributes_command(source: int, stage: int, name: bytes) -> list[bytes]:
     """Return the command that gives name in the stage all of an open file's metadata, and none of its data."""
     return [b"cp", b"-aHT", b"--attributes-only", b"--", path_of(source), path_of(stage, name)]
+
+
+def attributes_refused(stderr: bytes) -> dict[bytes, str]:
+    """Return the attributes that cp could not copy, and why. It does not say which entry's."""
+    found: dict[bytes, str] = {}
+    for line in _lines(stderr):
+        text = line.removeprefix(b"cp: ")
+        if text.startswith(_ATTRIBUTES):
+            name = _QUOTED.search(text)
+            found[unquoted(name.group()) if name else b""] = text.rpartition(b": ")[2].decode("utf-8", "replace")
+    return found
+
+
+def permissions_refused(words: str) -> str | None:
+    """Return why cp could not give a copy its ACL; None where its message is about something else."""
+    said, _, why = words.removeprefix("cp ").rpartition(": ")
+    return why if said == "preserving permissions for" else None
 
 
 def complaints(stderr: bytes) -> tuple[dict[bytes, str], list[str]]:
@@ -57,6 +77,8 @@ def complaints(stderr: bytes) -> tuple[dict[bytes, str], list[str]]:
     others: list[str] = []
     for line in _lines(stderr):
         text = line.removeprefix(b"cp: ")
+        if text.startswith(_ATTRIBUTES):
+            continue  # they name no path
         found = _QUOTED.search(text)
         if found is None:
             others.append(text.decode("utf-8", "replace"))

@@ -30,18 +30,26 @@ class Tree:
     A stale descriptor is opened again, from the root on.
     """
 
-    def __init__(self, root: bytes, pin: int | None = None, stopped: Callable[[], bool] = never) -> None:
+    def __init__(
+        self,
+        root: bytes,
+        pin: int | None = None,
+        stopped: Callable[[], bool] = never,
+        note_made: Callable[[bytes, int], None] | None = None,
+    ) -> None:
         """Open root, a path that the user named: symlinks in it are followed. Raises OSError.
 
         pin: a descriptor of it, to open that directory even if another one has its name by now.
         stopped: returns whether to stop waiting for a server to come back.
+        note_made: is called with (path, descriptor) of each directory that this made
         """
         self.root = root
         self._stopped = stopped
-        path = root if pin is None else b"."
+        self._note_made = note_made
         # O_PATH: entries of a directory that may not be listed can still be reached by name.
         flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
-        self._root_fd = retried(lambda: os.open(path, flags, dir_fd=pin), stopped)
+        # A duplicate, not its `.`: that may be closed to this user, who may still remove the directory.
+        self._root_fd = retried(lambda: os.open(root, flags), stopped) if pin is None else os.dup(pin)
         self._parents: OrderedDict[bytes, int] = OrderedDict()
 
     def forget(self) -> None:
@@ -111,7 +119,7 @@ class Tree:
 
     def _open_once(self, path: bytes, flags: int) -> int:
         if not path:
-            return os.open(b".", flags, dir_fd=self._root_fd)
+            return os.dup(self._root_fd) if flags == _HANDLE else os.open(b".", flags, dir_fd=self._root_fd)
         parent, _, name = path.rpartition(b"/")
         return os.open(name, flags, dir_fd=self._parent(parent))
 
@@ -141,24 +149,46 @@ class Tree:
 
     def _make(self, path: bytes, mode: int, over: bool) -> int:
         fd = os.open(b".", _HANDLE, dir_fd=self._root_fd)
+        at = b""
         for name in path.split(b"/") if path else ():
+            at = at + b"/" + name if at else name
             try:
                 _make_writable(fd)
-                below = _enter(fd, name, mode, over)
+                below, made = _enter(fd, name, mode, over)
+                if made and self._note_made is not None and _is_ours_alone(below, fd):
+                    self._note_made(at, below)
             finally:
                 os.close(fd)
             fd = below
         return fd
 
 
-def _enter(parent: int, name: bytes, mode: int, over: bool) -> int:
-    """Return a descriptor of directory name in parent, made if missing. Other ranks may be making it, too."""
+def _is_ours_alone(made: int, parent: int) -> bool:
+    """Return whether a directory that was just made is that one: in its parent others may have exchanged it."""
+    user, status, above = os.geteuid(), os.fstat(made), os.fstat(parent)
+    if status.st_uid != user or status.st_mode & 0o077:
+        return False
+    if above.st_uid in (0, user) and not above.st_mode & 0o022:
+        return True
+    listed = os.open(b".", FLAGS, dir_fd=made)
+    try:
+        return not os.listdir(listed)
+    finally:
+        os.close(listed)
+
+
+def _enter(parent: int, name: bytes, mode: int, over: bool) -> tuple[int, bool]:
+    """Return a descriptor of directory name in parent, made if missing, and whether this made it.
+
+    Other ranks may be making it, too.
+    """
+    made = False
     for tries in range(_TRIES):
         try:
-            return os.open(name, _HANDLE, dir_fd=parent)
+            return os.open(name, _HANDLE, dir_fd=parent), made
         except OSError as error:
             if error.errno == errno.ENOENT:
-                make_directory(name, mode, parent)
+                made = make_directory(name, mode, parent)
                 if tries:  # it exists, but was not found: another node made it, and this one's cache is stale
                     time.sleep(min(_LONGEST_PAUSE, 0.001 * 2**tries))
             elif error.errno in _BLOCKED and over:
@@ -170,16 +200,17 @@ def _enter(parent: int, name: bytes, mode: int, over: bool) -> int:
     raise OSError(errno.EBUSY, "it is replaced again and again", name)
 
 
-def make_directory(name: bytes, mode: int, parent: int) -> None:
-    """Make a directory unless it exists. Raises OSError."""
+def make_directory(name: bytes, mode: int, parent: int) -> bool:
+    """Make a directory unless it exists; return whether this made it. Raises OSError."""
     try:
         os.mkdir(name, mode, dir_fd=parent)
     except FileExistsError:
-        pass
+        return False
     except PermissionError:
         if not _make_writable(parent):
             raise
         os.mkdir(name, mode, dir_fd=parent)
+    return True
 
 
 def _remove_non_directory(name: bytes, parent: int) -> None:

@@ -1,10 +1,12 @@
-"""Look-ups of entries in an open directory: names, types, lstat."""
+"""Look-ups of entries in an open directory: names, types, lstat, and which inode it is."""
 
 import os
 import stat
+import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import cache
 from stat import S_IFDIR, S_IFREG
 
 from hpcp_mpi.host.dirfd import FLAGS
@@ -44,6 +46,42 @@ def lstat(name: bytes, directory: int) -> os.stat_result | None:
         return None
 
 
+def identity(fd: int) -> tuple[int, int]:
+    """Return what shows on any node whether an open entry is the same one: (inode number, time of birth in ns).
+
+    Some file systems give the number to another entry as soon as the first one is gone. The time is 0 where it is not
+    known. Raises OSError.
+    """
+    known = bytearray(256)
+    statx = _statx()
+    mask = inode = 0
+    if statx is not None and not statx(fd, known):
+        mask, inode = struct.unpack_from("=I28xQ", known)
+    if not mask & _STATX_INO:
+        return os.fstat(fd).st_ino, 0
+    seconds, nanoseconds = struct.unpack_from("=qI", known, 80) if mask & _STATX_BTIME else (0, 0)
+    return inode, max(0, seconds * 10**9 + nanoseconds)
+
+
+@cache
+def _statx() -> Callable[[int, bytearray], int] | None:
+    """Return what calls statx(2) of a descriptor, given a buffer; None where the C library has none."""
+    import ctypes
+
+    buffer = ctypes.c_char * 256
+    try:
+        call = ctypes.CDLL(None).statx
+    except AttributeError:
+        return None
+    call.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_uint, ctypes.c_void_p]
+    wanted = _STATX_INO | _STATX_BTIME
+    return lambda fd, known: int(call(fd, b"", _AT_EMPTY_PATH, wanted, buffer.from_buffer(known)))
+
+
+_AT_EMPTY_PATH = 0x1000
+_STATX_INO, _STATX_BTIME = 0x100, 0x800
+
+
 def first_in(directory: int, name: bytes) -> bytes | None:
     """Return one entry of the directory name in another one; None where it is empty or cannot be listed."""
     try:
@@ -57,6 +95,14 @@ def first_in(directory: int, name: bytes) -> bytes | None:
         return None
     finally:
         os.close(fd)
+
+
+def is_folder(entry: "os.DirEntry[str]") -> bool:
+    """Return whether an entry is a directory; no, where that cannot be seen."""
+    try:
+        return entry.is_dir(follow_symlinks=False)
+    except OSError:
+        return False
 
 
 def is_directory(directory: int, name: bytes) -> bool:

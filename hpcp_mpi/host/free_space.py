@@ -40,8 +40,9 @@ def rooms(directory: int, uid: int, gid: int) -> list[FreeSpace]:
     status = os.fstatvfs(directory)
     blocks = status.f_bfree if uid == 0 else status.f_bavail
     inodes = status.f_ffree if uid == 0 else status.f_favail
-    # Some file systems make inodes as they are needed, and report 0 of 0.
-    found = [FreeSpace("", blocks * status.f_frsize, inodes if status.f_files else None)]
+    # Some file systems make inodes as they are needed, and report 0 of 0; some report 0 of 0 blocks: nobody knows.
+    free = blocks * status.f_frsize if status.f_blocks else None
+    found = [FreeSpace("", free, inodes if status.f_files else None)]
     who = [] if uid == 0 else [(_USER, uid, f"the quota of user {uid}"), (_GROUP, gid, f"the quota of group {gid}")]
     project = project_of(directory)
     if project:

@@ -49,10 +49,10 @@ def passes(directory: int, target: bytes, inode: tuple[int, int]) -> bool:
 
 
 def replaces_its_target(source: int, name: bytes, link: tuple[int, bytes], dest: int, target: bytes) -> bool:
-    """Return whether a copied symlink would replace what it leads to, or leads through: it would lead to itself.
+    """Return whether a copied symlink would replace what it leads to, or what lies on the way there.
 
     source: descriptor of the directory where it is called name. link: (directory, name) of its copy so far.
-    dest, target: where that is to go. One that leads to itself in the source is copied as what it is. Raises OSError.
+    dest, target: where that is to go. A link that leads to itself in the source is copied as it is. Raises OSError.
     """
     there = os.stat(target, dir_fd=dest, follow_symlinks=False)
     inode = there.st_dev, there.st_ino

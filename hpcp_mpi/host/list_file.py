@@ -2,23 +2,26 @@
 
 import heapq
 import os
+import select
 import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from itertools import chain, pairwise
 from typing import IO, cast
 
+from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.host.external_sort import ExternalSort
-from hpcp_mpi.host.output_file import output_file
-from hpcp_mpi.vocab.errors import FatalError, reason_of
+from hpcp_mpi.host.output_file import Output, Stop, never, output_at, write_all
+from hpcp_mpi.host.safe_file import opened_to_read
+from hpcp_mpi.vocab.errors import FatalError, Unshown, reason_of, unshown
 from hpcp_mpi.vocab.options import MIB
 from hpcp_mpi.vocab.paths import printable
 
 STANDARD = b"-"  # standard input or output
 _BLOCK = MIB  # bytes
 _LONGEST = MIB  # bytes of an entry; a path has 4 KiB
+_POLL = 0.1  # seconds between looks whether the run is to end
 _LITTLE = 64 * 1024  # bytes that are read at once where many parts are read together
 
 Key = Callable[[bytes], bytes]
@@ -34,14 +37,14 @@ class BrokenList(FatalError):
         super().__init__(f"the list {called}{f', line {number}' if number else ''}: {reason}", remedy)
 
 
-def entries_in(path: bytes, end: bytes) -> Iterator[tuple[int, list[bytes]]]:
+def entries_in(path: bytes, end: bytes, stopped: Stop = never) -> Iterator[tuple[int, list[bytes]]]:
     """Yield the entries of a list without their ends, some thousand at a time, with the number (from 1) of the first.
 
     Empty entries are included. end: b"\n" or b"\0". Raises BrokenList, also where the list cannot be read, and when its
-    last entry lacks its end.
+    last entry lacks its end. stopped: whether the run is to end; Stopped is raised then, where a pipe gives nothing.
     """
     number, rest = 1, b""
-    for block in _blocks(path):
+    for block in _blocks(path, stopped):
         if end == b"\n" and b"\0" in block:
             number += (rest + block).count(b"\n", 0, len(rest) + block.index(b"\0"))
             raise BrokenList(path, number, "a NUL; this is no list of lines", "Lists with NULs are read with -0.")
@@ -56,17 +59,34 @@ def entries_in(path: bytes, end: bytes) -> Iterator[tuple[int, list[bytes]]]:
         raise BrokenList(path, number, f"it ends without a {ending}: it is not complete", f"Add the {ending} if it is.")
 
 
-def _blocks(path: bytes) -> Iterator[bytes]:
+def _blocks(path: bytes, stopped: Stop) -> Iterator[bytes]:
     try:
-        if path == STANDARD:
-            while block := os.read(0, _BLOCK):
+        fd = os.dup(0) if path == STANDARD else opened_to_read(path, f"the list {printable(path)}")
+        try:
+            regular = stat.S_ISREG(os.fstat(fd).st_mode)
+            # A read that waits is begun again by Python when a signal comes, so none that waits is made.
+            while regular or _has_some(fd, stopped):
+                try:
+                    block = os.read(fd, _BLOCK)
+                except BlockingIOError:
+                    continue
+                if not block:
+                    return
                 yield block
-            return
-        with open(path, "rb", buffering=0) as file:
-            while block := file.read(_BLOCK):
-                yield block
+        finally:
+            os.close(fd)
     except OSError as error:
         raise BrokenList(path, 0, f"cannot read it: {reason_of(error)}") from None
+
+
+def _has_some(fd: int, stopped: Stop) -> bool:
+    """Wait until a pipe has something, or has ended; return True. Raises Stopped."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    while not poll.poll(_POLL * 1000):
+        if stopped():
+            raise Stopped
+    return True
 
 
 class Parts:
@@ -147,54 +167,49 @@ class Parts:
             yield from whole
 
 
-def refuse_place(path: bytes) -> None:
-    """Raise FatalError if no list can be written to path, before hours are spent on making it."""
-    if path == STANDARD or _is_special(path):
-        return
-    directory = os.path.dirname(path) or b"."
-    if os.path.isdir(path):
-        raise FatalError(f"cannot write the list to {printable(path)}: it is a directory", "Name a file in it.")
-    if not os.path.isdir(directory):
-        raise FatalError(f"cannot write the list to {printable(path)}: there is no directory {printable(directory)}")
-    if not os.access(directory, os.W_OK | os.X_OK):
-        raise FatalError(f"cannot write the list to {printable(path)}: {printable(directory)} is not writable")
+def place_of(path: bytes) -> Output | None:
+    """Return the place of a list that is to be written; None for standard output. It is to be closed.
 
-
-def write(path: bytes, pieces: Iterable[bytes]) -> None:
-    """Write a list. A file gets its name when it is complete. Raises FatalError, and what pieces raise."""
-    called = "standard output" if path == STANDARD else printable(path)
+    Raises FatalError if none can be written there, before hours are spent on making it.
+    """
     if path == STANDARD:
+        return None
+    directory = os.path.dirname(path) or b"."
+    try:
+        output = output_at(path, "the list")
+    except IsADirectoryError:
+        raise FatalError(
+            f"cannot write the list to {printable(path)}: it is a directory", "Name a file in it."
+        ) from None
+    except (FileNotFoundError, NotADirectoryError):
+        raise FatalError(
+            f"cannot write the list to {printable(path)}: there is no directory {printable(directory)}"
+        ) from None
+    except OSError as error:
+        raise FatalError(f"cannot write the list to {printable(path)}: {reason_of(error)}") from None
+    if output.directory is not None and not os.access(output.directory, os.W_OK | os.X_OK):
+        output.close()
+        raise FatalError(f"cannot write the list to {printable(path)}: {printable(output.directory)} is not writable")
+    return output
+
+
+def write(output: Output | None, pieces: Iterable[bytes], stopped: Stop = never) -> None:
+    """Write a list. A file gets its name when it is complete. output: None for standard output
+
+    stopped: whether the run is to end. Raises FatalError; Stopped where nobody takes the list; and what pieces raise.
+    """
+    called = "standard output" if output is None else printable(output.given)
+    if output is None:
         sys.stdout.flush()
     try:
-        with _opened(path) as fd:
+        if output is None:
+            regular = stat.S_ISREG(os.fstat(1).st_mode)
             for piece in pieces:
-                data = memoryview(piece)
-                while data:
-                    data = data[os.write(fd, data) :]
+                write_all(1, piece, stopped, regular)
+            return
+        with output.opened(stopped) as file:
+            file.writelines(pieces)
     except OSError as error:
+        if output is None:
+            raise Unshown(unshown(error)) from None
         raise FatalError(f"cannot write the list to {called}: {reason_of(error)}") from None
-
-
-@contextmanager
-def _opened(path: bytes) -> Iterator[int]:
-    """Yield a descriptor for writing a list. Raises OSError."""
-    if path == STANDARD:
-        yield 1
-    elif _is_special(path):
-        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            yield fd
-        finally:
-            os.close(fd)
-    else:
-        with output_file(path) as file:
-            yield file.fileno()
-
-
-def _is_special(path: bytes) -> bool:
-    """Return whether path is written to in place: a FIFO, a terminal, /dev/null."""
-    try:
-        mode = os.stat(path).st_mode
-    except OSError:
-        return False
-    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))

@@ -15,11 +15,12 @@ from typing import Protocol
 
 from hpcp_mpi.host.entries import _CODING, _TYPE, encoded, lstat
 from hpcp_mpi.host.latency import ParallelCalls
-from hpcp_mpi.vocab.paths import STAGE_PREFIX
+from hpcp_mpi.host.stage import stages_among
 
 _FEW = 3  # with no more entries, threads do not gain
 _SLICE = 4096  # entries of one slice, at most
 _MOST_NAMES = 100_000  # of a destination directory that are held; in a bigger one every name is looked up
+ALL_SECONDS = (-(1 << 63), 1 << 63)  # all that a file can have
 _CLOCKS_NS = 1_000_000_000  # the most by which the clocks of two file systems may differ
 
 # An entry of the source: its name, its lstat, and the lstat of the entry of that name at the destination.
@@ -65,16 +66,15 @@ def entries_of(directory: int) -> tuple[Names | None, list[bytes]]:
     """Return the entries of a directory, None if too many to hold, and the names of stages there. Raises OSError."""
     with os.scandir(directory) as entries:
         names: Names | None = {entry.name: entry for entry in islice(entries, _MOST_NAMES)}
-        stages = _stages(names or ())
+        stages = _stages(directory, names or ())
         while more := [entry.name for entry in islice(entries, _MOST_NAMES)]:
             names = None
-            stages += _stages(more)
+            stages += _stages(directory, more)
     return names, stages
 
 
-def _stages(names: Iterable[str]) -> list[bytes]:
-    hidden = (encoded(name) for name in names if name[0] == ".")
-    return [name for name in hidden if name.startswith(STAGE_PREFIX)]
+def _stages(directory: int, names: Iterable[str]) -> list[bytes]:
+    return stages_among(directory, (encoded(name) for name in names if name[0] == "."))
 
 
 def slices(
@@ -87,6 +87,7 @@ def slices(
     crowd: ParallelCalls,
     astray: Callable[[int], bool] | None = None,
     within_ns: int = 0,
+    seconds: tuple[int, int] = ALL_SECONDS,
 ) -> Iterator[Slice]:
     """Yield the entries of source beside those of dest, some thousand at a time.
 
@@ -95,6 +96,7 @@ def slices(
     by_lstat: files equal by lstat are equal, unless the source's inode was changed after the copy's
     astray:   returns whether the destination changes an mtime (ns): such entries are not sorted out here
     within_ns: mtimes no further apart are equal
+    seconds:  the first and the last that the destination can store; other new files are not sorted out here
     failed:   called with each name whose lstat fails, and the error. Raises OSError if the directory is unreadable.
     """
     with os.scandir(source) as entries:
@@ -108,10 +110,10 @@ def slices(
                 listed = _without_astray(listed, astray, some, beside, failed)
             # In one loop for each case: a call per entry would take as long as an lstat.
             if plain and (dest is None or (names is not None and not names)):
-                _all_new(listed, some, failed)
+                _all_new(listed, some, seconds, failed)
             elif plain and dest is not None:
                 there = names if names is not None else {entry.name: _Unheld(entry.name, dest) for entry in listed}
-                _mostly_equal(listed, some, beside, there, (by_lstat, within_ns), failed)
+                _mostly_equal(listed, some, beside, there, (by_lstat, within_ns, *seconds), failed)
             else:
                 for entry in listed:
                     _again(entry, some, beside, failed)
@@ -194,8 +196,9 @@ class _DestSide:
         self._some.folders.append((encoded(entry.name), entry.inode(), there))
 
 
-def _all_new(entries: Iterable["os.DirEntry[str]"], some: Slice, failed: Failed) -> None:
+def _all_new(entries: Iterable["os.DirEntry[str]"], some: Slice, seconds: tuple[int, int], failed: Failed) -> None:
     """Add entries to a slice where the destination has nothing."""
+    first, last = seconds
     names: list[str] = []
     sizes = some.fresh[1]
     for entry in entries:
@@ -207,7 +210,7 @@ def _all_new(entries: Iterable["os.DirEntry[str]"], some: Slice, failed: Failed)
         except OSError as error:
             failed(encoded(entry.name), error)
             continue
-        if status[0] & _TYPE == S_IFREG and status[3] == 1 and entry.name[0] != ".":
+        if status[0] & _TYPE == S_IFREG and status[3] == 1 and entry.name[0] != "." and first <= status[8] <= last:
             names.append(entry.name)
             sizes.append(status[6])
         else:
@@ -220,11 +223,11 @@ def _mostly_equal(
     some: Slice,
     beside: _DestSide,
     there: Mapping[str, Stats],
-    how: tuple[bool, int],
+    how: tuple[bool, int, int, int],
     failed: Failed,
 ) -> None:
-    """Add entries to a slice where the destination has copies of most. how: by_lstat, within_ns"""
-    by_lstat, within_ns = how
+    """Add entries to a slice where the destination has copies of most. how: by_lstat, within_ns, seconds"""
+    by_lstat, within_ns, first, last = how
     equal: list[str] = []
     fresh: list[str] = []
     sizes = some.equal[1]
@@ -264,7 +267,8 @@ def _mostly_equal(
         except OSError as error:
             failed(encoded(name), error)
             continue
-        if found is None and status[0] & _TYPE == S_IFREG and status[3] == 1 and name[0] != ".":
+        regular = status[0] & _TYPE == S_IFREG
+        if found is None and regular and status[3] == 1 and name[0] != "." and first <= status[8] <= last:
             fresh.append(name)
             some.fresh[1].append(status[6])
         else:

@@ -49,3 +49,10 @@ def allow_open_files() -> None:
     if soft < ceiling:
         with suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (ceiling, hard))
+
+
+def open_files() -> int:
+    """Return how many files this process may have open."""
+    allow_open_files()
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return _OPEN_FILES if soft == resource.RLIM_INFINITY else min(soft, _OPEN_FILES)

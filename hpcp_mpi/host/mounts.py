@@ -59,12 +59,13 @@ _USUAL_STALE_SECONDS = 3.0
 
 class _Mount(NamedTuple):
     number: bytes  # the mount's id
+    parent: bytes  # that of the mount it lies in
     point: bytes  # absolute
     kind: str
     options: list[str]  # its own
 
 
-def stale_seconds(path: bytes) -> float:
+def stale_seconds(path: bytes | int) -> float:
     """Return for how many seconds a node may see old state of the file system of path after another's change.
 
     NFS may cache for longer, a minute, but checks what is opened, and directories are opened for each look.
@@ -84,32 +85,47 @@ def has_this_clock(path: bytes) -> bool:
         return False
 
 
-def type_of(path: bytes) -> str:
-    """Return the type of the file system that an existing path is on, as `ext4` or `fuse.sshfs`. Raises OSError."""
+def type_of(path: bytes | int) -> str:
+    """Return the type of the file system that an existing path, or an open entry, is on, as `ext4` or `fuse.sshfs`.
+
+    Raises OSError.
+    """
     return mount_of(path)[0]
 
 
-def mount_of(path: bytes) -> tuple[str, list[str]]:
-    """Return the type of the file system that an existing path is on, and its own options. Raises OSError."""
-    fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    try:
-        # The mount is found by its id: two mounts may have one device number (btrfs), or one path (mounted over).
-        with open(b"/proc/self/fdinfo/%d" % fd, "rb") as file:
-            mount = _mount_id(file)
-    finally:
-        os.close(fd)
+def mount_of(path: bytes | int) -> tuple[str, list[str]]:
+    """Return the type of the file system that an existing path, or an open entry, is on, and its own options.
+
+    Raises OSError.
+    """
+    if isinstance(path, int):
+        mount = mount_under(path)
+    else:
+        fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        try:
+            mount = mount_under(fd)
+        finally:
+            os.close(fd)
     for each in _mounts():
         if each.number == mount:
             return each.kind, each.options
     raise OSError("its mount is not in /proc/self/mountinfo")
 
 
-def invents_inodes(path: bytes) -> bool:
+def invents_inodes(path: bytes | int) -> bool:
     """Return whether a file on the file system of path may have another inode number on each node."""
     try:
         return type_of(path).startswith(("fuse", "cifs", "smb3", "9p"))
     except OSError:
         return False
+
+
+def mount_under(fd: int) -> bytes:
+    """Return the id of the mount that an open entry is on: two mounts may have one device number (btrfs), or one path
+    (mounted over). Raises OSError.
+    """
+    with open(b"/proc/self/fdinfo/%d" % fd, "rb") as file:
+        return _mount_id(file)
 
 
 def _mount_id(lines: Iterable[bytes]) -> bytes:
@@ -128,7 +144,7 @@ def _mounts() -> Iterator[_Mount]:
             words = line.removesuffix(b"\n").split(b" ")
             kind, _, *options = words[words.index(b"-", 6) + 1 :]
             names = os.fsdecode(b"".join(options)).split(",")
-            yield _Mount(words[0], _unescaped(words[4]), _unescaped(kind).decode(), names)
+            yield _Mount(words[0], words[1], _unescaped(words[4]), _unescaped(kind).decode(), names)
 
 
 def _unescaped(word: bytes) -> bytes:
@@ -149,6 +165,20 @@ class Mounts(NamedTuple):
 
 
 def mounts_below(fd: int) -> frozenset[bytes]:
-    """Return the mount points below the directory fd, relative to it. Raises OSError."""
-    root = os.readlink(path_of(fd))
-    return frozenset(below for mount in _mounts() if (below := relative_to(mount.point, root)))
+    """Return the mount points below the directory fd, relative to it. Raises OSError.
+
+    One that another mount hides is none of them: what lies in its place now may be anything.
+    """
+    root, inside = os.readlink(path_of(fd)), {mount_under(fd)}
+    points: set[bytes | None] = set()
+    waiting = list(_mounts())
+    while waiting:
+        # A mount may be listed before the one that it lies in, which was moved there.
+        found = [mount for mount in waiting if mount.parent in inside and mount.number != mount.parent]
+        found = [mount for mount in found if relative_to(mount.point, root) is not None]
+        if not found:
+            break
+        points.update(relative_to(mount.point, root) for mount in found)
+        inside.update(mount.number for mount in found)
+        waiting = [mount for mount in waiting if mount.number not in inside]
+    return frozenset(point for point in points if point is not None)

@@ -5,6 +5,9 @@ inheritance. It belongs to this user and no other user may enter it, so nothing 
 an entry appears under its final name in one step, complete. A killed run leaves its stages behind; the next run removes
 those that no living process holds locked.
 
+A name proves nothing: others may give it to what is not ours. A stage is marked by a sticky bit, which means nothing
+in a directory that only its owner may enter, and which only its owner, that is this user, can have set (`is_stage`).
+
 Most stages belong to the one thread that made them. Those of big files are shared: many ranks write into one.
 """
 
@@ -12,20 +15,24 @@ import errno
 import fcntl
 import itertools
 import os
+import re
 import stat
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 from hpcp_mpi.host.dirfd import FLAGS
 from hpcp_mpi.host.entries import lstat, names_in
+from hpcp_mpi.host.mounts import mount_under, mounts_below
 from hpcp_mpi.host.remove_tree import remove_tree
 from hpcp_mpi.host.retrying import retried
 from hpcp_mpi.vocab.errors import reason_of
 from hpcp_mpi.vocab.paths import STAGE_PREFIX
 
+_NAME = re.compile(re.escape(STAGE_PREFIX) + rb"[0-9a-f]{8}\.[0-9]+\.[0-9]+")  # run, rank, number
+_MODE = 0o700 | stat.S_ISVTX
 _OLD_SECONDS = 24 * 3600  # without locks, a stage this old is a dead run's
 _NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL, errno.EBADF)
 _TRIES = 100  # to remove a stage that others write in: each takes less time than they take to make a file
@@ -74,7 +81,7 @@ def set_aside(directory: int, token: str, remark: Callable[[bytes, str], None]) 
 def _new(directory: int, token: str) -> tuple[bytes, int]:
     name = STAGE_PREFIX + b"%s.%d" % (token.encode(), next(_numbers))
     try:
-        os.mkdir(name, 0o700, dir_fd=directory)
+        os.mkdir(name, _MODE, dir_fd=directory)
         return name, os.open(name, FLAGS, dir_fd=directory)
     except OSError:
         with suppress(OSError):  # it may exist, and only the answer was lost
@@ -130,18 +137,57 @@ def _make_private(stage: int, inherit: bool) -> None:
             f"a directory that was just made here belongs to uid {status.st_uid}: another user replaced it, "
             "or the file system changes owners (NFS with root_squash: run as the owner of the files)",
         )
-    inherited = status.st_mode & stat.S_ISGID
-    keep = inherit or os.geteuid() != 0
-    if status.st_mode & 0o077 or (inherited and not keep):
-        # A setgid bit would be passed on to directories that do not have it. Users other than root need it, for files
-        # of groups that they cannot give files to.
-        os.fchmod(stage, 0o700 | inherited if keep else 0o700)
+    # A setgid bit would be passed on to directories that do not have it. Users other than root need it, for files of
+    # groups that they cannot give files to.
+    inherited = status.st_mode & stat.S_ISGID if inherit or os.geteuid() != 0 else 0
+    if stat.S_IMODE(status.st_mode) != _MODE | inherited:
+        try:
+            os.fchmod(stage, _MODE | inherited)
+        except PermissionError:  # a file system that knows no sticky bit, as FAT
+            os.fchmod(stage, 0o700 | inherited)
         if status.st_mode & 0o077 and os.listdir(stage):
             raise PermissionError(errno.EPERM, "another user replaced our staging directory with their own")
 
 
+def owner_of_stage(directory: int, name: bytes) -> int | None:
+    """Return whose stage an entry is, by its name and its inode; None if it is none, but somebody's data.
+
+    Nothing but names that begin as stages' do is looked at. Raises OSError.
+    """
+    if not _NAME.fullmatch(name):
+        return None
+    status = lstat(name, directory)
+    if status is None or not stat.S_ISDIR(status.st_mode) or stat.S_IMODE(status.st_mode) & ~stat.S_ISGID != _MODE:
+        return None
+    return status.st_uid if status.st_dev == os.fstat(directory).st_dev else None
+
+
+def is_stage(directory: int, name: bytes) -> bool:
+    """Return whether an entry is a stage that this user's runs made, not only called so. Raises OSError."""
+    return owner_of_stage(directory, name) == os.geteuid()
+
+
+def stages_among(directory: int, names: Iterable[bytes]) -> list[bytes]:
+    """Return those of some names in a directory that are stages of this user's runs. Raises OSError."""
+    return [name for name in names if name.startswith(STAGE_PREFIX) and is_stage(directory, name)]
+
+
+def _is_no_stage(directory: int, name: bytes, stage: int) -> bool:
+    """Return whether an open directory is no stage of this user's. Raises OSError if it is one with a mount in it."""
+    if not _NAME.fullmatch(name) or mount_under(stage) != mount_under(directory):
+        return True
+    status = os.fstat(stage)
+    if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & ~stat.S_ISGID != _MODE:
+        return True
+    if mounts_below(stage):
+        raise OSError(errno.EBUSY, "something is mounted in it; unmount that first")
+    return False
+
+
 def sweep(directory: int, name: bytes, lost: bool = False, over: bool = False) -> bool:
     """Remove a stage that another run left in directory; return False when that run may be alive, or was not ours.
+
+    What is no stage of this user's stays, whatever it is called. Raises OSError, also where something is mounted in it.
 
     lost: the stage is a lost rank's of this run, and is removed even if its `cp` still runs or the rank comes back:
     neither can then give anything in it a name. A stage that ranks share stays, unless over: nothing uses it any more.
@@ -151,8 +197,8 @@ def sweep(directory: int, name: bytes, lost: bool = False, over: bool = False) -
     except OSError:
         return True  # gone, or not a stage
     try:
-        if os.fstat(stage).st_uid != os.geteuid():
-            return False  # its content may be another user's
+        if _is_no_stage(directory, name, stage):
+            return False
         if lost and (over or lstat(name, stage) is None):
             _drop_in_use(directory, name, stage)
             return True

@@ -14,12 +14,16 @@ import os
 import sqlite3
 import stat
 from collections.abc import Callable
+from typing import NamedTuple
 
+from hpcp_mpi.host import safe_file
+from hpcp_mpi.host.safe_file import Place
 from hpcp_mpi.vocab.errors import FatalError, reason_of
-from hpcp_mpi.vocab.paths import printable
+from hpcp_mpi.vocab.paths import in_one_line, printable
 
 APPLICATION = 0x68706C67  # "hplg", in the file's header, so that file(1) and we know it
-FORMAT = 2
+FORMAT = 3
+SIDE_FILES = (b"-journal", b"-wal", b"-shm")  # that SQLite looks for beside a file
 SCHEMA = """
 CREATE TABLE heading(one INTEGER PRIMARY KEY, verb, sources BLOB, destination BLOB, command BLOB, fingerprint, started,
     unlocked);
@@ -38,7 +42,7 @@ CREATE TABLE sample(id INTEGER PRIMARY KEY, run, seconds, files, bytes, active, 
 """
 
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+=,@")
-_HELD = (errno.EAGAIN, errno.EACCES)  # another process has the lock, so there are locks
+HELD = (errno.EAGAIN, errno.EACCES)  # another process has the lock, so there are locks
 
 
 def connect(path: bytes, mode: str, locks: bool) -> sqlite3.Connection:
@@ -99,31 +103,93 @@ def has_locks(path: bytes, access: int = os.O_RDWR) -> bool:
         fcntl.lockf(handle, kind | fcntl.LOCK_NB, 1, 0)
         return True
     except OSError as error:
-        return error.errno in _HELD
+        return error.errno in HELD
     finally:
         os.close(handle)
 
 
-def look(path: bytes) -> os.stat_result | None:
-    """Return the stat of what is at path, None if nothing is. Raises FatalError if no ledger can be there."""
+def find(path: bytes) -> Place:
+    """Return the place of a ledger, which need not exist. Raises FatalError if none can be there."""
     try:
-        found = os.stat(path)
-    except FileNotFoundError:
-        if os.path.islink(path):
-            raise FatalError(f"the ledger {printable(path)} is a link that leads nowhere", "Remove the link.") from None
+        place = safe_file.find(path)
+    except (FileNotFoundError, NotADirectoryError):
         directory = os.path.dirname(os.path.abspath(path))
-        if not os.path.isdir(directory):
-            raise FatalError(
-                f"the ledger {printable(path)} cannot be there: there is no directory {printable(directory)}",
-                "Make it, or name another place.",
-            ) from None
-        return None
+        if os.path.isdir(directory):  # and so the path has too many links, or changes while it is looked at
+            raise FatalError(f"the ledger {printable(path)} is a link that leads nowhere", "Remove the link.") from None
+        raise FatalError(
+            f"the ledger {printable(path)} cannot be there: there is no directory {printable(directory)}",
+            "Make it, or name another place.",
+        ) from None
     except OSError as error:
         raise FatalError(f"cannot look at the ledger {printable(path)}: {reason_of(error)}") from None
-    if not stat.S_ISREG(found.st_mode):
-        what = "a directory" if stat.S_ISDIR(found.st_mode) else "not a regular file"
+    try:
+        _refuse_type(path, place)
+    except BaseException:
+        place.close()
+        raise
+    return place
+
+
+def _refuse_type(path: bytes, place: Place) -> None:
+    if place.status is None:
+        if place.linked:
+            raise FatalError(f"the ledger {printable(path)} is a link that leads nowhere", "Remove the link.")
+    elif place.descriptor >= 0 or not stat.S_ISREG(place.status.st_mode):
+        what = "a directory" if stat.S_ISDIR(place.status.st_mode) else "not a regular file"
         raise FatalError(f"the ledger {printable(path)} is {what}", "Name a file for it.")
-    return found
+
+
+class Found(NamedTuple):
+    """A ledger, or the place for one, that no other user has a hand in."""
+
+    path: bytes  # absolute, without symlinks: nobody else can exchange any part of it
+    status: os.stat_result | None  # None: there is none
+
+
+def look(path: bytes) -> Found:
+    """Return what is at path, which SQLite is to open. Raises FatalError if no ledger can be there, or if another user
+    could choose what SQLite opens: it rolls back whatever journal lies beside the file, and trusts what it says."""
+    place = find(path)
+    try:
+        safe_file.refuse_strange_links(place, f"the ledger {printable(path)}")
+        _refuse_shared(path, place)
+        if place.status is not None:
+            check_owner(path, place.status)
+        for side in SIDE_FILES:
+            _refuse_strange(place, side)
+        return Found(place.path, place.status)
+    finally:
+        place.close()
+
+
+def _refuse_shared(path: bytes, place: Place) -> None:
+    """Refuse a directory in which others could put a journal, or which they could exchange for another one."""
+    directory = printable(os.path.dirname(place.path) or b"/")
+    if place.swappable or place.writable:
+        why = place.swappable or f"{place.writable} {directory}"
+        raise UnsafePlace(
+            f"the ledger {printable(path)} cannot be there: {why}, so its journal could be forged",
+            "Name a place in a directory that only you may write to, made with: mkdir -m 700 DIRECTORY"
+            + ("" if place.swappable or not place.writable.startswith(("all", "others")) else _or_close(directory)),
+        )
+
+
+def _or_close(directory: str) -> str:
+    return f"\n  Or take the right from the others: chmod go-w {directory}"
+
+
+def _refuse_strange(place: Place, side: bytes) -> None:
+    """Refuse a journal that somebody else put there when the directory was open to them."""
+    try:
+        found = os.stat(place.name + side, dir_fd=place.directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return
+    if not (stat.S_ISREG(found.st_mode) and safe_file.is_ours(found)):
+        raise FatalError(
+            f"{printable(place.path + side)}, which SQLite would trust, is not this user's alone "
+            f"(uid {found.st_uid}, mode {stat.S_IMODE(found.st_mode):04o})",
+            "Remove it if you did not make it. Then the ledger is as it was before its last transaction, or damaged.",
+        )
 
 
 def check_owner(path: bytes, found: os.stat_result) -> None:
@@ -138,6 +204,15 @@ def check_owner(path: bytes, found: os.stat_result) -> None:
             f"others may write to the ledger {printable(path)} (its mode is {stat.S_IMODE(found.st_mode):04o})",
             "A resumed run trusts its ledger. If nobody else wrote to it: chmod go-w, and try again.",
         )
+    if found.st_nlink > 1:
+        raise FatalError(
+            f"the ledger {printable(path)} has {found.st_nlink} names, and others may hold one of them",
+            "A resumed run trusts its ledger. Remove the other names (find -samefile), or name another file.",
+        )
+
+
+class UnsafePlace(FatalError):
+    """No ledger can be there, as other users have a hand in the directory."""
 
 
 class NothingThere(FatalError):
@@ -177,9 +252,17 @@ def not_a_ledger(path: bytes) -> FatalError:
     return FatalError(f"{printable(path)} is not a ledger of hpcp-mpi", "It was not touched.")
 
 
+def damaged(path: bytes, how: str) -> FatalError:
+    """Return the FatalError of a ledger that holds what no run writes."""
+    return FatalError(
+        f"the ledger {printable(path)} is damaged: it has {in_one_line(how)}",
+        "Remove it and run the command without --resume: what is copied stays copied.",
+    )
+
+
 def in_words(path: bytes, doing: str, error: Exception) -> FatalError:
     """Return the FatalError that explains an error of SQLite or the system. doing: as "cannot write"."""
-    reason, remedy = str(error), ""
+    reason, remedy = in_one_line(str(error)), ""
     if isinstance(error, OSError):
         reason = reason_of(error)
     elif "full" in reason:

@@ -5,33 +5,39 @@ now is not taken for it. A run elsewhere is judged by its last sign of life; clo
 """
 
 import os
+import sqlite3
 from pathlib import Path
 from typing import NamedTuple
 
-from hpcp_mpi.ledger.rows import words
+from hpcp_mpi.ledger import checked
+from hpcp_mpi.vocab.paths import in_one_line
 
 STALE = 60.0  # seconds without a sign of life, after which a run on another host counts as dead
 SIGN = 20.0  # seconds between signs of life at most
 
-LAST_RUN = "SELECT run,host,pid,pid_started,place,job,state,alive FROM run ORDER BY run DESC"  # a Writer
+_LAST_RUN = "SELECT run,host,pid,pid_started,place,job,state,alive FROM run ORDER BY run DESC"
 
 
 class Writer(NamedTuple):
     """The last run of a ledger, from its row."""
 
     run: int
-    host: str | bytes  # see rows.text
+    host: str
     pid: int
     pid_started: int  # clock ticks since boot; 0: unknown
     place: str  # see `here`
-    job: str | bytes
+    job: str
     state: str  # running, ended, broken
     alive: float  # last sign of life, seconds since 1970-01-01 UTC
 
+    @classmethod
+    def last_of(cls, connection: sqlite3.Connection) -> "Writer":
+        """Return the last run of a ledger. Raises Odd."""
+        return cls(*checked.one(connection, "nsnnsssr", _LAST_RUN))
+
     @property
     def named(self) -> str:
-        job = f", job {words(self.job)}" if self.job else ""
-        return f"process {self.pid} on {words(self.host)}{job}"
+        return in_one_line(f"process {self.pid} on {self.host}" + (f", job {self.job}" if self.job else ""))
 
 
 def here() -> str:

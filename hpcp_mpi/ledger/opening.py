@@ -7,11 +7,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from hpcp_mpi.ledger import file, liveness, rows
+from hpcp_mpi.ledger import checked, file, liveness, rows
 from hpcp_mpi.ledger.liveness import Writer
 from hpcp_mpi.vocab.checkpoint import Checkpoint, RunHeading
 from hpcp_mpi.vocab.errors import FatalError
-from hpcp_mpi.vocab.paths import printable
+from hpcp_mpi.vocab.paths import in_one_line, printable
 
 PATIENCE = 75.0  # seconds to wait for a run that may be dead; longer than liveness.STALE
 _POLL = 0.5  # seconds
@@ -35,13 +35,12 @@ class Claim(NamedTuple):
 def create(path: bytes, heading: RunHeading) -> sqlite3.Connection:
     """Create a ledger, with this run as its first, and return its connection. Raises FatalError."""
     found, made, connection = file.look(path), False, None
+    path = found.path
     try:
-        if found is not None and found.st_size and not _left_empty(path):
+        if found.status is not None and found.status.st_size and not _left_empty(path):
             raise _exists(path)
-        if found is not None:
-            file.check_owner(path, found)
-        else:
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
+        if found.status is None:
+            _make(path)
             made = True
         locks = file.has_locks(path)
         connection = file.connect(path, "rw", locks)
@@ -66,6 +65,21 @@ def create(path: bytes, heading: RunHeading) -> sqlite3.Connection:
             _unlink(path)
             _unlink(file.journal(path))
         raise explained from None
+
+
+def _make(path: bytes) -> None:
+    """Make the empty file. Raises OSError, FatalError."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    try:
+        owner = os.fstat(handle).st_uid
+    finally:
+        os.close(handle)
+    if owner != os.geteuid():  # as NFS does it with root_squash: no run could resume from it
+        _unlink(path)
+        raise FatalError(
+            f"the ledger {printable(path)} cannot be there: what this user makes there belongs to uid {owner}",
+            "Name a place on another file system.",
+        )
 
 
 def _beside_readers(do: Callable[[], object]) -> None:
@@ -147,25 +161,25 @@ def _put_run(connection: sqlite3.Connection, run: int, heading: RunHeading) -> N
 def claim(path: bytes, heading: RunHeading, say: Callable[[str], None]) -> Claim:
     """Take over a ledger from the last run, once that is over. Raises FatalError. say: prints messages"""
     found = file.look(path)
-    if found is None:
+    if found.status is None:
         raise file.NothingThere(
             f"there is no ledger {printable(path)} to resume", "Leave out --resume to start a new run."
         )
-    if not found.st_size:
+    if not found.status.st_size:
         raise file.nothing_in(path)
-    file.check_owner(path, found)
-    connection = None
+    path, connection = found.path, None
     try:
         locks = file.has_locks(path)
         if not locks:
             _await_quiet(path, say)
         connection = file.connect(path, "rw", locks)
-        claimed = _claim_soon(connection, path, heading, say)
-        file.check_owner(path, os.stat(path))  # another user may have put it there meanwhile
-        return claimed
+        return _claim_soon(connection, path, heading, say)
     except FatalError:
         _give_up(connection)
         raise
+    except checked.Odd as odd:
+        _give_up(connection)
+        raise file.damaged(path, odd.where) from None
     except (sqlite3.Error, OSError) as error:
         _give_up(connection)
         raise file.in_words(path, "cannot resume", error) from None
@@ -177,6 +191,7 @@ def _claim_soon(connection: sqlite3.Connection, path: bytes, heading: RunHeading
     while True:
         try:
             file.check_format(connection, path)
+            checked.schema(connection)
             file.prepare(connection)
             file.begin(connection)
             by = _who_writes(connection, path, heading)
@@ -200,10 +215,10 @@ def _claim_soon(connection: sqlite3.Connection, path: bytes, heading: RunHeading
 
 def _who_writes(connection: sqlite3.Connection, path: bytes, heading: RunHeading) -> Writer | None:
     """Return the run that may be writing; None if the ledger is free. Raises FatalError if it cannot be taken over."""
-    fingerprint = connection.execute("SELECT fingerprint FROM heading").fetchone()[0]
+    (fingerprint,) = checked.one(connection, "s", "SELECT fingerprint FROM heading")
     if fingerprint != heading.fingerprint:
         raise _of_another(connection, path)
-    writer = Writer(*connection.execute(liveness.LAST_RUN).fetchone())
+    writer = Writer.last_of(connection)
     dead = liveness.is_dead(writer)
     if dead is False:
         raise FatalError(
@@ -214,13 +229,13 @@ def _who_writes(connection: sqlite3.Connection, path: bytes, heading: RunHeading
 
 
 def _of_another(connection: sqlite3.Connection, path: bytes) -> FatalError:
-    verb, sources, destination, command = connection.execute(
-        "SELECT verb,sources,destination,command FROM heading"
-    ).fetchone()
+    verb, sources, destination, command = checked.one(
+        connection, "sbbb", "SELECT verb,sources,destination,command FROM heading"
+    )
     names = " ".join(map(printable, rows.split(sources)))
     to = f" -> {printable(destination)}" if destination else ""
     return file.OtherWork(
-        f"the ledger {printable(path)} belongs to another run: {verb} {names}{to}",
+        f"the ledger {printable(path)} belongs to another run: {in_one_line(verb)} {names}{to}",
         f"It was started with: {' '.join(printable(os.fsencode(word)) for word in rows.words_of(command))}\n"
         "  Resume with that command, or name another file with --ledger.",
     )
@@ -228,14 +243,14 @@ def _of_another(connection: sqlite3.Connection, path: bytes) -> FatalError:
 
 def _claimed(connection: sqlite3.Connection, heading: RunHeading) -> Claim:
     """Read the last checkpoint and add this run. Rows of earlier runs stay until this run's first checkpoint."""
-    run, state, exit_code = connection.execute("SELECT run,state,exit_code FROM run ORDER BY run DESC").fetchone()
+    run, state, exit_code = checked.one(connection, "nsN", "SELECT run,state,exit_code FROM run ORDER BY run DESC")
     claimed = Claim(
         connection,
         run + 1,
-        connection.execute("SELECT started FROM heading").fetchone()[0],
+        checked.one(connection, "r", "SELECT started FROM heading")[0],
         rows.latest_of(connection) or rows.nothing_yet(),
-        tuple(kind for (kind,) in connection.execute("SELECT DISTINCT kind FROM record ORDER BY kind")),
-        connection.execute("SELECT ifnull(max(id),0) FROM record").fetchone()[0],
+        tuple(kind for (kind,) in checked.rows(connection, "s", "SELECT DISTINCT kind FROM record ORDER BY kind")),
+        checked.one(connection, "n", "SELECT ifnull(max(id),0) FROM record")[0],
         state == "ended",
         exit_code,
     )

@@ -1,19 +1,26 @@
 """Reading a ledger for `--status`, in a process of its own, while a run writes it or after the run died.
 
-Nothing is written, and no file is created beside it. What a killed run left in the journal has to be rolled back before
-the file can be read. Where that is allowed SQLite does it in place, under its locks, as the next run would; else in a
-copy. A process that writes the ledger must not use this: closing a file drops all locks its process has on it.
+What is read is a private copy, made by descriptors, so nothing is written beside the ledger and nothing is rolled back
+there: a journal may be another user's, and SQLite would do what it says, such as removing a file that it names. The
+copy is made under the lock that a reader has, so no run writes meanwhile; where locks are refused, it is made again
+until nothing changed meanwhile. What a killed run left in the journal is rolled back in the copy.
+
+A process that writes the ledger must not use this: closing a file drops all locks its process has on it.
 """
 
+import errno
+import fcntl
 import os
-import shutil
 import sqlite3
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
-from hpcp_mpi.ledger import file, liveness, rows
+from hpcp_mpi.host.safe_file import Place, refuse_strange_links
+from hpcp_mpi.ledger import checked, file, liveness, rows
+from hpcp_mpi.ledger.checked import Odd
 from hpcp_mpi.ledger.liveness import Writer
 from hpcp_mpi.vocab.checkpoint import Sample
 from hpcp_mpi.vocab.errors import FatalError
@@ -22,118 +29,212 @@ from hpcp_mpi.vocab.paths import printable
 
 PATIENCE = 5.0  # seconds
 _POLL = 0.05  # seconds
+_LONGEST = 60.0  # seconds that SQLite may take to read one
+_BLOCK = 1 << 20
+# What SQLite locks: a byte for writers that wait, one for a writer that has begun, and some of which readers lock all.
+_PENDING, _RESERVED, _SHARED, _SHARED_SIZE = 0x40000000, 0x40000001, 0x40000002, 510
+# A journal that ends in these bytes names a journal of several databases, which SQLite removes: ours never does.
+_NO_SUPER_JOURNAL = bytes(16)
 
 
 class _Torn(Exception):
     """The file was written to while it was read."""
 
 
+class _Locked(Exception):
+    """A run is writing to the file right now."""
+
+
 def read(path: bytes) -> LedgerStatus:
     """Return the state of a run from its ledger. Raises FatalError if it cannot be read."""
-    found = file.look(path)
-    if found is None:
-        raise FatalError(f"there is no ledger {printable(path)}", "A run writes one with --ledger FILE.")
-    if not found.st_size:
-        raise FatalError(f"the ledger {printable(path)} is empty: the run that made it wrote nothing yet")
+    place = file.find(path)
+    try:
+        if place.status is None:
+            raise FatalError(f"there is no ledger {printable(path)}", "A run writes one with --ledger FILE.")
+        refuse_strange_links(place, f"the ledger {printable(path)}", place.status.st_uid)
+        if not place.status.st_size:
+            raise FatalError(f"the ledger {printable(path)} is empty: the run that made it wrote nothing yet")
+        try:
+            ledger = place.reopened(os.O_RDONLY)
+        except OSError as error:
+            raise file.in_words(path, "cannot read", error) from None
+        try:
+            return _read_in_time(path, place, ledger)
+        finally:
+            os.close(ledger)
+    finally:
+        place.close()
+
+
+def _read_in_time(path: bytes, place: Place, ledger: int) -> LedgerStatus:
     deadline = time.monotonic() + PATIENCE
     while True:
         late = time.monotonic() > deadline
         try:
-            return _read_somehow(path, late)
+            with tempfile.TemporaryDirectory(prefix="hpcp-mpi-status-") as directory:
+                copy = os.path.join(os.fsencode(directory), b"ledger")
+                _copy(place, ledger, copy, late)
+                return _read(path, copy)
         except _Torn:
             if late:
                 raise FatalError(f"the ledger {printable(path)} is written without a pause", "Try again.") from None
+        except _Locked:
+            if late:
+                raise FatalError(
+                    f"the ledger {printable(path)} is locked by another program",
+                    "Try again; lslocks shows which it is.",
+                ) from None
+        except Odd as odd:
+            raise file.damaged(path, odd.where) from None
         except sqlite3.Error as error:
-            # A copy of a file that is being written may look damaged as well.
-            if late or not (file.is_busy(error) or "malformed" in str(error)):
+            # A copy that was made without locks may look damaged as well.
+            if late or "malformed" not in str(error):
                 raise file.in_words(path, "cannot read", error) from None
         except OSError as error:
             raise file.in_words(path, "cannot read", error) from None
         time.sleep(_POLL)
 
 
-def _read_somehow(path: bytes, late: bool) -> LedgerStatus:
-    if not _has_locks(path):
-        if file.is_half_written(path) and not late:
-            raise _Torn  # a transaction is under way, unless the journal stays
-        with _unchanged(path):
-            return _copied(path) if file.is_half_written(path) else _read(path, path, "ro", locks=False)
-    try:
-        return _read(path, path, "ro")
-    except sqlite3.OperationalError as error:
-        # A journal that no run is writing: this connection may not roll back.
-        if "readonly" not in str(error) and "unable to open" not in str(error):
-            raise
-    if os.access(path, os.W_OK) and os.access(os.path.dirname(os.path.realpath(path)), os.W_OK):
-        return _read(path, path, "rw")
-    with _unchanged(path):
-        return _copied(path)
+# --- the copy
 
 
-def _has_locks(path: bytes) -> bool:
+def _copy(place: Place, ledger: int, to: bytes, late: bool) -> None:
+    """Copy a ledger as it was after a transaction, or with the journal that makes it so.
+
+    Raises _Torn, _Locked, OSError.
+    """
     try:
-        return file.has_locks(path, os.O_RDONLY)
+        fcntl.lockf(ledger, fcntl.LOCK_SH | fcntl.LOCK_NB, 1, _PENDING)
+        locks = True
     except OSError as error:
-        raise file.in_words(path, "cannot read", error) from None
-
-
-def _mark(path: bytes) -> tuple[int, int, int, int]:
-    """Return size and mtime (ns) of the ledger and of its journal, which change when it is written to."""
-    found = os.stat(path)
+        if error.errno in file.HELD:
+            raise _Locked from None
+        locks = False
     try:
-        journal = os.stat(file.journal(path))
-    except FileNotFoundError:
-        return found.st_size, found.st_mtime_ns, 0, 0
-    return found.st_size, found.st_mtime_ns, journal.st_size, journal.st_mtime_ns if journal.st_size else 0
+        if not locks:
+            if _journal_size(place, ledger) and not late:
+                raise _Torn  # a transaction is under way, unless the journal stays
+            with _unchanged(place, ledger):
+                _copy_both(place, ledger, to, half_written=_journal_size(place, ledger) > 0)
+            return
+        try:
+            fcntl.lockf(ledger, fcntl.LOCK_SH | fcntl.LOCK_NB, _SHARED_SIZE, _SHARED)
+        except OSError:
+            raise _Locked from None
+        fcntl.lockf(ledger, fcntl.LOCK_UN, 1, _PENDING)  # a writer may begin, and waits with the file itself
+        _copy_both(place, ledger, to, half_written=_journal_size(place, ledger) > 0 and not _has_begun(ledger))
+    finally:
+        if locks:
+            with suppress(OSError):
+                fcntl.lockf(ledger, fcntl.LOCK_UN, 0, 0)
 
 
-def _counter(path: bytes) -> bytes:
-    """Return the four bytes of the header that every transaction changes."""
-    with open(path, "rb") as ledger:
-        return ledger.read(100)[24:28]
+def _has_begun(ledger: int) -> bool:
+    """Return whether a run has begun a transaction: then the journal is of that, and the file is as it was before."""
+    try:
+        fcntl.lockf(ledger, fcntl.LOCK_SH | fcntl.LOCK_NB, 1, _RESERVED)
+    except OSError:
+        return True
+    fcntl.lockf(ledger, fcntl.LOCK_UN, 1, _RESERVED)
+    return False
 
 
 @contextmanager
-def _unchanged(path: bytes) -> Iterator[None]:
+def _journal(place: Place, ledger: int) -> Iterator[int]:
+    """Yield a descriptor of the journal, -1 if there is none that the ledger's owner wrote."""
+    try:
+        fd = os.open(place.name + b"-journal", os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place.directory)
+    except FileNotFoundError:
+        yield -1
+        return
+    try:
+        found, owner = os.fstat(fd), os.fstat(ledger).st_uid
+        ours = stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and found.st_uid in (0, owner)
+        yield fd if ours else -1
+    finally:
+        os.close(fd)
+
+
+def _journal_size(place: Place, ledger: int) -> int:
+    with _journal(place, ledger) as journal:
+        return os.fstat(journal).st_size if journal >= 0 else 0
+
+
+def _copy_both(place: Place, ledger: int, to: bytes, half_written: bool) -> None:
+    room = os.statvfs(os.path.dirname(to))
+    if os.fstat(ledger).st_size > room.f_bavail * room.f_frsize:
+        raise OSError(errno.ENOSPC, "no room for a copy of it where TMPDIR says")
+    _copy_file(ledger, to)
+    if half_written:
+        with _journal(place, ledger) as journal:
+            if journal < 0:
+                raise _Torn
+            readable = os.open(f"/proc/self/fd/{journal}", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                _copy_file(readable, to + b"-journal", _NO_SUPER_JOURNAL)
+            finally:
+                os.close(readable)
+
+
+def _copy_file(source: int, to: bytes, end: bytes = b"") -> None:
+    """Copy a file as large as it is now. end: is added to it"""
+    at, size = 0, os.fstat(source).st_size
+    with open(to, "xb", buffering=0) as copy:
+        while at < size:
+            block = os.pread(source, min(_BLOCK, size - at), at)
+            if not block:
+                raise _Torn
+            copy.write(block)
+            at += len(block)
+        copy.write(end)
+
+
+@contextmanager
+def _unchanged(place: Place, ledger: int) -> Iterator[None]:
     """Raise _Torn, in place of other errors too, if the file changed during the `with` block."""
-    before = _mark(path), _counter(path)
+    before = _mark(place, ledger)
     try:
         yield
-    except (sqlite3.Error, OSError):
-        if (_mark(path), _counter(path)) != before:
+    except OSError:
+        if _mark(place, ledger) != before:
             raise _Torn from None
         raise
-    if (_mark(path), _counter(path)) != before:
+    if _mark(place, ledger) != before:
         raise _Torn
 
 
-def _copied(path: bytes) -> LedgerStatus:
-    """Return the state from a copy, in which the journal can be rolled back."""
-    with tempfile.TemporaryDirectory(prefix="hpcp-mpi-status-") as directory:
-        copy = os.path.join(os.fsencode(directory), b"ledger")
-        shutil.copyfile(path, copy)
-        shutil.copyfile(file.journal(path), file.journal(copy))
-        return _read(path, copy, "rw")
+def _mark(place: Place, ledger: int) -> tuple[int, int, bytes, int, int]:
+    """Return what changes when the ledger is written to: sizes, times (ns), and four bytes of its header."""
+    found = os.fstat(ledger)
+    with _journal(place, ledger) as journal:
+        beside = os.fstat(journal) if journal >= 0 else None
+        size, changed = (beside.st_size, beside.st_mtime_ns) if beside and beside.st_size else (0, 0)
+    return found.st_size, found.st_mtime_ns, os.pread(ledger, 100, 0)[24:28], size, changed
 
 
-def _read(path: bytes, where: bytes, mode: str, locks: bool = True) -> LedgerStatus:
-    connection = file.connect(where, mode, locks)
+# --- what it says
+
+
+def _read(path: bytes, copy: bytes) -> LedgerStatus:
+    deadline = time.monotonic() + _LONGEST
+    connection = file.connect(copy, "rw", locks=True)
     try:
+        connection.set_progress_handler(lambda: time.monotonic() > deadline, 100_000)
+        connection.execute("PRAGMA trusted_schema=OFF").fetchall()
         file.check_format(connection, path)
-        connection.execute("BEGIN")
+        checked.schema(connection)
         return _account(connection, path)
     finally:
-        file.roll_back(connection)
         connection.close()
 
 
 def _account(connection: sqlite3.Connection, path: bytes) -> LedgerStatus:
-    verb, sources, destination, started = connection.execute(
-        "SELECT verb,sources,destination,started FROM heading"
-    ).fetchone()
-    checkpointed = connection.execute("SELECT at FROM checkpoint").fetchone()
-    todo = dict(connection.execute("SELECT deep,count(*) FROM todo GROUP BY deep").fetchall())
-    dead = liveness.is_dead(_writer(connection))
+    verb, sources, destination, started = checked.one(
+        connection, "sbbr", "SELECT verb,sources,destination,started FROM heading"
+    )
+    checkpointed = checked.first(connection, "r", "SELECT at FROM checkpoint")
+    todo = dict(checked.rows(connection, "fn", "SELECT deep,count(*) FROM todo GROUP BY deep"))
+    dead = liveness.is_dead(Writer.last_of(connection))
     return LedgerStatus(
         path=path,
         time=time.time(),
@@ -143,36 +244,39 @@ def _account(connection: sqlite3.Connection, path: bytes) -> LedgerStatus:
         started=started,
         runs=tuple(_runs(connection)),
         there=None if dead is None else not dead,
-        checkpointed=checkpointed and checkpointed[0],
+        checkpointed=checkpointed[0] if checkpointed else None,
         latest=rows.latest_of(connection, with_todo=False),
-        todo=(todo.get(1, 0), todo.get(0, 0)),
+        todo=(todo.get(True, 0), todo.get(False, 0)),
         records={
             kind: (count, size)
-            for kind, count, size in connection.execute(
-                "SELECT kind,count(*),sum(length(block)) FROM record GROUP BY kind ORDER BY kind"
+            for kind, count, size in checked.rows(
+                connection,
+                "snn",
+                "SELECT kind,count(*),ifnull(sum(length(block)),0) FROM record GROUP BY kind ORDER BY kind",
             )
         },
         samples=tuple(
             (run, Sample(*rest))
-            for run, *rest in connection.execute("SELECT run,seconds,files,bytes,active,ranks FROM sample ORDER BY id")
+            for run, *rest in checked.rows(
+                connection, "nrnnnn", "SELECT run,seconds,files,bytes,active,ranks FROM sample ORDER BY id"
+            )
         ),
     )
 
 
-def _writer(connection: sqlite3.Connection) -> Writer:
-    return Writer(*connection.execute(liveness.LAST_RUN).fetchone())
-
-
 def _runs(connection: sqlite3.Connection) -> Iterator[RunStatus]:
-    for number, command, *rest in connection.execute(
-        "SELECT run,command,host,pid,job,version,started,alive,ended,state,exit_code FROM run ORDER BY run"
-    ).fetchall():
-        host, pid, job, version, started, alive, ended, state, exit_code = rest
+    for number, command, host, pid, job, version, started, alive, ended, state, exit_code in list(
+        checked.rows(
+            connection,
+            "nbsnssrrRsN",
+            "SELECT run,command,host,pid,job,version,started,alive,ended,state,exit_code FROM run ORDER BY run",
+        )
+    ):
         yield RunStatus(
             number,
-            rows.words(host),
+            host,
             pid,
-            rows.words(job),
+            job,
             version,
             rows.words_of(command),
             started,

@@ -5,6 +5,7 @@ import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 
+from hpcp_mpi.ledger import checked
 from hpcp_mpi.vocab.checkpoint import Checkpoint, RankState, Relist, RunHeading, Sample
 from hpcp_mpi.vocab.errors import Failure
 from hpcp_mpi.vocab.tally import Tally
@@ -104,17 +105,20 @@ def add_events(
 
 
 def latest_of(connection: sqlite3.Connection, with_todo: bool = True) -> Checkpoint | None:
-    """Return the last checkpoint with all failures and notes, but without records; None before the first."""
-    row = connection.execute("SELECT * FROM checkpoint").fetchone()
+    """Return the last checkpoint with all failures and notes, but without records; None before the first.
+
+    Raises Odd.
+    """
+    row = checked.first(connection, "nnrsrnfnnnrnnnnb", "SELECT * FROM checkpoint")
     if row is None:
         return None
     _, run, _, phase, seconds, linked, scan_done, chunks, steals, messages, *sample, state = row
     return Checkpoint(
         phase=phase,
         seconds=seconds,
-        tallies={name: Tally(*counts) for name, *counts in connection.execute("SELECT * FROM tally")},
+        tallies={name: Tally(*counts) for name, *counts in checked.rows(connection, "snnnnn", "SELECT * FROM tally")},
         linked=linked,
-        scan_done=bool(scan_done),
+        scan_done=scan_done,
         chunks=chunks,
         steals=steals,
         messages=messages,
@@ -123,29 +127,32 @@ def latest_of(connection: sqlite3.Connection, with_todo: bool = True) -> Checkpo
         sample=Sample(*sample),
         state=state,
         failures=tuple(
-            Failure(path, words(reason), bool(vanished), attempted)
-            for path, reason, vanished, attempted in connection.execute(
-                "SELECT path,reason,vanished,attempted FROM failure ORDER BY id"
+            Failure(*row)
+            for row in checked.rows(
+                connection, "bsfn", "SELECT path,reason,vanished,attempted FROM failure ORDER BY id"
             )
         ),
-        notes=tuple((path, words(note)) for path, note in connection.execute("SELECT path,note FROM note ORDER BY id")),
+        notes=tuple(
+            (path, note) for path, note in checked.rows(connection, "bs", "SELECT path,note FROM note ORDER BY id")
+        ),
     )
 
 
 def ranks_of(connection: sqlite3.Connection, run: int) -> Iterator[RankState]:
-    """Yield the state of each rank of a run, by rank."""
-    for rank, node, *rest in connection.execute(
+    """Yield the state of each rank of a run, by rank. Raises Odd."""
+    for row in checked.rows(
+        connection,
+        "nsnsnnnnnr",
         "SELECT rank,node,slots,state,files,bytes,chunks,granted,stolen,busy FROM rank WHERE run=? ORDER BY rank",
         (run,),
     ):
-        yield RankState(rank, words(node), *rest)
+        yield RankState(*row)
 
 
 def _todo_of(connection: sqlite3.Connection) -> Iterator[Relist]:
-    for source, source_dir, dest_dir, deep, seen in connection.execute(
-        "SELECT source,source_dir,dest_dir,deep,seen FROM todo ORDER BY id"
-    ):
-        yield Relist(source, source_dir, dest_dir, bool(deep), seen)
+    query = "SELECT source,source_dir,dest_dir,deep,seen FROM todo ORDER BY id"
+    for row in checked.rows(connection, "nbbfb", query):
+        yield Relist(*row)
 
 
 def unpacked(packed: int, block: bytes) -> bytes:

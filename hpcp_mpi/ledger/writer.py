@@ -10,11 +10,13 @@ and writes nothing more.
 import sqlite3
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
-from hpcp_mpi.ledger import file, opening, rows
-from hpcp_mpi.ledger.file import NothingThere, OtherWork
+from hpcp_mpi.ledger import checked, file, opening, rows
+from hpcp_mpi.ledger.file import NothingThere, OtherWork, UnsafePlace
 from hpcp_mpi.ledger.liveness import SIGN
 from hpcp_mpi.vocab.checkpoint import Checkpoint, Relist, ResumeState, RunHeading
 from hpcp_mpi.vocab.errors import FatalError
@@ -177,7 +179,12 @@ class Ledger:
             pass
 
 
-__all__ = ["Ledger", "NothingThere", "OtherWork", "open_new", "resume_ledger"]
+__all__ = ["Ledger", "NothingThere", "OtherWork", "UnsafePlace", "open_new", "refuse_place", "resume_ledger"]
+
+
+def refuse_place(path: bytes) -> None:
+    """Raise FatalError if no ledger can be at path: UnsafePlace if because of other users."""
+    file.look(path)
 
 
 def open_new(path: bytes, heading: RunHeading) -> Ledger:
@@ -210,16 +217,25 @@ class _Blocks:
         at = 0
         while found := self._after(at):
             for _, packed, block in found:
-                yield rows.unpacked(packed, block)
+                try:
+                    yield rows.unpacked(packed, block)
+                except zlib.error:
+                    raise file.damaged(self._ledger.path, "a record that cannot be unpacked") from None
             at = found[-1][0]
 
-    def _after(self, at: int) -> list[tuple[int, int, bytes]]:
+    def _after(self, at: int) -> list[list[Any]]:
         ledger = self._ledger
         try:
             with ledger.using:
-                return ledger.connection.execute(
-                    "SELECT id,packed,block FROM record WHERE kind=? AND id>? AND id<=? ORDER BY id LIMIT ?",
-                    (self._kind, at, self._last, _AT_ONCE),
-                ).fetchall()
+                return list(
+                    checked.rows(
+                        ledger.connection,
+                        "nfb",
+                        "SELECT id,packed,block FROM record WHERE kind=? AND id>? AND id<=? ORDER BY id LIMIT ?",
+                        (self._kind, at, self._last, _AT_ONCE),
+                    )
+                )
+        except checked.Odd as odd:
+            raise file.damaged(ledger.path, odd.where) from None
         except sqlite3.Error as error:
             raise file.in_words(ledger.path, "cannot read", error) from None

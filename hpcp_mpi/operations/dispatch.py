@@ -40,7 +40,13 @@ def lead_operation(wire: "Wire", request: Request, frontend: "Frontend") -> "Rep
         frontend.expect_answer()  # not after hours of copying
     report = _leader(request)(wire, request, frontend)
     report.verb = request.verb.value
+    if not report.ended_early and not report.broken_off:
+        for pattern in sorted(report.unmatched or ()):
+            report.outcome.warn(pattern, UNMATCHED)
     return report
+
+
+UNMATCHED = "this exclude pattern matched nothing"
 
 
 def _leader(request: Request) -> "Leader":

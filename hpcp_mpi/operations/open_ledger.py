@@ -2,13 +2,17 @@
 
 import hashlib
 import os
+import pwd
 import socket
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from itertools import count
 
 from hpcp_mpi.cluster.slurm import default_ledger, restarts
 from hpcp_mpi.engine.checkpoints import CheckpointWriter
+from hpcp_mpi.host.mounts import stale_seconds
+from hpcp_mpi.host.safe_file import find
 from hpcp_mpi.vocab.checkpoint import RunHeading
 from hpcp_mpi.vocab.errors import FatalError
 from hpcp_mpi.vocab.options import Options
@@ -18,6 +22,7 @@ from hpcp_mpi.vocab.request import Request
 # How it is done, and not what: a run may be resumed with another number of ranks, slower, or with other chunks.
 _HOW = frozenset(
     {
+        "unmatched_excludes",
         "slots",
         "single",
         "chunk_size",
@@ -60,7 +65,8 @@ def open_checkpoints(
     heading = _heading(request, command, environment, version)
     if ledger is not None:
         return _open(os.path.abspath(path), heading, resume or restarted, restarted, say)
-    return _open_jobs(os.path.abspath(path), heading, resume or restarted, say)
+    place = _jobs_place(os.path.abspath(path), environment, resume or restarted, say)
+    return None if place is None else _open_jobs(place, heading, resume or restarted, say)
 
 
 def _open(
@@ -77,6 +83,59 @@ def _open(
                 raise
             _say_nothing_there(path, say)
     return CheckpointWriter(open_new(path, heading), None, say)
+
+
+def _jobs_place(path: bytes, environment: Mapping[str, str], resume: bool, say: Callable[[str], None]) -> bytes | None:
+    """Return where the ledger of a batch job is to be: at path, or in the user's own directory where others may write
+    to that of path. None where it can be in neither, which is said."""
+    from hpcp_mpi.ledger.writer import UnsafePlace, refuse_place
+
+    moved = _state_directory(environment, path) if resume else None
+    try:
+        refuse_place(path)
+        # As it was moved when the job started first, it is there still.
+        return moved if moved and os.path.lexists(moved) and not os.path.lexists(path) else path
+    except UnsafePlace as error:
+        moved = moved or _state_directory(environment, path, make=True)
+        if moved is None:
+            say(f"hpcp-mpi: {error.message}; the run continues without one and cannot be resumed (name one: --ledger)")
+            return None
+        here = "" if stale_seconds(os.path.dirname(moved)) else ", which only this node sees: see --ledger"
+        say(f"hpcp-mpi: {error.message}; it is {printable(moved)}{here}")
+        return moved
+    except FatalError:
+        return path  # opening it says why not
+
+
+def _state_directory(environment: Mapping[str, str], ledger: bytes, make: bool = False) -> bytes | None:
+    """Return the path of a ledger in the directory for what programs keep of a user; None where others could exchange
+    that."""
+    with suppress(KeyError):
+        home = pwd.getpwuid(os.geteuid()).pw_dir
+        for base in (environment.get("XDG_STATE_HOME", ""), f"{environment.get('HOME', '')}/.local/state", home):
+            base += "/.local/state" if base is home else ""
+            if not base.startswith("/"):
+                continue
+            directory = os.path.join(os.fsencode(base), b"hpcp-mpi")
+            try:
+                if not _is_ones_own(directory):
+                    continue
+                if make:
+                    os.makedirs(directory, 0o700, exist_ok=True)
+                if os.path.isdir(directory) and os.access(directory, os.W_OK):
+                    return os.path.join(directory, os.path.basename(ledger))
+            except OSError:
+                continue
+    return None
+
+
+def _is_ones_own(directory: bytes) -> bool:
+    """Return whether nobody else can exchange a directory, or what has to be made for it. Raises OSError."""
+    while not os.path.lexists(directory):
+        directory = os.path.dirname(directory)
+    place = find(os.path.join(directory, b"any"))
+    place.close()
+    return not (place.swappable or place.writable or place.link_owners)
 
 
 def _open_jobs(path: bytes, heading: RunHeading, resume: bool, say: Callable[[str], None]) -> CheckpointWriter | None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.engine.broken_work import persistently, surviving
 from hpcp_mpi.engine.context import JobContext
+from hpcp_mpi.engine.itemize import take_replaced
 from hpcp_mpi.host.commands import Commands, Stopped
 from hpcp_mpi.host.machine import allow_open_files, cpus, slots
 from hpcp_mpi.operations.copy.big_files.rules import divided
@@ -73,6 +74,11 @@ def work(context: JobContext, batches: list[Batch]) -> Outcome:
     outcome.findings += [batch for batch in found if batch.kind is Kind.START_FILE]  # rank 0 has few begun at a time
     if context.options.verify:
         outcome.findings = gathered(outcome.findings, context.rank)
+    outcome.made += context.made_here()
+    context.made_here().clear()
+    take_replaced(context, outcome)
+    if context.excluded is not None:
+        outcome.excluding = context.excluded.matched
     outcome.seconds = time.monotonic() - began
     return outcome
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from hpcp_mpi.vocab.attributes import ACL
+from hpcp_mpi.vocab.attributes import ACL, CAPABILITY
 
 SECOND_NS = 10**9
 ENDLESS_NS = 1 << 80  # later than any time
@@ -48,6 +48,13 @@ class StoredTimes:
     def goes_astray(self, time_ns: int) -> bool:
         """Return whether a time becomes one that has nothing to do with it, unless the nearest is set instead."""
         return not self.clamps and self.nearest(time_ns) != time_ns
+
+    @property
+    def seconds(self) -> tuple[int, int]:
+        """The first and the last second of which all can be stored."""
+        earliest = -ENDLESS_NS if self.earliest_ns is None else self.earliest_ns
+        latest = ENDLESS_NS if self.latest_ns is None else self.latest_ns
+        return -(-earliest // SECOND_NS), (latest + 1) // SECOND_NS - 1
 
     def nearest(self, time_ns: int) -> int:
         """Return the time nearest to one that is in the range of what can be stored."""
@@ -93,7 +100,7 @@ class Abilities:
             ACL: self.acls is not Acls.NONE,
             b"user.": self.user_attributes is not False,
             b"trusted.": self.trusted_attributes is not False,
-            b"security.capability": self.capabilities is not False,
+            CAPABILITY: self.capabilities is not False,
         }
         return tuple(prefix for prefix, stored in kept.items() if not stored)
 

@@ -5,11 +5,13 @@ a difference nor to be removed: removing `trusted.SGI_ACL_FILE`, as which XFS sh
 removes the ACL. `cp -a` leaves such names too, as far as /etc/xattr.conf has them.
 """
 
+import errno
 from collections.abc import Iterable
 from functools import lru_cache
 
 ACL = b"system.posix_acl_"
 ACCESS_ACL, DEFAULT_ACL = ACL + b"access", ACL + b"default"
+CAPABILITY = b"security.capability"
 
 # Names that begin like one of these belong to the place.
 _OF_THE_PLACE = (
@@ -51,6 +53,20 @@ _OF_THE_PLACE = (
     b"system.cifs_",
     b"system.smb3_",
 )
+# What a file system says that will not have an attribute, also the next time: none of this kind, not from this user,
+# too big. A full disk is another matter (host/metadata).
+REFUSALS = frozenset(
+    {
+        errno.EOPNOTSUPP,
+        errno.ENOSYS,
+        errno.EPERM,
+        errno.EINVAL,
+        errno.ENOSPC,
+        errno.E2BIG,
+        errno.ERANGE,
+        errno.ENAMETOOLONG,
+    }
+)
 _SHORTEST_ACL = 28  # bytes: owner, group and others, who are the mode
 
 
@@ -60,9 +76,22 @@ def is_carried(name: str | bytes) -> bool:
     return not (name if isinstance(name, bytes) else name.encode("utf-8", "surrogateescape")).startswith(_OF_THE_PLACE)
 
 
+def kind_of(name: bytes) -> str:
+    """Return what an attribute is one of, in words."""
+    if name.startswith(ACL):
+        return "ACLs"
+    space, _, _ = name.partition(b".")
+    return "capabilities" if name == CAPABILITY else f"attributes {space.decode('ascii', 'replace')}.*"
+
+
 def any_carried(names: Iterable[str]) -> bool:
     """Return whether one of the attributes that a file system lists belongs to the file."""
     return any(map(is_carried, names))
+
+
+def any_privileged(names: Iterable[bytes]) -> bool:
+    """Return whether one of the attributes of a file gives it rights, or only root may give it."""
+    return any(name.startswith((b"security.", b"trusted.")) for name in names)
 
 
 def says_more_than_mode(name: bytes, value: bytes) -> bool:

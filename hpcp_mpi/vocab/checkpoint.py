@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from hpcp_mpi.vocab.errors import Failure
-from hpcp_mpi.vocab.tally import Tally
+from hpcp_mpi.vocab.tally import NOTHING, Tally, left_of
 
 
 class Relist(NamedTuple):
@@ -86,6 +86,12 @@ class Checkpoint:
     failures: tuple[Failure, ...] = ()
     notes: tuple[tuple[bytes, str], ...] = ()
     restart: bool = False  # everything is looked at again: records of earlier runs mean nothing any more
+
+    @property
+    def left(self) -> Tally:
+        """What was found by then and neither copied nor identical."""
+        done = (self.tallies.get(name, NOTHING) for name in ("copied", "updated", "identical"))
+        return left_of(self.tallies.get("found", NOTHING), *done)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ EXIT_DIFFERENT = 3
 EXIT_PARTIAL = 23
 EXIT_VANISHED = 24
 EXIT_MAX_DELETE = 25
+EXIT_UNSHOWN = 74
 EXIT_RESUMABLE = 75
 EXIT_INTERRUPTED = 130
 
@@ -26,6 +27,7 @@ EXIT_CODES = {
     EXIT_PARTIAL: "some entries failed; each is named with its reason",
     EXIT_VANISHED: "some sources vanished after they were listed; nothing else failed",
     EXIT_MAX_DELETE: "more entries to remove than --max-delete allows; none was removed",
+    EXIT_UNSHOWN: "all was done, but standard output could not be written",
     EXIT_RESUMABLE: "stopped early by a signal; run the same command again to resume",
     EXIT_INTERRUPTED: "interrupted from the keyboard",
 }
@@ -49,6 +51,18 @@ class UsageError(FatalError):
     """The command line asks for something that has no meaning, or that is never safe."""
 
     exit_code = EXIT_USAGE
+
+
+class Unshown(FatalError):
+    """What was to be written to standard output is lost."""
+
+    exit_code = EXIT_UNSHOWN
+
+
+def unshown(error: OSError) -> str:
+    """Return the words for an error of standard output."""
+    reason = "it is closed" if error.errno == errno.EBADF else reason_of(error)
+    return f"standard output cannot be written ({reason}): what it was to show is lost"
 
 
 class Failure(NamedTuple):

@@ -1,11 +1,20 @@
 """The job that every rank is given."""
 
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from hpcp_mpi.vocab.abilities import Abilities, StoredTimes
 from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.paths import relative_to
 from hpcp_mpi.vocab.request import Style
+
+_STEP_NS = 1000  # the coarsest step of birth times between clients of one file system
+
+
+class OpenDirectory(Protocol):
+    """A directory that this process keeps open."""
+
+    fd: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +24,27 @@ class Root:
     path: bytes  # absolute
     inode: int
     mtime_ns: int
+    device: int = 0  # of the view; another node may have another number for it
+    view: str = ""  # the mounts, of one machine, that it was seen through; "": unknown
+    born_ns: int = 0  # when it was made; 0: unknown
+    itself: bool = False  # path is the directory's own name, so a symlink of that name is something else
+    held: bool = False  # the process that looked at it keeps it open, so that its inode number is not given away
+    pin: OpenDirectory | None = field(default=None, compare=False, repr=False)  # it, in that process
+
+    def is_same(self, other: "Root", invented: bool = False) -> bool:
+        """Return whether another look at its path, by any rank, showed the same directory.
+
+        invented: the two inode numbers differ, and their file system makes them up on each node
+        """
+        here = bool(self.view) and self.view == other.view
+        if here and self.device != other.device:
+            return False
+        if self.inode != other.inode:
+            return invented and self.mtime_ns == other.mtime_ns
+        if here and self.held:
+            return True  # birth times change on an overlay, when a directory is first written to
+        known = self.born_ns and other.born_ns
+        return not known or abs(self.born_ns - other.born_ns) < _STEP_NS
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,6 +109,7 @@ def _latest(latest: Checkpoint | None) -> dict[str, Any]:
         "seconds": round(latest.seconds, 3),
         "scan_done": latest.scan_done,
         "tallies": {name: tally._asdict() for name, tally in latest.tallies.items()},
+        "left": latest.left._asdict(),
         "hard_links": latest.linked,
         "chunks": latest.chunks,
         "steals": latest.steals,

@@ -20,6 +20,8 @@ class Options:
     full_hash: bool = False  # compare whole files; wins over hash_size
     modify_window: float = 0.0  # seconds; mtimes nearer than this are equal
     excludes: tuple[bytes, ...] = ()  # hpcp's patterns, as given
+    optional_excludes: tuple[bytes, ...] = ()  # the same; they may match nothing
+    unmatched_excludes: bool = False  # removals are certain although a pattern may match nothing
     directory_only: bool = False
     directory_sync: bool = True  # give directories their metadata
     sparse: str = "auto"  # cp's: auto, always, never
@@ -34,6 +36,7 @@ class Options:
     io_size: int = 0  # bytes read at once of a range; 0: the file system's block size, 4 MiB at least
     drop_cache: bool = False  # forget the pages of sources that were read for the copy
     content_only: bool = False  # no metadata at all, as `cp -f`
+    strict_metadata: bool = False  # what the destination cannot store of metadata is a failure, and differs
     links: str = "inside"  # what relative links point to is copied too: inside the destination, anywhere, never
     mirror: bool = False  # remove what the sources do not have
     delete_excluded: bool = False  # of the destination's entries that are excluded, too
@@ -54,6 +57,16 @@ class Options:
     dry_run: bool = False
     compare: bool = False  # a dry run that also says what makes room for another type, and probes nothing
     itemize: bool = False  # say of every entry what was done
+
+    @property
+    def replaces_others(self) -> bool:
+        """Whether a directory takes the place of what is none: that is removed, or kept in the backup directory."""
+        return self.mirror or bool(self.backup_dir) or self.compare
+
+    @property
+    def all_excludes(self) -> tuple[bytes, ...]:
+        """All patterns; those that have to match something are the first ones."""
+        return self.excludes + self.optional_excludes
 
     @property
     def file_cost(self) -> int:

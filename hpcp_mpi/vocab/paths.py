@@ -7,7 +7,8 @@ always one line of valid UTF-8 and always means exactly one name.
 import re
 from collections.abc import Sequence
 
-STAGE_PREFIX = b".hpcp-mpi."  # of the private directories that copies are made in; no user's data
+# Of the private directories that copies are made in. What is only called so is a user's: host.stage.is_stage.
+STAGE_PREFIX = b".hpcp-mpi."
 
 _PLAIN = re.compile(rb"[ -\[\]-~]*")  # printable ASCII without the backslash
 _NAMED = {"\\": "\\\\", "\n": "\\n", "\t": "\\t"}
@@ -19,15 +20,30 @@ def printable(name: bytes) -> str:
     """Return name as one line of printable text. Invalid UTF-8 becomes `\\xNN`, byte by byte."""
     if _PLAIN.fullmatch(name):
         return name.decode("ascii")
-    parts = []
-    for character in name.decode("utf-8", "surrogateescape"):
-        if character in _NAMED:
-            parts.append(_NAMED[character])
-        elif character.isprintable():
-            parts.append(character)
-        else:
-            parts.append("".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", "surrogateescape")))
-    return "".join(parts)
+    text = name.decode("utf-8", "surrogateescape")
+    return "".join(_NAMED["\\"] if character == "\\" else _escaped(character) for character in text)
+
+
+def in_one_line(text: str) -> str:
+    """Return a text of others (a reason, a host, what a ledger says) so that a terminal does nothing but show it.
+
+    It is one line, without escape sequences, and without characters that change the direction. Names in it may have
+    been through printable() already.
+    """
+    return text if text.isprintable() else "".join(map(_escaped, text))
+
+
+def _escaped(character: str) -> str:
+    if character.isprintable():
+        return character
+    if character in _NAMED:
+        return _NAMED[character]
+    return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", _as_bytes(character)))
+
+
+def _as_bytes(character: str) -> str:
+    """Return how a character becomes bytes: of the surrogates only some stand for a byte."""
+    return "surrogateescape" if "\udc80" <= character <= "\udcff" else "surrogatepass"
 
 
 def first_few(names: Sequence[bytes], most: int, between: str = ", ") -> str:

@@ -11,12 +11,13 @@ from hpcp_mpi.vocab.errors import (
     EXIT_MAX_DELETE,
     EXIT_OK,
     EXIT_PARTIAL,
+    EXIT_UNSHOWN,
     EXIT_VANISHED,
     Failure,
 )
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import printable
-from hpcp_mpi.vocab.tally import NOTHING, Tally
+from hpcp_mpi.vocab.tally import NOTHING, Tally, left_of
 
 
 @dataclass(slots=True)
@@ -64,6 +65,8 @@ class Report:
     stopped: int = EXIT_OK  # the exit code of an early stop
     broken_off: bool = False  # rank 0 could not continue, as a failure says: what was to follow was not done
     before: Tally = NOTHING  # what earlier runs copied that this one resumed
+    unmatched: frozenset[bytes] | None = None  # exclude patterns that matched nothing; None: not known
+    unshown: str = ""  # why a list for standard output is lost
     declined: bool = False  # the answer to a question was no, so something was not removed
     differences: dict[str, int] | None = None  # of a compare: how many entries are added, modified, deleted
     paths: dict[str, list[bytes]] | None = None  # theirs, below the destination; None if they are very many
@@ -98,15 +101,23 @@ class Report:
         self.timeline += [each._replace(seconds=self.seconds + each.seconds) for each in other.timeline]
         self.scan_seconds += other.scan_seconds
         self.seconds += other.seconds
+        if other.unmatched is not None:
+            self.unmatched = other.unmatched if self.unmatched is None else self.unmatched & other.unmatched
         if other.stopped and not self.ended_early:
             self.stopped = other.stopped
+
+    @property
+    def left(self) -> Tally:
+        """What was found and is neither copied nor identical: it failed, or the run ended before."""
+        return left_of(self.scanned, self.outcome.copied, self.outcome.updated, self.outcome.skipped)
 
     @property
     def exit_code(self) -> int:
         if self.stopped:
             return self.stopped
         if not self.failures:
-            return EXIT_DIFFERENT if self.differences and any(self.differences.values()) else EXIT_OK
+            done = EXIT_UNSHOWN if self.unshown else EXIT_OK
+            return EXIT_DIFFERENT if self.differences and any(self.differences.values()) else done
         return EXIT_VANISHED if all(failure.vanished for failure in self.failures) else EXIT_PARTIAL
 
     def as_dict(self) -> dict[str, Any]:
@@ -129,6 +140,7 @@ class Report:
             "copied_before": self.before._asdict(),
             "metadata_updated": outcome.updated._asdict(),
             "skipped": outcome.skipped._asdict(),
+            "left": self.left._asdict(),
             "removed": outcome.removed._asdict(),
             "verified": outcome.verified._asdict(),
             "differences": self.differences,

@@ -53,3 +53,10 @@ def tally_of(status: os.stat_result) -> Tally:
     if stat.S_ISDIR(status.st_mode):
         return ONE_DIRECTORY
     return ONE_LINK if stat.S_ISLNK(status.st_mode) else ONE_SPECIAL
+
+
+def left_of(found: Tally, *done: Tally) -> Tally:
+    """Return what is left of what was found; never less than nothing: what grew meanwhile has more bytes."""
+    for each in done:
+        found = found.minus(each)
+    return Tally(*(max(0, count) for count in found))

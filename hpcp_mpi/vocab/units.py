@@ -212,6 +212,9 @@ class Batch:
     # SET_DIR_METADATA: this run wrote in the directories, so that no look shows whether their metadata is right.
     again: bool = False
     lossy: bool = False  # VERIFY: some of what is in the units was not copied, and was named
+    # COPY: only root and we can exchange what is in source_dir and in all directories of the units, so `cp` may walk
+    # them as it likes. LIST: the same of the directory that these are in. False where nobody looked.
+    ours: bool = False
 
     @property
     def entries(self) -> int:
@@ -228,12 +231,13 @@ class Batch:
     def with_units(self, units: Units) -> "Batch":
         """Return a batch like this one, of other units. dataclasses.replace takes twice as long."""
         rest = (self.leader, self.over, self.restore, self.new, self.above, self.equal, self.big)
-        return Batch(self.kind, self.source, self.source_dir, self.dest_dir, units, *rest, self.again, self.lossy)
+        more = (self.again, self.lossy, self.ours)
+        return Batch(self.kind, self.source, self.source_dir, self.dest_dir, units, *rest, *more)
 
     def __reduce__(self) -> Any:
         # Half the bytes and a third of the time of what pickle makes of a dataclass.
         rest = (self.leader, self.over, self.restore, self.new, self.above, self.equal, self.big)
-        more = (self.again, self.lossy)
+        more = (self.again, self.lossy, self.ours)
         return _batch, (self.kind.value, self.source, self.source_dir, self.dest_dir, self.units, *rest, *more)
 
 

@@ -213,7 +213,7 @@ def test_help_groups_options_by_task_and_ends_with_examples_and_exit_codes(capsy
     assert sorted(headings, key=text.index) == headings
     for code in EXIT_CODES:
         assert f"\n  {code} " in text
-    assert len(text.splitlines()) < 200
+    assert len(text.splitlines()) < 215
     assert max(map(len, text.splitlines())) <= 80, "without a terminal lines are as wide as the smallest one"
 
 
@@ -251,3 +251,11 @@ def test_every_example_is_understood() -> None:
         words = shlex.split(command.replace("mpiexec -n 4 ", "").replace("PATH...", "PATH"))
         assert words[0] == "hpcp-mpi"
         parsed(*words[1:])
+
+
+def test_a_wrong_option_is_shown_without_its_escape_sequences(capsys: pytest.CaptureFixture[str]) -> None:
+    """It may be the name of another user's file, where a shell's pattern is on the command line."""
+    with pytest.raises(SystemExit):
+        build_parser().parse_args(["--\x1b]0;owned\x07", "a", "b"])
+    error = capsys.readouterr().err
+    assert "\x1b" not in error and "\\x1b]0;owned\\x07" in error

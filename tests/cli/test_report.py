@@ -108,7 +108,8 @@ def test_bytes_that_nobody_counted_are_not_shown_as_zero() -> None:
     removed = Report("remove", scanned=Tally(3, 2), outcome=Outcome(removed=Tally(3, 2)))
     assert table(removed).splitlines()[0].split()[-1] == "other" and "B" not in table(removed).splitlines()[2]
     mirrored = table(Report(scanned=Tally(files=3, bytes=9), outcome=Outcome(removed=Tally(3, 2)))).splitlines()
-    assert mirrored[1].endswith("9 B") and mirrored[4].split() == ["removed", "3", "2", "0", "0"]
+    assert mirrored[1].endswith("9 B") and mirrored[4].split() == ["left", "3", "0", "0", "0", "9", "B"]
+    assert mirrored[5].split() == ["removed", "3", "2", "0", "0"]
 
 
 @pytest.mark.parametrize(

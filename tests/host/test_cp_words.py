@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hpcp_mpi.host.commands import ENVIRONMENT
-from hpcp_mpi.host.cp import command, complaints, unquoted
+from hpcp_mpi.host.cp import attributes_refused, command, complaints, permissions_refused, unquoted
 from hpcp_mpi.vocab.options import Options
 from tests.support.effort import many
 
@@ -107,8 +107,21 @@ def test_what_cp_says_is_sorted_by_path(stderr: bytes, by_path: dict[bytes, str]
 
 def test_names_come_after_the_end_of_options_and_the_stage_by_descriptor() -> None:
     words = command(Options(sparse="never", reflink="always"), 9, [b"-rf", b"--help"])
-    assert words[:2] == [b"cp", b"-af"]
+    assert words[:3] == [b"cp", b"-dRf", b"--preserve=all"]
     assert b"--sparse=never" in words and b"--reflink=always" in words
     assert words[words.index(b"--") + 1 :] == [b"-rf", b"--help"]
     assert words[words.index(b"-t") + 1] == b"/proc/self/fd/9"
-    assert command(Options(), 9, [], follow=True)[1] == b"-afH"
+    assert command(Options(), 9, [], follow=True)[1] == b"-dRfH"
+
+
+def test_attributes_that_cp_could_not_set_are_known_and_no_paths() -> None:
+    stderr = (
+        b"cp: setting attribute 'user.a b' for 'user.a b': No space left on device\n"
+        b"cp: cannot open 'x' for reading: Permission denied\n"
+        b"cp: getting attribute 'user.c' of 'user.c': Input/output error\n"
+    )
+    assert attributes_refused(stderr) == {b"user.a b": "No space left on device", b"user.c": "Input/output error"}
+    assert complaints(stderr) == ({b"x": "cp cannot open for reading: Permission denied"}, [])
+    (words,) = complaints(b"cp: preserving permissions for '/proc/self/fd/9/x': Operation not supported\n")[0].values()
+    assert permissions_refused(words) == "Operation not supported"
+    assert permissions_refused("cp cannot open for reading: Permission denied") is None

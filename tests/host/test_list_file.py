@@ -51,7 +51,9 @@ def test_a_list_is_read_in_blocks_with_the_numbers_of_lines(entries: list[bytes]
     if any(b"\0" in entry for entry in entries):
         entries = [entry.replace(b"\0", b"0") for entry in entries]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(file_lists, "_blocks", lambda path: _cut(b"".join(each + b"\n" for each in entries), block))
+        patch.setattr(
+            file_lists, "_blocks", lambda path, stopped: _cut(b"".join(each + b"\n" for each in entries), block)
+        )
         found = [(at, text) for number, some in entries_in(b"x", b"\n") for at, text in enumerate(some, number)]
     assert found == list(enumerate(entries, 1))
 
@@ -63,7 +65,7 @@ def _cut(content: bytes, block: int) -> list[bytes]:
 @given(st.integers(0, 9), st.integers(1, 9))
 def test_a_NUL_is_named_with_its_line_wherever_blocks_end(before: int, block: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(file_lists, "_blocks", lambda path: _cut(b"ab\n" * before + b"c\0d\ne\n", block))
+        patch.setattr(file_lists, "_blocks", lambda path, stopped: _cut(b"ab\n" * before + b"c\0d\ne\n", block))
         with pytest.raises(BrokenList, match=rf"line {before + 1}: a NUL"):
             list(entries_in(b"x", b"\n"))
 
@@ -84,6 +86,6 @@ def test_when_a_list_cannot_be_completed_nothing_is_left_behind(tmp_path: Path) 
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        file_lists.write(bytes(tmp_path / "list"), pieces())  # type: ignore[arg-type]
+        file_lists.write(file_lists.place_of(bytes(tmp_path / "list")), pieces())  # type: ignore[arg-type]
     assert [path.name for path in tmp_path.iterdir()] == ["list"]
     assert (tmp_path / "list").read_text() == "old"

@@ -30,10 +30,10 @@ def open_files() -> int:
 
 def test_a_shared_stage_is_private_and_lives_until_it_is_removed(directory: int, tmp_path: Path) -> None:
     before = open_files()
-    mine, theirs = SharedStages("token.1"), SharedStages("token.2")
+    mine, theirs = SharedStages("01234567.1"), SharedStages("01234567.2")
     name, made = mine.make(directory, b"where")
     (path,) = tmp_path.iterdir()
-    assert path.name == os.fsdecode(name) and stat.S_IMODE(path.stat().st_mode) == 0o700
+    assert path.name == os.fsdecode(name) and stat.S_IMODE(path.stat().st_mode) == 0o1700
     assert mine.made() == [(b"where", name)]
     os.close(made)
     entered = theirs.enter(directory, name)
@@ -45,7 +45,7 @@ def test_a_shared_stage_is_private_and_lives_until_it_is_removed(directory: int,
 
 
 def test_a_stage_that_nobody_holds_any_more_is_swept(directory: int, tmp_path: Path) -> None:
-    stages = SharedStages("token")
+    stages = SharedStages("01234567.1")
     name, made = stages.make(directory, b"")
     os.close(made)
     assert not sweep(directory, name)
@@ -58,7 +58,7 @@ def test_a_stage_that_nobody_holds_any_more_is_swept(directory: int, tmp_path: P
 def test_only_the_stages_used_last_are_held(directory: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stage, "_HELD", 2)
     before = open_files()
-    stages = SharedStages("token")
+    stages = SharedStages("01234567.1")
     names = []
     for _ in range(3):
         name, made = stages.make(directory, b"")
@@ -72,7 +72,7 @@ def test_only_the_stages_used_last_are_held(directory: int, monkeypatch: pytest.
 
 
 def test_a_stage_that_is_being_swept_is_not_entered(directory: int, tmp_path: Path) -> None:
-    stages = SharedStages("token")
+    stages = SharedStages("01234567.1")
     name, made = stages.make(directory, b"")
     os.close(made)
     stages.close()
@@ -87,7 +87,7 @@ def test_without_locks_a_stage_stays_young_while_it_is_used(
     directory: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fcntl, "flock", refusing(errno.ENOLCK))
-    stages = SharedStages("token")
+    stages = SharedStages("01234567.1")
     name, made = stages.make(directory, b"")
     os.close(made)
     os.utime(tmp_path / os.fsdecode(name), (1, 1))
@@ -96,7 +96,7 @@ def test_without_locks_a_stage_stays_young_while_it_is_used(
 
 
 def test_a_directory_in_place_of_a_stage_is_not_entered(directory: int, tmp_path: Path) -> None:
-    stages = SharedStages("token")
+    stages = SharedStages("01234567.1")
     name, made = stages.make(directory, b"")
     os.close(made)
     path = tmp_path / os.fsdecode(name)
@@ -112,7 +112,7 @@ def test_a_directory_in_place_of_a_stage_is_not_entered(directory: int, tmp_path
 
 @needs_root
 def test_another_users_directory_in_place_of_a_stage_is_not_entered(directory: int, tmp_path: Path) -> None:
-    stages = SharedStages("token")
+    stages = SharedStages("01234567.1")
     name, made = stages.make(directory, b"")
     os.close(made)
     os.chown(tmp_path / os.fsdecode(name), 65534, 65534)

@@ -18,10 +18,10 @@ from tests.support.marks import needs_root
 def test_nobody_else_may_enter_a_stage_whatever_the_umask(directory: int, tmp_path: Path) -> None:
     before = os.umask(0)
     try:
-        with staged(directory, "token", remark):
+        with staged(directory, "01234567.1", remark):
             (stage,) = tmp_path.iterdir()
-            assert stage.name.startswith(".hpcp-mpi.token.")
-            assert stat.S_IMODE(stage.stat().st_mode) == 0o700
+            assert stage.name.startswith(".hpcp-mpi.01234567.1.")
+            assert stat.S_IMODE(stage.stat().st_mode) == 0o1700
             assert stage.stat().st_uid == os.geteuid()
     finally:
         os.umask(before)
@@ -35,12 +35,12 @@ def test_a_default_acl_opens_no_stage(directory: int, tmp_path: Path) -> None:
         os.setxattr(tmp_path, "system.posix_acl_default", acl)
     except OSError:
         pytest.skip("no ACLs here")
-    with staged(directory, "token", remark) as stage:
+    with staged(directory, "01234567.1", remark) as stage:
         assert stat.S_IMODE(os.fstat(stage).st_mode) & 0o077 == 0
 
 
 def test_a_stage_goes_with_all_that_is_left_in_it(directory: int, tmp_path: Path) -> None:
-    with staged(directory, "token", remark) as stage:
+    with staged(directory, "01234567.1", remark) as stage:
         os.mkdir("d", dir_fd=stage)
         os.mkdir("d/e", 0o500, dir_fd=stage)
         os.close(os.open("f", os.O_CREAT | os.O_WRONLY, 0o000, dir_fd=stage))
@@ -49,13 +49,13 @@ def test_a_stage_goes_with_all_that_is_left_in_it(directory: int, tmp_path: Path
 
 def test_a_stage_goes_when_what_is_done_in_it_fails(directory: int, tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
-        with staged(directory, "token", remark):
+        with staged(directory, "01234567.1", remark):
             raise ZeroDivisionError
     assert list(tmp_path.iterdir()) == []
 
 
 def test_what_was_put_in_place_of_a_stage_is_not_emptied(directory: int, tmp_path: Path) -> None:
-    with staged(directory, "token", remark) as stage:
+    with staged(directory, "01234567.1", remark) as stage:
         os.mkdir("ours", dir_fd=stage)
         (made,) = tmp_path.iterdir()
         made.rename(tmp_path / "aside")
@@ -77,7 +77,7 @@ def test_a_stage_that_belongs_to_another_user_is_refused(
 
     monkeypatch.setattr(os, "mkdir", make_for_another)
     with pytest.raises(PermissionError, match="another user replaced it"):
-        with staged(directory, "token", remark):
+        with staged(directory, "01234567.1", remark):
             raise AssertionError("it was used")
 
 
@@ -93,14 +93,15 @@ def test_a_stage_that_is_not_empty_and_open_to_others_is_refused(
 
     monkeypatch.setattr(os, "mkdir", make_trap)
     with pytest.raises(PermissionError):
-        with staged(directory, "token", remark):
+        with staged(directory, "01234567.1", remark):
             raise AssertionError("it was used")
 
 
 def left_behind(tmp_path: Path) -> Path:
-    stage = tmp_path / ".hpcp-mpi.dead.0.0"
+    stage = tmp_path / ".hpcp-mpi.dead0000.0.0"
     (stage / "d/e").mkdir(parents=True)
     (stage / "d/f").touch()
+    stage.chmod(0o1700)
     return stage
 
 

@@ -26,7 +26,7 @@ def small(tmp_path: Path) -> Iterator[Path]:
     """A file system of 512 KiB."""
     place = tmp_path / "small"
     place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "none", place], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k,mode=755", "none", place], check=True)
     yield place
     subprocess.run(["umount", "-l", place], check=True)
 

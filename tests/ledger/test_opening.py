@@ -16,6 +16,7 @@ import pytest
 
 from hpcp_mpi.ledger import liveness, opening
 from hpcp_mpi.ledger import writer as writing
+from hpcp_mpi.ledger.file import FORMAT
 from hpcp_mpi.ledger.writer import Ledger, NothingThere, open_new, resume_ledger
 from hpcp_mpi.vocab.checkpoint import RunHeading
 from hpcp_mpi.vocab.errors import FatalError
@@ -86,9 +87,9 @@ def test_what_is_no_ledger_is_not_touched(tmp_path: Path) -> None:
 
 def test_a_newer_format_is_left_to_a_newer_version(tmp_path: Path) -> None:
     path = made(tmp_path / "ledger")
-    change(path, "PRAGMA user_version=3")
+    change(path, f"PRAGMA user_version={FORMAT + 1}")
     error = refusal(lambda: resume_ledger(os.fsencode(path), heading()))
-    assert "newer hpcp-mpi (format 3" in error.message and "version that wrote it" in error.remedy
+    assert f"newer hpcp-mpi (format {FORMAT + 1}" in error.message and "version that wrote it" in error.remedy
 
 
 def test_an_older_format_is_refused_and_says_how_to_begin_anew(tmp_path: Path) -> None:

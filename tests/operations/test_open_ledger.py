@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -172,3 +173,33 @@ def test_nor_does_a_place_where_none_can_be(desk: Desk) -> None:
     assert "continues without one" in desk.said[0]
     with pytest.raises(FatalError):
         desk.open(ledger="gone/too")
+
+
+def test_where_others_may_write_to_the_directory_of_submission_the_ledger_is_in_the_users_own(desk: Desk) -> None:
+    (desk.place / "home").mkdir()
+    group = desk.place / "group"
+    group.mkdir()
+    group.chmod(0o2775)
+    desk.environment |= {"SLURM_SUBMIT_DIR": str(group), "HOME": str(desk.place / "home")}
+    moved = desk.place / "home/.local/state/hpcp-mpi/hpcp-mpi-7.ledger"
+    assert desk.use() == ("hpcp-mpi-7.ledger", False)
+    assert moved.exists() and moved.parent.stat().st_mode & 0o777 == 0o700 and os.listdir(group) == []
+    assert "may write to" in desk.said[-1] and f"it is {moved}" in desk.said[-1]
+    assert desk.use(restarts=1) == ("hpcp-mpi-7.ledger", True)
+    group.chmod(0o755)
+    assert desk.use(restarts=2) == ("hpcp-mpi-7.ledger", True), "the one that it began with"
+    assert os.listdir(group) == []
+
+
+def test_where_neither_is_safe_the_run_says_that_it_cannot_be_resumed(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = desk.place / "group"
+    group.mkdir()
+    group.chmod(0o777)
+    monkeypatch.setattr(opening_ledger.pwd, "getpwuid", lambda uid: SimpleNamespace(pw_dir=str(group)))
+    desk.environment |= {"SLURM_SUBMIT_DIR": str(group), "HOME": str(group), "XDG_STATE_HOME": "relative"}
+    for restarts in (0, 1):
+        assert desk.open(restarts=restarts) is None
+        assert "cannot be resumed" in desk.said[-1] and "--ledger" in desk.said[-1]
+    assert os.listdir(group) == []

@@ -19,6 +19,7 @@
  *     fold=1          names that differ only in the case of ASCII letters are one
  *     own_inodes=1    inode numbers are of its own, as of most FUSE file systems; hard links have different ones
  *     moose=1         times and ACLs are as on MooseFS: see moose.h
+ *     refuse_xattr=TEXT, most_xattr=N, latest=N, no_blocks=1  what is not stored: see refusing.h
  *     fail_op=OP ...  single calls fail with any errno, trace=FILE writes calls down: see failing.h
  *
  * Everything else goes through: names, modes, owners, times, links, xattrs, holes. ACLs do not: like many parallel
@@ -48,6 +49,7 @@
 #include "failing.h"
 #include "folding.h"
 #include "moose.h"
+#include "refusing.h"
 
 static struct {
     char *backing;
@@ -57,6 +59,7 @@ static struct {
     double entry_timeout, attr_timeout;
     int fold, no_locks, moose, own_inodes;
     struct failing failing;
+    struct refusing refusing;
 } faults = {.enospc_after = -1, .attr_timeout = -1, .failing = {.first = 1, .count = -1}};
 
 static long long bytes_written;
@@ -73,6 +76,8 @@ static const struct fuse_opt options[] = {
     OPTION("no_locks=%d", no_locks),         OPTION("fail_op=%s", failing.op),
     OPTION("fail_errno=%d", failing.number), OPTION("fail_path=%s", failing.path),
     OPTION("fail_first=%ld", failing.first), OPTION("fail_count=%ld", failing.count),
+    OPTION("refuse_xattr=%s", refusing.xattr), OPTION("most_xattr=%ld", refusing.most_xattr),
+    OPTION("latest=%ld", refusing.latest),   OPTION("no_blocks=%d", refusing.no_blocks),
     OPTION("trace=%s", failing.trace),       OPTION("moose=%d", moose),
     OPTION("own_inodes=%d", own_inodes),
     FUSE_OPT_END,
@@ -184,10 +189,18 @@ static int fs_utimens(const char *path, const struct timespec times[2], struct f
     META("utimens");
     (void)file;
     struct timespec kept[2] = {in_32_bits(times[0]), in_32_bits(times[1])};
-    return result(utimensat(AT_FDCWD, p, faults.moose ? kept : times, AT_SYMLINK_NOFOLLOW));
+    struct timespec near[2] = {clamped(&faults.refusing, times[0]), clamped(&faults.refusing, times[1])};
+    return result(utimensat(AT_FDCWD, p, faults.moose ? kept : near, AT_SYMLINK_NOFOLLOW));
 }
 
-static int fs_statfs(const char *path, struct statvfs *info) { META("statfs"); return result(statvfs(p, info)); }
+static int fs_statfs(const char *path, struct statvfs *info)
+{
+    META("statfs");
+    int answer = result(statvfs(p, info));
+    if (faults.refusing.no_blocks)
+        info->f_blocks = info->f_bfree = info->f_bavail = info->f_files = info->f_ffree = info->f_favail = 0;
+    return answer;
+}
 
 /* ---- xattrs ---- */
 
@@ -196,12 +209,17 @@ static int is_acl(const char *key) { return !faults.moose && strncmp(key, "syste
 static int fs_setxattr(const char *path, const char *key, const char *value, size_t size, int flags)
 {
     META("setxattr");
+    int number = refusal(&faults.refusing, key, size);
+    if (number)
+        return -number;
     return is_acl(key) ? -EOPNOTSUPP : result(lsetxattr(p, key, value, size, flags));
 }
 
 static int fs_getxattr(const char *path, const char *key, char *value, size_t size)
 {
     META("getxattr");
+    if (refuses_name(&faults.refusing, key))
+        return -EOPNOTSUPP;
     return is_acl(key) ? -EOPNOTSUPP : result(lgetxattr(p, key, value, size));
 }
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hpcp_mpi.vocab.paths import child_path, first_few, is_within, join, printable, relative_to, unescape
+from hpcp_mpi.vocab.paths import child_path, first_few, in_one_line, is_within, join, printable, relative_to, unescape
 
 ANY_NAME = st.binary(max_size=300) | st.text(max_size=100).map(lambda text: text.encode("utf-8", "surrogatepass"))
 
@@ -94,3 +94,9 @@ def test_a_path_is_within_a_directory_or_it_is_not(path: bytes, directory: bytes
 def test_of_many_names_the_first_are_told_and_the_others_counted() -> None:
     assert first_few([b"a", b"b\n"], 2) == "a, b\\n"
     assert first_few([b"a"] * 1234, 2, between=" ") == "a a and 1,232 more"
+
+
+def test_a_text_of_others_is_one_line_that_a_terminal_only_shows() -> None:
+    text = "a\x1b[31m\r\nb\u202ec\x9b\udcff\ud800 ä \\x1b"
+    assert in_one_line(text) == "a\\x1b[31m\\x0d\\nb\\xe2\\x80\\xaec\\xc2\\x9b\\xff\\xed\\xa0\\x80 ä \\x1b"
+    assert in_one_line("cannot open: ä (\\xff)") == "cannot open: ä (\\xff)", "what is printable stays"

@@ -5,7 +5,7 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager
 from itertools import groupby, islice
 from typing import Any, cast
 
@@ -14,10 +14,9 @@ from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.formats.changes_table import HEADER, Op, Row, tar_name
 from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.external_sort import ExternalSort
-from hpcp_mpi.host.output_file import output_file
+from hpcp_mpi.host.output_file import Output, output_at
 from hpcp_mpi.operations.compare.differences import Differences
 from hpcp_mpi.operations.scan.records import LinkedName
-from hpcp_mpi.rules import excludes
 from hpcp_mpi.rules.landing import Landing
 from hpcp_mpi.vocab.errors import FatalError, UsageError, reason_of
 from hpcp_mpi.vocab.paths import child_path, is_within, printable
@@ -28,23 +27,38 @@ _TOGETHER = 200  # entries that are described as one batch
 _MOST_NAME = 255  # bytes
 
 
-def place_of(request: Request) -> bytes | None:
-    """Return the absolute path of the file that asked has differences written to; None where there is none.
+@contextmanager
+def placed(request: Request) -> Iterator[Output | None]:
+    """Yield the place of the file that asked has differences written to; None where there is none.
 
     Raises FatalError: a file that is read, or is not a regular file, is never replaced.
     """
     if request.changes_file is None:
-        return None
-    path = os.path.realpath(request.changes_file or _automatic(request))
+        yield None
+        return
+    given = request.changes_file or _automatic(request)
+    try:
+        output = output_at(given, "the list of changes")
+    except OSError as error:
+        raise FatalError(
+            f"nothing can be written to {printable(given)}: {reason_of(error)}", "Name a file with -dfl."
+        ) from None
+    try:
+        _refuse(output, request)
+        yield output
+    finally:
+        output.close()
+
+
+def _refuse(output: Output, request: Request) -> None:
+    path = output.path
     for name in (request.file_list, request.source_list):
         if name is not None and name != b"-" and os.path.realpath(name) == path:
             raise UsageError(f"{printable(path)} is the list that is read: it is not overwritten", "Name another file.")
-    with suppress(FileNotFoundError):
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise FatalError(f"{printable(path)} is not a regular file: it is not replaced by a list of changes")
-    if not os.access(os.path.dirname(path), os.W_OK | os.X_OK):
-        raise FatalError(f"nothing can be written in {printable(os.path.dirname(path))}", "Name a file with -dfl.")
-    return path
+    if not output.regular:
+        raise FatalError(f"{printable(path)} is not a regular file: it is not replaced by a list of changes")
+    if output.directory is not None and not os.access(output.directory, os.W_OK | os.X_OK):
+        raise FatalError(f"nothing can be written in {printable(output.directory)}", "Name a file with -dfl.")
 
 
 def _automatic(request: Request) -> bytes:
@@ -69,7 +83,7 @@ class Origins:
         self._entries: dict[bytes, int] = {}  # by where they land
         self._contents: dict[bytes, list[int]] = {}
         self._landings = landings
-        self._excluded = excludes.matcher(context.options.excludes)
+        self._excluded = context.excluded
         for index, landing in enumerate(landings):
             if landing.name is not None:
                 self._entries[landing.target] = index
@@ -93,14 +107,15 @@ class Origins:
         return found[-1] if found else None
 
     def _has(self, index: int, path: bytes) -> bool:
-        if self._excluded is not None and self._excluded(child_path(self._context.job.sources[index].path, path)):
-            return False
         directory, _, name = path.rpartition(b"/")
         try:
             with self._context.source_tree(index).at(directory) as fd:
-                return lstat(name or b".", fd) is not None
+                status = lstat(name or b".", fd)
         except OSError:
             return False
+        if status is None or self._excluded is None:
+            return status is not None
+        return not self._excluded(child_path(self._context.job.sources[index].path, path), stat.S_ISDIR(status.st_mode))
 
 
 class States(Stream):
@@ -145,13 +160,13 @@ def table(rows: Iterable[Any]) -> Iterator[bytes]:
     yield from (Row._make(row).line for row in rows)
 
 
-def write(path: bytes, lines: Iterable[bytes]) -> None:
+def write(output: Output, lines: Iterable[bytes]) -> None:
     """Write a table, or a list for tar. Raises FatalError."""
     try:
-        with output_file(path) as file:
+        with output.opened() as file:
             file.writelines(lines)
     except OSError as error:
-        raise FatalError(f"cannot write {printable(path)}: {reason_of(error)}") from None
+        raise FatalError(f"cannot write {printable(output.path)}: {reason_of(error)}") from None
 
 
 def written(path: bytes, tar_list: bool) -> str:

@@ -18,6 +18,7 @@ from hpcp_mpi.engine.itemize import GONE, Item
 from hpcp_mpi.engine.operation import Operation
 from hpcp_mpi.engine.walk_feed import WalkFeed
 from hpcp_mpi.host.external_sort import ExternalSort
+from hpcp_mpi.host.output_file import Output
 from hpcp_mpi.operations.compare import changes_file
 from hpcp_mpi.operations.compare.differences import Differences
 from hpcp_mpi.operations.prepare.copy_job import Prepared, prepare
@@ -57,16 +58,16 @@ def lead_compare(wire: Wire, request: Request, frontend: Frontend) -> Report:
     prepared = prepare(request.sources, request.destinations[0], compare_options(request.options))
     _refuse_missing(prepared)
     found = frontend.items if isinstance(frontend.items, Differences) else Differences()
-    path = changes_file.place_of(request)
-    run = _Compare(wire, prepared, frontend, found)
-    try:
-        run.run()
-        if path is not None:
-            run.write(path, request.tar_list, request.nul)
-            frontend.say(changes_file.written(path, request.tar_list))
-        return run.end()
-    except StoppedEarly as early:
-        return run.end(early.code)
+    with changes_file.placed(request) as output:
+        run = _Compare(wire, prepared, frontend, found)
+        try:
+            run.run()
+            if output is not None:
+                run.write(output, request.tar_list, request.nul)
+                frontend.say(changes_file.written(output.path, request.tar_list))
+            return run.end()
+        except StoppedEarly as early:
+            return run.end(early.code)
 
 
 def compare_options(options: Options) -> Options:
@@ -154,18 +155,18 @@ class _Compare(Operation):
             entries = zip(names.split(b"\0"), types, strict=True) if types else ()
             self._differences.add(_gone(directory, name, kind == ord("/")) for name, kind in entries)
 
-    def write(self, path: bytes, tar_list: bool, nul: bool) -> None:
+    def write(self, output: Output, tar_list: bool, nul: bool) -> None:
         """Write down what was found. Raises StoppedEarly, FatalError."""
         context, outcome = self._coordinator.context, self._scan.outcome
         origins = changes_file.Origins(context, self._prepared.landings)
-        changes_file.remark_in_trees(path, context, outcome.warn)
+        changes_file.remark_in_trees(output.path, context, outcome.warn)
         if not tar_list:
             states = changes_file.States(self._differences, origins)
             self._coordinator.drive("describing", states)
-            changes_file.write(path, changes_file.table(states.rows))
+            changes_file.write(output, changes_file.table(states.rows))
             return
         linked = self._scan.waiting.linked
-        changes_file.write(path, changes_file.tar_list(self._differences, linked, origins, nul))
+        changes_file.write(output, changes_file.tar_list(self._differences, linked, origins, nul))
         for directory in islice(changes_file.in_the_way(self._differences), _MOST_NOTES):
             outcome.warn(
                 context.dest_path(directory), "a directory where the source has none: remove it before tar extracts"

@@ -10,14 +10,15 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby, islice
 from typing import NamedTuple, cast
 
-from hpcp_mpi.cluster.signals import StoppedEarly
+from hpcp_mpi.cluster.signals import StoppedEarly, StopRequest
 from hpcp_mpi.cluster.transport import Wire
-from hpcp_mpi.engine.frontend import Frontend
+from hpcp_mpi.engine.frontend import Frontend, ended_by
 from hpcp_mpi.engine.itemize import GONE, Item
 from hpcp_mpi.formats.changes_table import ABSENT, UNKNOWN, Op, Row, escaped, tar_name
 from hpcp_mpi.formats.file_list import Type, read
 from hpcp_mpi.host.external_sort import ExternalSort
 from hpcp_mpi.host.list_file import BrokenList, entries_in
+from hpcp_mpi.host.output_file import Output
 from hpcp_mpi.operations.compare import changes_file
 from hpcp_mpi.operations.compare.differences import Differences
 from hpcp_mpi.operations.list_files.rank0 import NamesOf, prepare_list
@@ -40,17 +41,23 @@ def lead_compare_lists(wire: Wire, request: Request, frontend: Frontend) -> Repo
     A signal ends it early: the report's exit code says so.
     """
     assert request.file_list is not None
-    style, path = style_of(request), changes_file.place_of(request)
     if request.source_list is not None and request.sources:
         raise UsageError("-sfl with -fl and -cfl compares two lists, as they are", "Leave out the directory.")
+    with changes_file.placed(request) as output:
+        return _lead(wire, request, frontend, output)
+
+
+def _lead(wire: Wire, request: Request, frontend: Frontend, output: Output | None) -> Report:
+    assert request.file_list is not None
+    style = style_of(request)
     differences = frontend.items if isinstance(frontend.items, Differences) else Differences()
     differences.against = "list"
     report = Report(sources=list(request.sources), destination=request.file_list, dry_run=True)
-    old, _ = _lines_in(request.file_list, style)
     try:
+        old, _ = _lines_in(request.file_list, style, frontend.stop)
         if request.source_list is not None:
             report.sources = [request.source_list]
-            new, report.scanned = _lines_in(request.source_list, style)
+            new, report.scanned = _lines_in(request.source_list, style, frontend.stop)
         else:
             new = _lines_of_sources(wire, request, frontend, report)
     except StoppedEarly as early:
@@ -64,26 +71,30 @@ def lead_compare_lists(wire: Wire, request: Request, frontend: Frontend) -> Repo
             request.file_list,
             f"only the names of {comparing.unknown:,} entries were compared: no hash or target of them is known",
         )
-    if path is not None:
-        changes_file.write(path, _tar_lines(differences, request.nul) if request.tar_list else comparing.table())
-        frontend.say(changes_file.written(path, request.tar_list))
+    if output is not None:
+        changes_file.write(output, _tar_lines(differences, request.nul) if request.tar_list else comparing.table())
+        frontend.say(changes_file.written(output.path, request.tar_list))
     differences.fill(report)
     report.seconds = time.time() - report.started
     return report
 
 
-def _lines_in(path: bytes, style: Style) -> tuple[ExternalSort, Tally]:
-    """Return the entries of a list, each a record, and how many they are. Raises BrokenList if one means nothing."""
+def _lines_in(path: bytes, style: Style, stop: StopRequest) -> tuple[ExternalSort, Tally]:
+    """Return the entries of a list, each a record, and how many they are.
+
+    Raises BrokenList if one means nothing, StoppedEarly where a signal comes while it is waited for.
+    """
     lines = ExternalSort()
     counts: Counter[Type] = Counter()
-    for number, texts in entries_in(path, style.end):
-        for line, text in enumerate(texts, number):
-            try:
-                if text:
-                    counts[read(text, style).type] += 1
-            except ValueError as error:
-                raise BrokenList(path, line, str(error)) from None
-        lines.add((text,) for text in texts if text)
+    with ended_by(stop):
+        for number, texts in entries_in(path, style.end, lambda: stop.code != 0):
+            for line, text in enumerate(texts, number):
+                try:
+                    if text:
+                        counts[read(text, style).type] += 1
+                except ValueError as error:
+                    raise BrokenList(path, line, str(error)) from None
+            lines.add((text,) for text in texts if text)
     if not counts:
         raise BrokenList(path, 0, "it is empty")
     files = counts[Type.FILE] + counts[Type.UNKNOWN]

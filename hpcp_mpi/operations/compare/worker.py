@@ -14,7 +14,7 @@ from hpcp_mpi.host.dirfd import READ
 from hpcp_mpi.host.entries import lstat, types_in
 from hpcp_mpi.host.hashing import attributes_digest, digest
 from hpcp_mpi.host.metadata import xattrs_of
-from hpcp_mpi.rules import excludes
+from hpcp_mpi.host.stage import is_stage
 from hpcp_mpi.vocab.errors import VANISHED, Failure, failure_of
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import STAGE_PREFIX, child_path, join
@@ -37,7 +37,8 @@ def list_extra_subtrees(context: JobContext, batch: Batch, outcome: Outcome) -> 
         directory = waiting.pop()
         try:
             with tree.at(directory) as fd:
-                entries = [(name, stat.S_ISDIR(mode)) for name, mode in types_in(fd) if not kept(directory, name)]
+                found_here = [(name, stat.S_ISDIR(mode)) for name, mode in types_in(fd)]
+                entries = [each for each in found_here if not kept(fd, directory, *each)]
         except OSError as error:
             outcome.failures.append(failure_of(context.dest_path(directory), error, "cannot list"))
             continue
@@ -48,21 +49,25 @@ def list_extra_subtrees(context: JobContext, batch: Batch, outcome: Outcome) -> 
     outcome.findings.append(WalkResult(len(batch.units), found, listings))
 
 
-def _mirror_keeps(context: JobContext) -> Callable[[bytes, bytes], bool]:
-    """Return a predicate of (directory, name) in the destination: whether a mirror would leave it alone. It does what
-    would be excluded in a source, and what belongs to runs of ours.
+def _mirror_keeps(context: JobContext) -> Callable[[int, bytes, bytes, bool], bool]:
+    """Return a predicate of a directory in the destination (descriptor, path) and an entry of it (name, whether it is a
+    directory): whether a mirror would leave that alone. It does what would be excluded in a source, and our runs' own.
     """
     job = context.job
-    excluded = None if job.options.delete_excluded else excludes.matcher(job.options.excludes)
+    excluded = None if job.options.delete_excluded else context.excluded
 
-    def kept(directory: bytes, name: bytes) -> bool:
-        if name.startswith(STAGE_PREFIX):
+    def kept(fd: int, directory: bytes, name: bytes, is_directory: bool) -> bool:
+        if name.startswith(STAGE_PREFIX) and is_stage(fd, name):
             return True
         if excluded is None:
             return False
         path = join(directory, name)
         inside = [(root.path, job.source_dir_of(index, path)) for index, root in enumerate(job.sources)]
-        return any(excluded(child_path(root, source_path)) for root, source_path in inside if source_path is not None)
+        return any(
+            excluded(child_path(root, source_path), is_directory)
+            for root, source_path in inside
+            if source_path is not None
+        )
 
     return kept
 

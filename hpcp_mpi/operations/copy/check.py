@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from hpcp_mpi.engine.broken_work import persistently, surviving
 from hpcp_mpi.engine.context import JobContext
+from hpcp_mpi.engine.destination import placers
 from hpcp_mpi.engine.itemize import item
 from hpcp_mpi.engine.unstorable_times import note_time
 from hpcp_mpi.host import metadata
@@ -16,6 +17,7 @@ from hpcp_mpi.host.dirfd import READ
 from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.hashing import digest, same_tails
 from hpcp_mpi.rules.equality import change_letters, maybe_identical, metadata_changes
+from hpcp_mpi.vocab.attributes import any_privileged
 from hpcp_mpi.vocab.errors import VANISHED, Failure, failure_of, reason_of
 from hpcp_mpi.vocab.options import MIB
 from hpcp_mpi.vocab.outcome import Outcome
@@ -117,21 +119,71 @@ def _same(context: JobContext, batch: Batch, unit: Unit, source: int, dest: int,
         outcome.skipped = outcome.skipped.plus(unit.tally)
         return True
     xattrs = context.xattrs_of((source, unit.name), (dest, unit.target), batch.source)
+    # Its other names may be elsewhere, put there by others: a copy of its own takes the name instead.
+    alone = found.st_nlink == 1 or stat.S_ISDIR(found.st_mode)
+    in_place = alone and _in_place(context, batch, wanted, found, xattrs[0])
+    refused: metadata.Refusals = {}
+    if context.options.dry_run:
+        xattrs = context.differing(dest, xattrs)
+    elif not in_place:
+        xattrs, refused = context.storable(dest, xattrs)
     changes = metadata_changes(wanted, found, context.job.times, context.rights, metadata.xattr_letters(*xattrs))
     if not changes:
+        if refused:
+            note_refusals(context, context.source_path(batch, unit.name), refused, outcome)
         outcome.skipped = outcome.skipped.plus(unit.tally)
         return True
-    if found.st_nlink > 1 and not stat.S_ISDIR(found.st_mode):
-        # Its other names may be elsewhere, put there by others: a copy of its own takes the name instead.
+    if not in_place:
         return False
+    if not context.options.dry_run:
+        changes, refused = update_metadata(context, wanted, (dest, unit.target), found, xattrs, changes)
+        if refused:
+            note_refusals(context, context.source_path(batch, unit.name), refused, outcome)
+        if not changes:
+            outcome.skipped = outcome.skipped.plus(unit.tally)
+            return True
+        note_time(context, batch, unit, wanted, changes, outcome)
     if context.options.itemize:
         line = change_letters(".", wanted.st_mode, changes)
         outcome.items.append(item(line, join(batch.dest_dir, unit.target), source, unit.name, wanted.st_mode))
-    if not context.options.dry_run:
-        write_metadata(context, wanted, (dest, unit.target), found, xattrs)
-        note_time(context, batch, unit, wanted, changes, outcome)
     outcome.updated = outcome.updated.plus(unit.tally)
     return True
+
+
+def update_metadata(
+    context: JobContext,
+    wanted: os.stat_result,
+    entry: tuple[int, bytes],
+    found: os.stat_result,
+    xattrs: tuple[metadata.Xattrs, metadata.Xattrs],
+    changes: str,
+) -> tuple[str, metadata.Refusals]:
+    """Give entry (directory, name) what it lacks of the metadata of a source with the lstat wanted.
+
+    Return what was changed, of changes, and which attributes are refused: if that was all, nothing was touched.
+    Raises OSError.
+    """
+    if changes.strip("ax"):
+        refused = write_metadata(context, wanted, entry, found, xattrs)
+    else:
+        refused = metadata.write_xattrs(*entry, found, *xattrs)
+    if refused:
+        changes = changes.rstrip("ax") + metadata.lacking(*xattrs, refused)
+    return changes, refused
+
+
+def _in_place(
+    context: JobContext, batch: Batch, wanted: os.stat_result, found: os.stat_result, xattrs: metadata.Xattrs
+) -> bool:
+    """Return whether an entry is given its metadata where it is; else a copy that nobody else had takes its name.
+
+    A tail and a time do not show that it has the content that is to have another owner, or privileges; and who owned it
+    may have it open for writing. So it has to be ours, where nobody else can have put it.
+    """
+    privileged = stat.S_ISREG(wanted.st_mode) and context.rights.mode(wanted, found) & (stat.S_ISUID | stat.S_ISGID)
+    if context.rights.owner(wanted, found)[0] == found.st_uid and not privileged and not any_privileged(xattrs):
+        return True
+    return found.st_uid == context.rights.uid and not placers(context, join(batch.dest_dir, b"any"))
 
 
 def write_metadata(
@@ -140,9 +192,12 @@ def write_metadata(
     entry: tuple[int, bytes],
     found: os.stat_result,
     xattrs: tuple[metadata.Xattrs, metadata.Xattrs],
-) -> None:
-    """Give entry (directory, name) the metadata of a source with the lstat wanted. Raises OSError."""
-    metadata.write(
+) -> metadata.Refusals:
+    """Give entry (directory, name) the metadata of a source with the lstat wanted; return which attributes are refused.
+
+    Raises OSError.
+    """
+    return metadata.write(
         *entry,
         found,
         context.rights.owner(wanted, found),
@@ -150,6 +205,13 @@ def write_metadata(
         xattrs,
         (context.job.times.nearest(wanted.st_atime_ns), context.job.times.nearest(wanted.st_mtime_ns)),
     )
+
+
+def note_refusals(context: JobContext, path: bytes, refused: metadata.Refusals, outcome: Outcome) -> None:
+    """Note that the destination refuses attributes of an entry, an absolute path in a source."""
+    from hpcp_mpi.engine.losses import note_refused  # rarely needed, so most ranks do not load it
+
+    note_refused(context, path, refused, outcome)
 
 
 def _same_content(context: JobContext, unit: Unit, source: int, dest: int, wanted: os.stat_result) -> bool:

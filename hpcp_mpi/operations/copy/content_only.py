@@ -2,6 +2,8 @@
 
 A new entry gets what its directory gives: owner, group and ACL as inherited, its permissions through the umask, as with
 plain `cp`. A file that is replaced hands its own metadata on, as if it had been written to in place. Times are not set.
+So its setuid and setgid bits and its capabilities end, as the kernel ends them when somebody writes to a file: they
+were given to the old content.
 """
 
 import os
@@ -11,7 +13,7 @@ from contextlib import suppress
 from hpcp_mpi.host.dirfd import path_of
 from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.metadata import write, xattrs_of
-from hpcp_mpi.vocab.attributes import DEFAULT_ACL
+from hpcp_mpi.vocab.attributes import CAPABILITY, DEFAULT_ACL
 
 
 def keep_metadata(stage: int, name: bytes, dest: int, target: bytes, hidden: bool) -> None:
@@ -23,18 +25,19 @@ def keep_metadata(stage: int, name: bytes, dest: int, target: bytes, hidden: boo
     if new is None or old is None or not (stat.S_ISREG(new.st_mode) and stat.S_ISREG(old.st_mode)):
         return
     owner = old.st_uid, old.st_gid
-    xattrs = xattrs_of(dest, target, hidden), xattrs_of(stage, name, hidden)
+    kept = {key: value for key, value in xattrs_of(dest, target, hidden).items() if key != CAPABILITY}
+    xattrs = kept, xattrs_of(stage, name, hidden)
     times = new.st_atime_ns, new.st_mtime_ns
-    mode = stat.S_IMODE(old.st_mode)
+    mode = stat.S_IMODE(old.st_mode) & ~(stat.S_ISUID | stat.S_ISGID)
     try:
         write(stage, name, new, owner, mode, xattrs, times)
     except PermissionError:
-        # It was another user's, and cannot be given to them: its setuid and setgid bits go, too.
+        # It was another user's, and cannot be given to them.
         group = owner[1] if owner[1] in (os.getegid(), *os.getgroups()) else new.st_gid
         now = lstat(name, stage)
         if now is not None:
             xattrs = xattrs[0], xattrs_of(stage, name, hidden)
-            write(stage, name, now, (new.st_uid, group), mode & 0o1777, xattrs, times)
+            write(stage, name, now, (new.st_uid, group), mode, xattrs, times)
 
 
 def default_acl(directory: int) -> bytes:

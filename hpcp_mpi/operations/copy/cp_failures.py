@@ -13,6 +13,7 @@ from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.host.cp import complaints, doubts_content, ending
 from hpcp_mpi.host.dirfd import Tree, path_of
 from hpcp_mpi.host.entries import lstat, names_in
+from hpcp_mpi.host.metadata import Refusals
 from hpcp_mpi.host.remove_tree import remove_tree
 from hpcp_mpi.rules.equality import metadata_changes
 from hpcp_mpi.vocab.errors import VANISHED, Failure, reason_of
@@ -27,7 +28,28 @@ class CpDamage:
 
     failures: list[Failure] = field(default_factory=list)
     lost: dict[bytes, Tally] = field(default_factory=dict)  # by unit; none where the unit is whole
+    lacking: list[tuple[bytes, str]] = field(default_factory=list)  # (absolute path, cp's words): only the ACL is lost
+    refused: list[tuple[bytes, Refusals]] = field(default_factory=list)  # (absolute path, attributes)
+    said: bytes = b""  # what cp said that is not sorted out yet
     unknown: set[bytes] = field(default_factory=set)  # units in which something may be half made: they may not land
+
+    def add(self, other: "CpDamage") -> None:
+        """Add the damage to other units."""
+        self.failures += other.failures
+        self.lost.update(other.lost)
+        self.unknown |= other.unknown
+        self.lacking += other.lacking
+        self.refused += other.refused
+        self.said += other.said
+
+    def not_all(self, context: JobContext, path: bytes, words: str) -> None:
+        """Record that a copy is there, but not all of its metadata. path: absolute. words: cp's"""
+        from hpcp_mpi.engine.losses import is_lost  # rarely needed
+
+        if is_lost(context, words):
+            self.lacking.append((path, words))
+        else:
+            self.failures.append(Failure(path, words))
 
 
 def _remove(stage: int, name: bytes) -> None:
@@ -101,7 +123,7 @@ class CpFailures:
                 if not words and self._code < 0 and self._undressed(wanted, got):
                     words = self._common_words()
                 if words:  # it is there, but not all of its metadata
-                    self.damage.failures.append(Failure(self._path(path), words))
+                    self.damage.not_all(self._context, self._path(path), words)
                 return stat.S_ISDIR(wanted.st_mode)
             if got is not None:
                 _remove(stage, name)
@@ -170,7 +192,7 @@ class CpFailures:
                 self._give_up(path.partition(b"/")[0], error)
         for path, words in self._words.items():
             self.damage.failures.append(Failure(self._path(path), words))
-        if not self.damage.failures:
+        if not (self.damage.failures or self.damage.lacking):
             self.damage.failures += [Failure(self._path(unit.name), self._common_words()) for unit in units[:1]]
 
     def _path(self, path: bytes) -> bytes:

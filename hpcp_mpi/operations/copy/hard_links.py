@@ -6,7 +6,7 @@ import stat
 from contextlib import ExitStack, suppress
 
 from hpcp_mpi.engine.context import JobContext
-from hpcp_mpi.engine.destination import FULL, made, publish
+from hpcp_mpi.engine.destination import FULL, close_late, made, publish
 from hpcp_mpi.engine.itemize import itemize_replaced
 from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.host.entries import lstat
@@ -48,7 +48,7 @@ def _link(context: JobContext, batch: Batch, unit: Unit, leader: bytes, outcome:
     leader_name = leader.rpartition(b"/")[2]
     wanted = None
     with suppress(FileNotFoundError), context.source(batch).at(source_dir) as source:
-        wanted = lstat(source_name, source)
+        wanted, above = lstat(source_name, source), os.fstat(source)
     if wanted is None:
         return _vanished(context, batch, unit, outcome)
     if context.options.dry_run:
@@ -59,6 +59,7 @@ def _link(context: JobContext, batch: Batch, unit: Unit, leader: bytes, outcome:
             return False
         leaders, found = whole
         dest = stack.enter_context(made(context, dest_dir, batch.over))
+        close_late(context, batch.source, dest_dir, above, dest)
         there = lstat(dest_name, dest)
         if _is_file(found, there):
             outcome.skipped = outcome.skipped.plus(unit.tally)
@@ -80,6 +81,8 @@ def _link(context: JobContext, batch: Batch, unit: Unit, leader: bytes, outcome:
                 outcome.warn(context.source_path(batch, unit.name), f"copied, not linked: {reason_of(error)}")
                 return False
             raise
+        if not _is_file(found, lstat(dest_name, stage)):
+            return False  # another user has put something else under the leader's name
         if context.commands.stopped:
             raise Stopped  # another rank may have done it by now, and more
         if context.options.itemize:
@@ -116,10 +119,19 @@ def _whole_leader(
                 found = lstat(name, fd)
             except (FileNotFoundError, NotADirectoryError):
                 continue
-            if found is not None and maybe_identical(wanted, found, context.job.times):
+            if (
+                found is not None
+                and maybe_identical(wanted, found, context.job.times)
+                and _owned(context, wanted, found)
+            ):
                 stack.enter_context(own.pop_all())
                 return fd, found
     return None
+
+
+def _owned(context: JobContext, wanted: os.stat_result, found: os.stat_result) -> bool:
+    """Return whether a leader has the owner that its copy has: else somebody has put another file in its place."""
+    return context.options.content_only or found.st_uid in (context.rights.owner(wanted, found)[0], os.geteuid())
 
 
 def _vanished(context: JobContext, batch: Batch, unit: Unit, outcome: Outcome) -> bool:

@@ -15,6 +15,7 @@ from hpcp_mpi.engine.checkpoints import CopyState
 from hpcp_mpi.engine.coordinator import Coordinator
 from hpcp_mpi.engine.frontend import Frontend
 from hpcp_mpi.engine.operation import Operation
+from hpcp_mpi.host.entries import identity
 from hpcp_mpi.operations.copy.big_files.rank0 import WithRanges
 from hpcp_mpi.operations.scan.deferred import leading_batches, link_batches, separation_batches, settle_batches
 from hpcp_mpi.operations.scan.records import (
@@ -23,13 +24,14 @@ from hpcp_mpi.operations.scan.records import (
     LinkedName,
     SharedName,
     directory_metadata,
+    trusted,
 )
 from hpcp_mpi.vocab.errors import EXIT_OK, Failure, reason_of
 from hpcp_mpi.vocab.outcome import Outcome, first_of_each
 from hpcp_mpi.vocab.paths import printable
 from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.tally import NOTHING, Tally
-from hpcp_mpi.vocab.units import Kind
+from hpcp_mpi.vocab.units import Batch, Kind
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -81,6 +83,9 @@ class _Copy(Operation):
         if not options.compare:
             self._space = self._preflight().check()
         self._coordinator.begin()
+        if self._prepared.made_root:
+            with self._coordinator.context.dest.handle(b"") as root:
+                self._coordinator.outcome.made.append((b"", identity(root)))
         self._scan.start(self._todo)
         try:
             with self._marked():
@@ -88,7 +93,9 @@ class _Copy(Operation):
             self._space = None  # there is no more to come
             waiting = self._scan.waiting
             shared = map(SharedName._make, waiting.shared)
-            self._drive("separating hard links", Stream(separation_batches(shared, options.split_size)))
+            self._drive(
+                "separating hard links", Stream(self._uncounted(separation_batches(shared, options.split_size)))
+            )
             self._verify()  # before other names are given to what is not good
             self._link()
             self._verify()  # what could not be linked and was copied
@@ -98,6 +105,14 @@ class _Copy(Operation):
             self._settle(map(DirectoryMetadata._make, waiting.settled))
         finally:
             self._scan.end()
+
+    def _uncounted(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """Yield batches of what was counted as identical and is copied after all."""
+        for batch in batches:
+            outcome = self._coordinator.outcome
+            for unit in batch.units:
+                outcome.skipped = outcome.skipped.minus(unit.tally)
+            yield batch
 
     def _marked(self) -> "AbstractContextManager[None]":
         """Mark the destination while sources are listed that are to go: one of them may show it."""
@@ -188,9 +203,10 @@ class _Copy(Operation):
         self._coordinator.write_down()
         self._coordinator.fill(report)
         outcome = scan.outcome
-        outcome.skipped = outcome.skipped.plus(scan.builder.skipped)
+        outcome.skipped = scan.builder.skipped
         outcome.add(self._coordinator.outcome)  # in this order: what the scan could not read explains what failed later
         outcome.failures = list(first_of_each(outcome.failures))
+        outcome.note_losses()
         report.sources = [landing.argument for landing in self._prepared.landings]
         report.destination = self._prepared.job.destination
         report.dry_run = self._prepared.job.options.dry_run
@@ -203,12 +219,15 @@ class _Copy(Operation):
 
     def _note_touched(self) -> None:
         """Record the existing directories that were written to and have a counterpart in the source."""
-        touched, self._coordinator.outcome.touched = self._coordinator.outcome.touched, set()
+        outcome = self._coordinator.outcome
+        touched, outcome.touched = outcome.touched, set()
+        made, outcome.made = outcome.made, []
         if self._prepared.job.options.directory_sync:
             landings = self._prepared.landings
             self._scan.waiting.settled.add(
                 directory_metadata(*each, CONTENT_CHANGED) for each in touched if landings[each[0]].name is None
             )
+            self._scan.waiting.settled.add(trusted(*each) for each in made)
 
     def _preflight(self) -> "Preflight":
         from hpcp_mpi.operations.prepare.preflight import Preflight
@@ -228,6 +247,7 @@ class _Copy(Operation):
         return self._scan.done
 
     def listed(self) -> Outcome:
+        self._scan.outcome.skipped = self._scan.builder.skipped
         return self._scan.outcome
 
     @property
@@ -253,7 +273,8 @@ class _Copy(Operation):
         if self._space is not None:
             waiting = partial(self._coordinator.planner.waiting, (Kind.COPY, Kind.RANGE))
             self._space.look(self._scan.builder.scanned, self._coordinator.outcome.copied, waiting, self._scan.done)
-        if len(self._coordinator.outcome.touched) > _MOST_TOUCHED:
+        outcome = self._coordinator.outcome
+        if max(len(outcome.touched), len(outcome.made)) > _MOST_TOUCHED:
             self._note_touched()
 
 

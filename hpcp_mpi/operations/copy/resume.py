@@ -30,6 +30,8 @@ from hpcp_mpi.vocab.job import Job
 from hpcp_mpi.vocab.paths import is_within, join, relative_to
 from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 
+_EXCLUDING = "excluding"  # a kind of records: which exclude patterns matched something, a bit for each
+
 StartedFiles = list[tuple[Batch, Units]]  # what finishes a big file, and the ranges that are not copied
 
 
@@ -42,10 +44,14 @@ class ResumeRecorder:
         self._scan = scan
         self._single = [index for index, landing in enumerate(landings) if landing.name is not None]
         self._sorts = scan.waiting.record()
+        self._excluding = 0  # the exclude patterns that are recorded to have matched something
         scan.builder.links.seen = []
 
     def restore(self, saved: ResumeState) -> None:
         """Add the records of earlier runs."""
+        for block in saved.records.get(_EXCLUDING, ()):
+            self._excluding |= int.from_bytes(block, "little")
+        self._coordinator.outcome.excluding |= self._excluding
         for kind, sort in self._sorts.items():
             for block in saved.records.get(kind, ()):
                 sort.restore(columns.unpacked(LAYOUTS[kind], block))
@@ -84,6 +90,10 @@ class ResumeRecorder:
         new["settled"] += settled
         new["linked"] += linked
         records = {kind: columns.packed(LAYOUTS[kind], some) for kind, some in new.items() if some}
+        excluding = self._coordinator.excluding
+        if excluding != self._excluding:
+            self._excluding = excluding
+            records[_EXCLUDING] = excluding.to_bytes((excluding.bit_length() + 7) // 8, "little")
         state = stored_batches.packed(chain.from_iterable(_as_batches(_under_way(feed, batches))))
         return CopyState(tuple(least(todo, self._single)), records, state)
 

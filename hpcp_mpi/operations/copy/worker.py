@@ -2,30 +2,31 @@
 
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import replace
 from functools import partial
 
 from hpcp_mpi.engine.broken_work import persistently, surviving
 from hpcp_mpi.engine.context import JobContext
-from hpcp_mpi.engine.destination import FULL, IN_THE_WAY, made, publish
+from hpcp_mpi.engine.destination import FULL, IN_THE_WAY, close_late, made, publish
 from hpcp_mpi.engine.itemize import itemize_copies
 from hpcp_mpi.engine.unstorable_times import set_nearest
 from hpcp_mpi.host import cp
 from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.host.dirfd import path_of, pinned
-from hpcp_mpi.host.entries import lstat
+from hpcp_mpi.host.entries import is_directory, lstat
 from hpcp_mpi.host.retrying import names_passing, passes
 from hpcp_mpi.host.stage import staged
 from hpcp_mpi.operations.copy.check import check_all
 from hpcp_mpi.operations.copy.content_only import default_acl, keep_metadata
 from hpcp_mpi.operations.copy.cp_failures import CpDamage, CpFailures
+from hpcp_mpi.operations.scan.records import ScanFindings
 from hpcp_mpi.operations.verify.records import WrittenUnit
 from hpcp_mpi.vocab.errors import Failure, failure_of, reason_of
 from hpcp_mpi.vocab.outcome import Outcome
-from hpcp_mpi.vocab.paths import printable
-from hpcp_mpi.vocab.tally import NOTHING, Tally
+from hpcp_mpi.vocab.paths import join, printable
+from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, Tally
 from hpcp_mpi.vocab.units import DEST, Batch, Kind, Unit, Units
 
 LEADS_TO_ITS_PLACE = (
@@ -120,6 +121,7 @@ def _copy_batch(context: JobContext, batch: Batch, outcome: Outcome, last: bool)
             return
         try:
             dest = stack.enter_context(made(context, batch.dest_dir, batch.over))
+            close_late(context, batch.source, batch.dest_dir, os.fstat(source), dest)
             outcome.touched.add((batch.source, batch.source_dir, batch.dest_dir))
             stage = stack.enter_context(staged(dest, context.run_id, outcome.warn, context.options.content_only))
             if context.options.itemize:
@@ -128,26 +130,74 @@ def _copy_batch(context: JobContext, batch: Batch, outcome: Outcome, last: bool)
             _refuse(context, batch, batch.units, f"cannot write to {to}: {reason_of(error)}", outcome)
             return
         mends = not context.job.times.clamps
+        other = _Lazily(lambda: staged(dest, context.run_id, outcome.warn, context.options.content_only), stack)
         for units in _calls(batch.units):
-            damage = CpDamage()
             try:
-                command = cp.command(context.options, stage, [unit.name for unit in units])
-                code, stderr = context.commands.run(command, path_of(source), (stage,))
-                if code:
-                    damage = CpFailures(context, batch, stage, code, stderr).take(units)
+                damage, placed = _into_stage(context, batch, units, source, stage, other)
             except OSError as error:
                 _refuse(context, batch, units, f"cannot be copied to {to}: {reason_of(error)}", outcome)
                 continue
             outcome.failures += damage.failures
+            if damage.said or damage.refused or context.options.strict_metadata:
+                note_losses(context, batch, placed, damage, outcome)
             staying = damage.unknown if last else damage.unknown | _passing(context, batch, damage)
             for unit in units:
                 if unit.name in staying:
                     continue
                 if mends:
                     look = partial(lstat, unit.name, source)
-                    set_nearest(context, batch, unit, look, (stage, unit.name), outcome)
+                    set_nearest(context, batch, unit, look, placed[unit.name], outcome)
                 lost = damage.lost.get(unit.name, NOTHING)
-                publish_unit(context, batch, unit, (stage, unit.name, dest), lost, outcome)
+                publish_unit(context, batch, unit, (*placed[unit.name], dest), lost, outcome)
+
+
+def _into_stage(
+    context: JobContext, batch: Batch, units: list[Unit], source: int, stage: int, other: Callable[[], int]
+) -> tuple[CpDamage, dict[bytes, tuple[int, bytes]]]:
+    """Copy units into a stage; return what is not good, and where they are: (stage, name in it) of each.
+
+    other: returns another stage. Raises OSError, host.commands.Stopped.
+    """
+    if not batch.ours:
+        from hpcp_mpi.operations.copy.guarded_cp import copy_into  # not needed in root's own trees
+
+        return copy_into(context, batch, units, source, stage, other)
+    command = cp.command(context.options, stage, [unit.name for unit in units])
+    code, stderr = context.commands.run(command, path_of(source), (stage,))
+    damage = CpFailures(context, batch, stage, code, stderr).take(units) if code else CpDamage()
+    damage.said += stderr
+    return damage, {unit.name: (stage, unit.name) for unit in units}
+
+
+class _Lazily:
+    """A second stage, which is made when it is asked for."""
+
+    def __init__(self, make: Callable[[], AbstractContextManager[int]], stack: ExitStack) -> None:
+        self._make = make
+        self._stack = stack
+        self._stage: int | None = None
+
+    def __call__(self) -> int:
+        """Return its descriptor. Raises OSError."""
+        if self._stage is None:
+            self._stage = self._stack.enter_context(self._make())
+        return self._stage
+
+
+def note_losses(
+    context: JobContext, batch: Batch, placed: dict[bytes, tuple[int, bytes]], damage: CpDamage, outcome: Outcome
+) -> None:
+    """Note what copies in a stage lack of their metadata, as the destination does not store it.
+
+    placed: where they are (stage, name in it), by the name of their unit
+    """
+    from hpcp_mpi.engine.losses import note_lost, note_lost_acl, note_refused  # rarely needed
+
+    for path, words in damage.lacking:
+        note_lost_acl(context, path, words, outcome)
+    for path, refused in damage.refused:
+        note_refused(context, path, refused, outcome)
+    note_lost(context, batch, placed, damage.said, outcome)
 
 
 def _passing(context: JobContext, batch: Batch, damage: CpDamage) -> set[bytes]:
@@ -203,6 +253,9 @@ def publish_unit(
         elif context.options.mirror and error.errno in FULL and not unit.tally.directories:
             outcome.after_mirror.append(replace(batch, kind=Kind.COPY, units=Units.of([unit]), equal=False, big=None))
             return
+        elif error.errno in FULL and unit.tally.directories and not batch.again and is_directory(dest, unit.target):
+            outcome.findings.append(_merging(batch, unit))
+            return
         else:
             why = IN_THE_WAY if error.errno in FULL else reason_of(error)
             reason = f"cannot be put in place in {printable(context.dest_path(batch.dest_dir))}: {why}"
@@ -211,6 +264,17 @@ def publish_unit(
     outcome.copied = outcome.copied.plus(unit.tally.minus(lost))
     if context.options.verify:
         outcome.findings.append(WrittenUnit(batch, unit, bool(lost)))
+
+
+def _merging(batch: Batch, unit: Unit) -> ScanFindings:
+    """Return what has a subtree listed that was missing at the destination, and has been made there by others since.
+
+    It is merged with what is there by now. What is in it was counted as found, and is found again.
+    """
+    source_dir, dest_dir = join(batch.source_dir, unit.name), join(batch.dest_dir, unit.target)
+    units = Units.of([Unit(source_dir, NOTHING, unit.amount, dest_dir)])
+    listing = Batch(Kind.LIST, batch.source, b"", b"", units)
+    return ScanFindings(scanned=ONE_DIRECTORY.minus(unit.tally), lists=[listing])
 
 
 def _is_gone(name: bytes, stage: int) -> bool:
@@ -240,6 +304,8 @@ def _copy_together(context: JobContext, batches: list[Batch], outcome: Outcome) 
     Every file is pinned and cp gets its descriptor: in the stage it is called by that number. A process per directory
     would cost more than the files. Whatever goes wrong is left to the slower way, which says what it is.
     """
+    if context.options.strict_metadata:
+        return False  # that way looks at the attributes of each
     with ExitStack() as stack:
         try:
             dests = [stack.enter_context(made(context, b.dest_dir, b.over)) for b in batches]
@@ -247,6 +313,7 @@ def _copy_together(context: JobContext, batches: list[Batch], outcome: Outcome) 
             for index, batch in enumerate(batches):
                 outcome.touched.add((batch.source, batch.source_dir, batch.dest_dir))
                 source = stack.enter_context(context.source(batch).at(batch.source_dir))
+                close_late(context, batch.source, batch.dest_dir, os.fstat(source), dests[index])
                 for unit in batch.units:
                     fd = stack.enter_context(pinned(source, unit.name))
                     if not stat.S_ISREG(os.fstat(fd).st_mode):
@@ -256,8 +323,8 @@ def _copy_together(context: JobContext, batches: list[Batch], outcome: Outcome) 
                 return False
             stage = stack.enter_context(staged(dests[0], context.run_id, outcome.warn, context.options.content_only))
             command = cp.command(context.options, stage, [path_of(fd) for fd in files], follow=True)
-            code, _ = context.commands.run(command, b"/", (stage, *files))
-            if code:
+            code, stderr = context.commands.run(command, b"/", (stage, *files))
+            if code or stderr:
                 return False
             if context.options.itemize:
                 found = Outcome()

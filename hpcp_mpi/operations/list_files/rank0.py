@@ -10,17 +10,18 @@ from typing import Any
 from hpcp_mpi.cluster.signals import StoppedEarly
 from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.engine.coordinator import Coordinator
-from hpcp_mpi.engine.frontend import Frontend
+from hpcp_mpi.engine.frontend import Frontend, ended_by
 from hpcp_mpi.engine.operation import Operation
 from hpcp_mpi.engine.walk_feed import WalkFeed, WalkResult
 from hpcp_mpi.formats.file_list import Type, read
 from hpcp_mpi.formats.natural_order import key_of
 from hpcp_mpi.host import list_file as file_lists
+from hpcp_mpi.host.output_file import Output
 from hpcp_mpi.operations.list_files.named import ListPart
 from hpcp_mpi.operations.list_files.worker import HUGE, ListWalk, unit_of
 from hpcp_mpi.operations.prepare.arguments import absolute, expanded, root_of
 from hpcp_mpi.rules.landing import own_name
-from hpcp_mpi.vocab.errors import FatalError, failure_of, reason_of
+from hpcp_mpi.vocab.errors import FatalError, Unshown, failure_of, reason_of
 from hpcp_mpi.vocab.job import Job, ListSpec
 from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.outcome import Outcome
@@ -199,18 +200,28 @@ def lead_list(wire: Wire, request: Request, frontend: Frontend) -> Report:
     and no list is written then: the report's exit code says so.
     """
     assert request.file_list is not None
-    file_lists.refuse_place(request.file_list)
-    job, first = prepare_list(request.sources, style_of(request), request.options, request.file_list)
-    beside = None if request.file_list == file_lists.STANDARD else os.path.dirname(request.file_list) or b"."
-    names = NamesOf(wire, job, frontend, first, beside)
+    output = file_lists.place_of(request.file_list)
+    try:
+        return _lead_list(wire, request, frontend, request.file_list, output)
+    finally:
+        if output is not None:
+            output.close()
+
+
+def _lead_list(wire: Wire, request: Request, frontend: Frontend, file: bytes, output: Output | None) -> Report:
+    job, first = prepare_list(request.sources, style_of(request), request.options, file)
+    names = NamesOf(wire, job, frontend, first, output.directory if output is not None else None)
     coordinator = names.coordinator
     report = Report(sources=list(request.sources))
     try:
         coordinator.begin()
         coordinator.drive("listing", names)
-        file_lists.write(request.file_list, _unless_stopped(names, frontend))
+        with ended_by(frontend.stop):
+            file_lists.write(output, _unless_stopped(names, frontend), lambda: frontend.stop.code != 0)
     except StoppedEarly as early:
         report.stopped = early.code
+    except Unshown as lost:
+        report.unshown = lost.message
     coordinator.fill(report)
     report.scanned = names.tally
     report.outcome = names.outcome

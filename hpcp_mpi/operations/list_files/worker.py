@@ -17,10 +17,10 @@ from hpcp_mpi.engine.walk_feed import WalkResult
 from hpcp_mpi.formats.file_list import Entry, Type, escaped, needs_escapes, written
 from hpcp_mpi.formats.natural_order import in_order, key_of, key_of_name
 from hpcp_mpi.host.commands import Stopped
-from hpcp_mpi.host.entries import encoded
+from hpcp_mpi.host.entries import encoded, is_folder
+from hpcp_mpi.host.stage import stages_among
 from hpcp_mpi.operations.list_files.named import ListPart
 from hpcp_mpi.operations.list_files.values import Values
-from hpcp_mpi.rules import excludes
 from hpcp_mpi.vocab.errors import failure_of
 from hpcp_mpi.vocab.options import MIB, Options
 from hpcp_mpi.vocab.outcome import Outcome
@@ -38,7 +38,7 @@ _WAITING = 64  # entries that a directory is taken for that was not listed yet
 
 Entries = Sequence["os.DirEntry[str]"]
 _name: Callable[["os.DirEntry[str]"], str] = attrgetter("name")
-_LEFT_OUT = os.fsdecode(STAGE_PREFIX)
+_STAGE = os.fsdecode(STAGE_PREFIX)
 
 
 def list_entries(context: JobContext, batch: Batch, outcome: Outcome) -> None:
@@ -83,7 +83,7 @@ class ListWalk:
         self._style = context.job.naming.style
         self._prefix = context.job.naming.prefixes[source]
         self._omitted = {path for at, path in context.job.naming.omitted if at == source}
-        self._excluded = excludes.matcher(context.options.excludes)
+        self._excluded = context.excluded
         self._values = Values(context)
         self._stack: list[bytes | _NameRun] = []  # what is to be named, the next one last; directories are paths
         self._parts = _Parts(ListPart())
@@ -209,13 +209,26 @@ class ListWalk:
 
     def _wanted(self, directory: bytes, entries: Entries) -> Entries:
         """Leave out what is excluded, what killed runs left behind, and the list itself."""
-        entries = [entry for entry in entries if entry.name[0] != "." or not entry.name.startswith(_LEFT_OUT)]
+        hidden = [entry.name for entry in entries if entry.name[0] == "." and entry.name.startswith(_STAGE)]
+        if hidden:
+            stages = self._stages(directory, [encoded(name) for name in hidden])
+            entries = [entry for entry in entries if encoded(entry.name) not in stages]
         if any(path.rpartition(b"/")[0] == directory for path in self._omitted):
             entries = [entry for entry in entries if join(directory, encoded(entry.name)) not in self._omitted]
         if self._excluded is not None:
             excluded = self._excluded
-            entries = [entry for entry in entries if not excluded(self._path(directory, encoded(entry.name)))]
+            entries = [
+                entry for entry in entries if not excluded(self._path(directory, encoded(entry.name)), is_folder(entry))
+            ]
         return entries
+
+    def _stages(self, directory: bytes, names: list[bytes]) -> list[bytes]:
+        try:
+            with self._context.source_tree(self._source).handle(directory) as fd:
+                return stages_among(fd, names)
+        except OSError as error:
+            self._outcome.failures.append(failure_of(self._path(directory), error, "cannot list"))
+            return []
 
     def _path(self, directory: bytes, name: bytes = b"") -> bytes:
         return child_path(self._context.job.sources[self._source].path, join(directory, name))

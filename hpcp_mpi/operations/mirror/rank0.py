@@ -17,6 +17,7 @@ from hpcp_mpi.operations.scan.deferred import link_batches
 from hpcp_mpi.operations.scan.link_targets import spared
 from hpcp_mpi.operations.scan.records import CONTENT_CHANGED, Extra, LinkedName, directory_metadata
 from hpcp_mpi.operations.scan.waiting import Waiting
+from hpcp_mpi.rules.excludes import UNDOUBTED, in_doubt
 from hpcp_mpi.vocab.errors import EXIT_MAX_DELETE, EXIT_OK, Failure
 from hpcp_mpi.vocab.paths import join, printable
 from hpcp_mpi.vocab.tally import NOTHING, Tally
@@ -65,7 +66,9 @@ class Mirror:
             return True
         frontend, limit = self._coordinator.frontend, self._options.max_delete
         count = 0
-        if limit is not None or not frontend.certain:
+        doubtful = not (self._options.unmatched_excludes or self._options.delete_excluded)
+        if limit is not None or not frontend.certain or (doubtful and self._coordinator.unmatched_excludes()):
+            # What is extra is looked into: a pattern may match only there.
             count = counted(self._coordinator, self._batches(Kind.COUNT)).entries
             if not count:
                 return False
@@ -78,7 +81,15 @@ class Mirror:
             self._coordinator.outcome.warn(
                 self._coordinator.job.sources[0].path, "it is empty, so everything at the destination is extra"
             )
-        if not frontend.confirm(warning + self._question(count)):
+        idle = self._coordinator.unmatched_excludes() if doubtful else []
+        if idle:
+            agreed = frontend.confirm_doubt(f"{in_doubt(idle)} {warning}{self._question(count)}")
+        else:
+            agreed = frontend.confirm(warning + self._question(count))
+        if agreed is None:
+            self._refuse(f"nothing was removed here. {in_doubt(idle)} {UNDOUBTED}")
+            return False
+        if not agreed:
             self._coordinator.outcome.warn(self._coordinator.job.destination, "nothing was removed here: not confirmed")
             return False
         return True

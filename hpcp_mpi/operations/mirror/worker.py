@@ -94,14 +94,14 @@ class _SourceSide:
         self._missing = False
         # All in an excluded directory is excluded.
         self._all_excluded = context.excluded is not None and any(
-            context.excluded(child_path(self._root, path[:end])) for end in _ends(path)
+            context.excluded(child_path(self._root, path[:end]), True) for end in _ends(path)
         )
 
     def keeps(self, name: bytes, is_directory: bool) -> bool:
         """Return whether what the destination has as name stays for the sake of this source. Raises OSError."""
         excluded = self._context.excluded
         path = child_path(self._root, join(self._path, name))
-        if self._all_excluded or (excluded is not None and excluded(path)):
+        if self._all_excluded or (excluded is not None and excluded(path, is_directory)):
             return not self._context.options.delete_excluded
         status = self._status(name)
         if status is None:

@@ -14,13 +14,15 @@ from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.engine.coordinator import Coordinator
 from hpcp_mpi.engine.frontend import Frontend
 from hpcp_mpi.engine.operation import Operation
+from hpcp_mpi.host.mounts import mounts_below
 from hpcp_mpi.host.retrying import retried
+from hpcp_mpi.host.roots import name_of
 from hpcp_mpi.operations.prepare.copy_job import Prepared
 from hpcp_mpi.operations.remove.rank0 import RemovalFeed
 from hpcp_mpi.operations.remove.rules import others, walks
 from hpcp_mpi.rules.landing import Landing
 from hpcp_mpi.vocab.errors import EXIT_MAX_DELETE, Failure, reason_of
-from hpcp_mpi.vocab.job import Job
+from hpcp_mpi.vocab.job import Job, Root
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import first_few, is_within, printable
 from hpcp_mpi.vocab.report import Report
@@ -80,7 +82,7 @@ class _Move(Operation):
         removal.drive("removing")
         for index, root in enumerate(self._job.sources):
             if index in removal.emptied and self._landings[index].name is None:
-                _remove_root(root.path, root.inode, coordinator.outcome)
+                _remove_root(root, coordinator.outcome)
 
     def scanned(self) -> Tally:
         return NOTHING if self._removal is None else self._removal.found
@@ -108,19 +110,19 @@ def _batches(job: Job, landings: Sequence[Landing]) -> Iterator[Batch]:
             yield Batch(Kind.REMOVE_COPIED, index, b"", landing.target, others([landing.name]))
 
 
-def _remove_root(path: bytes, inode: int, outcome: Outcome) -> None:
-    """Remove a source that is empty. Another directory that has its name by now would have to be empty, too."""
-    with suppress(OSError):
-        if os.path.ismount(path) or os.path.samefile(path, b"."):
-            return
+def _remove_root(root: Root, outcome: Outcome) -> None:
+    """Remove a source that is empty, by its descriptor: what has its name by now may be something else."""
     try:
-        if os.stat(path, follow_symlinks=False).st_ino != inode:
-            return
-        retried(lambda: os.rmdir(path))
+        with name_of(root) as (parent, name):
+            with suppress(OSError):
+                working = os.stat(b".")
+                if (working.st_dev, working.st_ino) == (root.device, root.inode) or name in mounts_below(parent):
+                    return
+            retried(lambda: os.rmdir(name, dir_fd=parent))
     except FileNotFoundError:
         return
     except OSError as error:
-        outcome.failures.append(Failure(path, f"emptied, but cannot be removed: {reason_of(error)}"))
+        outcome.failures.append(Failure(root.path, f"emptied, but cannot be removed: {reason_of(error)}"))
         return
     outcome.removed = outcome.removed.plus(ONE_DIRECTORY)
 

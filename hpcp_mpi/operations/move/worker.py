@@ -18,7 +18,7 @@ from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.host.dirfd import path_of
 from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.retrying import retried
-from hpcp_mpi.host.stage import staged
+from hpcp_mpi.host.stage import is_stage, staged
 from hpcp_mpi.operations.move.copies import Listing, forget_listing, has_mounts, is_listed, listing_of
 from hpcp_mpi.operations.move.proof import lacks, same_content
 from hpcp_mpi.operations.move.take_out import CHANGED, TakenOut
@@ -70,6 +70,8 @@ class CopiedGuard:
         if where in self._context.job.keep_paths:
             return False
         try:
+            if self._is_stage(path):
+                return False  # the scan noted that it was not copied
             with self._context.source_tree(self._source).handle(path) as mine:
                 own = os.fstat(mine)
                 reason = ""
@@ -98,6 +100,13 @@ class CopiedGuard:
         lacking = lacks(self._context, self._source, (mine, b"."), (copy, b"."), own, found)
         return _LACKS.format(lacking) if lacking else ""
 
+    def _is_stage(self, path: bytes) -> bool:
+        directory, _, name = path.rpartition(b"/")
+        if not name.startswith(STAGE_PREFIX):
+            return False
+        with self._context.source_tree(self._source).handle(directory) as fd:
+            return is_stage(fd, name)
+
     def _shows_up(self, mine: int, copy: int) -> bool:
         """Return whether what is made in a directory shows up in its copy. Raises OSError.
 
@@ -111,7 +120,7 @@ class CopiedGuard:
 
     def must_keep(self, directory: int, path: bytes, name: bytes) -> bool:
         where = child_path(self._root, join(path, name))
-        if where in self._context.job.keep_paths or name.startswith(STAGE_PREFIX):
+        if where in self._context.job.keep_paths:
             return True
         self.seen = None
         try:

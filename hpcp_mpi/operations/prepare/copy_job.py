@@ -3,22 +3,23 @@
 import os
 import stat
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
 from hpcp_mpi.host.mounts import is_called, stale_seconds, type_of
 from hpcp_mpi.host.retrying import retried
-from hpcp_mpi.operations.prepare.arguments import absolute, expanded, removed_if_refused, root_of
+from hpcp_mpi.host.roots import PATH, Pin, chain_of, pin_of, real_path
+from hpcp_mpi.operations.prepare.arguments import Openings, absolute, expanded
 from hpcp_mpi.operations.prepare.effective_options import tuned
 from hpcp_mpi.operations.prepare.find_abilities import abilities_of, hiding
 from hpcp_mpi.operations.prepare.removal_checks import backup_path, refuse_backup, refuse_removal, with_removal
 from hpcp_mpi.operations.prepare.same_tree import refuse_itself
 from hpcp_mpi.operations.prepare.tools import find
 from hpcp_mpi.rules import excludes
-from hpcp_mpi.rules.landing import Landing, Type, place_sources
+from hpcp_mpi.rules.landing import Landing, Type, own_name, place_sources
 from hpcp_mpi.vocab.abilities import Abilities
 from hpcp_mpi.vocab.errors import FatalError, UsageError, reason_of
-from hpcp_mpi.vocab.job import Job
+from hpcp_mpi.vocab.job import Job, Root
 from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.paths import child_path, join, printable
 
@@ -60,42 +61,71 @@ def _prepare(sources: Iterable[bytes], destination: bytes, options: Options, lis
     arguments = [name for pattern in sources for name in expanded(pattern)]
     if not arguments:
         raise UsageError("no source was given")
-    root, landings = place_sources([(name, _type(name)) for name in arguments], destination, os.path.isdir(destination))
+    types = {name: _type(name) for name in arguments}
+    root, landings = place_sources([(name, types[name]) for name in arguments], destination, os.path.isdir(destination))
     root = absolute(root)
-    if os.path.lexists(root) and not os.path.isdir(root):
-        raise FatalError(f"the destination {printable(root)} is not a directory")
-    if not options.make_destination and not os.path.isdir(root):
+    # From here on it is descriptors that count: what was put under a name since then is not what was checked.
+    openings = Openings()
+    nearest, missing = _nearest(openings, root)
+    if not options.make_destination and missing:
         raise NoDestination(f"the destination {printable(root)} does not exist", "Make it, or leave out -ncd.")
-    _refuse_other_file_systems(root, options.file_system)
-    source_roots = [absolute(landing.source_root) for landing in landings]
+    _refuse_other_file_systems(nearest.fd, root, options.file_system)
+    source_paths = [absolute(landing.source_root) for landing in landings]
+    source_roots = [
+        _source(openings, landing, path, types) for landing, path in zip(landings, source_paths, strict=True)
+    ]
+    real_root = child_path(real_path(nearest.fd), join(*missing))
+    real_sources = [real_path(pin_of(source).fd) for source in source_roots]
     for landing, source in zip(landings, source_roots, strict=True):
-        _refuse_nesting(landing, source, child_path(root, landing.target), options, listed)
-    merged = _merged(landings, source_roots)
-    refuse_removal(landings, source_roots, root, options)
-    backup = backup_path(root, options)
-    in_root = refuse_backup(backup, landings, source_roots, root) if backup else b""
-    with removed_if_refused(*() if options.dry_run else (root, backup)):
-        made = not options.dry_run and _make(root)  # here, as what its file system can do is found out in it
+        _refuse_nesting(landing, source, child_path(root, landing.target), (nearest.fd, missing), options, listed)
+    merged = _merged(landings, source_paths)
+    refuse_removal(landings, real_sources, real_root, options)
+    backup = backup_path(real_root, options)
+    in_root = refuse_backup(backup, landings, real_sources, real_root) if backup else b""
+    with openings.undone_if_refused():
+        # Here, as what its file system can do is found out in it.
+        settled = not listed and any(landing.name is None and not landing.dest_dir for landing in landings)
+        private = settled and options.directory_sync
+        destination_root = None if missing and options.dry_run else _made(openings, root, private)
         token = os.urandom(4).hex()
-        exists = os.path.isdir(root)
         if options.move and not options.dry_run:
-            refuse_itself(landings, source_roots, root, token, lambda path: _is_excluded(path, options))
-        abilities = abilities_of(root, options, token) if exists else Abilities()
+            refuse_itself(landings, source_paths, root, token, lambda path: _is_excluded(path, options))
+        abilities = abilities_of(destination_root, options, token) if destination_root else Abilities()
         job = Job(
             options=options,
-            sources=tuple(root_of(path) for path in source_roots),
+            sources=tuple(source_roots),
             destination=root,
-            destination_root=root_of(root) if exists else None,
+            destination_root=destination_root,
             merged=merged,
             abilities=abilities,
             run_id=token,
             landed=tuple(landing.dest_dir if landing.name is None else None for landing in landings),
             targets=frozenset(landing.target for landing in landings) - {b""},
-            stale_seconds=stale_seconds(root) if exists else 0.0,
-            hides_acls=hiding(source_roots, root if exists else None, abilities),
+            stale_seconds=stale_seconds(pin_of(destination_root).fd) if destination_root else 0.0,
+            hides_acls=hiding(source_roots, destination_root, abilities),
         )
-        job = with_removal(job, backup, in_root)
-    return Prepared(job, landings, made)
+        job = with_removal(job, openings, backup, in_root)
+    return Prepared(job, landings, bool(missing) and not options.dry_run)
+
+
+def _nearest(openings: Openings, root: bytes) -> tuple[Pin, list[bytes]]:
+    """Return the last directory on the way to the destination that is there, and the names below it. Raises OSError."""
+    try:
+        return openings.nearest(root)
+    except NotADirectoryError:
+        raise FatalError(f"the destination {printable(root)} is not a directory") from None
+
+
+def _source(openings: Openings, landing: Landing, path: bytes, types: dict[bytes, Type]) -> Root:
+    """Return a source root. Raises FatalError."""
+    # What was a directory a moment ago, and no symlink, must still be.
+    itself = landing.name is None and types[landing.argument] is Type.DIRECTORY and own_name(landing.argument) != b""
+    try:
+        return openings.open(path, itself)
+    except OSError as error:
+        raise FatalError(
+            f"cannot use the source {printable(landing.argument)}: {reason_of(error)}", "Nothing was copied."
+        ) from None
 
 
 def _type(argument: bytes) -> Type:
@@ -110,53 +140,65 @@ def _type(argument: bytes) -> Type:
     return Type.DIRECTORY_LINK if stat.S_ISLNK(own.st_mode) and os.path.isdir(argument) else Type.OTHER
 
 
-def _refuse_nesting(landing: Landing, source_root: bytes, target: bytes, options: Options, listed: bool) -> None:
-    """Refuse a copy of something into itself or over what it lies in."""
-    source = source_root if landing.name is None else child_path(source_root, landing.name)
+def _refuse_nesting(
+    landing: Landing,
+    source_root: Root,
+    target: bytes,
+    below: tuple[int, list[bytes]],
+    options: Options,
+    listed: bool,
+) -> None:
+    """Refuse a copy of something into itself or over what it lies in.
+
+    target: the path that it gets. below: a directory that is open, and what of the destination root is missing in it
+    """
+    own = chain_of(pin_of(source_root).fd)
+    source = source_root.path if landing.name is None else child_path(source_root.path, landing.name)
     if landing.name is not None:
-        same_parent = _inode(source_root) == _inode(os.path.dirname(target))
+        there = _chain_below(*below, os.path.dirname(landing.target))
+        same_parent = there is not None and there[0] == own[0]
         if same_parent and os.path.basename(source) == os.path.basename(target):
             raise UsageError(f"{printable(source)} is the source and the destination")
         return
-    own = _inode(source)
-    if own == _inode(target):
+    there = _chain_below(*below, landing.target)
+    if there is not None and there[0] == own[0]:
         raise UsageError(f"{printable(source)} is the source and the destination")
     if options.compare:
         return
-    if own in _ancestors(target) and not _is_excluded(target, options) and not listed:
+    above = there[1:] if there is not None else chain_of(below[0])
+    if own[0] in above and not _is_excluded(target, options) and not listed:
         raise UsageError(
             f"the destination {printable(target)} lies inside the source {printable(source)}: a copy would copy itself",
             f"Exclude it with -e {printable(target)}, or copy to another place.",
         )
-    if _inode(target) in _ancestors(source):
+    if there is not None and there[0] in own[1:]:
         raise UsageError(
             f"the source {printable(source)} lies inside the destination {printable(target)}: it could be overwritten",
             "Copy to another place.",
         )
 
 
-def _inode(path: bytes) -> tuple[int, int] | None:
-    try:
-        status = os.stat(path)
-    except OSError:
+def _chain_below(fd: int, missing: list[bytes], path: bytes) -> list[tuple[int, int]] | None:
+    """Return (device, inode) of a directory below the destination root and of those it lies in; None if it is missing.
+
+    A symlink there is followed here only: what it leads to is not copied over itself.
+    """
+    if missing:
         return None
-    return status.st_dev, status.st_ino
-
-
-def _ancestors(path: bytes) -> set[tuple[int, int] | None]:
-    """Return the inodes of the directories that path lies in, as far as they exist. Symlinks are resolved."""
-    at = os.path.realpath(path)
-    found = set()
-    while at != b"/":
-        at = os.path.dirname(at)
-        found.add(_inode(at))
-    return found - {None}
+    with ExitStack() as stack:
+        for name in path.split(b"/") if path else ():
+            try:
+                fd = os.open(name, PATH, dir_fd=fd)
+            except OSError:
+                return None
+            stack.callback(os.close, fd)
+        return chain_of(fd)
 
 
 def _is_excluded(path: bytes, options: Options) -> bool:
-    excluded = excludes.matcher(options.excludes)
+    excluded = excludes.matcher(options.all_excludes)
     while excluded is not None and path != b"/":
-        if excluded(path):
+        if excluded(path, True):
             return True
         path = os.path.dirname(path)
     return False
@@ -191,18 +233,18 @@ def _merged(landings: list[Landing], source_roots: list[bytes]) -> frozenset[byt
     return frozenset(merged)
 
 
-def _refuse_other_file_systems(root: bytes, wanted: str) -> None:
-    """Refuse a destination that is not, or would not be, on the type of file system that was asked for."""
+def _refuse_other_file_systems(nearest: int, root: bytes, wanted: str) -> None:
+    """Refuse a destination that is not, or would not be, on the type of file system that was asked for.
+
+    nearest: a descriptor of it, or of the directory in which it would be made
+    """
     if not wanted:
         return
-    there = root
-    while not os.path.lexists(there):
-        there = os.path.dirname(there)
     try:
-        found = type_of(there)
+        found = type_of(nearest)
     except OSError as error:
         raise FatalError(
-            f"cannot tell the file system of {printable(there)}: {reason_of(error)}", "Leave out -tfs."
+            f"cannot tell the file system of {printable(root)}: {reason_of(error)}", "Leave out -tfs."
         ) from None
     if not is_called(found, wanted):
         raise FatalError(
@@ -223,12 +265,12 @@ def _is_directory(path: bytes) -> bool:
     return False
 
 
-def _make(root: bytes) -> bool:
-    """Make the destination root and what is missing above it; return whether it was missing."""
-    if os.path.isdir(root):
-        return False
+def _made(openings: Openings, root: bytes, private: bool) -> Root:
+    """Make the destination root and what is missing above it; return it. Raises FatalError.
+
+    private: it is for no other user until it is settled
+    """
     try:
-        os.makedirs(root, exist_ok=True)
+        return openings.make(root, 0o700 if private else 0o777)
     except OSError as error:
         raise FatalError(f"cannot make the destination {printable(root)}: {reason_of(error)}") from None
-    return True

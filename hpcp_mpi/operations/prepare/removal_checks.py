@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from hpcp_mpi.host.dirfd import Tree
+from hpcp_mpi.host.roots import pin_of
 from hpcp_mpi.host.timestamps import ticked
-from hpcp_mpi.operations.prepare.arguments import root_of
+from hpcp_mpi.operations.prepare.arguments import Openings, absolute
 from hpcp_mpi.rules.landing import Landing
 from hpcp_mpi.vocab.errors import FatalError, UsageError, reason_of
 from hpcp_mpi.vocab.job import Job, Root
@@ -59,7 +59,7 @@ def _refuse_to_move(landings: Sequence[Landing], roots: Sequence[bytes]) -> None
     """Refuse sources that cannot go, and those of which it is not clear what is to go. Raises FatalError."""
     for landing, path in zip(landings, roots, strict=True):
         what = printable(landing.argument)
-        if landing.name is None and os.path.islink(path):
+        if landing.name is None and os.path.islink(absolute(landing.argument)):
             raise UsageError(
                 f"{what} is a symlink to a directory: is the link to be moved, or what it points to?",
                 f"Name the directory {printable(os.path.realpath(path))}; or, to move the link, name it without a "
@@ -127,57 +127,61 @@ def refuse_backup(path: bytes, landings: Sequence[Landing], roots: Sequence[byte
             raise UsageError(f"{printable(existing)} is no directory, so no backups can be kept there")
         existing = os.path.dirname(existing)
     if os.path.isdir(root) and os.stat(existing).st_dev != os.stat(root).st_dev:
-        raise FatalError(
-            f"the backup directory {printable(path)} is on another file system than the destination",
-            "Backups are made without copying anything, so they have to be on the same one.",
-        )
+        raise _elsewhere(path)
     return relative
 
 
-def make_backup(path: bytes, relative: bytes, root: bytes) -> Root:
-    """Make the backup directory. Raises FatalError."""
+def _elsewhere(path: bytes) -> FatalError:
+    return FatalError(
+        f"the backup directory {printable(path)} is on another file system than the destination",
+        "Backups are made without copying anything, so they have to be on the same one.",
+    )
+
+
+def make_backup(openings: Openings, path: bytes, relative: bytes, root: Root) -> Root:
+    """Make the backup directory; return it. root: of the destination. Raises FatalError."""
     try:
-        if relative:
-            tree = Tree(os.path.realpath(root))
-            try:
-                with tree.made(relative, 0o777):
-                    pass
-            finally:
-                tree.close()
-        else:
-            os.makedirs(path, exist_ok=True)
-        return root_of(path)
+        if not relative:
+            return openings.make(path)
+        return openings.make_below(pin_of(root), path, relative.split(b"/"))
     except OSError as error:
         raise FatalError(f"cannot make the backup directory {printable(path)}: {reason_of(error)}") from None
 
 
-def with_removal(job: Job, backup: bytes, relative: bytes) -> Job:
+def with_removal(job: Job, openings: Openings, backup: bytes, relative: bytes) -> Job:
     """Return the job with what removing, moving and backups need. backup: absolute path, b"": none; relative: the same
     below the destination root.
 
     Raises FatalError.
     """
-    if job.options.dry_run or not (backup or job.options.move):
+    if job.options.dry_run or job.destination_root is None or not (backup or job.options.move):
         return replace(job, backup_path=relative)
-    made = make_backup(backup, relative, job.destination) if backup else None
-    return replace(job, backup=made, backup_path=relative, start_ctime_ns=_began_ns(job))
+    made = make_backup(openings, backup, relative, job.destination_root) if backup else None
+    if made is not None and made.device != job.destination_root.device:
+        raise _elsewhere(backup)
+    return replace(job, backup=made, backup_path=relative, start_ctime_ns=_began_ns(job, job.destination_root))
 
 
-def _began_ns(job: Job) -> tuple[int, ...]:
+def _began_ns(job: Job, destination: Root) -> tuple[int, ...]:
     """Return what the clocks of the file systems say, of each source and last of the destination."""
-    roots = [root.path for root in job.sources] if job.options.move else [b""] * len(job.sources)
-    known: dict[bytes, int] = {b"": 0}
-    for root in (*roots, job.destination):
-        if root not in known:
-            known[root] = _began(root, job.run_id)
-    return tuple(known[root] for root in (*roots, job.destination))
+    known: dict[bytes, int] = {}
+    began: list[int] = []
+    for root in (*job.sources, destination):
+        if root is not destination and not job.options.move:
+            began.append(0)
+            continue
+        if root.path not in known:
+            known[root.path] = _began(root, job.run_id)
+        began.append(known[root.path])
+    return tuple(began)
 
 
-def _began(root: bytes, token: str) -> int:
+def _began(root: Root, token: str) -> int:
     with suppress(OSError):
-        fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        pin = pin_of(root)
+        fd = os.open(b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=pin.fd)
         try:
-            return ticked(fd, token)
+            return ticked(fd, f"{token}.0")
         finally:
             os.close(fd)
     return 0  # listing it reports the error; until then everything there was changed since

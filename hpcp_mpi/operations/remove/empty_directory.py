@@ -12,9 +12,11 @@ from typing import Protocol
 from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.engine.itemize import GONE
 from hpcp_mpi.host.commands import Stopped
+from hpcp_mpi.host.dirfd import pinned
 from hpcp_mpi.host.entries import first_in, is_directory
 from hpcp_mpi.host.retrying import in_the_end, retried
-from hpcp_mpi.operations.remove.rules import others
+from hpcp_mpi.host.roots import is_marked
+from hpcp_mpi.operations.remove.rules import marks_of, others
 from hpcp_mpi.vocab.errors import Failure, failure_of
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import child_path, join, printable
@@ -25,6 +27,7 @@ from hpcp_mpi.vocab.units import DEST, Batch, Kind, Units
 FILES, DIRECTORIES, LINKS, SPECIALS = range(4)
 _TALLIES = {FILES: None, LINKS: ONE_LINK, SPECIALS: ONE_SPECIAL}
 
+KEPT = "it was replaced meanwhile; the new entry was kept"
 MOUNTED = "another file system is mounted here; kept"
 
 _HUGE = 50_000  # entries of a directory that are held at once
@@ -103,6 +106,7 @@ class DirectoryEmptier:
         # What a move removes from its sources is no news: it was itemized when it was copied.
         self._itemizes = options.itemize and batch.kind is not Kind.COUNT and (source == DEST or not options.move)
         self._guard = guard
+        self._marks = marks_of(batch)
         self._disposer = disposer
         self._excluded = _excluded(context, source)
         self._counts = {"removed": [0, 0, 0, 0], "skipped": [0, 0, 0, 0], "listed": [0, 0, 0, 0]}
@@ -201,7 +205,9 @@ class DirectoryEmptier:
         return kinds
 
     def _excludes(self, folder: Folder, entry: "os.DirEntry[str]") -> bool:
-        return self._excluded is not None and self._excluded(join(folder.path, os.fsencode(entry.name)))
+        return self._excluded is not None and self._excluded(
+            join(folder.path, os.fsencode(entry.name)), entry.is_dir(follow_symlinks=False)
+        )
 
     def _count(self, what: str, kinds: list[tuple[int, list[str]]], folders: list[str]) -> None:
         for kind, names in (*kinds, (DIRECTORIES, folders)):
@@ -238,11 +244,14 @@ class DirectoryEmptier:
     def _call(self, folder: Folder) -> Callable[..., None] | None:
         """Return what makes a name go; None where it is only counted."""
         guard, disposer, counts_only = self._guard, self._disposer, self.counts_only
-        if guard is None and (disposer is None or counts_only):
+        marks = self._marks if folder.path == self._batch.source_dir else {}
+        if guard is None and not marks and (disposer is None or counts_only):
             return None if counts_only else os.unlink
 
         def call(name: str | bytes, dir_fd: int) -> None:
             name = os.fsencode(name)
+            if name in marks and not self._is_meant(dir_fd, join(folder.path, name), name):
+                raise Kept
             if guard is not None and guard.must_keep(dir_fd, folder.path, name):
                 raise Kept
             if counts_only:
@@ -253,6 +262,22 @@ class DirectoryEmptier:
                 disposer.unlink(dir_fd, folder.path, name)
 
         return call
+
+    def _is_meant(self, directory: int, path: bytes, name: bytes) -> bool:
+        """Return whether a name still is that of the entry that was named; else say that it stays. Raises OSError."""
+        with pinned(directory, name) as entry:
+            if is_marked(entry, self._marks[name]):
+                return True
+        self.fail(path, KEPT)
+        return False
+
+    def may_remove(self, entry: int, path: bytes) -> bool:
+        """Return whether an open directory is what was named, where it matters; else say that it stays."""
+        mark = self._marks.get(path)
+        if mark is None or is_marked(entry, mark):
+            return True
+        self.fail(path, KEPT)
+        return False
 
     def _not_unlinked(self, folder: Folder, name: bytes, error: OSError) -> bool:
         """Record why an entry was not removed; return whether it stays."""
@@ -276,6 +301,8 @@ class DirectoryEmptier:
         directory = path[: -len(name)].rstrip(b"/")
 
         def call() -> None:
+            if path in self._marks and not self._is_meant(above, path, name):
+                raise Kept
             if self.counts_only:
                 return
             if self._disposer is None:
@@ -285,6 +312,8 @@ class DirectoryEmptier:
 
         try:
             retried(call, self._stopped)
+        except Kept:
+            return False
         except FileNotFoundError:
             return True
         except OSError as error:
@@ -295,6 +324,17 @@ class DirectoryEmptier:
                 self.fail(path, error, "cannot remove")
             return False
         self.went(DIRECTORIES, directory, [name])
+        return True
+
+    def removed_unseen(self, above: int, path: bytes, name: bytes) -> bool:
+        """Remove a directory that may not be listed if it is empty; return whether it was."""
+        try:
+            if path in self._marks and not self._is_meant(above, path, name):
+                return False
+            os.rmdir(name, dir_fd=above)
+        except OSError:
+            return False
+        self.went(DIRECTORIES, path[: -len(name)].rstrip(b"/"), [name])
         return True
 
     def went(self, kind: int, path: bytes, names: Sequence[str | bytes]) -> None:
@@ -335,8 +375,8 @@ def kind_of(tally: Tally) -> int:
     return LINKS if tally.links else SPECIALS if tally.specials else FILES
 
 
-def _excluded(context: JobContext, source: int) -> Callable[[bytes], bool] | None:
-    """Return a predicate of a path below a root, whether it is excluded; None where nothing is.
+def _excluded(context: JobContext, source: int) -> Callable[[bytes, bool], bool] | None:
+    """Return a predicate of (path below a root, whether it is a directory): it is excluded; None where nothing is.
 
     Patterns are matched against paths of sources; at the destination, against those that land there.
     """
@@ -345,11 +385,11 @@ def _excluded(context: JobContext, source: int) -> Callable[[bytes], bool] | Non
         return None
     if source != DEST:
         root = job.sources[source].path
-        return lambda path: matches(child_path(root, path))
+        return lambda path, is_directory: matches(child_path(root, path), is_directory)
     roots = [(number, root.path) for number, root in enumerate(job.sources)]
 
-    def excluded(path: bytes) -> bool:
+    def excluded(path: bytes, is_directory: bool) -> bool:
         found = ((root, job.source_dir_of(number, path)) for number, root in roots)
-        return any(matches(child_path(root, each)) for root, each in found if each is not None)
+        return any(matches(child_path(root, each), is_directory) for root, each in found if each is not None)
 
     return excluded

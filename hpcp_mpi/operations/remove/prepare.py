@@ -4,10 +4,11 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hpcp_mpi.host.mounts import mounts_below
-from hpcp_mpi.operations.prepare.arguments import absolute, expanded, root_of
+from hpcp_mpi.host.roots import Pin, chain_of, mark_of, pin_of, real_path, seen
+from hpcp_mpi.operations.prepare.arguments import Openings, absolute, expanded
 from hpcp_mpi.operations.remove.rules import others, walks
 from hpcp_mpi.rules import excludes
 from hpcp_mpi.vocab.errors import FatalError, UsageError, reason_of
@@ -27,13 +28,15 @@ class Target:
     """One thing to remove."""
 
     argument: bytes
-    parent: bytes  # absolute
+    parent: Root  # opened before anything was looked at
     name: bytes
-    status: os.stat_result  # lstat
+    status: os.stat_result  # of the entry itself, which was opened below its parent
+    mark: bytes  # shows that it is still that entry
+    root: Root | None = None  # a directory, as ranks know it
 
     @property
     def path(self) -> bytes:
-        return child_path(self.parent, self.name)
+        return child_path(self.parent.path, self.name)
 
     @property
     def is_directory(self) -> bool:
@@ -54,7 +57,6 @@ class Pinned:
 
     source: int
     target: Target
-    parent: int  # a descriptor
 
 
 @dataclass(slots=True)
@@ -66,47 +68,53 @@ class RemovalJob:
     skipped: Tally = NOTHING  # arguments that are excluded
     pinned: list[Pinned] = field(default_factory=list)
     _named: list[tuple[int, list[Target]]] = field(default_factory=list)  # what is removed by name, by parent
+    excluding: int = 0  # the exclude patterns that arguments match, a bit for each
 
     def batches(self, kind: Kind) -> Iterator[Batch]:
         """Yield all of it. kind: REMOVE or COUNT."""
         for pinned in self.pinned:
             yield Batch(kind, pinned.source, b"", b"", walks([b""]))
         for source, targets in self._named:
-            by_type: dict[Tally, list[bytes]] = {}
+            by_type: dict[Tally, list[Target]] = {}
             for target in targets:
-                by_type.setdefault(target.tally, []).append(target.name)
-            for tally, names in by_type.items():
-                for at in range(0, len(names), _TOGETHER):
-                    some = names[at : at + _TOGETHER]
-                    plain = tally == one_file(0)
-                    units = walks(some) if tally.directories else others(some, None if plain else tally)
+                by_type.setdefault(target.tally, []).append(target)
+            for tally, members in by_type.items():
+                for at in range(0, len(members), _TOGETHER):
+                    some = members[at : at + _TOGETHER]
+                    names, marks = [target.name for target in some], [target.mark for target in some]
+                    units = walks(names, marks) if tally.directories else others(names, tally, marks)
                     yield Batch(kind, source, b"", b"", units)
 
-    def close(self) -> None:
-        """Let go of what was pinned."""
-        for pinned in self.pinned:
-            os.close(pinned.parent)
+    def marks(self) -> dict[tuple[int, bytes], bytes]:
+        """Return which directories are meant that are removed by name, by (source, name)."""
+        return {
+            (source, target.name): target.mark
+            for source, targets in self._named
+            for target in targets
+            if target.is_directory
+        }
 
 
 def removable(sources: Iterable[bytes], options: Options) -> RemovalJob:
     """Check what is to be removed. Raises FatalError, and nothing was done then."""
-    given = [_target(name) for pattern in sources for name in expanded(pattern)]
+    openings = Openings()
+    given = [_target(openings, name) for pattern in sources for name in expanded(pattern)]
     if not given:
         raise UsageError("no path was given")
     _refuse_own_directory(given)
     _refuse_mounts(given)
     targets = _once(given)
-    excluded = excludes.matcher(options.excludes)
-    kept = [target for target in targets if excluded is not None and excluded(target.path)]
+    excluded = excludes.matcher(options.all_excludes)
+    kept = [target for target in targets if excluded is not None and excluded(target.path, target.is_directory)]
     targets = [target for target in targets if target not in kept] if kept else targets
     skipped = NOTHING
     for target in kept:
         skipped = skipped.plus(target.tally)
-    return _placed(targets, skipped, options)
+    return _placed(targets, skipped, options, 0 if excluded is None else excluded.matched)
 
 
-def _target(argument: bytes) -> Target:
-    """Return what an argument means. Raises FatalError."""
+def _target(openings: Openings, argument: bytes) -> Target:
+    """Return what an argument means: an entry of a directory that is opened once, and stays open. Raises FatalError."""
     path = argument.rstrip(b"/")
     parent, name = os.path.split(path)
     if name in (b"", b".", b".."):
@@ -115,7 +123,10 @@ def _target(argument: bytes) -> Target:
         what = f"{printable(argument)}, which names no entry of a directory"
         raise UsageError(f"refused to remove {what}", "Name what is in it, or its full path.")
     try:
-        status = os.lstat(path)
+        above = openings.open(absolute(parent or b"."))
+        # What has the name now is what is asked about, and what goes: no symlink is followed here.
+        pin = Pin(os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=pin_of(above).fd))
+        status, mark = os.fstat(pin.fd), mark_of(pin.fd)
         is_directory = stat.S_ISDIR(status.st_mode)
     except OSError as error:
         raise FatalError(f"cannot remove {printable(argument)}: {reason_of(error)}", _NOTHING_DONE) from None
@@ -126,29 +137,22 @@ def _target(argument: bytes) -> Target:
                 f"Name the link without the slash, or the directory {printable(os.path.realpath(path))}.",
             )
         raise UsageError(f"{printable(argument)} is not a directory", "Name it without the slash.")
-    return Target(argument, absolute(parent or b"."), name, status)
-
-
-def _identity(status: os.stat_result) -> tuple[int, int]:
-    return status.st_dev, status.st_ino
+    target = Target(argument, above, name, status, mark)
+    if not is_directory:
+        return target
+    return replace(target, root=openings.keep(seen(target.path, os.dup(pin.fd), itself=True)))
 
 
 def _refuse_own_directory(targets: list[Target]) -> None:
     """Refuse the directories that this program works in, and with them `/` under any name."""
-    above: dict[tuple[int, int], bytes] = {}
-    at = os.getcwdb()
-    while True:
-        with suppress(OSError):
-            above.setdefault(_identity(os.stat(at)), at)
-        if at == b"/":
-            break
-        at = os.path.dirname(at)
+    working = Pin(os.open(b".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+    above = chain_of(working.fd)
     for target in targets:
-        if target.is_directory and _identity(target.status) in above:
-            working = os.getcwdb()
-            inside = "is" if above[_identity(target.status)] == working else "holds"
+        identity = target.status.st_dev, target.status.st_ino
+        if target.is_directory and identity in above:
+            inside = "is" if above[0] == identity else "holds"
             raise UsageError(
-                f"{printable(target.argument)} {inside} the working directory {printable(working)}",
+                f"{printable(target.argument)} {inside} the working directory {printable(real_path(working.fd))}",
                 "Change to a directory outside it first.",
             )
 
@@ -157,37 +161,32 @@ def _refuse_mounts(targets: list[Target]) -> None:
     """Refuse what something is mounted on."""
     mounted: dict[bytes, frozenset[bytes]] = {}
     for target in targets:
-        below_parent = mounted.get(target.parent)
+        below_parent = mounted.get(target.parent.path)
         if below_parent is None:
-            below_parent = mounted[target.parent] = _mounted_in(target.parent)
-        if target.name in below_parent or (target.is_directory and os.path.ismount(target.path)):
+            below_parent = mounted[target.parent.path] = _mounted_in(target.parent)
+        if target.name in below_parent or (target.is_directory and target.status.st_dev != target.parent.device):
             raise UsageError(
                 f"{printable(target.argument)} is where a file system is mounted",
                 "Unmount it first, or name what is in it.",
             )
 
 
-def _mounted_in(directory: bytes) -> frozenset[bytes]:
+def _mounted_in(directory: Root) -> frozenset[bytes]:
     """Return the names in a directory that something is mounted on."""
-    try:
-        fd = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError:
-        return frozenset()
-    try:
-        return frozenset(path for path in mounts_below(fd) if b"/" not in path)
-    except OSError:
-        return frozenset()
-    finally:
-        os.close(fd)
+    with suppress(OSError):
+        pin = pin_of(directory)
+        return frozenset(path for path in mounts_below(pin.fd) if b"/" not in path)
+    return frozenset()
 
 
 def _once(targets: list[Target]) -> list[Target]:
     """Return the targets without those that are given twice, or lie in others."""
     real: dict[bytes, bytes] = {}  # parents
     for target in targets:
-        if target.parent not in real:
-            real[target.parent] = os.path.realpath(target.parent)
-    places = {child_path(real[target.parent], target.name): target for target in reversed(targets)}
+        if target.parent.path not in real:
+            pin = pin_of(target.parent)
+            real[target.parent.path] = real_path(pin.fd)
+    places = {child_path(real[target.parent.path], target.name): target for target in reversed(targets)}
     directories = {place for place, target in places.items() if target.is_directory}
     return [
         target for place, target in reversed(places.items()) if not any(each in directories for each in _above(place))
@@ -200,36 +199,34 @@ def _above(path: bytes) -> Iterator[bytes]:
         yield path
 
 
-def _placed(targets: list[Target], skipped: Tally, options: Options) -> RemovalJob:
+def _placed(targets: list[Target], skipped: Tally, options: Options, excluding: int) -> RemovalJob:
     """Return the removal of targets: what every rank opens, and what is removed in there."""
     by_parent: dict[bytes, list[Target]] = {}
     for target in targets:
-        by_parent.setdefault(target.parent, []).append(target)
+        by_parent.setdefault(target.parent.path, []).append(target)
     base = os.path.commonpath(list(by_parent)) if by_parent else b"/"
     roots: list[Root] = []
     called: list[bytes] = []
     pinned: list[Pinned] = []
     named: list[tuple[int, list[Target]]] = []
 
-    def root(path: bytes) -> int:
-        roots.append(root_of(path))
-        called.append(path[len(base) :].lstrip(b"/"))
+    def add(root: Root) -> int:
+        roots.append(root)
+        called.append(root.path[len(base) :].lstrip(b"/"))
         return len(roots) - 1
 
-    for parent, members in by_parent.items():
+    for members in by_parent.values():
         directories = [target for target in members if target.is_directory]
         if len(directories) > _PINNED:
             directories = []
-        for target in directories:
-            fd = os.open(parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-            pinned.append(Pinned(root(target.path), target, fd))
+        pinned += [Pinned(add(target.root), target) for target in directories if target.root is not None]
         rest = [target for target in members if not (target.is_directory and directories)]
         if rest:
-            named.append((root(parent), rest))
+            named.append((add(rest[0].parent), rest))
     job = Job(
         options=options,
         sources=tuple(roots),
         run_id=os.urandom(4).hex(),
         landed=tuple(called),
     )
-    return RemovalJob(job, targets, skipped, pinned, named)
+    return RemovalJob(job, targets, skipped, pinned, named, excluding)

@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from hpcp_mpi.cluster.signals import StoppedEarly
@@ -12,15 +12,19 @@ from hpcp_mpi.engine.frontend import Frontend
 from hpcp_mpi.engine.itemize import GONE
 from hpcp_mpi.engine.operation import Operation
 from hpcp_mpi.engine.walk_feed import WalkResult, most_asked
+from hpcp_mpi.host.dirfd import FLAGS
 from hpcp_mpi.host.entries import first_in
+from hpcp_mpi.host.roots import REPLACED, name_of, pin_of
+from hpcp_mpi.operations.remove.empty_directory import KEPT
 from hpcp_mpi.operations.remove.rules import FinishedUnits, PendingDirectories, RemovalProgress, chain, is_walk
+from hpcp_mpi.rules.excludes import UNDOUBTED, in_doubt
 from hpcp_mpi.vocab.errors import EXIT_MAX_DELETE, Failure, failure_of
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import first_few, printable
 from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.request import Request
 from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, Tally
-from hpcp_mpi.vocab.units import Batch, Kind
+from hpcp_mpi.vocab.units import Batch, Kind, Units
 
 if TYPE_CHECKING:
     from hpcp_mpi.operations.remove.prepare import Pinned, RemovalJob
@@ -39,11 +43,18 @@ class RemovalFeed:
     found: what was found so far and may go
     """
 
-    def __init__(self, coordinator: Coordinator, batches: Iterable[Batch], counting: bool = False) -> None:
+    def __init__(
+        self,
+        coordinator: Coordinator,
+        batches: Iterable[Batch],
+        counting: bool = False,
+        marks: Mapping[tuple[int, bytes], bytes] | None = None,
+    ) -> None:
         """batches: REMOVE or REMOVE_COPIED, taken one by one; their units are operations.remove.rules.walks or others.
 
-        counting: they are COUNT.
+        counting: they are COUNT. marks: which directories of a source root are meant, if it matters: (source, name)
         """
+        self._marks = marks or {}
         self._coordinator = coordinator
         self._counting = counting
         self._batches: Iterator[Batch] | None = iter(batches)
@@ -104,13 +115,20 @@ class RemovalFeed:
         self._emptying.update(progress)
         while self._emptying.due:
             due, self._emptying.due = self._emptying.due, []
-            for batch in due:
+            for batch in map(self._marked, due):
                 if is_walk(batch):
                     self._stack.append(batch)
                 elif self._counting:
                     self._count(batch)
                 else:
                     self._ready.append(batch)
+
+    def _marked(self, batch: Batch) -> Batch:
+        """Return what is due with the mark of the directory that was named, if it is one of the last."""
+        (unit,) = batch.units
+        top = unit.name if is_walk(batch) else chain(unit)[-2]
+        mark = self._marks.get((batch.source, top)) if not batch.source_dir else None
+        return batch if mark is None else batch.with_units(Units.of([unit._replace(dest_name=mark)]))
 
     def pause(self, held: bool) -> None:
         self._held = held
@@ -133,15 +151,18 @@ def _named(batch: Batch) -> Tally:
     return Tally(*(len(units) * count for count in each))
 
 
-def counted(coordinator: Coordinator, batches: Iterable[Batch]) -> Tally:
-    """Return how much would go of what COUNT batches name; a root counts only what is in it.
+def counted(
+    coordinator: Coordinator, batches: Iterable[Batch], marks: Mapping[tuple[int, bytes], bytes] | None = None
+) -> Tally:
+    """Return how much would go of what COUNT batches name; a root counts only what is in it. marks: see RemovalFeed
 
     The coordinator's outcome is left as it was: what cannot be removed is a failure when it is tried. Raises
     StoppedEarly, FatalError.
     """
     before, coordinator.planner.outcome = coordinator.planner.outcome, Outcome()
     try:
-        RemovalFeed(coordinator, batches, counting=True).drive("counting")
+        RemovalFeed(coordinator, batches, counting=True, marks=marks).drive("counting")
+        before.excluding |= coordinator.planner.outcome.excluding
         return coordinator.planner.outcome.removed
     finally:
         coordinator.planner.outcome = before
@@ -168,16 +189,17 @@ class _Remove(Operation):
         if not self._options.dry_run:
             self._frontend.expect_answer()
             amount = ""
-            if limit is not None:
+            doubtful = bool(self._options.excludes) and not self._options.unmatched_excludes
+            if limit is not None or doubtful:  # what is excluded is known before anything is removed
                 count = self._count()
-                if count > limit:
+                if limit is not None and count > limit:
                     self._exceeded(count, limit)
                     return
                 amount = f" ({count:,} entries)"
-            if not self._frontend.confirm(f"Remove {_names(removable)}{amount}?"):
+            if not self._agreed(f"Remove {_names(removable)}{amount}?", doubtful):
                 return
         coordinator = self._begun()
-        self._removal = removal = RemovalFeed(coordinator, removable.batches(Kind.REMOVE))
+        self._removal = removal = RemovalFeed(coordinator, removable.batches(Kind.REMOVE), marks=removable.marks())
         removal.drive("removing")
         for pinned in removable.pinned:
             if pinned.source in removal.emptied:
@@ -185,6 +207,17 @@ class _Remove(Operation):
         count = coordinator.outcome.removed.entries
         if self._options.dry_run and limit is not None and count > limit:
             self._exceeded(count, limit)
+
+    def _agreed(self, question: str, doubtful: bool) -> bool:
+        """Return whether to remove. doubtful: patterns may have matched nothing. Raises StoppedEarly, UsageError."""
+        idle = self._begun().unmatched_excludes() if doubtful else []
+        if not idle:
+            return self._frontend.confirm(question)
+        agreed = self._frontend.confirm_doubt(f"{in_doubt(idle)} {question}")
+        if agreed is None:
+            path = self._removable.targets[0].path
+            self._report.outcome.failures.append(Failure(path, f"nothing was removed. {in_doubt(idle)} {UNDOUBTED}"))
+        return bool(agreed)
 
     def scanned(self) -> Tally:
         return NOTHING if self._removal is None else self._removal.found
@@ -195,12 +228,13 @@ class _Remove(Operation):
     def _begun(self) -> Coordinator:
         if self._coordinator is None:
             self._coordinator = Coordinator(self._wire, self._removable.job, self._frontend, self)
+            self._coordinator.outcome.excluding = self._removable.excluding
             self._coordinator.begin()
         return self._coordinator
 
     def _count(self) -> int:
         removable = self._removable
-        found = counted(self._begun(), removable.batches(Kind.COUNT))
+        found = counted(self._begun(), removable.batches(Kind.COUNT), removable.marks())
         return found.entries + len(removable.pinned)
 
     def _exceeded(self, count: int, limit: int) -> None:
@@ -211,17 +245,23 @@ class _Remove(Operation):
     def _remove_root(self, coordinator: Coordinator, pinned: "Pinned") -> None:
         """Remove a directory that was emptied, if its name still is its own."""
         target, outcome = pinned.target, coordinator.outcome
+        assert target.root is not None
+        above = pin_of(target.parent)
         try:
-            status = os.stat(target.name, dir_fd=pinned.parent, follow_symlinks=False)
-            if (status.st_dev, status.st_ino) != (target.status.st_dev, target.status.st_ino):
-                outcome.failures.append(Failure(target.path, "it was replaced meanwhile; the new entry was kept"))
-                return
-            if not self._options.dry_run:
-                os.rmdir(target.name, dir_fd=pinned.parent)
+            with name_of(target.root, target.parent):
+                if not self._options.dry_run:
+                    os.rmdir(target.name, dir_fd=above.fd)
         except FileNotFoundError:
             return
         except OSError as error:
-            intruder = first_in(pinned.parent, target.name) if error.errno == errno.ENOTEMPTY else None
+            if error.strerror == REPLACED:
+                outcome.failures.append(Failure(target.path, KEPT))
+                return
+            intruder = first_in(above.fd, target.name) if error.errno == errno.ENOTEMPTY else None
+            closed = _why_not_opened(above.fd, target.name) if error.errno == errno.ENOTEMPTY else None
+            if closed is not None:
+                outcome.failures.append(failure_of(target.path, closed, "cannot open"))
+                return
             reason = f"not empty: something was written here meanwhile: {printable(intruder)}" if intruder else ""
             failure = Failure(target.path, reason) if reason else failure_of(target.path, error, "cannot remove")
             outcome.failures.append(failure)
@@ -246,6 +286,15 @@ class _Remove(Operation):
         return report
 
 
+def _why_not_opened(parent: int, name: bytes) -> OSError | None:
+    """Return why a directory cannot be opened; None where it can."""
+    try:
+        os.close(os.open(name, FLAGS, dir_fd=parent))
+    except OSError as error:
+        return error
+    return None
+
+
 def _names(removable: "RemovalJob") -> str:
     """Return what is to go, in words."""
     targets = removable.targets
@@ -268,6 +317,4 @@ def lead_remove(wire: Wire, request: Request, frontend: Frontend) -> Report:
         run.run()
     except StoppedEarly as early:
         return run.end(early.code)
-    finally:
-        found.close()
     return run.end()

@@ -6,11 +6,11 @@ anything stays, so does every directory above it, without a word more. What wait
 or on the stack, so memory follows the frontier.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from hpcp_mpi.vocab.tally import NOTHING, Tally
+from hpcp_mpi.vocab.tally import NOTHING, Tally, one_file
 from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 
 # What a directory weighs of which only the name is known: so many entries. With 1, the first chunks on a file system
@@ -18,16 +18,31 @@ from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 _UNKNOWN = Tally(files=99, directories=1)
 
 
-def walks(names: Iterable[bytes]) -> Units:
-    """Return units of directories, which are to be walked through. b"", in the directory b"": what is in the root."""
+def walks(names: Iterable[bytes], marks: Sequence[bytes] = ()) -> Units:
+    """Return units of directories, which are to be walked through. b"", in the directory b"": what is in the root.
+
+    marks: which entries were meant (host.roots.mark_of), in place of units' names at the destination.
+    """
     names = list(names)
+    if marks:
+        return Units(names, [0] * len(names), [(_UNKNOWN, mark) for mark in marks])
     return Units(names, [0] * len(names), [(_UNKNOWN, None)] * len(names))
 
 
-def others(names: Iterable[bytes], tally: Tally | None = None) -> Units:
-    """Return units of what are no directories. tally: of each, if they are no plain files."""
+def others(names: Iterable[bytes], tally: Tally | None = None, marks: Sequence[bytes] = ()) -> Units:
+    """Return units of what are no directories. tally: of each, if they are no plain files. marks: as for walks"""
     names = list(names)
+    if marks:
+        return Units(names, [0] * len(names), [(tally or one_file(0), mark) for mark in marks])
     return Units(names, [0] * len(names), None if tally is None else [(tally, None)] * len(names))
+
+
+def marks_of(batch: Batch) -> dict[bytes, bytes]:
+    """Return which entries a batch means, by path; of those that are not in it whatever has the name."""
+    if batch.units.more is None:
+        return {}
+    marked = [(unit, mark) for unit, (_, mark) in zip(batch.units, batch.units.more, strict=True) if mark is not None]
+    return {chain(unit)[-2] if batch.kind is Kind.RMDIR else unit.name: mark for unit, mark in marked}
 
 
 def is_walk(batch: Batch) -> bool:

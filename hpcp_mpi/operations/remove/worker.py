@@ -18,7 +18,6 @@ from hpcp_mpi.engine.walk_feed import WalkResult
 from hpcp_mpi.host.dirfd import FLAGS
 from hpcp_mpi.host.retrying import retried
 from hpcp_mpi.operations.remove.empty_directory import (
-    DIRECTORIES,
     FILES,
     MOUNTED,
     DirectoryEmptier,
@@ -242,14 +241,11 @@ class RemoveWorker:
             # It is a file or a symlink by now, itself.
             above.kept |= self._emptier.unlink(above, [name], FILES)[1]
             return
-        if error.errno == errno.EACCES and name and not self._emptier.counts_only:
+        if error.errno == errno.EACCES and not self._emptier.counts_only:
             # One that may not be listed can still be empty.
-            try:
-                os.rmdir(name, dir_fd=above.fd)
-            except OSError:
-                pass
-            else:
-                self._emptier.went(DIRECTORIES, above.path, [name])
+            if not name and self._batch.kind is Kind.REMOVE:
+                return  # rank 0 removes the roots
+            if name and self._emptier.removed_unseen(above.fd, path, name):
                 return
         self._emptier.fail(path, error, "cannot list")
         above.kept = True
@@ -260,7 +256,9 @@ class RemoveWorker:
         batch = self._batch
         try:
             status = os.fstat(folder.fd)
-            if status.st_dev != self._mounts.device:
+            if not self._emptier.may_remove(folder.fd, folder.path):
+                folder.kept = True
+            elif status.st_dev != self._mounts.device:
                 self._emptier.fail(folder.path, MOUNTED)
                 folder.kept = True
             elif (status.st_dev, status.st_ino) in self._foreign:

@@ -2,12 +2,12 @@
 
 import os
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from hpcp_mpi.operations.scan.records import ClassifiedEntries, Existing, Linked
 from hpcp_mpi.rules.equality import is_whiteout, maybe_identical
 from hpcp_mpi.vocab.abilities import StoredTimes
-from hpcp_mpi.vocab.paths import STAGE_PREFIX, child_path
+from hpcp_mpi.vocab.paths import child_path
 from hpcp_mpi.vocab.tally import ONE_LINK, ONE_SPECIAL, one_file
 
 Entry = tuple[bytes, os.stat_result, os.stat_result | None]  # (name, source's lstat, the destination's)
@@ -19,25 +19,28 @@ WHITEOUT = "a whiteout of an overlay (device 0/0), which the destination, an ove
 class Classifier:
     """Sorts entries into a Listing.
 
-    excluded:  a predicate of an absolute source path; None where nothing is
+    excluded:  a predicate of (absolute source path, whether it is a directory); None where nothing is
     forbidden: a predicate of (absolute path, inode): a directory that is never entered: the destination itself
     device:    what stands for a device number: those differ between the nodes that see one file system
     note:      takes (absolute path, what a reader should know)
     overlay:   the destination is an overlay, which stores no whiteouts
+    strict:    a time that cannot be stored is to be known of copies that are there, too
     """
 
     def __init__(
         self,
         times: StoredTimes,
         directory_only: bool,
-        excluded: Callable[[bytes], bool] | None,
+        excluded: Callable[[bytes, bool], bool] | None,
         forbidden: Callable[[bytes, int], bool],
         device: Callable[[int], int],
         note: Callable[[bytes, str], None],
+        strict: bool = False,
         overlay: bool = False,
     ) -> None:
         self._overlay = overlay
         self._times = times
+        self._strict = strict
         self._directory_only = directory_only
         self.excluded = excluded
         self._forbidden = forbidden
@@ -55,35 +58,46 @@ class Classifier:
         return self.excluded is None and not self._directory_only
 
     def folders(
-        self, listing: ClassifiedEntries, directory: bytes, found: Iterable[tuple[bytes, int, bool | None]]
+        self,
+        listing: ClassifiedEntries,
+        directory: bytes,
+        found: Iterable[tuple[bytes, int, bool | None]],
+        stages: Collection[bytes] = (),
     ) -> None:
-        """Add directories to a listing. directory: their parent's absolute path.
+        """Add directories to a listing. directory: their parent's absolute path. stages: those that are no user's data
 
         found: (name, inode, what is at the destination: None nothing, False a non-directory)
         """
         for name, inode, there in found:
             path = child_path(directory, name)
-            if self.excluded is not None and self.excluded(path):
+            if self.excluded is not None and self.excluded(path, True):
                 listing.open = True
-            elif name.startswith(STAGE_PREFIX):
+            elif name in stages:
                 self._skip(listing, path, "staging directory of a killed run; not copied")
             elif self._forbidden(path, inode):
                 self._skip(listing, path, "the destination itself; not copied")
             else:
                 listing.folders.append((name, not there, there is False))
 
+    def time(self, listing: ClassifiedEntries, path: bytes, mtime_ns: int, equal: bool) -> None:
+        """Note in a listing that the destination cannot store the time of an entry.
+
+        equal: it has a copy there, of which that was noted. Those whose times go astray are noted when they are set.
+        """
+        if (self._strict or (self._times.clamps and not equal)) and self._times.nearest(mtime_ns) != mtime_ns:
+            listing.beyond.append((path, mtime_ns))
+
     def entries(self, listing: ClassifiedEntries, directory: bytes, found: Iterable[Entry]) -> None:
         """Add what is not a directory to a listing. directory: their absolute path, for excludes and notes."""
         names, sizes = listing.plain
         astray = self.astray
+        first, last = self._times.seconds
         for name, status, dest in found:
             if astray is not None and astray(status.st_mtime_ns):
                 listing.open = True  # a worker sets its time, which `cp` could not
-            if self.excluded is not None and self.excluded(child_path(directory, name)):
-                listing.open = True
-            elif name.startswith(STAGE_PREFIX):
-                self._skip(listing, child_path(directory, name), "staging directory of a killed run; not copied")
-            elif self._directory_only:
+            if (
+                self.excluded is not None and self.excluded(child_path(directory, name), False)
+            ) or self._directory_only:
                 listing.open = True
             elif stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and dest is None:
                 names.append(name)
@@ -94,6 +108,9 @@ class Classifier:
                 self._skip(listing, child_path(directory, name), WHITEOUT)
             else:
                 self._entry(listing, name, status, dest)
+            if not first <= status[8] <= last:
+                equal = dest is not None and maybe_identical(status, dest, self._times)
+                self.time(listing, child_path(directory, name), status.st_mtime_ns, equal)
 
     def _skip(self, listing: ClassifiedEntries, path: bytes, why: str) -> None:
         listing.open = True

@@ -11,11 +11,14 @@ from hpcp_mpi.operations.scan.records import (
     CONTENT_CHANGED,
     CREATED,
     DIFFERS,
+    NOBODY,
+    TRUSTED,
     DirectoryMetadata,
     LinkedName,
     SharedName,
+    with_identities,
 )
-from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, ONE_LINK, ONE_SPECIAL, one_file
+from hpcp_mpi.vocab.tally import NOTHING, ONE_LINK, ONE_SPECIAL, Tally, one_file
 from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 
 _TOGETHER = 1000  # units that are handed out as one batch
@@ -27,22 +30,31 @@ def settle_batches(records: Iterable[DirectoryMetadata]) -> Iterator[Batch]:
 
     Where several sources merge in one directory, the last source's metadata is what it gets.
     """
-    groups: dict[tuple[int, bool, bool], list[Unit]] = {}
+    groups: dict[tuple[int, bool, bool, bool], list[Unit]] = {}
     for dest_dir, same in groupby(records, key=lambda record: record.dest_dir):
-        some = list(same)
+        some, trusted = [], set()
+        for record in same:
+            if record.why == TRUSTED:
+                trusted.add(record.identity)
+            else:
+                some.append(record)
+        if not some:
+            continue
         last = max(some, key=lambda record: record.source)
         reasons = {record.why for record in some}
-        key = last.source, reasons == {CONTENT_CHANGED}, reasons != {DIFFERS}
+        key = last.source, reasons == {CONTENT_CHANGED}, reasons != {DIFFERS}, CREATED in reasons
         group = groups.setdefault(key, [])
-        group.append(Unit(last.source_dir, ONE_DIRECTORY if CREATED in reasons else NOTHING, 0, dest_dir))
+        target = with_identities(dest_dir, {record.identity for record in some} - {NOBODY}, trusted)
+        counted = {(record.source, record.source_dir) for record in some if record.why != CONTENT_CHANGED}
+        group.append(Unit(last.source_dir, Tally(directories=len(counted)), 0, target))
         if len(group) == _TOGETHER:
             yield _settle(*key, groups.pop(key))
     for key, units in groups.items():
         yield _settle(*key, units)
 
 
-def _settle(source: int, restore: bool, written: bool, units: list[Unit]) -> Batch:
-    return Batch(Kind.SET_DIR_METADATA, source, b"", b"", Units.of(units), restore=restore, again=written)
+def _settle(source: int, restore: bool, written: bool, created: bool, units: list[Unit]) -> Batch:
+    return Batch(Kind.SET_DIR_METADATA, source, b"", b"", Units.of(units), restore=restore, again=written, new=created)
 
 
 def link_batches(records: Iterable[LinkedName]) -> Iterator[Batch]:

@@ -7,16 +7,19 @@ from contextlib import ExitStack, suppress
 from typing import Protocol
 
 from hpcp_mpi.engine.context import JobContext
+from hpcp_mpi.engine.destination import NOT_REPLACED, close_to_others
+from hpcp_mpi.engine.itemize import note_replaced
 from hpcp_mpi.host import metadata
-from hpcp_mpi.host.entries import first_in, lstat
+from hpcp_mpi.host.entries import first_in, identity, lstat
 from hpcp_mpi.host.listing import Names, Slice, entries_of, only_in, slices
 from hpcp_mpi.host.retrying import names_passing, tries
+from hpcp_mpi.host.stage import owner_of_stage, stages_among
 from hpcp_mpi.operations.scan.classify import Classifier
 from hpcp_mpi.operations.scan.records import ClassifiedEntries, Folder
 from hpcp_mpi.operations.scan.symlinks import NOWHERE, tracked
 from hpcp_mpi.operations.scan.unit_builder import UnitBuilder
-from hpcp_mpi.rules import excludes
 from hpcp_mpi.rules.equality import is_whiteout, metadata_changes
+from hpcp_mpi.vocab.abilities import ENDLESS_NS
 from hpcp_mpi.vocab.errors import Failure, failure_of, reason_of
 from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.paths import STAGE_PREFIX, child_path, join
@@ -48,12 +51,18 @@ class Unlisted(Exception):
         self.failure = failure
 
 
+def not_replaced(path: bytes) -> Failure:
+    """Return the failure of a directory of the source in the place of which there is something else."""
+    return Failure(path, f"cannot be made at the destination: {NOT_REPLACED}")
+
+
 class Lister:
     """Lists directories of a job. Thread-safe; each listing belongs to one thread at a time."""
 
     def __init__(self, context: JobContext, note: Callable[[bytes, str], None], choose: Choose | None = None) -> None:
         """note: takes (absolute path, what a reader should know). choose: leaves out what is not for here."""
         self._context = context
+        self._note = note
         self._choose = choose
         options = context.options
         self._outside = options.links == "anywhere"
@@ -73,10 +82,11 @@ class Lister:
         self._classifier = Classifier(
             context.job.times,
             context.options.directory_only,
-            excludes.matcher(context.options.excludes),
+            context.excluded,
             self.forbidden,
             self._device,
             note,
+            options.strict_metadata,
             self._overlay,
         )
 
@@ -107,13 +117,14 @@ class Lister:
             if parent is None:
                 parent = parents[source_dir] = builder.place(batch.source, source_dir, unit.target.rpartition(b"/")[0])
                 parent.replaces_file = batch.above
+                parent.ours = batch.ours
             found.append(builder.child(parent, name, batch.new, batch.over))
         for parent in parents.values():
             parent.listed = True
         return found
 
-    def listing(self, directory: bytes, some: Slice) -> ClassifiedEntries:
-        """Return entries of a directory, an absolute path, sorted by what is to be done.
+    def listing(self, directory: bytes, some: Slice, source: int) -> ClassifiedEntries:
+        """Return entries of a directory, an absolute path, sorted by what is to be done. source: its descriptor
 
         Raises Unlisted where it is the destination itself, which is marked while a move lists its sources.
         """
@@ -121,9 +132,21 @@ class Lister:
             raise Unlisted(Failure(directory, ITSELF))
         count, size = some.same
         listing = ClassifiedEntries(plain=some.fresh, equal=some.equal, same=Tally(files=count, bytes=size))
-        self._classifier.folders(listing, directory, some.folders)
+        self._classifier.folders(listing, directory, some.folders, self._stages(directory, some, source))
         self._classifier.entries(listing, directory, some.rest)
         return listing
+
+    def _stages(self, directory: bytes, some: Slice, source: int) -> list[bytes]:
+        """Return which directories are this user's stages. Another user's are data, as nobody can tell what it is."""
+        found: list[bytes] = []
+        for name, _, _ in some.folders:
+            owner = owner_of_stage(source, name) if name.startswith(STAGE_PREFIX) else None
+            if owner == os.geteuid():
+                found.append(name)
+            elif owner is not None:
+                note = f"looks like the staging directory of a run of user {owner}; taken for data"
+                self._note(child_path(directory, name), note)
+        return found
 
     def track(self, folder: Folder, listing: ClassifiedEntries, source: int) -> None:
         """Add to a listing of some of a folder where its relative symlinks lead, if that may have to be copied too.
@@ -167,7 +190,7 @@ class Lister:
 
     def _listings(self, folder: Folder, failures: list[Failure]) -> Iterator[ClassifiedEntries]:
         """Yield the entries of a folder once. Raises Unlisted."""
-        context = self._context
+        context, going = self._context, list[tuple[bytes, os.stat_result]]()
         path = child_path(context.job.sources[folder.source].path, folder.source_dir)
         with ExitStack() as stack:
             names: Names | None = {}
@@ -187,13 +210,13 @@ class Lister:
             try:
                 with context.latency.noted():
                     source = stack.enter_context(context.source_tree(folder.source).at(folder.source_dir))
+                status, unchanged = os.fstat(source), context.unchanged(folder.source)
+                folder.ours = unchanged.ours(status)
+                quiet = unchanged.quiet(status)
                 merged = folder.dest_dir in context.job.merged
-                if (
-                    dest is not None
-                    and context.options.directory_sync
-                    and (merged or self.differs(folder.source, source, dest, found))
-                ):
-                    folder.needs_metadata = True
+                if dest is not None and context.options.directory_sync:
+                    self.compare_folder(folder, source, dest, found)
+                    folder.needs_metadata = folder.needs_metadata or merged
 
                 def failed(name: bytes, error: OSError) -> None:
                     failures.append(failure_of(child_path(path, name), error))
@@ -201,17 +224,26 @@ class Lister:
                 alone = context.options.mirror and dest is not None
                 beside = 0  # entries that both sides have
                 astray = self._classifier.astray
-                own = astray is not None and astray(os.fstat(source).st_mtime_ns)
+                own = astray is not None and astray(status.st_mtime_ns)
                 by_lstat = context.options.hash_size == 0 and not context.options.full_hash
-                within_ns, plain, crowd = context.job.times.within_ns, self._classifier.plain, context.crowd
-                for some in slices(source, dest, names, plain, by_lstat, failed, crowd, astray, within_ns):
+                times = context.job.times
+                within_ns, seconds, mtime_ns = times.within_ns, times.seconds, None
+                if times.latest_ns is not None and times.latest_ns < ENDLESS_NS:
+                    mtime_ns = os.fstat(source).st_mtime_ns
+                plain, crowd = self._classifier.plain, context.crowd
+                for some in slices(source, dest, names, plain, by_lstat, failed, crowd, astray, within_ns, seconds):
                     if self._choose is not None:
                         self._choose(folder, some, source)
-                    listing = self.listing(path, some)
+                    listing = self.listing(path, some, source)
+                    going += self._replaced(path, listing, dest, failures)
                     if listing.others or listing.existing or listing.linked:
                         self.track(folder, listing, source)
+                    if mtime_ns is not None and context.options.directory_sync:
+                        self._classifier.time(listing, path, mtime_ns, dest is not None)
+                        mtime_ns = None
                     listing.sweeps, stages = stages, []
-                    listing.open = listing.open or merged or own or bool(failures)
+                    # What others change meanwhile is copied by descriptor, entry by entry.
+                    listing.open = listing.open or merged or own or not quiet or bool(failures)
                     if alone and dest is not None:
                         beside += some.beside
                         if not context.options.compare:
@@ -219,12 +251,31 @@ class Lister:
                     yield listing
                 if alone and dest is not None:
                     for extras in only_in(dest, source, names, beside):
-                        yield ClassifiedEntries(extras=self._really_extra(folder, extras))
+                        yield ClassifiedEntries(extras=self._really_extra(folder, extras, dest))
+                for name, status in going:
+                    note_replaced(context, join(folder.dest_dir, name), status)
             except OSError as error:
                 raise Unlisted(failure_of(path, error, "cannot list")) from None
 
-    def _really_extra(self, folder: Folder, extras: list[tuple[bytes, bool]]) -> list[tuple[bytes, bool]]:
+    def _replaced(
+        self, path: bytes, listing: ClassifiedEntries, dest: int | None, failures: list[Failure]
+    ) -> list[tuple[bytes, os.stat_result]]:
+        """Return what goes at the destination, as directories in a listing take its place; or refuse them.
+
+        path: of the directory that is listed, dest: its counterpart. Raises OSError.
+        """
+        found = [name for name, _, over in listing.folders if over]
+        if not found or dest is None:
+            return []
+        if self._context.options.replaces_others:
+            return [(name, status) for name in found if (status := lstat(name, dest)) is not None]
+        failures += (not_replaced(child_path(path, name)) for name in found)
+        listing.folders = [each for each in listing.folders if not each[2]]
+        return []
+
+    def _really_extra(self, folder: Folder, extras: list[tuple[bytes, bool]], dest: int) -> list[tuple[bytes, bool]]:
         """Return those that nothing claims: not our stages, not excluded, not in another source that lands here too."""
+        stages = stages_among(dest, (name for name, is_directory in extras if is_directory))
         context = self._context
         path = child_path(context.job.sources[folder.source].path, folder.source_dir)
         excluded = None if context.options.delete_excluded else self._classifier.excluded
@@ -232,8 +283,9 @@ class Lister:
         return [
             (name, is_directory)
             for name, is_directory in extras
-            if not name.startswith(STAGE_PREFIX)
-            and not (excluded is not None and excluded(child_path(path, name)))
+            if not context.own(name)
+            and name not in stages
+            and not (excluded is not None and excluded(child_path(path, name), is_directory))
             and not (merged and self._elsewhere(folder, name))
         ]
 
@@ -244,15 +296,16 @@ class Lister:
         """
         context = self._context
         path = child_path(context.job.sources[folder.source].path, folder.source_dir)
-        excluded = self._classifier.excluded or (lambda _: False)
+        excluded = self._classifier.excluded or (lambda path, is_directory: False)
         extras: list[tuple[bytes, bool]] = []
         for name, status, there in some.rest:
-            if there is None or stat.S_ISSOCK(status.st_mode) or name.startswith(STAGE_PREFIX):
+            if there is None or stat.S_ISSOCK(status.st_mode):
                 continue
             if self._overlay and is_whiteout(status):
                 continue
             is_directory = stat.S_ISDIR(there.st_mode)
-            if excluded(child_path(path, name)):
+            entry = child_path(path, name)
+            if excluded(entry, False) or (is_directory and excluded(entry, True)):
                 goes = context.options.delete_excluded
             else:
                 goes = is_directory and not context.options.directory_only and first_in(dest, name) is not None
@@ -262,7 +315,7 @@ class Lister:
             extras += [
                 (name, there)
                 for name, _, there in some.folders
-                if there is not None and excluded(child_path(path, name))
+                if there is not None and excluded(child_path(path, name), True)
             ]
         merged = folder.dest_dir in context.job.merged
         return [extra for extra in extras if not (merged and self._elsewhere(folder, extra[0]))]
@@ -285,12 +338,21 @@ class Lister:
                 continue
         return False
 
-    def differs(self, index: int, source: int, dest: int, found: os.stat_result | None = None) -> bool:
-        """Return whether the metadata of a directory is to be written to its counterpart. index: of the source root
+    def compare_folder(self, folder: Folder, source: int, dest: int, found: os.stat_result | None = None) -> None:
+        """Find out whether a folder's metadata is to be written to its counterpart; close that to others until then.
 
-        found: the status of the counterpart, if it is known. Raises OSError.
+        found: the status of the counterpart, if it is known. Raises OSError; Unlisted where it is not to be written to.
         """
         context = self._context
-        if metadata_changes(os.fstat(source), found or os.fstat(dest), context.job.times, context.rights):
-            return True
-        return bool(metadata.xattr_letters(*context.xattrs_of((source, b"."), (dest, b"."), index)))
+        wanted = os.fstat(source)
+        letters = metadata.xattr_letters(*context.xattrs_of((source, b"."), (dest, b"."), folder.source))
+        if not metadata_changes(wanted, found or os.fstat(dest), context.job.times, context.rights, letters):
+            return
+        if not context.options.compare:
+            try:
+                folder.trusted = close_to_others(context, wanted, folder.dest_dir, dest, "a" in letters)
+            except PermissionError as error:
+                path = child_path(context.job.sources[folder.source].path, folder.source_dir)
+                raise Unlisted(Failure(path, reason_of(error))) from None
+            folder.identity = identity(dest)
+        folder.needs_metadata = True

@@ -14,11 +14,13 @@ from contextlib import suppress
 from dataclasses import replace
 
 from hpcp_mpi.engine.context import JobContext
+from hpcp_mpi.engine.itemize import note_replaced
+from hpcp_mpi.engine.unstorable_times import lost_time
 from hpcp_mpi.engine.walk_feed import most_asked
 from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.listing import Slice
 from hpcp_mpi.host.walk_pool import Pool
-from hpcp_mpi.operations.scan.lister import Choose, Lister, Unlisted, builder_for
+from hpcp_mpi.operations.scan.lister import Choose, Lister, Unlisted, builder_for, not_replaced
 from hpcp_mpi.operations.scan.records import (
     ClassifiedEntries,
     DirectoryMetadata,
@@ -69,6 +71,7 @@ class Scan:
         self.relists = all(landing.name is None for landing in landings)
         self.outcome = Outcome()
         self.builder = builder_for(context.options)
+        self.builder.lost = lambda path, mtime_ns: lost_time(context, path, mtime_ns, self.outcome)
         self.waiting = Waiting()
         self.seconds = 0.0
         self._context = context
@@ -83,7 +86,8 @@ class Scan:
         self._parallel = self._many_should_list()
         self.builder.hand_on = self._parallel
         self._lister = Lister(context, self.outcome.warn, choose)
-        self._relister = Relister(context, landings, self.builder, self._lister, self._root)
+        refused = self.outcome.failures.append
+        self._relister = Relister(context, landings, self.builder, self._lister, self._root, refused)
         if choose is not None:
             self.builder.collapse = False  # cp would copy all that is in a directory
         self._lists: list[Batch] = []  # directories for others to list; the last found go first, as in any walk
@@ -246,7 +250,12 @@ class Scan:
         """Return the folder of a landing, or nothing when it is a single entry, which is taken at once."""
         if landing.name is None:
             new, over = self._state(landing.dest_dir)
-            return [self.builder.root(index, landing.dest_dir, new, over)]
+            if over is not None and not self._context.options.replaces_others:
+                self.outcome.failures.append(not_replaced(self._context.job.sources[index].path))
+                return []
+            if over is not None:
+                note_replaced(self._context, landing.dest_dir, over)
+            return [self.builder.root(index, landing.dest_dir, new, over is not None)]
         try:
             self._single(index, landing, landing.name)
         except OSError as error:
@@ -258,9 +267,10 @@ class Scan:
         """Add a landing that is a single entry. Raises OSError."""
         folder = self.builder.place(index, b"", landing.dest_dir)
         directory = self._context.job.sources[index].path
-        status = os.stat(child_path(directory, name), follow_symlinks=False)
-        if stat.S_ISLNK(status.st_mode) and _leads_to_pipe(child_path(directory, name)):
-            self.outcome.warn(child_path(directory, name), PIPE)
+        with self._context.source_tree(index).handle(b"") as source:
+            status = os.stat(name, dir_fd=source, follow_symlinks=False)
+            if stat.S_ISLNK(status.st_mode) and _leads_to_pipe(source, name):
+                self.outcome.warn(child_path(directory, name), PIPE)
         there = None
         if self._context.job.destination_root is not None:
             with self._context.dest.at(b"") as dest:
@@ -269,8 +279,8 @@ class Scan:
         if self._choose is not None:
             with self._context.source_tree(index).at(b"") as source:
                 self._choose(folder, some, source)
-        listing = self._lister.listing(directory, some)
-        with self._context.source_tree(index).at(b"") as source:
+        with self._context.source_tree(index).handle(b"") as source:
+            listing = self._lister.listing(directory, some, source)
             self._lister.track(folder, listing, source)
         self.builder.add(folder, listing)
         self.builder.close(folder)
@@ -278,19 +288,19 @@ class Scan:
         if dest_name is not None:
             self.builder.out[:] = [_renamed(batch, dest_name) for batch in self.builder.out]
 
-    def _state(self, dest_dir: bytes) -> tuple[bool, bool]:
-        """Return (missing, a non-directory is there) of a directory directly below the destination root."""
+    def _state(self, dest_dir: bytes) -> tuple[bool, os.stat_result | None]:
+        """Return (missing, the non-directory that is there) of a directory directly below the destination root."""
         if self._context.job.destination_root is None:
-            return True, False
+            return True, None
         if not dest_dir:
-            return self._made_root and not self._context.job.merged, False
+            return self._made_root and not self._context.job.merged, None
         try:
             with self._context.dest.at(b"") as root:
                 status = lstat(dest_dir, root)
         except OSError:
-            return False, False  # listing it reports the error
+            return False, None  # listing it reports the error
         directory = status is not None and stat.S_ISDIR(status.st_mode)
-        return not directory, status is not None and not directory
+        return not directory, None if directory else status
 
     # --- some of a directory, in a thread of the pool
 
@@ -333,9 +343,9 @@ class Scan:
             self._emit()
 
 
-def _leads_to_pipe(path: bytes) -> bool:
+def _leads_to_pipe(directory: int, name: bytes) -> bool:
     try:
-        return stat.S_ISFIFO(os.stat(path).st_mode)
+        return stat.S_ISFIFO(os.stat(name, dir_fd=directory).st_mode)
     except OSError:
         return False
 

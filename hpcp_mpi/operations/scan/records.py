@@ -1,5 +1,6 @@
 """What a listing of directories found: entries sorted by what is to be done, and the directories they are in. Pure."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -7,6 +8,7 @@ from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, Tally
 from hpcp_mpi.vocab.units import Batch, Unit
 
 Inode = tuple[int, int]  # (st_dev, st_ino)
+Identity = tuple[int, int]  # host.entries.identity: on any node
 
 
 class Existing(NamedTuple):
@@ -42,6 +44,7 @@ class ClassifiedEntries:
     extras: list[tuple[bytes, bool]] = field(default_factory=list)  # only at the destination: (name, is a directory)
     tracked: list[tuple[int, bytes, int, bytes]] = field(default_factory=list)  # Tracked, without the source
     sweeps: list[bytes] = field(default_factory=list)  # stages of killed runs at the destination
+    beyond: list[tuple[bytes, int]] = field(default_factory=list)  # (absolute path, mtime) that cannot be stored
     same: Tally = NOTHING  # of files that need nothing
     open: bool = False  # cp must not copy this directory whole
 
@@ -58,15 +61,49 @@ class DirectoryMetadata(NamedTuple):
     dest_dir: bytes
     source: int
     source_dir: bytes
-    why: int  # CONTENT_CHANGED, DIFFERS or CREATED
+    why: int  # CONTENT_CHANGED, DIFFERS, CREATED or TRUSTED
+    identity: Identity  # of the directory that was listed or made; NOBODY where that is not known
 
 
-CONTENT_CHANGED, DIFFERS, CREATED = range(3)  # its content was changed; its metadata was not equal; it was missing
+# Its content was changed; its metadata was not equal; it was missing; it may be given to any owner, as this run made it
+# or nobody but its owner could have put it there. The last is known without a source.
+CONTENT_CHANGED, DIFFERS, CREATED, TRUSTED = range(4)
+NOBODY: Identity = (0, 0)
 
 
-def directory_metadata(source: int, source_dir: bytes, dest_dir: bytes, why: int) -> DirectoryMetadata:
+def directory_metadata(
+    source: int, source_dir: bytes, dest_dir: bytes, why: int, identity: Identity = NOBODY
+) -> DirectoryMetadata:
     """Return the record of a directory."""
-    return DirectoryMetadata(-dest_dir.count(b"/") - bool(dest_dir), dest_dir, source, source_dir, why)
+    return DirectoryMetadata(-dest_dir.count(b"/") - bool(dest_dir), dest_dir, source, source_dir, why, identity)
+
+
+def trusted(dest_dir: bytes, identity: Identity) -> DirectoryMetadata:
+    """Return the record of a directory that may be given to any owner."""
+    return directory_metadata(-1, b"", dest_dir, TRUSTED, identity)
+
+
+def with_identities(path: bytes, listed: Iterable[Identity], trusted: Iterable[Identity]) -> bytes:
+    """Return a path and which directories may be there, as the target of a unit."""
+    texts = [b",".join(b"%d.%d" % each for each in sorted(some)) for some in (listed, trusted)]
+    return path + b"//" + b"/".join(texts) if any(texts) else path
+
+
+def without_identities(target: bytes) -> tuple[bytes, list[Identity], list[Identity]]:
+    """Undo with_identities."""
+    path, _, texts = target.partition(b"//")
+    listed, trusted = ([_parsed(each) for each in some.split(b",") if each] for some in texts.partition(b"/")[::2])
+    return path, listed, trusted
+
+
+def _parsed(text: bytes) -> Identity:
+    inode, _, born = text.partition(b".")
+    return int(inode), int(born)
+
+
+def same_inode(one: Identity, other: Identity) -> bool:
+    """Return whether two looks were at one inode. A node may not know when it was born."""
+    return one[0] == other[0] and (one[1] == other[1] or not (one[1] and other[1]))
 
 
 class LinkedName(NamedTuple):
@@ -132,7 +169,7 @@ class DeferredRecords:
 
 
 # The types of the fields of those records in a ledger, see vocab.columns.
-LAYOUTS = {"settled": "inini", "linked": "pinnni", "shared": "ppinni", "extras": "nnbin", "tracked": "inini"}
+LAYOUTS = {"settled": "ininip", "linked": "pinnni", "shared": "ppinni", "extras": "nnbin", "tracked": "inini"}
 
 
 class Folder:
@@ -142,12 +179,14 @@ class Folder:
         "bytes",
         "checks",
         "children",
+        "counted",
         "dest_dir",
         "directories",
         "emitted",
         "equal",
         "files",
         "followers",
+        "identity",
         "links",
         "listed",
         "longest_path",
@@ -155,6 +194,8 @@ class Folder:
         "names",
         "needs_metadata",
         "new",
+        "ours",
+        "ours_below",
         "outside_leaders",
         "parent",
         "recorded",
@@ -164,6 +205,7 @@ class Folder:
         "source_dir",
         "specials",
         "split",
+        "trusted",
         "units",
         "weight",
         "with_outside_links",
@@ -175,10 +217,15 @@ class Folder:
         self.source_dir = source_dir
         self.dest_dir = dest_dir
         self.name = name
+        self.counted = True  # as found: else it is only where entries are
         self.new = True  # missing at the destination
         self.replaces_file = False  # something on the way there is a non-directory that is to be replaced
+        self.ours = False  # only root and we can exchange what it holds; False also before it is listed
+        self.ours_below = True  # the same of all directories in its units
         self.split = False
         self.needs_metadata = False  # its metadata is to be written at the end
+        self.identity: Identity = NOBODY  # of what is at the destination, if it is to be settled
+        self.trusted = False  # that may be given to any owner
         self.emitted = False  # a batch that goes into it was emitted
         self.listed = False
         self.recorded = False  # unfinished() has returned it
@@ -213,6 +260,13 @@ class Folder:
         self.bytes += tally.bytes
 
 
+def settling(folder: Folder) -> list[DirectoryMetadata]:
+    """Return the records of a folder whose metadata is to be written."""
+    paths = folder.source, folder.source_dir, folder.dest_dir
+    found = [directory_metadata(*paths, CREATED if folder.new else DIFFERS, folder.identity)]
+    return [*found, trusted(folder.dest_dir, folder.identity)] if folder.trusted else found
+
+
 def unfinished(folder: Folder) -> list[DirectoryMetadata]:
     """Return how the directories that folder lies in are to be settled, as far as they are begun; each once.
 
@@ -222,9 +276,8 @@ def unfinished(folder: Folder) -> list[DirectoryMetadata]:
     at: Folder | None = folder
     while at is not None and not at.recorded:
         at.recorded = at.split and at.listed  # before, it is not known how it differs
-        paths = at.source, at.source_dir, at.dest_dir
         if at.split and at.needs_metadata:
-            found.append(directory_metadata(*paths, CREATED if at.new else DIFFERS))
+            found += settling(at)
         if at.new and at.parent is not None and not at.parent.new:
             above = at.parent
             found.append(directory_metadata(above.source, above.source_dir, above.dest_dir, CONTENT_CHANGED))

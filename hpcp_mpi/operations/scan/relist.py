@@ -5,13 +5,14 @@ from collections.abc import Callable, Iterable, Iterator
 
 from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.host.entries import lstat
-from hpcp_mpi.operations.scan.lister import Lister
+from hpcp_mpi.operations.scan.lister import Lister, not_replaced
 from hpcp_mpi.operations.scan.records import Folder
 from hpcp_mpi.operations.scan.task import ScanTask
 from hpcp_mpi.operations.scan.unit_builder import UnitBuilder
 from hpcp_mpi.rules.landing import Landing
 from hpcp_mpi.vocab.checkpoint import Relist
-from hpcp_mpi.vocab.paths import join
+from hpcp_mpi.vocab.errors import Failure
+from hpcp_mpi.vocab.paths import child_path, join
 from hpcp_mpi.vocab.tally import NOTHING
 from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 
@@ -26,13 +27,18 @@ class Relister:
         builder: UnitBuilder,
         lister: Lister,
         root: Callable[[int, Landing], list[Folder]],
+        refused: Callable[[Failure], None],
     ) -> None:
-        """root: returns the folder of a landing, or takes it at once where it is a single entry."""
+        """root: returns the folder of a landing, or takes it at once where it is a single entry.
+
+        refused: takes the failure of what cannot be looked at
+        """
         self._context = context
         self._landings = landings
         self._builder = builder
         self._lister = lister
         self._root = root
+        self._refused = refused
 
     def tasks(self, relist: Relist, counted: bool) -> list[ScanTask]:
         """Return the tasks that look at a directory again. counted: what is in it was counted"""
@@ -47,6 +53,10 @@ class Relister:
 
     def _folders(self, relist: Relist) -> list[Folder]:
         new, over, above = self._counterpart(relist.dest_dir)
+        if over and not self._context.options.replaces_others:
+            source = self._context.job.sources[relist.source].path
+            self._refused(not_replaced(child_path(source, relist.source_dir)))
+            return []
         if relist.recursive:
             unit = Unit(relist.source_dir, NOTHING, 0, relist.dest_dir)
             batch = Batch(Kind.LIST, relist.source, b"", b"", Units.of([unit]), over=over, new=new, above=above)

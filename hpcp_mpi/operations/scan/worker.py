@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from hpcp_mpi.engine.context import JobContext
+from hpcp_mpi.engine.unstorable_times import lost_time
 from hpcp_mpi.operations.scan.lister import Lister, Unlisted, builder_for
 from hpcp_mpi.operations.scan.records import ClassifiedEntries, Folder, ScanFindings
 from hpcp_mpi.operations.scan.unit_builder import UnitBuilder
@@ -37,6 +38,7 @@ class _Walk:
         self._check = check
         self._outcome = outcome
         self._builder: UnitBuilder = builder_for(context.options)
+        self._builder.lost = lambda path, mtime_ns: lost_time(context, path, mtime_ns, outcome)
         self._notes: list[tuple[bytes, str]] = []  # of the directory at hand
         self._lister = Lister(context, lambda *note: self._notes.append(note))
         self._found = ScanFindings()

@@ -163,7 +163,8 @@ class _Verifier:
 
     def differs(self, unit: Unit, problem: CopyDiffers) -> None:
         again = self.copying(self.batch.source_dir, self.batch.dest_dir, unit)
-        self.outcome.findings.append(Differing(again, problem.reason, None, problem.counted))
+        counted = unit.tally if problem.counted else NOTHING  # whatever the size is by now
+        self.outcome.findings.append(Differing(again, problem.reason, None, counted))
 
     def copying(self, source_dir: bytes, dest_dir: bytes, unit: Unit) -> Batch:
         """Return the batch that copies a unit again."""

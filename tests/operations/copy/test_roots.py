@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,8 @@ from hpcp_mpi.vocab.options import Options
 def workplace(source: Path, destination: Path) -> JobContext:
     paths = os.fsencode(source), os.fsencode(destination)
     job = Job(Options(), (root_of(paths[0]),), "test", paths[1], root_of(paths[1]), abilities=Abilities())
-    return JobContext(job, Commands(), 3)
+    received: Job = pickle.loads(pickle.dumps(job))  # what another rank gets has no descriptors
+    return JobContext(received, Commands(), 3)
 
 
 @pytest.fixture

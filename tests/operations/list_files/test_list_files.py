@@ -134,7 +134,8 @@ def test_several_sources_are_one_list_in_one_order(on_tmpfs: Path) -> None:
 
 
 def test_excluded_entries_and_stages_are_left_out(src: Path) -> None:
-    build(src / ".hpcp-mpi.0123.1.1", {"half": File(b"h")})
+    build(src / ".hpcp-mpi.01234567.1.1", {"half": File(b"h")})
+    os.chmod(src / ".hpcp-mpi.01234567.1.1", 0o1700)
     file = src.parent / "list"
     copy(f"{src}/", "-fl", file, "-e", "B2", "-e", "*/y *", "-e", f"{src}/a1")
     excluded = {line for line in expected(src) if line.startswith((b"B2/", b"b.d/y ", b"a1:", STAGE))}

@@ -35,8 +35,9 @@ EXCLUDES: dict[tuple[bytes, ...], tuple[bytes, ...]] = {
     (b"a",): (b"a",),
     (b"b", b".*"): (b"b", b".e"),
 }
+MIRROR = {"mirror": True, "unmatched_excludes": True}  # some patterns match nothing in some trees
 MIRRORS = st.tuples(OPTIONS, st.sampled_from(sorted(EXCLUDES)), st.booleans()).map(
-    lambda drawn: {**drawn[0], "excludes": drawn[1], "delete_excluded": drawn[2] and bool(drawn[1]), "mirror": True}
+    lambda drawn: {**drawn[0], "excludes": drawn[1], "delete_excluded": drawn[2] and bool(drawn[1]), **MIRROR}
 )
 
 

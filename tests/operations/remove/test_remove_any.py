@@ -70,7 +70,8 @@ def test_what_is_excluded_stays_and_nothing_else(
         before = state(Path(place) / "beside")
         entries = set(oracle.entries(root))
         stay = left_by_rule(root, patterns)
-        options = {"excludes": tuple(map(os.fsencode, patterns)), "slots": slots, **chunks}
+        excludes = tuple(map(os.fsencode, patterns))
+        options = {"excludes": excludes, "unmatched_excludes": True, "slots": slots, **chunks}
         # As the root of the work, or as one of many that are removed by name.
         with mock.patch("hpcp_mpi.operations.remove.prepare._PINNED", 0 if by_name else 16):
             would = hpcp_mpi.remove(root, dry_run=True, itemize=True, **options)
@@ -96,7 +97,7 @@ def test_more_than_max_delete_and_nothing_is_removed(
         root = built(place, tree)
         entries = [b"", *oracle.entries(root)]
         foretold = hpcp_mpi.remove(root, slots=slots, max_delete=allowed, dry_run=True)
-        report = hpcp_mpi.remove(root, slots=slots, max_delete=allowed, excludes=(b"nowhere",))
+        report = hpcp_mpi.remove(root, slots=slots, max_delete=allowed, optional_excludes=(b"nowhere",))
         enough = len(entries) <= allowed
         assert foretold.exit_code == report.exit_code
         assert report.exit_code == (0 if enough else 25)

@@ -15,7 +15,7 @@ from hpcp_mpi.operations.scan.records import (
     SharedName,
     directory_metadata,
 )
-from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, ONE_LINK, ONE_SPECIAL, Tally, one_file
+from hpcp_mpi.vocab.tally import NOTHING, ONE_LINK, ONE_SPECIAL, Tally, one_file
 from hpcp_mpi.vocab.units import Batch, Kind
 
 
@@ -24,8 +24,10 @@ def settled(records: list[DirectoryMetadata]) -> dict[bytes, tuple[int, bytes, b
     found = {}
     for batch in settle_batches(sorted(set(records))):
         for unit in batch.units:
-            assert unit.target not in found and unit.tally in (NOTHING, ONE_DIRECTORY)
-            found[unit.target] = (batch.source, unit.name, bool(unit.tally), batch.restore)
+            # Each source's directory was found once, and counts once.
+            counting = {record[1:4] for record in records if record.dest_dir == unit.target and record.why}
+            assert unit.target not in found and unit.tally == Tally(directories=len(counting))
+            found[unit.target] = (batch.source, unit.name, batch.new, batch.restore)
     return found
 
 

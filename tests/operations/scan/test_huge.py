@@ -100,20 +100,28 @@ def test_changes_in_huge_directories_are_found(parallel: bool, on_tmpfs: Path) -
 def test_stages_of_killed_runs_are_found_among_many_names(parallel: bool, on_tmpfs: Path) -> None:
     src, dst = on_tmpfs / "src", on_tmpfs / "dst"
     build(src, {"d": Dir(many())})
-    build(dst, {"d": Dir({**{f"z{i}": File() for i in range(20)}, ".hpcp-mpi.dead.1.1": Dir({"f": File(b"f")})})})
+    build(
+        dst,
+        {
+            "d": Dir(
+                {**{f"z{i}": File() for i in range(20)}, ".hpcp-mpi.deadbeef.1.1": Dir({"f": File(b"f")}, mode=0o1700)}
+            )
+        },
+    )
     hpcp_mpi.copy(src, dst, parallel_listing=parallel)
-    assert not (dst / "d/.hpcp-mpi.dead.1.1").exists()
+    assert not (dst / "d/.hpcp-mpi.deadbeef.1.1").exists()
     assert {name for name in os.listdir(dst / "d") if name[0] != "z"} == set(os.listdir(src / "d")) - {"socket"}
 
 
 @LISTINGS
 def test_stages_and_what_is_excluded_are_not_copied(parallel: bool, on_tmpfs: Path) -> None:
     src, dst = on_tmpfs / "src", on_tmpfs / "dst"
-    extra: dict[Name, Node] = {".hpcp-mpi.x.1.1": Dir({"f": File()}), ".hpcp-mpi.file": File(b"f"), "no.tmp": File()}
-    build(src, {"d": Dir({**many(), **extra, "dir.tmp": Dir({"f": File()})})})
+    extra: dict[Name, Node] = {".hpcp-mpi.deadbeef.1.1": Dir({"f": File()}, mode=0o1700), "no.tmp": File()}
+    only_called_so = {".hpcp-mpi.x.1.1": Dir({"f": File()}), ".hpcp-mpi.file": File(b"f")}
+    build(src, {"d": Dir({**many(), **extra, **only_called_so, "dir.tmp": Dir({"f": File()})})})
     report = hpcp_mpi.copy(src, dst, parallel_listing=parallel, excludes=(b"*.tmp", b"f7"))
     assert report.failures == []
     wanted = set(os.listdir(src / "d")) - {*extra, "dir.tmp", "f7", "socket"}
     assert set(os.listdir(dst / "d")) == wanted
     noted = {os.path.basename(os.fsdecode(path)) for path, _ in report.outcome.notes}
-    assert noted == {"socket", ".hpcp-mpi.x.1.1", ".hpcp-mpi.file"} and len(report.outcome.notes) == 3
+    assert noted == {"socket", ".hpcp-mpi.deadbeef.1.1"} and len(report.outcome.notes) == 2

@@ -25,7 +25,8 @@ T = 1_600_000_000 * 10**9
 
 
 def listed(src: Path, dst: Path, new: bool = False, **options: object) -> list[ClassifiedEntries]:
-    """List src beside dst, as ranks do; new: as if nothing were there."""
+    """List src beside dst, as ranks do; new: as if nothing were there. What is in the way of a directory may go."""
+    options.setdefault("backup_dir", b"/elsewhere")
     source, dest = root_of(os.fsencode(src)), root_of(os.fsencode(dst))
     job = Job(Options(**options), (source,), "token", dest.path, dest, abilities=Abilities())  # type: ignore[arg-type]
     place = JobContext(job, Commands(), 1)
@@ -109,14 +110,14 @@ def test_too_many_names_to_hold_change_nothing(most: int, on_tmpfs: Path, monkey
     src, dst = on_tmpfs / "src", on_tmpfs / "dst"
     there = {"f": File(b"f", mtime_ns=T), "d": Dir(), "l": Symlink("x"), ".h": File(b"h", mtime_ns=T)}
     build(src, {**there, "new": File(b"n"), "over": Dir()})
-    build(dst, {**there, "over": File(), "only": File(), ".hpcp-mpi.dead.1.1": Dir()})
+    build(dst, {**there, "over": File(), "only": File(), ".hpcp-mpi.deadbeef.1.1": Dir(mode=0o1700)})
     monkeypatch.setattr(listings, "_MOST_NAMES", most)
     found = listed(src, dst)
     assert fresh(found) == {b"new": 1}
     assert sorted(each for some in found for each in some.folders) == [(b"d", False, False), (b"over", True, True)]
     existing = {each.name for some in found for each in some.existing}
     assert b"l" in existing and existing | equal(found).keys() == {b"l", b".h", b"f"}
-    assert [name for some in found for name in some.sweeps] == [b".hpcp-mpi.dead.1.1"]
+    assert [name for some in found for name in some.sweeps] == [b".hpcp-mpi.deadbeef.1.1"]
 
 
 def test_excluded_names_are_not_there_and_open_the_directory(pair: tuple[Path, Path]) -> None:

@@ -200,9 +200,9 @@ def test_directories_that_are_made_or_differ_are_settled_once_and_others_only_re
         for unit in batch.units:
             path = (batch.source, unit.name)
             assert unit.target == found.forest.dest(path)
-            assert unit.tally in (ONE_DIRECTORY, NOTHING)
-            (made if unit.tally else restored if batch.restore else differed)[path] += 1
-            assert not (batch.restore and unit.tally)
+            assert unit.tally == (NOTHING if batch.restore else ONE_DIRECTORY)
+            (made if batch.new else restored if batch.restore else differed)[path] += 1
+            assert not (batch.restore and batch.new)
     assert made == Counter(path for path in found.opened if found.dirs[path].new)
     assert differed == Counter(path for path in found.opened if found.dirs[path].differs)
     assert all(not found.dirs[path].new and times == 1 for path, times in restored.items())

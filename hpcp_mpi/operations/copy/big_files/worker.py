@@ -14,16 +14,17 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 
 from hpcp_mpi.engine.context import JobContext
-from hpcp_mpi.engine.destination import made
+from hpcp_mpi.engine.destination import close_late, made
 from hpcp_mpi.engine.itemize import itemize_copies
-from hpcp_mpi.engine.unstorable_times import note_of
+from hpcp_mpi.engine.unstorable_times import warn
 from hpcp_mpi.host.cp import attributes_command, complaints, ending
 from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.range_copy import RangeCopier, changed, identity, opened, share_blocks
 from hpcp_mpi.host.retrying import names_passing, tries
 from hpcp_mpi.operations.copy.big_files.rules import EMPTIED, FileStarted, RangeDone, RangeFailed
 from hpcp_mpi.operations.copy.content_only import drop_writing, new_mode
-from hpcp_mpi.operations.copy.worker import copy, publish_unit
+from hpcp_mpi.operations.copy.cp_failures import CpDamage
+from hpcp_mpi.operations.copy.worker import copy, note_losses, publish_unit
 from hpcp_mpi.operations.verify.records import WrittenUnit
 from hpcp_mpi.vocab.errors import VANISHED, Failure, reason_of
 from hpcp_mpi.vocab.options import MIB
@@ -61,6 +62,7 @@ def begin(context: JobContext, batch: Batch, outcome: Outcome) -> None:
         try:
             source = stack.enter_context(context.source(batch).at(batch.source_dir))
             dest = stack.enter_context(made(context, batch.dest_dir, batch.over))
+            close_late(context, batch.source, batch.dest_dir, os.fstat(source), dest)
         except OSError:
             left = list(batch.units)
         else:
@@ -293,7 +295,7 @@ def _finish(
     source, stage, dest = directories
     try:
         for last in tries(lambda: context.commands.stopped):
-            words = _dress(context, big, source, stage)
+            words, said = _dress(context, big, source, stage)
             if last or not names_passing(words):
                 break
         if context.options.itemize:
@@ -305,15 +307,23 @@ def _finish(
         to = printable(context.dest_path(batch.dest_dir))
         _fail(context, batch, unit, f"cannot write to {to}: {reason_of(error)}", outcome)
         return
-    if words:  # it lands, but not with all of its metadata
-        outcome.failures.append(Failure(context.source_path(batch, unit.name), words))
+    path = context.source_path(batch, unit.name)
+    if said or words or context.options.strict_metadata:
+        damage = CpDamage(said=said)
+        if words:  # it lands, but not with all of its metadata
+            damage.not_all(context, path, words)
+        outcome.failures += damage.failures
+        note_losses(context, batch, {big.name: (stage, big.stage)}, damage, outcome)
     if context.job.times.goes_astray(big.identity[1]):
-        outcome.warn(context.source_path(batch, unit.name), note_of(context.job.times, big.identity[1]))
+        warn(context, context.source_path(batch, unit.name), big.identity[1], outcome)
     publish_unit(context, batch, unit, (stage, big.stage, dest), NOTHING, outcome)
 
 
-def _dress(context: JobContext, big: BigFile, source: int, stage: int) -> str:
-    """Give the copy in the stage the source's metadata; return what could not be set. Raises OSError."""
+def _dress(context: JobContext, big: BigFile, source: int, stage: int) -> tuple[str, bytes]:
+    """Give the copy in the stage the source's metadata; return what could not be set, and all that cp said.
+
+    Raises OSError.
+    """
     with ExitStack() as stack:
         with _reading():
             file, status = stack.enter_context(opened(source, big.name))
@@ -328,7 +338,7 @@ def _dress(context: JobContext, big: BigFile, source: int, stage: int) -> str:
             if there.st_size != big.size:
                 raise _Spoilt(CHANGED)
             drop_writing(stage, big.stage, status)
-            return ""
+            return "", b""
         # cp sets the mtime last, so it shows afterwards whether cp came to its end: not if it is right already.
         os.utime(big.stage, ns=(big.read_ns, _unlike(big)), dir_fd=stage, follow_symlinks=False)
         command = attributes_command(file, stage, big.stage)
@@ -347,7 +357,7 @@ def _dress(context: JobContext, big: BigFile, source: int, stage: int) -> str:
         # cp -a would have kept the atime from before it read the file.
         if not timed or got.st_atime_ns != times.nearest(big.read_ns):
             _stamp(context, big, stage)
-    return words
+    return words, stderr
 
 
 def _unlike(big: BigFile) -> int:

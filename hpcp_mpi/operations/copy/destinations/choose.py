@@ -14,7 +14,7 @@ from hpcp_mpi.operations.scan.records import Folder
 from hpcp_mpi.operations.scan.symlinks import leads
 from hpcp_mpi.rules import excludes
 from hpcp_mpi.vocab.job import Job
-from hpcp_mpi.vocab.paths import STAGE_PREFIX, child_path, join
+from hpcp_mpi.vocab.paths import child_path, join
 
 _LINKS = 40  # as many symlinks the kernel follows before it gives up
 
@@ -46,7 +46,7 @@ class DestinationFilter:
         self._job = job
         self._failed = failed
         self._room = PromisedSpace(_free(plan.roots[mine]))
-        self._excluded = excludes.matcher(job.options.excludes)
+        self._excluded = excludes.matcher(job.options.all_excludes)
         self._homes: dict[Inode, int] = {}  # of files with several names that some destination has
         self._taken: set[Inode] = set()  # those that there is room for, under whichever name
 
@@ -82,7 +82,8 @@ class DestinationFilter:
         """Return whether something is for here that this destination does not have. status: None for a plain file."""
         source = entries.source_path(name)
         mode = stat.S_IFREG if status is None else status.st_mode
-        if name.startswith(STAGE_PREFIX) or stat.S_ISSOCK(mode) or (self._excluded and self._excluded(source)):
+        excluded = self._excluded is not None and self._excluded(source, False)
+        if stat.S_ISSOCK(mode) or excluded:
             return not self._again  # it is not copied; the destination whose turn it is says why
         inode = (status.st_dev, status.st_ino) if status is not None and status.st_nlink > 1 else None
         holder = entries.holder(name)
@@ -209,9 +210,9 @@ def _look(root: bytes, path: bytes) -> tuple[os.stat_result | None, bytes]:
     return None, b""
 
 
-def _free(root: bytes) -> int:
-    """Return the bytes that a user may still write where a directory is, or will be."""
+def _free(root: bytes) -> int | None:
+    """Return the bytes that a user may still write where a directory is, or will be; None where that is not known."""
     while not os.path.isdir(root):
         root = os.path.dirname(root)
     status = os.statvfs(root)
-    return status.f_bavail * status.f_frsize
+    return status.f_bavail * status.f_frsize if status.f_blocks else None

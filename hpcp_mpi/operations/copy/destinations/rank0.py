@@ -103,7 +103,11 @@ def _spread(wire: Wire, request: Request, destinations: list[bytes], frontend: F
             this = replace(this, made_root=each.made_root and not again)
             report = run_copy(wire, this, frontend, partial(Scan, choose=chooser))
             if index or again:
-                report.scanned = report.scanned._replace(directories=0)  # they are the same in all
+                # They are the same in all, so what was done with them at the first counts.
+                done = report.outcome
+                report.scanned, done.copied, done.updated, done.skipped = (
+                    tally._replace(directories=0) for tally in (report.scanned, done.copied, done.updated, done.skipped)
+                )
             _add(total, report)
     _name_left_over(total, plan)
     total.destination = roots[0]
@@ -139,4 +143,9 @@ def _shares(roots: list[bytes]) -> list[float]:
         while not os.path.isdir(root):
             root = os.path.dirname(root)
         devices.append(os.stat(root).st_dev)
-    return [_free(root) / devices.count(device) for root, device in zip(roots, devices, strict=True)]
+    free = [_free(root) for root in roots]
+    known = [each for each in free if each is not None]
+    mean = sum(known) / len(known) if known else 1.0  # where the free bytes are not known
+    return [
+        (mean if each is None else each) / devices.count(device) for each, device in zip(free, devices, strict=True)
+    ]

@@ -34,11 +34,14 @@ class DestinationHash:
 class PromisedSpace:
     """The free bytes of a destination, as far as they are not promised."""
 
-    def __init__(self, free: int) -> None:
+    def __init__(self, free: int | None) -> None:
+        """free: None: not known, so there is room until it shows that there is none."""
         self._free = free
 
     def take(self, size: int) -> bool:
         """Promise room for a file, if there is so much."""
+        if self._free is None:
+            return True
         size = -(-size // _BLOCK) * _BLOCK
         if size > self._free:
             return False

@@ -1,11 +1,13 @@
 """Copying what a file list names, on rank 0: the list is read and sorted, then it is the scan of a copy."""
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
+from hpcp_mpi.cluster.signals import StoppedEarly, StopRequest
 from hpcp_mpi.cluster.transport import Wire
-from hpcp_mpi.engine.frontend import Frontend
+from hpcp_mpi.engine.frontend import Frontend, ended_by
 from hpcp_mpi.formats.file_list import read, relative
 from hpcp_mpi.host.external_sort import ExternalSort
 from hpcp_mpi.host.list_file import BrokenList, entries_in
@@ -28,7 +30,10 @@ def lead_copy_listed(wire: Wire, request: Request, frontend: Frontend) -> Report
     base = request.sources[0] if request.sources else b"."
     options = request.options
     _refuse(request, base)
-    names = names_in(request.source_list, style_of(request))
+    try:
+        names = names_in(request.source_list, style_of(request), frontend.stop)
+    except StoppedEarly as early:
+        return Report(sources=list(request.sources), destination=request.destinations[0], stopped=early.code)
     if options.links != "anywhere":
         options = replace(options, links="never")  # what a link points to is copied if it is listed
     prepared = prepare([base.rstrip(b"/") + b"/"], request.destinations[0], options, listed=True)
@@ -53,11 +58,19 @@ def _refuse(request: Request, base: bytes) -> None:
         raise FatalError(f"{printable(base)}, which the names in the list are relative to, is not a directory")
 
 
-def names_in(path: bytes, style: Style) -> ExternalSort:
-    """Return what a list names, ListedName records. Raises BrokenList if any of it cannot be believed."""
+def names_in(path: bytes, style: Style, stop: StopRequest) -> ExternalSort:
+    """Return what a list names, ListedName records.
+
+    Raises BrokenList if any of it cannot be believed, StoppedEarly where a signal comes while it is waited for.
+    """
+    with ended_by(stop):
+        return _names_in(path, style, lambda: stop.code != 0)
+
+
+def _names_in(path: bytes, style: Style, stopped: Callable[[], bool]) -> ExternalSort:
     names = ExternalSort()
     anything = False
-    for number, texts in entries_in(path, style.end):
+    for number, texts in entries_in(path, style.end, stopped):
         records = []
         for line, text in enumerate(texts, number):
             if not text and style is not Style.NUL:

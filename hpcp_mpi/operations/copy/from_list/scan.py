@@ -16,14 +16,17 @@ from itertools import groupby, islice
 from typing import NamedTuple
 
 from hpcp_mpi.engine.context import JobContext
+from hpcp_mpi.engine.destination import NOT_REPLACED
+from hpcp_mpi.engine.itemize import note_replaced
+from hpcp_mpi.engine.unstorable_times import lost_time
 from hpcp_mpi.formats.file_list import Type
 from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.external_sort import ExternalSort, Record
 from hpcp_mpi.host.listing import Pair, Slice
-from hpcp_mpi.operations.scan.lister import Lister, builder_for
+from hpcp_mpi.host.stage import is_stage
+from hpcp_mpi.operations.scan.lister import Lister, Unlisted, builder_for
 from hpcp_mpi.operations.scan.records import DeferredRecords, Folder, ScanFindings
 from hpcp_mpi.operations.scan.waiting import Waiting
-from hpcp_mpi.rules import excludes
 from hpcp_mpi.rules.landing import Landing
 from hpcp_mpi.vocab.checkpoint import Relist
 from hpcp_mpi.vocab.errors import Failure, reason_of
@@ -86,6 +89,7 @@ class ListedScan:
     ) -> None:
         self.outcome = Outcome()
         self.builder = builder_for(context.options)
+        self.builder.lost = lambda path, mtime_ns: lost_time(context, path, mtime_ns, self.outcome)
         self.builder.collapse = False  # cp would copy all that is in a directory
         self.waiting = Waiting()
         self.seconds = 0.0
@@ -94,14 +98,15 @@ class ListedScan:
         self._base = context.job.sources[0].path
         self._wake = wake
         self._lister = Lister(context, self.outcome.warn)
-        self._excluded = excludes.matcher(context.options.excludes)
+        self._excluded = context.excluded
         self._stack: list[_Visit] = []  # the directory at hand, and those that it lies in
         self._ready: deque[tuple[DeferredRecords, list[Batch]]] = deque()
         self._changed = threading.Condition()
         self._held = self._ended = self._done = False
         self._error: BaseException | None = None
         self._began = time.monotonic()
-        if (b"", b"") not in ((record[0], record[1]) for record in islice(names, 1)):
+        self._root_is_listed = (b"", b"") in ((record[0], record[1]) for record in islice(names, 1))
+        if not self._root_is_listed:
             self.waiting.settled = _ButRoot()
             self.builder.count(Tally(directories=-1))
 
@@ -200,9 +205,10 @@ class ListedScan:
         visit = _Visit(b"", b"")
         job = self._context.job
         visit.folder = self.builder.root(0, b"", new=job.destination_root is None)
-        if job.destination_root is not None and self._context.options.directory_sync:
+        visit.folder.counted = not isinstance(self.waiting.settled, _ButRoot)
+        if self._root_is_listed and job.destination_root is not None and self._context.options.directory_sync:
             with self._context.source_tree(0).at(b"") as source, self._context.dest.at(b"") as dest:
-                visit.folder.needs_metadata = self._lister.differs(0, source, dest)
+                self._compare(visit, visit.folder, source, dest)
         return visit
 
     def _enter(self, directory: bytes) -> None:
@@ -255,12 +261,14 @@ class ListedScan:
             visit.problem = parent.problem
             return visit
         path = child_path(self._base, visit.path)
-        if self._excluded is not None and self._excluded(path):
-            return visit
-        if name.startswith(STAGE_PREFIX):
-            self.outcome.warn(path, "staging directory of a killed run; not copied")
+        if self._excluded is not None and self._excluded(path, True):
             return visit
         try:
+            if name.startswith(STAGE_PREFIX):
+                with self._context.source_tree(0).handle(parent.path) as above:
+                    if is_stage(above, name):
+                        self.outcome.warn(path, "staging directory of a killed run; not copied")
+                        return visit
             with self._context.source_tree(0).at(visit.path) as source:
                 if self._lister.forbidden(path, os.fstat(source).st_ino):
                     visit.problem = "it lies in the destination"
@@ -278,11 +286,24 @@ class ListedScan:
                 dest_parent = stack.enter_context(self._context.dest.at(parent.dest_dir))
                 there = lstat(visit.name, dest_parent)
             exists = there is not None and stat.S_ISDIR(there.st_mode)
+            if there is not None and not exists:
+                if not self._context.options.replaces_others:
+                    visit.problem = f"{printable(visit.path)} cannot be made at the destination: {NOT_REPLACED}"
+                    return
+                note_replaced(self._context, visit.path, there)
             visit.folder = folder = self.builder.child(parent, visit.name, not exists, there is not None and not exists)
             self.builder.count(ONE_DIRECTORY)
             if exists and self._context.options.directory_sync:
                 dest = stack.enter_context(self._context.dest.at(visit.path))
-                folder.needs_metadata = self._lister.differs(0, source, dest)
+                self._compare(visit, folder, source, dest)
+
+    def _compare(self, visit: _Visit, folder: Folder, source: int, dest: int) -> None:
+        """Compare a directory with its counterpart; nothing is taken where that is not to be written to."""
+        try:
+            self._lister.compare_folder(folder, source, dest)
+        except Unlisted as problem:
+            visit.folder, visit.problem = None, problem.failure.reason
+            self.builder.forget(folder)
 
     # --- entries
 
@@ -307,7 +328,7 @@ class ListedScan:
             found = self._statuses(names, source, dest)
             for each in names:
                 self._sort_out(visit, each, found[each.name], some)
-            listing = self._lister.listing(child_path(self._base, visit.path), some)
+            listing = self._lister.listing(child_path(self._base, visit.path), some, source)
             self._lister.track(folder, listing, source)
         self.builder.add(folder, listing)
 

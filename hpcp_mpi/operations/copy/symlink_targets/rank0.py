@@ -9,7 +9,7 @@ copy began, and everything below is opened name by name.
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import groupby, islice
 from typing import Any
@@ -17,8 +17,8 @@ from typing import Any
 from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.engine.frontend import Frontend, Items
 from hpcp_mpi.engine.itemize import Item
-from hpcp_mpi.host.dirfd import path_of
 from hpcp_mpi.host.external_sort import ExternalSort
+from hpcp_mpi.host.roots import PATH, most_pins, pin_of, real_path, root_at, seen
 from hpcp_mpi.operations.copy.phases import run_copy
 from hpcp_mpi.operations.copy.symlink_targets.scan import Place, TargetScan
 from hpcp_mpi.operations.prepare.copy_job import Prepared
@@ -34,7 +34,6 @@ from hpcp_mpi.vocab.report import Report
 
 _AT_ONCE = 10_000  # places that one copy is about
 _CHAIN = 40  # copies that may follow from each other; the kernel follows no more links either
-_PATH = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 # (directories above the destination root, place, source root, path). In the place NUL stands for `/`, so that what is
 # in a directory sorts right behind it.
@@ -54,14 +53,14 @@ class SymlinkTargets:
         self._announced: set[tuple[int, bytes]] = set()
         root = prepared.job.destination_root
         try:
-            self._pin = None if root is None else os.open(root.path, _PATH)
+            self._pin = None if root is None else os.dup(pin_of(root).fd)
         except OSError as error:
             raise FatalError(
                 f"cannot use the destination {printable(prepared.job.destination)}: {reason_of(error)}"
             ) from None
-        self._real_root = os.path.realpath(prepared.job.destination)
+        self._real_root = os.path.realpath(prepared.job.destination) if self._pin is None else real_path(self._pin)
         pairs = zip(prepared.landings, prepared.job.sources, strict=True)
-        self._real_sources = [os.path.realpath(source.path) for landing, source in pairs if landing.name is None]
+        self._real_sources = [real_path(pin_of(source).fd) for landing, source in pairs if landing.name is None]
 
     def close(self) -> None:
         if self._pin is not None:
@@ -101,11 +100,9 @@ class SymlinkTargets:
         key = root.path, up
         if key not in self._sources:
             self._sources[key] = found = None
-            with suppress(OSError), ExitStack() as stack:
-                fd = os.open(root.path, _PATH)
-                stack.callback(os.close, fd)
-                if os.fstat(fd).st_ino == root.inode:
-                    self._sources[key] = found = _above(fd, up)
+            with suppress(OSError):
+                pin = pin_of(root)
+                self._sources[key] = found = _above(pin.fd, up, len(self._roots) < most_pins())
             if found is not None:
                 self._roots[found.path] = found
         return self._sources[key]
@@ -153,7 +150,7 @@ class SymlinkTargets:
             abilities=self._prepared.job.abilities,
             run_id=os.urandom(4).hex(),
             landed=(None,) * len(names),
-            hides_acls=hiding(names, path, self._prepared.job.abilities),
+            hides_acls=hiding([self._roots[name] for name in names], root, self._prepared.job.abilities),
         )
         places = [
             Place(index[source], what, target.replace(b"\0", b"/"))
@@ -193,7 +190,7 @@ class SymlinkTargets:
         path = job.destination
         for _ in range(up):
             path = os.path.dirname(path)
-        return path, Root(path, (status := os.stat(path)).st_ino, status.st_mtime_ns) if os.path.isdir(path) else None
+        return path, root_at(path) if os.path.isdir(path) else None
 
     def _refusal(self, what: bytes, context: bytes) -> str:
         """Return why something is not to be copied to a place, "" where it may be. Both absolute."""
@@ -204,14 +201,10 @@ class SymlinkTargets:
         return ""
 
 
-def _above(fd: int, up: int) -> Root:
-    """Return the directory so many above an open one. Raises OSError."""
-    there = os.open(b"../" * up or b".", _PATH, dir_fd=fd)
-    try:
-        status = os.fstat(there)
-        return Root(os.readlink(path_of(there)), status.st_ino, status.st_mtime_ns)
-    finally:
-        os.close(there)
+def _above(fd: int, up: int, keep: bool = True) -> Root:
+    """Return the directory so many above an open one. keep: it stays open. Raises OSError."""
+    there = os.open(b"../" * up or b".", PATH, dir_fd=fd)
+    return seen(real_path(there), there, itself=True, keep=keep)
 
 
 def _batched(records: Iterable[Any]) -> Iterator[list[Any]]:

@@ -14,8 +14,14 @@ from typing import Any
 from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.listing import Slice
 from hpcp_mpi.operations.scan.rank0 import Scan
-from hpcp_mpi.operations.scan.records import CONTENT_CHANGED, CREATED, ClassifiedEntries, Folder, directory_metadata
-from hpcp_mpi.rules import excludes
+from hpcp_mpi.operations.scan.records import (
+    CONTENT_CHANGED,
+    CREATED,
+    ClassifiedEntries,
+    Folder,
+    directory_metadata,
+    trusted,
+)
 from hpcp_mpi.rules.equality import metadata_changes
 from hpcp_mpi.vocab.errors import failure_of, reason_of
 from hpcp_mpi.vocab.paths import child_path, join, printable
@@ -40,7 +46,7 @@ class TargetScan(Scan):
         self._places = places
         self._refuse_place = refuse
         self.taken: list[bytes] = []  # the places of what is copied
-        self._excluded = excludes.matcher(self._context.options.excludes)
+        self._excluded = self._context.excluded
 
     @property
     def resumable(self) -> None:
@@ -87,7 +93,7 @@ class TargetScan(Scan):
                 some.rest.append((name, status, None))
         if not len(some) or not self._made(source, source_dir, dest_dir, directory):
             return []
-        listing: ClassifiedEntries = self._lister.listing(directory, some)
+        listing: ClassifiedEntries = self._lister.listing(directory, some, fd)
         self._lister.track(folder := self._folder(source, source_dir, dest_dir), listing, fd)
         children = self.builder.add(folder, listing)
         self.builder.close(folder)
@@ -105,7 +111,7 @@ class TargetScan(Scan):
         if self._excluded is None:
             return False
         root, names = self._context.job.sources[source].path, path.split(b"/") if path else []
-        return any(self._excluded(child_path(root, join(*names[:count]))) for count in range(1, len(names) + 1))
+        return any(self._excluded(child_path(root, join(*names[:count])), True) for count in range(1, len(names) + 1))
 
     def _is_there(self, dest_dir: bytes, name: bytes, directory: bytes) -> bool:
         """Return whether the place is taken, or cannot be reached."""
@@ -135,10 +141,13 @@ class TargetScan(Scan):
         except OSError as error:
             self.outcome.failures.append(failure_of(directory, error, "its copy cannot be made"))
             return False
+        made = self._context.made_here()
+        self.waiting.settled.add(trusted(*each) for each in made)
+        made.clear()
         for depth in missing:
-            for path, made in _counterpart(source_dir, dest_dir, depth):
+            for path, there in _counterpart(source_dir, dest_dir, depth):
                 self.builder.count(ONE_DIRECTORY)
-                self.waiting.settled.add([directory_metadata(source, path, made, CREATED)])
+                self.waiting.settled.add([directory_metadata(source, path, there, CREATED)])
         return True
 
     def _keep_times(self, source: int, source_dir: bytes, dest_dir: bytes, missing: list[int]) -> None:

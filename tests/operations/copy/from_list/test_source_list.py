@@ -235,12 +235,17 @@ def test_links_are_not_followed_to_what_is_not_listed(src: Path) -> None:
     assert find(src.parent / "dst") == {b"d", b"d/link"}
 
 
-def test_files_and_links_in_the_way_of_directories_are_replaced(src: Path) -> None:
+def test_files_and_links_in_the_way_of_directories_are_replaced_where_backups_are_kept(src: Path) -> None:
     dst = src.parent / "dst"
     build(src.parent / "victim", {"f": File(b"mine")})
     build(dst, {"d": Symlink("../victim"), "d-e": File(b"file"), "a": Symlink("../victim/f")})
-    copy("-sfl", named(src.parent, [b"d/e/f", b"d-e/", b"a"]), src, "-d", dst)
+    names = named(src.parent, [b"d/e/f", b"d-e/", b"a"])
+    done = copy("-sfl", names, src, "-d", dst, code=23)
+    assert set(done.failures) == {f"{src}/d/e/f", f"{src}/d-e"}
+    assert (dst / "d").is_symlink() and (dst / "d-e").read_bytes() == b"file"
+    copy("-sfl", names, src, "-d", dst, "--backup-dir", src.parent / "backup")
     assert find(dst) == {b"a", b"d", b"d/e", b"d/e/f", b"d-e"}
+    assert (src.parent / "backup/d-e").read_bytes() == b"file" and (src.parent / "backup/d").is_symlink()
     assert (src.parent / "victim/f").read_bytes() == b"mine" and len(find(src.parent / "victim")) == 1
     assert (dst / "d-e").is_dir() and not (dst / "a").is_symlink()
 
