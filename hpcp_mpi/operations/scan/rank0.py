@@ -270,8 +270,8 @@ class Scan:
         directory = self._context.job.sources[index].path
         with self._context.source_tree(index).handle(b"") as source:
             status = os.stat(name, dir_fd=source, follow_symlinks=False)
-        if stat.S_ISLNK(status.st_mode) and _leads_to_pipe(child_path(directory, name)):
-            self.outcome.warn(child_path(directory, name), PIPE)
+            if stat.S_ISLNK(status.st_mode) and _leads_to_pipe(source, name):
+                self.outcome.warn(child_path(directory, name), PIPE)
         there = None
         if self._context.job.destination_root is not None:
             with self._context.dest.at(b"") as dest:
@@ -344,9 +344,9 @@ class Scan:
             self._emit()
 
 
-def _leads_to_pipe(path: bytes) -> bool:
+def _leads_to_pipe(directory: int, name: bytes) -> bool:
     try:
-        return stat.S_ISFIFO(os.stat(path).st_mode)
+        return stat.S_ISFIFO(os.stat(name, dir_fd=directory).st_mode)
     except OSError:
         return False
 
