@@ -92,7 +92,7 @@ def test_cp_alone_waits_for_ever_for_a_pipe_that_is_swapped_in(scene: tuple[Path
             subprocess.run([place / "cp", "-a", src, dst], capture_output=True, timeout=2)
 
 
-@pytest.mark.parametrize("options", [(), ("-pfl",), ("-v",)], ids=["scan", "pfl", "verify"])
+@pytest.mark.parametrize("options", [(), ("-pfl",), ("--verify",)], ids=["scan", "pfl", "verify"])
 @pytest.mark.parametrize("world", WORLDS, ids=str)
 def test_no_other_directory_is_copied_in_place_of_one_that_is_exchanged(
     world: World, options: tuple[str, ...], scene: tuple[Path, Path, Path]
