@@ -1,5 +1,6 @@
 """Copying units: `cp` into a stage, then renames into place."""
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -227,11 +228,18 @@ def _calls(units: Iterable[Unit]) -> Iterator[list[Unit]]:
 
 
 def publish_unit(
-    context: JobContext, batch: Batch, unit: Unit, staged_as: tuple[int, bytes, int], lost: Tally, outcome: Outcome
+    context: JobContext,
+    batch: Batch,
+    unit: Unit,
+    staged_as: tuple[int, bytes, int],
+    lost: Tally,
+    outcome: Outcome,
+    elsewhere: list[tuple[Batch, Unit]] | None = None,
 ) -> None:
     """Rename what is in the stage for unit to its name, and count it. staged_as: (stage, name in it, destination).
 
-    Raises host.commands.Stopped.
+    elsewhere: gets what cannot be renamed from a stage in another directory: there may be a mount, or another project
+    of a quota, between the two. Raises host.commands.Stopped.
     """
     stage, name, dest = staged_as
     if context.commands.stopped:
@@ -246,6 +254,9 @@ def publish_unit(
             keep_metadata(stage, name, dest, unit.target, context.hides_acls(DEST))
         publish(context, (stage, name), dest, unit.target, batch.dest_dir, own=batch.again)
     except OSError as error:
+        if error.errno == errno.EXDEV and elsewhere is not None:
+            elsewhere.append((batch, unit))
+            return
         left = not _is_gone(name, stage)
         if lost and not left:
             return  # cp made nothing of it; that is a failure already
@@ -336,10 +347,15 @@ def _copy_together(context: JobContext, batches: list[Batch], outcome: Outcome) 
         except OSError:
             return False
         mends = not context.job.times.clamps
+        elsewhere: list[tuple[Batch, Unit]] = []
         for fd, (index, unit) in files.items():
             if mends:
                 set_nearest(context, batches[index], unit, partial(os.fstat, fd), (stage, b"%d" % fd), outcome)
-            publish_unit(context, batches[index], unit, (stage, b"%d" % fd, dests[index]), NOTHING, outcome)
+            publish_unit(context, batches[index], unit, (stage, b"%d" % fd, dests[index]), NOTHING, outcome, elsewhere)
+    for batch in batches:
+        units = [unit for each, unit in elsewhere if each is batch]
+        if units:
+            _copy_batch(context, batch.with_units(Units.of(units)), outcome, last=True)
     return True
 
 
