@@ -26,6 +26,7 @@ from hpcp_mpi.vocab.units import Batch, Unit
 # (path, identities of what was listed there, of what may be given to anybody)
 _Known = tuple[bytes, Sequence[Identity], Sequence[Identity]]
 _DEEPEST = 100  # levels of what a killed run has left that are looked at: two descriptors each
+_CLOSED = "pog"  # letters of mode, owner and group
 ALIVE = "staging directory of another run that may be alive; kept"
 
 
@@ -48,7 +49,7 @@ def settle(context: JobContext, batch: Batch, outcome: Outcome) -> None:
 
 def _settle(context: JobContext, batch: Batch, unit: Unit, outcome: Outcome) -> None:
     options = context.options
-    target, listed, trusted = without_identities(unit.target)
+    target, listed, trusted, before = without_identities(unit.target)
     unit = unit._replace(dest_name=target)
     with ExitStack() as stack:
         source = stack.enter_context(context.source(batch).handle(unit.name))
@@ -62,6 +63,8 @@ def _settle(context: JobContext, batch: Batch, unit: Unit, outcome: Outcome) -> 
                 made = [each for path, each in context.made_here() if path == target]
                 known = target, listed, trusted + made
                 changes, refused = _settle_one(context, batch, source, dest, wanted, known)
+                # Of what closing it has changed already nothing is to be seen any more.
+                changes += "".join(letter for letter in before if letter in _CLOSED and letter not in changes)
                 if refused:
                     note_refusals(context, context.source_path(batch, unit.name), refused, outcome)
                 note_time(context, batch, unit, wanted, changes, outcome)

@@ -367,5 +367,5 @@ class Lister:
             except PermissionError as error:
                 path = child_path(context.job.sources[folder.source].path, folder.source_dir)
                 raise Unlisted(Failure(path, reason_of(error))) from None
-            folder.identity = identity(dest)
+            folder.identity, folder.changes = identity(dest), changes.encode()
         folder.needs_metadata = True

@@ -63,6 +63,7 @@ class DirectoryMetadata(NamedTuple):
     source_dir: bytes
     why: int  # CONTENT_CHANGED, DIFFERS, CREATED or TRUSTED
     identity: Identity  # of the directory that was listed or made; NOBODY where that is not known
+    changes: bytes  # letters of what differed when it was listed: it was closed to others since then
 
 
 # Its content was changed; its metadata was not equal; it was missing; it may be given to any owner, as this run made it
@@ -72,10 +73,11 @@ NOBODY: Identity = (0, 0)
 
 
 def directory_metadata(
-    source: int, source_dir: bytes, dest_dir: bytes, why: int, identity: Identity = NOBODY
+    source: int, source_dir: bytes, dest_dir: bytes, why: int, identity: Identity = NOBODY, changes: bytes = b""
 ) -> DirectoryMetadata:
     """Return the record of a directory."""
-    return DirectoryMetadata(-dest_dir.count(b"/") - bool(dest_dir), dest_dir, source, source_dir, why, identity)
+    height = -dest_dir.count(b"/") - bool(dest_dir)
+    return DirectoryMetadata(height, dest_dir, source, source_dir, why, identity, changes)
 
 
 def trusted(dest_dir: bytes, identity: Identity) -> DirectoryMetadata:
@@ -83,22 +85,24 @@ def trusted(dest_dir: bytes, identity: Identity) -> DirectoryMetadata:
     return directory_metadata(-1, b"", dest_dir, TRUSTED, identity)
 
 
-def with_identities(path: bytes, listed: Iterable[Identity], trusted: Iterable[Identity]) -> bytes:
-    """Return a path and which directories may be there, as the target of a unit."""
-    texts = [b",".join(b"%d.%d" % each for each in sorted(some)) for some in (listed, trusted)]
+def with_identities(
+    path: bytes, listed: Iterable[Identity], trusted: Iterable[Identity], changes: bytes = b""
+) -> bytes:
+    """Return a path, which directories may be there, and in what they differed, as the target of a unit."""
+    texts = [*(b",".join(b"%d.%d" % each for each in sorted(some)) for some in (listed, trusted)), changes]
     return path + b"//" + b"/".join(texts) if any(texts) else path
 
 
-def without_identities(target: bytes) -> tuple[bytes, list[Identity], list[Identity]]:
+def without_identities(target: bytes) -> tuple[bytes, list[Identity], list[Identity], str]:
     """Undo with_identities."""
     path, _, texts = target.partition(b"//")
-    listed, trusted = ([_parsed(each) for each in some.split(b",") if each] for some in texts.partition(b"/")[::2])
-    return path, listed, trusted
+    listed, trusted, changes = (*texts.split(b"/"), b"", b"", b"")[:3]
+    return path, _parsed(listed), _parsed(trusted), changes.decode()
 
 
-def _parsed(text: bytes) -> Identity:
-    inode, _, born = text.partition(b".")
-    return int(inode), int(born)
+def _parsed(text: bytes) -> list[Identity]:
+    pairs = (each.partition(b".") for each in text.split(b",") if each)
+    return [(int(inode), int(born)) for inode, _, born in pairs]
 
 
 def same_inode(one: Identity, other: Identity) -> bool:
@@ -169,7 +173,7 @@ class DeferredRecords:
 
 
 # The types of the fields of those records in a ledger, see vocab.columns.
-LAYOUTS = {"settled": "ininip", "linked": "pinnni", "shared": "ppinni", "extras": "nnbin", "tracked": "inini"}
+LAYOUTS = {"settled": "ininipn", "linked": "pinnni", "shared": "ppinni", "extras": "nnbin", "tracked": "inini"}
 
 
 class Folder:
@@ -177,6 +181,7 @@ class Folder:
 
     __slots__ = (
         "bytes",
+        "changes",
         "checks",
         "children",
         "counted",
@@ -225,6 +230,7 @@ class Folder:
         self.split = False
         self.needs_metadata = False  # its metadata is to be written at the end
         self.identity: Identity = NOBODY  # of what is at the destination, if it is to be settled
+        self.changes = b""  # letters of how it differed when it was listed
         self.trusted = False  # that may be given to any owner
         self.emitted = False  # a batch that goes into it was emitted
         self.listed = False
@@ -263,7 +269,7 @@ class Folder:
 def settling(folder: Folder) -> list[DirectoryMetadata]:
     """Return the records of a folder whose metadata is to be written."""
     paths = folder.source, folder.source_dir, folder.dest_dir
-    found = [directory_metadata(*paths, CREATED if folder.new else DIFFERS, folder.identity)]
+    found = [directory_metadata(*paths, CREATED if folder.new else DIFFERS, folder.identity, folder.changes)]
     return [*found, trusted(folder.dest_dir, folder.identity)] if folder.trusted else found
 
 

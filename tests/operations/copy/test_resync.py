@@ -93,6 +93,7 @@ OF_ROOT: Mapping[str, tuple[str, Callable[[Path], None]]] = {
     "owner": ("dir/one", lambda path: os.chown(path, 1234, -1)),
     "group-of-setuid": ("dir/one", setuid_of_another_group),
     "link-owner": ("other/link", lambda path: os.chown(path, 1234, 4321, follow_symlinks=False)),
+    "directory-narrower": ("dir/sub", lambda path: path.chmod(0o700)),
     "directory-owner": ("dir/sub", lambda path: os.chown(path, 1234, 4321)),
 }
 
