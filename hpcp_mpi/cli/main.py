@@ -92,7 +92,9 @@ def _status(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
         command_line = parse(arguments, lambda content: [], environment)
         if command_line.status is not None:
             from hpcp_mpi.cli.status import show
+            from hpcp_mpi.operations.prepare.places import refuse_lost_directory
 
+            refuse_lost_directory([command_line.status, *_files(command_line)])
             streams.only_prints()
             return show(command_line.status, command_line.json)
     except FatalError as error:
@@ -101,6 +103,12 @@ def _status(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     streams.only_prints()
     print(_text(command_line.show), end="")  # --version or the like was given, too
     return EXIT_OK
+
+
+def _files(command_line: "CommandLine") -> list[bytes]:
+    """Return the files that a run writes beside what it is asked for."""
+    files = [os.fsencode(command_line.json)] if command_line.json else []
+    return files + ([command_line.ledger] if command_line.ledger is not None else [])
 
 
 def _follow(wire: Wire, stop: StopRequest) -> int:
@@ -131,6 +139,7 @@ def _rank0(arguments: Sequence[str], environment: Mapping[str, str], wire: Wire,
     # Imported here, as only rank 0 needs them: imports by a thousand ranks are a load for the file system.
     from hpcp_mpi.cli.command_line import parse
     from hpcp_mpi.cli.report import write_json
+    from hpcp_mpi.operations.prepare.places import placed
     from hpcp_mpi.operations.prepare.tools import exclude_lines
 
     if not arguments:
@@ -144,6 +153,7 @@ def _rank0(arguments: Sequence[str], environment: Mapping[str, str], wire: Wire,
         streams.only_prints()
         print(_text(command_line.show), end="")
         return EXIT_OK
+    command_line = replace(command_line, request=placed(command_line.request, _files(command_line)))
     output = None
     if command_line.json:
         from hpcp_mpi.cli.report import report_at
@@ -172,9 +182,12 @@ def _operate(
     from hpcp_mpi.engine.frontend import Frontend
     from hpcp_mpi.engine.walltime import before_the_end
     from hpcp_mpi.operations.dispatch import items_of, lead_operation
+    from hpcp_mpi.operations.prepare.own_files import known, own_files, refuse
 
     request = command_line.request
     _say(first_line(request, wire.size))
+    report_file = os.fsencode(command_line.json) if command_line.json else None
+    refuse(request, own_files(request, command_line.ledger, report_file))
     checkpoints = _checkpoints(command_line, arguments, environment)
     if checkpoints is not None:
         request = replace(request, options=replace(request.options, sync_ranges=True))
@@ -190,6 +203,7 @@ def _operate(
         certain=request.force,
         say=_say,
         checkpoints=checkpoints,
+        own=known(own_files(request, checkpoints.path if checkpoints is not None else None, report_file)),
     )
     try:
         with before_the_end(command_line.stop_before, environment, stop, _say):

@@ -1,7 +1,9 @@
 """Combinations of options that are refused as meaningless or unsafe, each with the remedy; on rank 0."""
 
+import glob
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from hpcp_mpi.vocab.errors import UsageError
@@ -89,8 +91,13 @@ def _in_pairs(given: Any) -> Iterator[tuple[str, str]]:
         yield "-co copies no metadata, so none can be refused", "Leave out -co or --strict-metadata."
     if given.directory_only and given.remove:
         yield "-do copies no files, so a move has nothing to remove", "Leave out -do or -rm."
-    if given.random_dest_selection and len(destinations) < 2:
+    if given.random_dest_selection and len(destinations) < 2 and not any(map(glob.has_magic, destinations)):
         yield "-rds spreads files over several destinations", "Give -d for each of them, or leave out -rds."
+    if given.content_only and given.hash_size == 0 and not given.full_hash:
+        yield (
+            "-co with -hs 0 would compare sizes only: what differs would be called identical",
+            "Leave out -hs 0, and contents are compared; or leave out -co, and sizes and mtimes are.",
+        )
     if given.delete_excluded and not given.remove_extra:
         yield "--delete-excluded has a meaning only when mirroring", "Add -rme, or leave it out."
     if given.remove and given.remove_extra and not destinations:
@@ -135,6 +142,9 @@ def _of_files(given: Any) -> Iterator[tuple[str, str]]:
     places: dict[str, str] = {}
     for option, name in written.items():
         if name and name != "-":
-            other = places.setdefault(os.path.realpath(name), option)
+            place = name
+            with suppress(OSError):  # the working directory was removed
+                place = os.path.realpath(name)
+            other = places.setdefault(place, option)
             if other != option:
                 yield f"{other} and {option} name the same file: {name}", "Give each a file of its own."

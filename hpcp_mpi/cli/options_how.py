@@ -81,7 +81,7 @@ def add_work(parser: Parser) -> None:
         type=parse_rate,
         default=0,
         metavar="RATE",
-        help="copy about RATE files a second at most, all ranks together (10K: 10,000; default 0: no limit)",
+        help="copy or remove about RATE files a second at most, all ranks together (10K: 10,000; default 0: no limit)",
     )
     add(
         "-ctl",

@@ -127,7 +127,9 @@ class Follower:
         self._changed = threading.Condition()
         self._errors: deque[BaseException] = deque()
         self._ended = False
-        self._slots: list[threading.Thread] = []
+        self._slots: list[threading.Thread] = []  # started when there is work for them
+        self._most = 1  # of them
+        self._idle = 0  # those that wait for work, or were just started
         self._at: dict[str, Batch] = {}  # by slot: the batch it works on, or worked on last
 
     def receive(self, message: Message) -> None:
@@ -141,7 +143,7 @@ class Follower:
         with self._changed:
             if isinstance(message, Grant):
                 self._queue.grant(message.chunks, message.seconds)
-                self._changed.notify_all()
+                self._call_slots()
             elif isinstance(message, Reclaim):
                 self._wire.send(0, self._queue.give_back())
             elif isinstance(message, Drain):
@@ -169,12 +171,41 @@ class Follower:
         self._runner = runner
         self.record_alive()
         self._queue = WorkerQueue(runner.bite_weight, runner.file_cost, runner.slots)
-        self._slots, self._ended = [], False
-        for number in range(runner.slots):
-            slot = threading.Thread(target=self._slot, args=(runner,), name=f"slot-{number}", daemon=True)
-            self._slots.append(slot)
-            slot.start()
+        self._slots, self._ended, self._most, self._idle = [], False, runner.slots, 0
+        try:
+            self._start_slot(runner)
+        except RuntimeError as error:
+            where = f"rank {self._wire.rank} on {self._wire.node} cannot start a thread: {error}"
+            remedy = "Look at the limits of processes: ulimit -u, pids.max of its control group."
+            self._wire.send(0, WorkerFailed(f"{where}\n  {remedy}", EXIT_FATAL))
+            return
         self._wire.send(0, Hello(self._wire.node, runner.slots))
+
+    def _start_slot(self, runner: JobRunner) -> None:
+        """Start a slot, which counts as idle until it has looked for work. Raises RuntimeError where none can be."""
+        slot = threading.Thread(target=self._slot, args=(runner,), name=f"slot-{len(self._slots)}", daemon=True)
+        self._idle += 1
+        try:
+            slot.start()
+        except RuntimeError:
+            self._idle -= 1
+            raise
+        self._slots.append(slot)
+
+    def _call_slots(self) -> None:
+        """Have what is set aside taken, by slots that wait or new ones; the lock is held."""
+        self._changed.notify(self._queue.ready)
+        while (
+            self._runner is not None
+            and not self._ended
+            and self._queue.ready > self._idle
+            and len(self._slots) < self._most
+        ):
+            try:
+                self._start_slot(self._runner)
+            except RuntimeError:  # no more threads than these: they do all of it
+                self._queue.remove_slots(self._most - len(self._slots))
+                self._most = len(self._slots)
 
     def record_alive(self) -> None:
         """Record that rank 0 is alive."""
@@ -258,7 +289,9 @@ class Follower:
         # Programs inherit this. Batch systems and launchers signal them, too, but they should finish their work.
         signal.pthread_sigmask(signal.SIG_BLOCK, ORDERLY)
         try:
-            while (bite := self._next()) is not None:
+            new = True
+            while (bite := self._next(new)) is not None:
+                new = False
                 self._at[threading.current_thread().name] = bite[1][0]
                 outcome = runner.work(bite[1])
                 if outcome is None:
@@ -268,6 +301,8 @@ class Follower:
                     return
                 with self._changed:
                     self._queue.finish(bite[0], outcome, bite[1])
+                    if self._queue.ready > 1:  # one is for this slot
+                        self._call_slots()
                 self._wire.wake()
         except BaseException as error:
             self._errors.append(error)
@@ -275,13 +310,17 @@ class Follower:
         finally:
             runner.release()
 
-    def _next(self) -> tuple[int, list[Batch]] | None:
+    def _next(self, new: bool) -> tuple[int, list[Batch]] | None:
+        """Return the next bite; None when the job ends. new: the slot was just started"""
         with self._changed:
+            self._idle -= new
             while not self._ended:
                 bite = self._queue.take()
                 if bite is not None:
                     return bite
+                self._idle += 1
                 self._changed.wait()
+                self._idle -= 1
         return None
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
 from hpcp_mpi.engine.context import JobContext
-from hpcp_mpi.host.dirfd import Tree
+from hpcp_mpi.host.dirfd import Tree, is_ours_alone, path_of, pinned
 from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.metadata import write, xattrs_of
 from hpcp_mpi.rules.equality import maybe_identical
@@ -170,7 +170,31 @@ def _backup_of(context: JobContext, path: bytes) -> Iterator[int]:
                 raise
             _make(context, tree, path)
             fd = stack.enter_context(tree.at(path))
+        if path and not _is_as_closed(context, path, fd):
+            above, _, name = path.rpartition(b"/")
+            with tree.at(above) as parent:
+                _set_aside(name, parent)
+            tree.forget()
+            _make(context, tree, path)
+            fd = stack.enter_context(tree.at(path))
         yield fd
+
+
+def _is_as_closed(context: JobContext, path: bytes, backup: int) -> bool:
+    """Return whether a directory of the backup is for nobody but those whom the destination's is for; else close it.
+
+    It may be another user's, who made it because something private will be put there: that cannot be closed.
+    """
+    with suppress(FileNotFoundError, NotADirectoryError), context.dest.handle(path) as like:
+        wanted, there = os.fstat(like), os.fstat(backup)
+        if there.st_uid not in (os.geteuid(), wanted.st_uid):
+            return False
+        wider = there.st_mode & ~wanted.st_mode & (stat.S_IRWXG | stat.S_IRWXO)
+        if there.st_gid != wanted.st_gid:
+            wider |= there.st_mode & stat.S_IRWXG & ~(wanted.st_mode & stat.S_IRWXO) << 3
+        if wider:
+            os.chmod(path_of(backup), stat.S_IMODE(there.st_mode) & ~wider)
+    return True
 
 
 def _make(context: JobContext, tree: Tree, path: bytes) -> None:
@@ -199,9 +223,11 @@ def _make_one(context: JobContext, parent: int, path: bytes, name: bytes) -> Non
 
 def _dress(context: JobContext, parent: int, path: bytes, name: bytes) -> None:
     """Give a new directory the metadata of the destination's, and its owner the right to write in it."""
-    with context.dest.at(path) as like:
+    with context.dest.at(path) as like, pinned(parent, name) as made:
         wanted = os.fstat(like)
-        found = os.stat(name, dir_fd=parent, follow_symlinks=False)
+        found = os.fstat(made)
+        if not is_ours_alone(made, parent):
+            raise PermissionError(errno.EPERM, "another user has put something else in the place of its backup")
         mode = context.rights.mode(wanted, found) | (0 if context.rights.uid == 0 else stat.S_IRWXU)
         hidden = context.hides_acls(DEST)
         xattrs = xattrs_of(like, b".", hidden), xattrs_of(parent, name, hidden)

@@ -14,6 +14,7 @@ from hpcp_mpi.host.commands import Commands
 from hpcp_mpi.host.dirfd import Tree
 from hpcp_mpi.host.entries import identity
 from hpcp_mpi.host.latency import AdaptiveGate, Latency, ParallelCalls
+from hpcp_mpi.host.machine import kept_open, most_threads
 from hpcp_mpi.host.metadata import Refusals, Xattrs, refused_beside, xattrs_of
 from hpcp_mpi.host.mounts import Mounts, mounts_below
 from hpcp_mpi.host.retrying import retried
@@ -29,8 +30,10 @@ from hpcp_mpi.vocab.paths import STAGE_PREFIX, child_path, join, printable
 from hpcp_mpi.vocab.units import DEST, Batch
 
 if TYPE_CHECKING:
+    from hpcp_mpi.host.pace import Pace
     from hpcp_mpi.host.unchanged import Unchanged
 
+_MOST_TREES = 8  # of sources that a thread keeps open, if it may have files enough
 _MOST_CHECKS = 64  # threads of this rank that compare files at once
 
 
@@ -53,7 +56,7 @@ class JobContext:
         self.stages = SharedStages(self.run_id, job.options.content_only)
         self.latency = Latency()  # of what is read from, or removed
         self.dest_latency = Latency()  # of what is compared with it
-        self.gate = AdaptiveGate(_MOST_CHECKS, lambda: self.slow)
+        self.gate = AdaptiveGate(most_threads(_MOST_CHECKS), lambda: self.slow)
         self.crowd = ParallelCalls()
         self.looks = StaleLooks(job.stale_seconds, lambda: commands.stopped)
         self.excluded = excludes.matcher(job.options.all_excludes)
@@ -65,8 +68,12 @@ class JobContext:
         self.vouched: dict[tuple[int, int], tuple[int, int]] = {}
         # What goes at the destination, as a directory takes its place: (path below the root, mode).
         self.replaced: deque[tuple[bytes, int]] = deque()
+        self.workers = 1  # ranks that do this job's work
+        self.slots = 1  # of this one
+        self._pace: Pace | None = None  # of what this rank removes
         self.lost: set[int] = set()  # ranks, as far as this one knows
         self.ending = threading.Event()  # the run ends in good order: a big file's ranges stop between blocks
+        self._guard = threading.Lock()
         self._local = threading.local()
         self._pins: dict[bytes, Pin] = {}  # roots that this process keeps open itself
         self._inodes: dict[bytes, tuple[int, int]] = {}  # (device, inode) of the roots, on this node
@@ -178,7 +185,18 @@ class JobContext:
             pin = self._pin_of(root)
             note = self._note_made if root == self.job.destination_root else None
             tree = trees[root.path] = Tree(root.path, pin.fd, lambda: self.commands.stopped, note)
+            if len(trees) > 2 + kept_open(_MOST_TREES, 128):
+                self._close_oldest(trees)
         return tree
+
+    def _close_oldest(self, trees: dict[bytes, Tree]) -> None:
+        """Close the tree of the source that a thread opened first."""
+        last = next(reversed(trees))
+        kept = {root.path for root in (self.job.destination_root, self.job.backup) if root is not None}
+        for path in trees:
+            if path != last and path not in kept:
+                trees.pop(path).close()
+                return
 
     def _pin_of(self, root: Root) -> Pin:
         """Return a descriptor of a root. Raises OSError, also if something else has its name by now and it is gone."""
@@ -191,7 +209,8 @@ class JobContext:
             root = self.job.destination_root if index == DEST else self.job.sources[index]
             if root is None:
                 raise FileNotFoundError
-            found = self._mounts[index] = Mounts(self.inode_of(root)[0], mounts_below(self._pin_of(root).fd))
+            pin = self._pin_of(root)
+            found = self._mounts[index] = Mounts(self.inode_of(root)[0], mounts_below(pin.fd))
         return found
 
     def foreign_to(self, index: int) -> frozenset[tuple[int, int]]:
@@ -220,9 +239,20 @@ class JobContext:
         """Return (device, inode) of a root, as they were when the job began. Raises OSError."""
         found = self._inodes.get(root.path)
         if found is None:
-            status = os.fstat(self._pin_of(root).fd)
+            pin = self._pin_of(root)
+            status = os.fstat(pin.fd)
             found = status.st_dev, status.st_ino
         return found
+
+    @property
+    def removal_pace(self) -> "Pace | None":
+        """Return what limits how much is removed, this rank's share of it; None where nothing does."""
+        if self.options.rate_files and self._pace is None:
+            from hpcp_mpi.host.pace import Pace
+
+            with self._guard:
+                self._pace = self._pace or Pace(self.options.rate_files / self.workers)
+        return self._pace
 
     def in_use(self, stage: bytes) -> bool:
         """Return whether a stage is this run's, and not that of a rank that is lost."""

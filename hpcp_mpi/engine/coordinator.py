@@ -8,6 +8,7 @@ coordinator.fill(report)
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from hpcp_mpi.cluster.coordinator_loop import CoordinatorLoop
@@ -57,7 +58,7 @@ class Coordinator:
         """operation: what this is done for. It is asked nothing before begin()."""
         allow_open_files()
         self._operation = operation or Operation()
-        options = job.options
+        options, job = job.options, replace(job, own=frontend.own)
         self.wire = wire
         self.job = job
         self.frontend = frontend

@@ -9,6 +9,7 @@ from hpcp_mpi.cluster.signals import StoppedEarly, StopRequest
 from hpcp_mpi.engine.checkpoints import CheckpointWriter
 from hpcp_mpi.engine.itemize import Item
 from hpcp_mpi.host.commands import Stopped
+from hpcp_mpi.vocab.job import OwnFile
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.tally import Tally
 
@@ -94,3 +95,4 @@ class Frontend:
     certain: bool = False  # confirm says yes to everything: nothing has to be found out for the question
     say: Callable[[str], None] = discard_line  # what is better known now than when it is in the report
     checkpoints: CheckpointWriter | None = None  # writes the run down
+    own: frozenset[OwnFile] = frozenset()  # files of the run that are never removed

@@ -5,7 +5,9 @@ import stat
 from contextlib import ExitStack, suppress
 
 from hpcp_mpi.engine.context import JobContext
+from hpcp_mpi.host.dirfd import READ
 from hpcp_mpi.host.entries import lstat, types_in
+from hpcp_mpi.host.hashing import digest
 from hpcp_mpi.host.metadata import xattr_letters
 from hpcp_mpi.rules.equality import NEW, change_letters, metadata_changes
 from hpcp_mpi.vocab.outcome import Outcome
@@ -79,11 +81,33 @@ def _change(context: JobContext, index: int, source: int, unit: Unit, status: os
     if stat.S_ISREG(status.st_mode):
         # "c" is rsync's for: only the checksum differs.
         changes += "s" if status.st_size != there.st_size else ""
-        if not changes.strip("pogax") and context.job.times.same(status.st_mtime_ns, there.st_mtime_ns):
+        # Metadata may be all that differs, and a fresh copy be made where it cannot be written in place.
+        if not changes.strip("pogax") and not (changes and _same_content(context, source, unit, status, dest)):
             changes += "c"
     else:
         changes += "c"
     return change_letters(update, status.st_mode, changes)
+
+
+def _same_content(context: JobContext, source: int, unit: Unit, status: os.stat_result, dest: int) -> bool:
+    """Return whether files of one size are equal, by what is compared of them."""
+    options = context.options
+    tail = None if options.full_hash else options.hash_size
+    if tail == 0:
+        return True
+    found = []
+    for directory, name in ((source, unit.name), (dest, unit.target)):
+        try:
+            fd = os.open(name, READ, dir_fd=directory)
+        except OSError:
+            return False
+        try:
+            found.append(digest(fd, status.st_size, tail))
+        except OSError:
+            return False
+        finally:
+            os.close(fd)
+    return found[0] == found[1]
 
 
 def itemize_replaced(context: JobContext, path: bytes, mode: int, outcome: Outcome) -> None:

@@ -69,6 +69,7 @@ def deduced(directory: int, kind: str) -> Abilities:
         kind=kind,
         times=StoredTimes(step),
         acls=Acls.HIDDEN if hides_acls(directory, kind) else None if _may_have(directory, ACCESS_ACL) else Acls.NONE,
+        trusted_attributes=None if os.geteuid() or _may_have(directory, b"trusted.hpcp-mpi") else False,
         capabilities=False if os.geteuid() else None,
         user_attributes=None if _may_have(directory, b"user.hpcp-mpi") else False,
         case=_case_of(kind, directory),

@@ -10,8 +10,9 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
+from hpcp_mpi.host.machine import kept_open
 from hpcp_mpi.host.retrying import never, passes, retried
 
 FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -51,6 +52,7 @@ class Tree:
         # A duplicate, not its `.`: that may be closed to this user, who may still remove the directory.
         self._root_fd = retried(lambda: os.open(root, flags), stopped) if pin is None else os.dup(pin)
         self._parents: OrderedDict[bytes, int] = OrderedDict()
+        self._most = kept_open(_CACHED)
 
     def forget(self) -> None:
         """Close the kept descriptors below the root: one of them may be stale."""
@@ -108,7 +110,7 @@ class Tree:
         try:
             return self._open_once(path, flags)
         except OSError as error:
-            if not passes(error):
+            if not (passes(error) or (error.errno == errno.EMFILE and self._parents)):
                 raise
 
         def reopen() -> int:
@@ -143,7 +145,7 @@ class Tree:
 
     def _keep(self, path: bytes, fd: int) -> None:
         self._parents[path] = fd
-        if len(self._parents) > _CACHED:
+        if len(self._parents) > self._most:
             _, oldest = self._parents.popitem(last=False)
             os.close(oldest)
 
@@ -155,7 +157,7 @@ class Tree:
             try:
                 _make_writable(fd)
                 below, made = _enter(fd, name, mode, over)
-                if made and self._note_made is not None and _is_ours_alone(below, fd):
+                if made and self._note_made is not None and is_ours_alone(below, fd):
                     self._note_made(at, below)
             finally:
                 os.close(fd)
@@ -163,7 +165,7 @@ class Tree:
         return fd
 
 
-def _is_ours_alone(made: int, parent: int) -> bool:
+def is_ours_alone(made: int, parent: int) -> bool:
     """Return whether a directory that was just made is that one: in its parent others may have exchanged it."""
     user, status, above = os.geteuid(), os.fstat(made), os.fstat(parent)
     if status.st_uid != user or status.st_mode & 0o077:
@@ -234,6 +236,33 @@ def _make_writable(fd: int) -> bool:
         return False
     os.chmod(path_of(fd), stat.S_IMODE(status.st_mode) | 0o700)
     return True
+
+
+def despite_protection(directory: int, error: OSError | None, call: Callable[[], None]) -> OSError | None:
+    """Return the error of a call that changes what is in a directory, after another try; None if that succeeds.
+
+    It is tried where its owner, this user, may not write to it: it is made writable for that moment. For a mirror and a
+    move, as rsync does; `-rm` alone leaves what lies there, as `rm -rf` does. error: with which it failed, if it did
+    """
+    if error is None or error.errno != errno.EACCES:
+        return error
+    path, needed = path_of(directory), stat.S_IWUSR | stat.S_IXUSR
+    try:
+        status = os.stat(path)
+        mode = stat.S_IMODE(status.st_mode)
+        if status.st_uid != os.geteuid() or mode & needed == needed:
+            return error
+        os.chmod(path, mode | needed)
+    except OSError:
+        return error
+    try:
+        call()
+    except OSError as other:
+        return other
+    finally:
+        with suppress(OSError):
+            os.chmod(path, mode)
+    return None
 
 
 def _make_own(parent: int, name: bytes) -> bool:

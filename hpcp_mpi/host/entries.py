@@ -53,7 +53,7 @@ def identity(fd: int) -> tuple[int, int]:
     known. Raises OSError.
     """
     known = bytearray(256)
-    statx = _statx()
+    statx = statx_call()
     mask = inode = 0
     if statx is not None and not statx(fd, known):
         mask, inode = struct.unpack_from("=I28xQ", known)
@@ -64,7 +64,7 @@ def identity(fd: int) -> tuple[int, int]:
 
 
 @cache
-def _statx() -> Callable[[int, bytearray], int] | None:
+def statx_call() -> Callable[[int, bytearray], int] | None:
     """Return what calls statx(2) of a descriptor, given a buffer; None where the C library has none."""
     import ctypes
 

@@ -5,6 +5,8 @@ import resource
 from contextlib import suppress
 
 _OPEN_FILES = 65536
+_FILES_EACH = 16  # descriptors that a thread may need at once: two trees, two listings, pipes and a stage
+MOST_SLOTS = 1024  # of a rank: more only wait for each other
 
 
 def cpus() -> int:
@@ -34,12 +36,13 @@ def slots(asked: int | None, available: int, mates: int) -> int:
     """Return the number of slots of a rank: how many jobs it does at once.
 
     asked: None is 4 per CPU, 0 half the CPUs, -n is n per CPU; these are divided among the ranks on the same CPUs
-    (mates). A positive number is used as it is.
+    (mates). A positive number is used as it is. Never more than MOST_SLOTS, or than
+    there are files to open.
     """
     if asked is not None and asked > 0:
-        return asked
+        return most_threads(min(asked, MOST_SLOTS))
     wanted = 4 * available if asked is None else available / 2 if asked == 0 else -asked * available
-    return max(1, round(wanted / mates))
+    return most_threads(min(MOST_SLOTS, max(1, round(wanted / mates))))
 
 
 def allow_open_files() -> None:
@@ -49,6 +52,19 @@ def allow_open_files() -> None:
     if soft < ceiling:
         with suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (ceiling, hard))
+
+
+def most_threads(wanted: int, crowds: int = 1) -> int:
+    """Return how many threads may work at once that keep directories open; wanted: if there are files enough.
+
+    crowds: as many as these there may be
+    """
+    return max(1, min(wanted, open_files() // (_FILES_EACH * crowds)))
+
+
+def kept_open(wanted: int, share: int = 256) -> int:
+    """Return how many descriptors one of them may keep for later; wanted: if a share of all is enough for these."""
+    return max(1, min(wanted, open_files() // share))
 
 
 def open_files() -> int:

@@ -26,7 +26,7 @@ from hpcp_mpi.vocab.attributes import (
     says_more_than_mode,
 )
 
-_NOBODYS = b"user.hpcp-mpi.none"
+_NOBODYS = b".hpcp-mpi.none"  # in each name space
 _NONE = (errno.ENOTSUP, errno.ENODATA)
 
 Xattrs = dict[bytes, bytes]
@@ -234,11 +234,24 @@ def lacking(wanted: Xattrs, found: Xattrs, refused: Iterable[bytes]) -> str:
     return xattr_letters(kept, found)
 
 
+def _ask(path: bytes, key: bytes, value: bytes) -> None:
+    """Raise OSError as writing an attribute would, as far as that shows without it."""
+    for ask in (
+        lambda: os.setxattr(path, key.partition(b".")[0] + _NOBODYS, value, os.XATTR_REPLACE),
+        lambda: os.getxattr(path, key),
+    ):
+        try:
+            ask()
+        except OSError as error:
+            if error.errno != errno.ENODATA:
+                raise
+
+
 def refused_beside(directory: int, wanted: Xattrs, found: Xattrs) -> Refusals:
     """Return which attributes an entry of a directory would be refused; as far as that can be known without making it.
 
     Tried on a file without a name, which has what the entry has already; else, it is asked for one that nobody has to
-    be replaced: that changes nothing, and what is too big, or of a kind that is not stored, is refused at once.
+    be replaced, and then for its value: that changes nothing, and what is too big, or not stored, is refused at once.
     """
     refused: Refusals = {}
     trying: dict[bytes, bytes] = {key: value for key, value in wanted.items() if found.get(key) == value}
@@ -251,8 +264,8 @@ def refused_beside(directory: int, wanted: Xattrs, found: Xattrs) -> Refusals:
             try:
                 if file is not None:
                     os.setxattr(file, key, value)
-                elif key.startswith(b"user."):
-                    os.setxattr(path_of(directory), _NOBODYS, value, os.XATTR_REPLACE)
+                elif not key.startswith(ACL) and found.get(key) != value:
+                    _ask(path_of(directory), key, value)
             except OSError as error:
                 if found.get(key) != value and is_refusal(error, path_of(directory)):
                     refused[key] = error.errno or 0

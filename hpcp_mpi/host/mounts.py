@@ -51,6 +51,11 @@ _LOCAL = frozenset(
         *("nilfs2", "ntfs", "ntfs3", "overlay", "ramfs", "reiserfs", "tmpfs", "ufs", "vfat", "xfs", "zfs"),
     )
 )
+# Their files are made when they are read: st_size is 0, or that of a page.
+_MADE_UP = frozenset(
+    ("proc", "sysfs", "cgroup", "cgroup2", "debugfs", "tracefs", "securityfs", "configfs", "bpf", "fuse.lxcfs")
+)
+_made_up: dict[int, bool] = {}  # by device
 # Those, and those that are coherent between nodes by locks: every rank sees what another one wrote.
 _COHERENT = _LOCAL | {"ceph", "gfs2", "gpfs", "lustre", "ocfs2"}
 _STALE_SECONDS = {"fuse.sshfs": 20.0}  # its default; other FUSE clients cache for a second
@@ -75,6 +80,17 @@ def stale_seconds(path: bytes | int) -> float:
     except OSError:
         return _USUAL_STALE_SECONDS
     return 0.0 if kind in _COHERENT else _STALE_SECONDS.get(kind, _USUAL_STALE_SECONDS)
+
+
+def makes_up_files(fd: int) -> bool:
+    """Return whether an open entry is on a file system whose files have no size before they are read, as /proc."""
+    try:
+        device = os.fstat(fd).st_dev
+        if device not in _made_up:
+            _made_up[device] = type_of(fd) in _MADE_UP
+        return _made_up[device]
+    except OSError:
+        return False
 
 
 def has_this_clock(path: bytes) -> bool:

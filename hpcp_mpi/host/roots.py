@@ -8,9 +8,10 @@ roots were named than may stay open.
 import errno
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache, partial
+from typing import TypeVar
 
 from hpcp_mpi.host.dirfd import path_of
 from hpcp_mpi.host.machine import open_files
@@ -20,6 +21,8 @@ from hpcp_mpi.vocab.job import Root
 
 PATH = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 REPLACED = "another directory has its name by now: it was replaced after this run had looked at it"
+
+T = TypeVar("T")
 
 _SHARE = 16  # the part of the open files that roots may be: 1 in so many
 _DEEPEST = 4096  # directories above another
@@ -78,6 +81,12 @@ def pin_of(root: Root) -> Pin:
         raise OSError(errno.EBUSY, REPLACED)
     assert isinstance(found.pin, Pin)
     return found.pin
+
+
+def asked(root: Root, call: Callable[[int], T]) -> T:
+    """Return what call says of a descriptor of a root. Raises OSError."""
+    pin = pin_of(root)  # held until then
+    return call(pin.fd)
 
 
 def is_same(root: Root, found: Root) -> bool:

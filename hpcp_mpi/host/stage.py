@@ -25,6 +25,7 @@ from contextlib import contextmanager, suppress
 
 from hpcp_mpi.host.dirfd import FLAGS
 from hpcp_mpi.host.entries import lstat, names_in
+from hpcp_mpi.host.machine import kept_open
 from hpcp_mpi.host.mounts import mount_under, mounts_below
 from hpcp_mpi.host.remove_tree import remove_tree
 from hpcp_mpi.host.retrying import retried
@@ -300,7 +301,7 @@ class SharedStages:
         with self._guard:
             other = self._held.pop(name, None)
             self._held[name] = kept
-            oldest = self._held.popitem(last=False)[1] if len(self._held) > _HELD else None
+            oldest = self._held.popitem(last=False)[1] if len(self._held) > kept_open(_HELD, 8) else None
         for unneeded in (other, oldest):
             if unneeded is not None:
                 os.close(unneeded)

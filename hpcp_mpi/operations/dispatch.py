@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from hpcp_mpi.engine.frontend import Frontend
     from hpcp_mpi.engine.sorted_items import SortedItems
     from hpcp_mpi.operations.compare.differences import Differences
-    from hpcp_mpi.operations.remove.empty_directory import Disposer, RemovalGuard
+    from hpcp_mpi.operations.remove.rules import Disposer, RemovalGuard
     from hpcp_mpi.vocab.report import Report
 
     Leader = Callable[[Wire, Request, Frontend], Report]
@@ -35,6 +35,11 @@ if TYPE_CHECKING:
 
 def lead_operation(wire: "Wire", request: Request, frontend: "Frontend") -> "Report":
     """Do what is asked with all ranks of the wire; rank 0 calls it, the others follow. Raises FatalError."""
+    from hpcp_mpi.operations.prepare.own_files import own_files, refuse
+    from hpcp_mpi.operations.prepare.places import placed
+
+    request = placed(request)
+    refuse(request, own_files(request, None, None))
     options = request.options
     if request.verb is Verb.COPY and (options.mirror or options.move) and not options.dry_run:
         frontend.expect_answer()  # not after hours of copying

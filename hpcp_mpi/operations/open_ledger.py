@@ -13,8 +13,9 @@ from hpcp_mpi.cluster.slurm import default_ledger, restarts
 from hpcp_mpi.engine.checkpoints import CheckpointWriter
 from hpcp_mpi.host.mounts import stale_seconds
 from hpcp_mpi.host.safe_file import find
+from hpcp_mpi.operations.prepare.own_files import Own, refuse
 from hpcp_mpi.vocab.checkpoint import RunHeading
-from hpcp_mpi.vocab.errors import FatalError
+from hpcp_mpi.vocab.errors import FatalError, UsageError
 from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.paths import printable
 from hpcp_mpi.vocab.request import Request
@@ -65,7 +66,7 @@ def open_checkpoints(
     heading = _heading(request, command, environment, version)
     if ledger is not None:
         return _open(os.path.abspath(path), heading, resume or restarted, restarted, say)
-    place = _jobs_place(os.path.abspath(path), environment, resume or restarted, say)
+    place = _jobs_place(os.path.abspath(path), request, environment, resume or restarted, say)
     return None if place is None else _open_jobs(place, heading, resume or restarted, say)
 
 
@@ -85,17 +86,20 @@ def _open(
     return CheckpointWriter(open_new(path, heading), None, say)
 
 
-def _jobs_place(path: bytes, environment: Mapping[str, str], resume: bool, say: Callable[[str], None]) -> bytes | None:
+def _jobs_place(
+    path: bytes, request: Request, environment: Mapping[str, str], resume: bool, say: Callable[[str], None]
+) -> bytes | None:
     """Return where the ledger of a batch job is to be: at path, or in the user's own directory where others may write
-    to that of path. None where it can be in neither, which is said."""
+    to that of path, or the run itself removes what is there. None where it can be in neither, which is said."""
     from hpcp_mpi.ledger.writer import UnsafePlace, refuse_place
 
     moved = _state_directory(environment, path) if resume else None
     try:
         refuse_place(path)
+        refuse(request, [Own("the ledger", path, is_ledger=True)])
         # As it was moved when the job started first, it is there still.
         return moved if moved and os.path.lexists(moved) and not os.path.lexists(path) else path
-    except UnsafePlace as error:
+    except (UnsafePlace, UsageError) as error:
         moved = moved or _state_directory(environment, path, make=True)
         if moved is None:
             say(f"hpcp-mpi: {error.message}; the run continues without one and cannot be resumed (name one: --ledger)")

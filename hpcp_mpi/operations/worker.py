@@ -27,10 +27,12 @@ class JobWorker:
         allow_open_files()
         self._commands = Commands(job.options.command_timeout)
         self._context = JobContext(job, self._commands, wire.rank)
+        self._context.workers = max(1, wire.size - 1)
         self._context.pin_roots(wire.rank, wire.node)
         if job.stored:
             _store(self._context, wire)
         self.slots = 1 if job.options.single else slots(job.options.slots, cpus(), wire.mates)
+        self._context.slots = self.slots
         self.bite_weight = job.options.bite_weight
         self.file_cost = job.options.file_cost
 

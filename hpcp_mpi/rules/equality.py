@@ -37,6 +37,11 @@ def maybe_identical(source: os.stat_result, dest: os.stat_result, times: StoredT
     return True
 
 
+def is_whiteout(status: os.stat_result) -> bool:
+    """Return whether an entry is what an overlay file system puts in the place of one that was removed."""
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
+
+
 class Rights:
     """The owners and modes that this user may set, so which of them can be equal at all.
 

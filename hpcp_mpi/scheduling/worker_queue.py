@@ -77,6 +77,15 @@ class WorkerQueue:
             self._settle(chunk.number)  # an empty chunk is done at once
         self._set_aside()
 
+    @property
+    def ready(self) -> int:
+        """The number of bites that are set aside for slots and not taken."""
+        return len(self._ready)
+
+    def remove_slots(self, count: int) -> None:
+        """Record that there are so many slots less. What is set aside for them others take when they are free."""
+        self._free -= count
+
     def take(self) -> tuple[int, list[Batch]] | None:
         """Return a slot's next bite: a chunk's number and batches of one kind; None when there is none."""
         return self._ready.popleft() if self._ready else None
@@ -86,11 +95,11 @@ class WorkerQueue:
 
     def _set_aside(self) -> None:
         for work in self._chunks.values():
-            while work.rest and self._free:
+            while work.rest and self._free > 0:
                 self._free -= 1
                 work.running += 1
                 self._ready.append((work.number, self._bite(work)))
-            if not self._free:
+            if self._free <= 0:
                 return
 
     def _bite(self, work: _QueuedChunk) -> list[Batch]:

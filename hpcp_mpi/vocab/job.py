@@ -1,7 +1,7 @@
 """The job that every rank is given."""
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from hpcp_mpi.vocab.abilities import Abilities, StoredTimes
 from hpcp_mpi.vocab.options import Options
@@ -56,6 +56,14 @@ class ListSpec:
     omitted: frozenset[tuple[int, bytes]] = frozenset()  # (source, path): the list itself
 
 
+class OwnFile(NamedTuple):
+    """A file that the run itself writes or reads, which is never removed."""
+
+    name: bytes
+    beside: bytes  # the name in the same directory
+    inode: int  # that has this inode; as itself, or as a journal beside its ledger
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """What to do with which sources, where and how. The same on all ranks."""
@@ -82,6 +90,7 @@ class Job:
     resumed: bool = False
     adopted: frozenset[bytes] = frozenset()  # stages of an earlier run that this one uses
     stale_seconds: float = 0.0  # for how long a node may be shown what another one has changed at the destination
+    own: frozenset[OwnFile] = frozenset()
     hides_acls: frozenset[int] = frozenset()  # source roots, and DEST, whose file systems may not list their ACLs
 
     @property

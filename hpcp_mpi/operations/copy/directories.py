@@ -25,6 +25,7 @@ from hpcp_mpi.vocab.units import Batch, Unit
 
 # (path, identities of what was listed there, of what may be given to anybody)
 _Known = tuple[bytes, Sequence[Identity], Sequence[Identity]]
+_DEEPEST = 100  # levels of what a killed run has left that are looked at: two descriptors each
 ALIVE = "staging directory of another run that may be alive; kept"
 
 
@@ -143,8 +144,10 @@ def _may_have(context: JobContext, source: int, dest: int, owner: tuple[int, int
     return found.st_uid == os.geteuid() and _only_copies(context, source, dest, b"")
 
 
-def _only_copies(context: JobContext, source: int, dest: int, below: bytes) -> bool:
+def _only_copies(context: JobContext, source: int, dest: int, below: bytes, depth: int = 0) -> bool:
     """Return whether a directory of ours holds nothing but copies of what its source holds. Raises OSError."""
+    if depth > _DEEPEST:
+        return False
     with ExitStack() as stack:
         theirs = os.open(below or b".", FLAGS, dir_fd=dest)
         stack.callback(os.close, theirs)
@@ -164,9 +167,11 @@ def _only_copies(context: JobContext, source: int, dest: int, below: bytes) -> b
                 return False
             if stat.S_ISDIR(there.st_mode):
                 closed = there.st_uid == os.geteuid() and not there.st_mode & (stat.S_IRWXG | stat.S_IRWXO)
-                if not closed and not _only_copies(context, mine, theirs, name):
+                if not closed and not _only_copies(context, mine, theirs, name, depth + 1):
                     return False
-            elif there.st_uid != here.st_uid or not maybe_identical(here, there, context.job.times):
+            elif there.st_uid != context.rights.owner(here, there)[0] or not maybe_identical(
+                here, there, context.job.times
+            ):
                 return False
     return True
 

@@ -30,7 +30,7 @@ from hpcp_mpi.vocab.errors import EXIT_OK, Failure, reason_of
 from hpcp_mpi.vocab.outcome import Outcome, first_of_each
 from hpcp_mpi.vocab.paths import printable
 from hpcp_mpi.vocab.report import Report
-from hpcp_mpi.vocab.tally import NOTHING, Tally
+from hpcp_mpi.vocab.tally import NOTHING, Tally, left_of
 from hpcp_mpi.vocab.units import Batch, Kind
 
 if TYPE_CHECKING:
@@ -207,6 +207,7 @@ class _Copy(Operation):
         outcome.add(self._coordinator.outcome)  # in this order: what the scan could not read explains what failed later
         outcome.failures = list(first_of_each(outcome.failures))
         outcome.note_losses()
+        outcome.copied = left_of(outcome.copied)  # a file that was verified may have grown since it was counted
         report.sources = [landing.argument for landing in self._prepared.landings]
         report.destination = self._prepared.job.destination
         report.dry_run = self._prepared.job.options.dry_run

@@ -1,5 +1,6 @@
 """Copying units: `cp` into a stage, then renames into place."""
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,6 +17,7 @@ from hpcp_mpi.host import cp
 from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.host.dirfd import path_of, pinned
 from hpcp_mpi.host.entries import is_directory, lstat
+from hpcp_mpi.host.machine import kept_open
 from hpcp_mpi.host.retrying import names_passing, passes
 from hpcp_mpi.host.stage import staged
 from hpcp_mpi.operations.copy.check import check_all
@@ -49,7 +51,7 @@ def copy(context: JobContext, batches: Sequence[Batch], outcome: Outcome) -> Non
 def _copy(context: JobContext, batches: Sequence[Batch], outcome: Outcome, last: bool) -> None:
     """last: what fails is not copied again, so units land without what failed in them."""
     few = [batch for batch in batches if len(batch.units) < FEW and _are_files(batch.units)]
-    groups = _together(few) if len(few) > 1 else []
+    groups = _together(few, context.slots) if len(few) > 1 else []
     grouped = {id(batch) for group in groups for batch in group}
     alone = [batch for batch in batches if id(batch) not in grouped]
     for group in groups:
@@ -226,11 +228,18 @@ def _calls(units: Iterable[Unit]) -> Iterator[list[Unit]]:
 
 
 def publish_unit(
-    context: JobContext, batch: Batch, unit: Unit, staged_as: tuple[int, bytes, int], lost: Tally, outcome: Outcome
+    context: JobContext,
+    batch: Batch,
+    unit: Unit,
+    staged_as: tuple[int, bytes, int],
+    lost: Tally,
+    outcome: Outcome,
+    elsewhere: list[tuple[Batch, Unit]] | None = None,
 ) -> None:
     """Rename what is in the stage for unit to its name, and count it. staged_as: (stage, name in it, destination).
 
-    Raises host.commands.Stopped.
+    elsewhere: gets what cannot be renamed from a stage in another directory: there may be a mount, or another project
+    of a quota, between the two. Raises host.commands.Stopped.
     """
     stage, name, dest = staged_as
     if context.commands.stopped:
@@ -245,6 +254,9 @@ def publish_unit(
             keep_metadata(stage, name, dest, unit.target, context.hides_acls(DEST))
         publish(context, (stage, name), dest, unit.target, batch.dest_dir, own=batch.again)
     except OSError as error:
+        if error.errno == errno.EXDEV and elsewhere is not None:
+            elsewhere.append((batch, unit))
+            return
         left = not _is_gone(name, stage)
         if lost and not left:
             return  # cp made nothing of it; that is a failure already
@@ -285,13 +297,14 @@ def _is_gone(name: bytes, stage: int) -> bool:
         return False
 
 
-def _together(batches: list[Batch]) -> list[list[Batch]]:
-    """Return batches in groups of no more files than a process may well have open."""
+def _together(batches: list[Batch], slots: int) -> list[list[Batch]]:
+    """Return batches in groups of no more files than a process may well have open, in so many slots."""
+    most = kept_open(_MAX_PINNED, 10 * slots)  # each with the directories it is in
     groups: list[list[Batch]] = [[]]
     files = 0
     for batch in batches:
         files += len(batch.units)
-        if files > _MAX_PINNED:
+        if files > most:
             groups.append([])
             files = len(batch.units)
         groups[-1].append(batch)
@@ -334,10 +347,15 @@ def _copy_together(context: JobContext, batches: list[Batch], outcome: Outcome) 
         except OSError:
             return False
         mends = not context.job.times.clamps
+        elsewhere: list[tuple[Batch, Unit]] = []
         for fd, (index, unit) in files.items():
             if mends:
                 set_nearest(context, batches[index], unit, partial(os.fstat, fd), (stage, b"%d" % fd), outcome)
-            publish_unit(context, batches[index], unit, (stage, b"%d" % fd, dests[index]), NOTHING, outcome)
+            publish_unit(context, batches[index], unit, (stage, b"%d" % fd, dests[index]), NOTHING, outcome, elsewhere)
+    for batch in batches:
+        units = [unit for each, unit in elsewhere if each is batch]
+        if units:
+            _copy_batch(context, batch.with_units(Units.of(units)), outcome, last=True)
     return True
 
 

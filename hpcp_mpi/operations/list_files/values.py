@@ -13,6 +13,7 @@ from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.host.dirfd import READ
 from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.hashing import digest
+from hpcp_mpi.host.mounts import makes_up_files
 from hpcp_mpi.vocab.options import KIB, MIB
 
 _OF_NOTHING = b"ef46db3751d8e999"  # the hash of an empty file
@@ -29,6 +30,7 @@ class Values:
         self._tail = None if context.options.full_hash else context.options.hash_size
         self._empty = False  # the last file was empty, so the next may be
         self._small = False  # the same of one that can be read at once
+        self._made_up = False  # files here have no size before they are read
         self._at_once = _SMALL if self._tail is None else min(_SMALL, self._tail)
 
     def of(
@@ -45,12 +47,13 @@ class Values:
                 values[name] = b""
                 failed[name] = error
 
+        self._made_up = makes_up_files(directory)
         if self._tail == 0:
             values = dict.fromkeys(names, b"")
             for name in types.keys() & values.keys() if types else ():
                 read_value(name)
         elif not self._context.crowd.each(read_value, names):
-            if self._empty and not types:
+            if self._empty and not (types or self._made_up):
                 values = dict.fromkeys(_empty_ones(names, directory), _OF_NOTHING)
             self._read_in_turn(names[len(values) :], types, directory, read_value, values)
         if self._context.commands.stopped:
@@ -74,7 +77,7 @@ class Values:
         most = self._at_once + 1
         open_, read, close, hash_ = os.open, os.read, os.close, xxhash.xxh64_hexdigest
         for name in names:
-            if not self._small or name in types:
+            if self._made_up or not self._small or name in types:
                 read_value(name)
                 continue
             try:
@@ -92,7 +95,7 @@ class Values:
 
     def _hash(self, name: bytes, directory: int) -> bytes:
         """Return the hash of a file's end, or of all of it, in hexadecimal digits. Raises OSError."""
-        if self._empty:  # an lstat takes half the time of opening it
+        if self._empty and not self._made_up:  # an lstat takes half the time of opening it
             self._empty = _is_empty(name, directory)
             if self._empty:
                 return _OF_NOTHING
@@ -103,6 +106,8 @@ class Values:
                 return _OF_NOTHING  # whatever the file before it was
             raise
         try:
+            if self._made_up:
+                return self._hash_to_the_end(fd)
             size = os.lseek(fd, 0, os.SEEK_END)  # half the time of an fstat; and refused by what is no file
             self._empty, self._small = not size, 0 < size <= self._at_once
             if not size:
@@ -116,6 +121,20 @@ class Values:
             return b""  # the run is ending, and the caller says so
         finally:
             os.close(fd)
+
+    def _hash_to_the_end(self, fd: int) -> bytes:
+        """Return the hash of the end of a file whose size is known only when it has been read, as in /proc."""
+        state = xxhash.xxh64()
+        end = b""
+        while block := os.read(fd, MIB):
+            if self._context.commands.stopped:
+                return b""
+            if self._tail is None:
+                state.update(block)
+            else:
+                end = (end + block)[-self._tail :]
+        state.update(end)
+        return state.hexdigest().encode()
 
 
 def _empty_ones(names: list[bytes], directory: int) -> list[bytes]:

@@ -13,7 +13,7 @@ from hpcp_mpi.host.case_folding import Inode, copies_of, folds
 from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.vocab.errors import Failure, reason_of
 from hpcp_mpi.vocab.outcome import Outcome
-from hpcp_mpi.vocab.paths import STAGE_PREFIX, child_path, join
+from hpcp_mpi.vocab.paths import STAGE_PREFIX, child_path, is_within, join
 
 _NOTHING_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # a directory of the source that is none
 
@@ -39,7 +39,10 @@ class ExtraGuard:
     def _stays(self, path: bytes, is_directory: bool) -> bool:
         job = self._context.job
         directory, _, name = path.rpartition(b"/")
-        if not name or path in job.targets or name.startswith(self._own) or path == job.backup_path:
+        if not name or path in job.targets or name.startswith(self._own):
+            return True
+        # What only backups are in holds those of earlier runs, too.
+        if job.backup_path and is_within(job.backup_path, path):
             return True
         if directory != self._directory:
             self._directory, self._beside = directory, self._all_beside(directory)

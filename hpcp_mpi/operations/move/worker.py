@@ -19,11 +19,11 @@ from hpcp_mpi.host.dirfd import path_of
 from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.retrying import retried
 from hpcp_mpi.host.stage import is_stage, staged
-from hpcp_mpi.operations.move.copies import forget_listing, has_mounts, is_listed, listing_of
+from hpcp_mpi.operations.move.copies import Listing, forget_listing, has_mounts, is_listed, listing_of
 from hpcp_mpi.operations.move.proof import lacks, same_content
 from hpcp_mpi.operations.move.take_out import CHANGED, TakenOut
 from hpcp_mpi.operations.remove.worker import remove
-from hpcp_mpi.rules.equality import maybe_identical
+from hpcp_mpi.rules.equality import is_whiteout, maybe_identical
 from hpcp_mpi.vocab.errors import Failure, reason_of
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import STAGE_PREFIX, child_path, join
@@ -61,6 +61,7 @@ class CopiedGuard:
         self.seen: os.stat_result | None = None
         self._path: bytes | None = None  # of the directory whose copy is open
         self._copy: int | None = None
+        self._listing: Listing | None = None  # of it
         self._stack = ExitStack()
         weakref.finalize(self, self._stack.close)
 
@@ -126,7 +127,7 @@ class CopiedGuard:
             self.seen = wanted = lstat(name, directory)
             if wanted is None:
                 return False  # gone
-            if stat.S_ISSOCK(wanted.st_mode):
+            if stat.S_ISSOCK(wanted.st_mode) or (is_whiteout(wanted) and self._context.job.abilities.kind == "overlay"):
                 return True  # the scan noted that it was not copied
 
             def is_good() -> bool:
@@ -159,7 +160,9 @@ class CopiedGuard:
             return CAME
         if _same_inode(wanted, found):
             return ITSELF
-        listing = listing_of(self._context, self._place(path))
+        listing = self._listing
+        if listing is None:
+            listing = self._listing = listing_of(self._context, self._place(path))
         if called not in listing.names:
             return CALLED_OTHERWISE
         mounted = has_mounts(self._context)
@@ -225,7 +228,7 @@ class CopiedGuard:
         self._stack.close()
         if self._path is not None:
             forget_listing(self._context, self._place(self._path))
-        self._path, self._copy = None, None
+        self._path, self._copy, self._listing = None, None, None
 
     def _leave(self, where: bytes, reason: str) -> bool:
         """Name what stays; return False."""

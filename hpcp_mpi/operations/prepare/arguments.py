@@ -27,7 +27,9 @@ def absolute(path: bytes) -> bytes:
     """Return an absolute path without `.` and doubled slashes; `..` is resolved as the kernel would."""
     if b".." in path.split(b"/"):
         return os.path.realpath(path)
-    return os.path.normpath(os.path.join(os.getcwdb(), path)).replace(b"//", b"/")
+    if not path.startswith(b"/"):  # else the working directory may have been removed
+        path = os.path.join(os.getcwdb(), path)
+    return os.path.normpath(path).replace(b"//", b"/")
 
 
 class Openings:

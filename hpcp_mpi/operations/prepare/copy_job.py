@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from hpcp_mpi.host.mounts import is_called, stale_seconds, type_of
 from hpcp_mpi.host.retrying import retried
-from hpcp_mpi.host.roots import PATH, Pin, chain_of, pin_of, real_path
+from hpcp_mpi.host.roots import PATH, Pin, asked, chain_of, real_path
 from hpcp_mpi.operations.prepare.arguments import Openings, absolute, expanded
 from hpcp_mpi.operations.prepare.effective_options import tuned
 from hpcp_mpi.operations.prepare.find_abilities import abilities_of, hiding
@@ -67,15 +67,17 @@ def _prepare(sources: Iterable[bytes], destination: bytes, options: Options, lis
     # From here on it is descriptors that count: what was put under a name since then is not what was checked.
     openings = Openings()
     nearest, missing = _nearest(openings, root)
-    if not options.make_destination and missing:
-        raise NoDestination(f"the destination {printable(root)} does not exist", "Make it, or leave out -ncd.")
+    if not options.make_destination:
+        for place in (root, *(child_path(root, each.target) for each in landings if each.name is None)):
+            if missing or not os.path.isdir(place):
+                raise NoDestination(f"the destination {printable(place)} does not exist", "Make it, or leave out -ncd.")
     _refuse_other_file_systems(nearest.fd, root, options.file_system)
     source_paths = [absolute(landing.source_root) for landing in landings]
     source_roots = [
         _source(openings, landing, path, types) for landing, path in zip(landings, source_paths, strict=True)
     ]
     real_root = child_path(real_path(nearest.fd), join(*missing))
-    real_sources = [real_path(pin_of(source).fd) for source in source_roots]
+    real_sources = [asked(source, real_path) for source in source_roots]
     for landing, source in zip(landings, source_roots, strict=True):
         _refuse_nesting(landing, source, child_path(root, landing.target), (nearest.fd, missing), options, listed)
     merged = _merged(landings, source_paths)
@@ -101,7 +103,7 @@ def _prepare(sources: Iterable[bytes], destination: bytes, options: Options, lis
             run_id=token,
             landed=tuple(landing.dest_dir if landing.name is None else None for landing in landings),
             targets=frozenset(landing.target for landing in landings) - {b""},
-            stale_seconds=stale_seconds(pin_of(destination_root).fd) if destination_root else 0.0,
+            stale_seconds=asked(destination_root, stale_seconds) if destination_root else 0.0,
             hides_acls=hiding(source_roots, destination_root, abilities),
         )
         job = with_removal(job, openings, backup, in_root)
@@ -152,7 +154,7 @@ def _refuse_nesting(
 
     target: the path that it gets. below: a directory that is open, and what of the destination root is missing in it
     """
-    own = chain_of(pin_of(source_root).fd)
+    own = asked(source_root, chain_of)
     source = source_root.path if landing.name is None else child_path(source_root.path, landing.name)
     if landing.name is not None:
         there = _chain_below(*below, os.path.dirname(landing.target))

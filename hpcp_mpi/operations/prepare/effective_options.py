@@ -21,9 +21,8 @@ def tuned(options: Options) -> Options:
 
 
 def _content_only(options: Options) -> Options:
-    """Without mtimes only the content can show what is identical; without a hash, only the size is left."""
-    full_hash = options.full_hash or options.hash_size > 0
-    return replace(options, directory_sync=False, full_hash=full_hash)
+    """Without mtimes only the whole content can show what is identical: a size says nothing."""
+    return replace(options, directory_sync=False, full_hash=True)
 
 
 def _smooth(options: Options) -> Options:

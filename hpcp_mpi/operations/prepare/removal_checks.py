@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from hpcp_mpi.host.roots import pin_of
 from hpcp_mpi.host.timestamps import ticked
-from hpcp_mpi.operations.prepare.arguments import Openings
+from hpcp_mpi.operations.prepare.arguments import Openings, absolute
 from hpcp_mpi.rules.landing import Landing
 from hpcp_mpi.vocab.errors import FatalError, UsageError, reason_of
 from hpcp_mpi.vocab.job import Job, Root
@@ -59,7 +59,7 @@ def _refuse_to_move(landings: Sequence[Landing], roots: Sequence[bytes]) -> None
     """Refuse sources that cannot go, and those of which it is not clear what is to go. Raises FatalError."""
     for landing, path in zip(landings, roots, strict=True):
         what = printable(landing.argument)
-        if landing.name is None and os.path.islink(path):
+        if landing.name is None and os.path.islink(absolute(landing.argument)):
             raise UsageError(
                 f"{what} is a symlink to a directory: is the link to be moved, or what it points to?",
                 f"Name the directory {printable(os.path.realpath(path))}; or, to move the link, name it without a "

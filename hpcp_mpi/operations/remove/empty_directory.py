@@ -7,16 +7,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from itertools import islice
-from typing import Protocol
 
 from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.engine.itemize import GONE
 from hpcp_mpi.host.commands import Stopped
-from hpcp_mpi.host.dirfd import pinned
+from hpcp_mpi.host.dirfd import despite_protection, pinned
 from hpcp_mpi.host.entries import first_in, is_directory
 from hpcp_mpi.host.retrying import in_the_end, retried
 from hpcp_mpi.host.roots import is_marked
-from hpcp_mpi.operations.remove.rules import marks_of, others
+from hpcp_mpi.operations.remove.own_files import OwnFiles
+from hpcp_mpi.operations.remove.rules import Disposer, RemovalGuard, marks_of, others
 from hpcp_mpi.vocab.errors import Failure, failure_of
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import child_path, join, printable
@@ -39,29 +39,6 @@ _NOT_EMPTY = (errno.ENOTEMPTY, errno.EEXIST)
 
 class Kept(OSError):
     """A RemovalGuard said that an entry stays."""
-
-
-class RemovalGuard(Protocol):
-    """The rule of what may not be removed. It adds the reason to the outcome, if a reader should know.
-
-    One is made for every batch. `directory` is an open descriptor, `path` is the directory's, relative to the root.
-    """
-
-    def may_enter(self, path: bytes) -> bool:
-        """Return whether the directory may be emptied and removed. False: it stays with all in it."""
-
-    def must_keep(self, directory: int, path: bytes, name: bytes) -> bool:
-        """Return whether a non-directory stays. Asked right before it would be removed."""
-
-
-class Disposer(Protocol):
-    """Makes entries go. Raises OSError, as the calls it is named after."""
-
-    def unlink(self, directory: int, path: bytes, name: bytes) -> None:
-        """Make the non-directory `name` go; its directory is open, and `path` is where that is below the root."""
-
-    def rmdir(self, directory: int, path: bytes, name: bytes) -> None:
-        """The same for an empty directory."""
 
 
 class Folder:
@@ -105,6 +82,9 @@ class DirectoryEmptier:
         self.counts_only = batch.kind is Kind.COUNT or options.dry_run
         # What a move removes from its sources is no news: it was itemized when it was copied.
         self._itemizes = options.itemize and batch.kind is not Kind.COUNT and (source == DEST or not options.move)
+        self._own = OwnFiles(context.job)
+        # A mirror and a move also write to own directories that are write-protected, as rsync; `-rm` does as `rm -rf`.
+        self._opening = despite_protection if options.mirror or options.move else lambda fd, error, call: error
         self._guard = guard
         self._marks = marks_of(batch)
         self._disposer = disposer
@@ -135,6 +115,13 @@ class DirectoryEmptier:
         """Leave units of a directory to others."""
         self.found.append(Batch(self._batch.kind, self._batch.source, folder.path, b"", units))
         folder.out += len(units)
+
+    def mounted(self, path: bytes) -> None:
+        """Name a mount that stays: to a mirror, which was not told to remove it, that is no failure."""
+        if self._batch.source == DEST:
+            self._outcome.warn(child_path(self._root, path), MOUNTED)
+        else:
+            self.fail(path, MOUNTED)
 
     def fail(self, path: bytes, what: OSError | str, doing: str = "") -> None:
         """Name what stays, and why."""
@@ -221,11 +208,18 @@ class DirectoryEmptier:
         call = self._call(folder)
         undone: set[str | bytes] = set()
         kept = False
-        for start in range(0, len(names), _TOGETHER):
+        if own := self._own.among(names, folder.fd):
+            names, kept = [name for name in names if name not in own], True
+            self._own.tell(own, folder.path, self.fail)
+        pace = None if self.counts_only else self._context.removal_pace
+        together = _TOGETHER if pace is None else min(_TOGETHER, pace.together)
+        for start in range(0, len(names), together):
             if call is None:
                 break
             self.raise_if_stopped()
-            some = iter(names[start : start + _TOGETHER])
+            if pace is not None:
+                pace.take(len(names[start : start + together]), self.raise_if_stopped)
+            some = iter(names[start : start + together])
             while True:
                 # One try for many names, and one call for each: a removal spends its time in this loop.
                 try:
@@ -233,7 +227,8 @@ class DirectoryEmptier:
                         call(name, dir_fd=folder.fd)
                     break
                 except OSError as error:
-                    problem = in_the_end(error, partial(call, name, dir_fd=folder.fd), self._stopped)
+                    again = partial(call, name, dir_fd=folder.fd)
+                    problem = self._opening(folder.fd, in_the_end(error, again, self._stopped), again)
                     if problem is not None:
                         undone.add(name)
                         kept |= self._not_unlinked(folder, os.fsencode(name), problem)
@@ -287,7 +282,7 @@ class DirectoryEmptier:
             return False
         path = join(folder.path, name)
         if path in self._context.mounts_of(self._batch.source).below:
-            self.fail(path, MOUNTED)
+            self.mounted(path)
             return True
         # Linux says EISDIR of a directory, POSIX and some file systems EPERM.
         if error.errno == errno.EISDIR or (error.errno == errno.EPERM and is_directory(folder.fd, name)):
@@ -310,13 +305,16 @@ class DirectoryEmptier:
             else:
                 self._disposer.rmdir(above, directory, name)
 
+        error: OSError | None = None
         try:
             retried(call, self._stopped)
         except Kept:
             return False
         except FileNotFoundError:
             return True
-        except OSError as error:
+        except OSError as problem:
+            error = self._opening(above, problem, call)
+        if error is not None:
             intruder = first_in(above, name) if error.errno in _NOT_EMPTY else None
             if intruder is not None:
                 self.fail(path, f"not empty: something was written here meanwhile: {printable(intruder)}")

@@ -125,7 +125,8 @@ def _target(openings: Openings, argument: bytes) -> Target:
     try:
         above = openings.open(absolute(parent or b"."))
         # What has the name now is what is asked about, and what goes: no symlink is followed here.
-        pin = Pin(os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=pin_of(above).fd))
+        parent_pin = pin_of(above)
+        pin = Pin(os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent_pin.fd))
         status, mark = os.fstat(pin.fd), mark_of(pin.fd)
         is_directory = stat.S_ISDIR(status.st_mode)
     except OSError as error:

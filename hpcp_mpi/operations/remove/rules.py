@@ -8,7 +8,7 @@ or on the stack, so memory follows the frontier.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from hpcp_mpi.vocab.tally import NOTHING, Tally, one_file
 from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
@@ -16,6 +16,29 @@ from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 # What a directory weighs of which only the name is known: so many entries. With 1, the first chunks on a file system
 # that takes 2 ms a call held a hundred directories, and most slots had nothing to do.
 _UNKNOWN = Tally(files=99, directories=1)
+
+
+class RemovalGuard(Protocol):
+    """The rule of what may not be removed. It adds the reason to the outcome, if a reader should know.
+
+    One is made for every batch. `directory` is an open descriptor, `path` is the directory's, relative to the root.
+    """
+
+    def may_enter(self, path: bytes) -> bool:
+        """Return whether the directory may be emptied and removed. False: it stays with all in it."""
+
+    def must_keep(self, directory: int, path: bytes, name: bytes) -> bool:
+        """Return whether a non-directory stays. Asked right before it would be removed."""
+
+
+class Disposer(Protocol):
+    """Makes entries go. Raises OSError, as the calls it is named after."""
+
+    def unlink(self, directory: int, path: bytes, name: bytes) -> None:
+        """Make the non-directory `name` go; its directory is open, and `path` is where that is below the root."""
+
+    def rmdir(self, directory: int, path: bytes, name: bytes) -> None:
+        """The same for an empty directory."""
 
 
 def walks(names: Iterable[bytes], marks: Sequence[bytes] = ()) -> Units:

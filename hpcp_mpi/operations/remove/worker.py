@@ -16,17 +16,24 @@ from itertools import pairwise
 from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.engine.walk_feed import WalkResult
 from hpcp_mpi.host.dirfd import FLAGS
+from hpcp_mpi.host.machine import kept_open
 from hpcp_mpi.host.retrying import retried
 from hpcp_mpi.operations.remove.empty_directory import (
     FILES,
-    MOUNTED,
     DirectoryEmptier,
-    Disposer,
     Folder,
-    RemovalGuard,
     kind_of,
 )
-from hpcp_mpi.operations.remove.rules import FinishedUnits, PendingDirectory, RemovalProgress, chain, is_walk, walks
+from hpcp_mpi.operations.remove.rules import (
+    Disposer,
+    FinishedUnits,
+    PendingDirectory,
+    RemovalGuard,
+    RemovalProgress,
+    chain,
+    is_walk,
+    walks,
+)
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import join
 from hpcp_mpi.vocab.units import Batch, Kind
@@ -177,12 +184,12 @@ class RemoveWorker:
 
     def _walk_from(self, top: Folder, folder: Folder) -> None:
         """Empty and remove a directory in top and, as long as there is time, those in it. A stack: it may be deep."""
-        stack = [top, folder]
+        stack, deepest = [top, folder], kept_open(_DEEP, 64)
         try:
             self._empty(folder)
             while len(stack) > 1:
                 folder = stack[-1]
-                if folder.folders and len(stack) <= _DEEP and time.monotonic() < self._deadline:
+                if folder.folders and len(stack) <= deepest and time.monotonic() < self._deadline:
                     child = self._open(folder, folder.folders.pop())
                     if child is not None:
                         stack.append(child)
@@ -217,7 +224,7 @@ class RemoveWorker:
         """Open a directory; None where it is not to be emptied."""
         path = join(above.path, name)
         if path in self._mounts.below:
-            self._emptier.fail(path, MOUNTED)
+            self._emptier.mounted(path)
         elif self._emptier.may_enter(path):
             try:
                 return Folder(self._opened(above.fd, name), path, name)
@@ -259,7 +266,7 @@ class RemoveWorker:
             if not self._emptier.may_remove(folder.fd, folder.path):
                 folder.kept = True
             elif status.st_dev != self._mounts.device:
-                self._emptier.fail(folder.path, MOUNTED)
+                self._emptier.mounted(folder.path)
                 folder.kept = True
             elif (status.st_dev, status.st_ino) in self._foreign:
                 self._emptier.fail(folder.path, "it is a source or destination of this run, by another path; kept")

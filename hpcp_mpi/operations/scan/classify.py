@@ -5,12 +5,15 @@ import stat
 from collections.abc import Callable, Collection, Iterable
 
 from hpcp_mpi.operations.scan.records import ClassifiedEntries, Existing, Linked
-from hpcp_mpi.rules.equality import maybe_identical
+from hpcp_mpi.rules.equality import is_whiteout, maybe_identical
 from hpcp_mpi.vocab.abilities import StoredTimes
 from hpcp_mpi.vocab.paths import child_path
 from hpcp_mpi.vocab.tally import ONE_LINK, ONE_SPECIAL, one_file
 
 Entry = tuple[bytes, os.stat_result, os.stat_result | None]  # (name, source's lstat, the destination's)
+
+
+WHITEOUT = "a whiteout of an overlay (device 0/0), which the destination, an overlay itself, cannot store; not copied"
 
 
 class Classifier:
@@ -21,6 +24,7 @@ class Classifier:
     device:    what stands for a device number: those differ between the nodes that see one file system
     note:      takes (absolute path, what a reader should know)
     strict:    a time that cannot be stored is to be known of copies that are there, too
+    overlay:   the destination is an overlay, which stores no whiteouts
     """
 
     def __init__(
@@ -32,7 +36,9 @@ class Classifier:
         device: Callable[[int], int],
         note: Callable[[bytes, str], None],
         strict: bool = False,
+        overlay: bool = False,
     ) -> None:
+        self._overlay = overlay
         self._times = times
         self._strict = strict
         self._directory_only = directory_only
@@ -98,6 +104,8 @@ class Classifier:
                 sizes.append(status.st_size)
             elif stat.S_ISSOCK(status.st_mode):
                 self._skip(listing, child_path(directory, name), "a socket; not copied")
+            elif self._overlay and is_whiteout(status):
+                self._skip(listing, child_path(directory, name), WHITEOUT)
             else:
                 self._entry(listing, name, status, dest)
             if not first <= status[8] <= last:

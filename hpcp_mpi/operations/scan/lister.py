@@ -10,7 +10,7 @@ from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.engine.destination import NOT_REPLACED, close_to_others
 from hpcp_mpi.engine.itemize import note_replaced
 from hpcp_mpi.host import metadata
-from hpcp_mpi.host.entries import first_in, identity, lstat
+from hpcp_mpi.host.entries import first_in, identity, lstat, statx_call
 from hpcp_mpi.host.listing import Names, Slice, entries_of, only_in, slices
 from hpcp_mpi.host.retrying import names_passing, tries
 from hpcp_mpi.host.stage import owner_of_stage, stages_among
@@ -18,7 +18,7 @@ from hpcp_mpi.operations.scan.classify import Classifier
 from hpcp_mpi.operations.scan.records import ClassifiedEntries, Folder
 from hpcp_mpi.operations.scan.symlinks import NOWHERE, tracked
 from hpcp_mpi.operations.scan.unit_builder import UnitBuilder
-from hpcp_mpi.rules.equality import metadata_changes
+from hpcp_mpi.rules.equality import is_whiteout, metadata_changes
 from hpcp_mpi.vocab.abilities import ENDLESS_NS
 from hpcp_mpi.vocab.errors import Failure, failure_of, reason_of
 from hpcp_mpi.vocab.options import Options
@@ -65,6 +65,7 @@ class Lister:
         self._note = note
         self._choose = choose
         options = context.options
+        statx_call()  # what it imports takes longer than a short walk may
         self._outside = options.links == "anywhere"
         off = options.links == "never" or options.directory_only or options.compare
         # Links in contents that land in the destination itself lead to what is copied anyway, or outside.
@@ -78,6 +79,7 @@ class Lister:
         self._devices = [context.inode_of(source)[0] for source in context.job.sources]
         if self._never is not None:
             self._devices.append(self._never[0])
+        self._overlay = context.job.abilities.kind == "overlay"
         self._classifier = Classifier(
             context.job.times,
             context.options.directory_only,
@@ -86,6 +88,7 @@ class Lister:
             self._device,
             note,
             options.strict_metadata,
+            self._overlay,
         )
 
     def forbidden(self, path: bytes, inode: int) -> bool:
@@ -214,7 +217,6 @@ class Lister:
                 merged = folder.dest_dir in context.job.merged
                 if dest is not None and context.options.directory_sync:
                     self.compare_folder(folder, source, dest, found)
-                    folder.needs_metadata = folder.needs_metadata or merged
 
                 def failed(name: bytes, error: OSError) -> None:
                     failures.append(failure_of(child_path(path, name), error))
@@ -299,6 +301,8 @@ class Lister:
         for name, status, there in some.rest:
             if there is None or stat.S_ISSOCK(status.st_mode):
                 continue
+            if self._overlay and is_whiteout(status):
+                continue
             is_directory = stat.S_ISDIR(there.st_mode)
             entry = child_path(path, name)
             if excluded(entry, False) or (is_directory and excluded(entry, True)):
@@ -334,6 +338,16 @@ class Lister:
                 continue
         return False
 
+    def _has_a_later(self, folder: Folder) -> bool:
+        """Return whether a later source has a directory, too: it is that one's metadata that the copy gets."""
+        context = self._context
+        for index in range(folder.source + 1, len(context.job.sources)):
+            source_dir = context.job.source_dir_of(index, folder.dest_dir)
+            if source_dir is not None:
+                with suppress(OSError), context.source_tree(index).at(source_dir):
+                    return True
+        return False
+
     def compare_folder(self, folder: Folder, source: int, dest: int, found: os.stat_result | None = None) -> None:
         """Find out whether a folder's metadata is to be written to its counterpart; close that to others until then.
 
@@ -342,11 +356,14 @@ class Lister:
         context = self._context
         wanted = os.fstat(source)
         letters = metadata.xattr_letters(*context.xattrs_of((source, b"."), (dest, b"."), folder.source))
-        if not metadata_changes(wanted, found or os.fstat(dest), context.job.times, context.rights, letters):
+        merged = folder.dest_dir in context.job.merged
+        changes = metadata_changes(wanted, found or os.fstat(dest), context.job.times, context.rights, letters)
+        if not (changes or merged):
             return
         if not context.options.compare:
             try:
-                folder.trusted = close_to_others(context, wanted, folder.dest_dir, dest, "a" in letters)
+                if not (merged and self._has_a_later(folder)):
+                    folder.trusted = close_to_others(context, wanted, folder.dest_dir, dest, "a" in letters)
             except PermissionError as error:
                 path = child_path(context.job.sources[folder.source].path, folder.source_dir)
                 raise Unlisted(Failure(path, reason_of(error))) from None

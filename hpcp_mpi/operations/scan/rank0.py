@@ -19,6 +19,7 @@ from hpcp_mpi.engine.unstorable_times import lost_time
 from hpcp_mpi.engine.walk_feed import most_asked
 from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.listing import Slice
+from hpcp_mpi.host.machine import most_threads
 from hpcp_mpi.host.walk_pool import Pool
 from hpcp_mpi.operations.scan.lister import Choose, Lister, Unlisted, builder_for, not_replaced
 from hpcp_mpi.operations.scan.records import (
@@ -40,6 +41,7 @@ from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import child_path
 from hpcp_mpi.vocab.units import Batch, Kind, Units
 
+PIPE = "a symlink to a pipe, as <(...) of a shell: the link is copied, and nothing of what comes out of the pipe"
 _AT_ONCE = 100  # directories per slot that others are asked to list; fewer, and slots wait for the next
 
 
@@ -94,7 +96,7 @@ class Scan:
         self._held = False
         self._open: set[ScanTask] = set()  # directories that are not listed to their end
         self._links_recorded = False
-        most = 1 if context.options.single else 64
+        most = 1 if context.options.single else most_threads(64, 2)
         self._pool: Pool[ScanTask] = Pool(self._step, self._fail, most, lambda: context.slow)
 
     @property
@@ -268,6 +270,8 @@ class Scan:
         directory = self._context.job.sources[index].path
         with self._context.source_tree(index).handle(b"") as source:
             status = os.stat(name, dir_fd=source, follow_symlinks=False)
+            if stat.S_ISLNK(status.st_mode) and _leads_to_pipe(source, name):
+                self.outcome.warn(child_path(directory, name), PIPE)
         there = None
         if self._context.job.destination_root is not None:
             with self._context.dest.at(b"") as dest:
@@ -338,6 +342,13 @@ class Scan:
             self.outcome.failures.append(failure)
             self.builder.unlisted(task.folder, failure.vanished)
             self._emit()
+
+
+def _leads_to_pipe(directory: int, name: bytes) -> bool:
+    try:
+        return stat.S_ISFIFO(os.stat(name, dir_fd=directory).st_mode)
+    except OSError:
+        return False
 
 
 def _renamed(batch: Batch, dest_name: bytes) -> Batch:

@@ -15,9 +15,12 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from hpcp_mpi.engine.context import JobContext
+from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.host.entries import lstat
+from hpcp_mpi.host.mounts import makes_up_files
 from hpcp_mpi.host.uncached_read import ReadError, forget, open_quietly, same_bytes
 from hpcp_mpi.vocab.errors import reason_of
+from hpcp_mpi.vocab.options import MIB
 from hpcp_mpi.vocab.tally import NOTHING, Tally, one_file, tally_of
 
 CHANGED = "it changed while it was copied"
@@ -91,7 +94,7 @@ class CopyComparer:
         """sync: files are to be written out one by one, before they are read."""
         self._context = context
         self._sync = sync
-        self._stopped = lambda: context.commands.stopped
+        self._stopped: Callable[[], bool] = lambda: context.commands.stopped
         began = context.job.start_ctime_ns
         self._began_ns = began[source] if source < len(began) else 0  # 0: its clock was not asked
 
@@ -164,13 +167,36 @@ class CopyComparer:
                 if not (stat.S_ISREG(wanted.st_mode) and stat.S_ISREG(found.st_mode)):
                     raise CopyDiffers(OTHER_TYPE, one_file(wanted.st_size))
                 files = OpenPair(mine, theirs, wanted, found)
-                if wanted.st_size != found.st_size or not self._same_mtime(wanted, found):
-                    raise CopyDiffers(CHANGED, one_file(found.st_size), files.inodes)
+                if not self._same_mtime(wanted, found):
+                    raise _changed(files)
+                if wanted.st_size != found.st_size:
+                    if not makes_up_files(mine):
+                        raise _changed(files)
+                    return self._to_the_end(files)
                 return compare(files)
             finally:
                 os.close(theirs)
         finally:
             os.close(mine)
+
+    def _to_the_end(self, files: OpenPair) -> Tally:
+        """Compare a file whose size says nothing, as in /proc, with its copy; return what it counts for."""
+        at, mine, theirs = 0, b"", b""
+        while True:
+            if self._stopped():
+                raise Stopped
+            try:
+                mine, theirs = os.pread(files.mine, MIB, at), os.pread(files.theirs, MIB, at)
+            except OSError as error:
+                raise unread(error) from None
+            if mine != theirs:
+                short = min(len(mine), len(theirs))
+                if not short or mine[:short] != theirs[:short]:
+                    raise _changed(files)
+                mine = mine[:short]  # such a file gives as much at once as it likes
+            if not mine:
+                return one_file(files.wanted.st_size)
+            at += len(mine)
 
     def _same_mtime(self, wanted: os.stat_result, found: os.stat_result) -> bool:
         if self._context.options.content_only:
@@ -210,6 +236,11 @@ class CopyComparer:
     def _is_new(self, wanted: os.stat_result, found: os.stat_result) -> bool:
         """Return whether a source was changed since the run began, as far as is known."""
         return wanted.st_ctime_ns > (self._began_ns or found.st_ctime_ns)
+
+
+def _changed(files: OpenPair) -> CopyDiffers:
+    """Return that a source was written to. It counted for no more than what is there by now."""
+    return CopyDiffers(CHANGED, one_file(min(files.wanted.st_size, files.found.st_size)), files.inodes)
 
 
 def _target(name: bytes, source: int) -> bytes:

@@ -69,6 +69,13 @@ def settled(src: Path, dst: Path, options: dict[str, Any]) -> None:
     assert again.outcome.copied.entries == again.outcome.updated.entries == again.outcome.linked == 0
 
 
+def in_the_way(src: Path, dst: Path) -> bool:
+    """Return whether a directory has a counterpart that is none, which a copy replaces only with a backup."""
+    directories = (path for path in src.rglob("*") if path.is_dir() and not path.is_symlink())
+    places = [dst / path.relative_to(src) for path in directories]
+    return any(os.path.lexists(place) and (place.is_symlink() or not place.is_dir()) for place in places)
+
+
 @settings(max_examples=many(60), deadline=None, suppress_health_check=list(HealthCheck))
 @given(trees(), OPTIONS, OPTIONS, LIMITS, st.data())
 def test_a_copy_is_equal_and_becomes_equal_again(
@@ -89,4 +96,6 @@ def test_a_copy_is_equal_and_becomes_equal_again(
         settled(src, dst, options)
         meddle(data.draw, dst)
         others["sparse"] = options["sparse"]
+        if in_the_way(src, dst):
+            others["backup_dir"] = os.fsencode(f"{place}/backup")
         settled(src, dst, others)

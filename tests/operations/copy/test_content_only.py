@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+import hpcp_mpi
 from tests.support import oracle
-from tests.support.copies import TINY_CHUNKS, changed, copy, items, run, state
+from tests.support.copies import TINY_CHUNKS, changed, copy, items, refused, run, state
 from tests.support.launch import World
 from tests.support.marks import needs_commands, needs_root, worlds
 from tests.support.trees import Dir, File, HardLink, Symlink, at, build, encode_acl
@@ -102,12 +103,17 @@ def test_content_decides_wherever_it_differs(options: tuple[str, ...], source: P
     assert same_content(source, dst)
 
 
-def test_without_a_hash_only_the_size_tells(on_tmpfs: Path) -> None:
+def test_a_size_alone_makes_nothing_identical(on_tmpfs: Path) -> None:
     build(on_tmpfs / "src", {"same size": File(b"1"), "longer": File(b"22")})
     build(on_tmpfs / "dst", {"same size": File(b"0"), "longer": File(b"0")})
-    copy("-co", "-hs", "0", on_tmpfs / "src", on_tmpfs / "dst")
+    for compared in ((), ("-cfl",)):
+        refused("-co", "-hs", "0", *compared, on_tmpfs / "src", on_tmpfs / "dst", says="sizes only")
     assert (on_tmpfs / "dst/same size").read_bytes() == b"0"
-    assert (on_tmpfs / "dst/longer").read_bytes() == b"22"
+    copy("-co", "-hs", "0", "-fh", on_tmpfs / "src", on_tmpfs / "dst")
+    assert (on_tmpfs / "dst/same size").read_bytes() == b"1"
+    build(on_tmpfs / "dst2", {"same size": File(b"0"), "longer": File(b"0")})
+    hpcp_mpi.copy(on_tmpfs / "src", on_tmpfs / "dst2", content_only=True, hash_size=0)  # as there is no one to refuse
+    assert (on_tmpfs / "dst2/same size").read_bytes() == b"1"
 
 
 @needs_root
@@ -121,6 +127,8 @@ def test_a_file_that_is_replaced_keeps_its_own_metadata(options: tuple[str, ...]
     })  # fmt: skip
     before = {name: metadata(dst / name) for name in ("f", "d/big", "d")}
     copy("-co", *options, source, dst)
+    assert stat.S_IMODE(os.stat(dst / "f").st_mode) == 0o751  # as when it is written to: setuid was for the old content
+    os.chmod(dst / "f", 0o4751)
     assert same_content(source, dst)
     assert {name: metadata(dst / name) for name in before} == before
 
@@ -141,7 +149,7 @@ def test_a_user_who_cannot_give_files_away_replaces_them_all_the_same(on_tmpfs: 
 def test_equal_sizes_alone_are_no_reason_to_remove_the_source_of_a_move(on_tmpfs: Path) -> None:
     build(on_tmpfs / "src", {"f": File(b"new")})
     build(on_tmpfs / "dst", {"f": File(b"old")})
-    copy("-co", "-hs", "0", "-rm", "-rf", on_tmpfs / "src", "-d", on_tmpfs / "dst")
+    hpcp_mpi.copy(on_tmpfs / "src", on_tmpfs / "dst", content_only=True, hash_size=0, move=True)
     assert (on_tmpfs / "dst/f").read_bytes() == b"new" and not (on_tmpfs / "src").exists()
 
 

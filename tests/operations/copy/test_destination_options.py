@@ -38,7 +38,10 @@ def test_one_that_exists_is_used(source: Path, on_tmpfs: Path) -> None:
     (on_tmpfs / "dst").mkdir()
     copy("-ncd", source, on_tmpfs / "dst")
     oracle.assert_equal_trees(source, on_tmpfs / "dst")
-    copy("-ncd", source, f"{on_tmpfs}/dst/")  # src is made in there
+    refused("-ncd", source, f"{on_tmpfs}/dst/", says="dst/src does not exist", code=[1])
+    assert sorted(os.listdir(on_tmpfs / "dst")) == ["d", "f"]
+    (on_tmpfs / "dst/src").mkdir()
+    copy("-ncd", source, f"{on_tmpfs}/dst/")  # d is made in there
     oracle.assert_equal_trees(source, on_tmpfs / "dst/src")
 
 
@@ -51,6 +54,12 @@ def test_of_several_destinations_those_that_are_missing_are_left_out(source: Pat
     (on_tmpfs / "there").mkdir()
     done = copy("-ncd", source, "-d", on_tmpfs / "missing", "-d", on_tmpfs / "there")
     oracle.assert_equal_trees(source, on_tmpfs / "there")
+    for place in ("empty", "full"):
+        (on_tmpfs / place).mkdir()
+    (on_tmpfs / "full/src").mkdir()
+    copy("-ncd", source, "-d", f"{on_tmpfs}/empty/", "-d", f"{on_tmpfs}/full/")
+    assert os.listdir(on_tmpfs / "empty") == []
+    oracle.assert_equal_trees(source, on_tmpfs / "full/src")
     assert "skipped" in done.notes[str(on_tmpfs / "missing")] and not (on_tmpfs / "missing").exists()
     refused("-ncd", source, "-d", on_tmpfs / "no", "-d", on_tmpfs / "nor that", says="none of the destinations")
 

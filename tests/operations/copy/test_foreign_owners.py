@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import re
 import stat
 import subprocess
 from collections.abc import Callable
@@ -22,6 +21,7 @@ import hpcp_mpi
 from hpcp_mpi.operations.copy import directories, hard_links, worker
 from tests.support import oracle
 from tests.support.copies import PLAIN, TINY_CHUNKS, copy
+from tests.support.effort import each_value
 from tests.support.launch import World
 from tests.support.marks import needs_commands, worlds
 from tests.support.trees import Dir, File, HardLink, build
@@ -76,6 +76,7 @@ def test_a_usual_copier_makes_a_prepared_file_setuid_root(on_tmpfs: Path) -> Non
     assert owner_and_mode(on_tmpfs / "dst/u/tool") == (0, "0o4755")
 
 
+@each_value
 @WORLDS
 @WAYS
 def test_a_prepared_file_does_not_become_roots(world: World, ways: tuple[str, ...], on_tmpfs: Path) -> None:
@@ -161,6 +162,7 @@ def test_a_usual_copier_gives_anothers_private_directory_away(owner: int, on_tmp
     assert u_can_read(on_tmpfs / "dst/u/b/deep/secret")
 
 
+@each_value
 @WORLDS
 @WAYS
 @pytest.mark.parametrize("owner", [BOB, 0])
@@ -216,6 +218,7 @@ def test_what_a_killed_run_has_left_in_another_users_directory_is_theirs_after_t
     oracle.assert_equal_trees(src, dst)
 
 
+@each_value
 @pytest.mark.parametrize("there", [False, True], ids=["made", "listed"])
 @pytest.mark.parametrize("content", [False, True], ids=["empty", "full"])
 @pytest.mark.parametrize("wanted", [U, 0], ids=["for-u", "for-root"])
@@ -258,10 +261,13 @@ def test_a_stage_of_another_run_under_the_name_of_a_directory_is_not_settled(
 def more_open(src: Path, dst: Path) -> list[str]:
     """The directories of the destination that let others do what their sources do not."""
     found = []
-    for there in [dst, *(path for path in dst.rglob("*") if path.is_dir())]:
-        if re.search(r"/\.hpcp-mpi\.", str(there)) or not (src / there.relative_to(dst)).exists():
+    for at, names, _ in os.walk(dst):
+        names[:] = [name for name in names if not name.startswith(".hpcp-mpi.")]
+        there, counterpart = Path(at), src / Path(at).relative_to(dst)
+        try:
+            mine, theirs = counterpart.stat(), there.stat()
+        except FileNotFoundError:  # only the other source has it, or a stage in which cp works
             continue
-        mine, theirs = (src / there.relative_to(dst)).stat(), there.stat()
         wide = theirs.st_mode & ~mine.st_mode & 0o077
         old_group = theirs.st_gid != mine.st_gid and (theirs.st_mode >> 3) & ~mine.st_mode & 0o007
         foreign = theirs.st_uid not in (0, mine.st_uid)
@@ -298,6 +304,7 @@ OPEN = {
 }
 
 
+@each_value
 @pytest.mark.parametrize("old", OPEN)
 @pytest.mark.parametrize("parallel", [False, True], ids=["chunks", "all-list"])
 def test_a_directory_is_closed_before_anything_is_put_in_it(
@@ -384,6 +391,20 @@ def test_who_makes_a_directory_before_root_does_cannot_read_what_is_put_in_it(
     oracle.assert_equal_trees(src, dst)
 
 
+@pytest.mark.parametrize("owner", [U, BOB])
+def test_a_backup_of_something_private_is_private(owner: int, on_tmpfs: Path) -> None:
+    """Though somebody has made the directory that it goes to before, for all to read."""
+    src, dst, kept = (on_tmpfs / name for name in ("src", "dst", "bak"))
+    for tree, content in ((src, b"new"), (dst, b"old!")):
+        private = Dir({"f": File(content, owner=(BOB, BOB))}, mode=0o700, owner=(BOB, BOB))
+        build(tree, {"u": Dir({"p": private}, owner=(U, U))})
+    build(kept, {"u": Dir({"p": Dir({}, mode=0o777, owner=(owner, owner))}, owner=(U, U))})
+    copy(src, dst, "--backup-dir", kept)
+    assert (kept / "u/p/f").read_bytes() == b"old!"
+    assert not u_can_read(kept / "u/p/f")
+    assert (kept / "u/p.1").exists() == (owner == U)
+
+
 # --- what a change of owner or content does to privileges
 
 
@@ -391,6 +412,7 @@ def capabilities(path: Path) -> str:
     return subprocess.run(["getcap", path], capture_output=True, text=True, check=True).stdout.partition(" ")[2]
 
 
+@each_value
 @pytest.mark.parametrize("owner", [0, BOB])
 @pytest.mark.parametrize("ways", [(), ("-pfl",), ("-hs", "0"), ("-F", "1000")], ids=str)
 def test_a_file_keeps_its_capabilities_when_its_group_changes(
@@ -420,6 +442,7 @@ def test_setuid_bits_survive_a_change_of_the_group(on_tmpfs: Path) -> None:
     oracle.assert_equal_trees(src, dst)
 
 
+@each_value
 @WORLDS
 @pytest.mark.parametrize("ways", [(), ("--split-size", "4K")], ids=["cp", "ranges"])
 def test_content_alone_does_not_inherit_privileges(ways: tuple[str, ...], world: World, on_tmpfs: Path) -> None:

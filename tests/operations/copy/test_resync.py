@@ -198,7 +198,7 @@ def test_every_type_becomes_every_other(chunks: tuple[str, ...], on_tmpfs: Path)
     build(outside, {"inner": File(b"untouched")})
     build(dst / "outside", {"inner": File(b"untouched too")})
     before, aside, kept = state(outside), state(dst / "outside"), state(dst)
-    copy(src, dst, *chunks)
+    copy(src, dst, "--backup-dir", "../backup", *chunks)
     assert state(outside) == before and state(dst / "outside") == aside
     oracle.assert_equal_trees(src, dst, exclude=["outside"], top=False)
     assert not {path for path in changed(kept, state(dst)) if path.endswith(b"/same")}
@@ -228,3 +228,22 @@ def test_nothing_is_copied_when_a_directory_was_only_read(pair: tuple[Path, Path
     (src / "dir/one").read_bytes()
     expect(src, dst, set())
     assert changed(before, state(dst)) == set()
+
+
+@needs_root
+def test_few_files_of_several_directories_are_copied_though_one_is_mounted_from_the_same_file_system(
+    on_tmpfs: Path,
+) -> None:
+    """One `cp` copies them, in a stage in one of the directories; from there no rename leads into the mounted one."""
+    src, dst, elsewhere = on_tmpfs / "src", on_tmpfs / "dst", on_tmpfs / "elsewhere"
+    build(src, {name: Dir({"f": File(name.encode())}) for name in ("one", "two", "three")})
+    build(dst, {name: Dir() for name in ("one", "two", "three")})
+    elsewhere.mkdir()
+    subprocess.run(["mount", "--bind", elsewhere, dst / "two"], check=True)
+    try:
+        copy(src, dst)
+        assert (elsewhere / "f").read_bytes() == b"two"
+        assert (dst / "one/f").read_bytes() == b"one" and (dst / "three/f").read_bytes() == b"three"
+        assert not [name for name in os.listdir(elsewhere) if name != "f"]
+    finally:
+        subprocess.run(["umount", dst / "two"], check=True)

@@ -18,7 +18,7 @@ from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.engine.frontend import Frontend, Items
 from hpcp_mpi.engine.itemize import Item
 from hpcp_mpi.host.external_sort import ExternalSort
-from hpcp_mpi.host.roots import PATH, most_pins, pin_of, real_path, root_at, seen
+from hpcp_mpi.host.roots import PATH, asked, most_pins, pin_of, real_path, root_at, seen
 from hpcp_mpi.operations.copy.phases import run_copy
 from hpcp_mpi.operations.copy.symlink_targets.scan import Place, TargetScan
 from hpcp_mpi.operations.prepare.copy_job import Prepared
@@ -53,14 +53,14 @@ class SymlinkTargets:
         self._announced: set[tuple[int, bytes]] = set()
         root = prepared.job.destination_root
         try:
-            self._pin = None if root is None else os.dup(pin_of(root).fd)
+            self._pin = None if root is None else asked(root, os.dup)
         except OSError as error:
             raise FatalError(
                 f"cannot use the destination {printable(prepared.job.destination)}: {reason_of(error)}"
             ) from None
         self._real_root = os.path.realpath(prepared.job.destination) if self._pin is None else real_path(self._pin)
         pairs = zip(prepared.landings, prepared.job.sources, strict=True)
-        self._real_sources = [real_path(pin_of(source).fd) for landing, source in pairs if landing.name is None]
+        self._real_sources = [asked(source, real_path) for landing, source in pairs if landing.name is None]
 
     def close(self) -> None:
         if self._pin is not None:

@@ -114,7 +114,7 @@ def test_any_tree_comes_back_from_its_list_over_anything(tree: Tree, there: Tree
         assert report.outcome.copied.entries + report.outcome.updated.entries == report.scanned.entries
         # What is there already is replaced; only a directory that holds something keeps its place.
         build(place / "dst", there)
-        copied(place / "list", place / "src", place / "dst")
+        copied(place / "list", place / "src", place / "dst", backup_dir=os.fsencode(place / "backup"))
         oracle.assert_equal_trees(place / "src", place / "dst", exclude=_kept(place / "src", place / "dst"), top=False)
         subprocess.run(["chmod", "-R", "u+rwx", place], check=True)
 
