@@ -36,6 +36,7 @@ _NAME = re.compile(re.escape(STAGE_PREFIX) + rb"[0-9a-f]{8}\.[0-9]+\.[0-9]+")  #
 _MODE = 0o700 | stat.S_ISVTX
 _OLD_SECONDS = 24 * 3600  # without locks, a stage this old is a dead run's
 _NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL, errno.EBADF)
+_NEW_TRIES = 5  # names for a new one
 _TRIES = 100  # to remove a stage that others write in: each takes less time than they take to make a file
 _numbers = itertools.count()
 # Shared stages that a process keeps locked: the last ones used. Others are only started and wait for their ranges.
@@ -80,14 +81,18 @@ def set_aside(directory: int, token: str, remark: Callable[[bytes, str], None]) 
 
 
 def _new(directory: int, token: str) -> tuple[bytes, int]:
-    name = STAGE_PREFIX + b"%s.%d" % (token.encode(), next(_numbers))
-    try:
-        os.mkdir(name, _MODE, dir_fd=directory)
-        return name, os.open(name, FLAGS, dir_fd=directory)
-    except OSError:
-        with suppress(OSError):  # it may exist, and only the answer was lost
-            os.rmdir(name, dir_fd=directory)
-        raise
+    for tries in itertools.count(1):
+        name = STAGE_PREFIX + b"%s.%d" % (token.encode(), next(_numbers))
+        try:
+            os.mkdir(name, _MODE, dir_fd=directory)
+            return name, os.open(name, FLAGS, dir_fd=directory)
+        except OSError as error:
+            with suppress(OSError):  # it may exist, and only the answer was lost
+                os.rmdir(name, dir_fd=directory)
+            # The kernel repeats mkdir(2) when a handle is stale, and finds what it has made.
+            if not isinstance(error, FileExistsError) or tries == _NEW_TRIES:
+                raise
+    raise AssertionError
 
 
 def _discard(directory: int, name: bytes, stage: int, remark: Callable[[bytes, str], None]) -> None:
