@@ -192,10 +192,11 @@ def write_metadata(
     entry: tuple[int, bytes],
     found: os.stat_result,
     xattrs: tuple[metadata.Xattrs, metadata.Xattrs],
+    unseen: bool = False,
 ) -> metadata.Refusals:
     """Give entry (directory, name) the metadata of a source with the lstat wanted; return which attributes are refused.
 
-    Raises OSError.
+    unseen: as for metadata.write. Raises OSError.
     """
     return metadata.write(
         *entry,
@@ -204,6 +205,7 @@ def write_metadata(
         context.rights.mode(wanted, found),
         xattrs,
         (context.job.times.nearest(wanted.st_atime_ns), context.job.times.nearest(wanted.st_mtime_ns)),
+        unseen,
     )
 
 
