@@ -13,10 +13,11 @@ from contextlib import contextmanager, suppress
 from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.host.dirfd import path_of, pinned
 from hpcp_mpi.host.entries import lstat
+from hpcp_mpi.vocab.options import Options
 
 FULL = (errno.EISDIR, errno.ENOTEMPTY, errno.EEXIST)  # what a rename over a directory says if it is not empty
 ANYONE = -1  # some users beside the owner
-NOT_REPLACED = "what is there is no directory: remove it first, or give --backup-dir (which keeps it) or -rme"
+_IS_THERE = "what is there is no directory: remove it first, or give --backup-dir (which keeps it)"
 IN_THE_WAY = "a directory that is not empty is in the way; remove it first if it is not needed"
 
 
@@ -133,7 +134,8 @@ def publish(
     is not backed up
     """
     if context.job.backup is None or own:
-        rename_into_place(*staged_as, dest, target, over=own or context.options.replaces_others)
+        may = own or context.options.replaces_others
+        rename_into_place(*staged_as, dest, target, "" if may else not_replaced(context.options))
         return
     from hpcp_mpi.engine.backup import saved
 
@@ -142,16 +144,25 @@ def publish(
         rename_into_place(*staged_as, dest, target)
 
 
-def rename_into_place(stage: int, name: bytes, dest: int, target: bytes, over: bool = True) -> None:
+def not_replaced(options: Options) -> str:
+    """Return why a directory does not take the place of what is none."""
+    if not options.mirror:
+        return f"{_IS_THERE} or -rme -rf"
+    if options.max_delete is not None:
+        return f"{_IS_THERE}; it would go uncounted, and --max-delete is given"
+    return f"{_IS_THERE} or -rf; it would go before the question"
+
+
+def rename_into_place(stage: int, name: bytes, dest: int, target: bytes, refusal: str = "") -> None:
     """Rename name in the stage to target in directory dest, replacing what a copy may replace. Raises OSError.
 
-    over: a directory may replace what is none
+    refusal: why a directory may not replace what is none; "": it may
     """
     try:
         os.rename(name, target, src_dir_fd=stage, dst_dir_fd=dest)
     except NotADirectoryError:  # a directory over a file or a symlink
-        if not over:
-            raise NotADirectoryError(errno.ENOTDIR, NOT_REPLACED) from None
+        if refusal:
+            raise NotADirectoryError(errno.ENOTDIR, refusal) from None
         _exchange(stage, name, dest, target)
     except IsADirectoryError:  # a file over a directory, which may go if it is empty
         with suppress(FileNotFoundError):  # gone already, and this node did not know

@@ -4,6 +4,7 @@ What only some verbs need is imported when it is needed: a thousand workers impo
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hpcp_mpi.engine.context import JobContext
@@ -40,7 +41,8 @@ def lead_operation(wire: "Wire", request: Request, frontend: "Frontend") -> "Rep
 
     request = placed(request)
     refuse(request, own_files(request, None, None))
-    options = request.options
+    options = replace(request.options, certain=request.force)
+    request = replace(request, options=options)
     if request.verb is Verb.COPY and (options.mirror or options.move) and not options.dry_run:
         frontend.expect_answer()  # not after hours of copying
     report = _leader(request)(wire, request, frontend)

@@ -23,6 +23,7 @@ from hpcp_mpi.vocab.request import Request
 # How it is done, and not what: a run may be resumed with another number of ranks, slower, or with other chunks.
 _HOW = frozenset(
     {
+        "certain",
         "unmatched_excludes",
         "slots",
         "single",

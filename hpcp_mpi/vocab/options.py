@@ -21,6 +21,7 @@ class Options:
     modify_window: float = 0.0  # seconds; mtimes nearer than this are equal
     excludes: tuple[bytes, ...] = ()  # hpcp's patterns, as given
     optional_excludes: tuple[bytes, ...] = ()  # the same; they may match nothing
+    certain: bool = False  # nobody is asked before something is removed; rank 0 sets it
     unmatched_excludes: bool = False  # removals are certain although a pattern may match nothing
     directory_only: bool = False
     directory_sync: bool = True  # give directories their metadata
@@ -60,8 +61,12 @@ class Options:
 
     @property
     def replaces_others(self) -> bool:
-        """Whether a directory takes the place of what is none: that is removed, or kept in the backup directory."""
-        return self.mirror or bool(self.backup_dir) or self.compare
+        """Whether a directory takes the place of what is none: that is removed, or kept in the backup directory.
+
+        It goes while the run copies: before a mirror asks, and before it counts what --max-delete limits.
+        """
+        certain = self.max_delete is None and (self.certain or self.dry_run)
+        return bool(self.backup_dir) or self.compare or (self.mirror and certain)
 
     @property
     def all_excludes(self) -> tuple[bytes, ...]:

@@ -7,7 +7,7 @@ from contextlib import ExitStack, suppress
 from typing import Protocol
 
 from hpcp_mpi.engine.context import JobContext
-from hpcp_mpi.engine.destination import NOT_REPLACED, close_to_others
+from hpcp_mpi.engine.destination import close_to_others, not_replaced
 from hpcp_mpi.engine.itemize import note_replaced
 from hpcp_mpi.host import metadata
 from hpcp_mpi.host.entries import first_in, identity, lstat, statx_call
@@ -51,9 +51,9 @@ class Unlisted(Exception):
         self.failure = failure
 
 
-def not_replaced(path: bytes) -> Failure:
+def in_its_place(context: JobContext, path: bytes) -> Failure:
     """Return the failure of a directory of the source in the place of which there is something else."""
-    return Failure(path, f"cannot be made at the destination: {NOT_REPLACED}")
+    return Failure(path, f"cannot be made at the destination: {not_replaced(context.options)}")
 
 
 class Lister:
@@ -269,7 +269,7 @@ class Lister:
             return []
         if self._context.options.replaces_others:
             return [(name, status) for name in found if (status := lstat(name, dest)) is not None]
-        failures += (not_replaced(child_path(path, name)) for name in found)
+        failures += (in_its_place(self._context, child_path(path, name)) for name in found)
         listing.folders = [each for each in listing.folders if not each[2]]
         return []
 

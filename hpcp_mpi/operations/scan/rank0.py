@@ -21,7 +21,7 @@ from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.listing import Slice
 from hpcp_mpi.host.machine import most_threads
 from hpcp_mpi.host.walk_pool import Pool
-from hpcp_mpi.operations.scan.lister import Choose, Lister, Unlisted, builder_for, not_replaced
+from hpcp_mpi.operations.scan.lister import Choose, Lister, Unlisted, builder_for, in_its_place
 from hpcp_mpi.operations.scan.records import (
     ClassifiedEntries,
     DirectoryMetadata,
@@ -252,7 +252,7 @@ class Scan:
         if landing.name is None:
             new, over = self._state(landing.dest_dir)
             if over is not None and not self._context.options.replaces_others:
-                self.outcome.failures.append(not_replaced(self._context.job.sources[index].path))
+                self.outcome.failures.append(in_its_place(self._context, self._context.job.sources[index].path))
                 return []
             if over is not None:
                 note_replaced(self._context, landing.dest_dir, over)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.host.entries import lstat
-from hpcp_mpi.operations.scan.lister import Lister, not_replaced
+from hpcp_mpi.operations.scan.lister import Lister, in_its_place
 from hpcp_mpi.operations.scan.records import Folder
 from hpcp_mpi.operations.scan.task import ScanTask
 from hpcp_mpi.operations.scan.unit_builder import UnitBuilder
@@ -55,7 +55,7 @@ class Relister:
         new, over, above = self._counterpart(relist.dest_dir)
         if over and not self._context.options.replaces_others:
             source = self._context.job.sources[relist.source].path
-            self._refused(not_replaced(child_path(source, relist.source_dir)))
+            self._refused(in_its_place(self._context, child_path(source, relist.source_dir)))
             return []
         if relist.recursive:
             unit = Unit(relist.source_dir, NOTHING, 0, relist.dest_dir)

@@ -1,6 +1,6 @@
 """A directory where the destination has something else under its name: nobody asked to remove that, so it stays.
 
-As with `cp -a`, which refuses it, and unlike `rsync -a`, which removes it without a word. With -rme it goes, with
+As with `cp -a`, which refuses it, and unlike `rsync -a`, which removes it without a word. With -rme -rf it goes, with
 --backup-dir it is kept there, and a line says so.
 """
 
@@ -19,13 +19,14 @@ from tests.support import oracle
 from tests.support.copies import TINY_CHUNKS, copy
 from tests.support.interrupted import BrokenOff, Notes
 from tests.support.interrupted import run as run_recorded
-from tests.support.launch import World
+from tests.support.launch import World, command_line
+from tests.support.terminal import at_terminal
 from tests.support.trees import Dir, Fifo, File, Symlink, build
 
 PLAIN, MPICH = World("plain"), World("mpich", 3)
 IN_THE_WAY = ("a file", "a link", "a pipe")
 LINES = {f"*deleting   {name}" for name in IN_THE_WAY}
-REASON = "what is there is no directory: remove it first, or give --backup-dir (which keeps it) or -rme"
+REASON = "what is there is no directory: remove it first, or give --backup-dir (which keeps it) or -rme -rf"
 
 
 @pytest.fixture
@@ -82,6 +83,23 @@ def test_a_mirror_replaces_it_and_says_so_before_and_while_it_does(world: World,
         assert lines(done.stdout) == LINES | {"*deleting   sub/", "*deleting   sub/s"}
     oracle.assert_equal_trees(place / "src", place / "dst")
     assert os.listdir(place / "elsewhere") == ["mine"]
+
+
+@pytest.mark.parametrize("world, more", [(PLAIN, []), (MPICH, ["-pfl"]), (PLAIN, ["-n"])], ids=str)
+def test_a_mirror_that_counts_removals_does_not_replace_it_uncounted(
+    world: World, more: list[str], place: Path
+) -> None:
+    done = copy("-rme", "-rf", "--max-delete", "2", *more, "src", "dst", cwd=place, world=world, code=23)
+    named = {f"{place}/src/{name}" for name in IN_THE_WAY}
+    assert set(done.failures) >= named and all("--max-delete is given" in done.failures[path] for path in named)
+    assert kept(place) and (place / "dst/sub/s").exists()
+
+
+def test_a_mirror_that_would_ask_at_the_end_has_replaced_nothing_by_then(place: Path) -> None:
+    with at_terminal(*command_line(["-rme", "src", "dst"], flavour="plain"), place) as terminal:
+        done = terminal.finish()
+    assert done.returncode == 23 and "it would go before the question" in done.screen
+    assert kept(place) and (place / "dst/other").exists() and (place / "dst/sub/s").exists()
 
 
 def test_with_a_backup_directory_it_is_kept_there(place: Path) -> None:

@@ -16,7 +16,7 @@ from itertools import groupby, islice
 from typing import NamedTuple
 
 from hpcp_mpi.engine.context import JobContext
-from hpcp_mpi.engine.destination import NOT_REPLACED
+from hpcp_mpi.engine.destination import not_replaced
 from hpcp_mpi.engine.itemize import note_replaced
 from hpcp_mpi.engine.unstorable_times import lost_time
 from hpcp_mpi.formats.file_list import Type
@@ -288,7 +288,8 @@ class ListedScan:
             exists = there is not None and stat.S_ISDIR(there.st_mode)
             if there is not None and not exists:
                 if not self._context.options.replaces_others:
-                    visit.problem = f"{printable(visit.path)} cannot be made at the destination: {NOT_REPLACED}"
+                    reason = not_replaced(self._context.options)
+                    visit.problem = f"{printable(visit.path)} cannot be made at the destination: {reason}"
                     return
                 note_replaced(self._context, visit.path, there)
             visit.folder = folder = self.builder.child(parent, visit.name, not exists, there is not None and not exists)
