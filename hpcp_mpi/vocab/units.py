@@ -13,7 +13,7 @@ from enum import Enum
 from itertools import repeat
 from typing import Any, NamedTuple
 
-from hpcp_mpi.vocab.tally import NOTHING, Tally
+from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, Tally
 
 
 class Kind(Enum):
@@ -224,6 +224,16 @@ class Batch:
     @property
     def amount(self) -> int:
         return self.units.amount
+
+    @property
+    def below(self) -> Tally:
+        """What is below the directories that are units: if the batch is not done, it is found once more."""
+        found = NOTHING
+        if self.kind in (Kind.COPY, Kind.CHECK) and self.units.more is not None:
+            for tally, _ in self.units.more:
+                if tally.directories:
+                    found = found.plus(tally).minus(ONE_DIRECTORY)
+        return found
 
     def split(self, count: int) -> tuple["Batch", "Batch"]:
         """Return the batches of the first count units and of the rest."""

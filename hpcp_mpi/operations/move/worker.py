@@ -4,9 +4,10 @@ Its copy is good if nothing failed at it or below it in this run, which has copi
 is what the source is now: the same type, size, mtime, link target and device, owner, mode and attributes, listed under
 the same name. A file with one name stays too if anything of it, be it a mode, was changed since the run began: its
 change time says so, by its file system's own clock. That of a file with several names is also changed when one of its
-other names is removed. Where that does not explain it, and where one copy may be that of two sources (case is ignored,
-something is mounted in the destination), the bytes are compared once more. What stays is named, unless the run has
-named it already.
+other names is removed. Where that does not explain it, where one copy may be that of two sources (case is ignored,
+something is mounted in the destination), and where anything failed in this run (then one of its names may have, and the
+others may be linked to what was there before), the bytes are compared once more. What stays is named, unless the run
+has named it already.
 """
 
 import os
@@ -188,6 +189,8 @@ class CopiedGuard:
         """
         if wanted.st_nlink == 1 == found.st_nlink:
             return False  # its change time was looked at
+        if self._context.job.keep_paths:
+            return True  # the name that was to be copied may have failed, and this one be linked to an old copy
         own = wanted.st_dev, wanted.st_ino
         if len(self._context.vouched) > _MOST_VOUCHED:
             self._context.vouched.clear()

@@ -9,6 +9,7 @@ from itertools import groupby
 
 from hpcp_mpi.operations.scan.records import (
     CONTENT_CHANGED,
+    COUNTS,
     CREATED,
     DIFFERS,
     NOBODY,
@@ -18,11 +19,10 @@ from hpcp_mpi.operations.scan.records import (
     SharedName,
     with_identities,
 )
-from hpcp_mpi.vocab.tally import NOTHING, ONE_LINK, ONE_SPECIAL, Tally, one_file
+from hpcp_mpi.vocab.tally import ONE_SPECIAL, Tally, one_file
 from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 
 _TOGETHER = 1000  # units that are handed out as one batch
-_COUNTS = (NOTHING, one_file(0), ONE_LINK, ONE_SPECIAL)  # what LinkedName.counts means
 
 
 def settle_batches(records: Iterable[DirectoryMetadata]) -> Iterator[Batch]:
@@ -68,7 +68,7 @@ def link_batches(records: Iterable[LinkedName]) -> Iterator[Batch]:
         by_source: dict[int, list[Unit]] = {}
         for record in names.values():
             if record.target != leader:
-                unit = Unit(record.path, _COUNTS[record.counts], 0, record.target)
+                unit = Unit(record.path, COUNTS[record.counts], 0, record.target)
                 by_source.setdefault(record.source, []).append(unit)
         for source, units in by_source.items():
             yield Batch(Kind.LINK, source, b"", b"", Units.of(units), leader)
@@ -84,7 +84,7 @@ def leading_batches(records: Iterable[LinkedName]) -> Iterator[Batch]:
             record = names[leader]
             source_dir, _, name = record.path.rpartition(b"/")
             dest_dir, _, target = leader.rpartition(b"/")
-            unit = Unit(name, _COUNTS[record.counts], 0, target)
+            unit = Unit(name, COUNTS[record.counts], 0, target)
             yield Batch(Kind.CHECK, record.source, source_dir, dest_dir, Units.of([unit]))
 
 

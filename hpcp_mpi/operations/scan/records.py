@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, Tally
+from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, ONE_LINK, ONE_SPECIAL, Tally, one_file
 from hpcp_mpi.vocab.units import Batch, Unit
 
 Inode = tuple[int, int]  # (st_dev, st_ino)
@@ -129,6 +129,9 @@ class LinkedName(NamedTuple):
     target: bytes  # below the destination root
     leader: bytes  # the name that is copied, or was by the rank that found this one; may be target itself
     counts: int  # as what it counts when it is linked: 0 nothing more, 1 a file, 2 a symlink, 3 a special file
+
+
+COUNTS = (NOTHING, one_file(0), ONE_LINK, ONE_SPECIAL)  # what LinkedName.counts means
 
 
 class SharedName(NamedTuple):
@@ -321,6 +324,17 @@ class NamesSeen:
         self.leader = leader
         self.to_come = to_come
         self.followers: list[tuple[int, bytes, bytes]] = []  # (source, path, target)
+
+
+class ScanNumbers(NamedTuple):
+    """The numbers of a scan at one moment."""
+
+    listed: Tally = NOTHING
+    listed_again: Tally = NOTHING  # of it: what was found before by the run that is resumed
+    tops: int = 0  # directories that are listed again with all below them, and are not counted as listed
+    skipped: Tally = NOTHING
+    recorded: Tally = NOTHING  # of it: names to be linked and directories to be settled at the end
+    again: Tally = NOTHING  # what the run that resumes here finds again
 
 
 @dataclass(slots=True)

@@ -66,6 +66,7 @@ class UnitBuilder:
         self.links = LinkGroups(self.deferred)
         self.lost: Callable[[bytes, int], None] = lambda path, mtime_ns: None  # takes times that cannot be stored
         self.skipped = NOTHING  # what was found and needs nothing
+        self.placed = 0  # directories to settle that were not found, but for entries in them
         self._scanned = [0] * len(NOTHING)  # a Tally that is counted up
 
     @property
@@ -329,6 +330,7 @@ class UnitBuilder:
         self.flush(folder)
         if folder.needs_metadata:
             self.deferred.settled += settling(folder)
+            self.placed += not folder.counted
         elif folder.counted and not folder.new:
             self.skipped = self.skipped.plus(ONE_DIRECTORY)
         parent = folder.parent

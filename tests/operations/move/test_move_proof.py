@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 import hpcp_mpi
+from hpcp_mpi.engine.context import JobContext
+from hpcp_mpi.operations import dispatch
+from hpcp_mpi.vocab.outcome import Outcome
+from hpcp_mpi.vocab.units import Batch, Kind
 from tests.operations.move.test_move import before_the_removal, names, same_size_and_time
 from tests.support import oracle
 from tests.support.copies import copy, run
@@ -210,6 +214,33 @@ def test_a_file_of_several_names_that_is_another_one_by_now_stays(
     assert names(src) == {b"f", b"g"} and report.exit_code == 23
     assert {failure.reason for failure in report.failures} == {"its copy holds other bytes; kept"}
     assert (src / "f").read_bytes() in (b"abcde", b"54321") and (dst / "f").read_bytes() == b"12345"
+
+
+@needs_fuse
+@pytest.mark.parametrize("happens", ["unreadable", "gone"])
+@pytest.mark.parametrize("copies", [1, 2], ids=["one old copy", "of two names"])
+def test_what_was_linked_to_an_old_copy_as_the_first_name_failed_stays(
+    copies: int, happens: str, on_tmpfs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other name is linked to what was there before, which looks equal."""
+    src, dst = on_tmpfs / "src", on_tmpfs / "dst"
+    build(src, {"first": File(b"new", mtime_ns=WHEN), "b": Dir({"other": HardLink("first")})})
+    build(dst, {"first": File(b"old", mtime_ns=WHEN), "b": Dir({})})
+    if copies == 2:
+        os.link(dst / "first", dst / "aside")
+    checked = dispatch.TOGETHER[Kind.CHECK]
+
+    def check(context: JobContext, batches: Sequence[Batch], outcome: Outcome) -> None:
+        if happens == "gone":
+            (on_tmpfs / "src/first").unlink(missing_ok=True)
+        checked(context, batches, outcome)
+
+    monkeypatch.setitem(dispatch.TOGETHER, Kind.CHECK, check)
+    with mounted(src, eio_read="first" if happens == "unreadable" else "-") as mounted_src:
+        report = hpcp_mpi.copy(mounted_src, dst, move=True, parallel_listing=False)
+        assert report.exit_code in (23, 24)
+    assert b"new" in contents(src), "else it is nowhere"
+    assert (src / "b/other").exists() or (dst / "b/other").read_bytes() == b"new"
 
 
 @pytest.mark.parametrize("world", [PLAIN, RANKS], ids=str)
