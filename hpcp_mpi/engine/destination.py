@@ -91,6 +91,8 @@ def close_to_others(context: JobContext, wanted: os.stat_result, path: bytes, de
         mode &= ~(stat.S_IRWXG | stat.S_IRWXO)
     now = stat.S_IMODE(found.st_mode)
     kept = now & (mode | ~0o777 | stat.S_IRWXU)
+    if now & stat.S_ISGID and own and found.st_gid not in context.rights.groups:
+        return safe  # chmod would take that bit as well, and what is made in it would get another group
     with suppress(PermissionError):  # it is not ours to close: settling it says so
         if foreign:
             os.chown(path_of(dest), own, -1)  # who owns it could open it again

@@ -36,8 +36,8 @@ _NAME = re.compile(re.escape(STAGE_PREFIX) + rb"[0-9a-f]{8}\.[0-9]+\.[0-9]+")  #
 _MODE = 0o700 | stat.S_ISVTX
 _OLD_SECONDS = 24 * 3600  # without locks, a stage this old is a dead run's
 _NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL, errno.EBADF)
+_NEW_TRIES = 5  # names for a new one
 REPLACED = "another user replaced our staging directory with another one"
-_NEW_TRIES = 3  # to make one that no other run holds
 _TRIES = 100  # to remove a stage that others write in: each takes less time than they take to make a file
 _numbers = itertools.count()
 # Shared stages that a process keeps locked: the last ones used. Others are only started and wait for their ranges.
@@ -81,11 +81,17 @@ def set_aside(directory: int, token: str, remark: Callable[[bytes, str], None]) 
 
 def _new(directory: int, token: str, inherit: bool, lock: int = fcntl.LOCK_EX) -> tuple[bytes, int]:
     """Make a stage in directory, locked; return its name and a descriptor. Raises OSError."""
-    for _ in range(_NEW_TRIES):
+    for tries in itertools.count(1):
         name = STAGE_PREFIX + b"%s.%d" % (token.encode(), next(_numbers))
-        with suppress(BlockingIOError):  # another run takes it for a dead one's: the lock was not there yet
+        try:
             return name, _make_new(directory, name, inherit, lock)
-    raise PermissionError(errno.EPERM, REPLACED)
+        except FileExistsError:  # the kernel repeats mkdir(2) when a handle is stale, and finds what it has made
+            if tries == _NEW_TRIES:
+                raise
+        except BlockingIOError:  # another run takes it for a dead one's: the lock was not there yet
+            if tries == _NEW_TRIES:
+                raise PermissionError(errno.EPERM, REPLACED) from None
+    raise AssertionError
 
 
 def _make_new(directory: int, name: bytes, inherit: bool, lock: int) -> int:

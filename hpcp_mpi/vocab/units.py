@@ -218,6 +218,7 @@ class Batch:
     # COPY: only root and we can exchange what is in source_dir and in all directories of the units, so `cp` may walk
     # them as it likes. LIST: the same of the directory that these are in. False where nobody looked.
     ours: bool = False
+    inode: int = 0  # COPY, CHECK, START_FILE: of source_dir when it was listed; 0 where that is not known
 
     @property
     def entries(self) -> int:
@@ -234,13 +235,13 @@ class Batch:
     def with_units(self, units: Units) -> "Batch":
         """Return a batch like this one, of other units. dataclasses.replace takes twice as long."""
         rest = (self.leader, self.over, self.restore, self.new, self.above, self.equal, self.big)
-        more = (self.again, self.lossy, self.ours)
+        more = (self.again, self.lossy, self.ours, self.inode)
         return Batch(self.kind, self.source, self.source_dir, self.dest_dir, units, *rest, *more)
 
     def __reduce__(self) -> Any:
         # Half the bytes and a third of the time of what pickle makes of a dataclass.
         rest = (self.leader, self.over, self.restore, self.new, self.above, self.equal, self.big)
-        more = (self.again, self.lossy, self.ours)
+        more = (self.again, self.lossy, self.ours, self.inode)
         return _batch, (self.kind.value, self.source, self.source_dir, self.dest_dir, self.units, *rest, *more)
 
 

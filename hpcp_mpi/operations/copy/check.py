@@ -34,7 +34,7 @@ def check(context: JobContext, batch: Batch, outcome: Outcome) -> Batch:
     with ExitStack() as stack:
         try:
             with context.latency.noted():
-                source = stack.enter_context(context.source(batch).at(batch.source_dir))
+                source = stack.enter_context(context.listed(batch))
         except OSError as error:
             path = context.source_path(batch)
             outcome.failures.append(failure_of(path, error, "cannot open the directory"))

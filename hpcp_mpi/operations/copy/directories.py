@@ -49,11 +49,12 @@ def settle(context: JobContext, batch: Batch, outcome: Outcome) -> None:
 
 def _settle(context: JobContext, batch: Batch, unit: Unit, outcome: Outcome) -> None:
     options = context.options
-    target, listed, trusted, before = without_identities(unit.target)
+    target, listed, trusted, before, inode = without_identities(unit.target)
     unit = unit._replace(dest_name=target)
     with ExitStack() as stack:
         source = stack.enter_context(context.source(batch).handle(unit.name))
         wanted = os.fstat(source)
+        context.refuse_exchanged(batch.source, wanted, inode)
         changes = NEW
         if not options.dry_run:
             if options.directory_sync:

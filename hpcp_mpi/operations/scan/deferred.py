@@ -44,7 +44,9 @@ def settle_batches(records: Iterable[DirectoryMetadata]) -> Iterator[Batch]:
         reasons = {record.why for record in some}
         key = last.source, reasons == {CONTENT_CHANGED}, reasons != {DIFFERS}, CREATED in reasons
         group = groups.setdefault(key, [])
-        target = with_identities(dest_dir, {record.identity for record in some} - {NOBODY}, trusted, last.changes)
+        mine = [record for record in some if record.source == last.source]
+        changes, inode = max(record.changes for record in mine), max(record.inode for record in mine)
+        target = with_identities(dest_dir, {each.identity for each in some} - {NOBODY}, trusted, changes, inode)
         counted = {(record.source, record.source_dir) for record in some if record.why != CONTENT_CHANGED}
         group.append(Unit(last.source_dir, Tally(directories=len(counted)), 0, target))
         if len(group) == _TOGETHER:

@@ -64,6 +64,7 @@ class DirectoryMetadata(NamedTuple):
     why: int  # CONTENT_CHANGED, DIFFERS, CREATED or TRUSTED
     identity: Identity  # of the directory that was listed or made; NOBODY where that is not known
     changes: bytes  # letters of what differed when it was listed: it was closed to others since then
+    inode: int  # of the source's directory, when it was listed; 0 where that is not known
 
 
 # Its content was changed; its metadata was not equal; it was missing; it may be given to any owner, as this run made it
@@ -73,11 +74,17 @@ NOBODY: Identity = (0, 0)
 
 
 def directory_metadata(
-    source: int, source_dir: bytes, dest_dir: bytes, why: int, identity: Identity = NOBODY, changes: bytes = b""
+    source: int,
+    source_dir: bytes,
+    dest_dir: bytes,
+    why: int,
+    identity: Identity = NOBODY,
+    changes: bytes = b"",
+    inode: int = 0,
 ) -> DirectoryMetadata:
     """Return the record of a directory."""
     height = -dest_dir.count(b"/") - bool(dest_dir)
-    return DirectoryMetadata(height, dest_dir, source, source_dir, why, identity, changes)
+    return DirectoryMetadata(height, dest_dir, source, source_dir, why, identity, changes, inode)
 
 
 def trusted(dest_dir: bytes, identity: Identity) -> DirectoryMetadata:
@@ -86,18 +93,21 @@ def trusted(dest_dir: bytes, identity: Identity) -> DirectoryMetadata:
 
 
 def with_identities(
-    path: bytes, listed: Iterable[Identity], trusted: Iterable[Identity], changes: bytes = b""
+    path: bytes, listed: Iterable[Identity], trusted: Iterable[Identity], changes: bytes = b"", inode: int = 0
 ) -> bytes:
-    """Return a path, which directories may be there, and in what they differed, as the target of a unit."""
-    texts = [*(b",".join(b"%d.%d" % each for each in sorted(some)) for some in (listed, trusted)), changes]
+    """Return a path, which directories may be there, in what they differed, and the inode of the source's directory, as
+    the target of a unit.
+    """
+    texts = [b",".join(b"%d.%d" % each for each in sorted(some)) for some in (listed, trusted)]
+    texts += [changes, b"%d" % inode if inode else b""]
     return path + b"//" + b"/".join(texts) if any(texts) else path
 
 
-def without_identities(target: bytes) -> tuple[bytes, list[Identity], list[Identity], str]:
+def without_identities(target: bytes) -> tuple[bytes, list[Identity], list[Identity], str, int]:
     """Undo with_identities."""
     path, _, texts = target.partition(b"//")
-    listed, trusted, changes = (*texts.split(b"/"), b"", b"", b"")[:3]
-    return path, _parsed(listed), _parsed(trusted), changes.decode()
+    listed, trusted, changes, inode = (*texts.split(b"/"), b"", b"", b"", b"")[:4]
+    return path, _parsed(listed), _parsed(trusted), changes.decode(), int(inode or b"0")
 
 
 def _parsed(text: bytes) -> list[Identity]:
@@ -173,7 +183,7 @@ class DeferredRecords:
 
 
 # The types of the fields of those records in a ledger, see vocab.columns.
-LAYOUTS = {"settled": "ininipn", "linked": "pinnni", "shared": "ppinni", "extras": "nnbin", "tracked": "inini"}
+LAYOUTS = {"settled": "ininipni", "linked": "pinnni", "shared": "ppinni", "extras": "nnbin", "tracked": "inini"}
 
 
 class Folder:
@@ -192,6 +202,7 @@ class Folder:
         "files",
         "followers",
         "identity",
+        "inode",
         "links",
         "listed",
         "longest_path",
@@ -227,6 +238,7 @@ class Folder:
         self.replaces_file = False  # something on the way there is a non-directory that is to be replaced
         self.ours = False  # only root and we can exchange what it holds; False also before it is listed
         self.ours_below = True  # the same of all directories in its units
+        self.inode = 0  # of the source's directory, when it was listed
         self.split = False
         self.needs_metadata = False  # its metadata is to be written at the end
         self.identity: Identity = NOBODY  # of what is at the destination, if it is to be settled
@@ -269,7 +281,8 @@ class Folder:
 def settling(folder: Folder) -> list[DirectoryMetadata]:
     """Return the records of a folder whose metadata is to be written."""
     paths = folder.source, folder.source_dir, folder.dest_dir
-    found = [directory_metadata(*paths, CREATED if folder.new else DIFFERS, folder.identity, folder.changes)]
+    why = CREATED if folder.new else DIFFERS
+    found = [directory_metadata(*paths, why, folder.identity, folder.changes, folder.inode)]
     return [*found, trusted(folder.dest_dir, folder.identity)] if folder.trusted else found
 
 

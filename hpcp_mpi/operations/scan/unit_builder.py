@@ -371,5 +371,6 @@ class UnitBuilder:
                     over=folder.replaces_file,
                     equal=equal,
                     ours=folder.ours and folder.ours_below,
+                    inode=folder.inode,
                 )
             )

@@ -45,7 +45,7 @@ def old_copy(src: Path, dst: Path) -> None:
     os.link(dst / "d/f", dst / "d/g")
 
 
-OPTIONS = ["", "--modify-window 5", "-hs 0", "--verify", "-co -hs 0", "--split-size 1M"]
+OPTIONS = ["", "--modify-window 5", "-hs 0", "--verify", "-co", "--split-size 1M"]
 
 
 @pytest.mark.parametrize(
