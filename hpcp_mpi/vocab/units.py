@@ -202,8 +202,11 @@ class Batch:
     units: Units
     leader: bytes = b""  # LINK: the name to link to, relative to the destination root
     over: bool = False  # a non-directory on the way of dest_dir is to be replaced: the scan saw it there
-    restore: bool = False  # SET_DIR_METADATA: they were equal; what this run wrote in them changed their times
-    new: bool = False  # LIST: missing at the destination
+    # SET_DIR_METADATA: they were equal; what this run wrote in them changed their times.
+    # REMOVE, COUNT, REMOVE_COPIED: of one directory that is listed again.
+    restore: bool = False
+    # LIST: missing at the destination. REMOVE_COPIED: something was renamed on the way to source_dir, maybe.
+    new: bool = False
     above: bool = False  # LIST: over is true of the directories that these are in, too
     equal: bool = False  # CHECK: files that are equal in all that lstat shows
     big: BigFile | None = None  # RANGE, FINISH_FILE; VERIFY of parts of a file, whose names are where they begin

@@ -146,6 +146,8 @@ def _may_have(context: JobContext, source: int, dest: int, owner: tuple[int, int
         return True
     if placers(context, path) <= {found.st_uid}:
         return True
+    if found.st_mode & (stat.S_ISVTX | stat.S_IRWXG | stat.S_IRWXO) == stat.S_ISVTX:
+        return False  # as stages are, whatever it is called by now
     return found.st_uid == os.geteuid() and _only_copies(context, source, dest, b"")
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import hpcp_mpi
 from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.operations import dispatch
+from hpcp_mpi.operations.move import worker
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.units import Batch, Kind
 from tests.operations.move.test_move import before_the_removal, names, same_size_and_time
@@ -254,3 +257,36 @@ def test_files_of_many_names_are_moved_with_all_of_them(world: World, on_tmpfs: 
     copy(src, "-d", dst, "-rm", "-rf", "-f", "1", "--chunk-size", "1", world=world)
     oracle.assert_equal_trees(twin, dst)
     assert not src.exists()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"parallel_listing": True, "chunk_files": 1}, {"content_only": True}],
+    ids=["chunks", "all-list", "content-only"],
+)
+def test_a_directory_that_takes_the_place_of_a_copied_one_is_not_taken_for_it(
+    options: dict[str, Any], on_tmpfs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a deployment does it: all files of both have one time, and neither they nor what they are in changed."""
+    for name, letter in (("src/d", b"o"), ("new", b"n")):
+        files = {f"f{i}": File(letter, mtime_ns=WHEN) for i in range(3)}
+        build(on_tmpfs / name, {"sub": Dir({"s": Dir(files, mtime_ns=WHEN), **files}, mtime_ns=WHEN)})
+
+    def exchange() -> None:
+        os.rename(on_tmpfs / "src/d/sub", on_tmpfs / "old")
+        os.rename(on_tmpfs / "new/sub", on_tmpfs / "src/d/sub")
+
+    with before_the_removal(exchange, monkeypatch):
+        report = hpcp_mpi.copy([on_tmpfs / "src"], on_tmpfs / "dst", move=True, **options)
+    assert contents(on_tmpfs / "src") == {b"n"} and contents(on_tmpfs / "dst", on_tmpfs / "old") == {b"o"}
+    assert {failure.reason for failure in report.outcome.failures} == {"its copy holds other bytes; kept"}
+
+
+def test_no_directory_is_doubted_that_nobody_changed(on_tmpfs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading all again would take a move twice as long."""
+    compared: list[bytes] = []
+    monkeypatch.setattr(worker, "same_content", lambda *these: compared.append(these[1][1]) or True)
+    build(on_tmpfs / "src", {f"d{i}": Dir({"s": Dir({"f": File(b"f")}), "g": File(b"g")}) for i in range(20)})
+    time.sleep(0.05)
+    report = hpcp_mpi.copy(on_tmpfs / "src", on_tmpfs / "dst", move=True, chunk_files=1)
+    assert report.outcome.removed.files == 40 and compared == []
