@@ -62,7 +62,7 @@ def test_what_only_looks_like_a_copy_is_copied_before_its_source_goes(
     old_copy(src, dst)
     run(["cp", "-a", src, twin])
     copy(src, dst, *options.split())  # as it is taken for equal without a move, but for -co
-    assert (dst / "d/f").read_bytes()[:3] == b"old"
+    assert (dst / "d/f").read_bytes()[:3] == b"old" or options == "-co"
     copy(src, "-d", dst, "-rm", "-rf", *options.split(), world=world)
     run(["diff", "-r", twin, dst])
     assert not src.exists()
