@@ -271,6 +271,7 @@ class Lister:
             return [(name, status) for name in found if (status := lstat(name, dest)) is not None]
         failures += (in_its_place(self._context, child_path(path, name)) for name in found)
         listing.folders = [each for each in listing.folders if not each[2]]
+        listing.refused = len(found)
         return []
 
     def _really_extra(self, folder: Folder, extras: list[tuple[bytes, bool]], dest: int) -> list[tuple[bytes, bool]]:

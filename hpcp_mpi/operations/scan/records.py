@@ -45,6 +45,7 @@ class ClassifiedEntries:
     tracked: list[tuple[int, bytes, int, bytes]] = field(default_factory=list)  # Tracked, without the source
     sweeps: list[bytes] = field(default_factory=list)  # stages of killed runs at the destination
     beyond: list[tuple[bytes, int]] = field(default_factory=list)  # (absolute path, mtime) that cannot be stored
+    refused: int = 0  # directories that failed, as something else is in their place
     same: Tally = NOTHING  # of files that need nothing
     open: bool = False  # cp must not copy this directory whole
 

@@ -129,7 +129,7 @@ class UnitBuilder:
         for extra in listing.extras:
             self.deferred.extras.append(Extra(folder.dest_dir, *extra, folder.source, folder.source_dir))
         self.deferred.tracked += [SymlinkTarget(*each, folder.source) for each in listing.tracked]
-        self.count(Tally(directories=len(listing.folders)))
+        self.count(Tally(directories=len(listing.folders) + listing.refused))
         children = [self.child(folder, *each) for each in listing.folders]
         if listing.open:
             self._open(folder)

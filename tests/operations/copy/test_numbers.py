@@ -68,7 +68,8 @@ def test_the_numbers_of_any_copy_add_up(tree: Tree, data: st.DataObject) -> None
             assert meddled or report.failures == [], how  # a directory does not replace what is none
             add_up(report, report.left)
             assert bool(report.left) == bool(report.failures), how
-            assert whole in (None, report.scanned.entries), how
+            refused = [each for each in report.failures if "cannot be made" in each.reason]  # with all below them
+            assert whole in (None, report.scanned.entries) or (refused and report.scanned.entries < whole), how
 
 
 @pytest.mark.parametrize("parallel", [False, True])
