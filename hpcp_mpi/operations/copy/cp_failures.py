@@ -143,7 +143,9 @@ class CpFailures:
         times = self._context.job.times
         if times.goes_astray(wanted.st_mtime_ns):  # whatever cp made of it; a cp that was not killed ends each file
             return wanted.st_size == got.st_size and not words and self._code >= 0
-        return wanted.st_size == got.st_size and times.same(wanted.st_mtime_ns, got.st_mtime_ns)
+        # A size of 0 says nothing of /proc and the like: there cp reads to the end.
+        ended = wanted.st_size == 0 and not words and not self._others and self._code >= 0
+        return (ended or wanted.st_size == got.st_size) and times.same(wanted.st_mtime_ns, got.st_mtime_ns)
 
     def _undressed(self, wanted: os.stat_result, got: os.stat_result) -> bool:
         """Return whether a cp that was killed did not come to all of an entry's metadata: it writes that last."""

@@ -205,7 +205,7 @@ class CopiedGuard:
         if self.doubts(path):
             return True
         if wanted.st_nlink == 1 == found.st_nlink:
-            return False  # its change time was looked at
+            return self._is_later(wanted)  # else its change time was looked at
         if self._context.job.keep_paths:
             return True  # the name that was to be copied may have failed, and this one be linked to an old copy
         own = wanted.st_dev, wanted.st_ino
@@ -213,8 +213,10 @@ class CopiedGuard:
             self._context.vouched.clear()
         if found.st_nlink > 1 and self._context.vouched.setdefault((found.st_dev, found.st_ino), own) != own:
             return True
-        changed = wanted.st_ctime_ns > self._context.job.start_ctime_ns[self._source]
-        return changed and wanted.st_nlink >= found.st_nlink
+        return self._is_later(wanted) and wanted.st_nlink >= found.st_nlink
+
+    def _is_later(self, wanted: os.stat_result) -> bool:
+        return wanted.st_ctime_ns > self._context.job.start_ctime_ns[self._source]
 
     def _equal(self, wanted: os.stat_result, found: os.stat_result) -> bool:
         times = self._context.job.times
@@ -227,7 +229,8 @@ class CopiedGuard:
             return False
         if wanted.st_nlink > 1 or found.st_nlink > 1:
             return True
-        return wanted.st_ctime_ns <= self._context.job.start_ctime_ns[self._source]
+        # With -nb names of one file in several sources have a copy each: the last one is the only one by then.
+        return self._context.options.sequential or not self._is_later(wanted)
 
     def _copy_of(self, path: bytes) -> int | None:
         """Return a descriptor of the directory that path was copied to, None where there is none. Raises OSError."""

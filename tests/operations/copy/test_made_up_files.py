@@ -38,6 +38,27 @@ def test_copies_of_proc_are_verified_to_their_ends(sources: list[Path], readable
     (dst / sources[0].name).write_bytes(b"other")
 
 
+def test_one_that_cannot_be_read_does_not_spoil_those_beside_it(on_tmpfs: Path) -> None:
+    """With the reason of each that fails; a size of 0 is not taken for a copy that is broken off."""
+    route = Path("/proc/sys/net/ipv4/route")
+    secret = {str(path) for path in route.iterdir() if not _can_be_read(path)}
+    assert secret, "flush is only written to"
+    report = hpcp_mpi.copy([route], on_tmpfs / "dst")
+    assert {os.fsdecode(path): reason for path, reason, *_ in report.failures} == dict.fromkeys(
+        secret, "cp cannot open for reading: Permission denied"
+    )
+    for path in set(route.iterdir()) - set(map(Path, secret)):
+        assert (on_tmpfs / "dst" / path.name).read_bytes() == path.read_bytes()
+
+
+def _can_be_read(path: Path) -> bool:
+    try:
+        path.read_bytes()
+    except OSError:
+        return False
+    return True
+
+
 def test_a_copy_of_proc_that_is_not_equal_is_found(readable: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, dst = MEMORY / STABLE[0], readable / "dst"
     dst.mkdir()

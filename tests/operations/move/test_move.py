@@ -142,6 +142,17 @@ def test_merged_sources_and_files_of_several_names_are_moved(more: tuple[str, ..
     assert not (on_tmpfs / "a").exists() and not (on_tmpfs / "b").exists()
 
 
+@pytest.mark.parametrize("more", [("-s",), ()], ids=str)
+def test_names_of_one_file_in_several_sources_are_moved_one_by_one(more: tuple[str, ...], on_tmpfs: Path) -> None:
+    """The last name is the only one by then, and was changed during the run: the bytes and the metadata decide."""
+    build(on_tmpfs / "a", {"one": File(b"same file")})
+    build(on_tmpfs / "b", {"other": File(b"mine")})
+    os.link(on_tmpfs / "a/one", on_tmpfs / "b/two")
+    copy("-rm", "-rf", "-nb", *more, "a", "b", "-d", "dst", cwd=on_tmpfs)
+    assert not (on_tmpfs / "a").exists() and not (on_tmpfs / "b").exists()
+    assert (on_tmpfs / "dst/a/one").read_bytes() == (on_tmpfs / "dst/b/two").read_bytes() == b"same file"
+
+
 def test_what_was_copied_by_an_earlier_run_is_moved_too(on_tmpfs: Path) -> None:
     build(on_tmpfs / "src", {"f": File(b"f"), "d": Dir({"g": File(b"g")})})
     hpcp_mpi.copy(on_tmpfs / "src", on_tmpfs / "dst")
