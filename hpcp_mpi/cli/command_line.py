@@ -161,6 +161,7 @@ def _asked(verb: Verb, given: Given, options: Options) -> Request:
         tar_list=given.tar_diff_file_list,
         random_destinations=given.random_dest_selection,
         force=given.remove_force > 0,
+        patterns=bool(given.dest_path),
     )
 
 

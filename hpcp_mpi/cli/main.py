@@ -210,7 +210,7 @@ def _operate(
             report = lead_operation(wire, request, frontend)
         report.declined = asker.declined
         if checkpoints is not None:
-            report.before = checkpoints.copied_before
+            checkpoints.add_before(report)
             checkpoints.end(report.exit_code)
     finally:
         watcher.close()

@@ -72,11 +72,15 @@ def lines(account: LedgerStatus, width: int, blocks: str = _BLOCKS) -> Iterator[
         yield from _runs(account)
 
 
+def _exit_code(run: RunStatus) -> str:
+    code = run.exit_code
+    return "exit code unknown" if code is None else f"exit code {code}: {EXIT_CODES.get(code, 'unknown')}"
+
+
 def _state(account: LedgerStatus) -> str:
     last, condition = account.last, account.condition
     if condition in ("stopped", "ended"):
-        code = last.exit_code or 0
-        return f"{condition}, exit code {code}: {EXIT_CODES.get(code, 'unknown')} ({_when(last.ended)})"
+        return f"{condition}, {_exit_code(last)} ({_when(last.ended)})"
     if condition == "running":
         return f"running (last sign of life {account.silence:.0f} s ago)"
     seen = f"last sign of life {_when(last.alive)}"
@@ -233,8 +237,7 @@ def _runs(account: LedgerStatus) -> Iterator[str]:
         took = max(0.0, ends[run.number] - before)
         before = max(before, ends[run.number])
         if run.state == "ended":
-            code = run.exit_code or 0
-            how = f"exit code {code}: {EXIT_CODES.get(code, 'unknown')}"
+            how = _exit_code(run)
         else:
             how = "broke down" if run.state == "broken" else f"killed or lost, last sign of life {_when(run.alive)}"
         yield f"run {run.number}: {_when(run.started)}, {_place(run)}, {duration(took)}, {how}"

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from hpcp_mpi.vocab.checkpoint import Checkpoint, RankState, Relist, ResumeState, Sample
+from hpcp_mpi.vocab.checkpoint import AGAIN, Checkpoint, RankState, Relist, ResumeState, Sample
 from hpcp_mpi.vocab.errors import EXIT_OK, Failure, FatalError
 from hpcp_mpi.vocab.outcome import Outcome
-from hpcp_mpi.vocab.report import RankShare
+from hpcp_mpi.vocab.report import RankShare, Report
 from hpcp_mpi.vocab.tally import NOTHING, Tally
 
 EVERY = 5.0  # seconds between checkpoints, in the long run
@@ -66,6 +66,7 @@ class CopyState:
     todo: tuple[Relist, ...] = ()
     records: Mapping[str, bytes] = field(default_factory=dict)  # that came since the last time
     packed: bytes = b""  # empty: another run looks at everything again
+    tallies: Mapping[str, Tally] = field(default_factory=dict)  # of the job, instead of those of the snapshot
 
 
 class _Recorded:
@@ -98,7 +99,12 @@ class CheckpointWriter:
     def __init__(self, ledger: Ledger, saved: ResumeState | None, say: Callable[[str], None]) -> None:
         self._ledger = ledger
         self._saved = saved
-        self._before = saved.latest.tallies if saved is not None else {}
+        self._before = dict(saved.latest.tallies) if saved is not None else {}
+        again = self._before.pop(AGAIN, NOTHING)
+        if again:
+            self._before["found"] = self._before.get("found", NOTHING).minus(again)
+        self._copied = self._before.get("copied", NOTHING)
+        self._restarted = False  # everything is looked at again, and found identical if it was copied before
         self._linked = saved.latest.linked if saved is not None else 0
         self._seconds = saved.latest.seconds if saved is not None else 0.0
         self._say = say
@@ -117,14 +123,23 @@ class CheckpointWriter:
 
     def restart(self, saved: ResumeState) -> None:
         """Record that everything is looked at again. saved: what the earlier run left, of which nothing is used"""
-        self._restart = True
+        self._restart = self._restarted = True
+        for name in ("found", "updated", "identical"):
+            self._before.pop(name, None)
         if saved.complete and saved.exit_code == EXIT_OK:  # else this run resumes that one's work
-            self._before, self._linked = {}, 0
+            self._before, self._copied, self._linked = {}, NOTHING, 0
 
     @property
     def copied_before(self) -> Tally:
         """The entries that earlier runs copied."""
-        return self._before.get("copied", NOTHING)
+        return self._copied
+
+    def add_before(self, report: Report) -> None:
+        """Add to the report of a run that looked at everything again what earlier runs copied."""
+        if self._restarted:
+            skipped = report.outcome.skipped
+            report.scanned, report.outcome.skipped = _with_copied(report.scanned, skipped, self._copied)
+            report.before = self._copied
 
     @property
     def broken(self) -> str:
@@ -176,11 +191,13 @@ class CheckpointWriter:
 
     def _checkpoint(self, snapshot: Snapshot, state: CopyState) -> Checkpoint:
         seconds = self._seconds + time.monotonic() - self._began
-        self._tallies = snapshot.tallies
+        self._tallies = {**snapshot.tallies, **state.tallies}
         tallies = {
             name: tally.plus(self._before.get(name, NOTHING)).plus(self._past.get(name, NOTHING))
             for name, tally in self._tallies.items()
         }
+        if self._restarted:
+            tallies["found"], tallies["identical"] = _with_copied(tallies["found"], tallies["identical"], self._copied)
         failures, notes = self._recorded.new(snapshot.listed, snapshot.outcome)
         copied = tallies["copied"]
         restart, self._restart = self._restart, False
@@ -204,6 +221,15 @@ class CheckpointWriter:
         )
 
 
+def _with_copied(found: Tally, identical: Tally, copied: Tally) -> tuple[Tally, Tally]:
+    """Return what was found and is identical, if what earlier runs copied is counted as copied.
+
+    What of it is not identical is not found any more, as it was moved, or not yet.
+    """
+    there = copied.common(identical)
+    return found.plus(copied).minus(there), identical.minus(there)
+
+
 def _state(share: RankShare, granted: int) -> RankState:
     return RankState(
         rank=share.rank,
@@ -219,6 +245,8 @@ def _state(share: RankShare, granted: int) -> RankState:
     )
 
 
-def remembered_failures(saved: ResumeState) -> Iterable[bytes]:
-    """Return the paths of entries that failed in earlier runs, and have to be tried again."""
-    return [failure.path for failure in saved.latest.failures]
+def remembered_failures(saved: ResumeState) -> Iterable[tuple[bytes, bool]]:
+    """Return the paths of entries that failed in earlier runs and have to be tried again, and whether what is below
+    was found.
+    """
+    return [(failure.path, not failure.reason.startswith("cannot list")) for failure in saved.latest.failures]

@@ -16,7 +16,7 @@ from hpcp_mpi.host.entries import identity
 from hpcp_mpi.host.latency import AdaptiveGate, Latency, ParallelCalls
 from hpcp_mpi.host.machine import kept_open, most_threads
 from hpcp_mpi.host.metadata import Refusals, Xattrs, refused_beside, xattrs_of
-from hpcp_mpi.host.mounts import Mounts, mounts_below
+from hpcp_mpi.host.mounts import Mounts, invents_inodes, mounts_below
 from hpcp_mpi.host.retrying import retried
 from hpcp_mpi.host.roots import Pin, is_same, most_pins, pin_of, root_at
 from hpcp_mpi.host.stage import SharedStages
@@ -90,6 +90,23 @@ class JobContext:
     def source_tree(self, index: int) -> Tree:
         """Return the tree of a source root. DEST: the destination's."""
         return self.dest if index == DEST else self._tree(self.job.sources[index])
+
+    @contextmanager
+    def listed(self, batch: Batch) -> Iterator[int]:
+        """Yield a descriptor of the source's directory of a batch: the one that was listed. Raises OSError."""
+        with self.source(batch).at(batch.source_dir) as fd:
+            if batch.inode:
+                self.refuse_exchanged(batch.source, os.fstat(fd), batch.inode)
+            yield fd
+
+    def refuse_exchanged(self, source: int, found: os.stat_result, inode: int) -> None:
+        """Raise OSError if a directory of a source is not the one that was listed.
+
+        Else who may rename it could have its name stand for a private one only while that is copied.
+        inode: of the one that was listed; 0 where that is not known
+        """
+        if inode and found.st_ino != inode and not invents_inodes(self.job.sources[source].path):
+            raise OSError(errno.EBUSY, "another directory has its name since it was listed: run this again")
 
     @property
     def dest(self) -> Tree:

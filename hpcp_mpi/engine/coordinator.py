@@ -36,6 +36,7 @@ from hpcp_mpi.vocab.job import Job
 from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.report import Report
+from hpcp_mpi.vocab.tally import NOTHING
 
 
 class Lookable(Feed, Protocol):
@@ -143,7 +144,7 @@ class Coordinator:
         self.planner.whole = not relists
         self.drive(phase, wrapped(scan))
         while self.planner.todo:
-            todo, self.planner.todo = self.planner.todo, []
+            todo, self.planner.todo, self.planner.below = self.planner.todo, [], NOTHING
             scan.again(least(todo))
             self.drive(phase, wrapped(scan))
         self.planner.whole = True  # what is copied from now on is in no listing

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 
 from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.host.dirfd import path_of, pinned
-from hpcp_mpi.host.entries import lstat
+from hpcp_mpi.host.entries import is_directory, lstat
 from hpcp_mpi.vocab.options import Options
 
 FULL = (errno.EISDIR, errno.ENOTEMPTY, errno.EEXIST)  # what a rename over a directory says if it is not empty
@@ -92,9 +92,12 @@ def close_to_others(context: JobContext, wanted: os.stat_result, path: bytes, de
         mode &= ~(stat.S_IRWXG | stat.S_IRWXO)
     now = stat.S_IMODE(found.st_mode)
     kept = now & (mode | ~0o777 | stat.S_IRWXU)
+    if now & stat.S_ISGID and own and found.st_gid not in context.rights.groups:
+        return safe  # chmod would take that bit as well, and what is made in it would get another group
     with suppress(PermissionError):  # it is not ours to close: settling it says so
         if foreign:
             os.chown(path_of(dest), own, -1)  # who owns it could open it again
+            kept &= ~stat.S_ISVTX  # closed and ours, it would look like a stage
         if kept != now:
             os.chmod(path_of(dest), kept)
     return safe
@@ -185,7 +188,7 @@ def _exchange(stage: int, name: bytes, dest: int, target: bytes) -> None:
     while lstat(old, stage) is not None:
         old += b"."
     try:
-        os.rename(target, old, src_dir_fd=dest, dst_dir_fd=stage)
+        _take_out(dest, target, stage, old)
     except FileNotFoundError:  # gone already, and this node did not know
         os.rename(name, target, src_dir_fd=stage, dst_dir_fd=dest)
         return
@@ -199,3 +202,29 @@ def _exchange(stage: int, name: bytes, dest: int, target: bytes) -> None:
         with suppress(OSError):
             os.rename(old, target, src_dir_fd=stage, dst_dir_fd=dest)
         raise
+
+
+def _take_out(dest: int, target: bytes, stage: int, old: bytes) -> None:
+    """Move a non-directory into a stage, with which it goes. What has become a directory meanwhile stays.
+
+    Raises OSError.
+    """
+    try:
+        os.link(target, old, src_dir_fd=dest, dst_dir_fd=stage, follow_symlinks=False)  # never a directory
+    except FileNotFoundError:
+        raise
+    except OSError:  # too many links, another user's file, no links at all
+        os.rename(target, old, src_dir_fd=dest, dst_dir_fd=stage)
+        if is_directory(stage, old):
+            free = (target, *(b"%s.%d" % (target, number) for number in range(1, 10_000)))
+            back = next(each for each in free if lstat(each, dest) is None)
+            os.rename(old, back, src_dir_fd=stage, dst_dir_fd=dest)
+            raise IsADirectoryError(errno.EISDIR, "a directory has taken its place meanwhile") from None
+    else:
+        try:
+            os.unlink(target, dir_fd=dest)
+        except FileNotFoundError:
+            pass
+        except OSError:
+            os.unlink(old, dir_fd=stage)
+            raise

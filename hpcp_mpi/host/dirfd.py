@@ -166,9 +166,12 @@ class Tree:
 
 
 def is_ours_alone(made: int, parent: int) -> bool:
-    """Return whether a directory that was just made is that one: in its parent others may have exchanged it."""
+    """Return whether a directory that was just made is that one: in its parent others may have exchanged it.
+
+    Not a stage, which is sticky: who gets that can lead the `cp` elsewhere that works in it.
+    """
     user, status, above = os.geteuid(), os.fstat(made), os.fstat(parent)
-    if status.st_uid != user or status.st_mode & 0o077:
+    if status.st_uid != user or status.st_mode & (0o077 | stat.S_ISVTX):
         return False
     if above.st_uid in (0, user) and not above.st_mode & 0o022:
         return True

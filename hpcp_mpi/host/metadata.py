@@ -120,17 +120,21 @@ def write(
     mode: int,
     xattrs: tuple[Xattrs, Xattrs],
     times_ns: tuple[int, int],
+    unseen: bool = False,
 ) -> Refusals:
     """Write an entry's metadata; return which attributes its file system refuses: it is without them.
 
     expected: its lstat; another inode is left alone. owner: (uid, gid). xattrs: (wanted, found).
-    times_ns: (atime, mtime), written last, as all before changes neither. Raises OSError.
+    times_ns: (atime, mtime), written last, as all before changes neither.
+    unseen: another node may have changed owner, mode and ACL, and this one may not see it yet. Raises OSError.
     """
     refused: Refusals = {}
+    if unseen:
+        xattrs = xattrs[0], {key: value for key, value in xattrs[1].items() if not key.startswith(ACL)}
     with pinned(parent, name) as fd:
         now = _expected(fd, expected)
         path = path_of(fd)
-        if owner != (now.st_uid, now.st_gid):
+        if owner != (now.st_uid, now.st_gid) or (unseen and not os.geteuid()):
             xattrs = xattrs[0], _change_owner(path, now.st_mode, owner, xattrs[1])
         if xattrs[0] != xattrs[1]:
             refused = _write_xattrs(path, now.st_mode, *xattrs)

@@ -129,9 +129,9 @@ def mount_of(path: bytes | int) -> tuple[str, list[str]]:
 
 
 def invents_inodes(path: bytes | int) -> bool:
-    """Return whether a file on the file system of path may have another inode number on each node."""
+    """Return whether a file on the file system of path may have another inode number on each node, or later."""
     try:
-        return type_of(path).startswith(("fuse", "cifs", "smb3", "9p"))
+        return type_of(path).startswith(("fuse", "cifs", "smb3", "9p", "overlay"))
     except OSError:
         return False
 

@@ -36,6 +36,8 @@ _NAME = re.compile(re.escape(STAGE_PREFIX) + rb"[0-9a-f]{8}\.[0-9]+\.[0-9]+")  #
 _MODE = 0o700 | stat.S_ISVTX
 _OLD_SECONDS = 24 * 3600  # without locks, a stage this old is a dead run's
 _NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL, errno.EBADF)
+_NEW_TRIES = 5  # names for a new one
+REPLACED = "another user replaced our staging directory with another one"
 _TRIES = 100  # to remove a stage that others write in: each takes less time than they take to make a file
 _numbers = itertools.count()
 # Shared stages that a process keeps locked: the last ones used. Others are only started and wait for their ranges.
@@ -50,11 +52,8 @@ def staged(directory: int, token: str, remark: Callable[[bytes, str], None], inh
     remark: called with the stage's name and a message when it cannot be removed: the next run does that.
     Raises OSError; PermissionError with an explanation when the stage is not ours alone.
     """
-    name, stage = _new(directory, token)
+    name, stage = _new(directory, token, inherit)
     try:
-        _make_private(stage, inherit)
-        with suppress(OSError):  # a file system without locks: the next run goes by age
-            fcntl.flock(stage, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield stage
     finally:
         _discard(directory, name, stage, remark)
@@ -64,11 +63,12 @@ def staged(directory: int, token: str, remark: Callable[[bytes, str], None], inh
 def set_aside(directory: int, token: str, remark: Callable[[bytes, str], None]) -> Iterator[int]:
     """Yield a descriptor of a new private directory in directory, for entries that are to be looked at undisturbed.
 
-    What is left in it at the end is kept, and so is it. remark: as for `staged`, then. Raises OSError as that does.
+    What is left in it at the end is kept, and so is it: it has no stage's mark, so that no run sweeps it, not even if
+    this one is killed. remark: as for `staged`, then. Raises OSError as that does.
     """
-    name, aside = _new(directory, token)
+    name, aside = _new(directory, token, inherit=False)
     try:
-        _make_private(aside, False)
+        os.fchmod(aside, stat.S_IMODE(os.fstat(aside).st_mode) & ~stat.S_ISVTX)
         yield aside
     finally:
         try:
@@ -79,12 +79,38 @@ def set_aside(directory: int, token: str, remark: Callable[[bytes, str], None]) 
             os.close(aside)
 
 
-def _new(directory: int, token: str) -> tuple[bytes, int]:
-    name = STAGE_PREFIX + b"%s.%d" % (token.encode(), next(_numbers))
+def _new(directory: int, token: str, inherit: bool, lock: int = fcntl.LOCK_EX) -> tuple[bytes, int]:
+    """Make a stage in directory, locked; return its name and a descriptor. Raises OSError."""
+    for tries in itertools.count(1):
+        name = STAGE_PREFIX + b"%s.%d" % (token.encode(), next(_numbers))
+        try:
+            return name, _make_new(directory, name, inherit, lock)
+        except FileExistsError:  # the kernel repeats mkdir(2) when a handle is stale, and finds what it has made
+            if tries == _NEW_TRIES:
+                raise
+        except BlockingIOError:  # another run takes it for a dead one's: the lock was not there yet
+            if tries == _NEW_TRIES:
+                raise PermissionError(errno.EPERM, REPLACED) from None
+    raise AssertionError
+
+
+def _make_new(directory: int, name: bytes, inherit: bool, lock: int) -> int:
+    """What has the name but is not the new stage is left as it is: another user has put it there."""
+    stage = -1
     try:
         os.mkdir(name, _MODE, dir_fd=directory)
-        return name, os.open(name, FLAGS, dir_fd=directory)
-    except OSError:
+        stage = os.open(name, FLAGS, dir_fd=directory)
+        _make_private(directory, stage, inherit)
+        try:
+            fcntl.flock(stage, lock | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise
+        except OSError:
+            pass  # a file system without locks: the next run goes by age
+        return stage
+    except BaseException:
+        if stage >= 0:
+            os.close(stage)
         with suppress(OSError):  # it may exist, and only the answer was lost
             os.rmdir(name, dir_fd=directory)
         raise
@@ -129,15 +155,18 @@ def _drop_in_use(directory: int, name: bytes, stage: int) -> None:
     _drop(directory, name, stage)
 
 
-def _make_private(stage: int, inherit: bool) -> None:
+def _make_private(directory: int, stage: int, inherit: bool) -> None:
     """Set the mode of a new stage. Raises PermissionError if another user put a directory in its place."""
-    status = os.fstat(stage)
+    status, above = os.fstat(stage), os.fstat(directory)
     if status.st_uid != os.geteuid():
         raise PermissionError(
             errno.EPERM,
             f"a directory that was just made here belongs to uid {status.st_uid}: another user replaced it, "
             "or the file system changes owners (NFS with root_squash: run as the owner of the files)",
         )
+    alone = above.st_uid in (0, os.geteuid()) and not above.st_mode & 0o022
+    if not alone and _was_there(stage, status):
+        raise PermissionError(errno.EPERM, REPLACED)
     # A setgid bit would be passed on to directories that do not have it. Users other than root need it, for files of
     # groups that they cannot give files to.
     inherited = status.st_mode & stat.S_ISGID if inherit or os.geteuid() != 0 else 0
@@ -147,7 +176,24 @@ def _make_private(stage: int, inherit: bool) -> None:
         except PermissionError:  # a file system that knows no sticky bit, as FAT
             os.fchmod(stage, 0o700 | inherited)
         if status.st_mode & 0o077 and os.listdir(stage):
-            raise PermissionError(errno.EPERM, "another user replaced our staging directory with their own")
+            raise PermissionError(errno.EPERM, REPLACED)
+
+
+def _was_there(stage: int, status: os.stat_result) -> bool:
+    """Return whether a directory of ours is not the one that was just made: another user has given it that name.
+
+    Then it holds something, or lacks the mark, as one does that becomes somebody's when it is settled; or is locked.
+    """
+    if os.listdir(stage):
+        return True
+    if status.st_mode & stat.S_ISVTX:
+        return False
+    os.mkdir(b"mark", _MODE, dir_fd=stage)  # are there marks here?
+    try:
+        marked = lstat(b"mark", stage)
+        return marked is not None and bool(marked.st_mode & stat.S_ISVTX)
+    finally:
+        os.rmdir(b"mark", dir_fd=stage)
 
 
 def owner_of_stage(directory: int, name: bytes) -> int | None:
@@ -237,9 +283,8 @@ class SharedStages:
 
         Raises OSError; PermissionError with an explanation when the stage is not ours alone.
         """
-        name, stage = _new(directory, self._token)
+        name, stage = _new(directory, self._token, self._inherit, fcntl.LOCK_SH)
         try:
-            _make_private(stage, self._inherit)
             self._hold(name, stage)
         except BaseException:
             with suppress(OSError):
@@ -255,7 +300,9 @@ class SharedStages:
         stage = os.open(name, FLAGS, dir_fd=directory)
         try:
             status = os.fstat(stage)
-            if status.st_uid != os.geteuid() or status.st_mode & 0o777 != 0o700:
+            # Emptied in the end, whatever is in it: so it is not enough that it is ours and private.
+            marked = status.st_mode & stat.S_ISVTX or names_in(stage) <= {name}
+            if status.st_uid != os.geteuid() or status.st_mode & 0o777 != 0o700 or not marked:
                 raise PermissionError(errno.EPERM, "another user replaced it with a directory of their own")
             self._hold(name, stage)
         except BaseException:

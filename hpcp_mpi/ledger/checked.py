@@ -11,6 +11,7 @@ from typing import Any
 from hpcp_mpi.ledger import file
 
 _MOST = 2**63 - 1
+_NO_TEXT = "a text that is none"
 _LAST = 250_000_000_000.0  # seconds since 1970: a time in the year 9892. A calendar has no more than 9999
 
 
@@ -28,10 +29,13 @@ def rows(connection: sqlite3.Connection, kinds: str, query: str, values: tuple[A
     kinds: a letter for each column: n, a number of what there can be none of; r, an amount or a time; s, a text;
     b, bytes; f, a yes or no. In upper case there may be none.
     """
-    for row in connection.execute(query, values):
-        if len(row) != len(kinds):
-            raise Odd(f"{len(row)} columns")
-        yield [_value(kind, value) for kind, value in zip(kinds, row, strict=True)]
+    try:
+        for row in connection.execute(query, values):
+            if len(row) != len(kinds):
+                raise Odd(f"{len(row)} columns")
+            yield [_value(kind, value) for kind, value in zip(kinds, row, strict=True)]
+    except UnicodeDecodeError:
+        raise Odd(_NO_TEXT) from None
 
 
 def first(connection: sqlite3.Connection, kinds: str, query: str) -> list[Any] | None:
@@ -71,12 +75,15 @@ def _text(value: str | bytes) -> str:
     try:
         return value.decode("utf-8", "surrogatepass")
     except UnicodeDecodeError:
-        raise Odd("a text that is none") from None
+        raise Odd(_NO_TEXT) from None
 
 
 def schema(connection: sqlite3.Connection) -> None:
     """Raise Odd unless a ledger has exactly our tables: a view or trigger of others would run when it is read."""
-    found = connection.execute("SELECT type,sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
+    try:
+        found = connection.execute("SELECT type,sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
+    except UnicodeDecodeError:
+        raise Odd(_NO_TEXT) from None
     ours = {" ".join(statement.split()) for statement in file.SCHEMA.split(";") if statement.strip()}
     theirs = [" ".join(str(sql).split()) for kind, sql in found if kind == "table"]
     if len(theirs) != len(found) or set(theirs) != ours or len(theirs) != len(ours):

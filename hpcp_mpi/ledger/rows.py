@@ -76,7 +76,9 @@ def put_checkpoint(connection: sqlite3.Connection, run: int, at: float, latest: 
 def put_todo(connection: sqlite3.Connection, todo: Sequence[Relist]) -> None:
     """Replace the directories that are still to be listed."""
     connection.execute("DELETE FROM todo")
-    connection.executemany("INSERT INTO todo(source,source_dir,dest_dir,deep,seen) VALUES(?,?,?,?,?)", todo)
+    connection.executemany(
+        "INSERT INTO todo(source,source_dir,dest_dir,deep,seen) VALUES(?,?,?,?,?)", (each[:5] for each in todo)
+    )
 
 
 def add_events(

@@ -20,8 +20,8 @@ def todo_of(batch: Batch) -> Iterator[Relist]:
     if batch.kind in _LATER or batch.source == DEST:
         return
     if batch.kind in (Kind.LIST, Kind.MKDIR):
-        for unit in batch.units:
-            yield Relist(batch.source, unit.name, unit.target, True)
+        for unit in batch.units:  # what is in a directory that is to be made was found, and is work of its own
+            yield Relist(batch.source, unit.name, unit.target, batch.kind is Kind.LIST)
         return
     for unit in () if batch.units.plain else batch.units:
         if unit.tally.directories:
@@ -51,7 +51,7 @@ def least(todo: Iterable[Relist], single: Iterable[int] = ()) -> list[Relist]:
             if not each.recursive:
                 continue
             found.pop()
-            each = last._replace(seen=_in_both(last.seen, each.seen))
+            each = last._replace(seen=_in_both(last.seen, each.seen), found=last.found and each.found)
         found.append(each)
         last = each
         if each.recursive and not each.seen:

@@ -17,6 +17,7 @@ from hpcp_mpi.scheduling.rate_limit import RateLimiter
 from hpcp_mpi.vocab.checkpoint import Relist
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.report import RankShare
+from hpcp_mpi.vocab.tally import NOTHING
 from hpcp_mpi.vocab.units import Batch, Chunk, Kind
 
 SHORTEST_SECONDS = 0.1  # that a chunk has to take, so that starting it is not the work
@@ -61,6 +62,7 @@ class Planner:
         self.outbox: list[tuple[int, Message]] = []
         self.news: list[Any] = []
         self.todo: list[Relist] = []
+        self.below = NOTHING  # what was found below those directories
         self.left: set[bytes] = set()
         self.outcome = Outcome()
         self.chunks = 0
@@ -133,6 +135,8 @@ class Planner:
                 self.left.update(stage_dirs(out.kept.batches))
                 self._backlog.add(granted, first=True)
                 self.todo += todo
+                for batch in out.kept.batches:
+                    self.below = self.below.plus(batch.below)
         if asked:
             self._draining -= 1
         if self._single and self._spare and not self._ranks.live:

@@ -10,6 +10,8 @@ from typing import NamedTuple
 from hpcp_mpi.vocab.errors import Failure
 from hpcp_mpi.vocab.tally import NOTHING, Tally, left_of
 
+AGAIN = "again"  # the tally of what was found and will be found again by the run that resumes
+
 
 class Relist(NamedTuple):
     """A directory of a source that has to be looked at again: something in it is not known to be done."""
@@ -19,6 +21,7 @@ class Relist(NamedTuple):
     dest_dir: bytes  # its counterpart, relative to the destination root
     recursive: bool  # with all below it; else only its entries that are no directories
     seen: bytes = b""  # if recursive: names of directories in it, each ended by NUL, that need not be looked at
+    found: bool = False  # if recursive: all below it was found by the run that is resumed. Not in a ledger
 
 
 class Sample(NamedTuple):
@@ -72,7 +75,7 @@ class Checkpoint:
 
     phase: str
     seconds: float  # that all runs have taken
-    tallies: Mapping[str, Tally]  # found, copied, updated, identical, removed, verified
+    tallies: Mapping[str, Tally]  # found, copied, updated, identical, removed, verified; AGAIN
     linked: int  # hard links made
     scan_done: bool
     chunks: int

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from hpcp_mpi.vocab.checkpoint import Checkpoint, RankState, Sample
+from hpcp_mpi.vocab.checkpoint import AGAIN, Checkpoint, RankState, Sample
 from hpcp_mpi.vocab.errors import EXIT_RESUMABLE
 from hpcp_mpi.vocab.paths import printable
 
@@ -108,7 +108,7 @@ def _latest(latest: Checkpoint | None) -> dict[str, Any]:
         "phase": latest.phase,
         "seconds": round(latest.seconds, 3),
         "scan_done": latest.scan_done,
-        "tallies": {name: tally._asdict() for name, tally in latest.tallies.items()},
+        "tallies": {name: tally._asdict() for name, tally in latest.tallies.items() if name != AGAIN},
         "left": latest.left._asdict(),
         "hard_links": latest.linked,
         "chunks": latest.chunks,

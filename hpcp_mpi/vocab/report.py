@@ -109,7 +109,7 @@ class Report:
     @property
     def left(self) -> Tally:
         """What was found and is neither copied nor identical: it failed, or the run ended before."""
-        return left_of(self.scanned, self.outcome.copied, self.outcome.updated, self.outcome.skipped)
+        return left_of(self.scanned, self.before, self.outcome.copied, self.outcome.updated, self.outcome.skipped)
 
     @property
     def exit_code(self) -> int:

@@ -29,6 +29,7 @@ class Request:
     tar_list: bool = False  # as names for `tar -T` instead
     random_destinations: bool = False  # instead of the one with the most free space
     force: bool = False  # no questions
+    patterns: bool = False  # destinations may be patterns: those of -d, as in hpcp. Else a name is taken as it is
 
 
 class Style(Enum):

@@ -30,6 +30,10 @@ class Tally(NamedTuple):
         """Return whether anything is counted. (A tuple of zeros would be true.)"""
         return any(count != 0 for count in self)
 
+    def common(self, other: "Tally") -> "Tally":
+        """Return what is in both: the smaller of each count."""
+        return Tally(*map(min, self, other))
+
     @property
     def entries(self) -> int:
         return self.files + self.directories + self.links + self.specials

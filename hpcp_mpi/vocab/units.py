@@ -13,7 +13,7 @@ from enum import Enum
 from itertools import repeat
 from typing import Any, NamedTuple
 
-from hpcp_mpi.vocab.tally import NOTHING, Tally
+from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, Tally
 
 
 class Kind(Enum):
@@ -202,8 +202,11 @@ class Batch:
     units: Units
     leader: bytes = b""  # LINK: the name to link to, relative to the destination root
     over: bool = False  # a non-directory on the way of dest_dir is to be replaced: the scan saw it there
-    restore: bool = False  # SET_DIR_METADATA: they were equal; what this run wrote in them changed their times
-    new: bool = False  # LIST: missing at the destination
+    # SET_DIR_METADATA: they were equal; what this run wrote in them changed their times.
+    # REMOVE, COUNT, REMOVE_COPIED: of one directory that is listed again.
+    restore: bool = False
+    # LIST: missing at the destination. REMOVE_COPIED: something was renamed on the way to source_dir, maybe.
+    new: bool = False
     above: bool = False  # LIST: over is true of the directories that these are in, too
     equal: bool = False  # CHECK: files that are equal in all that lstat shows
     big: BigFile | None = None  # RANGE, FINISH_FILE; VERIFY of parts of a file, whose names are where they begin
@@ -215,6 +218,7 @@ class Batch:
     # COPY: only root and we can exchange what is in source_dir and in all directories of the units, so `cp` may walk
     # them as it likes. LIST: the same of the directory that these are in. False where nobody looked.
     ours: bool = False
+    inode: int = 0  # COPY, CHECK, START_FILE: of source_dir when it was listed; 0 where that is not known
 
     @property
     def entries(self) -> int:
@@ -224,6 +228,16 @@ class Batch:
     def amount(self) -> int:
         return self.units.amount
 
+    @property
+    def below(self) -> Tally:
+        """What is below the directories that are units: if the batch is not done, it is found once more."""
+        found = NOTHING
+        if self.kind in (Kind.COPY, Kind.CHECK) and self.units.more is not None:
+            for tally, _ in self.units.more:
+                if tally.directories:
+                    found = found.plus(tally).minus(ONE_DIRECTORY)
+        return found
+
     def split(self, count: int) -> tuple["Batch", "Batch"]:
         """Return the batches of the first count units and of the rest."""
         return self.with_units(self.units[:count]), self.with_units(self.units[count:])
@@ -231,13 +245,13 @@ class Batch:
     def with_units(self, units: Units) -> "Batch":
         """Return a batch like this one, of other units. dataclasses.replace takes twice as long."""
         rest = (self.leader, self.over, self.restore, self.new, self.above, self.equal, self.big)
-        more = (self.again, self.lossy, self.ours)
+        more = (self.again, self.lossy, self.ours, self.inode)
         return Batch(self.kind, self.source, self.source_dir, self.dest_dir, units, *rest, *more)
 
     def __reduce__(self) -> Any:
         # Half the bytes and a third of the time of what pickle makes of a dataclass.
         rest = (self.leader, self.over, self.restore, self.new, self.above, self.equal, self.big)
-        more = (self.again, self.lossy, self.ours)
+        more = (self.again, self.lossy, self.ours, self.inode)
         return _batch, (self.kind.value, self.source, self.source_dir, self.dest_dir, self.units, *rest, *more)
 
 

@@ -88,10 +88,10 @@ def test_files_are_found_in_their_directory_and_subtrees_are_trees() -> None:
         assert list(todo_of(batch(kind, [Unit(b"f", one_file(3))]))) == [flat]
 
 
-def test_directories_that_nobody_listed_are_trees() -> None:
+def test_directories_that_nobody_listed_are_trees_and_of_those_to_be_made_the_rest_is_work_of_its_own() -> None:
     for kind in (Kind.LIST, Kind.MKDIR):
         some = Batch(kind, 1, b"", b"", Units.of([Unit(b"s/x", NOTHING, 0, b"d/y")]))
-        assert list(todo_of(some)) == [Relist(1, b"s/x", b"d/y", True)]
+        assert list(todo_of(some)) == [Relist(1, b"s/x", b"d/y", kind is Kind.LIST)]
 
 
 def test_what_records_tell_of_is_not_looked_for() -> None:

@@ -51,7 +51,7 @@ class Copying:
             destination_root=dest,
             merged=frozenset(),
             abilities=Abilities(),
-            run_id="token",
+            run_id="0123abcd",
         )
         self.places = [JobContext(job, Commands(), rank) for rank in (1, 2)]
         self.plan = Ranges(RANGE, alignment=BLOCK)

@@ -34,7 +34,7 @@ def check(context: JobContext, batch: Batch, outcome: Outcome) -> Batch:
     with ExitStack() as stack:
         try:
             with context.latency.noted():
-                source = stack.enter_context(context.source(batch).at(batch.source_dir))
+                source = stack.enter_context(context.listed(batch))
         except OSError as error:
             path = context.source_path(batch)
             outcome.failures.append(failure_of(path, error, "cannot open the directory"))
@@ -192,10 +192,11 @@ def write_metadata(
     entry: tuple[int, bytes],
     found: os.stat_result,
     xattrs: tuple[metadata.Xattrs, metadata.Xattrs],
+    unseen: bool = False,
 ) -> metadata.Refusals:
     """Give entry (directory, name) the metadata of a source with the lstat wanted; return which attributes are refused.
 
-    Raises OSError.
+    unseen: as for metadata.write. Raises OSError.
     """
     return metadata.write(
         *entry,
@@ -204,6 +205,7 @@ def write_metadata(
         context.rights.mode(wanted, found),
         xattrs,
         (context.job.times.nearest(wanted.st_atime_ns), context.job.times.nearest(wanted.st_mtime_ns)),
+        unseen,
     )
 
 

@@ -23,8 +23,8 @@ from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import join
 from hpcp_mpi.vocab.units import Batch, Unit
 
-# (path, identities of what was listed there, of what may be given to anybody)
-_Known = tuple[bytes, Sequence[Identity], Sequence[Identity]]
+# (path, identities of what was listed there, of what may be given to anybody, letters of how it differed then)
+_Known = tuple[bytes, Sequence[Identity], Sequence[Identity], str]
 _DEEPEST = 100  # levels of what a killed run has left that are looked at: two descriptors each
 _CLOSED = "pog"  # letters of mode, owner and group
 ALIVE = "staging directory of another run that may be alive; kept"
@@ -49,11 +49,12 @@ def settle(context: JobContext, batch: Batch, outcome: Outcome) -> None:
 
 def _settle(context: JobContext, batch: Batch, unit: Unit, outcome: Outcome) -> None:
     options = context.options
-    target, listed, trusted, before = without_identities(unit.target)
+    target, listed, trusted, before, inode = without_identities(unit.target)
     unit = unit._replace(dest_name=target)
     with ExitStack() as stack:
         source = stack.enter_context(context.source(batch).handle(unit.name))
         wanted = os.fstat(source)
+        context.refuse_exchanged(batch.source, wanted, inode)
         changes = NEW
         if not options.dry_run:
             if options.directory_sync:
@@ -61,7 +62,7 @@ def _settle(context: JobContext, batch: Batch, unit: Unit, outcome: Outcome) -> 
                 if context.job.resumed:
                     sweep_stages(context, stack.enter_context(context.dest.at(unit.target)), unit.target, outcome)
                 made = [each for path, each in context.made_here() if path == target]
-                known = target, listed, trusted + made
+                known = target, listed, trusted + made, before
                 changes, refused = _settle_one(context, batch, source, dest, wanted, known)
                 # Of what closing it has changed already nothing is to be seen any more.
                 changes += "".join(letter for letter in before if letter in _CLOSED and letter not in changes)
@@ -112,19 +113,20 @@ def _settle_one(
 
     Raises OSError.
 
-    Written also where nothing seems to differ, if this run wrote in it: maybe by another node, and for a while this one
-    may still be shown the times from before.
+    Written also where nothing seems to differ, if this run wrote in it or closed it: maybe by another node, and for a
+    while this one may still be shown what was before.
     """
     changes, found, xattrs = _directory_changes(context, batch, source, dest, wanted)
     refused: metadata.Refusals = {}
-    if changes or batch.again:
+    closed = bool(known[3])
+    if changes or batch.again or closed:
         owner, mode = context.rights.owner(wanted, found), context.rights.mode(wanted, found)
         wider = mode & ~stat.S_IMODE(found.st_mode) or "a" in changes
         if (wider or owner != (found.st_uid, found.st_gid)) and not _may_have(context, source, dest, owner, known):
             raise PermissionError(errno.EPERM, not_given(found.st_uid, owner[0]))
-        if not batch.again:
+        if not (batch.again or closed):
             return update_metadata(context, wanted, (dest, b"."), found, xattrs, changes)
-        refused = write_metadata(context, wanted, (dest, b"."), found, xattrs)
+        refused = write_metadata(context, wanted, (dest, b"."), found, xattrs, closed)
         if refused:
             changes = changes.rstrip("ax") + metadata.lacking(*xattrs, refused)
     return changes, refused
@@ -136,7 +138,7 @@ def _may_have(context: JobContext, source: int, dest: int, owner: tuple[int, int
     It is the one that this run has listed there or made, or nobody but its owner can have put it there, or it is ours
     and holds nothing that its source does not show too, as what a killed run has left.
     """
-    path, listed, trusted = known
+    path, listed, trusted, _ = known
     this, found = identity(dest), os.fstat(dest)
     if any(same_inode(this, each) for each in trusted):
         return True
@@ -144,6 +146,8 @@ def _may_have(context: JobContext, source: int, dest: int, owner: tuple[int, int
         return True
     if placers(context, path) <= {found.st_uid}:
         return True
+    if found.st_mode & (stat.S_ISVTX | stat.S_IRWXG | stat.S_IRWXO) == stat.S_ISVTX:
+        return False  # as stages are, whatever it is called by now
     return found.st_uid == os.geteuid() and _only_copies(context, source, dest, b"")
 
 

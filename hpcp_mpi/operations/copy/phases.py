@@ -17,6 +17,7 @@ from hpcp_mpi.engine.frontend import Frontend
 from hpcp_mpi.engine.operation import Operation
 from hpcp_mpi.host.entries import identity
 from hpcp_mpi.operations.copy.big_files.rank0 import WithRanges
+from hpcp_mpi.operations.copy.totals import Totals
 from hpcp_mpi.operations.scan.deferred import leading_batches, link_batches, separation_batches, settle_batches
 from hpcp_mpi.operations.scan.records import (
     CONTENT_CHANGED,
@@ -66,7 +67,7 @@ class _Copy(Operation):
         self._scan: CopyScan = (scan or Scan)(
             coordinator.context, prepared.landings, prepared.made_root, wire.wake, lambda: coordinator.slots
         )
-        self._found_before = NOTHING  # by earlier runs that this one resumes
+        self._totals = Totals({})  # with those of earlier runs that this one resumes
         self._verification = _verification(coordinator)
         if saved is not None and not saved.complete:
             coordinator.wait_for_earlier_runs()
@@ -114,6 +115,13 @@ class _Copy(Operation):
                 outcome.skipped = outcome.skipped.minus(unit.tally)
             yield batch
 
+    def _repeated(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """Yield batches of what an earlier run may have found, and done."""
+        for batch in batches:
+            for unit in batch.units:
+                self._totals.repeated = self._totals.repeated.plus(unit.tally)
+            yield batch
+
     def _marked(self) -> "AbstractContextManager[None]":
         """Mark the destination while sources are listed that are to go: one of them may show it."""
         options = self._prepared.job.options
@@ -127,15 +135,16 @@ class _Copy(Operation):
         """Give files their other names."""
         linked = self._scan.waiting.linked
         if self._scan.builder.links.partial:
-            self._drive("linking", Stream(leading_batches(map(LinkedName._make, linked))))
-        self._drive("linking", Stream(link_batches(map(LinkedName._make, linked))))
+            self._drive("linking", Stream(self._repeated(leading_batches(map(LinkedName._make, linked)))))
+        self._drive("linking", Stream(self._repeated(link_batches(map(LinkedName._make, linked)))))
 
     def _mirror(self) -> None:
         """Remove what the sources do not have."""
         from hpcp_mpi.operations.mirror.rank0 import Mirror
 
         mirror = Mirror(self._coordinator, self._scan.waiting)
-        mirror.run(self.scanned().plus(self._found_before), len(self._failures()), self._drive)
+        self._scan.count()
+        mirror.run(self._totals.found(self._scan.numbers), len(self._failures()), self._drive)
         self._stopped = mirror.stopped
         self._verify()
 
@@ -169,7 +178,7 @@ class _Copy(Operation):
             memory.restore(saved)
             if self._verification is not None:
                 self._verification.restore(saved.records)
-        self._found_before = saved.latest.tallies["found"]
+        self._totals = Totals(saved.latest.tallies)
         self._coordinator.frontend.say(
             f"hpcp-mpi: resumes {saved.runs:,} earlier run{'s' if saved.runs > 1 else ''}: "
             f"{saved.latest.tallies['copied'].entries:,} entries copied before, "
@@ -184,11 +193,11 @@ class _Copy(Operation):
     def _settle(self, records: Iterator[DirectoryMetadata]) -> None:
         """Settle directories, deepest first."""
         if os.geteuid() == 0:
-            self._drive("setting directory metadata", Stream(settle_batches(records)))
+            self._drive("setting directory metadata", Stream(self._repeated(settle_batches(records))))
             return
         # Who is not root may lock themselves out of what lies below: level by level.
         for _, level in groupby(records, key=lambda record: record.height):
-            self._drive("setting directory metadata", Stream(settle_batches(level)))
+            self._drive("setting directory metadata", Stream(self._repeated(settle_batches(level))))
 
     def fail(self, error: OSError) -> None:
         """Record why rank 0 cannot continue: what was not started stays undone."""
@@ -203,7 +212,7 @@ class _Copy(Operation):
         self._coordinator.write_down()
         self._coordinator.fill(report)
         outcome = scan.outcome
-        outcome.skipped = scan.builder.skipped
+        outcome.skipped = NOTHING  # counted below
         outcome.add(self._coordinator.outcome)  # in this order: what the scan could not read explains what failed later
         outcome.failures = list(first_of_each(outcome.failures))
         outcome.note_losses()
@@ -212,8 +221,9 @@ class _Copy(Operation):
         report.destination = self._prepared.job.destination
         report.dry_run = self._prepared.job.options.dry_run
         report.abilities = {report.destination: self._prepared.job.abilities}
-        report.scanned = scan.builder.scanned
         report.outcome = outcome
+        scan.count()
+        self._totals.fill(report, scan.numbers)
         report.scan_seconds = scan.seconds
         report.stopped = stopped or self._stopped
         return report
@@ -259,7 +269,7 @@ class _Copy(Operation):
         if self._memory is None:
             return CopyState()
         self._note_touched()
-        state = self._memory.state(self._feed)
+        state = self._memory.state(self._feed, self._totals)
         new = {} if self._verification is None else self._verification.take_new()
         return replace(state, records={**state.records, **new})
 

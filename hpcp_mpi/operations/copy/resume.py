@@ -19,6 +19,7 @@ from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.external_sort import Record
 from hpcp_mpi.host.range_copy import changed, opened
 from hpcp_mpi.operations.copy.big_files.rank0 import WithRanges
+from hpcp_mpi.operations.copy.totals import Totals
 from hpcp_mpi.operations.scan.rank0 import Scan
 from hpcp_mpi.operations.scan.records import CONTENT_CHANGED, LAYOUTS, Extra, LinkedName, SharedName, directory_metadata
 from hpcp_mpi.rules.landing import Landing
@@ -71,10 +72,10 @@ class ResumeRecorder:
             sort.forget_new()
         self._scan.forget_names()
 
-    def state(self, feed: WithRanges | None) -> CopyState:
+    def state(self, feed: WithRanges | None, totals: Totals) -> CopyState:
         """Return what is left to do. feed: of big files, while there is one"""
         # The directories first: what is done meanwhile is recorded then, and may be looked at once more.
-        todo = self._scan.todo
+        todo, numbers = self._scan.todo, self._scan.numbers
         settled, linked = self._scan.unfinished()
         batches = [
             *self._coordinator.backlog.pending(),
@@ -85,7 +86,11 @@ class ResumeRecorder:
             batches += feed.pending
         for batch in batches:
             todo += todo_of(batch)
-        todo += self._coordinator.planner.todo
+        planner = self._coordinator.planner
+        todo += planner.todo
+        again = planner.below
+        for batch in batches:
+            again = again.plus(batch.below)
         new: dict[str, list[Record]] = {kind: sort.take_new() for kind, sort in self._sorts.items()}
         new["settled"] += settled
         new["linked"] += linked
@@ -95,7 +100,8 @@ class ResumeRecorder:
             self._excluding = excluding
             records[_EXCLUDING] = excluding.to_bytes((excluding.bit_length() + 7) // 8, "little")
         state = stored_batches.packed(chain.from_iterable(_as_batches(_under_way(feed, batches))))
-        return CopyState(tuple(least(todo, self._single)), records, state)
+        tallies = totals.own(numbers._replace(again=numbers.again.plus(again)), self._coordinator.outcome)
+        return CopyState(tuple(least(todo, self._single)), records, state, tallies)
 
 
 def _above(source: int, path: bytes, target: bytes) -> tuple[int, bytes, bytes]:
@@ -127,8 +133,8 @@ def left_to_do(saved: ResumeState, landings: Sequence[Landing], job: Job) -> lis
     if not saved.latest.state or (saved.complete and saved.exit_code == EXIT_OK):
         return None
     todo = list(saved.latest.todo)
-    for path in remembered_failures(saved):
-        again = list(_where(path, landings, job))
+    for path, found in remembered_failures(saved):
+        again = [each._replace(found=found) for each in _where(path, landings, job)]
         if not again and not is_within(path, job.destination):  # there: to be removed
             return None
         todo += again

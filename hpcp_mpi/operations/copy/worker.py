@@ -115,7 +115,7 @@ def _copy_batch(context: JobContext, batch: Batch, outcome: Outcome, last: bool)
     to = printable(context.dest_path(batch.dest_dir))
     with ExitStack() as stack:
         try:
-            source = stack.enter_context(context.source(batch).at(batch.source_dir))
+            source = stack.enter_context(context.listed(batch))
         except OSError as error:
             for unit in batch.units:
                 path = context.source_path(batch, unit.name)
@@ -325,7 +325,7 @@ def _copy_together(context: JobContext, batches: list[Batch], outcome: Outcome) 
             files: dict[int, tuple[int, Unit]] = {}
             for index, batch in enumerate(batches):
                 outcome.touched.add((batch.source, batch.source_dir, batch.dest_dir))
-                source = stack.enter_context(context.source(batch).at(batch.source_dir))
+                source = stack.enter_context(context.listed(batch))
                 close_late(context, batch.source, batch.dest_dir, os.fstat(source), dests[index])
                 for unit in batch.units:
                     fd = stack.enter_context(pinned(source, unit.name))

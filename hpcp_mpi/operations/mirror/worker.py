@@ -36,6 +36,9 @@ class ExtraGuard:
     def must_keep(self, directory: int, path: bytes, name: bytes) -> bool:
         return self._stays(join(path, name), False)
 
+    def doubts(self, path: bytes) -> bool:
+        return False
+
     def _stays(self, path: bytes, is_directory: bool) -> bool:
         job = self._context.job
         directory, _, name = path.rpartition(b"/")

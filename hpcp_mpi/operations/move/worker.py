@@ -4,9 +4,10 @@ Its copy is good if nothing failed at it or below it in this run, which has copi
 is what the source is now: the same type, size, mtime, link target and device, owner, mode and attributes, listed under
 the same name. A file with one name stays too if anything of it, be it a mode, was changed since the run began: its
 change time says so, by its file system's own clock. That of a file with several names is also changed when one of its
-other names is removed. Where that does not explain it, and where one copy may be that of two sources (case is ignored,
-something is mounted in the destination), the bytes are compared once more. What stays is named, unless the run has
-named it already.
+other names is removed. Where that does not explain it, where one copy may be that of two sources (case is ignored,
+something is mounted in the destination), below a directory that was changed, so perhaps exchanged, and where anything
+failed in this run (then one of its names may have, and the others may be linked to what was there before), the bytes
+are compared once more. What stays is named, unless the run has named it already.
 """
 
 import os
@@ -62,6 +63,8 @@ class CopiedGuard:
         self._path: bytes | None = None  # of the directory whose copy is open
         self._copy: int | None = None
         self._listing: Listing | None = None  # of it
+        self._doubted = {batch.source_dir} if batch.new else set()
+        self._relisted = join(batch.source_dir, batch.units.names[0]) if batch.restore else None
         self._stack = ExitStack()
         weakref.finalize(self, self._stack.close)
 
@@ -74,6 +77,7 @@ class CopiedGuard:
                 return False  # the scan noted that it was not copied
             with self._context.source_tree(self._source).handle(path) as mine:
                 own = os.fstat(mine)
+                self._note_doubt(path, own)
                 reason = ""
                 for _ in self._context.looks.each():
                     reason = self._directory_problem(path, mine, own)
@@ -83,6 +87,18 @@ class CopiedGuard:
         except OSError as error:
             reason = f"cannot compare it with its copy: {reason_of(error)}; kept"
         return self._leave(where, reason)
+
+    def doubts(self, path: bytes) -> bool:
+        return bool(self._doubted) and any(each in self._doubted for each in _on_the_way(path))
+
+    def _note_doubt(self, path: bytes, own: os.stat_result) -> None:
+        """Note a directory that may be another one than that which was copied, put there with all that is in it.
+
+        The change time of what is in it would not show that. A rename changes that of the directory. So does what this
+        run does in it: in the root, and where some has gone already.
+        """
+        if path and path != self._relisted and own.st_ctime_ns > self._context.job.start_ctime_ns[self._source]:
+            self._doubted.add(path)
 
     def _directory_problem(self, path: bytes, mine: int, own: os.stat_result) -> str:
         """Return why a directory has no good copy; "" if it has one. Raises OSError."""
@@ -176,18 +192,22 @@ class CopiedGuard:
         lacking = lacks(self._context, self._source, (directory, name), (copy, called), wanted, found)
         if lacking:
             return _LACKS.format(lacking)
-        if stat.S_ISREG(wanted.st_mode) and (listing.folds or mounted or self._doubtful(wanted, found)):
+        if stat.S_ISREG(wanted.st_mode) and (listing.folds or mounted or self._doubtful(path, wanted, found)):
             alike = same_content(self._context, (directory, name), (copy, called), wanted, found)
             return "" if alike else OTHER_BYTES
         return ""
 
-    def _doubtful(self, wanted: os.stat_result, found: os.stat_result) -> bool:
+    def _doubtful(self, path: bytes, wanted: os.stat_result, found: os.stat_result) -> bool:
         """Return whether a file may be another one than that which was copied, though it looks the same.
 
         With several names it was changed if one of those went, but then the copy has more names.
         """
+        if self.doubts(path):
+            return True
         if wanted.st_nlink == 1 == found.st_nlink:
             return self._is_later(wanted)  # else its change time was looked at
+        if self._context.job.keep_paths:
+            return True  # the name that was to be copied may have failed, and this one be linked to an old copy
         own = wanted.st_dev, wanted.st_ino
         if len(self._context.vouched) > _MOST_VOUCHED:
             self._context.vouched.clear()
@@ -237,6 +257,11 @@ class CopiedGuard:
         """Name what stays; return False."""
         self._outcome.failures.append(Failure(where, reason))
         return False
+
+
+def _on_the_way(path: bytes) -> list[bytes]:
+    """Return a path and those of the directories above it, of the root too."""
+    return [path, *(path[:at] for at in range(len(path)) if path[at : at + 1] == b"/"), b""]
 
 
 def _same_inode(source: os.stat_result, copy: os.stat_result) -> bool:

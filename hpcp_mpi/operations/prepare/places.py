@@ -19,7 +19,7 @@ def placed(request: Request, files: Iterable[bytes] = ()) -> Request:
     for source in request.sources:
         if _is_remote(source) and not os.path.lexists(source) and not (glob.has_magic(source) and glob.glob(source)):
             raise _elsewhere(source)
-    destinations = [each for name in request.destinations for each in _expanded(name)]
+    destinations = [each for name in request.destinations for each in _expanded(name, request.patterns)]
     if len(destinations) > 1 and (request.source_list is not None or request.verb is Verb.COMPARE):
         names = ", ".join(map(printable, destinations))
         raise UsageError(f"several destinations, where there can be one: {names}", "Name one of them.")
@@ -29,15 +29,15 @@ def placed(request: Request, files: Iterable[bytes] = ()) -> Request:
     return replace(request, destinations=tuple(destinations))
 
 
-def _expanded(name: bytes) -> Iterator[bytes]:
+def _expanded(name: bytes, patterns: bool) -> Iterator[bytes]:
     """Yield what a destination stands for: itself, or the matches of a pattern that is no entry's name."""
-    if name.startswith(b"~") and not _begins_here(name):
+    if patterns and name.startswith(b"~") and not _begins_here(name):
         name = os.path.expanduser(name)
     if os.path.lexists(name):
         yield name
     elif _is_remote(name):
         raise _elsewhere(name)
-    elif glob.has_magic(name):
+    elif patterns and glob.has_magic(name):
         found = sorted(glob.glob(name, recursive=True))
         if not found:
             raise FatalError(

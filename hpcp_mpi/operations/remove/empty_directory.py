@@ -111,9 +111,14 @@ class DirectoryEmptier:
         """Return whether the kind of removal allows to empty a directory."""
         return self._guard is None or self._guard.may_enter(path)
 
+    def doubts(self, path: bytes) -> bool:
+        """Return whether the kind of removal needs a closer look at what is in a directory."""
+        return self._guard is not None and self._guard.doubts(path)
+
     def give(self, folder: Folder, units: Units) -> None:
         """Leave units of a directory to others."""
-        self.found.append(Batch(self._batch.kind, self._batch.source, folder.path, b"", units))
+        doubted = self.doubts(folder.path)
+        self.found.append(Batch(self._batch.kind, self._batch.source, folder.path, b"", units, new=doubted))
         folder.out += len(units)
 
     def mounted(self, path: bytes) -> None:

@@ -30,6 +30,9 @@ class RemovalGuard(Protocol):
     def must_keep(self, directory: int, path: bytes, name: bytes) -> bool:
         """Return whether a non-directory stays. Asked right before it would be removed."""
 
+    def doubts(self, path: bytes) -> bool:
+        """Return whether what is in a directory needs a closer look: a batch of it has `new` set."""
+
 
 class Disposer(Protocol):
     """Makes entries go. Raises OSError, as the calls it is named after."""
@@ -84,6 +87,7 @@ class PendingDirectory(NamedTuple):
     kept: bool  # something in it stays
     again: bool = False  # it is too large to be listed at once: the next pass is due when the units are done
     gone: int = 0  # entries that were removed from it by the rank that left it
+    doubted: bool = False  # by the RemovalGuard
 
 
 class FinishedUnits(NamedTuple):
@@ -114,6 +118,7 @@ class _Waiting:
     kept: bool
     again: bool
     gone: int
+    doubted: bool
 
 
 class PendingDirectories:
@@ -132,7 +137,7 @@ class PendingDirectories:
         """Record the progress of a walk."""
         for left in progress.left:
             self._waiting[left.source, left.directory] = _Waiting(
-                left.kind, left.units, left.kept, left.again, left.gone
+                left.kind, left.units, left.kept, left.again, left.gone, left.doubted
             )
         for left in progress.left:
             if not left.units:
@@ -157,7 +162,9 @@ class PendingDirectories:
             if waiting.again:
                 # If nothing went, the next pass is the last, and goes to the end.
                 unit = walks([name])
-                self.due.append(Batch(waiting.kind, source, above or b"", b"", unit, again=not waiting.gone))
+                last, doubted = not waiting.gone, waiting.doubted
+                batch = Batch(waiting.kind, source, above or b"", b"", unit, restore=True, new=doubted, again=last)
+                self.due.append(batch)
                 return
             if above is not None and not waiting.kept:
                 self._remove(source, directory)

@@ -213,7 +213,14 @@ class RemoveWorker:
         if folder.out or folder.again:
             batch = self._batch
             left = PendingDirectory(
-                batch.kind, batch.source, folder.path, folder.out, folder.kept, folder.again, folder.gone
+                batch.kind,
+                batch.source,
+                folder.path,
+                folder.out,
+                folder.kept,
+                folder.again,
+                folder.gone,
+                self._emptier.doubts(folder.path),
             )
             self._progress.left.append(left)
             above.out += 1

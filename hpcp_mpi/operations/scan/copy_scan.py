@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from hpcp_mpi.engine.coordinator import Lookable
+from hpcp_mpi.operations.scan.records import ScanNumbers
 from hpcp_mpi.operations.scan.unit_builder import UnitBuilder
 from hpcp_mpi.operations.scan.waiting import Waiting
 from hpcp_mpi.vocab.checkpoint import Relist
@@ -20,6 +21,7 @@ class CopyScan(Lookable, Protocol):
     builder: UnitBuilder
     waiting: Waiting
     seconds: float
+    numbers: ScanNumbers  # when count() was called
     relists: bool  # what is in a directory can be found again by listing it
 
     @property
@@ -27,6 +29,7 @@ class CopyScan(Lookable, Protocol):
         """The scan, if another run can resume it in the middle; None: that one looks at everything again."""
 
     def start(self, todo: Sequence[Relist] | None = None) -> None: ...
+    def count(self) -> None: ...
     def end(self) -> None: ...
 
 

@@ -9,6 +9,7 @@ from itertools import groupby
 
 from hpcp_mpi.operations.scan.records import (
     CONTENT_CHANGED,
+    COUNTS,
     CREATED,
     DIFFERS,
     NOBODY,
@@ -18,11 +19,10 @@ from hpcp_mpi.operations.scan.records import (
     SharedName,
     with_identities,
 )
-from hpcp_mpi.vocab.tally import NOTHING, ONE_LINK, ONE_SPECIAL, Tally, one_file
+from hpcp_mpi.vocab.tally import ONE_SPECIAL, Tally, one_file
 from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 
 _TOGETHER = 1000  # units that are handed out as one batch
-_COUNTS = (NOTHING, one_file(0), ONE_LINK, ONE_SPECIAL)  # what LinkedName.counts means
 
 
 def settle_batches(records: Iterable[DirectoryMetadata]) -> Iterator[Batch]:
@@ -44,7 +44,9 @@ def settle_batches(records: Iterable[DirectoryMetadata]) -> Iterator[Batch]:
         reasons = {record.why for record in some}
         key = last.source, reasons == {CONTENT_CHANGED}, reasons != {DIFFERS}, CREATED in reasons
         group = groups.setdefault(key, [])
-        target = with_identities(dest_dir, {record.identity for record in some} - {NOBODY}, trusted, last.changes)
+        mine = [record for record in some if record.source == last.source]
+        changes, inode = max(record.changes for record in mine), max(record.inode for record in mine)
+        target = with_identities(dest_dir, {each.identity for each in some} - {NOBODY}, trusted, changes, inode)
         counted = {(record.source, record.source_dir) for record in some if record.why != CONTENT_CHANGED}
         group.append(Unit(last.source_dir, Tally(directories=len(counted)), 0, target))
         if len(group) == _TOGETHER:
@@ -66,7 +68,7 @@ def link_batches(records: Iterable[LinkedName]) -> Iterator[Batch]:
         by_source: dict[int, list[Unit]] = {}
         for record in names.values():
             if record.target != leader:
-                unit = Unit(record.path, _COUNTS[record.counts], 0, record.target)
+                unit = Unit(record.path, COUNTS[record.counts], 0, record.target)
                 by_source.setdefault(record.source, []).append(unit)
         for source, units in by_source.items():
             yield Batch(Kind.LINK, source, b"", b"", Units.of(units), leader)
@@ -82,7 +84,7 @@ def leading_batches(records: Iterable[LinkedName]) -> Iterator[Batch]:
             record = names[leader]
             source_dir, _, name = record.path.rpartition(b"/")
             dest_dir, _, target = leader.rpartition(b"/")
-            unit = Unit(name, _COUNTS[record.counts], 0, target)
+            unit = Unit(name, COUNTS[record.counts], 0, target)
             yield Batch(Kind.CHECK, record.source, source_dir, dest_dir, Units.of([unit]))
 
 

@@ -212,7 +212,7 @@ class Lister:
                 with context.latency.noted():
                     source = stack.enter_context(context.source_tree(folder.source).at(folder.source_dir))
                 status, unchanged = os.fstat(source), context.unchanged(folder.source)
-                folder.ours = unchanged.ours(status)
+                folder.ours, folder.inode = unchanged.ours(status), status.st_ino
                 quiet = unchanged.quiet(status)
                 merged = folder.dest_dir in context.job.merged
                 if dest is not None and context.options.directory_sync:

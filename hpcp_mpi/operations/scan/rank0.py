@@ -28,9 +28,10 @@ from hpcp_mpi.operations.scan.records import (
     Folder,
     LinkedName,
     ScanFindings,
+    ScanNumbers,
     unfinished,
 )
-from hpcp_mpi.operations.scan.relist import Relister, emit_split, maximal
+from hpcp_mpi.operations.scan.relist import Relister, above, emit_split, maximal
 from hpcp_mpi.operations.scan.task import ScanTask
 from hpcp_mpi.operations.scan.waiting import Waiting
 from hpcp_mpi.rules.landing import Landing
@@ -39,6 +40,7 @@ from hpcp_mpi.vocab.checkpoint import Relist
 from hpcp_mpi.vocab.errors import Failure, failure_of
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import child_path
+from hpcp_mpi.vocab.tally import NOTHING, Tally
 from hpcp_mpi.vocab.units import Batch, Kind, Units
 
 PIPE = "a symlink to a pipe, as <(...) of a shell: the link is copied, and nothing of what comes out of the pipe"
@@ -96,6 +98,9 @@ class Scan:
         self._held = False
         self._open: set[ScanTask] = set()  # directories that are not listed to their end
         self._links_recorded = False
+        self._listed_again = NOTHING  # that an earlier run found
+        self._tops = 0  # directories that are listed again with all below them
+        self.numbers = ScanNumbers()
         most = 1 if context.options.single else most_threads(64, 2)
         self._pool: Pool[ScanTask] = Pool(self._step, self._fail, most, lambda: context.slow)
 
@@ -125,15 +130,21 @@ class Scan:
         with self._lock:
             # Names of files may have been seen by a rank that is lost.
             self.builder.links.partial = True
+            before = self.builder.scanned
             for each in todo:
                 tasks += self._relister.tasks(each, counted)
+                if not counted and self._landings[each.source].name is not None:
+                    self._listed_again = self._listed_again.plus(self.builder.scanned.minus(before))
+                elif not counted and each.recursive and each.source_dir:
+                    self._tops += 1
+                before = self.builder.scanned
             self._open.update(tasks)
             self._emit()
         self._pool.add(tasks)
 
-    def _tasks(self, folders: Iterable[Folder], again: bool = False) -> list[ScanTask]:
+    def _tasks(self, folders: Iterable[Folder], again: bool = False, reported: bool = False) -> list[ScanTask]:
         """Return the tasks of folders; the lock is held."""
-        tasks = [ScanTask(folder, self._lister, again) for folder in folders]
+        tasks = [ScanTask(folder, self._lister, again, reported) for folder in folders]
         self._open.update(tasks)
         return tasks
 
@@ -143,10 +154,25 @@ class Scan:
         with self._lock:
             emit_split(self._open, self.builder)
             self._emit()
-            found = [task.todo for task in maximal(self._open, self._lister)]
+            found, again = [], NOTHING
+            for task, below in maximal(self._open, self._lister):
+                found.append(task.todo)
+                again = again.plus(below)
             for batch in (*self._ready, *self._lists):
                 found += todo_of(batch)
+                again = again.plus(batch.below)
+            self.numbers = self._numbers()._replace(skipped=self.builder.skipped.plus(above(self._open)), again=again)
             return found
+
+    def count(self) -> None:
+        """Look at the counts: `numbers`."""
+        with self._lock:
+            self.numbers = self._numbers()
+
+    def _numbers(self) -> ScanNumbers:
+        builder, waiting = self.builder, self.waiting
+        recorded = waiting.counted.minus(Tally(directories=builder.placed))
+        return ScanNumbers(builder.scanned, self._listed_again, self._tops, builder.skipped, recorded)
 
     def unfinished(self) -> tuple[list[DirectoryMetadata], list[LinkedName]]:
         """Return how directories are to be settled that are begun, and the names of files with several: what is new."""
@@ -315,9 +341,9 @@ class Scan:
         with self._lock:
             self.outcome.failures += task.failures
             task.failures.clear()
-            children = self._tasks(self._add(task, listing), task.again)
+            children = self._tasks(self._add(task, listing), task.again, task.reported)
             if not task.ended:
-                task.seen += (child.folder.name for child in children)
+                task.seen += [name for name, _, _ in listing.folders] if listing is not None else []
                 self._emit()
                 return [*children, task]
             self._open.discard(task)
@@ -329,11 +355,20 @@ class Scan:
         """Add some entries of a directory; return the directories among them."""
         if listing is None:
             return []
-        if not task.again:
+        if not (task.again or task.reported) and task.ended:
             return self.builder.add(task.folder, listing)
-        before = self.builder.scanned
+        before, hand_on = self.builder.scanned, self.builder.hand_on
+        if task.again or task.reported:
+            self.builder.hand_on = False  # another rank would count what is below
         children = self.builder.add(task.folder, listing)
-        self.builder.count(before.minus(self.builder.scanned))
+        self.builder.hand_on = hand_on
+        found = self.builder.scanned.minus(before)
+        if task.again:
+            self.builder.count(NOTHING.minus(found))
+        elif task.reported:
+            self._listed_again = self._listed_again.plus(found)
+        else:
+            task.found = task.found.plus(found._replace(directories=0))
         return children
 
     def _refuse(self, task: ScanTask, failure: Failure) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, Tally
+from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, ONE_LINK, ONE_SPECIAL, Tally, one_file
 from hpcp_mpi.vocab.units import Batch, Unit
 
 Inode = tuple[int, int]  # (st_dev, st_ino)
@@ -64,6 +64,7 @@ class DirectoryMetadata(NamedTuple):
     why: int  # CONTENT_CHANGED, DIFFERS, CREATED or TRUSTED
     identity: Identity  # of the directory that was listed or made; NOBODY where that is not known
     changes: bytes  # letters of what differed when it was listed: it was closed to others since then
+    inode: int  # of the source's directory, when it was listed; 0 where that is not known
 
 
 # Its content was changed; its metadata was not equal; it was missing; it may be given to any owner, as this run made it
@@ -73,11 +74,17 @@ NOBODY: Identity = (0, 0)
 
 
 def directory_metadata(
-    source: int, source_dir: bytes, dest_dir: bytes, why: int, identity: Identity = NOBODY, changes: bytes = b""
+    source: int,
+    source_dir: bytes,
+    dest_dir: bytes,
+    why: int,
+    identity: Identity = NOBODY,
+    changes: bytes = b"",
+    inode: int = 0,
 ) -> DirectoryMetadata:
     """Return the record of a directory."""
     height = -dest_dir.count(b"/") - bool(dest_dir)
-    return DirectoryMetadata(height, dest_dir, source, source_dir, why, identity, changes)
+    return DirectoryMetadata(height, dest_dir, source, source_dir, why, identity, changes, inode)
 
 
 def trusted(dest_dir: bytes, identity: Identity) -> DirectoryMetadata:
@@ -86,18 +93,21 @@ def trusted(dest_dir: bytes, identity: Identity) -> DirectoryMetadata:
 
 
 def with_identities(
-    path: bytes, listed: Iterable[Identity], trusted: Iterable[Identity], changes: bytes = b""
+    path: bytes, listed: Iterable[Identity], trusted: Iterable[Identity], changes: bytes = b"", inode: int = 0
 ) -> bytes:
-    """Return a path, which directories may be there, and in what they differed, as the target of a unit."""
-    texts = [*(b",".join(b"%d.%d" % each for each in sorted(some)) for some in (listed, trusted)), changes]
+    """Return a path, which directories may be there, in what they differed, and the inode of the source's directory, as
+    the target of a unit.
+    """
+    texts = [b",".join(b"%d.%d" % each for each in sorted(some)) for some in (listed, trusted)]
+    texts += [changes, b"%d" % inode if inode else b""]
     return path + b"//" + b"/".join(texts) if any(texts) else path
 
 
-def without_identities(target: bytes) -> tuple[bytes, list[Identity], list[Identity], str]:
+def without_identities(target: bytes) -> tuple[bytes, list[Identity], list[Identity], str, int]:
     """Undo with_identities."""
     path, _, texts = target.partition(b"//")
-    listed, trusted, changes = (*texts.split(b"/"), b"", b"", b"")[:3]
-    return path, _parsed(listed), _parsed(trusted), changes.decode()
+    listed, trusted, changes, inode = (*texts.split(b"/"), b"", b"", b"", b"")[:4]
+    return path, _parsed(listed), _parsed(trusted), changes.decode(), int(inode or b"0")
 
 
 def _parsed(text: bytes) -> list[Identity]:
@@ -119,6 +129,9 @@ class LinkedName(NamedTuple):
     target: bytes  # below the destination root
     leader: bytes  # the name that is copied, or was by the rank that found this one; may be target itself
     counts: int  # as what it counts when it is linked: 0 nothing more, 1 a file, 2 a symlink, 3 a special file
+
+
+COUNTS = (NOTHING, one_file(0), ONE_LINK, ONE_SPECIAL)  # what LinkedName.counts means
 
 
 class SharedName(NamedTuple):
@@ -173,7 +186,7 @@ class DeferredRecords:
 
 
 # The types of the fields of those records in a ledger, see vocab.columns.
-LAYOUTS = {"settled": "ininipn", "linked": "pinnni", "shared": "ppinni", "extras": "nnbin", "tracked": "inini"}
+LAYOUTS = {"settled": "ininipni", "linked": "pinnni", "shared": "ppinni", "extras": "nnbin", "tracked": "inini"}
 
 
 class Folder:
@@ -192,6 +205,7 @@ class Folder:
         "files",
         "followers",
         "identity",
+        "inode",
         "links",
         "listed",
         "longest_path",
@@ -227,6 +241,7 @@ class Folder:
         self.replaces_file = False  # something on the way there is a non-directory that is to be replaced
         self.ours = False  # only root and we can exchange what it holds; False also before it is listed
         self.ours_below = True  # the same of all directories in its units
+        self.inode = 0  # of the source's directory, when it was listed
         self.split = False
         self.needs_metadata = False  # its metadata is to be written at the end
         self.identity: Identity = NOBODY  # of what is at the destination, if it is to be settled
@@ -269,7 +284,8 @@ class Folder:
 def settling(folder: Folder) -> list[DirectoryMetadata]:
     """Return the records of a folder whose metadata is to be written."""
     paths = folder.source, folder.source_dir, folder.dest_dir
-    found = [directory_metadata(*paths, CREATED if folder.new else DIFFERS, folder.identity, folder.changes)]
+    why = CREATED if folder.new else DIFFERS
+    found = [directory_metadata(*paths, why, folder.identity, folder.changes, folder.inode)]
     return [*found, trusted(folder.dest_dir, folder.identity)] if folder.trusted else found
 
 
@@ -308,6 +324,17 @@ class NamesSeen:
         self.leader = leader
         self.to_come = to_come
         self.followers: list[tuple[int, bytes, bytes]] = []  # (source, path, target)
+
+
+class ScanNumbers(NamedTuple):
+    """The numbers of a scan at one moment."""
+
+    listed: Tally = NOTHING
+    listed_again: Tally = NOTHING  # of it: what was found before by the run that is resumed
+    tops: int = 0  # directories that are listed again with all below them, and are not counted as listed
+    skipped: Tally = NOTHING
+    recorded: Tally = NOTHING  # of it: names to be linked and directories to be settled at the end
+    again: Tally = NOTHING  # what the run that resumes here finds again
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from hpcp_mpi.rules.landing import Landing
 from hpcp_mpi.vocab.checkpoint import Relist
 from hpcp_mpi.vocab.errors import Failure
 from hpcp_mpi.vocab.paths import child_path, join
-from hpcp_mpi.vocab.tally import NOTHING
+from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, Tally
 from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 
 
@@ -41,12 +41,13 @@ class Relister:
         self._refused = refused
 
     def tasks(self, relist: Relist, counted: bool) -> list[ScanTask]:
-        """Return the tasks that look at a directory again. counted: what is in it was counted"""
+        """Return the tasks that look at a directory again. counted: what is in it was counted by this run"""
         landing = self._landings[relist.source]
         if landing.name is not None:
             return [ScanTask(folder, self._lister, counted) for folder in self._root(relist.source, landing)]
         tasks = [ScanTask(folder, self._lister, counted) for folder in self._folders(relist)]
         for task in tasks:
+            task.reported = not counted and (not relist.recursive or relist.found)
             task.flat = not relist.recursive
             task.skipped = frozenset(relist.seen.split(b"\0")[:-1])
         return tasks
@@ -95,13 +96,50 @@ def emit_split(tasks: Iterable[ScanTask], builder: UnitBuilder) -> None:
             at = at.parent
 
 
-def maximal(tasks: Iterable[ScanTask], lister: Lister) -> Iterator[ScanTask]:
-    """Yield tasks, such that all that was found and not emitted is below one of them."""
+def maximal(tasks: Iterable[ScanTask], lister: Lister) -> Iterator[tuple[ScanTask, Tally]]:
+    """Yield tasks, such that all that was found and not emitted is below one of them; and what was, and is found again.
+
+    The directory of a task itself is found again only if it is a root.
+    """
+    known: set[int] = set()  # closed directories that were counted
     for task in tasks:
         folder = task.folder
         if folder.split or folder.parent is None:
-            yield task
+            root = folder.parent is None and folder.counted and not folder.source_dir
+            yield task, task.found.plus(ONE_DIRECTORY) if root else task.found
             continue
-        while folder.parent is not None and not folder.parent.split:
+        found = NOTHING
+        while True:
+            top = folder.parent is None or folder.parent.split
+            if id(folder) not in known:
+                known.add(id(folder))
+                found = found.plus(folder.tally)
+                found = found.minus(ONE_DIRECTORY) if top else found
+            if top or folder.parent is None:
+                break
             folder = folder.parent
-        yield task if folder is task.folder else ScanTask(folder, lister)
+        yield _whole(task, folder, lister), found
+
+
+def _whole(task: ScanTask, folder: Folder, lister: Lister) -> ScanTask:
+    """Return the task of all that is in a closed directory: nothing of it was emitted. task: one in it"""
+    whole = ScanTask(folder, lister)
+    if folder is task.folder:
+        whole.skipped = task.skipped
+    return whole
+
+
+def above(tasks: Iterable[ScanTask]) -> Tally:
+    """Return the directories that need nothing, but are not counted so before all in them is done.
+
+    No run looks at them again, as what is left to do is below them.
+    """
+    found, done = NOTHING, set[int]()
+    for task in tasks:
+        at = task.folder.parent
+        while at is not None and id(at) not in done:
+            done.add(id(at))
+            if at.split and at.listed and at.counted and not (at.new or at.needs_metadata):
+                found = found.plus(ONE_DIRECTORY)
+            at = at.parent
+    return found

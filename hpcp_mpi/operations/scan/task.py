@@ -4,6 +4,7 @@ from hpcp_mpi.operations.scan.lister import Lister, Unlisted
 from hpcp_mpi.operations.scan.records import ClassifiedEntries, Folder
 from hpcp_mpi.vocab.checkpoint import Relist
 from hpcp_mpi.vocab.errors import Failure
+from hpcp_mpi.vocab.tally import NOTHING
 
 
 class ScanTask:
@@ -17,15 +18,19 @@ class ScanTask:
         "failures",
         "flat",
         "folder",
+        "found",
         "listings",
+        "reported",
         "seen",
         "skipped",
     )
 
-    def __init__(self, folder: Folder, lister: Lister, again: bool = False) -> None:
-        """again: it was counted before, with all below it"""
+    def __init__(self, folder: Folder, lister: Lister, again: bool = False, reported: bool = False) -> None:
+        """again: it was counted before, with all below it. reported: by the run that this one resumes"""
         self.folder = folder
         self.again = again
+        self.reported = reported
+        self.found = NOTHING  # in it, but for directories, while there may be more
         self.flat = False  # directories in it are not looked at
         self.skipped: frozenset[bytes] = frozenset()  # directories in it that are not looked at
         self.seen: list[bytes] = []  # directories that were found in it, while there may be more

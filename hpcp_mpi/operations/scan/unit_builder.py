@@ -33,6 +33,7 @@ from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, Tally, one_file
 from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 
 MAX_INNER_PATH = 3000  # bytes below a unit's directory; cp works with path strings and fails at PATH_MAX, 4096
+MAX_GUARDED_PATH = 200  # the same where others may exchange directories: each one on the way is held open
 BATCH = 4
 _FIRST = 32  # the first batches are so much lighter than later ones: idle workers wait for them
 _FEW = 500  # files for which a cp of their own is a waste
@@ -65,6 +66,7 @@ class UnitBuilder:
         self.links = LinkGroups(self.deferred)
         self.lost: Callable[[bytes, int], None] = lambda path, mtime_ns: None  # takes times that cannot be stored
         self.skipped = NOTHING  # what was found and needs nothing
+        self.placed = 0  # directories to settle that were not found, but for entries in them
         self._scanned = [0] * len(NOTHING)  # a Tally that is counted up
 
     @property
@@ -275,8 +277,11 @@ class UnitBuilder:
             if folder.weight >= self._enough:
                 self._enough = min(BATCH * self.limit, 2 * self._enough)
                 self.flush(folder)
-        elif folder.weight >= self.limit or folder.longest_path > MAX_INNER_PATH:
+        elif folder.weight >= self.limit or folder.longest_path > self._longest(folder):
             self._open(folder)
+
+    def _longest(self, folder: Folder) -> int:
+        return MAX_INNER_PATH if folder.ours and folder.ours_below else min(MAX_INNER_PATH, MAX_GUARDED_PATH)
 
     def _collapse(self, folder: Folder) -> None:
         """Hand a finished, closed folder to its parent."""
@@ -325,6 +330,7 @@ class UnitBuilder:
         self.flush(folder)
         if folder.needs_metadata:
             self.deferred.settled += settling(folder)
+            self.placed += not folder.counted
         elif folder.counted and not folder.new:
             self.skipped = self.skipped.plus(ONE_DIRECTORY)
         parent = folder.parent
@@ -367,5 +373,6 @@ class UnitBuilder:
                     over=folder.replaces_file,
                     equal=equal,
                     ours=folder.ours and folder.ours_below,
+                    inode=folder.inode,
                 )
             )

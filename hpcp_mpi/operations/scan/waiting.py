@@ -1,7 +1,8 @@
 """What a scan finds and waits for the end of the run, in files."""
 
 from hpcp_mpi.host.external_sort import ExternalSort, RecordedSort
-from hpcp_mpi.operations.scan.records import DeferredRecords
+from hpcp_mpi.operations.scan.records import COUNTS, CREATED, DIFFERS, DeferredRecords
+from hpcp_mpi.vocab.tally import NOTHING, Tally
 
 
 class Waiting:
@@ -13,12 +14,19 @@ class Waiting:
         self.shared = ExternalSort()
         self.extras = ExternalSort()
         self.tracked = ExternalSort()
+        self.counted = NOTHING  # names to link and directories to settle that were added here, as found
 
     def add(self, deferred: DeferredRecords) -> None:
         """Move records here; none is left there."""
         if not deferred:
             return
         some = deferred.take()
+        for record in some.linked:
+            if record.counts:
+                self.counted = self.counted.plus(COUNTS[record.counts])
+        self.counted = self.counted.plus(
+            Tally(directories=sum(record.why in (DIFFERS, CREATED) for record in some.settled))
+        )
         self.settled.add(some.settled)
         self.linked.add(some.linked)
         self.shared.add(some.shared)

@@ -255,6 +255,49 @@ def test_a_stage_of_another_run_under_the_name_of_a_directory_is_not_settled(
     os.close(lock)
 
 
+@pytest.mark.parametrize("exchange", ["while it is copied", "while it is settled"])
+def test_a_private_directory_that_stands_under_the_name_of_a_public_one_is_not_read(
+    exchange: str, on_tmpfs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bob's readable file is in a directory that only he may enter; who may rename that gives it another's name."""
+    src, dst = on_tmpfs / "src", on_tmpfs / "dst"
+    public = Dir({"f": File(b"public", mtime_ns=T)}, owner=(U, U), mode=0o755)
+    private = Dir({"f": File(b"secret", mode=0o644)}, owner=(BOB, BOB), mode=0o700)
+    build(src, {"p": Dir({"d": public, "v": private}, owner=(U, U), mode=0o777)})
+    build(dst, {"p": Dir({"d": Dir({"f": File(b"older")}, owner=(U, U))}, owner=(U, U))})
+
+    def exchanged() -> None:
+        for one, other in (("d", "aside"), ("v", "d"), ("aside", "v")):
+            as_u("mv", src / "p" / one, src / "p" / other)
+
+    real_copy, real_settle = worker._copy, directories._settle
+    seen: list[str] = []
+
+    def copying(context: Any, batches: Any, outcome: Any, last: bool) -> None:
+        here = exchange == "while it is copied" and any(batch.source_dir == b"p/d" for batch in batches)
+        if here:
+            exchanged()
+        real_copy(context, batches, outcome, last)
+        if here:
+            seen.append("copied")
+            exchanged()
+
+    def settling(context: Any, batch: Any, unit: Any, outcome: Any) -> None:
+        if exchange == "while it is settled" and unit.name == b"p/v":
+            exchanged()  # what is bob's gets the mode of what all may enter
+            seen.append("settled")
+        real_settle(context, batch, unit, outcome)
+
+    monkeypatch.setattr(worker, "_copy", copying)
+    monkeypatch.setattr(directories, "_settle", settling)
+    if exchange == "while it is settled":
+        build(dst / "p", {"v": Dir({"f": File(b"older")}, owner=(BOB, BOB), mode=0o700)})
+    report = hpcp_mpi.copy(src, dst, **TINY)
+    assert seen
+    assert b"another directory has its name" in b"".join(each.reason.encode() for each in report.failures)
+    assert not [path for path in dst.rglob("f") if path.read_bytes() == b"secret" and u_can_read(path)]
+
+
 # --- before anything is in it
 
 

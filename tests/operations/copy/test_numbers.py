@@ -44,7 +44,7 @@ def add_up(report: Report, left: Tally = NOTHING) -> None:
     assert report.scanned.minus(done.copied).minus(done.updated).minus(done.skipped) == left == report.left
 
 
-@settings(max_examples=many(45), deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=many(18), deadline=None, suppress_health_check=list(HealthCheck))
 @given(trees(), st.data())
 def test_the_numbers_of_any_copy_add_up(tree: Tree, data: st.DataObject) -> None:
     options: dict[str, Any] = {

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import hpcp_mpi
+from hpcp_mpi.engine.context import JobContext
+from hpcp_mpi.operations import dispatch
+from hpcp_mpi.operations.move import worker
+from hpcp_mpi.vocab.outcome import Outcome
+from hpcp_mpi.vocab.units import Batch, Kind
 from tests.operations.move.test_move import before_the_removal, names, same_size_and_time
 from tests.support import oracle
 from tests.support.copies import copy, run
@@ -42,7 +49,7 @@ def old_copy(src: Path, dst: Path) -> None:
     os.link(dst / "d/f", dst / "d/g")
 
 
-OPTIONS = ["", "--modify-window 5", "-hs 0", "--verify", "-co -hs 0", "--split-size 1M"]
+OPTIONS = ["", "--modify-window 5", "-hs 0", "--verify", "-co", "--split-size 1M"]
 
 
 @pytest.mark.parametrize(
@@ -212,6 +219,33 @@ def test_a_file_of_several_names_that_is_another_one_by_now_stays(
     assert (src / "f").read_bytes() in (b"abcde", b"54321") and (dst / "f").read_bytes() == b"12345"
 
 
+@needs_fuse
+@pytest.mark.parametrize("happens", ["unreadable", "gone"])
+@pytest.mark.parametrize("copies", [1, 2], ids=["one old copy", "of two names"])
+def test_what_was_linked_to_an_old_copy_as_the_first_name_failed_stays(
+    copies: int, happens: str, on_tmpfs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other name is linked to what was there before, which looks equal."""
+    src, dst = on_tmpfs / "src", on_tmpfs / "dst"
+    build(src, {"first": File(b"new", mtime_ns=WHEN), "b": Dir({"other": HardLink("first")})})
+    build(dst, {"first": File(b"old", mtime_ns=WHEN), "b": Dir({})})
+    if copies == 2:
+        os.link(dst / "first", dst / "aside")
+    checked = dispatch.TOGETHER[Kind.CHECK]
+
+    def check(context: JobContext, batches: Sequence[Batch], outcome: Outcome) -> None:
+        if happens == "gone":
+            (on_tmpfs / "src/first").unlink(missing_ok=True)
+        checked(context, batches, outcome)
+
+    monkeypatch.setitem(dispatch.TOGETHER, Kind.CHECK, check)
+    with mounted(src, eio_read="first" if happens == "unreadable" else "-") as mounted_src:
+        report = hpcp_mpi.copy(mounted_src, dst, move=True, parallel_listing=False)
+        assert report.exit_code in (23, 24)
+    assert b"new" in contents(src), "else it is nowhere"
+    assert (src / "b/other").exists() or (dst / "b/other").read_bytes() == b"new"
+
+
 @pytest.mark.parametrize("world", [PLAIN, RANKS], ids=str)
 def test_files_of_many_names_are_moved_with_all_of_them(world: World, on_tmpfs: Path) -> None:
     src, dst, twin = on_tmpfs / "src", on_tmpfs / "dst", on_tmpfs / "twin"
@@ -223,3 +257,36 @@ def test_files_of_many_names_are_moved_with_all_of_them(world: World, on_tmpfs: 
     copy(src, "-d", dst, "-rm", "-rf", "-f", "1", "--chunk-size", "1", world=world)
     oracle.assert_equal_trees(twin, dst)
     assert not src.exists()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"parallel_listing": True, "chunk_files": 1}, {"content_only": True}],
+    ids=["chunks", "all-list", "content-only"],
+)
+def test_a_directory_that_takes_the_place_of_a_copied_one_is_not_taken_for_it(
+    options: dict[str, Any], on_tmpfs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a deployment does it: all files of both have one time, and neither they nor what they are in changed."""
+    for name, letter in (("src/d", b"o"), ("new", b"n")):
+        files = {f"f{i}": File(letter, mtime_ns=WHEN) for i in range(3)}
+        build(on_tmpfs / name, {"sub": Dir({"s": Dir(files, mtime_ns=WHEN), **files}, mtime_ns=WHEN)})
+
+    def exchange() -> None:
+        os.rename(on_tmpfs / "src/d/sub", on_tmpfs / "old")
+        os.rename(on_tmpfs / "new/sub", on_tmpfs / "src/d/sub")
+
+    with before_the_removal(exchange, monkeypatch):
+        report = hpcp_mpi.copy([on_tmpfs / "src"], on_tmpfs / "dst", move=True, **options)
+    assert contents(on_tmpfs / "src") == {b"n"} and contents(on_tmpfs / "dst", on_tmpfs / "old") == {b"o"}
+    assert {failure.reason for failure in report.outcome.failures} == {"its copy holds other bytes; kept"}
+
+
+def test_no_directory_is_doubted_that_nobody_changed(on_tmpfs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading all again would take a move twice as long."""
+    compared: list[bytes] = []
+    monkeypatch.setattr(worker, "same_content", lambda *these: compared.append(these[1][1]) or True)
+    build(on_tmpfs / "src", {f"d{i}": Dir({"s": Dir({"f": File(b"f")}), "g": File(b"g")}) for i in range(20)})
+    time.sleep(0.05)
+    report = hpcp_mpi.copy(on_tmpfs / "src", on_tmpfs / "dst", move=True, chunk_files=1)
+    assert report.outcome.removed.files == 40 and compared == []

@@ -31,9 +31,23 @@ def test_with_no_limits_in_the_way_every_new_directory_is_copied_whole(data: st.
     for directory in forest.dirs().values():
         directory.refused = directory.differs = False
         directory.items = [item for item in directory.items if not item.linked and not item.excluded]
-    found = deliver(forest, lambda: UnitBuilder(10**9, FILE_COST, None), data, parallel=False)
+    with mock.patch.object(unit_builder, "MAX_GUARDED_PATH", 10**6):
+        found = deliver(forest, lambda: UnitBuilder(10**9, FILE_COST, None), data, parallel=False)
     new_roots = [(number, b"") for number, (_, root) in enumerate(forest.roots) if root.new]
     assert sorted((each.source, each.source_dir) for each in found.settled) == new_roots
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_what_others_may_exchange_is_no_unit_in_which_too_many_directories_have_to_be_held(ours: bool) -> None:
+    builder = UnitBuilder(10**9, 1, None)
+    folders = [builder.root(0, b"", new=False)]
+    for _ in range(150):
+        folders += builder.add(folders[-1], ClassifiedEntries(folders=[(b"d", True, False)]))
+    for folder in folders:
+        folder.ours = ours
+        builder.close(folder)
+    (copied,) = [batch for batch in builder.out if batch.kind is Kind.COPY]
+    assert total_of([copied]).directories == (150 if ours else 101)
 
 
 @pytest.mark.parametrize("follower_below", [0, 3000])
@@ -51,6 +65,7 @@ def test_a_tree_deeper_than_the_interpreters_stack_becomes_units(follower_below:
             listing = ClassifiedEntries(linked=[Linked(b"n", Tally(1), (1, 1), 2, False, None)])
             builder.add(folders[-1], listing)
         for folder in [root, *folders]:
+            folder.ours = True
             builder.close(folder)
     made = [each for each in builder.deferred.settled if each.source_dir]
     assert len(made) == follower_below

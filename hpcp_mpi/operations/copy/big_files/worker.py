@@ -60,7 +60,7 @@ def begin(context: JobContext, batch: Batch, outcome: Outcome) -> None:
     left: list[Unit] = []
     with ExitStack() as stack:
         try:
-            source = stack.enter_context(context.source(batch).at(batch.source_dir))
+            source = stack.enter_context(context.listed(batch))
             dest = stack.enter_context(made(context, batch.dest_dir, batch.over))
             close_late(context, batch.source, batch.dest_dir, os.fstat(source), dest)
         except OSError:
@@ -183,7 +183,7 @@ def _fill(context: JobContext, batch: Batch, big: BigFile, copied: int) -> Units
     """Copy a batch's ranges into the open copy; return what is left when the run ends in good order meanwhile."""
     with ExitStack() as stack:
         with _reading():
-            source = stack.enter_context(context.source(batch).at(batch.source_dir))
+            source = stack.enter_context(context.listed(batch))
             file, status = stack.enter_context(opened(source, big.name))
         if changed(big.identity, status):
             raise _Spoilt(CHANGED)
@@ -270,7 +270,7 @@ def finish(context: JobContext, batch: Batch, outcome: Outcome) -> None:
             _fail(context, batch, unit, big.failure, outcome, big.vanished)
             return
         try:
-            source = stack.enter_context(context.source(batch).at(batch.source_dir))
+            source = stack.enter_context(context.listed(batch))
         except OSError as error:
             _fail(context, batch, unit, f"cannot open its directory: {reason_of(error)}", outcome)
             return

@@ -25,7 +25,7 @@ from hpcp_mpi.host.external_sort import ExternalSort, Record
 from hpcp_mpi.host.listing import Pair, Slice
 from hpcp_mpi.host.stage import is_stage
 from hpcp_mpi.operations.scan.lister import Lister, Unlisted, builder_for
-from hpcp_mpi.operations.scan.records import DeferredRecords, Folder, ScanFindings
+from hpcp_mpi.operations.scan.records import DeferredRecords, Folder, ScanFindings, ScanNumbers
 from hpcp_mpi.operations.scan.waiting import Waiting
 from hpcp_mpi.rules.landing import Landing
 from hpcp_mpi.vocab.checkpoint import Relist
@@ -92,6 +92,7 @@ class ListedScan:
         self.builder.lost = lambda path, mtime_ns: lost_time(context, path, mtime_ns, self.outcome)
         self.builder.collapse = False  # cp would copy all that is in a directory
         self.waiting = Waiting()
+        self.numbers = ScanNumbers()
         self.seconds = 0.0
         self._names = names
         self._context = context
@@ -114,6 +115,10 @@ class ListedScan:
         """Begin to look names up."""
         assert todo is None
         threading.Thread(target=self._run, name="scan-list", daemon=True).start()
+
+    def count(self) -> None:
+        """Look at the counts: `numbers`."""
+        self.numbers = ScanNumbers(self.builder.scanned, skipped=self.builder.skipped)
 
     @property
     def done(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -44,7 +45,10 @@ def test_a_full_file_system_spoils_only_what_does_not_fit(tmp_path: Path) -> Non
         assert names(job.dst) == ["small"] and len(outcome.failures) == 1
         oracle.assert_equal_trees(job.src, job.dst, exclude=["big"], top=False)
     finally:
-        subprocess.run(["umount", job.dst], check=True)
+        dst = job.dst
+        del job  # which keeps the roots open
+        gc.collect()
+        subprocess.run(["umount", dst], check=True)
 
 
 @needs_fuse
@@ -55,7 +59,7 @@ def test_a_file_whose_blocks_cannot_be_read_or_written_is_named(on_tmpfs: Path, 
     for name in ("bad", "good"):
         fill(on_tmpfs / "src" / name)
     # The copy is called like its stage, which is called after the rank.
-    faults = {"eio_read": "bad"} if side == "src" else {"eio_write": ".token.1."}
+    faults = {"eio_read": "bad"} if side == "src" else {"eio_write": ".0123abcd.1."}
     with faultfs.mounted(on_tmpfs / side, **faults) as mountpoint:
         ends = {"src": on_tmpfs / "src", "dst": on_tmpfs / "dst", side: mountpoint}
         job = Copying(ends["src"], ends["dst"])

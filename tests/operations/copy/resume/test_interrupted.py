@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from hpcp_mpi.vocab.options import MIB, Options
+from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.request import Request, Verb
+from hpcp_mpi.vocab.tally import NOTHING
 from tests.chaos import trees
 from tests.support import oracle
 from tests.support.copies import stages
@@ -66,13 +68,27 @@ def test_a_run_goes_on_from_any_point(seed: int, on_tmpfs: Path) -> None:
         assert report.exit_code == 0, (what, report.failures)
         assert report.outcome.copied.bytes <= missing + twice, what
         check(src, dst)
+        add_up(src, report, again, what)
         # And a third one, from what the first two have left.
         if again.checkpoints:
             part = rng.randint(1, len(again.checkpoints))
             notes.checkpoints = notes.checkpoints[:count] + again.checkpoints[:part]
-            report = run(request, Notes(), notes.saved(len(notes.checkpoints)))
+            third = Notes()
+            report = run(request, third, notes.saved(len(notes.checkpoints)))
             assert (report.exit_code, report.outcome.copied.bytes) == (0, 0), (what, part, report.failures)
             check(src, dst)
+            add_up(src, report, third, what)
+
+
+def add_up(src: Path, report: Report, notes: Notes, what: str) -> None:
+    """The numbers of the last run, and the ledger's, are of all runs: every entry is found once, and done."""
+    done = report.outcome
+    rest = report.scanned.minus(report.before).minus(done.copied).minus(done.updated).minus(done.skipped)
+    entries = 1 + sum(1 for _ in oracle.entries(src))
+    assert (report.scanned.entries, rest, report.left) == (entries, NOTHING, NOTHING), what
+    assert all(count >= 0 for tally in (done.copied, done.updated, done.skipped) for count in tally), what
+    latest = notes.checkpoints[-1]
+    assert (latest.tallies["found"], latest.left) == (report.scanned, NOTHING), what
 
 
 def check(src: Path, dst: Path) -> None:
