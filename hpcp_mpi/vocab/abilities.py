@@ -26,6 +26,7 @@ class StoredTimes:
     latest_ns: int | None = None
     clamps: bool = True  # what it cannot store becomes the nearest time by itself; else it becomes any time
     mtime_tolerance_ns: int = 0  # times no further apart are equal: what the user asked for
+    exact: bool = False  # the nearest time that can be stored is another one
 
     @property
     def within_ns(self) -> int:
@@ -37,8 +38,8 @@ class StoredTimes:
         if source_ns == dest_ns:
             return True
         within = self.within_ns
-        if abs(source_ns - dest_ns) <= within:
-            return True
+        if abs(source_ns - dest_ns) <= within or self.exact:
+            return abs(source_ns - dest_ns) <= within
         earliest = _EARLIEST_NS if self.earliest_ns is None else (self.earliest_ns,)
         latest = _LATEST_NS if self.latest_ns is None else (self.latest_ns,)
         return any(source_ns < first and abs(dest_ns - first) <= within for first in earliest) or any(

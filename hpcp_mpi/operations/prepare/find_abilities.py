@@ -24,7 +24,10 @@ def abilities_of(root: Root, options: Options, token: str) -> Abilities:
     found = _found(root, options, token)
     if options.content_only:
         return replace(found, times=StoredTimes(mtime_tolerance_ns=_ANY_TIME))
-    return replace(found, times=replace(found.times, mtime_tolerance_ns=round(options.modify_window * 1e9)))
+    exact = options.strict_metadata and options.compare
+    return replace(
+        found, times=replace(found.times, mtime_tolerance_ns=round(options.modify_window * 1e9), exact=exact)
+    )
 
 
 def _found(root: Root, options: Options, token: str) -> Abilities:

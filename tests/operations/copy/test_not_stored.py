@@ -182,6 +182,8 @@ def test_times_beyond_the_range_are_equal_ever_after(inode: int, on_tmpfs: Path)
         assert not any((hpcp_mpi.compare(src, dst).differences or {"none": 1}).values())
         for target in (dst, at / "other"):
             assert failed(hpcp_mpi.copy(src, target, strict_metadata=True)) == late
+        differing = hpcp_mpi.compare(src, dst, strict_metadata=True).differences
+        assert differing and differing["modified"] == 2
         assert hpcp_mpi.copy(src, dst, move=True).failures == []
         assert not src.exists() and (dst / "late").read_bytes() == b"x"
 
