@@ -1,5 +1,6 @@
 """Look-ups of entries in an open directory: names, types, lstat, and which inode it is."""
 
+import errno
 import os
 import stat
 import struct
@@ -11,6 +12,7 @@ from stat import S_IFDIR, S_IFREG
 
 from hpcp_mpi.host.dirfd import FLAGS
 
+_NOREPLACE = 1  # RENAME_NOREPLACE, linux/fs.h
 _TYPE = 0o170000  # the bits of a mode that show the type
 _CODING = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()  # os.fsencode looks them up for every name
 
@@ -111,3 +113,32 @@ def is_directory(directory: int, name: bytes) -> bool:
         return stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode)
     except OSError:
         return False
+
+
+def rename_if_free(name: bytes, directory: int, to: bytes, other: int) -> None:
+    """Rename an entry of a directory to a name in another one that nothing has there. Raises OSError.
+
+    Where the file system cannot do that in one step a link is made, which replaces nothing either. What cannot be
+    linked is renamed if nothing is seen there.
+    """
+    import ctypes  # rarely needed
+
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+        if not renameat2(directory, name, other, to, _NOREPLACE):
+            return
+        error = ctypes.get_errno()
+    except AttributeError:  # a C library without it
+        error = errno.ENOSYS
+    if error not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+        raise OSError(error, os.strerror(error))
+    try:
+        os.link(name, to, src_dir_fd=directory, dst_dir_fd=other, follow_symlinks=False)
+    except FileExistsError:
+        raise
+    except OSError:
+        if lstat(to, other) is not None:
+            raise
+        os.rename(name, to, src_dir_fd=directory, dst_dir_fd=other)
+    else:
+        os.unlink(name, dir_fd=directory)

@@ -130,7 +130,7 @@ def write(
     """
     refused: Refusals = {}
     if unseen:
-        xattrs = xattrs[0], {key: value for key, value in xattrs[1].items() if not key.startswith(ACL)}
+        xattrs = xattrs[0], {key: b"" if key.startswith(ACL) else value for key, value in xattrs[1].items()}
     with pinned(parent, name) as fd:
         now = _expected(fd, expected)
         path = path_of(fd)

@@ -175,7 +175,7 @@ class Arena:
         self.backing.rename(kept)
         self.backing.mkdir()
         size = there + int((trees.room_of(self.source) - there) * self.rng.uniform(0.2, 0.9)) + (1 << 18)
-        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", self.backing], check=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=755", "none", self.backing], check=True)
         try:
             if (kept / "dst").exists():
                 subprocess.run(["cp", "-a", kept / "dst", self.dest], check=True)

@@ -13,7 +13,7 @@ from types import TracebackType
 
 from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.host.dirfd import path_of
-from hpcp_mpi.host.entries import lstat
+from hpcp_mpi.host.entries import lstat, rename_if_free
 from hpcp_mpi.host.mounts import invents_inodes, type_of
 from hpcp_mpi.host.stage import set_aside
 from hpcp_mpi.operations.remove.empty_directory import Kept
@@ -142,16 +142,9 @@ class TakenOut:
         """Give an entry its name again; if another one has it by now, say where it is. Raises Kept, unless failed."""
         where = ""
         try:
-            # A link replaces nothing.
-            os.link(number, name, src_dir_fd=self._aside, dst_dir_fd=directory, follow_symlinks=False)
-            os.unlink(number, dir_fd=self._aside)
+            rename_if_free(number, self._aside, name, directory)
         except OSError:
-            try:
-                if lstat(name, directory) is not None:
-                    raise FileExistsError
-                os.rename(number, name, src_dir_fd=self._aside, dst_dir_fd=directory)
-            except OSError:
-                where = f": as {printable(os.readlink(path_of(self._aside)))}/{number.decode()}"
+            where = f": as {printable(os.readlink(path_of(self._aside)))}/{number.decode()}"
         if failed and not where:
             return
         self._outcome.failures.append(Failure(child_path(self._root, join(path, name)), CHANGED + where))

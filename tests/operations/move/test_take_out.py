@@ -112,17 +112,17 @@ def test_what_comes_after_the_name_was_gone_stays(on_tmpfs: Path, monkeypatch: p
 def test_a_name_that_is_taken_twice_keeps_both(on_tmpfs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The name has a third entry when the second one is to go back: that stays where it is, and the run says where."""
     src, dst = scene(on_tmpfs)
-    real = os.link
+    real = take_out.rename_if_free
 
     def change() -> None:
         os.rename(on_tmpfs / "new/f", src / "d/f")
 
-    def link(*args: Any, **more: Any) -> None:
+    def put_back(*args: Any) -> None:
         (src / "d/f").write_bytes(b"third")
-        real(*args, **more)
+        real(*args)
 
     between(change, take_out.TakenOut, monkeypatch)
-    monkeypatch.setattr(os, "link", link)
+    monkeypatch.setattr(take_out, "rename_if_free", put_back)
     report = hpcp_mpi.copy(src, dst, move=True)
     monkeypatch.undo()
     assert (src / "d/f").read_bytes() == b"third"
