@@ -118,7 +118,7 @@ def _settle_one(
     """
     changes, found, xattrs = _directory_changes(context, batch, source, dest, wanted)
     refused: metadata.Refusals = {}
-    closed = bool(known[3])
+    closed = not set(_CLOSED + "a").isdisjoint(known[3])
     if changes or batch.again or closed:
         owner, mode = context.rights.owner(wanted, found), context.rights.mode(wanted, found)
         wider = mode & ~stat.S_IMODE(found.st_mode) or "a" in changes
