@@ -45,12 +45,12 @@ def saved(context: JobContext, dest_dir: bytes, dest: int, name: bytes, new: os.
         yield
         return
     with _backup_of(context, dest_dir) as backup:
-        _link(name, dest, backup)
+        _link(name, dest, backup, context.job.start_ctime_ns[-1])
         try:
             yield
         except BaseException:
             with suppress(OSError):
-                if _same(lstat(name, dest), there):
+                if _same(lstat(name, dest), there) and _same(lstat(name, backup), there):
                     os.unlink(name, dir_fd=backup)
             raise
 
@@ -100,14 +100,25 @@ def keep_directory(context: JobContext, path: bytes) -> None:
         pass
 
 
-def _link(name: bytes, dest: int, backup: int) -> None:
-    """Give an entry the same name in the backup."""
-    for _ in range(_TRIES):
+def _link(name: bytes, dest: int, backup: int, began_ns: int) -> None:
+    """Give an entry the same name in the backup; a numbered one where this run has put another entry there.
+
+    So it is where names that differ in case are one. began_ns: of the run, by the clock of the destination
+    """
+    called = name
+    for number in range(1, _TRIES + 1):
         try:
-            os.link(name, name, src_dir_fd=dest, dst_dir_fd=backup, follow_symlinks=False)
+            os.link(name, called, src_dir_fd=dest, dst_dir_fd=backup, follow_symlinks=False)
             return
         except FileExistsError:
-            if _is_directory(name, backup):
+            kept = lstat(called, backup)
+            if kept is not None and kept.st_ctime_ns > began_ns and not stat.S_ISDIR(kept.st_mode):
+                if _same(lstat(name, dest), kept):
+                    return
+                called = b"%s.~%d~" % (name, number)
+            elif called != name:
+                called = b"%s.~%d~" % (name, number)
+            elif _is_directory(name, backup):
                 _set_aside(name, backup)
             else:
                 with suppress(FileNotFoundError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Callable
@@ -78,7 +79,11 @@ def _mode(path: Path) -> None:
 
 def _xattr(path: Path) -> None:
     if not path.is_symlink() and not path.is_fifo():
-        os.setxattr(path, "user.stale", b"value")
+        try:
+            os.setxattr(path, "user.stale", b"value")
+        except OSError as error:
+            if error.errno != errno.EOPNOTSUPP:  # some trees are on file systems without attributes
+                raise
 
 
 def _content(path: Path) -> None:
