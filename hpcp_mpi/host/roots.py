@@ -7,13 +7,13 @@ roots were named than may stay open.
 
 import errno
 import os
-import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache, partial
 from typing import TypeVar
 
 from hpcp_mpi.host.dirfd import path_of
+from hpcp_mpi.host.entries import identity
 from hpcp_mpi.host.machine import open_files
 from hpcp_mpi.host.mounts import invents_inodes
 from hpcp_mpi.host.retrying import retried
@@ -26,7 +26,6 @@ T = TypeVar("T")
 
 _SHARE = 16  # the part of the open files that roots may be: 1 in so many
 _DEEPEST = 4096  # directories above another
-_AT_EMPTY_PATH, _STATX_BTIME, _STATX_SIZE, _BTIME_AT = 0x1000, 0x800, 256, 80  # struct statx, linux/stat.h
 
 
 class Pin:
@@ -63,7 +62,7 @@ def seen(path: bytes, fd: int, itself: bool = False, keep: bool = True) -> Root:
     """Return what an open directory is, which is at an absolute path. fd belongs to the result. Raises OSError."""
     pin = Pin(fd)
     status = os.fstat(fd)
-    born, where = _born_ns(fd), _view()
+    (_, born), where = identity(fd), _view()
     return Root(
         path, status.st_ino, status.st_mtime_ns, status.st_dev, where, born, itself, keep, pin if keep else None
     )
@@ -138,7 +137,7 @@ def mark_of(fd: int) -> bytes:
 
     fd: an open descriptor of it. Raises OSError.
     """
-    return b"%d %d" % (os.fstat(fd).st_ino, _born_ns(fd))
+    return b"%d %d" % identity(fd)
 
 
 def is_marked(fd: int, mark: bytes) -> bool:
@@ -153,18 +152,3 @@ def _view() -> str:
     with suppress(OSError), open("/proc/sys/kernel/random/boot_id") as file:
         return f"{file.read().strip()} {os.readlink('/proc/self/ns/mnt')}"
     return ""
-
-
-def _born_ns(fd: int) -> int:
-    """Return when an open entry was made; 0 where its file system does not tell."""
-    import ctypes
-
-    answer = ctypes.create_string_buffer(_STATX_SIZE)
-    try:
-        failed = ctypes.CDLL(None).statx(fd, b"", _AT_EMPTY_PATH, _STATX_BTIME, answer)
-    except AttributeError:  # a C library without it
-        return 0
-    if failed or not struct.unpack_from("=I", answer)[0] & _STATX_BTIME:
-        return 0
-    seconds, ns = struct.unpack_from("=qI", answer, _BTIME_AT)
-    return int(seconds) * 10**9 + int(ns)
