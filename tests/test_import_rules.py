@@ -29,6 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "rules": {"vocab"},
     "scheduling": {"vocab"},
     "host": {"vocab"},
+    "host/block": {"host", "vocab"},
     "ledger": {"host", "vocab"},
     "cluster": {"scheduling", "vocab"},
     "engine": BASE,
@@ -41,9 +42,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "operations/move": ENGINE | {"operations/prepare", "operations/remove"},
     "operations/compare": ENGINE | {f"operations/{each}" for each in ("prepare", "scan", "list_files")},
     "operations/copy": ENGINE | {f"operations/{each}" for each in ("prepare", "scan", "verify", "mirror", "move")},
+    "operations/imaging": ENGINE
+    | {f"operations/{each}" for each in ("prepare", "copy", "compare", "list_files")}
+    | {"host/block"},
     "operations": ENGINE
     | {f"operations/{each}" for each in ("prepare", "scan", "verify", "remove", "list_files", "mirror", "move")}
-    | {"operations/compare", "operations/copy", "ledger"},
+    | {"operations/compare", "operations/copy", "operations/imaging", "ledger"},
     "cli": ENGINE | {"operations", "operations/prepare", "operations/compare", "ledger", ""},
     # hpcp_mpi/__init__.py: the Python API, which loads what it needs when it is called.
     "": {"operations", "cluster", "vocab"},
@@ -55,6 +59,7 @@ ONLY_BY = {("operations", "ledger"): "operations/open_ledger.py", ("cli", "ledge
 ONLY_THIS = {("cli", "ledger"): "ledger.reader"}
 # Rooms of which every module is pure: no call of the system, no clock, no MPI. Elsewhere a docstring says "Pure.".
 PURE = {"vocab", "formats", "rules", "scheduling"}
+PURE_PACKAGE = "hpcp_mpi.operations.imaging.rules."  # of many modules, all of them
 SAYS_PURE = re.compile(r"\bPure\b")
 # Modules and packages from elsewhere that have one home; () is none at all.
 ONLY_IN: dict[str, tuple[str, ...]] = {
@@ -109,6 +114,8 @@ def imports(name: str, path: Path, known: dict[str, Path]) -> Iterator[Import]:
 def room_of(module: str, known: dict[str, Path]) -> str:
     """hpcp_mpi.rules.landing -> rules; hpcp_mpi.operations.copy.check -> operations/copy; hpcp_mpi -> "" """
     parts = module.split(".")[1:]
+    if parts[:2] == ["host", "block"]:
+        return "host/block"
     if parts[:1] == ["operations"] and known.get(".".join(["hpcp_mpi", *parts[:2]]), Path("x")).name == "__init__.py":
         return "/".join(parts[:2]) if len(parts) > 1 else "operations"
     return parts[0] if parts else ""
@@ -144,7 +151,7 @@ def violations(package: Path) -> list[str]:
 def is_pure(name: str, path: Path, known: dict[str, Path]) -> bool:
     """Return whether a module says that it is pure, or lies in a room of pure ones."""
     docstring = ast.get_docstring(ast.parse(path.read_bytes())) or ""
-    return room_of(name, known) in PURE or bool(SAYS_PURE.search(docstring))
+    return room_of(name, known) in PURE or name.startswith(PURE_PACKAGE) or bool(SAYS_PURE.search(docstring))
 
 
 def _problems(room: str, where: str, each: Import, target: str | None) -> Iterator[str]:

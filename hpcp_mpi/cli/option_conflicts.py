@@ -15,7 +15,7 @@ _DOES = {
     Verb.LIST: "-fl writes a list",
     Verb.COMPARE: "-cfl, -dfl and -tdfl compare",
 }
-_COPY, _REMOVE, _LIST, _COMPARE = Verb
+_COPY, _REMOVE, _LIST, _COMPARE = Verb.COPY, Verb.REMOVE, Verb.LIST, Verb.COMPARE
 # The verbs that an option is for, where not all are. Options for speed and output never harm, and are not here.
 _MEANT_FOR = {
     "random_dest_selection": ("-rds", _COPY),

@@ -58,6 +58,8 @@ class Options:
     dry_run: bool = False
     compare: bool = False  # a dry run that also says what makes room for another type, and probes nothing
     itemize: bool = False  # say of every entry what was done
+    # Where each source lands, relative to the destination; None: as the command line says. A directory's contents land.
+    places: tuple[bytes, ...] | None = None
 
     @property
     def replaces_others(self) -> bool:

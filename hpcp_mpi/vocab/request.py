@@ -2,8 +2,12 @@
 
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from hpcp_mpi.vocab.options import Options
+
+if TYPE_CHECKING:
+    from hpcp_mpi.vocab.image_options import ImageOptions
 
 
 class Verb(Enum):
@@ -11,6 +15,10 @@ class Verb(Enum):
     REMOVE = "remove"
     LIST = "list"
     COMPARE = "compare"
+    IMAGE = "image"  # copies into an image
+    CLONE = "clone"  # of a disk
+    PATCH = "patch"  # writes one
+    APPLY = "apply"  # applies patches
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +38,7 @@ class Request:
     random_destinations: bool = False  # instead of the one with the most free space
     force: bool = False  # no questions
     patterns: bool = False  # destinations may be patterns: those of -d, as in hpcp. Else a name is taken as it is
+    images: "ImageOptions | None" = None  # None: no image has to do with it
 
 
 class Style(Enum):

@@ -1,0 +1,1 @@
+"""Block devices and file systems on them: loop devices, private mounts, tables, mkfs. Only operations/imaging uses it."""
