@@ -1,1 +1,1 @@
-"""Block devices and file systems on them: loop devices, private mounts, tables, mkfs. Only operations/imaging uses it."""
+"""Block devices and file systems on them: loop devices, private mounts, tables, mkfs. Only images use it."""
