@@ -112,7 +112,8 @@ def need(uses: Iterable[Use]) -> None:
     if not lacking:
         return
     named = "; ".join(f"{name} ({' and '.join(why)})" for name, why, _, _ in lacking)
-    debian, rhel = (" ".join(sorted({each[at] for each in lacking})) for at in (2, 3))
+    debian = " ".join(sorted({each.debian for each in lacking}))
+    rhel = " ".join(sorted({each.rhel for each in lacking}))
     raise FatalError(
         f"missing program{'s' * (len(lacking) > 1)}: {named}",
         f"Install on Debian: {debian}; on RHEL: {rhel}. Looked for in {ENVIRONMENT['PATH']}",
