@@ -100,27 +100,42 @@ class Disk:
 def make(kind: str, place: Path) -> Disk:
     """Make a test disk in the directory. Its partitions' keys and numbers are those of the lists below."""
     disk = Disk(place / f"{kind}.img", _PARTS[kind], sector=4096 if kind == "gpt-4k" else 512)
+    keys = [key for key in disk.mountable if key != "trees"]
+    script = f'{_SUBVOLUMES}\ncd "$1"; "$2" -m tests.support.disks "$room" {" ".join(keys)} trees'
+    some = random.Random(kind)
+    code = {0: some.randbytes(440)} | ({512: some.randbytes(MIB - 512)} if kind == "dos" else {})
+    assemble(disk, code, script, Path(__file__).resolve().parents[2], sys.executable)
+    return disk
+
+
+def assemble(disk: Disk, code: Mapping[int, bytes], script: str, *arguments: str | Path, efi: bytes = b"") -> None:
+    """Make a disk: a GPT or, if their types are those of an MBR, such a table.
+
+    code: bytes at offsets; script: shell, fills what is mounted at $room/KEY; efi: the program of the vfat
+    """
     with open(disk.path, "wb") as file:
         file.truncate(max(part.start + part.size for part in disk.parts) + 9 * MIB)
-        os.pwrite(file.fileno(), random.Random(kind).randbytes(440), 0)  # boot code
-        if kind == "dos":
-            os.pwrite(file.fileno(), random.Random(1).randbytes(MIB - 512), 512)  # and what follows it
-    if kind == "dos":
-        _write_dos(disk)
-    else:
+        for offset, data in code.items():
+            os.pwrite(file.fileno(), data, offset)
+    if all(len(part.gpt_type) == 36 for part in disk.parts):
         _write_gpt(disk)
-    raw = place / "partitions"
+    else:
+        _write_dos(disk)
+    raw = disk.path.parent / "partitions"
     raw.mkdir()
     for part in disk.parts:
-        _make_part(part, raw / part.key)
-    _fill([(part, raw / part.key) for part in disk.parts if part.type in MOUNTED])
+        _make_part(part, raw / part.key, efi or b"an EFI program\n" * 1000)
+    mounted = [part for part in disk.parts if part.type in MOUNTED]
+    mounting = "".join(
+        f'on "${at}" 0 {part.size} "$room/{part.key}" -t {part.type}\n' for at, part in enumerate(mounted, 1)
+    )
+    in_private(f"{mounting}shift {len(mounted)}\n{script}", *(raw / part.key for part in mounted), *arguments)
     with open(disk.path, "r+b") as file:
         for part in disk.parts:
             with open(raw / part.key, "rb") as made:
                 _copy_data(made.fileno(), 0, file.fileno(), part.start, part.size)
             (raw / part.key).unlink()
     raw.rmdir()
-    return disk
 
 
 def places(path: Path, sector: int = 512) -> dict[int, tuple[int, int]]:
@@ -196,18 +211,19 @@ def _write_gpt(disk: Disk) -> None:
 def _write_dos(disk: Disk) -> None:
     lines = ["label: dos", "label-id: 0x7e57d15c"]
     logical = [part for part in disk.parts if part.number > 4]
-    start, end = logical[0].start - MIB, logical[-1].start + logical[-1].size
-    lines.append(f"2 : start={start // 512}, size={(end - start) // 512}, type=f")
+    if logical:
+        start, end = logical[0].start - MIB, logical[-1].start + logical[-1].size
+        lines.append(f"2 : start={start // 512}, size={(end - start) // 512}, type=f")
     for part in disk.parts:
         bootable = ", bootable" if part.attributes else ""
         lines.append(
             f"{part.number} : start={part.start // 512}, size={part.size // 512}, type={part.gpt_type}{bootable}"
         )
-    command = ["sfdisk", "--no-reread", "--no-tell-kernel", "--quiet", "--wipe", "never", disk.path]
+    command: list[str | Path] = ["sfdisk", "--no-reread", "--no-tell-kernel", "--quiet", "--wipe", "never", disk.path]
     subprocess.run(command, input="\n".join(lines).encode(), check=True, capture_output=True)
 
 
-def _make_part(part: Part, path: Path) -> None:
+def _make_part(part: Part, path: Path, efi: bytes) -> None:
     with open(path, "wb") as file:
         file.truncate(part.size)
         if not part.type:  # zeros between, and nothing that looks like a signature
@@ -216,37 +232,19 @@ def _make_part(part: Part, path: Path) -> None:
     if part.mkfs:
         subprocess.run([*part.mkfs, str(path)], check=True, capture_output=True, input=b"password")
     if part.type == "vfat":
-        with open(path.with_suffix(".tree"), "wb") as file:
-            file.write(b"an EFI program\n" * 1000)
-        directories = [["mmd", "-i", str(path), "::/EFI", "::/EFI/boot"]]
-        for command in [*directories, ["mcopy", "-i", str(path), file.name, "::/EFI/boot/bootx64.efi"]]:
-            subprocess.run(command, check=True, capture_output=True, env={**os.environ, "MTOOLS_SKIP_CHECK": "1"})
-        os.unlink(file.name)
+        for command in (["mmd", "-i", str(path), "::/EFI", "::/EFI/boot"], ["mcopy", "-i", str(path), "-", _LOADER]):
+            given = efi if command[0] == "mcopy" else b""
+            subprocess.run(command, input=given, check=True, capture_output=True)
 
 
-def _fill(made: Sequence[tuple[Part, Path]]) -> None:
-    """Put the trees into the file systems, all in one namespace and one process."""
-    script = ""
-    arguments: list[str | Path | int] = []
-    for part, path in made:
-        options = f"-o {_OPTIONS[part.type]}" if part.type in _OPTIONS else ""
-        script += f'on "${{{len(arguments) + 1}}}" 0 {part.size} "$room/{part.key}" -t {part.type} {options}\n'
-        arguments.append(path)
-        if part.type == "btrfs":
-            script += _SUBVOLUMES.replace("ROOM", f'"$room/{part.key}"')
-    python = f"""
-cd "${{{len(arguments) + 1}}}"
-"${{{len(arguments) + 2}}}" -m tests.support.disks "$room" {" ".join(part.key for part, _ in made)}
-"""
-    in_private(script + python, *arguments, Path(__file__).resolve().parents[2], sys.executable)
-
-
+_LOADER = "::/EFI/boot/bootx64.efi"
 _SUBVOLUMES = """
-btrfs -q subvolume create ROOM/@ >/dev/null
-btrfs -q subvolume create ROOM/@home >/dev/null
-mkdir ROOM/@/var
-btrfs -q subvolume create ROOM/@/var/inner >/dev/null
-btrfs subvolume set-default ROOM/@ >/dev/null
+trees=$room/trees
+btrfs -q subvolume create "$trees"/@ >/dev/null
+btrfs -q subvolume create "$trees"/@home >/dev/null
+mkdir "$trees"/@/var
+btrfs -q subvolume create "$trees"/@/var/inner >/dev/null
+btrfs subvolume set-default "$trees"/@ >/dev/null
 """
 
 
