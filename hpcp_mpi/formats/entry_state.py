@@ -54,6 +54,11 @@ class State(NamedTuple):
         return self.kind != b"-"
 
     @property
+    def without_hashes(self) -> "State":
+        """The state without what is a hash of something."""
+        return self._replace(hashes=(), portable=None, attributes=None)
+
+    @property
     def is_directory(self) -> bool:
         return self.kind == b"d"
 

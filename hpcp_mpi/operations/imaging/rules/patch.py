@@ -7,12 +7,14 @@ the way, so that the same patches can be applied again after a run that was kill
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFREG, S_IFSOCK
 from typing import NamedTuple
 
 from hpcp_mpi.formats.changes_table import Op
 from hpcp_mpi.formats.entry_state import ABSENT, State
 from hpcp_mpi.formats.patch_manifest import PLACE
 from hpcp_mpi.formats.patch_rows import Pair, Row, Rows
+from hpcp_mpi.rules.equality import NEW, change_letters
 from hpcp_mpi.vocab.paths import printable
 
 _STEPS = (100, 1000, 10**6, 10**7, 10**9, 2 * 10**9)  # ns, in which file systems count times
@@ -44,9 +46,9 @@ class Chain:
         return self.states[-1]
 
     @property
-    def spans(self) -> frozenset[int]:
-        """Which bytes of the file hashes are of."""
-        return frozenset(span for state in self.states for span, _ in state.hashes)
+    def hashed(self) -> frozenset[tuple[int | None, int]]:
+        """Of which bytes of a file the hashes are that have to be known: (size, span)."""
+        return frozenset((state.size, span) for state in self.states for span, _ in state.hashes)
 
 
 Chains = dict[bytes, Chain]
@@ -251,3 +253,26 @@ def must_go(end: State, found: State) -> bool:
 def deepest_first(paths: Iterable[bytes]) -> list[bytes]:
     """Return paths so that what is in a directory comes before it."""
     return sorted(paths, key=lambda path: (-path.count(b"/"), path))
+
+
+_MODES = {b"f": S_IFREG, b"d": S_IFDIR, b"l": S_IFLNK, b"p": S_IFIFO, b"s": S_IFSOCK, b"c": S_IFCHR, b"b": S_IFBLK}
+
+
+def letters(end: State, found: State | None) -> str:
+    """Return rsync's letters for what becomes of an entry; found: what there is, None where that is nothing."""
+    kind = _MODES[end.kind]
+    if found is None or found.kind != end.kind:
+        return change_letters(">" if end.kind == b"f" else "c", kind, NEW)
+    pairs = {
+        "s": (end.size, found.size),
+        "t": (end.mtime, found.mtime),
+        "p": (end.mode, found.mode),
+        "o": (end.uid, found.uid),
+        "g": (end.gid, found.gid),
+        "x": (end.attributes or end.portable, found.attributes if end.attributes else found.portable),
+    }
+    changed = "".join(letter for letter, (one, other) in pairs.items() if one is not None and one != other)
+    update = "."
+    if not _same_content(end, found):
+        changed, update = changed + "c", ">" if end.kind == b"f" else "c"
+    return change_letters(update, kind, changed)
