@@ -21,6 +21,7 @@ PLACE = b".hpcp_diff"  # the directory in the patch's root that holds what is no
 MANIFEST, CHANGES, MORE = b"manifest", b"changes.tsv", b"hpcp-mpi.tsv"
 HASH = "xxh64"
 _FORMAT = b"hpcp-diff"
+_ANY_SIZE = 1 << 24
 _NEWEST = 3  # 2 is for disks, 3 has some hashes of whole files among others
 _ID = re.compile(rb"[0-9A-Za-z][0-9A-Za-z._-]{0,127}")
 _VOLUME = re.compile(rb"([1-9][0-9]{0,5})/([1-9][0-9]{0,5})")
@@ -64,7 +65,7 @@ def written(manifest: Manifest) -> bytes:
         "new": manifest.new,
         "base": manifest.base,
         "hash_algo": manifest.hash_algo,
-        "hash_size": 0 if full_hash else manifest.tail,
+        "hash_size": _ANY_SIZE if full_hash else manifest.tail,  # hpcp hashes nothing where it is 0
         "full_hash": int(full_hash),
         "xattrs": 1,
         "layout": manifest.layout,

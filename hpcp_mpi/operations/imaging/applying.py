@@ -12,8 +12,9 @@ from hpcp_mpi.formats.entry_state import State
 from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.operations.imaging import patch_mark
 from hpcp_mpi.operations.imaging.entry_looks import Looks
-from hpcp_mpi.operations.imaging.patch_changes import Changes
+from hpcp_mpi.operations.imaging.patch_changes import Changes, tally_of
 from hpcp_mpi.operations.imaging.patch_files import Patch, Volume, open_volumes, origins_of, patches_of
+from hpcp_mpi.operations.imaging.patch_images import mounted_patches, target_of
 from hpcp_mpi.operations.imaging.patch_plan import Plan, plan_of, root_of, wrong_after
 from hpcp_mpi.operations.imaging.rules.patch import letters, must_go
 from hpcp_mpi.operations.imaging.run import Imaging, team_of
@@ -22,24 +23,25 @@ from hpcp_mpi.vocab.errors import Failure, FatalError, reason_of
 from hpcp_mpi.vocab.outcome import first_of_each
 from hpcp_mpi.vocab.paths import child_path, printable
 from hpcp_mpi.vocab.report import Report
+from hpcp_mpi.vocab.tally import NOTHING, left_of
 
 _MOST = 1000  # conflicts that are named
 
 
 def apply(run: Imaging) -> Report:
-    """Apply patches to a directory. Raises FatalError, StoppedEarly."""
-    from hpcp_mpi.operations.imaging.patch_images import mounted_patches, mounted_target
-
-    with open_volumes(mounted_patches(run)) as volumes:
-        return apply_to(run, volumes, mounted_target(run))
+    """Apply patches to a directory, or to what is in an image. Raises FatalError; a signal is said in the report."""
+    try:
+        with open_volumes(mounted_patches(run)) as volumes, target_of(run) as target:
+            return apply_to(run, volumes, target)
+    except StoppedEarly as early:
+        return Report(stopped=early.code)
 
 
 def apply_to(run: Imaging, volumes: Sequence[Volume], target: bytes) -> Report:
     """Apply the patches that volumes are of to a directory. Raises FatalError, StoppedEarly."""
-    patches = patches_of(volumes)
     root = root_of(target)
     try:
-        return _Application(run, patches, target, root).run()
+        return _Application(run, patches_of(volumes), target, root).run()
     except FatalError as error:
         raise run.shown.renamed(error) from None
     except Stopped:
@@ -82,6 +84,7 @@ class _Application:
             self._change(Changes(plan, origins, self._target, self._root, lambda: run.stopping, report.outcome))
         if not run.options.dry_run and not report.failures and not report.stopped:
             self._end()
+        self._count(plan)
         run.frontend.say(_summary(plan, bool(run.options.dry_run)))
         return rename_report(report, run.shown)
 
@@ -139,6 +142,16 @@ class _Application:
         for path, reason in wrong_after(changes.plan, self._looks, self._window).items():
             report.outcome.failures.append(Failure(child_path(self._target, path), reason))
         report.outcome.failures = list(first_of_each(report.outcome.failures))
+
+    def _count(self, plan: Plan) -> None:
+        """Count what the patches are about; what is neither copied nor changed was done before."""
+        report, outcome = self._report, self._report.outcome
+        found = NOTHING
+        for chain in plan.chains.values():
+            found = found.plus(tally_of(chain.end))
+        report.scanned = found
+        if not report.failures and not report.ended_early and not report.dry_run:
+            outcome.skipped = left_of(found, outcome.copied, outcome.updated)
 
     def _end(self) -> None:
         """Remove the mark: all is done. The root keeps the time that it was given."""

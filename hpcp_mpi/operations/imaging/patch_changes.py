@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.engine.frontend import Frontend
+from hpcp_mpi.formats.entry_state import State
 from hpcp_mpi.host import metadata
 from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.host.dirfd import Tree
@@ -56,7 +57,7 @@ class Changes:
                     os.rmdir(name, dir_fd=parent)
                 else:
                     os.unlink(name, dir_fd=parent)
-            self.outcome.removed = self.outcome.removed.plus(_tally(found.kind, found.size))
+            self.outcome.removed = self.outcome.removed.plus(tally_of(found))
         except FileNotFoundError:
             pass
         except OSError as error:
@@ -171,7 +172,8 @@ def copy_options(options: Options) -> Options:
     )
 
 
-def _tally(kind: bytes, size: int | None) -> Tally:
-    if kind == b"f":
-        return one_file(size or 0)
-    return {b"d": ONE_DIRECTORY, b"l": ONE_LINK, b"-": NOTHING}.get(kind, ONE_SPECIAL)
+def tally_of(state: State) -> Tally:
+    """Return what an entry counts for."""
+    if state.kind == b"f":
+        return one_file(state.size or 0)
+    return {b"d": ONE_DIRECTORY, b"l": ONE_LINK, b"-": NOTHING}.get(state.kind, ONE_SPECIAL)
