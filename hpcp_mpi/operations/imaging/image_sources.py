@@ -82,7 +82,7 @@ def _chosen(run: Imaging, image: OpenImage) -> list[Volume]:
             found.append(volume)
             continue
         what = what_it_is(volume.content)
-        why = f"it holds {what}" if reading is None else f"this kernel cannot mount a {what}"
+        why = f"it holds {what}" if reading is None else f"this kernel cannot mount {what}"
         notes.append(f"partition {_words(partition)} is left out: {why}")
         volume.loop.close()
     if not found:
