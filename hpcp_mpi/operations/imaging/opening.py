@@ -172,7 +172,7 @@ def mounted_volume(run: Imaging, volume: Volume, shown: bytes | None = None) -> 
     if volume.superblock.torn and unclean is not Unclean.IGNORE:
         raise FatalError(
             f"{volume.called} was not unmounted, and has no journal: it may be damaged",
-            f"Check it with e2fsck -f (a copy of it, if it is the only one), or give --unclean ignore.",
+            "Check it with e2fsck -f (a copy of it, if it is the only one), or give --unclean ignore.",
         )
     stale = volume.superblock.replay
     place = None
