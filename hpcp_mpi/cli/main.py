@@ -7,13 +7,14 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 from hpcp_mpi.cli import streams
 from hpcp_mpi.cluster.launcher import first_task
 from hpcp_mpi.cluster.signals import StopRequest, watched
 from hpcp_mpi.cluster.transport import Wire
-from hpcp_mpi.operations.session import Abandoned, connect, lead, serve
+from hpcp_mpi.operations.session import Abandoned, connect, lead, serve, team_of_threads
 from hpcp_mpi.vocab.errors import EXIT_OK, EXIT_USAGE, FatalError
 from hpcp_mpi.vocab.paths import in_one_line
 from hpcp_mpi.vocab.request import Request, Verb
@@ -204,6 +205,7 @@ def _operate(
         say=_say,
         checkpoints=checkpoints,
         own=known(own_files(request, checkpoints.path if checkpoints is not None else None, report_file)),
+        team=partial(team_of_threads, stop),
     )
     try:
         with before_the_end(command_line.stop_before, environment, stop, _say):

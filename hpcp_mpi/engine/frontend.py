@@ -1,11 +1,12 @@
 """The frontend of a run: progress display, questions, changes found."""
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from hpcp_mpi.cluster.signals import StoppedEarly, StopRequest
+from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.engine.checkpoints import CheckpointWriter
 from hpcp_mpi.engine.itemize import Item
 from hpcp_mpi.host.commands import Stopped
@@ -96,3 +97,5 @@ class Frontend:
     say: Callable[[str], None] = discard_line  # what is better known now than when it is in the report
     checkpoints: CheckpointWriter | None = None  # writes the run down
     own: frozenset[OwnFile] = frozenset()  # files of the run that are never removed
+    # Rank 0 and a worker that are threads of this process, as of now: for what no other process may see.
+    team: Callable[[], AbstractContextManager[Wire]] | None = None

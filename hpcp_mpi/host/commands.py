@@ -10,11 +10,16 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
+
+from hpcp_mpi.vocab.errors import FatalError
 
 _LOOK = 1.0  # seconds between two looks at a program that may be stuck
 _STUCK = 5.0  # seconds that a program sleeps until it is taken for stuck; if it is not, its work is only done otherwise
+_ASK = 0.2  # seconds between two questions whether a program is to end
+_ENDING = 5.0  # seconds for a program to end after SIGTERM
 _DYING = 10.0  # seconds for a program to end after SIGKILL: one that waits for a server inside the kernel does not
 ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "LC_ALL": "C"}
 
@@ -25,6 +30,20 @@ class Stopped(Exception):
 
 class Stuck(Exception):
     """A program was ended that waits for what may never come, or reads what it was not meant to."""
+
+
+class Answer(NamedTuple):
+    """What a program said."""
+
+    code: int  # negative: the signal that ended it
+    output: bytes
+    errors: bytes
+
+    @property
+    def words(self) -> str:
+        """What it complained about, in one line for a message."""
+        said = (self.errors.strip() or self.output.strip()).decode("utf-8", "replace")
+        return "; ".join(line.strip() for line in said.splitlines() if line.strip()) or f"exit code {self.code}"
 
 
 class Commands:
@@ -170,6 +189,63 @@ def _switches(process: int) -> bytes:
     if not any(line.startswith(b"State:\tS") for line in lines):
         return b""
     return b"".join(line for line in lines if b"ctxt_switches" in line)
+
+
+def answer_of(
+    arguments: Sequence[bytes | str],
+    given: bytes = b"",
+    descriptors: tuple[int, ...] = (),
+    stop: Callable[[], bool] | None = None,
+) -> Answer:
+    """Run a program with what is given as its standard input, however long it takes; return what it said.
+
+    It gets no signals of our terminal: what it does to a disk is ended in good order or not at all.
+    descriptors: open files that it inherits under their numbers. stop: asked now and then; if true it is ended, and
+    Stopped raised. Raises FatalError where there is no such program.
+    """
+    names = "stdin", "stdout", "stderr"
+    files = [os.memfd_create(name, os.MFD_CLOEXEC) for name in names]  # pipes would need readers
+    try:
+        os.pwrite(files[0], given, 0)
+        try:
+            process = subprocess.Popen(
+                arguments,
+                env=ENVIRONMENT,
+                stdin=files[0],
+                stdout=files[1],
+                stderr=files[2],
+                pass_fds=descriptors,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise FatalError(f"cannot run {os.fsdecode(arguments[0])}: {error.strerror}", "Install it.") from None
+        with process:
+            _wait_for(process, stop)
+        _, output, errors = (os.pread(fd, os.fstat(fd).st_size, 0) for fd in files)
+        return Answer(process.returncode, output, errors)
+    finally:
+        for fd in files:
+            os.close(fd)
+
+
+def _wait_for(process: subprocess.Popen[bytes], stop: Callable[[], bool] | None) -> None:
+    """Wait for a program. Raises Stopped if it was ended, as stop said so; then it has ended."""
+    try:
+        while stop is not None:
+            try:
+                process.wait(_ASK)
+                return
+            except subprocess.TimeoutExpired:
+                if stop():
+                    raise Stopped from None
+        process.wait()
+    except BaseException:
+        process.terminate()
+        try:
+            process.wait(_ENDING)
+        except subprocess.TimeoutExpired:
+            process.kill()
+        raise
 
 
 def output_of(program: str, *arguments: str) -> str | None:

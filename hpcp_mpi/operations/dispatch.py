@@ -58,6 +58,10 @@ UNMATCHED = "this exclude pattern matched nothing"
 
 def _leader(request: Request) -> "Leader":
     verb = request.verb
+    if request.images is not None:
+        from hpcp_mpi.operations.imaging.rank0 import lead_images
+
+        return lead_images
     if verb is Verb.REMOVE:
         from hpcp_mpi.operations.remove.rank0 import lead_remove
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from hpcp_mpi.cluster import launcher
@@ -92,6 +93,13 @@ def lead(wire: Wire | None, stop: StopRequest) -> Iterator[Ranks]:
                 own.send(rank, Shutdown(ranks.result, stop=True, alone=bool(own.lost)))
 
 
+@contextmanager
+def team_of_threads(stop: StopRequest) -> Iterator[Wire]:
+    """Lead a team of this process's own beside the run's: a worker that sees what this thread sees, as its mounts."""
+    with lead(None, stop) as ranks:
+        yield ranks.wire
+
+
 def serve(wire: Wire, stop: StopRequest) -> Any:
     """Be a worker until rank 0 lets go; return what it sends then: a Report, a FatalError, or None."""
     stop.notify(wire.wake)
@@ -134,7 +142,12 @@ def run(request: Request, environment: Mapping[str, str]) -> Report:
         if isinstance(result, Report):
             return result
         raise result if isinstance(result, FatalError) else FatalError("rank 0 broke down")
-    frontend = Frontend(stop, confirm=(lambda question: True) if request.force else answer_no, certain=request.force)
+    frontend = Frontend(
+        stop,
+        confirm=(lambda question: True) if request.force else answer_no,
+        certain=request.force,
+        team=partial(team_of_threads, stop),
+    )
     with lead(wire, stop) as ranks:
         ranks.result = report = lead_operation(ranks.wire, request, frontend)
     return report

@@ -6,6 +6,7 @@ the destination under its own name. A source that ends in `/` has no name: its c
 """
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -59,6 +60,23 @@ def place_sources(
     landings = [_land_below(argument, kind, below) for argument, kind in sources]
     _refuse_collisions(landings)
     return destination, landings
+
+
+def place_at(sources: list[tuple[bytes, Type]], places: Sequence[bytes]) -> list[Landing]:
+    """Return a landing for each source at its own place, relative to the destination root.
+
+    A directory's contents land there, anything else is called so. Raises UsageError when two sources land on one path.
+    """
+    landings = []
+    for (argument, kind), place in zip(sources, places, strict=True):
+        if kind is Type.DIRECTORY or (kind is Type.DIRECTORY_LINK and not own_name(argument)):
+            landings.append(Landing(argument, argument, None, place))
+        else:
+            name, (parent, called) = own_name(argument), os.path.split(place)
+            other = called if called != name else None
+            landings.append(Landing(argument, os.path.dirname(argument) or b".", name, parent, other))
+    _refuse_collisions(landings)
+    return landings
 
 
 def _land_below(argument: bytes, kind: Type, below: bool) -> Landing:

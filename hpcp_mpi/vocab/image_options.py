@@ -129,3 +129,4 @@ class MakeFileSystem:
     arguments: tuple[str, ...] = ()
     tune: tuple[tuple[str, ...], ...] = ()  # commands that follow on the unmounted device, each without the device
     inodes: int = 0  # that it has room for; 0: as many as fit
+    optional: tuple[tuple[str, ...], ...] = ()  # words for the front of which each goes only to a mkfs that knows it

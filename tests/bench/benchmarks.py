@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from tests.bench import arena, dfs, idle, listing, rank0
+from tests.bench import arena, dfs, idle, images, listing, rank0
 from tests.bench.arena import Setting
 from tests.bench.contestants import Contestant
 from tests.bench.races import RACES, SMALL, Cost, Race
@@ -55,6 +55,15 @@ def _race(race: Race) -> Benchmark:
     return Benchmark(
         race.name, race.describe(), race.contestants, run, race.cost, (race.name,), race.slow, tasks=(race.task,)
     )
+
+
+def _image(race: Race) -> Benchmark:
+    def run(names: Sequence[str], setting: Setting) -> list[Report]:
+        images.check_room(race, setting.place)
+        return [arena.run(race, [TASKS[race.task].contestants[name] for name in names], setting, images.site)]
+
+    what, who = race.describe(), race.contestants
+    return Benchmark(race.name, what, who, run, race.cost, (race.name,), race.slow, tasks=(race.task,))
 
 
 def _list(race: Race) -> Benchmark:
@@ -125,6 +134,7 @@ def _dfs_alone(race: Race) -> Benchmark:
 _ALL = (
     *map(_race, RACES.values()),
     *map(_list, listing.RACES),
+    *map(_image, images.RACES.values()),
     _RANK0,
     _IDLE,
     _RANK0_MEMORY,

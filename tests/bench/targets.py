@@ -60,6 +60,21 @@ TARGETS = (
     Target("compare", "mpich-4", 1.2, of="rsync"),
     *(
         target
+        for end in ("", "-disk")
+        for target in (
+            Target(f"image-make{end}", "plain-image-fs=ext4", 0.9, of="cp"),
+            Target(f"image-make{end}", "plain-image-fs=ext4", 0.3, of="mkfs-d"),
+            Target(f"image-make{end}", "plain-image-fs=xfs", 0.9, of="cp-xfs"),
+            Target(f"image-restore{end}", "plain", 0.9, of="cp"),
+            Target(f"image-restore{end}", "plain", 1.5, of="tar"),
+        )
+    ),
+    Target("image-clone", "plain", 0.7, of="dd"),
+    Target("image-clone", "plain", 0.5, of="hpcp"),
+    Target("image-squash", "plain", 1.1, of="mksquashfs"),
+    Target("image-unsquash", "plain", 1.2, of="unsquashfs"),
+    *(
+        target
         for name in ("moosefs", "glusterfs")
         for target in (
             Target(f"{name}-copy", "mpich-4", 0.4, of="cp"),

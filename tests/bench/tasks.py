@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bench import verify
+from tests.bench import image_tasks, verify
 from tests.bench.contestants import CONTESTANTS, WORLDS, Contestant, Job, hpcp, ours, tool
 from tests.bench.verify import Judgement
 from tests.support import launch
@@ -104,6 +104,11 @@ TASKS: Mapping[str, Task] = {
     "remove": Task(_named(_removers()), _gone),
     "compare": Task(_named(_comparers()), verify.judge),
     "list": Task(_named(_listers()), lambda src, dst: Judgement()),
+    "image-make": Task(_named(image_tasks.makers()), image_tasks.judge_image),
+    "image-restore": Task(_named(image_tasks.restorers()), verify.judge),
+    "image-clone": Task(_named(image_tasks.cloners()), image_tasks.judge_clone),
+    "image-squash": Task(_named(image_tasks.squashers()), image_tasks.judge_image),
+    "image-unsquash": Task(_named(image_tasks.unsquashers()), verify.judge),
 }
 # Of any task.
 NAMES = tuple(dict.fromkeys(name for task in TASKS.values() for name in task.contestants))

@@ -16,7 +16,7 @@ from hpcp_mpi.operations.prepare.removal_checks import backup_path, refuse_backu
 from hpcp_mpi.operations.prepare.same_tree import refuse_itself
 from hpcp_mpi.operations.prepare.tools import find
 from hpcp_mpi.rules import excludes
-from hpcp_mpi.rules.landing import Landing, Type, own_name, place_sources
+from hpcp_mpi.rules.landing import Landing, Type, own_name, place_at, place_sources
 from hpcp_mpi.vocab.abilities import Abilities
 from hpcp_mpi.vocab.errors import FatalError, UsageError, reason_of
 from hpcp_mpi.vocab.job import Job, Root
@@ -58,11 +58,17 @@ def _prepare(sources: Iterable[bytes], destination: bytes, options: Options, lis
     options = tuned(options)
     if find("cp") is None:
         raise FatalError("there is no cp on this machine", "Install GNU coreutils.")
-    arguments = [name for pattern in sources for name in expanded(pattern)]
+    # With places they are names already.
+    named = options.places is not None
+    arguments = list(sources) if named else [name for pattern in sources for name in expanded(pattern)]
     if not arguments:
         raise UsageError("no source was given")
     types = {name: _type(name) for name in arguments}
-    root, landings = place_sources([(name, types[name]) for name in arguments], destination, os.path.isdir(destination))
+    typed = [(name, types[name]) for name in arguments]
+    if options.places is not None:
+        root, landings = destination, place_at(typed, options.places)
+    else:
+        root, landings = place_sources(typed, destination, os.path.isdir(destination))
     root = absolute(root)
     # From here on it is descriptors that count: what was put under a name since then is not what was checked.
     openings = Openings()

@@ -1,0 +1,212 @@
+"""Making file systems and swap on a device, and what is done with one afterwards: checked, grown, trimmed, asked."""
+
+import errno
+import fcntl
+import os
+import struct
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from hpcp_mpi.host.commands import Answer, answer_of
+from hpcp_mpi.vocab.errors import FatalError, reason_of
+from hpcp_mpi.vocab.image_options import MakeFileSystem
+from hpcp_mpi.vocab.paths import in_one_line, printable
+
+Stop = Callable[[], bool] | None
+
+_EXT = ("ext2", "ext3", "ext4")
+_WORDS = 400  # characters of what a program said that are shown
+_CAP_SYS_RESOURCE = 24
+_FITRIM = 0xC0185879
+_RANGE = struct.Struct("=QQQ")
+_WHOLE = (1 << 64) - 1
+_KEPT = 4096  # the most blocks, and
+_KEPT_PART = 50  # one of so many, that the kernel keeps of an ext for itself, from root too
+# What mkfs says by its options' names is joined where the last one would count.
+_JOINED = ("-O", "-E")
+
+
+class Room(NamedTuple):
+    """What can still be written to a file system."""
+
+    bytes: int
+    inodes: int
+
+
+def make(device: bytes, what: MakeFileSystem, stop: Stop = None, zeros: bool = False) -> None:
+    """Make a file system on a device, as big as that, and tune it. Raises FatalError, and Stopped as stop says.
+
+    zeros: all bytes of the device are zero, as those of a new sparse file
+    """
+    device = os.path.abspath(device)
+    done = answer_of([*command_of(what, _known(device, what, zeros)), device], stop=stop)
+    _need_success(done, f"cannot make {what.type} on {printable(device)}", what)
+    for words in what.tune:
+        done = answer_of([*map(_bytes, words), device], stop=stop)
+        _need_success(done, f"cannot set up {what.type} on {printable(device)}: {words[0]}", what)
+
+
+def command_of(what: MakeFileSystem, optional: Sequence[tuple[str, ...]] = ()) -> list[bytes]:
+    """Return the words that make a file system, without the device."""
+    words = [*(word for each in optional for word in each), *what.arguments]
+    if what.type in _EXT:
+        start = ["mke2fs", "-q", "-F", "-t", what.type]
+        words = _joined(words)
+    else:
+        start = {"xfs": ["mkfs.xfs", "-q", "-f"], "btrfs": ["mkfs.btrfs", "-q", "-f"]}[what.type]
+    return [_bytes(word) for word in (*start, *words)]
+
+
+def refusal(what: MakeFileSystem) -> str:
+    """Return why this machine's mkfs would not make a file system, in its words; "" if it would.
+
+    Nothing is written but into memory: it is tried before anything is overwritten.
+    """
+    fd = os.memfd_create("mkfs", os.MFD_CLOEXEC)
+    try:
+        os.ftruncate(fd, what.bytes)
+        path = b"/proc/self/fd/%d" % fd
+        dry = {"xfs": [b"-N"], "btrfs": []}.get(what.type, [b"-n"])
+        program, *words = command_of(what)
+        done = answer_of([program, *dry, *words, path], descriptors=(fd,))
+        return _said(done) if done.code else ""
+    except OSError as error:
+        return f"it cannot be tried in memory: {reason_of(error)}"
+    finally:
+        os.close(fd)
+
+
+def _known(device: bytes, what: MakeFileSystem, zeros: bool) -> list[tuple[str, ...]]:
+    """Return those of the optional words that this machine's mkfs knows, each tried without writing."""
+    optional = list(what.optional)
+    if zeros and what.type in _EXT:
+        optional.append(("-E", "assume_storage_prezeroed=1"))  # no zeros for the journal and the inodes
+    dry = {"xfs": [b"-N"]}.get(what.type, [b"-n"])
+    known: list[tuple[str, ...]] = []
+    for each in optional:
+        program, *words = command_of(what, [*known, each])
+        if answer_of([program, *dry, *words, device]).code == 0:
+            known.append(each)
+    return known
+
+
+def _joined(words: Sequence[str]) -> list[str]:
+    """Return words in which no option of mke2fs is there twice that would count only once."""
+    found: dict[str, str] = {}
+    rest = []
+    at = 0
+    while at < len(words):
+        word = words[at]
+        if word in _JOINED and at + 1 < len(words):
+            found[word] = f"{found[word]},{words[at + 1]}" if word in found else words[at + 1]
+            at += 2
+        else:
+            rest.append(word)
+            at += 1
+    return [*(word for pair in found.items() for word in pair), *rest]
+
+
+def make_swap(device: bytes, label: bytes = b"", uuid: str = "", page_size: int = 0, stop: Stop = None) -> None:
+    """Make a swap area on a device. page_size 0: this machine's. Raises FatalError, and Stopped as stop says."""
+    device = os.path.abspath(device)
+    words = [b"mkswap", b"-f"]
+    if label:
+        words += [b"-L", label]
+    if uuid:
+        words += [b"-U", uuid.encode()]
+    if page_size:
+        words += [b"-p", b"%d" % page_size]
+    done = answer_of([*words, device], stop=stop)
+    if done.code:
+        raise FatalError(f"cannot make swap on {printable(device)}: {_said(done)}")
+
+
+def grows_mounted(type: str) -> bool:
+    """Return whether a mounted file system may be made bigger by us: of ext, Linux wants CAP_SYS_RESOURCE for that.
+
+    Containers often lack it. Unmounted, each ext can be made bigger.
+    """
+    if type not in _EXT:
+        return True
+    with open("/proc/thread-self/status", "rb") as file:
+        effective = next(int(line.split()[1], 16) for line in file if line.startswith(b"CapEff:"))
+    return bool(effective >> _CAP_SYS_RESOURCE & 1)
+
+
+def grow(device: bytes, mount: bytes, type: str, stop: Stop = None) -> None:
+    """Make a mounted file system as big as its device. Raises FatalError, and Stopped as stop says.
+
+    mount: where it is mounted; b"": nowhere, which only ext can be, and then it was found to be good by check
+    """
+    device = os.path.abspath(device)
+    words = {
+        "xfs": [b"xfs_growfs", mount],
+        "btrfs": [b"btrfs", b"filesystem", b"resize", b"max", mount],
+    }.get(type, [b"resize2fs", device] if mount else [b"resize2fs", b"-f", device])
+    done = answer_of(words, stop=stop)
+    if done.code:
+        raise FatalError(
+            f"cannot grow {type} on {printable(device)}: {_said(done)}",
+            "What is in it is as it was; make a bigger image, and copy this one into it",
+        )
+
+
+def check(device: bytes, type: str, stop: Stop = None) -> str:
+    """Return what is wrong with an unmounted file system, in the words of its checker; "" if nothing is.
+
+    Nothing is written. Raises FatalError where there is no such program, and Stopped as stop says.
+    """
+    device = os.path.abspath(device)
+    words = {
+        "xfs": [b"xfs_repair", b"-n", device],
+        "btrfs": [b"btrfs", b"check", b"--readonly", device],
+    }.get(type, [b"e2fsck", b"-fn", device])
+    done = answer_of(words, stop=stop)
+    return _said(done) or f"{words[0].decode()} ended with code {done.code}" if done.code else ""
+
+
+def trim(mount: bytes) -> bool:
+    """Give the free blocks of a mounted file system back to what lies below; return whether that is possible.
+
+    Raises OSError for what is not just missing.
+    """
+    fd = os.open(mount, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.ioctl(fd, _FITRIM, bytearray(_RANGE.pack(0, _WHOLE, 0)))
+    except OSError as error:
+        if error.errno in (errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL, errno.EROFS):
+            return False
+        raise
+    finally:
+        os.close(fd)
+    return True
+
+
+def room_of(mount: bytes | int, type: str = "") -> Room:
+    """Return what root can still write to a mounted file system. Raises OSError. mount: its path, or a descriptor
+
+    type: of ext, what is reserved for root is ours, too, but not what the kernel keeps for itself.
+    """
+    status = os.statvfs(mount)
+    blocks = status.f_bavail
+    if type in _EXT:
+        kept = min(_KEPT, status.f_blocks // _KEPT_PART + 1)
+        blocks = max(blocks, status.f_bfree - kept)
+    return Room(blocks * status.f_frsize, status.f_ffree)
+
+
+def _bytes(word: str) -> bytes:
+    return word.encode("utf-8", "surrogateescape")
+
+
+def _need_success(done: Answer, doing: str, what: MakeFileSystem) -> None:
+    if done.code:
+        raise FatalError(f"{doing}: {_said(done)}", f"Its words were: {in_one_line(' '.join(what.arguments))}")
+
+
+def _said(done: Answer) -> str:
+    """Return what a program said as one line: its errors, else its last words."""
+    text = (done.errors.strip() or done.output.strip()).decode("utf-8", "replace")
+    lines = [in_one_line(line.strip()) for line in text.splitlines() if line.strip()]
+    said = "; ".join(lines)
+    return said if len(said) <= _WORDS else f"{said[: _WORDS // 2]} ... {said[-_WORDS // 2 :]}"

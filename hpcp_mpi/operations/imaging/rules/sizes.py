@@ -1,0 +1,220 @@
+"""How many bytes and inodes a file system needs for a tree, and the words that its mkfs gets. Pure.
+
+What a tree takes of the free space that statvfs shows, and what the file system takes for itself beforehand, are apart:
+the one is compared with what statvfs says of the new file system, whatever version of mkfs made it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from hpcp_mpi.vocab.errors import UsageError
+from hpcp_mpi.vocab.image_options import MakeFileSystem, Need
+
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+BLOCK = 4096
+TYPES = ("ext4", "xfs", "btrfs")  # that new images may have
+LABEL_BYTES = {"ext2": 16, "ext3": 16, "ext4": 16, "xfs": 12, "btrfs": 255, "swap": 16}
+
+_STEP = MIB  # images are of so many whole bytes
+_EXT_INODE = 256
+_EXT_JOURNALS = ((128 * MIB, 4), (GIB, 16), (16 * GIB, 64), (128 * GIB, 128))  # (below this size, MiB)
+_EXT_BIGGEST_JOURNAL = 1024
+_EXT_GROUP = 32768 * BLOCK  # bytes of a block group
+_EXT_LEAST = 16 * MIB
+_XFS_INODE = 512
+_XFS_INLINE = 300  # bytes of a directory's names that its inode holds
+_XFS_LEAST = 300 * MIB  # mkfs.xfs makes nothing smaller
+_XFS_LOG = 64 * MIB
+_XFS_INODES_PERCENT = 25  # of the space that may be inodes, as mkfs.xfs has it
+_BTRFS_LEAST = {"dup": 110 * MIB, "single": 48 * MIB}
+_BTRFS_LEAST_GROWN = 256 * MIB  # Linux resizes none to less
+
+
+def file_system_for(need: Need, asked: str, xfs_possible: bool) -> str:
+    """Return the type of a new image. xfs_possible: mkfs.xfs is there, and the kernel mounts it"""
+    if asked != "auto":
+        return asked
+    return "xfs" if xfs_possible and content(need) >= GIB else "ext4"
+
+
+def content(need: Need) -> int:
+    """Return the bytes that a tree takes at least: data in blocks, directories, and 512 for each inode."""
+    return need.blocks + need.directory_blocks + 512 * need.inodes
+
+
+def most_bytes(type: str, need: Need) -> int:
+    """Return the size that a new image of a tree may have at most: what is more is waste."""
+    most = content(need) * 11 // 10 + 80 * MIB
+    return max(most, _XFS_LEAST) if type == "xfs" else most
+
+
+def check_label(type: str, label: str | bytes) -> None:
+    """Raise UsageError if a file system cannot have a label: their tools cut it, or fail when it is too late."""
+    name = label.encode("utf-8", "surrogateescape") if isinstance(label, str) else label
+    most = LABEL_BYTES[type]
+    if len(name) > most:
+        raise UsageError(
+            f"The label has {len(name)} bytes, and {type} stores {most} at most",
+            "Give a shorter one with --image-label",
+        )
+    if b"\n" in name or b"\0" in name:
+        raise UsageError("The label holds a line break or a NUL", "Give one of plain text with --image-label")
+
+
+def smallest(type: str, need: Need, label: str = "", options: Sequence[str] = ()) -> MakeFileSystem:
+    """Return the new file system that a tree fits into. options: words that its mkfs gets at the end
+
+    Raises UsageError for a label that it cannot have.
+    """
+    check_label(type, label)
+    made = {"ext4": _ext4, "xfs": _xfs, "btrfs": _btrfs}[type](need)
+    words = ("-L", label) if label else ()
+    return replace(made, arguments=(*made.arguments, *words, *options))
+
+
+def of_size(type: str, size: int, need: Need, label: str = "", options: Sequence[str] = ()) -> MakeFileSystem:
+    """Return a file system of size bytes, in which the inodes of a tree have room, as those of volumes."""
+    made = smallest(type, need, label, options)
+    if type == "ext4":
+        made = replace(made, arguments=(*_ext4_arguments(size, made.inodes), *made.arguments[len(_EXT_WORDS) :]))
+    return replace(made, bytes=size)
+
+
+def taken(made: MakeFileSystem | str, need: Need) -> tuple[int, int]:
+    """Return (bytes, inodes) that a tree takes of what statvfs shows to be free. 0 inodes: nobody counts these.
+
+    made: the file system, or the type of one that somebody else made
+    """
+    type = made if isinstance(made, str) else made.type
+    if type in ("ext2", "ext3", "ext4"):
+        return _ext_bytes(need), need.inodes
+    if type == "xfs":
+        return _xfs_bytes(need), need.inodes
+    return _btrfs_bytes(need, "dup" if isinstance(made, str) else _profile(made)), 0
+
+
+def missing(made: MakeFileSystem | str, need: Need, free: int, inodes: int) -> tuple[int, int]:
+    """Return (bytes, inodes) that a file system lacks for a tree. free, inodes: as room_of says; both 0: it fits."""
+    wanted, wanted_inodes = taken(made, need)
+    return max(0, wanted - free), max(0, wanted_inodes - inodes)
+
+
+def bigger(made: MakeFileSystem, lacks: tuple[int, int]) -> MakeFileSystem:
+    """Return a file system to be made in the place of one that lacked (bytes, inodes) for its tree."""
+    more, inodes = lacks
+    size = _whole(made.bytes + more + more // 16 + (inodes * _XFS_INODE if made.type != "btrfs" else 0) + _STEP)
+    if made.type != "ext4":
+        return replace(made, bytes=size)
+    count = made.inodes + inodes + inodes // 50
+    rest = made.arguments[len(_EXT_WORDS) :]
+    return replace(made, bytes=size, inodes=count, arguments=(*_ext4_arguments(size, count), *rest))
+
+
+def grown(type: str, size: int, lacks: int) -> int:
+    """Return the size to which an image of size bytes grows for which so many are missing: by an eighth at least."""
+    more = max(lacks + lacks // 8 + _STEP, size // 8)
+    return _whole(max(size + more, _BTRFS_LEAST_GROWN if type == "btrfs" else 0))
+
+
+def _whole(size: int) -> int:
+    return -(-size // _STEP) * _STEP
+
+
+def _fixed_point(wanted: int, overhead: Callable[[int], int], least: int) -> int:
+    """Return the least size that has wanted bytes beside its overhead, which grows with the size."""
+    size = _whole(max(wanted, least))
+    while (needed := _whole(max(wanted + overhead(size), least))) > size:
+        size = needed
+    return size
+
+
+def _ext_bytes(need: Need) -> int:
+    """Return the bytes of blocks; inodes are set aside by mkfs."""
+    blocks = need.blocks + need.directory_blocks + BLOCK * (need.long_symlinks + need.attribute_inodes)
+    return blocks + blocks // 200 + MIB  # lists of extents, and what is allocated ahead
+
+
+def ext_journal(size: int) -> int:
+    """Return the MiB of the journal of an image of size bytes."""
+    return next((journal for below, journal in _EXT_JOURNALS if size < below), _EXT_BIGGEST_JOURNAL)
+
+
+def _ext_backups(groups: int) -> int:
+    """Return how many groups have a superblock: 0, 1 and the powers of 3, 5 and 7."""
+    powers: set[int] = {pow(base, power) for base in (3, 5, 7) for power in range(1, 24)}
+    return min(groups, 2) + sum(each < groups for each in powers)
+
+
+def ext_overhead(size: int, inodes: int, journal: int, reserved: int = 0) -> int:
+    """Return what ext takes of size bytes for itself, of blocks of 4096. journal: MiB; reserved: bytes for root"""
+    groups = -(-size // _EXT_GROUP)
+    table = -(-inodes // groups) + 16  # mke2fs rounds up per group, to whole blocks
+    descriptors = -(-groups * 64 // BLOCK)
+    growth = min(1024, -(-groups * 1024 * 64 // BLOCK))  # blocks kept for the descriptors of a bigger one
+    each = groups * (2 * BLOCK + -(-table * _EXT_INODE // BLOCK) * BLOCK)
+    copies = _ext_backups(groups) * (1 + descriptors + growth) * BLOCK
+    kernel = min(size // 50, 16 * MIB)  # nobody gets these
+    return each + copies + journal * MIB + kernel + reserved + size // 1000 + MIB // 2
+
+
+_EXT_WORDS = ("-b", "", "-I", "", "-m", "", "-N", "", "-J", "")
+
+
+def _ext4_arguments(size: int, inodes: int) -> tuple[str, ...]:
+    journal = f"size={ext_journal(size)}"
+    return ("-b", str(BLOCK), "-I", str(_EXT_INODE), "-m", "0", "-N", str(inodes), "-J", journal)
+
+
+def _ext4(need: Need) -> MakeFileSystem:
+    inodes = need.inodes + need.inodes // 50 + 64
+    size = _fixed_point(_ext_bytes(need), lambda size: ext_overhead(size, inodes, ext_journal(size)), _EXT_LEAST)
+    # What e2fsck and GRUB of a few years ago do not know.
+    optional = (("-O", "^orphan_file,^metadata_csum_seed"),)
+    return MakeFileSystem("ext4", size, _ext4_arguments(size, inodes), inodes=inodes, optional=optional)
+
+
+def _xfs_bytes(need: Need) -> int:
+    """Return the bytes of blocks. Inodes are made as they are needed, in these."""
+    in_blocks = min(need.directories, (need.name_bytes + 12 * need.entries) // _XFS_INLINE + 1)
+    names = 2 * (need.name_bytes + 24 * need.entries)
+    directories = min(need.directory_blocks, in_blocks * BLOCK + names) * 13 // 10
+    blocks = need.blocks + directories + BLOCK * (need.long_symlinks + need.attribute_inodes)
+    inodes = need.inodes * (_XFS_INODE + _XFS_INODE // 32)
+    return blocks + blocks // 250 + inodes + 2 * MIB
+
+
+def xfs_overhead(size: int) -> int:
+    """Return what xfs takes of size bytes for itself."""
+    log = min(max(_XFS_LOG, size // 2048), 2 * GIB)
+    return log + 44 * MIB + size * 16 // 1000
+
+
+def _xfs(need: Need) -> MakeFileSystem:
+    size = _fixed_point(_xfs_bytes(need), xfs_overhead, _XFS_LEAST)
+    inodes = need.inodes * _XFS_INODE
+    arguments = ("-i", "maxpct=100") if inodes * 100 > size * (_XFS_INODES_PERCENT - 5) else ()
+    # Kernels before 5.10 to 6.x mount none of these, and GRUB does not read them.
+    optional = (("-i", "nrext64=0"), ("-i", "exchange=0"), ("-n", "parent=0"), ("-m", "metadir=0"))
+    return MakeFileSystem("xfs", size, arguments, optional=optional)
+
+
+def _btrfs_bytes(need: Need, profile: str) -> int:
+    """Return the bytes of data and of metadata, which is held twice in the profile dup."""
+    metadata = (400 * need.entries + 4 * need.name_bytes + need.attribute_bytes * 3 // 2) * 3 // 2
+    return need.blocks + need.blocks // 50 + metadata * (2 if profile == "dup" else 1)
+
+
+def _profile(made: MakeFileSystem) -> str:
+    """Return the profile of a btrfs's metadata: of several the last one counts, and dup is mkfs's."""
+    words = made.arguments
+    return next((words[at] for at in range(len(words) - 1, 0, -1) if words[at - 1] in ("-m", "--metadata")), "dup")
+
+
+def _btrfs(need: Need) -> MakeFileSystem:
+    size = 0
+    for profile in ("dup", "single"):
+        wanted = _btrfs_bytes(need, profile)
+        size = _fixed_point(wanted, lambda size: size // 11 + 64 * MIB, _BTRFS_LEAST[profile])
+        if size <= most_bytes("btrfs", need):
+            break
+    return MakeFileSystem("btrfs", size, ("-m", profile))
