@@ -33,7 +33,7 @@ _XFS_INLINE = 300  # bytes of a directory's names that its inode holds
 _XFS_LEAST = 300 * MIB  # mkfs.xfs makes nothing smaller
 _XFS_LOG = 64 * MIB
 _XFS_INODES_PERCENT = 25  # of the space that may be inodes, as mkfs.xfs has it
-_BTRFS_LEAST = {"dup": 110 * MIB, "single": 48 * MIB}
+_BTRFS_LEAST = {"dup": 110 * MIB, "single": 72 * MIB}  # mkfs makes smaller ones, of which half is lost
 _BTRFS_LEAST_GROWN = 256 * MIB  # Linux resizes none to less
 
 
@@ -96,7 +96,8 @@ def taken(made: MakeFileSystem | str, need: Need) -> tuple[int, int]:
     if type in ("ext2", "ext3", "ext4"):
         return _ext_bytes(need), need.inodes
     if type == "xfs":
-        return _xfs_bytes(need), need.inodes
+        inode = 1024 if not isinstance(made, str) and "size=1024" in made.arguments else _XFS_INODE
+        return _xfs_bytes(need, inode), need.inodes
     return _btrfs_bytes(need, "dup" if isinstance(made, str) else _profile(made)), 0
 
 
@@ -253,9 +254,12 @@ def xfs_least(need: Need, inode: int, block: int) -> int:
 
 
 def _xfs(need: Need) -> MakeFileSystem:
-    size = _fixed_point(_xfs_bytes(need), xfs_overhead, _XFS_LEAST)
-    inodes = need.inodes * _XFS_INODE
-    arguments = ("-i", "maxpct=100") if inodes * 100 > size * (_XFS_INODES_PERCENT - 5) else ()
+    few = 4 * need.attribute_inodes <= need.inodes or need.attribute_bytes > 700 * need.attribute_inodes
+    inode = _XFS_INODE if few else 1024  # attributes in it, and not each in a block
+    size = xfs_least(need, inode, BLOCK)
+    arguments: tuple[str, ...] = () if few else ("-i", "size=1024")
+    if need.inodes * inode * 100 > size * (_XFS_INODES_PERCENT - 5):
+        arguments += ("-i", "maxpct=100")
     # Kernels before 5.10 to 6.x mount none of these, and GRUB does not read them.
     optional = (("-i", "nrext64=0"), ("-i", "exchange=0"), ("-n", "parent=0"), ("-m", "metadir=0"))
     return MakeFileSystem("xfs", size, arguments, optional=optional)
