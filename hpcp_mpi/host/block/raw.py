@@ -170,3 +170,14 @@ def _write(fd: int, offset: int, content: bytes, shown: bytes) -> None:
                 "The clone is not finished: it has no partition table.",
             ) from None
         view, offset = view[count:], offset + count
+
+
+def data_in(fd: int, offset: int, length: int) -> int:
+    """Return how many bytes of a range of a file are no holes; of a device, all."""
+    end, found = offset + length, 0
+    while offset < end:
+        offset = _hole_end(fd, offset, end)
+        if offset < end:
+            hole = min(os.lseek(fd, offset, os.SEEK_HOLE), end)
+            found, offset = found + max(0, hole - offset), max(hole, offset + 1)
+    return found
