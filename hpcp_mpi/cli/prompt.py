@@ -56,13 +56,15 @@ class Asker:
             raise UsageError(message, remedy)
 
     def confirm_named(self, question: str, name: str) -> bool | None:
-        """Ask, also with --remove_force, for a name to be typed; return whether it was, None where there is no terminal.
+        """Ask for a name to be typed, also with --remove_force; return whether it was, None if there is no terminal.
 
         Raises StoppedEarly when a signal comes.
         """
         if not _has_terminal():
             return None
-        return self._agreed(f"{in_one_line(question)} Type {in_one_line(name)} to go on: ", lambda typed: typed == name.encode())
+        return self._agreed(
+            f"{in_one_line(question)} Type {in_one_line(name)} to go on: ", lambda typed: typed == name.encode()
+        )
 
     def _ask(self, question: str) -> bool:
         return self._agreed(f"{in_one_line(question)} [y/N] ", lambda typed: typed.lower() in (b"y", b"yes"))

@@ -1,6 +1,6 @@
 """How the file systems of a clone are made: as those of the source are, or with what mkfs does by itself (-nfp)."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from hpcp_mpi.operations.imaging.opening import Volume
 from hpcp_mpi.operations.imaging.rules import sizes

@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from hpcp_mpi.cluster.signals import StoppedEarly
 from hpcp_mpi.host.block import making, raw, table_writing, tools
 from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.operations.imaging.clone_geometry import Pattern, pattern_of
@@ -16,7 +17,6 @@ from hpcp_mpi.operations.imaging.rules.relayout import Bounds, Layout, relaid
 from hpcp_mpi.operations.imaging.rules.table import BIOS_BOOT, MIB, shown_partition
 from hpcp_mpi.operations.imaging.rules.treatment import Kind
 from hpcp_mpi.operations.imaging.run import Imaging, with_patterns_inside
-from hpcp_mpi.cluster.signals import StoppedEarly
 from hpcp_mpi.rules.excludes import matcher
 from hpcp_mpi.vocab.errors import FatalError
 from hpcp_mpi.vocab.image_options import MakeFileSystem, Partition
