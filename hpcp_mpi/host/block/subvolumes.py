@@ -5,10 +5,11 @@ import os
 import re
 import struct
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 from hpcp_mpi.host.commands import answer_of
-from hpcp_mpi.host.dirfd import Tree
+from hpcp_mpi.host.dirfd import Tree, path_of
 from hpcp_mpi.vocab.errors import FatalError, reason_of
 from hpcp_mpi.vocab.paths import in_one_line, printable
 
@@ -39,7 +40,7 @@ def subvolumes_of(mount: bytes) -> Subvolumes:
     numbers = _listed(mount)
     paths = sorted(numbers.values(), key=lambda path: (path.count(b"/"), path))
     read_only = set()
-    with Tree(mount) as tree:
+    with closing(Tree(mount)) as tree:
         for path in paths:
             if _is_read_only(tree, path):
                 read_only.add(path)
@@ -59,7 +60,7 @@ def make_subvolumes(mount: bytes, found: Subvolumes) -> None:
         try:
             os.makedirs(parent, exist_ok=True)
             with _Opened(parent) as fd:
-                fcntl.ioctl(fd, _CREATE, struct.pack("=q4088s", 0, name))
+                fcntl.ioctl(fd, _CREATE, bytearray(struct.pack("=q4088s", 0, name)))
             if path == found.default:
                 _set_default(mount, path)
         except OSError as error:
@@ -79,8 +80,9 @@ def close_subvolumes(mount: bytes, found: Subvolumes) -> None:
 
 def _set_default(mount: bytes, path: bytes) -> None:
     with _Opened(mount + b"/" + path) as fd:
-        number = struct.unpack_from("=Q", fcntl.ioctl(fd, _LOOKUP, struct.pack("=QQ4080s", 0, _ROOT, b"")))[0]
-        fcntl.ioctl(fd, _SET_DEFAULT, struct.pack("=Q", number))
+        looked_up = bytearray(struct.pack("=QQ4080s", 0, _ROOT, b""))
+        fcntl.ioctl(fd, _LOOKUP, looked_up)
+        fcntl.ioctl(fd, _SET_DEFAULT, bytes(looked_up[:8]))
 
 
 def _listed(mount: bytes) -> dict[int, bytes]:
@@ -105,11 +107,11 @@ def _records(text: bytes) -> list[bytes]:
 
 
 def _is_read_only(tree: Tree, path: bytes) -> bool:
-    """Return whether a subvolume is read-only. Raises FatalError for a path at which there is none: a name forged it."""
+    """Return whether a subvolume is read-only. Raises FatalError where there is none: a name has forged it."""
     try:
         if path.startswith(b"/") or b".." in path.split(b"/"):
             raise OSError("no path")
-        with tree.at(path) as fd:
+        with tree.at(path) as handle, _Opened(path_of(handle)) as fd:
             if os.fstat(fd).st_ino != _ROOT:
                 raise OSError("no subvolume")
             return bool(struct.unpack("=Q", fcntl.ioctl(fd, _GET_FLAGS, bytes(8)))[0] & _READ_ONLY)
@@ -135,7 +137,7 @@ class _Opened:
         self._fd = -1
 
     def __enter__(self) -> int:
-        self._fd = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        self._fd = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         return self._fd
 
     def __exit__(self, *_: object) -> None:

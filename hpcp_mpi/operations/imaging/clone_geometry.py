@@ -2,31 +2,29 @@
 
 from dataclasses import dataclass
 
-from hpcp_mpi.operations.imaging.opening import Volume
-from hpcp_mpi.operations.imaging.rules import sizes
-from hpcp_mpi.operations.imaging.run import Imaging
+from hpcp_mpi.operations.imaging.rules import likeness
+from hpcp_mpi.operations.imaging.rules.geometry import Geometry
 from hpcp_mpi.vocab.image_options import MakeFileSystem, Need
 
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """What a file system of the clone is made after."""
+    """What a file system of the clone is made after. mirrored: its geometry too, and not only label and UUID"""
 
-    volume: Volume
+    geometry: Geometry
+    mirrored: bool
+    room: int  # bytes of the source's partition
 
     def made(self, size: int, need: Need) -> MakeFileSystem:
-        """Return the file system of a partition of size bytes, in which a tree has room."""
-        content = self.volume.content
-        label = ("-L", content.label) if content.label else ()
-        uuid = {"xfs": ("-m", f"uuid={content.uuid}"), "btrfs": ()}.get(content.type, ("-U", content.uuid))
-        return MakeFileSystem(content.type, size, (*label, *uuid))
+        """Return the file system of a partition of size bytes, in which a tree has room. Raises FatalError.
+
+        One that did not fill its partition does not fill one of the same size either.
+        """
+        bytes = min(self.geometry.size, size) if size == self.room and self.geometry.size else size
+        made = likeness.made_like if self.mirrored else likeness.made_plain
+        return made(self.geometry, bytes, need)
 
     def least(self, need: Need) -> int:
         """Return the bytes that a partition must have for a tree."""
-        kind = self.volume.content.type
-        return sizes.smallest("ext4" if kind.startswith("ext") else kind, need).bytes
-
-
-def pattern_of(run: Imaging, volume: Volume) -> Pattern:
-    """Return what the clone of a file system is made after. Raises FatalError."""
-    return Pattern(volume)
+        least = likeness.smallest_like if self.mirrored else likeness.smallest_plain
+        return least(self.geometry, need)

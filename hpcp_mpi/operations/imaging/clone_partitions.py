@@ -12,7 +12,7 @@ from hpcp_mpi.host.block.few_devices import alone_with
 from hpcp_mpi.host.block.loops import Loop, attach
 from hpcp_mpi.host.block.mounts import can_mount
 from hpcp_mpi.host.block.probing import own_sector
-from hpcp_mpi.host.commands import answer_of
+from hpcp_mpi.host.block.subvolumes import close_subvolumes, make_subvolumes
 from hpcp_mpi.operations.imaging.clone_plan import Plan, PlannedPart
 from hpcp_mpi.operations.imaging.clone_target import CloneTarget
 from hpcp_mpi.operations.imaging.room_watch import Expected, RoomWatch
@@ -130,7 +130,11 @@ def _files(work: Work, part: PlannedPart, result: PartitionResult) -> None:
         run.shown.names[place] = work.called(part) + b":"
         try:
             _refuse_small(part, place)
+            if make.type == "btrfs":
+                make_subvolumes(place, part.source.subvolumes)
             report = _filled(work, part, place, loop)
+            if make.type == "btrfs" and not report.ended_early:
+                close_subvolumes(place, part.source.subvolumes)
         finally:
             run.room.unmount(place)
         work.report.add(report)
@@ -146,11 +150,10 @@ def _files(work: Work, part: PlannedPart, result: PartitionResult) -> None:
 
 def _finish(device: bytes, part: PlannedPart) -> None:
     """Give a file system that is filled and unmounted what it could not have before. Raises FatalError."""
-    if part.make is not None and part.make.type == "btrfs":
-        words = ["btrfstune", "-f", "-U", part.source.content.uuid, os.fsdecode(device)]
-        answer = alone_with(device, lambda: answer_of(words))
-        if answer.code:
-            raise FatalError(f"cannot give {shown_partition(part.target)} its UUID: {answer.words}")
+    make = part.make
+    if make is not None and make.finish:
+        # What gives a UUID away wants it to be unknown, and the source's device has it.
+        alone_with(device, lambda: making.finish(device, make))
 
 
 def _refuse_small(part: PlannedPart, place: bytes) -> None:
@@ -194,20 +197,11 @@ def _check(work: Work, part: PlannedPart) -> None:
 
 
 def _swap(work: Work, part: PlannedPart) -> None:
-    content = part.source.content
-    volume = part.source.volume
-    assert volume is not None
-    page = next((size for size in _PAGES if _is_swap(os.pread(volume.loop.fd, 10, size - 10))), 0)
+    found = part.source.geometry
+    label, uuid, page = (found.label, found.uuid, found.block) if found is not None else (b"", "", 0)
     with attached(work, part, True) as loop:
-        making.make_swap(loop.path, os.fsencode(content.label), content.uuid, page, lambda: work.run.stopping)
+        making.make_swap(loop.path, label, uuid, page, lambda: work.run.stopping)
     raw.stored(work.target.fd, work.target.path)
-
-
-_PAGES = (4096, 8192, 16384, 32768, 65536)
-
-
-def _is_swap(magic: bytes) -> bool:
-    return magic in (b"SWAPSPACE2", b"SWAP-SPACE") or magic.startswith(b"S1SUSPEND")
 
 
 def _raw(work: Work, part: PlannedPart, result: PartitionResult) -> None:

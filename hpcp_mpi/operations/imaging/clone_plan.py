@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from hpcp_mpi.cluster.signals import StoppedEarly
 from hpcp_mpi.host.block import making, raw, table_writing, tools
 from hpcp_mpi.host.commands import Stopped
-from hpcp_mpi.operations.imaging.clone_geometry import Pattern, pattern_of
+from hpcp_mpi.operations.imaging.clone_geometry import Pattern
 from hpcp_mpi.operations.imaging.clone_source import Source, SourcePart, mount_source
 from hpcp_mpi.operations.imaging.clone_target import CloneTarget
 from hpcp_mpi.operations.imaging.measuring import needed
@@ -62,7 +62,8 @@ def plan_of(run: Imaging, source: Source, target: CloneTarget) -> Plan:
     for part in source.parts:
         if part.kind is Kind.FILES and part.volume is not None:
             mount_source(run, source, part)
-            patterns[part.partition.number] = pattern_of(run, part.volume)
+            assert part.geometry is not None
+            patterns[part.partition.number] = Pattern(part.geometry, run.images.mirror_geometry, part.volume.size)
     _measure(run, source)
     layout = relaid(source.table, source.sectors, run.images.resize, _bounds(source, patterns), target.sectors)
     if source.found.hybrid and (layout.moved or layout.resized):

@@ -3,18 +3,23 @@
 import os
 from dataclasses import dataclass, field
 
-from hpcp_mpi.host.block import devices
+from hpcp_mpi.host.block import devices, filesystems
 from hpcp_mpi.host.block.mounts import BIND, READ_ONLY, REMOUNT, UNTRUSTED, MountRefused, mount
 from hpcp_mpi.host.block.probing import FoundTable, found_table
+from hpcp_mpi.host.block.subvolumes import Subvolumes, subvolumes_of
 from hpcp_mpi.operations.imaging.opening import OpenImage, Volume, mounted_volume, opened, volume_of
+from hpcp_mpi.operations.imaging.rules import likeness
 from hpcp_mpi.operations.imaging.rules.file_systems import READINGS
-from hpcp_mpi.operations.imaging.rules.table import is_extended, on_disk, partition_named, shown_partition
-from hpcp_mpi.operations.imaging.rules.treatment import BY_FILES, Facts, Kind, Treatment, treatment_of
+from hpcp_mpi.operations.imaging.rules.geometry import Geometry
+from hpcp_mpi.operations.imaging.rules.swap import parse_swap
+from hpcp_mpi.operations.imaging.rules.table import boot_program, is_extended, on_disk, partition_named, shown_partition
+from hpcp_mpi.operations.imaging.rules.treatment import BY_FILES, SWAPS, Facts, Kind, Treatment, treatment_of
 from hpcp_mpi.operations.imaging.run import Imaging
 from hpcp_mpi.vocab.errors import FatalError
 from hpcp_mpi.vocab.image_options import Content, Need, Partition, Table
 from hpcp_mpi.vocab.paths import printable
 
+_SNAPSHOTS = "{} of its subvolumes are snapshots: in the clone each is a full copy, which shares no blocks"
 _LIVE = "it is in use: a file that is written to meanwhile may be copied half old, half new; this is no snapshot"
 
 
@@ -28,7 +33,9 @@ class SourcePart:
     device: int = 0  # the number of its own device; 0: it has none, as in an image file
     live: bool = False  # it is mounted on the running system
     place: bytes = b""
+    geometry: Geometry | None = None  # of a file system that is made anew, and of swap
     need: Need = field(default_factory=Need)
+    subvolumes: Subvolumes = field(default_factory=Subvolumes)  # of btrfs
 
     @property
     def content(self) -> Content:
@@ -94,17 +101,24 @@ def _part(
     held = devices.holders_of(number) if number else []
     if number and not live and not held:
         held = devices.users_of(number)
-    facts = Facts(partition.number in raw, _obstacle(volume), live=live, held=", ".join(held))
-    return SourcePart(partition, volume, treatment_of(volume.content, partition, table, facts), number, live)
+    geometry = None if partition.number in raw else _geometry(volume, partition)
+    obstacle = geometry.obstacle if geometry is not None else ""
+    facts = Facts(partition.number in raw, obstacle, live=live, held=", ".join(held))
+    treatment = treatment_of(volume.content, partition, table, facts)
+    return SourcePart(partition, volume, treatment, number, live, geometry=geometry)
 
 
-def _obstacle(volume: Volume) -> str:
-    """Return why the files of a file system cannot be copied into a new one like it; "" if they can."""
-    if volume.content.type not in BY_FILES:
-        return ""
-    if volume.superblock.devices > 1:
-        return f"it is one of {volume.superblock.devices} devices of a btrfs"
-    return ""
+def _geometry(volume: Volume, partition: Partition) -> Geometry | None:
+    """Return how a file system was made; None of what is not made anew. Raises FatalError."""
+    kind, loop = volume.content.type, volume.loop.path
+    if kind in SWAPS:
+        return parse_swap(filesystems.head_of(loop))
+    if kind not in BY_FILES or boot_program(partition):
+        return None
+    try:
+        return likeness.parsed(kind, *filesystems.file_system_of(loop, kind))
+    except FatalError as error:
+        raise FatalError(f"{volume.called}: {error.message}", error.remedy) from None
 
 
 def _refuse(image: OpenImage, parts: list[SourcePart]) -> None:
@@ -120,12 +134,17 @@ def mount_source(run: Imaging, source: Source, part: SourcePart) -> None:
     """Mount the files of a partition, read-only. Raises FatalError."""
     assert part.volume is not None
     shown = source.called(part) + b":"
-    if not part.live:
-        part.place = mounted_volume(run, part.volume, shown)
-        return
-    part.place = _mounted_again(run, part)
-    run.shown.names[part.place] = shown
-    run.notes.append((part.place, _LIVE))
+    btrfs = part.content.type == "btrfs"
+    if part.live:
+        part.place = _mounted_again(run, part)
+        run.shown.names[part.place] = shown
+        run.notes.append((part.place, _LIVE))
+    else:
+        part.place = mounted_volume(run, part.volume, shown, ("subvolid=5",) if btrfs else ())
+    if btrfs:
+        part.subvolumes = subvolumes_of(part.place)
+        if part.subvolumes.snapshots:
+            run.notes.append((part.place, _SNAPSHOTS.format(part.subvolumes.snapshots)))
 
 
 def _mounted_again(run: Imaging, part: SourcePart) -> bytes:
