@@ -1,7 +1,7 @@
 """Squashfs images that squashfuse shows to a user who is not root, below a private directory.
 
-These mounts are in the namespace of everybody, as making one of one's own needs root; but only this user sees what is in
-them, and squashfuse ends, with its mount, when this process does.
+These mounts are in the namespace of everybody, as making one of one's own needs root; but only this user sees what is
+in them, and squashfuse ends, with its mount, when this process does.
 """
 
 import fcntl

@@ -30,7 +30,9 @@ def copy_from_images(run: Imaging) -> Report:
     run.frontend = replace(run.frontend, own=run.frontend.own | images_of(sources))
     options = replace(sources.options, places=sources.places)
     request = replace(run.request, sources=sources.mounts, options=options, images=None)
-    return led(run, request, leader_of(request))
+    report = led(run, request, leader_of(request))
+    sources.fill(report)
+    return report
 
 
 def _refuse_others(run: Imaging) -> None:

@@ -16,6 +16,7 @@ from hpcp_mpi.vocab.errors import FatalError
 from hpcp_mpi.vocab.image_options import Partition, Table
 from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.paths import child_path, in_one_line, printable
+from hpcp_mpi.vocab.report import ImageResult, PartitionResult, Report
 
 _FOUND = b"lost+found"
 
@@ -25,6 +26,7 @@ class ImageSources:
     """Mounted file systems as sources of a copy.
 
     places: where the contents of each land below the destination. options: the user's, with patterns for the mounts
+    partitions: of partitioned images, for the report
     """
 
     images: tuple[OpenImage, ...]
@@ -32,14 +34,21 @@ class ImageSources:
     mounts: tuple[bytes, ...]
     places: tuple[bytes, ...]
     options: Options
+    partitions: tuple[PartitionResult, ...] = ()
+
+    def fill(self, report: Report) -> None:
+        """Name the images in a report."""
+        report.images += [_result(image) for image in self.images]
+        report.partitions += self.partitions
 
 
 def image_sources(run: Imaging) -> ImageSources:
     """Return the file systems of all images that are sources, mounted. Raises FatalError; nothing was done then."""
     images = [opened(run, image) for image in run.images.images]
     chosen: list[tuple[Volume, bytes, bytes]] = []
+    partitions: list[PartitionResult] = []
     for image in images:
-        chosen += _placed(_chosen(run, image))
+        chosen += _placed(_chosen(run, image, partitions))
     _refuse_unknown(images, run.images.partitions)
     volumes = [volume for volume, _, _ in chosen]
     mounts = [mounted_volume(run, volume, shown) for volume, _, shown in chosen]
@@ -47,7 +56,28 @@ def image_sources(run: Imaging) -> ImageSources:
     left_out = _empty_found(run, volumes, mounts)
     options = replace(options, optional_excludes=options.optional_excludes + left_out)
     places = tuple(place for _, place, _ in chosen)
-    return ImageSources(tuple(images), tuple(volumes), tuple(mounts), places, options)
+    return ImageSources(tuple(images), tuple(volumes), tuple(mounts), places, options, tuple(partitions))
+
+
+def _result(image: OpenImage) -> ImageResult:
+    table, allocated = image.table, None if image.is_device else os.fstat(image.fd).st_blocks * 512
+    words = (image.content.type, image.content.label, image.content.uuid)
+    return ImageResult(
+        image.path, "read", image.size, allocated, *(words if table is None else (table.label, "", table.id))
+    )
+
+
+def _partition_result(volume: Volume, treatment: str) -> PartitionResult:
+    assert volume.partition is not None
+    return PartitionResult(
+        volume.image.path,
+        volume.partition.number,
+        volume.partition.name,
+        volume.content.type,
+        treatment,
+        start_before=volume.offset,
+        size_before=volume.size,
+    )
 
 
 def _placed(volumes: Sequence[Volume]) -> list[tuple[Volume, bytes, bytes]]:
@@ -63,13 +93,18 @@ def _named(volume: Volume) -> Named:
     return Named(volume.partition.number, volume.partition.name, volume.content.label)
 
 
-def _chosen(run: Imaging, image: OpenImage) -> list[Volume]:
-    """Return what is copied of an image; what is left out is noted. Raises FatalError if that is all."""
+def _chosen(run: Imaging, image: OpenImage, results: list[PartitionResult]) -> list[Volume]:
+    """Return what is copied of an image; what is left out is noted. Raises FatalError if that is all.
+
+    results: gets each partition that was looked at
+    """
     if image.table is None:
         return [volume_of(run, image)]
     wanted = _picked(image, image.table, run.images.partitions)
     if wanted:  # each of them must be readable
-        return [volume_of(run, image, each) for each in wanted]
+        picked = [volume_of(run, image, each) for each in wanted]
+        results += [_partition_result(each, "read") for each in picked]
+        return picked
     if run.images.partitions:
         raise _no_partition([image], run.images.partitions)
     found, notes = [], []
@@ -80,9 +115,11 @@ def _chosen(run: Imaging, image: OpenImage) -> list[Volume]:
         reading = reading_of(volume.content)
         if reading is not None and any(map(can_mount, reading.kernel)):
             found.append(volume)
+            results.append(_partition_result(volume, "read"))
             continue
+        results.append(_partition_result(volume, "left out"))
         what = what_it_is(volume.content)
-        why = f"it holds {what}" if reading is None else f"this kernel cannot mount a {what}"
+        why = f"it holds {what}" if reading is None else f"this kernel cannot mount {what}"
         notes.append(f"partition {_words(partition)} is left out: {why}")
         volume.loop.close()
     if not found:

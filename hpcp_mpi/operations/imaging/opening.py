@@ -23,6 +23,7 @@ from hpcp_mpi.vocab.image_options import Content, Partition, Table, Unclean
 from hpcp_mpi.vocab.paths import printable
 
 _STALE = "its journal was not replayed (--unclean ignore): what was copied may be old, or incomplete"
+_TORN = "it was not unmounted and has no journal (--unclean ignore): what was copied may be damaged"
 _IN_USE = "in use: what is written to it meanwhile may be copied in part"
 
 
@@ -71,6 +72,8 @@ def opened(run: Imaging, image: bytes) -> OpenImage:
     if size == 0:
         raise FatalError(f"{printable(image)} is empty, so it is no image", "See where it came from.")
     refuse_packed(fd, image)
+    if size < own_sector(fd):
+        raise FatalError(f"{printable(image)} has {size} bytes, so it is no image", "See where it came from.")
     in_use = _refuse_writers(fd, image, status)
     sector = sector_of(fd)
     loop = run.stack.enter_context(attach(fd, sector=sector, name=image, direct=is_device))
@@ -166,6 +169,11 @@ def mounted_volume(run: Imaging, volume: Volume, shown: bytes | None = None) -> 
     run.refuse_if_stopped()
     reading = _refuse_unreadable(volume)
     unclean = run.images.unclean
+    if volume.superblock.torn and unclean is not Unclean.IGNORE:
+        raise FatalError(
+            f"{volume.called} was not unmounted, and has no journal: it may be damaged",
+            "Check it with e2fsck -f (a copy of it, if it is the only one), or give --unclean ignore.",
+        )
     stale = volume.superblock.replay
     place = None
     if not stale:
@@ -183,8 +191,8 @@ def mounted_volume(run: Imaging, volume: Volume, shown: bytes | None = None) -> 
         else:
             place = _mount(run, volume, volume.loop, reading, reading.stale)
     run.shown.names[place] = shown if shown is not None else volume.image.path + b":"
-    if stale and unclean is Unclean.IGNORE:
-        run.failures.append(Failure(run.shown.names[place], _STALE))
+    if unclean is Unclean.IGNORE and (stale or volume.superblock.torn):
+        run.failures.append(Failure(run.shown.names[place], _STALE if stale else _TORN))
     if volume.superblock.doubt:
         run.notes.append((run.shown.names[place], volume.superblock.doubt))
     if volume.image.in_use:
@@ -202,7 +210,7 @@ def _refuse_unreadable(volume: Volume) -> Reading:
         )
     if not any(map(can_mount, reading.kernel)):
         raise FatalError(
-            f"{volume.called} is a {volume.content.type}, and this kernel cannot mount that",
+            f"{volume.called} is of type {volume.content.type}, which this kernel cannot mount",
             f"Is there a module (modprobe {reading.kernel[0]})? Else copy on another machine.",
         )
     if volume.superblock.bytes > volume.size:

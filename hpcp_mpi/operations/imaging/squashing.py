@@ -9,17 +9,16 @@ import stat
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 
 from hpcp_mpi.cluster.signals import StoppedEarly
 from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.engine.frontend import Frontend
 from hpcp_mpi.host.block import tools
-from hpcp_mpi.host.block.staging import Stage, Target, identity, remove_leftovers, stage_of, target_at
+from hpcp_mpi.host.block.staging import Stage, Target, stage_of, target_at
 from hpcp_mpi.host.commands import Stopped, answer_of
 from hpcp_mpi.host.machine import cpus, slots
 from hpcp_mpi.operations.imaging.rules.squash import LOST, excluding, making, said
-from hpcp_mpi.operations.imaging.run import drained
+from hpcp_mpi.operations.imaging.squash_check import check_squash, verify_squash
 from hpcp_mpi.operations.imaging.squash_sources import Contents, Source, contents_of, squash_sources
 from hpcp_mpi.rules.excludes import matcher, unmatched
 from hpcp_mpi.vocab.errors import Failure, FatalError, UsageError
@@ -28,7 +27,6 @@ from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import child_path, printable
 from hpcp_mpi.vocab.report import ImageResult, Report
 from hpcp_mpi.vocab.request import Request
-from hpcp_mpi.vocab.tally import Tally
 
 _BLOCK = 512  # bytes of st_blocks
 
@@ -40,7 +38,6 @@ def pack_squash(wire: Wire, request: Request, frontend: Frontend) -> Report:
     started = time.monotonic()
     report = Report(request.verb.value, list(request.sources), images.image, dry_run=request.options.dry_run)
     with ExitStack() as stack:
-        stack.enter_context(drained(wire, frontend))
         _refuse(request, images)
         sources = squash_sources(request.sources, images.image_root)
         target = stack.enter_context(target_at(images.image))
@@ -79,7 +76,12 @@ def _refuse_target(target: Target) -> None:
 
 
 def _pack(
-    request: Request, frontend: Frontend, sources: list[Source], target: Target, stack: ExitStack, report: Report
+    request: Request,
+    frontend: Frontend,
+    sources: list[Source],
+    target: Target,
+    stack: ExitStack,
+    report: Report,
 ) -> None:
     options, images, started = request.options, request.images, time.monotonic()
     assert images is not None
@@ -112,7 +114,7 @@ def _pack(
     status = os.fstat(stage.fd)
     made.size, made.allocated = status.st_size, status.st_blocks * _BLOCK
     if images.check:
-        _check(stage, frontend, images.image)
+        check_squash(frontend, stage.fd, images.image)
     if options.verify:
         verify_squash(request, frontend, sources, contents, stage.fd, outcome)
     stage.publish()
@@ -208,15 +210,3 @@ def _explain(
             outcome.failures.append(Failure(image, f"{count:,} {what} are not in it: a squashfs cannot store them"))
         elif count:
             outcome.warn(image, f"{count:,} {what} are not in it: a squashfs cannot store them")
-
-
-def _check(stage: Stage, frontend: Frontend, image: bytes) -> None:
-    """Have unsquashfs read what mksquashfs has written of names and tables. Raises FatalError, Stopped."""
-    answer = answer_of(
-        ["unsquashfs", "-ls", "-d", "", f"/proc/self/fd/{stage.fd}"],
-        descriptors=(stage.fd,),
-        stop=lambda: bool(frontend.stop.code),
-    )
-    if answer.code:
-        why = printable(answer.errors.split(b"\n")[0])
-        raise FatalError(f"the check of {printable(image)} failed: {why}", "Nothing is left of it.")

@@ -1,6 +1,6 @@
 """Squashfs images as sources: all of one into a new directory by unsquashfs; else mounted, also for who is not root.
 
-A copy out of a mount decompresses what files share again for each of them, which takes five times as long as unsquashfs.
+A copy out of a mount decompresses what files share again for each of them: that takes five times as long as unsquashfs.
 """
 
 import os
@@ -11,7 +11,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import cast
 
-from hpcp_mpi.cluster.signals import StoppedEarly
 from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.engine.frontend import Frontend
 from hpcp_mpi.host.block import tools
@@ -23,9 +22,9 @@ from hpcp_mpi.host.machine import cpus, slots
 from hpcp_mpi.host.stage import staged
 from hpcp_mpi.operations.imaging.from_images import leader_of
 from hpcp_mpi.operations.imaging.rules.squash import MAGIC, is_safe
-from hpcp_mpi.operations.imaging.run import Imaging, drained, led, outside, with_patterns_inside
+from hpcp_mpi.operations.imaging.run import Imaging, led, outside, with_patterns_inside
 from hpcp_mpi.operations.prepare.arguments import absolute
-from hpcp_mpi.vocab.errors import Failure, FatalError, UsageError, reason_of
+from hpcp_mpi.vocab.errors import Failure, FatalError, reason_of
 from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import printable
@@ -96,7 +95,6 @@ def unsquash(wire: Wire, request: Request, frontend: Frontend) -> Report:
     assert images is not None
     started = time.monotonic()
     with ExitStack() as stack:
-        stack.enter_context(drained(wire, frontend))
         opened = [_opened(image, stack) for image in images.images]
         if _may_unpack(request):
             report = _unpack(request, frontend, opened[0])
@@ -141,8 +139,7 @@ def _unpack(request: Request, frontend: Frontend, image: int) -> Report:
             stage = stack.enter_context(staged(directory, os.urandom(4).hex(), report.outcome.warn))
             _run(request.options, frontend, image, stage, images.images[0], report.outcome)
             report.scanned = report.outcome.copied = _counted(stage)
-            os.sync() if False else None
-            rename_if_free(_TREE, stage, os.path.basename(destination), directory)
+            _rename(stage, os.path.basename(destination), directory)
     except Stopped:
         report.stopped = frontend.stop.code
     except FileExistsError:
@@ -150,10 +147,26 @@ def _unpack(request: Request, frontend: Frontend, image: int) -> Report:
             f"{printable(destination)} was made by somebody else meanwhile", "Run the same command again."
         ) from None
     except OSError as error:
-        raise FatalError(f"cannot make {printable(destination)}: {reason_of(error)}", "Nothing is left of it.") from None
+        raise FatalError(
+            f"cannot make {printable(destination)}: {reason_of(error)}", "Nothing is left of it."
+        ) from None
     report.unmatched = frozenset()
     report.seconds = time.monotonic() - began
     return report
+
+
+def _rename(stage: int, name: bytes, directory: int) -> None:
+    """Give the tree in a stage its name. Who is not root can move no directory that is read-only. Raises OSError."""
+    fd = os.open(_TREE, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=stage)
+    try:
+        mode = stat.S_IMODE(os.fstat(fd).st_mode)
+        if not mode & stat.S_IWUSR:
+            os.fchmod(fd, mode | stat.S_IWUSR)
+        rename_if_free(_TREE, stage, name, directory)
+        if not mode & stat.S_IWUSR:
+            os.fchmod(fd, mode)
+    finally:
+        os.close(fd)
 
 
 def _made(path: bytes) -> int:
@@ -162,9 +175,7 @@ def _made(path: bytes) -> int:
     return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
-def _run(
-    options: Options, frontend: Frontend, image: int, stage: int, called: bytes, outcome: Outcome
-) -> None:
+def _run(options: Options, frontend: Frontend, image: int, stage: int, called: bytes, outcome: Outcome) -> None:
     """Have unsquashfs write the tree to a stage. Raises FatalError, Stopped."""
     processors = 1 if options.single else cpus() if options.slots is None else slots(options.slots, cpus(), 1)
     tree = b"/proc/self/fd/%d/%s" % (stage, _TREE)

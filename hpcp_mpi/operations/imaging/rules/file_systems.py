@@ -48,8 +48,8 @@ def reading_of(content: Content) -> Reading | None:
 _OTHERS = {
     "swap": "swap",
     "swsuspend": "a hibernated system",
-    "crypto_LUKS": "encrypted (LUKS)",
-    "BitLocker": "encrypted (BitLocker)",
+    "crypto_LUKS": "something encrypted (LUKS)",
+    "BitLocker": "something encrypted (BitLocker)",
     "LVM2_member": "a part of LVM",
     "linux_raid_member": "a part of a RAID (md)",
     "zfs_member": "a part of ZFS",

@@ -36,7 +36,8 @@ def excluding(paths: Iterable[bytes]) -> tuple[bytes, list[bytes]]:
 
     paths: as mksquashfs knows them
     """
-    lines, words = [], []
+    lines: list[bytes] = []
+    words: list[bytes] = []
     for path in paths:
         (words if b"\n" in path else lines).append(pattern(path))
     return b"".join(line + b"\n" for line in lines), words

@@ -25,6 +25,7 @@ class Superblock:
 
     bytes: int = 0
     replay: bool = False  # its journal was not replayed
+    torn: bool = False  # it was not unmounted, and has no journal
     devices: int = 1  # that it lies on
     doubt: str = ""  # what is wrong with it, though it can be mounted
 
@@ -50,12 +51,9 @@ def _ext(read: Reader) -> Superblock:
         return Superblock()
     high = struct.unpack_from("<I", block, 0x150)[0] if incompatible & _64BIT else 0
     replay = bool(incompatible & _RECOVER)
-    doubt = ""
-    if state & _EXT_ERRORS:
-        doubt = "the kernel has noted errors in this file system: e2fsck -f mends it"
-    elif not state & _EXT_VALID and not compatible & _HAS_JOURNAL:
-        doubt = "it was not unmounted and has no journal, so it may be damaged: e2fsck -f mends it"
-    return Superblock((high << 32 | low) * (1024 << shift), replay, doubt=doubt)
+    torn = not state & _EXT_VALID and not compatible & _HAS_JOURNAL
+    doubt = "the kernel has found errors in this file system before: see e2fsck -fn" if state & _EXT_ERRORS else ""
+    return Superblock((high << 32 | low) * (1024 << shift), replay, torn, doubt=doubt)
 
 
 def _xfs(read: Reader) -> Superblock:
@@ -69,7 +67,7 @@ def _btrfs(read: Reader) -> Superblock:
         return Superblock()
     log, size, devices = (struct.unpack_from("<Q", block, at)[0] for at in (0x60, 0x70, 0x88))
     # Of several devices it is the sum.
-    return Superblock(size if devices == 1 else 0, log != 0, devices)
+    return Superblock(size if devices == 1 else 0, log != 0, devices=devices)
 
 
 def _squashfs(read: Reader) -> Superblock:
