@@ -11,10 +11,10 @@ from hpcp_mpi.operations.compare.differences import Differences
 from hpcp_mpi.operations.compare.rank0 import lead_compare
 from hpcp_mpi.operations.imaging.packed_sources import Packed
 from hpcp_mpi.operations.imaging.parents import make_parents, settle_parents
-from hpcp_mpi.operations.imaging.room_watch import Expected, RoomWatch
+from hpcp_mpi.operations.imaging.room_watch import Expected, RoomWatch, bigger_size, taken_by
 from hpcp_mpi.operations.imaging.run import Imaging, copy_between, team_of
 from hpcp_mpi.operations.imaging.shown import rename_report
-from hpcp_mpi.operations.imaging.volume import Volume
+from hpcp_mpi.operations.imaging.volume import Volume, grow
 from hpcp_mpi.vocab.errors import Failure, FatalError
 from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.paths import child_path
@@ -23,7 +23,7 @@ from hpcp_mpi.vocab.request import Request, Verb
 from hpcp_mpi.vocab.tally import left_of
 
 _FULL = os.strerror(errno.ENOSPC)
-_TRIES = 50  # copies of one run, each of which needed more room
+_TRIES = 20  # copies of one run, each of which needed more room
 
 
 def fill(run: Imaging, volume: Volume, packed: Packed, expected: Expected, may_grow: bool) -> Report:
@@ -31,31 +31,42 @@ def fill(run: Imaging, volume: Volume, packed: Packed, expected: Expected, may_g
 
     A signal ends it early: the report's exit code says so.
     """
-    with RoomWatch(volume, expected, may_grow, run.frontend.stop) as watch:
-        make_parents(volume.mount, packed.parents, volume.called)
-        total: Report | None = None
-        for _ in range(_TRIES):
+    make_parents(volume.mount, packed.parents, volume.called)
+    base, growths, refused = taken_by(volume), 0, ""
+    total: Report | None = None
+    for _ in range(_TRIES):
+        with RoomWatch(volume, expected, may_grow, run.frontend.stop, base) as watch:
             report = copy_between(run, packed.sources, packed.places, volume.mount, packed.options)
-            total = report if total is None else _after(total, report)
-            watch.refuse_full()
-            full = [each for each in total.failures if _FULL in each.reason]
-            if total.ended_early or not full or not _made_room(watch, volume, full):
-                break
+        watch.refuse_full()
+        total = report if total is None else _after(total, report)
+        growths += watch.growths
+        refused = watch.refused
+        full = [each for each in total.failures if _FULL in each.reason]
+        if total.ended_early or not full or not may_grow:
+            break
+        try:
+            grow(run, volume, bigger_size(volume, base, *_missing(volume, full)))
+        except FatalError as error:
+            refused = error.message
+            break
+        growths += 1
+        expected = Expected()  # nobody knows what is still missing
     assert total is not None
-    watch.refuse_full()
     total.outcome.notes += packed.notes
-    if watch.growths:
+    if growths:
         total.outcome.warn(volume.called, f"it was made bigger: {volume.size:,} bytes")
-    if watch.refused:
-        total.outcome.warn(volume.called, f"it was not made bigger: {watch.refused}")
+    if refused:
+        total.outcome.warn(volume.called, f"it was not made bigger: {refused}")
     if not total.ended_early:
         total.outcome.failures += settle_parents(volume.mount, packed.parents, volume.called)
     return total
 
 
-def _made_room(watch: RoomWatch, volume: Volume, full: Sequence[Failure]) -> bool:
+def _missing(volume: Volume, full: Sequence[Failure]) -> tuple[int, int]:
+    """Return the bytes and inodes that were missing for what failed, as far as that is known."""
     inside = os.statvfs(volume.mount)
-    return watch.grow(sum(each.attempted for each in full), bool(inside.f_files) and inside.f_ffree < len(full) + 1)
+    few = inside.f_files and inside.f_ffree <= len(full)
+    return sum(each.attempted for each in full), len(full) if few else 0
 
 
 def _after(first: Report, second: Report) -> Report:

@@ -31,6 +31,7 @@ class Volume:
     type: str
     mount: bytes
     size: int  # bytes of the file system's device
+    options: tuple[str, ...] = ()  # that it is mounted with
     offset: int = 0
     enlarge: Callable[[int], None] | None = None  # has the partition reach that many bytes; None: it is the whole file
 
@@ -57,11 +58,40 @@ def _mounted(run: Imaging, fd: int, loop: Loop, type: str, called: bytes, stage:
     options = _OF_STAGES[type] if stage else _OF_IMAGES.get(type, ())
     mount = run.room.mount(loop.path, type, options, read_only=False)
     run.shown.names[mount] = called + b":"
-    return Volume(called, fd, loop, type, mount, os.lseek(loop.fd, 0, os.SEEK_END), offset)
+    return Volume(called, fd, loop, type, mount, os.lseek(loop.fd, 0, os.SEEK_END), options, offset)
 
 
-def grow(volume: Volume, size: int) -> None:
-    """Make the file system size bytes big, while it is mounted. Raises FatalError: it is as it was then."""
+def grow(run: Imaging, volume: Volume, size: int) -> None:
+    """Make the file system size bytes big. Raises FatalError: it is as it was then.
+
+    Where that cannot be done while it is mounted, it is unmounted meanwhile: nobody may use it, and what it is mounted
+    on changes.
+    """
+    if making.grows_mounted(volume.type):
+        grow_mounted(volume, size)
+        return
+    run.room.unmount(volume.mount)
+    try:
+        wrong = making.check(volume.loop.path, volume.type)
+        if wrong:
+            raise FatalError(f"{printable(volume.called)} is not made bigger, as it has errors: {wrong}")
+        _enlarge(volume, size)
+        making.grow(volume.loop.path, b"", volume.type)
+    finally:
+        volume.mount = run.room.mount(volume.loop.path, volume.type, volume.options, read_only=False)
+        run.shown.names[volume.mount] = volume.called + b":"
+    volume.size = os.lseek(volume.loop.fd, 0, os.SEEK_END)
+
+
+def grow_mounted(volume: Volume, size: int) -> None:
+    """Make the file system size bytes big while it is in use. Raises FatalError: it is as it was then."""
+    _enlarge(volume, size)
+    making.grow(volume.loop.path, volume.mount, volume.type)
+    volume.size = os.lseek(volume.loop.fd, 0, os.SEEK_END)
+
+
+def _enlarge(volume: Volume, size: int) -> None:
+    """Make the device of a file system size bytes big. Raises FatalError."""
     before = os.fstat(volume.fd).st_size
     try:
         os.ftruncate(volume.fd, max(before, volume.offset + size))
@@ -70,8 +100,6 @@ def grow(volume: Volume, size: int) -> None:
         loops.resized(volume.loop)
     except OSError as error:
         raise FatalError(f"cannot make {printable(volume.called)} bigger: {reason_of(error)}") from None
-    making.grow(volume.loop.path, volume.mount, volume.type)
-    volume.size = os.lseek(volume.loop.fd, 0, os.SEEK_END)
 
 
 def trimmed(volume: Volume) -> None:
