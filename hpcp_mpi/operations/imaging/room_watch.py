@@ -5,16 +5,17 @@ nobody hears of it. So the run ends before that is full, and counts what the ker
 """
 
 import os
+import stat
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from hpcp_mpi.cluster.signals import StopRequest
-from hpcp_mpi.host.block.making import Room, grows_mounted, room_of
+from hpcp_mpi.host.block.making import Room, room_of
 from hpcp_mpi.host.free_space import rooms
 from hpcp_mpi.operations.imaging.rules.sizes import grown
-from hpcp_mpi.operations.imaging.volume import Volume, grow_mounted
+from hpcp_mpi.operations.imaging.volume import WritableVolume, grow_mounted
 from hpcp_mpi.vocab.errors import EXIT_FATAL, FatalError
 from hpcp_mpi.vocab.options import MIB
 from hpcp_mpi.vocab.paths import printable
@@ -37,8 +38,20 @@ class Expected:
     inodes: int = 0
 
 
+class Taken(NamedTuple):
+    """What is used inside of an image, and what its file takes, in bytes."""
+
+    used: int
+    allocated: int
+
+
 def free_outside(fd: int) -> int | None:
-    """Return how many bytes the file system of an open file can still take; None: nobody knows. Raises OSError."""
+    """Return how many bytes the file system of an open file can still take; None: nobody knows. Raises OSError.
+
+    A block device has all its room.
+    """
+    if stat.S_ISBLK(os.fstat(fd).st_mode):
+        return None
     known = [room.bytes for room in rooms(fd, os.geteuid(), os.getegid()) if room.bytes is not None]
     return min(known, default=None)
 
@@ -46,14 +59,16 @@ def free_outside(fd: int) -> int | None:
 class RoomWatch:
     """Watches from another thread, as long as it is entered. full: the run was ended, as there is no room left."""
 
-    def __init__(self, volume: Volume, expected: Expected, may_grow: bool, stop: StopRequest, base: "Taken") -> None:
+    def __init__(
+        self, volume: WritableVolume, expected: Expected, may_grow: bool, stop: StopRequest, base: Taken
+    ) -> None:
         """expected: what will be written. base: what was taken before anything was."""
         self.full = False
         self.growths = 0
         self.refused = ""  # why it could not grow
         self._volume = volume
         self._expected = expected
-        self._may_grow = may_grow and grows_mounted(volume.type)
+        self._may_grow = may_grow and volume.grows_mounted
         self._stop = stop
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="room", daemon=True)
@@ -110,20 +125,13 @@ class RoomWatch:
             )
 
 
-class Taken(NamedTuple):
-    """What is used inside of an image, and what its file takes, in bytes."""
-
-    used: int
-    allocated: int
-
-
-def taken_by(volume: Volume) -> Taken:
+def taken_by(volume: WritableVolume) -> Taken:
     """Return what is taken by now. Raises OSError."""
     inside = os.statvfs(volume.mount)
     return Taken((inside.f_blocks - inside.f_bfree) * inside.f_frsize, os.fstat(volume.fd).st_blocks * 512)
 
 
-def pending(volume: Volume, base: Taken, outside: int | None = None) -> int:
+def pending(volume: WritableVolume, base: Taken, outside: int | None = None) -> int:
     """Return the bytes that were written inside, and that the image's own file system does not know of yet.
 
     outside: what that has left, if it is known.
@@ -135,7 +143,7 @@ def pending(volume: Volume, base: Taken, outside: int | None = None) -> int:
     return found
 
 
-def bigger_size(volume: Volume, base: Taken, lacks: int = 0, inodes: int = 0) -> int:
+def bigger_size(volume: WritableVolume, base: Taken, lacks: int = 0, inodes: int = 0) -> int:
     """Return the size to which a volume is to grow: by an eighth at least. Raises FatalError if there is no room.
 
     lacks, inodes: what is missing, as far as is known
