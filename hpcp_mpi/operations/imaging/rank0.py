@@ -63,6 +63,10 @@ def _leader(run: Imaging) -> Callable[[Imaging], Report]:
         from hpcp_mpi.operations.imaging.packing import pack
 
         return pack
+    if verb is Verb.COMPARE and images.image:
+        from hpcp_mpi.operations.imaging.packing import compare_with_image
+
+        return compare_with_image
     from hpcp_mpi.operations.imaging.from_images import copy_from_images
 
     return copy_from_images
