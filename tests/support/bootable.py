@@ -71,7 +71,7 @@ def missing() -> str:
 def accelerated() -> bool:
     """Whether the processor runs the guest, not a program: that takes several times as long.
 
-    A virtual machine may have /dev/kvm and be too slow with it. So it is tried: the kernel must find that it has no root.
+    A virtual machine may have /dev/kvm and be too slow with it. So it is tried: the kernel must miss its root.
     """
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         return False
