@@ -2,9 +2,12 @@
 
 import re
 from collections.abc import Callable
+from decimal import Decimal
 
 _FACTORS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 _RATE = re.compile(r"(\d{1,15}(?:\.\d*)?)(?:([KMGT])(I?))?B?(?:/S)?")
+_DISK_SIZE = re.compile(r"(\d{1,20}(?:\.\d{1,20})?)(?:([KMGTP])(IB?|B)?|B)?")
+_BIGGEST = 2**63 - 1  # of a file
 
 
 def parse_size(text: str) -> int:
@@ -26,6 +29,18 @@ def parse_size(text: str) -> int:
         if "negative" in str(error):
             raise
         raise ValueError(f"not a size: {text!r}; write it as 65536, 64K, 512M or 2G") from None
+
+
+def parse_disk_size(text: str) -> int:
+    """Return the bytes in `20GiB` and `20G` (powers of 1024), `500MB` (of 1000), `65536`: hpcp's. Raises ValueError."""
+    match = _DISK_SIZE.fullmatch(text.strip().upper())
+    if match is None:
+        raise ValueError(f"not a size: {text!r}; write it as 20GiB or 20G (1024), 500MB (1000), or in bytes")
+    number, unit, kind = match.groups()
+    size = int(Decimal(number) * (1000 if kind == "B" else 1024) ** "_KMGTP".index(unit or "_"))
+    if not 0 < size <= _BIGGEST:
+        raise ValueError(f"no image and no partition can have this size: {text!r}")
+    return size
 
 
 def parse_rate(text: str) -> int:

@@ -1,6 +1,6 @@
 """Check of a command line before argparse, which takes an unknown option for a known one with a value.
 
-`-di IMAGE` would be `-d i` and a source IMAGE; `-dry` would be `-d ry`. No user means that, and hpcp has a -di.
+`-dry` would be `-d ry`. No user means that, and hpcp has more options that begin like others.
 """
 
 import re
@@ -8,19 +8,6 @@ from collections.abc import Collection, Iterable
 
 from hpcp_mpi.vocab.errors import UsageError
 
-# hpcp's options that do not exist here yet. README.md lists them.
-NOT_YET = {
-    "-si": "--src_image",
-    "-siff": "--load_diff_image",
-    "-di": "--dest_image",
-    "-dis": "--dest_image_size",
-    "-diff": "--get_diff_image",
-    "-fa": "--force_apply",
-    "-dd": "--disk_dump",
-    "-ddr": "--dd_resize",
-    "-nfp": "--no_fs_param_mirror",
-}
-_LONG = {name for each in NOT_YET.values() for name in (each, each.replace("_", "-"))}
 _LETTERS = re.compile(r"-[A-Za-z]{2,}")
 
 
@@ -32,8 +19,6 @@ def understood(words: Iterable[str], options: Collection[str], flags: Collection
     checked = []
     for word in words:
         name = word.partition("=")[0]
-        if name in NOT_YET or name in _LONG:
-            raise UsageError(f"{name} of hpcp is not supported yet: images and disks cannot be copied")
         if _LETTERS.match(name) and name not in options and not all(f"-{letter}" in flags for letter in name[1:]):
             meant = f"; if {name[2:]!r} is the value of {name[:2]}, write it as {name[:2]} {name[2:]}"
             raise UsageError(

@@ -2,12 +2,13 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hpcp_mpi.cli.argv import understood
 from hpcp_mpi.cli.option_conflicts import refuse, refuse_with_status
 from hpcp_mpi.cli.options_how import DEFAULT_INTERVAL
+from hpcp_mpi.cli.options_imaging import given_names
 from hpcp_mpi.cli.parser import Given, build_parser
 from hpcp_mpi.cluster.slurm import default_ledger
 from hpcp_mpi.rules.excludes import refusal
@@ -81,6 +82,19 @@ def _given(words: list[str]) -> Given:
 
 
 def _verb(given: Given) -> Verb:
+    """Return what is asked for. Raises UsageError."""
+    if given_names(given):
+        from hpcp_mpi.cli.image_conflicts import refuse_images
+        from hpcp_mpi.cli.image_request import image_verb
+
+        verb = image_verb(given)
+        refuse_images(verb or _verb_without_images(given), given)
+        if verb is not None:
+            return verb
+    return _verb_without_images(given)
+
+
+def _verb_without_images(given: Given) -> Verb:
     if given.compare_file_list or given.diff_file_list is not None or given.tar_diff_file_list:
         return Verb.COMPARE
     if given.file_list is not None:
@@ -123,7 +137,7 @@ def _options(verb: Verb, given: Given, exclude_lines: Callable[[bytes], list[byt
         drop_cache=given.drop_cache,
         content_only=given.content_only,
         strict_metadata=given.strict_metadata,
-        links="anywhere" if given.link_tracking else "never" if given.no_link_tracking else "inside",
+        links=_links(given),
         mirror=given.remove_extra,
         delete_excluded=given.delete_excluded,
         max_delete=given.max_delete,
@@ -143,15 +157,30 @@ def _options(verb: Verb, given: Given, exclude_lines: Callable[[bytes], list[byt
     )
 
 
+def _links(given: Given) -> str:
+    """Return which links' targets are copied, too: of images none, as a link in one may lead to what is beside it."""
+    if given.link_tracking:
+        return "anywhere"
+    return "never" if given.no_link_tracking or given_names(given) else "inside"
+
+
 def _asked(verb: Verb, given: Given, options: Options) -> Request:
-    paths = [os.fsencode(path) for path in given.src_path]
-    if not all(paths):
-        raise UsageError("an argument is empty")
-    sources, destinations = _places(verb, given, paths)
+    if not all((*given.src_path, *(given.dest_path or ()))):
+        raise UsageError("the destination given with -d is empty" if all(given.src_path) else "an argument is empty")
+    request = _request(verb, given, options)
+    if given_names(given):
+        from hpcp_mpi.cli.image_request import with_images
+
+        return with_images(request, given)
+    sources, destinations = _places(verb, given, [os.fsencode(path) for path in given.src_path])
+    return replace(request, sources=tuple(sources), destinations=tuple(destinations))
+
+
+def _request(verb: Verb, given: Given, options: Options) -> Request:
+    """Return the request without sources and destinations."""
     return Request(
         verb=verb,
-        sources=tuple(sources),
-        destinations=tuple(destinations),
+        sources=(),
         options=options,
         source_list=None if given.source_list is None else os.fsencode(given.source_list),
         file_list=None if given.file_list is None else os.fsencode(given.file_list),
@@ -174,8 +203,6 @@ def _changes_file(given: Given) -> bytes | None:
 def _places(verb: Verb, given: Given, paths: list[bytes]) -> tuple[list[bytes], list[bytes]]:
     """Return sources and destinations."""
     destinations = [os.fsencode(path) for path in given.dest_path or ()]
-    if not all(destinations):
-        raise UsageError("the destination given with -d is empty")
     with_list = given.source_list is not None
     if verb in (Verb.REMOVE, Verb.LIST) or (verb is Verb.COMPARE and given.file_list is not None):
         if destinations:

@@ -9,12 +9,18 @@ from hpcp_mpi.vocab.request import Verb
 from hpcp_mpi.vocab.tally import Tally
 
 _MOST_RANKS = 16  # that are shown
+# The verbs that copy trees.
+COPYING = frozenset(verb.value for verb in (Verb.COPY, Verb.IMAGE, Verb.CLONE, Verb.PATCH, Verb.APPLY))
 _COLUMNS = ("", "files", "directories", "links", "other", "bytes")
 
 
 def table(report: Report) -> str:
     """Return the end table of a report as text."""
     lines = counts(_rows(report))
+    if report.images or report.partitions:
+        from hpcp_mpi.cli.image_table import image_lines
+
+        lines = [*image_lines(report, in_columns), *lines]
     if report.differences is not None:
         lines.append(f"differences: {differing(report.differences) or 'none'}")
     lines += [_counts(report), _times(report)]
@@ -46,7 +52,7 @@ def _rows(report: Report) -> Iterator[tuple[str, Tally, bool]]:
     needed."""
     outcome, verb = report.outcome, report.verb
     would = "would " if report.dry_run else ""
-    copies, compares = verb == Verb.COPY.value, verb == Verb.COMPARE.value
+    copies, compares = verb in COPYING, verb == Verb.COMPARE.value
     yield "found", report.scanned, copies
     if report.before:
         yield "copied before", report.before, True
@@ -83,7 +89,7 @@ def _cells(tally: Tally, sized: bool) -> tuple[str, ...]:
 def _counts(report: Report) -> str:
     outcome = report.outcome
     made = "would make hard links" if report.dry_run else "hard links made"
-    linked = f"{made}: {outcome.linked:,}   " if outcome.linked and report.verb == Verb.COPY.value else ""
+    linked = f"{made}: {outcome.linked:,}   " if outcome.linked and report.verb in COPYING else ""
     return f"{linked}failed: {len(outcome.failures):,}   notes: {len(outcome.notes):,}"
 
 
@@ -92,7 +98,7 @@ def _times(report: Report) -> str:
     scan = f" (scan {duration(report.scan_seconds)})" if report.scan_seconds else ""
     if report.dry_run and report.verb != Verb.COMPARE.value:
         return f"time: {duration(report.seconds)}{scan}"  # nothing was done, so there is no rate
-    if report.verb == Verb.COPY.value:
+    if report.verb in COPYING:
         rate = f"{size(outcome.copied.bytes / seconds)}/s, {outcome.copied.files / seconds:,.0f} files/s"
     else:
         done = outcome.removed if report.verb == Verb.REMOVE.value else report.scanned
@@ -116,7 +122,7 @@ def _ranks(report: Report) -> Iterable[str]:
 
 
 def _done(report: Report, share: RankShare) -> str:
-    if report.verb != Verb.COPY.value:
+    if report.verb not in COPYING:
         return ""
     return f"{number(share.copied.files, 'file')}, {size(share.copied.bytes)}, "
 

@@ -34,6 +34,8 @@ SYNOPSIS = (
     ("-rm", "PATH..."),
     ("-fl LIST", "SRC..."),
     ("-cfl", "SRC DST"),
+    ("-di IMG", "SRC..."),
+    ("-dd", "SRC -di DST"),
 )
 USAGE = "\n       ".join(" ".join(filter(None, ("hpcp-mpi", flag, "[options]", rest))) for flag, rest in SYNOPSIS)
 DESCRIPTION = """\
@@ -58,6 +60,9 @@ EXAMPLES = (
     ("compare; exit code 3: differences", "hpcp-mpi -cfl SRC DST"),
     ("write a list with hashes", "hpcp-mpi -fl LIST SRC"),
     ("copy the files of a list", "hpcp-mpi -sfl LIST SRC -d DST"),
+    ("copy into a disk image", "hpcp-mpi SRC -di IMG"),
+    ("copy from a disk image", "hpcp-mpi -si IMG -d DST"),
+    ("clone a disk", "hpcp-mpi -dd SRC -di DST"),
     ("exclude files", "hpcp-mpi -e '*.tmp' SRC DST"),
     ("compare by size and mtime only", "hpcp-mpi -hs 0 SRC DST"),
 )

@@ -245,6 +245,8 @@ def _checkpoints(
     """Return the writer of checkpoints; None for a run without a ledger. Raises FatalError."""
     from hpcp_mpi.cluster.slurm import job_number
 
+    if command_line.request.images is not None:
+        return None  # nor in a Slurm job
     if command_line.ledger is None and not job_number(environment):
         return None
     from hpcp_mpi import __version__

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
+from hpcp_mpi.cli.options_imaging import given_names
 from hpcp_mpi.vocab.errors import UsageError
 from hpcp_mpi.vocab.request import Verb
 
@@ -14,8 +15,13 @@ _DOES = {
     Verb.REMOVE: "-rm without -d removes",
     Verb.LIST: "-fl writes a list",
     Verb.COMPARE: "-cfl, -dfl and -tdfl compare",
+    Verb.IMAGE: "-di copies into an image",
+    Verb.CLONE: "-dd clones a disk",
+    Verb.PATCH: "-diff writes a patch",
+    Verb.APPLY: "-siff applies patches",
 }
 _COPY, _REMOVE, _LIST, _COMPARE = Verb.COPY, Verb.REMOVE, Verb.LIST, Verb.COMPARE
+_IMAGE, _CLONE, _PATCH, _APPLY = Verb.IMAGE, Verb.CLONE, Verb.PATCH, Verb.APPLY
 # The verbs that an option is for, where not all are. Options for speed and output never harm, and are not here.
 _MEANT_FOR = {
     "random_dest_selection": ("-rds", _COPY),
@@ -25,16 +31,16 @@ _MEANT_FOR = {
     "directory_only": ("-do", _COPY),
     "no_directory_sync": ("-nds", _COPY, _COMPARE),
     "content_only": ("-co", _COPY, _COMPARE),
-    "strict_metadata": ("--strict-metadata", _COPY, _COMPARE),
+    "strict_metadata": ("--strict-metadata", _COPY, _COMPARE, _IMAGE, _CLONE),
     "link_tracking": ("-lt", _COPY),
-    "remove_extra": ("-rme", _COPY),
+    "remove_extra": ("-rme", _COPY, _IMAGE),
     "remove": ("-rm", _COPY, _REMOVE),
     "backup_dir": ("--backup-dir", _COPY),
-    "verify": ("--verify", _COPY),
-    "rate_limit": ("-L", _COPY),
+    "verify": ("--verify", _COPY, _IMAGE, _CLONE),
+    "rate_limit": ("-L", _COPY, _IMAGE, _CLONE, _PATCH, _APPLY),
     "source_list": ("-sfl", _COPY, _COMPARE),
     "no_hash_file_list": ("-nhfl", _LIST, _COMPARE, _COPY),
-    "dry_run": ("-n", _COPY, _REMOVE, _COMPARE),
+    "dry_run": ("-n", _COPY, _REMOVE, _COMPARE, _IMAGE, _CLONE, _PATCH, _APPLY),
 }
 
 
@@ -48,7 +54,8 @@ def refuse_with_status(given: Any) -> None:
     """Raise UsageError if options ask for more than to show a ledger, or its name is empty. given: the parser's"""
     if not given.status:
         raise UsageError("--status: the name of the ledger is empty", "hpcp-mpi --status LEDGER")
-    if given.src_path or given.dest_path or given.source_list is not None or given.file_list is not None:
+    lists = given.source_list is not None or given.file_list is not None
+    if given.src_path or given.dest_path or lists or given_names(given):
         raise UsageError(
             "--status shows a ledger: it takes no sources and destinations",
             "hpcp-mpi --status LEDGER [--json FILE]",

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from hpcp_mpi.cli import options_how as groups_how
+from hpcp_mpi.cli import options_imaging
 from hpcp_mpi.cli import options_what as groups
 from hpcp_mpi.cli.help import DESCRIPTION, USAGE, Described, Section, epilog
 from hpcp_mpi.vocab.paths import in_one_line
@@ -32,6 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
     groups.add_selection(with_groups)
     groups.add_removal(with_groups)
     groups.add_lists(with_groups)
+    options_imaging.add_images(with_groups)
     groups_how.add_identical(with_groups)
     groups_how.add_work(with_groups)
     groups_how.add_long_runs(with_groups)
@@ -56,7 +58,8 @@ def _value(action: argparse.Action) -> str:
         return ""
     if action.choices and not action.metavar:
         return ",".join(action.choices)
-    return action.metavar if isinstance(action.metavar, str) else ""
+    value = action.metavar if isinstance(action.metavar, str) else ""
+    return f"{value}..." if action.nargs == "*" else value
 
 
 class _ArgumentParser(argparse.ArgumentParser):

@@ -109,6 +109,10 @@ def grouped(word: str, problems: Iterable[tuple[bytes, str]]) -> Iterable[str]:
 
 def first_line(request: Request, ranks: int) -> str:
     """Return the first line of the log: the request, and the number of working ranks. ranks: with rank 0"""
+    if request.images is not None:
+        from hpcp_mpi.cli.image_table import asked
+
+        return f"hpcp-mpi {__version__}: {_doing(request)}{asked(request)}"
     names = first_few(request.sources, _IN_FULL, between=" ")
     if request.source_list is not None:
         names = f"what {_called(request.source_list, 'input')} lists{' in ' if names else ''}{names}"
@@ -145,7 +149,7 @@ def _ending(report: Report) -> str:
     if failed and not report.stopped:
         entries = number(failed, "entry", "entries")
         vanished = f"vanished after {'it was' if failed == 1 else 'they were'} listed"
-        return f"{entries} {vanished if code == EXIT_VANISHED else 'failed'}"
+        return f"{entries} {vanished if code == EXIT_VANISHED else 'failed'}{_kept(report, failed)}"
     if report.unshown and not report.stopped:
         return report.unshown
     if code == EXIT_DIFFERENT and report.differences:
@@ -157,6 +161,15 @@ def _ending(report: Report) -> str:
     if report.dry_run and code == EXIT_OK:
         return "dry run: nothing was changed"
     return f"done: {_done(report)} in {duration(report.seconds)}" if code == EXIT_OK else EXIT_CODES[code]
+
+
+def _kept(report: Report, failed: int) -> str:
+    """Return that the images of a run are there though entries failed; "" where none was written."""
+    images = [] if report.dry_run else [image.path for image in report.images if image.what != "read"]
+    if not images:
+        return ""
+    there = "is there" if len(images) == 1 else "are there"
+    return f"; {first_few(images, _IN_FULL)} {there}, without {'it' if failed == 1 else 'them'}"
 
 
 def _done(report: Report) -> str:
@@ -173,7 +186,10 @@ def _done(report: Report) -> str:
         done.append(f"metadata of {number(outcome.updated.entries, 'entry', 'entries')}")
     if outcome.removed:
         done.append(f"{number(outcome.removed.entries, 'entry', 'entries')} removed")
-    return ", ".join(done) or ("nothing removed" if report.verb == Verb.REMOVE.value else "nothing to copy")
+    images = [f"{printable(image.path)} {image.what}" for image in report.images if image.what in ("made", "cloned")]
+    if len(images) > _IN_FULL:
+        images = [f"{len(images):,} images {report.images[-1].what}"]
+    return ", ".join(images + done) or ("nothing removed" if report.verb == Verb.REMOVE.value else "nothing to copy")
 
 
 def report_at(path: Path) -> Output:

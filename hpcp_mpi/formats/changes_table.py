@@ -27,15 +27,19 @@ all other bytes are as they are, whether they are UTF-8 or not.
 import os
 import re
 import stat
+from collections.abc import Iterable, Iterator
 from enum import IntEnum
 from typing import NamedTuple
 
-HEADER = b"#hpcp-changes\t1\n#op\tpath\told\tnew\n"
+TITLE = b"#hpcp-changes"
+HEADER = TITLE + b"\t1\n#op\tpath\told\tnew\n"
 ABSENT = b"-"
 UNKNOWN = b"?"
 
 _ESCAPES = {b"\\": b"\\\\", b"\t": b"\\t", b"\n": b"\\n", b"\r": b"\\r"}
 _SPECIAL = re.compile(rb"[\\\t\n\r]")
+_ESCAPE = re.compile(rb"\\(.?)", re.DOTALL)
+_MEANING = {escape[1:]: character for character, escape in _ESCAPES.items()}
 _SPECIALS = {stat.S_IFIFO: b"p", stat.S_IFSOCK: b"s"}
 _DEVICES = {stat.S_IFCHR: b"c", stat.S_IFBLK: b"b"}
 
@@ -50,6 +54,9 @@ class Op(IntEnum):
     @property
     def letter(self) -> bytes:
         return self.name[:1].encode()
+
+
+_OPS = {op.letter: op for op in Op}
 
 
 class Row(NamedTuple):
@@ -68,6 +75,38 @@ class Row(NamedTuple):
 def escaped(name: bytes) -> bytes:
     """Return a name or target as a field of the table."""
     return _SPECIAL.sub(lambda match: _ESCAPES[match[0]], name) if _SPECIAL.search(name) else name
+
+
+def unescaped(field: bytes) -> bytes:
+    """Return the name or target that a field of the table stands for. Raises ValueError for an unknown escape."""
+    if b"\\" not in field:
+        return field
+    try:
+        return _ESCAPE.sub(lambda match: _MEANING[match[1]], field)
+    except KeyError:
+        raise ValueError("an escape that is unknown") from None
+
+
+def read_rows(lines: Iterable[bytes]) -> Iterator[Row]:
+    """Yield the rows of a table, with the states as they are in it. Raises ValueError; the message names the line."""
+    numbered = enumerate(lines, 1)
+    _, first = next(numbered, (0, b""))
+    title, _, version = first.rstrip(b"\n").partition(b"\t")
+    if title != TITLE or not version.isdigit():
+        raise ValueError("it is no table of changes")
+    if int(version) > 1:
+        raise ValueError(f"it is a table of changes of version {int(version)}, and version 1 is the newest known here")
+    for number, line in numbered:
+        line = line.removesuffix(b"\n")
+        if not line or line.startswith(b"#"):
+            continue
+        fields = line.split(b"\t")
+        if len(fields) != 4 or fields[0] not in _OPS:
+            raise ValueError(f"line {number} is no row")
+        try:
+            yield Row(_OPS[fields[0]], unescaped(fields[1]), fields[2], fields[3])
+        except ValueError as error:
+            raise ValueError(f"line {number} has {error}") from None
 
 
 def described(status: os.stat_result, digest: int | None, attributes: int, target: bytes = b"") -> bytes:

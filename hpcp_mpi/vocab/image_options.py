@@ -46,6 +46,7 @@ class ImageOptions:
     patch: bytes | None = None  # the patch to write; b"": named after what is compared (-diff)
     patches: tuple[bytes, ...] = ()  # patches to apply, in this order (-siff)
     force_apply: bool = False  # in spite of conflicts
+    disk: bool = False  # whole disks, partition by partition (-dd)
 
 
 @dataclass(frozen=True, slots=True)

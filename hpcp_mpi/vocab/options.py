@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 KIB = 1024
 MIB = 1024 * KIB
+GIB = 1024 * MIB
 
 DEFAULT_HASH_SIZE = 64 * KIB  # bytes; hpcp's
 DEFAULT_CHUNK_SIZE = 512 * MIB  # bytes of weight
@@ -60,6 +61,9 @@ class Options:
     itemize: bool = False  # say of every entry what was done
     # Where each source lands, relative to the destination; None: as the command line says. A directory's contents land.
     places: tuple[bytes, ...] | None = None
+    # (device, inode), as rank 0 sees them, of what is neither copied nor extra, and of the directories that this is in.
+    left_out: frozenset[tuple[int, int]] = frozenset()
+    grows: bool = False  # the destination gets bigger when it is full, so its room says nothing beforehand
 
     @property
     def replaces_others(self) -> bool:

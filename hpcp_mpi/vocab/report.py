@@ -44,6 +44,62 @@ class RankShare:
 
 
 @dataclass(slots=True)
+class ImageResult:
+    """What became of one image or disk, or what would of a dry run."""
+
+    path: bytes  # as given
+    what: str  # read, made, updated, cloned
+    size: int = 0  # bytes of the file or device
+    allocated: int | None = None  # bytes that the file takes where it lies; None: a device
+    file_system: str = ""  # or the kind of its partition table: gpt, dos
+    label: str = ""
+    uuid: str = ""
+    seconds: float = 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "path": printable(self.path),
+            "what": self.what,
+            "bytes": self.size,
+            "allocated": self.allocated,
+            "file_system": self.file_system,
+            "label": _shown(self.label),
+            "uuid": self.uuid,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+@dataclass(slots=True)
+class PartitionResult:
+    """What became of one partition, or what would of a dry run. Places and sizes are bytes; None: there is none."""
+
+    image: bytes  # the image or disk that it was read from, as given
+    number: int
+    name: str = ""
+    content: str = ""  # ext4, swap, crypto_LUKS, ...; "": unknown
+    treatment: str = ""  # files, swap, raw, read, left out
+    start_before: int | None = None
+    start: int | None = None  # in the clone
+    size_before: int | None = None
+    size: int | None = None
+    entries: int = 0  # that were copied
+    copied: int = 0  # bytes
+    failed: int = 0  # entries or blocks
+    seconds: float = 0.0
+    notes: list[str] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        plain = {name: getattr(self, name) for name in self.__slots__}
+        shown = {"image": printable(self.image), "name": _shown(self.name), "seconds": round(self.seconds, 3)}
+        return {**plain, **shown}
+
+
+def _shown(label: str) -> str:
+    """Return a label or a name of a table, which may be any bytes, as names are shown."""
+    return printable(label.encode("utf-8", "surrogateescape"))
+
+
+@dataclass(slots=True)
 class Report:
     """The report of a run, for people and machines."""
 
@@ -71,6 +127,8 @@ class Report:
     differences: dict[str, int] | None = None  # of a compare: how many entries are added, modified, deleted
     paths: dict[str, list[bytes]] | None = None  # theirs, below the destination; None if they are very many
     abilities: dict[bytes, Abilities] = field(default_factory=dict)  # of the file system of each destination
+    images: list[ImageResult] = field(default_factory=list)
+    partitions: list[PartitionResult] = field(default_factory=list)  # of a clone, or of partitioned sources
 
     @property
     def ended_early(self) -> bool:
@@ -99,6 +157,8 @@ class Report:
         self.steals += other.steals
         self.messages += other.messages
         self.timeline += [each._replace(seconds=self.seconds + each.seconds) for each in other.timeline]
+        self.images += other.images
+        self.partitions += other.partitions
         self.scan_seconds += other.scan_seconds
         self.seconds += other.seconds
         if other.unmatched is not None:
@@ -145,6 +205,8 @@ class Report:
             "verified": outcome.verified._asdict(),
             "differences": self.differences,
             "paths": self.paths and {name: [printable(path) for path in paths] for name, paths in self.paths.items()},
+            "images": [image.as_dict() for image in self.images],
+            "partitions": [partition.as_dict() for partition in self.partitions],
             "hard_links": outcome.linked,
             "failed": len(outcome.failures),
             "failed_bytes": sum(failure.attempted for failure in outcome.failures),

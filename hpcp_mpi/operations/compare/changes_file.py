@@ -210,20 +210,20 @@ def _only_paths(records: ExternalSort) -> Iterator[bytes]:
 def _other_names(changed: Iterator[bytes], linked: ExternalSort) -> ExternalSort:
     """Return the names of all files of which a name was changed."""
     names, groups, found = ExternalSort(), ExternalSort(), ExternalSort()
-    for number, group in enumerate(_groups(linked)):
+    for number, group in enumerate(linked_groups(linked)):
         names.add((name, number) for name in group)
     known = cast(Iterator[tuple[bytes, int]], iter(names))
     groups.add((number,) for _, number in _common(changed, known))
     hit = (number for (number,) in cast(Iterable[tuple[int]], groups))
     wanted = next(hit, None)
-    for number, group in enumerate(_groups(linked)):
+    for number, group in enumerate(linked_groups(linked)):
         if number == wanted:
             found.add((name,) for name in group)
             wanted = next(hit, None)
     return found
 
 
-def _groups(linked: ExternalSort) -> Iterator[set[bytes]]:
+def linked_groups(linked: ExternalSort) -> Iterator[set[bytes]]:
     """Yield the names of each file that is known to have several."""
     for _, same in groupby(map(LinkedName._make, linked), key=lambda record: record.inode):
         group: set[bytes] = set()

@@ -6,7 +6,7 @@ Nothing is written to either tree: not to find out what its file system can stor
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from itertools import islice
+from itertools import groupby, islice
 from typing import Any, cast
 
 from hpcp_mpi.cluster.feed import Feed, Stream
@@ -68,6 +68,22 @@ def lead_compare(wire: Wire, request: Request, frontend: Frontend) -> Report:
             return run.end()
         except StoppedEarly as early:
             return run.end(early.code)
+
+
+def compare_trees(
+    wire: Wire, request: Request, frontend: Frontend, differences: Differences
+) -> tuple[Report, Iterator[list[bytes]], Iterator[list[tuple[bytes, object]]]]:
+    """Compare as lead_compare does, and put what differs into differences; what names are of one file, too.
+
+    Return the report, the names of each file that has several in the sources, and, of each file of the destination that
+    has several, the names that may stay with what shows which are one file in the sources. Raises FatalError,
+    StoppedEarly.
+    """
+    prepared = prepare(request.sources, request.destinations[0], compare_options(request.options))
+    _refuse_missing(prepared)
+    run = _Compare(wire, prepared, frontend, differences)
+    run.run()
+    return run.end(), run.linked(), run.shared()
 
 
 def compare_options(options: Options) -> Options:
@@ -171,6 +187,16 @@ class _Compare(Operation):
             outcome.warn(
                 context.dest_path(directory), "a directory where the source has none: remove it before tar extracts"
             )
+
+    def linked(self) -> Iterator[list[bytes]]:
+        """Yield the names of each file that has several in the sources, as far as they were found to be alike."""
+        return (sorted(group) for group in changes_file.linked_groups(self._scan.waiting.linked) if len(group) > 1)
+
+    def shared(self) -> Iterator[list[tuple[bytes, object]]]:
+        """Yield the names of each file of the destination that has several, each with its file in the sources."""
+        records = map(SharedName._make, self._scan.waiting.shared)
+        for _, same in groupby(records, key=lambda record: record.dest_inode):
+            yield [(record.target, (record.source, record.inode)) for record in same]
 
     def end(self, stopped: int = 0) -> Report:
         """Return the report. stopped: the exit code of an early end."""

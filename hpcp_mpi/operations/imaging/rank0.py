@@ -19,6 +19,8 @@ def lead_images(wire: Wire, request: Request, frontend: Frontend) -> Report:
         frontend.say("hpcp-mpi: images are the work of one rank, the others wait: -n 1 is enough")
     with imaging(request, frontend, wire) as run:
         report = _leader(run)(run)
+        report.outcome.notes += [(run.shown.path(path), run.shown.text(note)) for path, note in run.notes]
+        report.outcome.failures += run.failures
         report.unmatched = outside(report.unmatched, request.options, run.room)
     return report
 
@@ -45,6 +47,6 @@ def _leader(run: Imaging) -> Callable[[Imaging], Report]:
         from hpcp_mpi.operations.imaging.packing import pack
 
         return pack
-    from hpcp_mpi.operations.imaging.opening import copy_from_images
+    from hpcp_mpi.operations.imaging.from_images import copy_from_images
 
     return copy_from_images

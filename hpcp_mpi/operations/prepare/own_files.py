@@ -58,6 +58,7 @@ def known(own: Iterable[Own]) -> frozenset[OwnFile]:
 def refuse(request: Request, own: list[Own]) -> None:
     """Refuse a run that would remove or replace one of its own files. Raises UsageError."""
     _refuse_the_same(own)
+    _refuse_images(own, request)
     options = request.options
     if request.verb is Verb.REMOVE or (request.verb is Verb.COPY and options.move):
         for pattern in request.sources:
@@ -77,6 +78,27 @@ def _refuse_the_same(own: list[Own]) -> None:
                 raise UsageError(
                     f"{printable(each.path)} is {other.called} and {each.called} of this run", "Name two files."
                 )
+
+
+def _refuse_images(own: list[Own], request: Request) -> None:
+    """Refuse to write a list or a report over an image, a device or a patch that the run reads or writes."""
+    images = request.images
+    if images is None:
+        return
+    named = (*images.images, images.image, *images.patches, images.patch or b"")
+    places = {os.path.realpath(name): name for name in named if name}
+    for each in own:
+        if each.place in places or any(_same_file(each.path, name) for name in places.values()):
+            raise UsageError(
+                f"{printable(each.path)} is {each.called} of this run, and one of its images or patches", _REMEDY
+            )
+
+
+def _same_file(one: bytes, other: bytes) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except OSError:
+        return False
 
 
 def _refuse_in(argument: bytes, own: list[Own], request: Request) -> None:

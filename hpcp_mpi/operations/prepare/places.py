@@ -23,6 +23,9 @@ def placed(request: Request, files: Iterable[bytes] = ()) -> Request:
     if len(destinations) > 1 and (request.source_list is not None or request.verb is Verb.COMPARE):
         names = ", ".join(map(printable, destinations))
         raise UsageError(f"several destinations, where there can be one: {names}", "Name one of them.")
+    for name in _image_files(request):
+        if _is_remote(name) and not os.path.lexists(name):
+            raise _elsewhere(name)
     backup = request.options.backup_dir
     if b"://" in backup or (_is_remote(backup) and b":/" in backup):  # backup-12:30 is one below the destination
         raise _elsewhere(backup)
@@ -77,6 +80,14 @@ def refuse_lost_directory(paths: Iterable[bytes]) -> None:
                 ) from None
 
 
+def _image_files(request: Request) -> Iterator[bytes]:
+    """Yield the images, devices and patches that a request names."""
+    if request.images is not None:
+        images = request.images
+        named = (*images.images, images.image, images.patch or b"", *images.patches)
+        yield from (name for name in named if name)
+
+
 def _paths(request: Request) -> Iterator[bytes]:
     yield from request.sources
     if request.source_list is not None and not request.sources:
@@ -85,5 +96,8 @@ def _paths(request: Request) -> Iterator[bytes]:
     for listed in (request.source_list, request.file_list):
         if listed is not None and listed != b"-":
             yield listed
+    yield from _image_files(request)
+    if request.images is not None and request.images.patch == b"":
+        yield b"the patch"
     if request.changes_file is not None:
         yield request.changes_file or b"the table of differences"

@@ -56,7 +56,8 @@ class Preflight:
             fresh = False
             with suppress(OSError), os.scandir(dest) as entries:
                 fresh = next(entries, None) is None
-            self._space = SpaceWatch(self._context, self._warn, free, fresh, self._used_by_sources())
+            if not self._options.grows:
+                self._space = SpaceWatch(self._context, self._warn, free, fresh, self._used_by_sources())
             self._refuse_read_only(dest)
             self._writable(dest)
             self._names(dest)

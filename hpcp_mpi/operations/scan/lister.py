@@ -26,6 +26,7 @@ from hpcp_mpi.vocab.paths import STAGE_PREFIX, child_path, join
 from hpcp_mpi.vocab.tally import Tally
 from hpcp_mpi.vocab.units import Batch
 
+LEFT_OUT = "a file that this run makes or reads; not copied"
 ITSELF = "it is the destination itself, or in it, seen through another mount; nothing of it was copied or removed"
 
 
@@ -137,6 +138,16 @@ class Lister:
         self._classifier.entries(listing, directory, some.rest)
         return listing
 
+    def leave_out(self, directory: bytes, some: Slice) -> bool:
+        """Take out of a slice of a directory what the run's options leave out; return whether there was any."""
+        left = self._context.options.left_out
+        kept = [each for each in some.rest if (each[1].st_dev, each[1].st_ino) not in left]
+        for name, status, _ in some.rest:
+            if (status.st_dev, status.st_ino) in left:
+                self._note(child_path(directory, name), LEFT_OUT)
+        found, some.rest = len(kept) < len(some.rest), kept
+        return found
+
     def _stages(self, directory: bytes, some: Slice, source: int) -> list[bytes]:
         """Return which directories are this user's stages. Another user's are data, as nobody can tell what it is."""
         found: list[bytes] = []
@@ -214,6 +225,7 @@ class Lister:
                 status, unchanged = os.fstat(source), context.unchanged(folder.source)
                 folder.ours, folder.inode = unchanged.ours(status), status.st_ino
                 quiet = unchanged.quiet(status)
+                leaving = (status.st_dev, status.st_ino) in context.options.left_out
                 merged = folder.dest_dir in context.job.merged
                 if dest is not None and context.options.directory_sync:
                     self.compare_folder(folder, source, dest, found)
@@ -230,11 +242,13 @@ class Lister:
                 within_ns, seconds, mtime_ns = times.within_ns, times.seconds, None
                 if times.latest_ns is not None and times.latest_ns < ENDLESS_NS:
                     mtime_ns = os.fstat(source).st_mtime_ns
-                plain, crowd = self._classifier.plain, context.crowd
+                plain, crowd = self._classifier.plain and not leaving, context.crowd
                 for some in slices(source, dest, names, plain, by_lstat, failed, crowd, astray, within_ns, seconds):
                     if self._choose is not None:
                         self._choose(folder, some, source)
+                    left = leaving and self.leave_out(path, some)
                     listing = self.listing(path, some, source)
+                    listing.open = listing.open or left
                     going += self._replaced(path, listing, dest, failures)
                     if listing.others or listing.existing or listing.linked:
                         self.track(folder, listing, source)
@@ -288,7 +302,12 @@ class Lister:
             and name not in stages
             and not (excluded is not None and excluded(child_path(path, name), is_directory))
             and not (merged and self._elsewhere(folder, name))
+            and not (context.options.left_out and self._is_left_out(name, dest))
         ]
+
+    def _is_left_out(self, name: bytes, dest: int) -> bool:
+        status = lstat(name, dest)
+        return status is not None and (status.st_dev, status.st_ino) in self._context.options.left_out
 
     def _to_make_way(self, folder: Folder, some: Slice, dest: int) -> list[tuple[bytes, bool]]:
         """Return what is at the destination beside entries and has to go: directories where the source has none.

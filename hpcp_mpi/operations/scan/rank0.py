@@ -306,6 +306,8 @@ class Scan:
         if self._choose is not None:
             with self._context.source_tree(index).at(b"") as source:
                 self._choose(folder, some, source)
+        if self._context.options.left_out:
+            self._lister.leave_out(directory, some)
         with self._context.source_tree(index).handle(b"") as source:
             listing = self._lister.listing(directory, some, source)
             self._lister.track(folder, listing, source)

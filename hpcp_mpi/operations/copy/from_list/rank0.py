@@ -1,14 +1,14 @@
 """Copying what a file list names, on rank 0: the list is read and sorted, then it is the scan of a copy."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 
 from hpcp_mpi.cluster.signals import StoppedEarly, StopRequest
 from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.engine.frontend import Frontend, ended_by
-from hpcp_mpi.formats.file_list import read, relative
+from hpcp_mpi.formats.file_list import Type, read, relative
 from hpcp_mpi.host.external_sort import ExternalSort
 from hpcp_mpi.host.list_file import BrokenList, entries_in
 from hpcp_mpi.operations.copy.from_list.scan import ListedName, ListedScan
@@ -16,6 +16,7 @@ from hpcp_mpi.operations.copy.phases import run_copy
 from hpcp_mpi.operations.copy.rank0 import run_copies
 from hpcp_mpi.operations.prepare.copy_job import prepare
 from hpcp_mpi.vocab.errors import FatalError, UsageError
+from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.paths import printable
 from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.request import Request, Style, style_of
@@ -41,6 +42,22 @@ def lead_copy_listed(wire: Wire, request: Request, frontend: Frontend) -> Report
     if options.links == "anywhere":
         return run_copies(wire, prepared, frontend, (scan,))
     return run_copy(wire, prepared, frontend, scan)
+
+
+def copy_names(
+    wire: Wire, base: bytes, destination: bytes, paths: Iterable[bytes], options: Options, frontend: Frontend
+) -> Report:
+    """Copy entries of a directory, as lead_copy_listed does what a list names. Raises FatalError.
+
+    paths: relative to both directories; b"" is the directory itself
+    """
+    names = ExternalSort()
+    for number, path in enumerate(paths, 1):
+        where, _, name = path.rpartition(b"/")
+        names.add([ListedName(where.replace(b"/", b"\0"), name, number, Type.UNKNOWN.value)])
+    options = replace(options, links="never", places=(b"",))
+    prepared = prepare([base.rstrip(b"/") + b"/"], destination, options, listed=True)
+    return run_copy(wire, prepared, frontend, partial(ListedScan, names))
 
 
 def _refuse(request: Request, base: bytes) -> None:

@@ -1,0 +1,75 @@
+"""The mark of patches that are being applied to a directory: with it the same run goes on where a killed one ended.
+
+A directory that a killed run had made has not got its metadata yet, and a file may have half of it: without the mark
+that would look as if somebody had changed them.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Sequence
+from contextlib import suppress
+
+from hpcp_mpi.host.dirfd import READ
+from hpcp_mpi.vocab.errors import FatalError, reason_of
+from hpcp_mpi.vocab.paths import STAGE_PREFIX, printable
+
+NAME = STAGE_PREFIX + b"patching"
+_MOST = 1 << 20  # bytes
+
+
+def begun(root: int, target: bytes, ids: Sequence[bytes], force: bool) -> bool:
+    """Return whether a run that applied the same patches was ended in between. Raises FatalError.
+
+    root: a descriptor of target. force: what another patch has begun is no reason to stop
+    """
+    found = _read(root)
+    if found is None or found == _text(ids):
+        return found is not None
+    if force:
+        return False
+    raise FatalError(
+        f"another patch was being applied to {printable(target)}, and not to its end: "
+        f"{printable(found.replace(os.linesep.encode(), b' ').strip())}",
+        "Apply that one again first, or apply this one with -fa.",
+    )
+
+
+def _read(root: int) -> bytes | None:
+    """Return what a mark of ours says; None where there is none. A file of another user is no mark."""
+    try:
+        fd = os.open(NAME, READ, dir_fd=root)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP):
+            return None
+        raise FatalError(f"cannot read {printable(NAME)} in the target: {reason_of(error)}") from None
+    with open(fd, "rb") as file:
+        status = os.fstat(fd)
+        ours = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid() and status.st_nlink == 1
+        return file.read(_MOST) if ours else None
+
+
+def set_mark(root: int, target: bytes, ids: Sequence[bytes]) -> None:
+    """Make the mark, and have it stored before anything else is. Raises FatalError."""
+    try:
+        with suppress(FileNotFoundError):
+            os.unlink(NAME, dir_fd=root)
+        fd = os.open(NAME, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=root)
+        with open(fd, "wb") as file:
+            file.write(_text(ids))
+            file.flush()
+            os.fsync(fd)
+    except OSError as error:
+        raise FatalError(
+            f"nothing can be written to {printable(target)}: {reason_of(error)}", "Nothing was changed."
+        ) from None
+
+
+def remove_mark(root: int) -> None:
+    """Remove the mark, if there is one of ours. Raises OSError."""
+    if _read(root) is not None:
+        os.unlink(NAME, dir_fd=root)
+
+
+def _text(ids: Sequence[bytes]) -> bytes:
+    return b"".join(name + b"\n" for name in ids)
