@@ -84,7 +84,7 @@ def _kill_and_repeat(job: Job, runs: ImageRuns, how: signal.Signals, chance: ran
     assert len(new) <= 1 and all(job.made.name in name for name in new), f"{new}\n{said}"
     if job.made.exists() and not job.in_place:  # a name is given to what is complete
         job.judge()
-    again = runs(*job.args, *(["--yes"] if "--yes" not in job.args and not job.in_place else []))
+    again = runs(*job.args)
     assert again.returncode == 0, f"{said}\nand then {again}"
     job.judge()
     assert job.sources() == before, again
