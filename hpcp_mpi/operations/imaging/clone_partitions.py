@@ -14,6 +14,7 @@ from hpcp_mpi.host.block.mounts import can_mount
 from hpcp_mpi.host.block.probing import own_sector
 from hpcp_mpi.host.block.subvolumes import close_subvolumes, make_subvolumes
 from hpcp_mpi.operations.imaging.clone_plan import Plan, PlannedPart
+from hpcp_mpi.operations.imaging.clone_sockets import make_sockets
 from hpcp_mpi.operations.imaging.clone_target import CloneTarget
 from hpcp_mpi.operations.imaging.room_watch import Expected, RoomWatch
 from hpcp_mpi.operations.imaging.rules import sizes
@@ -133,6 +134,7 @@ def _files(work: Work, part: PlannedPart, result: PartitionResult) -> None:
             if make.type == "btrfs":
                 make_subvolumes(place, part.source.subvolumes)
             report = _filled(work, part, place, loop)
+            make_sockets(run, report, part.source.place, place)
             if make.type == "btrfs" and not report.ended_early:
                 close_subvolumes(place, part.source.subvolumes)
         finally:
