@@ -36,6 +36,11 @@ def normalise(pattern: bytes) -> tuple[bytes, bool]:
     return text, pattern.endswith((b"/", b"/.", b"/.."))
 
 
+def literal(path: bytes) -> bytes:
+    """Return a pattern that matches a path and nothing else."""
+    return b"".join(b"[%c]" % byte if byte in b"[*?" else b"%c" % byte for byte in path)
+
+
 def refusal(pattern: bytes) -> str:
     """Return why a pattern can match nothing, whatever the sources hold; "" if it can match something."""
     text, _ = normalise(pattern)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 KIB = 1024
 MIB = 1024 * KIB
+GIB = 1024 * MIB
 
 DEFAULT_HASH_SIZE = 64 * KIB  # bytes; hpcp's
 DEFAULT_CHUNK_SIZE = 512 * MIB  # bytes of weight

@@ -170,6 +170,22 @@ def attached_to(status: os.stat_result) -> list[bytes]:
     return [path for path, device, inode, node in _attached_files() if _is_that(status, device, inode, node)]
 
 
+def attached_to_device(number: int) -> list[bytes]:
+    """Return the loop devices, of anybody on this machine, that lie over the block device of a number."""
+    return [path for path, _, _, node in _attached_files() if node == number]
+
+
+def attached_beside(fd: int) -> list[bytes]:
+    """Return the other loop devices over the file or device that an open loop device lies over; of others none."""
+    try:
+        values = struct.unpack(_INFO, fcntl.ioctl(fd, _GET_STATUS, bytes(struct.calcsize(_INFO))))
+    except OSError:
+        return []
+    number = os.fstat(fd).st_rdev
+    found = [path for path, *behind in _attached_files() if tuple(behind) == values[:3]]
+    return [path for path in found if os.stat(path).st_rdev != number]
+
+
 def _is_that(status: os.stat_result, device: int, inode: int, node: int) -> bool:
     if stat.S_ISBLK(status.st_mode):
         return node == status.st_rdev

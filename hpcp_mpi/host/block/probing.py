@@ -93,15 +93,17 @@ def refuse_packed(fd: int, path: bytes) -> None:
 
 def content_of(device: bytes, descriptors: tuple[int, ...] = ()) -> Content:
     """Return what the signatures of a device or file say. descriptors: those that its name means (/proc/self/fd/N)."""
-    code, output, errors = answer_of(["blkid", "-p", "-o", "export", "--", device], descriptors=descriptors)
-    if code == _SEVERAL:
+    answer = answer_of(["blkid", "-p", "-o", "export", "--", device], descriptors=descriptors)
+    if answer.code == _SEVERAL:
         return Content(several=True)
-    if code == _NOTHING:
+    if answer.code == _NOTHING:
         _refuse_unreadable(device)
         return Content()
-    if code:
-        raise _unreadable(device, _words(errors) or f"blkid ends with {code}")
-    values = dict(line.split("=", 1) for line in output.decode("utf-8", "surrogateescape").splitlines() if "=" in line)
+    if answer.code:
+        raise _unreadable(device, in_one_line(answer.words))
+    values = dict(
+        line.split("=", 1) for line in answer.output.decode("utf-8", "surrogateescape").splitlines() if "=" in line
+    )
     for name in ("LABEL", "PART_ENTRY_NAME"):
         if _ESCAPED.search(values.get(name, "")):
             values[name] = _exactly(device, name, descriptors)
@@ -191,16 +193,16 @@ def _refuse_damaged(found: gpt.Gpt, content: Content, shown: bytes, sector: int,
 
 def _listed(device: bytes, descriptors: tuple[int, ...], shown: bytes) -> Table | None:
     """Return the table that sfdisk reads; None where it finds none."""
-    code, output, errors = answer_of(["sfdisk", "--json", device], descriptors=descriptors)
-    if code:
-        if b"does not contain a recognized partition table" in errors:
+    answer = answer_of(["sfdisk", "--json", device], descriptors=descriptors)
+    if answer.code:
+        if b"does not contain a recognized partition table" in answer.errors:
             return None
         raise FatalError(
-            f"the partition table of {printable(shown)} cannot be read: {_words(errors) or f'sfdisk ends with {code}'}",
+            f"the partition table of {printable(shown)} cannot be read: {in_one_line(answer.words)}",
             "See whether the disk has errors: dmesg.",
         )
     try:
-        table = table_text.parse(output)
+        table = table_text.parse(answer.output)
     except ValueError as error:
         raise FatalError(
             f"the partition table of {printable(shown)} is not understood: {in_one_line(str(error))}",
@@ -239,7 +241,3 @@ def refuse_wrong(table: Table, sectors: int, shown: bytes) -> None:
 def is_extended(table: Table, partition: Partition) -> bool:
     """Return whether a partition of an MBR only holds the logical ones."""
     return table.label == "dos" and partition.type.lower() in _EXTENDED
-
-
-def _words(errors: bytes) -> str:
-    return in_one_line(errors.decode("utf-8", "surrogateescape").strip().replace("\n", "; "))

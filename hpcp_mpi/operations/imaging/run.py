@@ -6,7 +6,7 @@ Everything is closed in the end, also when the run fails.
 import gc
 import threading
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -17,9 +17,9 @@ from hpcp_mpi.host.block.mounts import MountRoom, private_namespace
 from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.operations.copy.rank0 import lead_copy
 from hpcp_mpi.operations.imaging.shown import Shown, rename_report
-from hpcp_mpi.rules.excludes import normalise
+from hpcp_mpi.rules.excludes import literal, normalise
 from hpcp_mpi.scheduling.messages import StopRequested
-from hpcp_mpi.vocab.errors import FatalError
+from hpcp_mpi.vocab.errors import Failure, FatalError
 from hpcp_mpi.vocab.image_options import ImageOptions
 from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.report import Report
@@ -38,6 +38,8 @@ class Imaging:
     room: MountRoom
     stack: ExitStack
     shown: Shown = field(default_factory=Shown)  # how people know what is mounted
+    notes: list[tuple[bytes, str]] = field(default_factory=list)  # for the report: (path, what a reader should know)
+    failures: list[Failure] = field(default_factory=list)  # for the report
 
     @property
     def options(self) -> Options:
@@ -59,7 +61,7 @@ def imaging(request: Request, frontend: Frontend, wire: Wire) -> Iterator[Imagin
     """Yield a run with its namespace and its room for mounts. wire: that of all ranks. Raises FatalError."""
     assert request.images is not None
     with ExitStack() as stack:
-        stack.enter_context(_drained(wire, frontend))
+        stack.enter_context(drained(wire, frontend))
         private_namespace()
         room = stack.enter_context(MountRoom())
         run = Imaging(request, request.images, frontend, room, ExitStack())
@@ -68,7 +70,7 @@ def imaging(request: Request, frontend: Frontend, wire: Wire) -> Iterator[Imagin
 
 
 @contextmanager
-def _drained(wire: Wire, frontend: Frontend) -> Iterator[None]:
+def drained(wire: Wire, frontend: Frontend) -> Iterator[None]:
     """Receive what the other ranks send meanwhile: signs of life, and signals that only they got."""
     ended = threading.Event()
 
@@ -126,9 +128,17 @@ def copy_between(
         replace(options, places=tuple(places)),
         force=run.request.force,
     )
+    return led(run, request, lead_copy)
+
+
+def led(run: Imaging, request: Request, leader: Callable[[Wire, Request, Frontend], Report]) -> Report:
+    """Do something ordinary with what is mounted; in the report mounts are called by the images they are of.
+
+    leader: what leads it. Raises FatalError.
+    """
     try:
         with team_of(run) as wire:
-            report = lead_copy(wire, request, run.frontend)
+            report = leader(wire, request, run.frontend)
     except FatalError as error:
         raise run.shown.renamed(error) from None
     except Stopped:
@@ -138,7 +148,7 @@ def copy_between(
 
 def inside(patterns: Sequence[bytes], room: MountRoom) -> tuple[bytes, ...]:
     """Return exclude patterns that match in any mount of a room as if it was the root of everything."""
-    mounts = b"".join(b"[" + byte + b"]" if byte in b"[*?" else byte for byte in _bytes(room.path)) + b"/[0-9][0-9]"
+    mounts = literal(room.path) + b"/[0-9][0-9]"
     found = []
     for pattern in patterns:
         text, directories = normalise(pattern)
@@ -153,10 +163,6 @@ def with_patterns_inside(options: Options, room: MountRoom) -> Options:
         excludes=inside(options.excludes, room),
         optional_excludes=inside(options.optional_excludes, room),
     )
-
-
-def _bytes(text: bytes) -> Iterator[bytes]:
-    return (text[at : at + 1] for at in range(len(text)))
 
 
 def outside(patterns: frozenset[bytes] | None, options: Options, room: MountRoom) -> frozenset[bytes] | None:

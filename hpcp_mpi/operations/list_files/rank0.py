@@ -3,7 +3,7 @@
 import os
 import stat
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -35,7 +35,7 @@ _SOME = 16_384  # entries of a huge directory that are read before the loop cont
 
 
 def prepare_list(
-    sources: Iterable[bytes], style: Style, options: Options, file: bytes | None
+    sources: Sequence[bytes], style: Style, options: Options, file: bytes | None
 ) -> tuple[Job, list[Batch]]:
     """Return the job of naming what sources hold, and its first units. file: the list, which is left out.
 
@@ -44,7 +44,10 @@ def prepare_list(
     roots: list[bytes] = []
     prefixes: list[bytes] = []
     first: list[Batch] = []
-    for argument in dict.fromkeys(name for pattern in sources for name in expanded(pattern)):
+    # With places they are names already, and called so.
+    places = None if options.places is None else dict(zip(sources, options.places, strict=True))
+    named = places if places is not None else dict.fromkeys(name for pattern in sources for name in expanded(pattern))
+    for argument in named:
         try:
             status = os.lstat(argument)  # of what a link points to where the argument ends in `/`
         except OSError as error:
@@ -52,7 +55,8 @@ def prepare_list(
                 f"cannot use the source {printable(argument)}: {reason_of(error)}", "Nothing was listed."
             ) from None
         if stat.S_ISDIR(status.st_mode):
-            unit, root, prefix = unit_of(b"", options), argument, own_name(argument)
+            unit, root = unit_of(b"", options), argument
+            prefix = own_name(argument) if places is None else places[argument]
         else:
             tally = (
                 one_file(0)
