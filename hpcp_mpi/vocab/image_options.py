@@ -119,6 +119,7 @@ class Need:
     directory_blocks: int = 0  # bytes of directories in blocks of 4096
     attribute_bytes: int = 0  # of extended attributes and ACLs, names and values
     attribute_inodes: int = 0  # that have more of them than fits into an inode of 256 bytes (about 100)
+    target_bytes: int = 0  # of the long symlinks
 
     @property
     def inodes(self) -> int:
@@ -140,4 +141,6 @@ class MakeFileSystem:
     arguments: tuple[str, ...] = ()
     tune: tuple[tuple[str, ...], ...] = ()  # commands that follow on the unmounted device, each without the device
     inodes: int = 0  # that it has room for; 0: as many as fit
-    optional: tuple[tuple[str, ...], ...] = ()  # words for the front of which each goes only to a mkfs that knows it
+    optional: tuple[tuple[str, ...], ...] = ()  # words of which each goes only to a mkfs that knows it
+    either: tuple[tuple[tuple[str, ...], ...], ...] = ()  # of each of these the first that mkfs knows
+    finish: tuple[tuple[str, ...], ...] = ()  # as tune, when all is copied and it is unmounted again

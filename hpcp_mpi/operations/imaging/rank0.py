@@ -24,7 +24,7 @@ def lead_images(wire: Wire, request: Request, frontend: Frontend) -> Report:
     with imaging(request, frontend, wire) as run:
         report = _leader(run)(run)
         report.outcome.notes += [(run.shown.path(path), run.shown.text(note)) for path, note in run.notes]
-        report.outcome.failures += run.failures
+        report.outcome.failures += [each._replace(path=run.shown.path(each.path)) for each in run.failures]
         report.unmatched = outside(report.unmatched, request.options, run.room)
     return report
 
@@ -63,6 +63,10 @@ def _leader(run: Imaging) -> Callable[[Imaging], Report]:
         from hpcp_mpi.operations.imaging.packing import pack
 
         return pack
+    if verb is Verb.COMPARE and images.image:
+        from hpcp_mpi.operations.imaging.packing import compare_with_image
+
+        return compare_with_image
     from hpcp_mpi.operations.imaging.from_images import copy_from_images
 
     return copy_from_images
