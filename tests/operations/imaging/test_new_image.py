@@ -178,9 +178,9 @@ console()
 
 
 @needs_root
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["ext4", "xfs"])
 def test_an_image_that_turns_out_to_be_too_small_grows_while_it_is_filled(on_tmpfs: Path, kind: str) -> None:
-    content = {f"f{number}": File(os.urandom(MIB)) for number in range(400 if kind == "xfs" else 150)}
+    content = {f"f{number}": File(os.urandom(MIB)) for number in range(330 if kind == "xfs" else 50)}
     trees.build(on_tmpfs, {"s": Dir(content), "few": Dir({f"i{number}": File(b"") for number in range(3000)})})
     image = on_tmpfs / "i.img"
     done = pack(
@@ -210,9 +210,9 @@ def _wait_for_content(directory: Path, most: int = MIB) -> None:
 
 @needs_root
 def test_a_run_that_is_terminated_leaves_a_stage_with_which_the_same_command_goes_on(on_tmpfs: Path) -> None:
-    trees.build(on_tmpfs, {"s": Dir({f"f{number}": File(os.urandom(MIB)) for number in range(40)})})
+    trees.build(on_tmpfs, {"s": Dir({f"f{number}": File(os.urandom(MIB)) for number in range(16)})})
     command = [on_tmpfs / "s", "-di", on_tmpfs / "i.img"]
-    with start([*command, "-L", "8M"], flavour="plain") as running:
+    with start([*command, "-L", "4M"], flavour="plain") as running:
         _wait_for_content(on_tmpfs)
         running.signal(signal.SIGTERM)
         stopped = running.finish()
@@ -228,10 +228,10 @@ def test_a_run_that_is_terminated_leaves_a_stage_with_which_the_same_command_goe
 
 @needs_root
 def test_a_run_that_is_interrupted_or_killed_leaves_no_image(on_tmpfs: Path) -> None:
-    trees.build(on_tmpfs, {"s": Dir({f"f{number}": File(os.urandom(MIB)) for number in range(40)})})
+    trees.build(on_tmpfs, {"s": Dir({f"f{number}": File(os.urandom(MIB)) for number in range(16)})})
     command = [on_tmpfs / "s", "-di", on_tmpfs / "i.img"]
     for number, code, left in ((signal.SIGINT, 130, ["s"]), (signal.SIGKILL, -9, [".hpcp-mpi.image.i.img.part", "s"])):
-        with start([*command, "-L", "8M"], flavour="plain") as running:
+        with start([*command, "-L", "4M"], flavour="plain") as running:
             _wait_for_content(on_tmpfs)
             running.signal(number)
             done = running.finish()
