@@ -286,3 +286,19 @@ def test_entries_that_fail_are_lacking_in_an_image_that_is_made_all_the_same(on_
     done = pack(on_tmpfs / "s", "-di", on_tmpfs / "i.img", "--image-fs", "ext4")
     assert done.returncode in (0, 23), str(done)
     assert problems_of(on_tmpfs / "i.img") == ""
+
+
+@needs_root
+def test_ncd_makes_no_new_image_and_tfs_says_of_which_type_it_has_to_be(on_tmpfs: Path) -> None:
+    trees.build(on_tmpfs, {"s": Dir({"f": File(b"1")})})
+    image = on_tmpfs / "i.img"
+    for options, code, says in (
+        (["-ncd"], 1, "does not exist"),
+        (["-tfs", "nfs"], 2, "the image would be ext4 or xfs, and not nfs"),
+        (["-tfs", "btrfs"], 0, ""),
+        (["-ncd", "-tfs", "btrfs"], 0, ""),
+        (["-tfs", "xfs"], 1, "is on btrfs, not on xfs"),
+    ):
+        done = pack(on_tmpfs / "s", "-di", image, *options)
+        assert (done.returncode, says in done.stderr) == (code, True), str(done)
+    assert kind_of(image) == "btrfs"
