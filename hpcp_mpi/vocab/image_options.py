@@ -24,6 +24,10 @@ class Resize:
     word: str = ""  # "min": what the content needs; "max": the rest of the disk
 
 
+# A new image with such a name is a squashfs.
+SQUASHFS_NAMES = (b".sqsh", b".squashfs", b".sqfs", b".sfs")
+
+
 @dataclass(frozen=True, slots=True)
 class ImageOptions:
     """What is asked of images. Paths are as they were given."""
@@ -47,6 +51,12 @@ class ImageOptions:
     patches: tuple[bytes, ...] = ()  # patches to apply, in this order (-siff)
     force_apply: bool = False  # in spite of conflicts
     disk: bool = False  # whole disks, partition by partition (-dd)
+
+    @property
+    def makes_squashfs(self) -> bool:
+        """Whether a new image is a squashfs, which is not mounted while it is made."""
+        by_name = self.file_system == "auto" and self.image.lower().endswith(SQUASHFS_NAMES)
+        return self.file_system == "squashfs" or by_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +119,7 @@ class Need:
     directory_blocks: int = 0  # bytes of directories in blocks of 4096
     attribute_bytes: int = 0  # of extended attributes and ACLs, names and values
     attribute_inodes: int = 0  # that have more of them than fits into an inode of 256 bytes (about 100)
+    target_bytes: int = 0  # of the long symlinks
 
     @property
     def inodes(self) -> int:
@@ -130,4 +141,6 @@ class MakeFileSystem:
     arguments: tuple[str, ...] = ()
     tune: tuple[tuple[str, ...], ...] = ()  # commands that follow on the unmounted device, each without the device
     inodes: int = 0  # that it has room for; 0: as many as fit
-    optional: tuple[tuple[str, ...], ...] = ()  # words for the front of which each goes only to a mkfs that knows it
+    optional: tuple[tuple[str, ...], ...] = ()  # words of which each goes only to a mkfs that knows it
+    either: tuple[tuple[tuple[str, ...], ...], ...] = ()  # of each of these the first that mkfs knows
+    finish: tuple[tuple[str, ...], ...] = ()  # as tune, when all is copied and it is unmounted again

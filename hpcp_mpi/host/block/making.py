@@ -3,18 +3,21 @@
 import errno
 import fcntl
 import os
+import re
 import struct
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from hpcp_mpi.host.block.alone import answer_alone
 from hpcp_mpi.host.commands import Answer, answer_of
-from hpcp_mpi.vocab.errors import FatalError, reason_of
+from hpcp_mpi.vocab.errors import FatalError
 from hpcp_mpi.vocab.image_options import MakeFileSystem
 from hpcp_mpi.vocab.paths import in_one_line, printable
 
 Stop = Callable[[], bool] | None
 
 _EXT = ("ext2", "ext3", "ext4")
+_USAGE = re.compile(r"^(?:Usage: |usage: |Extended options are )", re.MULTILINE)  # what is behind says nothing
 _WORDS = 400  # characters of what a program said that are shown
 _CAP_SYS_RESOURCE = 24
 _FITRIM = 0xC0185879
@@ -34,16 +37,28 @@ class Room(NamedTuple):
 
 
 def make(device: bytes, what: MakeFileSystem, stop: Stop = None, zeros: bool = False) -> None:
-    """Make a file system on a device, as big as that, and tune it. Raises FatalError, and Stopped as stop says.
+    """Make a file system on a device, and tune it. Raises FatalError, and Stopped as stop says.
 
     zeros: all bytes of the device are zero, as those of a new sparse file
     """
     device = os.path.abspath(device)
-    done = answer_of([*command_of(what, _known(device, what, zeros)), device], stop=stop)
+    # Of two devices with one UUID btrfs's tools make neither.
+    run = answer_alone if "--uuid" in what.arguments else _answer
+    done = run([*command_of(what, _known(what, zeros)), device, *_size_words(what)], device, stop)
     _need_success(done, f"cannot make {what.type} on {printable(device)}", what)
-    for words in what.tune:
-        done = answer_of([*map(_bytes, words), device], stop=stop)
-        _need_success(done, f"cannot set up {what.type} on {printable(device)}: {words[0]}", what)
+    _follow(device, what, what.tune, stop)
+
+
+def finish(device: bytes, what: MakeFileSystem, stop: Stop = None) -> None:
+    """Do what follows when all is copied and the file system is unmounted again. Raises as make does."""
+    _follow(os.path.abspath(device), what, what.finish, stop)
+
+
+def _follow(device: bytes, what: MakeFileSystem, commands: Sequence[Sequence[str]], stop: Stop) -> None:
+    for words in commands:
+        run = answer_alone if words[0] == "btrfstune" else _answer
+        done = run([*map(_bytes, words), device], device, stop)
+        _need_success(done, f"cannot set up {what.type} on {printable(device)}: {in_one_line(' '.join(words))}", what)
 
 
 def command_of(what: MakeFileSystem, optional: Sequence[tuple[str, ...]] = ()) -> list[bytes]:
@@ -53,8 +68,16 @@ def command_of(what: MakeFileSystem, optional: Sequence[tuple[str, ...]] = ()) -
         start = ["mke2fs", "-q", "-F", "-t", what.type]
         words = _joined(words)
     else:
-        start = {"xfs": ["mkfs.xfs", "-q", "-f"], "btrfs": ["mkfs.btrfs", "-q", "-f"]}[what.type]
+        start = {
+            "xfs": ["mkfs.xfs", "-q", "-f", "-d", f"size={what.bytes}"],
+            "btrfs": ["mkfs.btrfs", "-q", "-f", "-b", str(what.bytes)],
+        }[what.type]
     return [_bytes(word) for word in (*start, *words)]
+
+
+def _size_words(what: MakeFileSystem) -> list[bytes]:
+    """Return the words behind the device: mke2fs wants the size there, in KiB."""
+    return [b"%dk" % (what.bytes // 1024)] if what.type in _EXT else []
 
 
 def refusal(what: MakeFileSystem) -> str:
@@ -62,30 +85,35 @@ def refusal(what: MakeFileSystem) -> str:
 
     Nothing is written but into memory: it is tried before anything is overwritten.
     """
+    for choices in what.either:
+        if not any(_tried(what, [each]).code == 0 for each in choices):
+            return _said(_tried(what, [choices[0]]))
+    tried = _tried(what, _known(what, False))
+    return _said(tried) or f"mkfs ended with code {tried.code}" if tried.code else ""
+
+
+def _tried(what: MakeFileSystem, more: Sequence[tuple[str, ...]]) -> Answer:
+    """Return what mkfs says to words, without a device: those that can are not to write, btrfs is made in memory."""
     fd = os.memfd_create("mkfs", os.MFD_CLOEXEC)
     try:
         os.ftruncate(fd, what.bytes)
-        path = b"/proc/self/fd/%d" % fd
+        program, *words = command_of(what, more)
         dry = {"xfs": [b"-N"], "btrfs": []}.get(what.type, [b"-n"])
-        program, *words = command_of(what)
-        done = answer_of([program, *dry, *words, path], descriptors=(fd,))
-        return _said(done) if done.code else ""
-    except OSError as error:
-        return f"it cannot be tried in memory: {reason_of(error)}"
+        return answer_of([program, *dry, *words, b"/proc/self/fd/%d" % fd, *_size_words(what)], descriptors=(fd,))
     finally:
         os.close(fd)
 
 
-def _known(device: bytes, what: MakeFileSystem, zeros: bool) -> list[tuple[str, ...]]:
-    """Return those of the optional words that this machine's mkfs knows, each tried without writing."""
+def _known(what: MakeFileSystem, zeros: bool) -> list[tuple[str, ...]]:
+    """Return those of the optional words, and of alternatives the first, that this machine's mkfs knows."""
+    known: list[tuple[str, ...]] = []
+    for choices in what.either:
+        known += [next((each for each in choices if _tried(what, [*known, each]).code == 0), choices[0])]
     optional = list(what.optional)
     if zeros and what.type in _EXT:
         optional.append(("-E", "assume_storage_prezeroed=1"))  # no zeros for the journal and the inodes
-    dry = {"xfs": [b"-N"]}.get(what.type, [b"-n"])
-    known: list[tuple[str, ...]] = []
     for each in optional:
-        program, *words = command_of(what, [*known, each])
-        if answer_of([program, *dry, *words, device]).code == 0:
+        if _tried(what, [*known, each]).code == 0:
             known.append(each)
     return known
 
@@ -195,6 +223,10 @@ def room_of(mount: bytes | int, type: str = "") -> Room:
     return Room(blocks * status.f_frsize, status.f_ffree)
 
 
+def _answer(words: Sequence[bytes], device: bytes, stop: Stop) -> Answer:
+    return answer_of(words, stop=stop)
+
+
 def _bytes(word: str) -> bytes:
     return word.encode("utf-8", "surrogateescape")
 
@@ -207,6 +239,6 @@ def _need_success(done: Answer, doing: str, what: MakeFileSystem) -> None:
 def _said(done: Answer) -> str:
     """Return what a program said as one line: its errors, else its last words."""
     text = (done.errors.strip() or done.output.strip()).decode("utf-8", "replace")
-    lines = [in_one_line(line.strip()) for line in text.splitlines() if line.strip()]
-    said = "; ".join(lines)
+    text = _USAGE.split(text, maxsplit=1)[0].strip() or text
+    said = "; ".join(in_one_line(line.strip()) for line in text.splitlines() if line.strip())
     return said if len(said) <= _WORDS else f"{said[: _WORDS // 2]} ... {said[-_WORDS // 2 :]}"

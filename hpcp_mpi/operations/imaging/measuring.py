@@ -243,7 +243,9 @@ class _Walk:
             values["data"] += size
         elif S_ISLNK(mode):
             values["symlinks"] += 1
-            values["long_symlinks"] += status.st_size > _LONG_TARGET
+            if status.st_size > _LONG_TARGET:
+                values["long_symlinks"] += 1
+                values["target_bytes"] += status.st_size
         else:
             values["others"] += 1
         return True

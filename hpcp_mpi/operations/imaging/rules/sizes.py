@@ -5,7 +5,7 @@ the one is compared with what statvfs says of the new file system, whatever vers
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from hpcp_mpi.vocab.errors import UsageError
 from hpcp_mpi.vocab.image_options import MakeFileSystem, Need
@@ -15,18 +15,25 @@ BLOCK = 4096
 TYPES = ("ext4", "xfs", "btrfs")  # that new images may have
 LABEL_BYTES = {"ext2": 16, "ext3": 16, "ext4": 16, "xfs": 12, "btrfs": 255, "swap": 16}
 
+_ENDLESS = 1 << 60  # bytes of a file system that is nothing but inodes
 _STEP = MIB  # images are of so many whole bytes
 _EXT_INODE = 256
 _EXT_JOURNALS = ((128 * MIB, 4), (GIB, 16), (16 * GIB, 64), (128 * GIB, 128))  # (below this size, MiB)
 _EXT_BIGGEST_JOURNAL = 1024
-_EXT_GROUP = 32768 * BLOCK  # bytes of a block group
+# In blocks, as mke2fs has them.
+_MKFS_JOURNALS = (
+    *((1 << 15, 1024), (1 << 18, 4096), (1 << 19, 8192), (1 << 22, 16384)),
+    *((1 << 23, 32768), (1 << 24, 65536), (1 << 25, 131072)),
+)
+_MKFS_BIGGEST_JOURNAL = 262144
 _EXT_LEAST = 16 * MIB
 _XFS_INODE = 512
+_XFS_CORE = 176  # bytes of it that are always used
 _XFS_INLINE = 300  # bytes of a directory's names that its inode holds
 _XFS_LEAST = 300 * MIB  # mkfs.xfs makes nothing smaller
 _XFS_LOG = 64 * MIB
 _XFS_INODES_PERCENT = 25  # of the space that may be inodes, as mkfs.xfs has it
-_BTRFS_LEAST = {"dup": 110 * MIB, "single": 48 * MIB}
+_BTRFS_LEAST = {"dup": 110 * MIB, "single": 72 * MIB}  # mkfs makes smaller ones, of which half is lost
 _BTRFS_LEAST_GROWN = 256 * MIB  # Linux resizes none to less
 
 
@@ -89,7 +96,8 @@ def taken(made: MakeFileSystem | str, need: Need) -> tuple[int, int]:
     if type in ("ext2", "ext3", "ext4"):
         return _ext_bytes(need), need.inodes
     if type == "xfs":
-        return _xfs_bytes(need), need.inodes
+        inode = 1024 if not isinstance(made, str) and "size=1024" in made.arguments else _XFS_INODE
+        return _xfs_bytes(need, inode), need.inodes
     return _btrfs_bytes(need, "dup" if isinstance(made, str) else _profile(made)), 0
 
 
@@ -123,20 +131,55 @@ def _whole(size: int) -> int:
 def _fixed_point(wanted: int, overhead: Callable[[int], int], least: int) -> int:
     """Return the least size that has wanted bytes beside its overhead, which grows with the size."""
     size = _whole(max(wanted, least))
-    while (needed := _whole(max(wanted + overhead(size), least))) > size:
+    while size < _ENDLESS and (needed := _whole(max(wanted + overhead(size), least))) > size:
         size = needed
     return size
 
 
-def _ext_bytes(need: Need) -> int:
+@dataclass(frozen=True, slots=True)
+class ExtShape:
+    """How an ext is made, as far as it matters for what fits into it."""
+
+    block: int = BLOCK
+    cluster: int = BLOCK  # bytes that are allocated together
+    inode: int = _EXT_INODE
+    descriptor: int = 64  # bytes of a group's
+    every_group: bool = False  # has a copy of the superblock, not just some
+    grows: bool = True  # blocks are kept for descriptors of a bigger one
+    extents: bool = True
+
+
+_NEW_EXT = ExtShape()
+
+
+def _ext_bytes(need: Need, shape: ExtShape = _NEW_EXT) -> int:
     """Return the bytes of blocks; inodes are set aside by mkfs."""
-    blocks = need.blocks + need.directory_blocks + BLOCK * (need.long_symlinks + need.attribute_inodes)
-    return blocks + blocks // 200 + MIB  # lists of extents, and what is allocated ahead
+    cluster = shape.cluster
+    more = need.files * cluster
+    # Of another size of blocks nobody has counted them: no file wastes more than one.
+    data = (
+        need.blocks if cluster == BLOCK else min(need.blocks, need.data + more) if cluster < BLOCK else need.data + more
+    )
+    names = need.directories * cluster + 2 * (need.name_bytes + 12 * need.entries)
+    directories = need.directory_blocks if cluster == BLOCK else names
+    with_attributes = need.attribute_inodes
+    if shape.inode < _EXT_INODE:
+        with_attributes = min(need.inodes, with_attributes + need.attribute_bytes // 16)
+    if not shape.extents:  # lists of blocks, 4 bytes for each, and one block at least if there are more than 12
+        data += data * 4 // shape.block + min(need.files, data // (12 * shape.block)) * shape.block
+    blocks = data + directories + cluster * (need.long_symlinks + with_attributes)
+    return blocks + blocks // 200 + MIB // 2  # lists of extents, and what is allocated ahead
 
 
 def ext_journal(size: int) -> int:
     """Return the MiB of the journal of an image of size bytes."""
     return next((journal for below, journal in _EXT_JOURNALS if size < below), _EXT_BIGGEST_JOURNAL)
+
+
+def ext_journal_of_mkfs(size: int, block: int) -> int:
+    """Return the bytes of the journal that mke2fs makes if it is told nothing."""
+    blocks = size // block
+    return next((journal for below, journal in _MKFS_JOURNALS if blocks < below), _MKFS_BIGGEST_JOURNAL) * block
 
 
 def _ext_backups(groups: int) -> int:
@@ -145,16 +188,26 @@ def _ext_backups(groups: int) -> int:
     return min(groups, 2) + sum(each < groups for each in powers)
 
 
-def ext_overhead(size: int, inodes: int, journal: int, reserved: int = 0) -> int:
-    """Return what ext takes of size bytes for itself, of blocks of 4096. journal: MiB; reserved: bytes for root"""
-    groups = -(-size // _EXT_GROUP)
+def ext_overhead(size: int, inodes: int, journal: int, shape: ExtShape = _NEW_EXT) -> int:
+    """Return what ext takes of size bytes for itself. journal: bytes"""
+    block, entries = shape.block, shape.block // shape.descriptor
+    groups = -(-size // (8 * block * shape.cluster))
     table = -(-inodes // groups) + 16  # mke2fs rounds up per group, to whole blocks
-    descriptors = -(-groups * 64 // BLOCK)
-    growth = min(1024, -(-groups * 1024 * 64 // BLOCK))  # blocks kept for the descriptors of a bigger one
-    each = groups * (2 * BLOCK + -(-table * _EXT_INODE // BLOCK) * BLOCK)
-    copies = _ext_backups(groups) * (1 + descriptors + growth) * BLOCK
-    kernel = min(size // 50, 16 * MIB)  # nobody gets these
-    return each + copies + journal * MIB + kernel + reserved + size // 1000 + MIB // 2
+    descriptors = -(-groups // entries)
+    growth = min(block // 4, -(-groups * 1024 // entries)) if shape.grows else 0
+    each = groups * (2 * block + -(-table * shape.inode // block) * block)
+    copies = (groups if shape.every_group else _ext_backups(groups)) * (1 + descriptors + growth) * block
+    kernel = min(size // 50, 4096 * shape.cluster) if shape.extents else 0  # nobody gets these
+    return each + copies + journal + kernel + size // 1000 + MIB // 4
+
+
+def ext_least(
+    need: Need, shape: ExtShape, inodes: Callable[[int], int], journal: Callable[[int], int], least: int = 2 * MIB
+) -> int:
+    """Return the bytes of an ext that a tree fits into. inodes, journal: how many one of a size has, and its bytes"""
+    return _fixed_point(
+        _ext_bytes(need, shape), lambda size: ext_overhead(size, inodes(size), journal(size), shape), least
+    )
 
 
 _EXT_WORDS = ("-b", "", "-I", "", "-m", "", "-N", "", "-J", "")
@@ -167,41 +220,71 @@ def _ext4_arguments(size: int, inodes: int) -> tuple[str, ...]:
 
 def _ext4(need: Need) -> MakeFileSystem:
     inodes = need.inodes + need.inodes // 50 + 64
-    size = _fixed_point(_ext_bytes(need), lambda size: ext_overhead(size, inodes, ext_journal(size)), _EXT_LEAST)
+    size = ext_least(need, _NEW_EXT, lambda _: inodes, lambda size: ext_journal(size) * MIB, _EXT_LEAST)
     # What e2fsck and GRUB of a few years ago do not know.
     optional = (("-O", "^orphan_file,^metadata_csum_seed"),)
     return MakeFileSystem("ext4", size, _ext4_arguments(size, inodes), inodes=inodes, optional=optional)
 
 
-def _xfs_bytes(need: Need) -> int:
+def _xfs_bytes(need: Need, inode: int = _XFS_INODE, block: int = BLOCK) -> int:
     """Return the bytes of blocks. Inodes are made as they are needed, in these."""
     in_blocks = min(need.directories, (need.name_bytes + 12 * need.entries) // _XFS_INLINE + 1)
     names = 2 * (need.name_bytes + 24 * need.entries)
     directories = min(need.directory_blocks, in_blocks * BLOCK + names) * 13 // 10
-    blocks = need.blocks + directories + BLOCK * (need.long_symlinks + need.attribute_inodes)
-    inodes = need.inodes * (_XFS_INODE + _XFS_INODE // 32)
-    return blocks + blocks // 250 + inodes + 2 * MIB
+    data = need.blocks
+    if block != BLOCK:
+        data = min(data, need.data + need.files * block) if block < BLOCK else need.data + need.files * block
+    room = inode - _XFS_CORE  # of an inode, for a target or attributes
+    outside = min(need.long_symlinks, need.target_bytes // room)
+    outside += min(need.attribute_inodes, need.attribute_bytes // max(room * 2 // 3, 1))
+    blocks = data + directories + block * outside
+    inodes = need.inodes * (inode + inode // 32)
+    return blocks + blocks // 250 + inodes + MIB
 
 
 def xfs_overhead(size: int) -> int:
-    """Return what xfs takes of size bytes for itself."""
+    """Return what xfs takes of size bytes for itself: its log, what the kernel keeps, trees of each group."""
     log = min(max(_XFS_LOG, size // 2048), 2 * GIB)
-    return log + 44 * MIB + size * 16 // 1000
+    return log + min(size // 20, 32 * MIB) + size * 8 // 1000 + 2 * MIB
+
+
+def xfs_least(need: Need, inode: int, block: int) -> int:
+    """Return the bytes of an xfs that a tree fits into. inode, block: their bytes"""
+    return _fixed_point(_xfs_bytes(need, inode, block), xfs_overhead, _XFS_LEAST)
 
 
 def _xfs(need: Need) -> MakeFileSystem:
-    size = _fixed_point(_xfs_bytes(need), xfs_overhead, _XFS_LEAST)
-    inodes = need.inodes * _XFS_INODE
-    arguments = ("-i", "maxpct=100") if inodes * 100 > size * (_XFS_INODES_PERCENT - 5) else ()
+    few = 4 * need.attribute_inodes <= need.inodes or need.attribute_bytes > 700 * need.attribute_inodes
+    inode = _XFS_INODE if few else 1024  # attributes in it, and not each in a block
+    size = xfs_least(need, inode, BLOCK)
+    arguments: tuple[str, ...] = () if few else ("-i", "size=1024")
+    if need.inodes * inode * 100 > size * (_XFS_INODES_PERCENT - 5):
+        arguments += ("-i", "maxpct=100")
     # Kernels before 5.10 to 6.x mount none of these, and GRUB does not read them.
     optional = (("-i", "nrext64=0"), ("-i", "exchange=0"), ("-n", "parent=0"), ("-m", "metadir=0"))
     return MakeFileSystem("xfs", size, arguments, optional=optional)
 
 
-def _btrfs_bytes(need: Need, profile: str) -> int:
-    """Return the bytes of data and of metadata, which is held twice in the profile dup."""
-    metadata = (400 * need.entries + 4 * need.name_bytes + need.attribute_bytes * 3 // 2) * 3 // 2
-    return need.blocks + need.blocks // 50 + metadata * (2 if profile == "dup" else 1)
+def _btrfs_bytes(need: Need, metadata: str, data: str = "single") -> int:
+    """Return the bytes of data and of metadata; those of the profile dup are there twice."""
+    trees = (400 * need.entries + 4 * need.name_bytes + 2 * need.attribute_bytes + need.target_bytes) * 5 // 4
+    blocks = need.blocks + need.blocks // 100
+    return blocks * (2 if data == "dup" else 1) + trees * (2 if metadata == "dup" else 1)
+
+
+def btrfs_least(need: Need, metadata: str, data: str = "single") -> int:
+    """Return the bytes of a btrfs that a tree fits into. metadata, data: the profiles of its chunks
+
+    Space is given to data or metadata by chunks of a tenth, of which the last ones stay half empty.
+    """
+    copies = 1 + (metadata == "dup")
+    fixed = copies * 12 * MIB + (64 * MIB if metadata == "dup" else 6 * MIB)
+    chunk = GIB * copies * 6 // 5
+    return _fixed_point(
+        _btrfs_bytes(need, metadata, data),
+        lambda size: min(size // 9 * copies, chunk) + fixed,
+        _BTRFS_LEAST.get(metadata, _BTRFS_LEAST["dup"]),
+    )
 
 
 def _profile(made: MakeFileSystem) -> str:
@@ -211,10 +294,6 @@ def _profile(made: MakeFileSystem) -> str:
 
 
 def _btrfs(need: Need) -> MakeFileSystem:
-    size = 0
-    for profile in ("dup", "single"):
-        wanted = _btrfs_bytes(need, profile)
-        size = _fixed_point(wanted, lambda size: size // 11 + 64 * MIB, _BTRFS_LEAST[profile])
-        if size <= most_bytes("btrfs", need):
-            break
-    return MakeFileSystem("btrfs", size, ("-m", profile))
+    # mkfs's own profile dup takes a tenth of a small one and more beforehand, and all metadata twice; what lies below
+    # an image has copies of its own.
+    return MakeFileSystem("btrfs", btrfs_least(need, "single"), ("-m", "single"))
