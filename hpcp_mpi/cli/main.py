@@ -200,6 +200,8 @@ def _operate(
         items=items,
         confirm=asker.confirm,
         confirm_doubt=asker.confirm_doubt,
+        confirm_named=asker.confirm_named,
+        expect_name=asker.expect_name,
         expect_answer=asker.expect,
         certain=request.force,
         say=_say,

@@ -1,4 +1,4 @@
-"""Questions before a removal, asked on rank 0's terminal."""
+"""Questions before something is removed or overwritten, asked on rank 0's terminal."""
 
 import os
 import select
@@ -50,11 +50,30 @@ class Asker:
         """Ask also with --remove_force; return None where there is no terminal. Raises StoppedEarly."""
         return self._ask(question) if _has_terminal() else None
 
+    def expect_name(self, message: str, remedy: str) -> None:
+        """Raise UsageError with that where there is no terminal, also with --remove_force."""
+        if not _has_terminal():
+            raise UsageError(message, remedy)
+
+    def confirm_named(self, question: str, name: str) -> bool | None:
+        """Ask for a name to be typed, also with --remove_force; return whether it was, None if there is no terminal.
+
+        Raises StoppedEarly when a signal comes.
+        """
+        if not _has_terminal():
+            return None
+        return self._agreed(
+            f"{in_one_line(question)} Type {in_one_line(name)} to go on: ", lambda typed: typed == name.encode()
+        )
+
     def _ask(self, question: str) -> bool:
+        return self._agreed(f"{in_one_line(question)} [y/N] ", lambda typed: typed.lower() in (b"y", b"yes"))
+
+    def _agreed(self, question: str, means_yes: Callable[[bytes], bool]) -> bool:
         self._clear()
         termios.tcflush(sys.stdin, termios.TCIFLUSH)  # text typed before the question is no answer to it
-        print(f"{in_one_line(question)} [y/N] ", end="", file=sys.stderr, flush=True)
-        agreed = self._line().strip().lower() in (b"y", b"yes")
+        print(question, end="", file=sys.stderr, flush=True)
+        agreed = means_yes(self._line().strip())
         self.declined = self.declined or not agreed
         return agreed
 

@@ -10,6 +10,7 @@ from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.engine.checkpoints import CheckpointWriter
 from hpcp_mpi.engine.itemize import Item
 from hpcp_mpi.host.commands import Stopped
+from hpcp_mpi.vocab.errors import UsageError
 from hpcp_mpi.vocab.job import OwnFile
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.tally import Tally
@@ -58,6 +59,16 @@ def no_answer(question: str) -> bool | None:
     return None
 
 
+def no_name(question: str, name: str) -> bool | None:
+    """Return None: no user can be asked to type a name."""
+    return None
+
+
+def no_user(message: str, remedy: str) -> None:
+    """Raise UsageError with the message: no user could answer the question that would come."""
+    raise UsageError(message, remedy)
+
+
 def answer_no(question: str) -> bool:
     """Return False, the answer no: no user is there to say yes."""
     return False
@@ -91,6 +102,10 @@ class Frontend:
     confirm: Callable[[str], bool] = answer_no
     # The same where to be sure in advance is not enough, as with -rf given once. None: no user can answer.
     confirm_doubt: Callable[[str], bool | None] = no_answer
+    # The same for what is lost with a whole disk: its name has to be typed. None: no user can answer.
+    confirm_named: Callable[[str, str], bool | None] = no_name
+    # Raises UsageError (message, remedy) where no user could answer these two, before what takes long is done.
+    expect_name: Callable[[str, str], None] = no_user
     # For a question that comes late, after hours: called before anything is changed, raises the same UsageError.
     expect_answer: Callable[[], None] = no_question
     certain: bool = False  # confirm says yes to everything: nothing has to be found out for the question

@@ -6,6 +6,7 @@ or a volume of it, in any namespace; and it does not give us one that is used so
 
 import fcntl
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
@@ -82,6 +83,8 @@ def opened_exclusively(path: bytes) -> int:
             reason += f": {'; '.join(using)}" if using else ""
         raise FatalError(f"cannot have {shown} alone: {reason}", remedy) from None
     try:
+        if not is_block(fd):
+            raise FatalError(f"{shown} is no block device", "Name a disk, or the name of a new image.")
         _refuse_unfit(device_of(fd, path), fd)
     except BaseException:
         os.close(fd)
@@ -105,34 +108,53 @@ def _refuse_unfit(device: Device, fd: int) -> None:
 
 def users_of(number: int) -> list[str]:
     """Return who uses a block device, a partition of it, or what is made of them; each as words for people."""
-    here = _sysfs(number)
-    numbers = {number: os.path.basename(here)}
-    numbers.update({device: name for name, device in _children(here)})
-    found = [
-        f"{name} belongs to {holder}" for each, name in numbers.items() for holder in _names(f"{_sysfs(each)}/holders")
-    ]
-    found += [
+    numbers = _named(number)
+    loops = [
         f"{in_one_line(os.fsdecode(loop))} lies over {name}"
         for each, name in numbers.items()
         for loop in attached_to_device(each)
     ]
-    found += [f"{numbers[each]} is swap" for each in _swaps() if each in numbers]
-    return found + _mounts(numbers)
+    return holders_of(number) + loops + _mounts(numbers)
 
 
-def mounted_numbers() -> frozenset[int]:
-    """Return the numbers of the devices that are mounted in this process's namespace."""
-    return frozenset(number for number, _ in _mounted("self"))
+def holders_of(number: int) -> list[str]:
+    """Return what a block device, or a partition of it, is a part of: swap, a volume, an array; as words for people."""
+    numbers = _named(number)
+    found = [
+        f"{name} belongs to {holder}" for each, name in numbers.items() for holder in _names(f"{_sysfs(each)}/holders")
+    ]
+    return found + [f"{numbers[each]} is swap" for each in _swaps() if each in numbers]
 
 
-def mount_options(number: int) -> tuple[bytes, str] | None:
+def _named(number: int) -> dict[int, str]:
+    """Return the numbers of a block device and its partitions, with their names."""
+    here = _sysfs(number)
+    found = {number: os.path.basename(here)}
+    found.update({device: name for name, device in _children(here)})
+    return found
+
+
+def mount_of(number: int) -> tuple[bytes, str] | None:
     """Return where a device is mounted in this process's namespace, and its file system's options; None: nowhere."""
     with suppress(OSError), open("/proc/self/mountinfo", "rb") as file:
         for line in file:
             words = line.split()
-            if _device_number(words[2]) == number or _by_source(words) == number:
-                return words[4], os.fsdecode(words[words.index(b"-") + 3])
+            if number in (_device_number(words[2]), _by_source(words)):
+                return _unescaped(words[4]), os.fsdecode(words[words.index(b"-") + 3])
     return None
+
+
+def node_of(number: int) -> bytes:
+    """Return the path of the node of a block device. Raises FatalError where there is none."""
+    for line in _text(f"{_sysfs(number)}/uevent", lines=True).splitlines():
+        name, _, value = line.partition("=")
+        if name == "DEVNAME":
+            path = os.fsencode(f"/dev/{value}")
+            with suppress(OSError):
+                status = os.stat(path)
+                if stat.S_ISBLK(status.st_mode) and status.st_rdev == number:
+                    return path
+    raise FatalError(f"there is no node in /dev of the block device {os.major(number)}:{os.minor(number)}")
 
 
 def reread_table(fd: int) -> str:
@@ -168,7 +190,7 @@ def _mounted(process: str) -> Iterator[tuple[int, bytes]]:
             words = line.split()
             number = _by_source(words) if words[2].startswith(b"0:") else _device_number(words[2])
             if number:
-                yield number, words[4]
+                yield number, _unescaped(words[4])
 
 
 def _by_source(words: list[bytes]) -> int:
@@ -179,6 +201,11 @@ def _by_source(words: list[bytes]) -> int:
             status = os.stat(source)
             return status.st_rdev if stat.S_ISBLK(status.st_mode) else 0
     return 0
+
+
+def _unescaped(path: bytes) -> bytes:
+    """Return a path of mountinfo as it is: blanks and backslashes are \\NNN there."""
+    return re.sub(rb"\\([0-7]{3})", lambda found: bytes([int(found.group(1), 8)]), path)
 
 
 def _device_number(text: bytes) -> int:
@@ -237,9 +264,11 @@ def _first_text(*paths: str) -> str:
     return next(filter(None, map(_text, paths)), "")
 
 
-def _text(path: str) -> str:
+def _text(path: str, lines: bool = False) -> str:
+    """Return what a file of sysfs says, "" if nothing; lines: as they are, else in one."""
     try:
         with open(path, "rb") as file:
-            return in_one_line(file.read().decode("utf-8", "surrogateescape").strip())
+            text = file.read().decode("utf-8", "surrogateescape").strip()
+            return text if lines else in_one_line(text)
     except OSError:
         return ""

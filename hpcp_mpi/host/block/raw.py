@@ -10,6 +10,7 @@ from hpcp_mpi.vocab.errors import FatalError, reason_of
 from hpcp_mpi.vocab.paths import printable
 
 _PIECE = 1 << 20  # bytes read at once
+_ZEROS = bytes(_PIECE)
 _LEAST = 4096  # of what cannot be read, so much at once is given up: a page
 _MOST_NAMED = 10_000  # ranges that cannot be read; a disk with more is read no further
 _UNREADABLE = (errno.EIO, errno.EREMOTEIO, errno.EILSEQ, errno.ENODATA, errno.EBADMSG)
@@ -48,7 +49,7 @@ def copy_blocks(
     for at, content in _contents(source, source_offset, length, result):
         if stop():
             raise Stopped
-        empty = not content.strip(b"\0")
+        empty = content == _ZEROS[: len(content)]
         result.bytes += len(content)
         result.zeros += len(content) if empty else 0
         if not (zeros and empty):
@@ -120,7 +121,7 @@ def _contents(fd: int, offset: int, length: int, result: RawResult) -> Iterator[
         hole = _hole_end(fd, offset, end)
         if hole > offset:
             count = min(hole - offset, _PIECE)
-            yield offset, bytes(count)
+            yield offset, _ZEROS[:count]
         else:
             count = min(_PIECE - offset % _PIECE, end - offset)
             yield offset, b"".join(_read(fd, offset, count, result))
@@ -170,3 +171,14 @@ def _write(fd: int, offset: int, content: bytes, shown: bytes) -> None:
                 "The clone is not finished: it has no partition table.",
             ) from None
         view, offset = view[count:], offset + count
+
+
+def data_in(fd: int, offset: int, length: int) -> int:
+    """Return how many bytes of a range of a file are no holes; of a device, all."""
+    end, found = offset + length, 0
+    while offset < end:
+        offset = _hole_end(fd, offset, end)
+        if offset < end:
+            hole = min(os.lseek(fd, offset, os.SEEK_HOLE), end)
+            found, offset = found + max(0, hole - offset), max(hole, offset + 1)
+    return found

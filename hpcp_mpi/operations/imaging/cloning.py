@@ -1,10 +1,69 @@
-"""A part that is being built."""
+"""Cloning a disk (-dd): checks of all partitions, the question, each partition in its place, and the table last.
 
+What was not finished has no partition table, so nothing boots from it or mounts it.
+"""
+
+import os
+import time
+
+from hpcp_mpi.cluster.signals import StoppedEarly
+from hpcp_mpi.host.commands import Stopped
+from hpcp_mpi.operations.imaging.clone_partitions import Work, make_partition, planned_result
+from hpcp_mpi.operations.imaging.clone_plan import Plan, plan_of
+from hpcp_mpi.operations.imaging.clone_report import say_plan
+from hpcp_mpi.operations.imaging.clone_source import source_of
+from hpcp_mpi.operations.imaging.clone_target import CloneTarget, ask, target_of
+from hpcp_mpi.operations.imaging.clone_verify import verify
 from hpcp_mpi.operations.imaging.run import Imaging
 from hpcp_mpi.vocab.errors import FatalError
-from hpcp_mpi.vocab.report import Report
+from hpcp_mpi.vocab.paths import printable
+from hpcp_mpi.vocab.report import ImageResult, Report
 
 
 def clone(run: Imaging) -> Report:
-    """Refuse. Raises FatalError."""
-    raise FatalError("this version does not do this: clone")
+    """Clone the disk that is asked for. Raises FatalError, UsageError, StoppedEarly."""
+    began = time.monotonic()
+    source = source_of(run)
+    target = target_of(run, source)
+    plan = plan_of(run, source, target)
+    run.notes += [(source.image.path, note) for note in plan.notes]
+    report = Report(sources=[source.image.path], destination=target.path, dry_run=run.options.dry_run)
+    if run.options.dry_run:
+        say_plan(run, plan, target)
+        report.partitions = [planned_result(plan, part) for part in plan.parts]
+        report.images.append(_result(plan, target, began))
+        return report
+    if not ask(run, target):
+        raise FatalError(f"{printable(target.path)} was not overwritten: the answer was no", "Nothing was changed.")
+    _made(Work(run, plan, target, report))
+    report.images.append(_result(plan, target, began))
+    return report
+
+
+def _made(work: Work) -> None:
+    """Make the clone. Raises FatalError, StoppedEarly."""
+    run, target = work.run, work.target
+    run.refuse_if_stopped()
+    try:
+        target.begin(work.plan.size)
+        for part in work.plan.parts:
+            work.report.partitions.append(make_partition(work, part))
+        if run.options.verify:
+            verify(work)
+        run.refuse_if_stopped()
+        target.write_table(work.plan.source, work.plan.layout.table, not work.plan.layout.moved)
+        target.publish()
+    except Stopped:
+        raise StoppedEarly(run.frontend.stop.code, run.frontend.stop.name) from None
+    finally:
+        if target.stage is not None:
+            target.stage.remove()
+
+
+def _result(plan: Plan, target: CloneTarget, began: float) -> ImageResult:
+    """Return what is said of the clone as a whole."""
+    allocated = None
+    if target.image is not None and target.stage is not None:
+        allocated = os.stat(target.image.path).st_blocks * 512
+    table, seconds = plan.layout.table, time.monotonic() - began
+    return ImageResult(target.path, "cloned", plan.size, allocated, table.label, uuid=table.id, seconds=seconds)

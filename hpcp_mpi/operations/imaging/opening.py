@@ -161,8 +161,10 @@ def mounted(run: Imaging, image: OpenImage, partition: Partition | None = None) 
     return mounted_volume(run, volume_of(run, image, partition))
 
 
-def mounted_volume(run: Imaging, volume: Volume, shown: bytes | None = None) -> bytes:
-    """Return where a volume is mounted, read-only. shown: what people read in place of that. Raises FatalError.
+def mounted_volume(run: Imaging, volume: Volume, shown: bytes | None = None, more: tuple[str, ...] = ()) -> bytes:
+    """Return where a volume is mounted, read-only. Raises FatalError.
+
+    shown: what people read in place of that. more: options of the mount, besides those of its type
 
     A journal that waits is treated as the run's options say.
     """
@@ -178,7 +180,7 @@ def mounted_volume(run: Imaging, volume: Volume, shown: bytes | None = None) -> 
     place = None
     if not stale:
         try:
-            place = _mount(run, volume, volume.loop, reading)
+            place = _mount(run, volume, volume.loop, reading, more)
         except MountRefused as refused:
             if refused.number != errno.EROFS:
                 raise FatalError(f"{volume.called}: {refused.message}", refused.remedy) from None
@@ -187,16 +189,16 @@ def mounted_volume(run: Imaging, volume: Volume, shown: bytes | None = None) -> 
         if unclean is Unclean.REFUSE:
             raise _is_unclean(volume)
         if unclean is Unclean.COPY:
-            place = _mount(run, volume, _replayed(run, volume), reading)
+            place = _mount(run, volume, _replayed(run, volume), reading, more)
         else:
-            place = _mount(run, volume, volume.loop, reading, reading.stale)
+            place = _mount(run, volume, volume.loop, reading, reading.stale + more)
     run.shown.names[place] = shown if shown is not None else volume.image.path + b":"
     if unclean is Unclean.IGNORE and (stale or volume.superblock.torn):
-        run.failures.append(Failure(run.shown.names[place], _STALE if stale else _TORN))
+        run.failures.append(Failure(place, _STALE if stale else _TORN))
     if volume.superblock.doubt:
-        run.notes.append((run.shown.names[place], volume.superblock.doubt))
+        run.notes.append((place, volume.superblock.doubt))
     if volume.image.in_use:
-        run.notes.append((run.shown.names[place], _IN_USE))
+        run.notes.append((place, _IN_USE))
     return place
 
 

@@ -7,7 +7,7 @@ from hpcp_mpi.operations.imaging.rules.table import boot_program, is_extended
 from hpcp_mpi.vocab.image_options import Content, Partition, Table
 
 BY_FILES = ("ext2", "ext3", "ext4", "xfs", "btrfs")
-_SWAPS = ("swap", "swsuspend")
+SWAPS = ("swap", "swsuspend")
 _MEMBERS = ("bcache", "zfs_member", "ceph_bluestore", "VMFS_volume_member", "drbd", "BitLocker")
 _USE_RAW = "--raw {0} copies it block by block."
 
@@ -28,7 +28,6 @@ class Facts:
 
     raw: bool = False  # --raw names it
     by_files: str = ""  # why its files cannot be copied into a new file system; "": they can
-    unclean: str = ""  # what its journal lacks, where that is to be refused
     live: bool = False  # mounted, on the running system
     held: str = ""  # who uses it otherwise: swap, LVM, device mapper, md
 
@@ -70,7 +69,7 @@ def _by_content(content: Content, partition: Partition, facts: Facts) -> Treatme
         return _refused(partition, "it has the signatures of several file systems", "wipefs shows them. " + _USE_RAW)
     if not content.type:
         return Treatment(Kind.RAW, "no signature is known")
-    if content.type in _SWAPS:
+    if content.type in SWAPS:
         hibernated = "it holds a hibernated system, which is not copied" if content.type == "swsuspend" else ""
         return Treatment(Kind.SWAP, hibernated, may_shrink=True, may_grow=True)
     if content.type in BY_FILES:
@@ -85,12 +84,6 @@ def _of_file_system(content: Content, partition: Partition, facts: Facts) -> Tre
         if facts.live:
             return _refused(partition, f"{content.type} is mounted, and {facts.by_files}", "Unmount it.")
         return Treatment(Kind.RAW, facts.by_files)
-    if facts.unclean:
-        return _refused(
-            partition,
-            f"{content.type} was not unmounted cleanly: {facts.unclean}",
-            "Mount it once, or say what to do: --unclean copy. " + _USE_RAW,
-        )
     return Treatment(Kind.FILES, may_shrink=True, may_grow=True)
 
 

@@ -70,9 +70,6 @@ def test_doubt_is_refused_and_names_raw() -> None:
     assert several.kind is Kind.REFUSED
     assert "--raw 3" in several.remedy
     assert treatment_of(Content(several=True), partition, table, Facts(raw=True)).kind is Kind.RAW
-    unclean = treat("ext4", facts=Facts(unclean="needs_recovery"))
-    assert unclean.kind is Kind.REFUSED
-    assert "--unclean copy" in unclean.remedy
 
 
 def test_a_file_system_that_cannot_be_made_again_is_raw_and_only_if_it_is_not_mounted() -> None:

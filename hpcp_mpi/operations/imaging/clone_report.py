@@ -1,0 +1,36 @@
+"""What a dry run says of a clone: its table before and after, and what is done with each partition."""
+
+from hpcp_mpi.operations.imaging.clone_plan import Plan, PlannedPart
+from hpcp_mpi.operations.imaging.clone_target import CloneTarget
+from hpcp_mpi.operations.imaging.rules.table import MIB, shown_partition
+from hpcp_mpi.operations.imaging.run import Imaging
+from hpcp_mpi.vocab.paths import printable
+
+
+def say_plan(run: Imaging, plan: Plan, target: CloneTarget) -> None:
+    """Say what would be done."""
+    table = plan.layout.table
+    run.frontend.say(
+        f"hpcp-mpi: {printable(target.path)} would become a clone of {printable(plan.source.image.path)}: "
+        f"{table.label}, {plan.size:,} bytes"
+    )
+    for part in plan.parts:
+        run.frontend.say(f"hpcp-mpi:   {_line(plan, part)}")
+
+
+def _line(plan: Plan, part: PlannedPart) -> str:
+    before = part.source.partition
+    sector = plan.source.table.sector
+    place = _change(f"byte {before.start * sector:,}", f"byte {part.offset:,}")
+    size = _change(_size(before.size * sector), _size(part.size))
+    reason = f" ({part.source.treatment.reason})" if part.source.treatment.reason else ""
+    content = part.source.content.type or "unknown"
+    return f"{shown_partition(part.target)}: {content}, {part.source.kind.value}{reason}, at {place}, {size}"
+
+
+def _change(before: str, after: str) -> str:
+    return before if before == after else f"{before} -> {after}"
+
+
+def _size(count: int) -> str:
+    return f"{count // MIB:,} MiB" if count % MIB == 0 else f"{count:,} bytes"
