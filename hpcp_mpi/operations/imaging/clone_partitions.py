@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 
 from hpcp_mpi.cluster.signals import StoppedEarly
 from hpcp_mpi.host.block import making, raw
-from hpcp_mpi.host.block.few_devices import alone_with
 from hpcp_mpi.host.block.loops import Loop, attach
 from hpcp_mpi.host.block.mounts import can_mount
 from hpcp_mpi.host.block.probing import own_sector
@@ -154,8 +153,7 @@ def _finish(device: bytes, part: PlannedPart) -> None:
     """Give a file system that is filled and unmounted what it could not have before. Raises FatalError."""
     make = part.make
     if make is not None and make.finish:
-        # What gives a UUID away wants it to be unknown, and the source's device has it.
-        alone_with(device, lambda: making.finish(device, make))
+        making.finish(device, make)
 
 
 def _refuse_small(part: PlannedPart, place: bytes) -> None:

@@ -34,6 +34,7 @@ _XFS_LEAST = 300 * MIB  # mkfs.xfs makes nothing smaller
 _XFS_LOG = 64 * MIB
 _XFS_INODES_PERCENT = 25  # of the space that may be inodes, as mkfs.xfs has it
 _BTRFS_LEAST = {"dup": 110 * MIB, "single": 72 * MIB}  # mkfs makes smaller ones, of which half is lost
+_BTRFS_DUP_DATA = 120 * MIB
 _BTRFS_LEAST_GROWN = 256 * MIB  # Linux resizes none to less
 
 
@@ -99,7 +100,8 @@ def taken(made: MakeFileSystem | str, need: Need) -> tuple[int, int]:
     if made.type == "xfs":
         inode, block = _last(made, "-i", "size=", _XFS_INODE), _last(made, "-b", "size=", BLOCK)
         return _xfs_bytes(need, inode, block), need.inodes
-    return _btrfs_bytes(need, _profile(made, "-m", "dup"), _profile(made, "-d", "single")), 0
+    metadata, data = _profile(made, "-m", "dup"), _profile(made, "-d", "single")
+    return _btrfs_bytes(need, metadata, data) // (2 if data == "dup" else 1), 0  # what is free is shown for data
 
 
 def missing(made: MakeFileSystem | str, need: Need, free: int, inodes: int) -> tuple[int, int]:
@@ -320,7 +322,7 @@ def btrfs_least(need: Need, metadata: str, data: str = "single") -> int:
     return _fixed_point(
         _btrfs_bytes(need, metadata, data),
         lambda size: min(size // 12 * copies, chunk) + fixed,
-        _BTRFS_LEAST.get(metadata, _BTRFS_LEAST["dup"]),
+        _BTRFS_LEAST.get(metadata, _BTRFS_LEAST["dup"]) + (_BTRFS_DUP_DATA if data == "dup" else 0),
     )
 
 
