@@ -16,7 +16,8 @@ _COUNTS = {
     "ext": re.compile(
         r"(Inode count|Block count|Reserved block count|Overhead (clusters|blocks)|Free (blocks|inodes)"
         r"|Inodes per group|Inode blocks per group|Reserved GDT blocks|Filesystem created|Last (mount|write) time"
-        r"|Mount count|Last checked|Lifetime writes|Journal (sequence|start|inode|users|device)|MMP block number"
+        r"|Mount count|Next check after|Last checked|Lifetime writes"
+        r"|Journal (sequence|start|inode|users|device)|MMP block number"
         r"|.* inode|Checksum( seed)?|Journal checksum.*|Filesystem state|Total journal .*|Max transaction length"
         r"|Fast commit length|First meta block group|First orphan inode|Journal features|Journal size"
         r"|Backup block groups)"
