@@ -30,7 +30,7 @@ from hpcp_mpi.vocab.report import PartitionResult, Report
 
 # What was not finished has no table and is never mounted: so nothing has to be waited for.
 _WRITING = {
-    "ext4": ("nobarrier", "commit=300"),
+    "ext4": ("nobarrier",),  # without a journal it takes no commit=
     "xfs": ("nouuid", "logbufs=8", "logbsize=256k"),
     "btrfs": ("nobarrier", "commit=300"),
 }

@@ -21,23 +21,30 @@ from hpcp_mpi.vocab.report import ImageResult, Report
 
 
 def clone(run: Imaging) -> Report:
-    """Clone the disk that is asked for. Raises FatalError, UsageError, StoppedEarly."""
+    """Clone the disk that is asked for. Raises FatalError, UsageError. A signal ends it early: the report says so."""
+    report = Report(sources=[run.images.images[0]], destination=run.images.image, dry_run=run.options.dry_run)
+    try:
+        _clone(run, report)
+    except StoppedEarly as early:
+        report.stopped = early.code
+    return report
+
+
+def _clone(run: Imaging, report: Report) -> None:
     began = time.monotonic()
     source = source_of(run)
     target = target_of(run, source)
     plan = plan_of(run, source, target)
     run.notes += [(source.image.path, note) for note in plan.notes]
-    report = Report(sources=[source.image.path], destination=target.path, dry_run=run.options.dry_run)
     if run.options.dry_run:
         say_plan(run, plan, target)
         report.partitions = [planned_result(plan, part) for part in plan.parts]
-        report.images.append(_result(plan, target, began))
-        return report
-    if not ask(run, target):
-        raise FatalError(f"{printable(target.path)} was not overwritten: the answer was no", "Nothing was changed.")
-    _made(Work(run, plan, target, report))
+        report.scanned = report.outcome.copied = plan.tally
+    else:
+        if not ask(run, target):
+            raise FatalError(f"{printable(target.path)} was not overwritten: the answer was no", "Nothing was changed.")
+        _made(Work(run, plan, target, report))
     report.images.append(_result(plan, target, began))
-    return report
 
 
 def _made(work: Work) -> None:
