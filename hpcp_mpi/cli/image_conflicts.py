@@ -9,13 +9,14 @@ from typing import Any
 
 from hpcp_mpi.cli.options_imaging import NAMES
 from hpcp_mpi.vocab.errors import UsageError
+from hpcp_mpi.vocab.image_options import ImageOptions
 from hpcp_mpi.vocab.options import MIB
 from hpcp_mpi.vocab.request import Verb
 
 _COPY, _LIST, _COMPARE = Verb.COPY, Verb.LIST, Verb.COMPARE
 _IMAGE, _CLONE, _PATCH, _APPLY = Verb.IMAGE, Verb.CLONE, Verb.PATCH, Verb.APPLY
 SMALLEST_VOLUME = 64 * MIB
-SQUASHFS_NAMES = (".sqsh", ".squashfs", ".sqfs", ".sfs")
+_SHORT = {"remove_extra": "-rme", "rate_limit": "-L", "file_rate_limit": "-F"}
 # What an option is about, and the verbs that it is for.
 _MEANT_FOR = {
     "dest_image_size": ("limits the images that -di makes", _IMAGE),
@@ -68,8 +69,8 @@ def named(given: Any, attribute: str) -> list[str]:
 
 def makes_squashfs(given: Any) -> bool:
     """Return whether a new image is a squashfs, by what was given."""
-    by_name = (given.dest_image or [""])[0].lower().endswith(SQUASHFS_NAMES)
-    return given.image_fs == "squashfs" or (by_name and given.image_fs in (None, "auto"))
+    image = os.fsencode((given.dest_image or [""])[0])
+    return ImageOptions(image=image, file_system=given.image_fs or "auto").makes_squashfs
 
 
 def _empty(verb: Verb, given: Any) -> Iterator[tuple[str, str]]:
@@ -238,8 +239,10 @@ def _new_images(verb: Verb, given: Any) -> Iterator[tuple[str, str]]:
         ("dest_image_size", "a squashfs is as big as what is in it"),
         ("image_label", "a squashfs has no label"),
         ("no_grow", "a squashfs is never changed"),
+        ("rate_limit", "mksquashfs has no limit"),
+        ("file_rate_limit", "mksquashfs has no limit"),
         ("remove_extra", "a squashfs is never changed"),
     ):
-        if getattr(given, attribute) not in (None, False):
-            option = NAMES.get(attribute, "-rme")
+        if getattr(given, attribute) not in (None, False, 0):
+            option = _SHORT.get(attribute) or NAMES[attribute]
             yield f"{option} has no meaning here: {why}", f"Leave out {option}, or choose another --image-fs."

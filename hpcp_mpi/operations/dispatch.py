@@ -43,7 +43,8 @@ def lead_operation(wire: "Wire", request: Request, frontend: "Frontend") -> "Rep
     refuse(request, own_files(request, None, None))
     options = replace(request.options, certain=request.force)
     request = replace(request, options=options)
-    if request.verb is Verb.COPY and (options.mirror or options.move) and not options.dry_run:
+    copies = request.verb in (Verb.COPY, Verb.IMAGE)
+    if copies and (options.mirror or options.move) and not options.dry_run:
         frontend.expect_answer()  # not after hours of copying
     report = _leader(request)(wire, request, frontend)
     report.verb = request.verb.value

@@ -24,6 +24,10 @@ class Resize:
     word: str = ""  # "min": what the content needs; "max": the rest of the disk
 
 
+# A new image with such a name is a squashfs.
+SQUASHFS_NAMES = (b".sqsh", b".squashfs", b".sqfs", b".sfs")
+
+
 @dataclass(frozen=True, slots=True)
 class ImageOptions:
     """What is asked of images. Paths are as they were given."""
@@ -47,6 +51,12 @@ class ImageOptions:
     patches: tuple[bytes, ...] = ()  # patches to apply, in this order (-siff)
     force_apply: bool = False  # in spite of conflicts
     disk: bool = False  # whole disks, partition by partition (-dd)
+
+    @property
+    def makes_squashfs(self) -> bool:
+        """Whether a new image is a squashfs, which is not mounted while it is made."""
+        by_name = self.file_system == "auto" and self.image.lower().endswith(SQUASHFS_NAMES)
+        return self.file_system == "squashfs" or by_name
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,12 @@
 import errno
 import fcntl
 import os
+import re
 import struct
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from hpcp_mpi.host.block.alone import answer_alone
 from hpcp_mpi.host.commands import Answer, answer_of
 from hpcp_mpi.vocab.errors import FatalError
 from hpcp_mpi.vocab.image_options import MakeFileSystem
@@ -15,6 +17,7 @@ from hpcp_mpi.vocab.paths import in_one_line, printable
 Stop = Callable[[], bool] | None
 
 _EXT = ("ext2", "ext3", "ext4")
+_USAGE = re.compile(r"^(?:Usage: |usage: |Extended options are )", re.MULTILINE)  # what is behind says nothing
 _WORDS = 400  # characters of what a program said that are shown
 _CAP_SYS_RESOURCE = 24
 _FITRIM = 0xC0185879
@@ -39,7 +42,9 @@ def make(device: bytes, what: MakeFileSystem, stop: Stop = None, zeros: bool = F
     zeros: all bytes of the device are zero, as those of a new sparse file
     """
     device = os.path.abspath(device)
-    done = answer_of([*command_of(what, _known(what, zeros)), device, *_size_words(what)], stop=stop)
+    # Of two devices with one UUID btrfs's tools make neither.
+    run = answer_alone if "--uuid" in what.arguments else _answer
+    done = run([*command_of(what, _known(what, zeros)), device, *_size_words(what)], device, stop)
     _need_success(done, f"cannot make {what.type} on {printable(device)}", what)
     _follow(device, what, what.tune, stop)
 
@@ -51,7 +56,8 @@ def finish(device: bytes, what: MakeFileSystem, stop: Stop = None) -> None:
 
 def _follow(device: bytes, what: MakeFileSystem, commands: Sequence[Sequence[str]], stop: Stop) -> None:
     for words in commands:
-        done = answer_of([*map(_bytes, words), device], stop=stop)
+        run = answer_alone if words[0] == "btrfstune" else _answer
+        done = run([*map(_bytes, words), device], device, stop)
         _need_success(done, f"cannot set up {what.type} on {printable(device)}: {in_one_line(' '.join(words))}", what)
 
 
@@ -81,7 +87,7 @@ def refusal(what: MakeFileSystem) -> str:
     """
     for choices in what.either:
         if not any(_tried(what, [each]).code == 0 for each in choices):
-            return _said(_tried(what, [choices[0]]))
+            return " / ".join(dict.fromkeys(_said(_tried(what, [each])) for each in choices))
     tried = _tried(what, _known(what, False))
     return _said(tried) or f"mkfs ended with code {tried.code}" if tried.code else ""
 
@@ -92,6 +98,9 @@ def _tried(what: MakeFileSystem, more: Sequence[tuple[str, ...]]) -> Answer:
     try:
         os.ftruncate(fd, what.bytes)
         program, *words = command_of(what, more)
+        if b"--uuid" in words:  # one that is there would not be made again
+            at = words.index(b"--uuid")
+            del words[at : at + 2]
         dry = {"xfs": [b"-N"], "btrfs": []}.get(what.type, [b"-n"])
         return answer_of([program, *dry, *words, b"/proc/self/fd/%d" % fd, *_size_words(what)], descriptors=(fd,))
     finally:
@@ -217,6 +226,10 @@ def room_of(mount: bytes | int, type: str = "") -> Room:
     return Room(blocks * status.f_frsize, status.f_ffree)
 
 
+def _answer(words: Sequence[bytes], device: bytes, stop: Stop) -> Answer:
+    return answer_of(words, stop=stop)
+
+
 def _bytes(word: str) -> bytes:
     return word.encode("utf-8", "surrogateescape")
 
@@ -229,6 +242,6 @@ def _need_success(done: Answer, doing: str, what: MakeFileSystem) -> None:
 def _said(done: Answer) -> str:
     """Return what a program said as one line: its errors, else its last words."""
     text = (done.errors.strip() or done.output.strip()).decode("utf-8", "replace")
-    lines = [in_one_line(line.strip()) for line in text.splitlines() if line.strip()]
-    said = "; ".join(lines)
+    text = _USAGE.split(text, maxsplit=1)[0].strip() or text
+    said = "; ".join(in_one_line(line.strip()) for line in text.splitlines() if line.strip())
     return said if len(said) <= _WORDS else f"{said[: _WORDS // 2]} ... {said[-_WORDS // 2 :]}"

@@ -69,10 +69,19 @@ class Target:
         return self._place.status
 
     def opened(self, writable: bool = False) -> int:
-        """Return a new descriptor of what was looked at, whatever has its name now. Raises FatalError."""
+        """Return a new descriptor of what was looked at, whatever has its name now. Raises FatalError.
+
+        A block device that is to be written is held: nobody else may mount it, or a partition of it.
+        """
+        held = os.O_EXCL if writable and self.status is not None and stat.S_ISBLK(self.status.st_mode) else 0
         try:
-            return self._place.reopened((os.O_RDWR if writable else os.O_RDONLY) | os.O_NONBLOCK)
+            return self._place.reopened((os.O_RDWR if writable else os.O_RDONLY) | held | os.O_NONBLOCK)
         except OSError as error:
+            if held and error.errno == errno.EBUSY:
+                raise FatalError(
+                    f"{printable(self.given)} is in use: it or a part of it is mounted, swap, or part of a volume",
+                    f"See lsblk {printable(self.path)}.",
+                ) from None
             raise FatalError(f"cannot open {printable(self.given)}: {reason_of(error)}") from None
 
     def close(self) -> None:

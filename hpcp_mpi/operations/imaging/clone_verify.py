@@ -34,7 +34,7 @@ def _verify_files(work: Work, part: PlannedPart) -> None:
         called = work.called(part)
         run.shown.names[mount] = called + b":"
         try:
-            report, _ = compare_between(run, [part.source.place], [b""], mount, options)
+            report = compare_between(run, [part.source.place], [b""], mount, options)
         finally:
             run.room.unmount(mount)
     if report.stopped:

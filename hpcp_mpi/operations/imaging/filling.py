@@ -5,16 +5,13 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 
-from hpcp_mpi.cluster.signals import StoppedEarly
-from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.operations.compare.differences import Differences
 from hpcp_mpi.operations.compare.rank0 import lead_compare
 from hpcp_mpi.operations.imaging.packed_sources import Packed
 from hpcp_mpi.operations.imaging.parents import make_parents, settle_parents
-from hpcp_mpi.operations.imaging.room_watch import Expected, RoomWatch
-from hpcp_mpi.operations.imaging.run import Imaging, copy_between, team_of
-from hpcp_mpi.operations.imaging.shown import rename_report
-from hpcp_mpi.operations.imaging.volume import Volume
+from hpcp_mpi.operations.imaging.room_watch import Expected, RoomWatch, bigger_size, taken_by
+from hpcp_mpi.operations.imaging.run import Imaging, copy_between, led
+from hpcp_mpi.operations.imaging.volume import WritableVolume, grow, recovered
 from hpcp_mpi.vocab.errors import Failure, FatalError
 from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.paths import child_path
@@ -23,39 +20,51 @@ from hpcp_mpi.vocab.request import Request, Verb
 from hpcp_mpi.vocab.tally import left_of
 
 _FULL = os.strerror(errno.ENOSPC)
-_TRIES = 50  # copies of one run, each of which needed more room
+_TRIES = 20  # copies of one run, each of which needed more room
 
 
-def fill(run: Imaging, volume: Volume, packed: Packed, expected: Expected, may_grow: bool) -> Report:
+def fill(run: Imaging, volume: WritableVolume, packed: Packed, expected: Expected, may_grow: bool) -> Report:
     """Copy what is packed into a volume, which grows when it is full; return the report. Raises FatalError.
 
     A signal ends it early: the report's exit code says so.
     """
-    with RoomWatch(volume, expected, may_grow, run.frontend.stop) as watch:
-        make_parents(volume.mount, packed.parents, volume.called)
-        total: Report | None = None
-        for _ in range(_TRIES):
-            report = copy_between(run, packed.sources, packed.places, volume.mount, packed.options)
-            total = report if total is None else _after(total, report)
-            watch.refuse_full()
-            full = [each for each in total.failures if _FULL in each.reason]
-            if total.ended_early or not full or not _made_room(watch, volume, full):
-                break
+    make_parents(volume.mount, packed.parents, volume.called)
+    base, growths, refused = taken_by(volume), 0, ""
+    total: Report | None = None
+    for _ in range(_TRIES):
+        with RoomWatch(volume, expected, may_grow, run.frontend.stop, base) as watch:
+            options = packed.without(recovered(volume.mount)).options
+            report = copy_between(run, packed.sources, packed.places, volume.mount, options)
+        watch.refuse_full()
+        total = report if total is None else _after(total, report)
+        growths += watch.growths
+        refused = watch.refused
+        full = [each for each in total.failures if _FULL in each.reason]
+        if total.ended_early or not full or not may_grow:
+            break
+        try:
+            grow(run, volume, bigger_size(volume, base, *_missing(volume, full)))
+        except FatalError as error:
+            refused = error.message
+            break
+        growths += 1
+        expected = Expected()  # nobody knows what is still missing
     assert total is not None
-    watch.refuse_full()
-    total.outcome.notes += packed.notes
-    if watch.growths:
+    packed.fill(total)
+    if growths:
         total.outcome.warn(volume.called, f"it was made bigger: {volume.size:,} bytes")
-    if watch.refused:
-        total.outcome.warn(volume.called, f"it was not made bigger: {watch.refused}")
+    if refused:
+        total.outcome.warn(volume.called, f"it was not made bigger: {refused}")
     if not total.ended_early:
         total.outcome.failures += settle_parents(volume.mount, packed.parents, volume.called)
     return total
 
 
-def _made_room(watch: RoomWatch, volume: Volume, full: Sequence[Failure]) -> bool:
+def _missing(volume: WritableVolume, full: Sequence[Failure]) -> tuple[int, int]:
+    """Return the bytes and inodes that were missing for what failed, as far as that is known."""
     inside = os.statvfs(volume.mount)
-    return watch.grow(sum(each.attempted for each in full), bool(inside.f_files) and inside.f_ffree < len(full) + 1)
+    few = inside.f_files and inside.f_ffree <= len(full)
+    return sum(each.attempted for each in full), len(full) if few else 0
 
 
 def _after(first: Report, second: Report) -> Report:
@@ -78,30 +87,28 @@ def _after(first: Report, second: Report) -> Report:
 
 def compare_between(
     run: Imaging, sources: Sequence[bytes], places: Sequence[bytes], destination: bytes, options: Options
-) -> tuple[Report, Differences]:
+) -> Report:
     """Compare as ever, between directories; in the report mounts are called by the images they are of.
 
     places: as of copy_between. Raises FatalError; a signal ends it early: the report says so.
     """
-    items = run.frontend.items
-    found = items if isinstance(items, Differences) else Differences()
-    changes_file = run.request.changes_file if run.request.verb is Verb.COMPARE else None
-    asked = replace(options, places=tuple(places))
-    request = Request(Verb.COMPARE, tuple(sources), (destination,), asked, changes_file=changes_file)
+    asked = run.request if run.request.verb is Verb.COMPARE else Request(Verb.COMPARE, ())
+    options = replace(options, places=tuple(places))
+    request = replace(asked, sources=tuple(sources), destinations=(destination,), options=options, images=None)
+    frontend = run.frontend
+    if not isinstance(frontend.items, Differences):
+        run.frontend = replace(frontend, items=None)
     try:
-        with team_of(run) as wire:
-            report = lead_compare(wire, request, replace(run.frontend, items=found))
-    except FatalError as error:
-        raise run.shown.renamed(error) from None
-    except Stopped:
-        raise StoppedEarly(run.frontend.stop.code, run.frontend.stop.name) from None
-    return rename_report(report, run.shown), found
+        return led(run, request, lead_compare)
+    finally:
+        run.frontend = frontend
 
 
 def differing(run: Imaging, packed: Packed, mount: bytes, called: bytes) -> Report:
     """Return the report of a comparison of all content, in which whatever is not as in the sources is a failure."""
-    options = replace(packed.options, full_hash=True, mirror=False, verify=False)
-    report, _ = compare_between(run, packed.sources, packed.places, mount, options)
+    left_out = packed.without(recovered(mount))
+    options = replace(left_out.options, full_hash=True, mirror=False, verify=False)
+    report = compare_between(run, packed.sources, packed.places, mount, options)
     groups = report.paths or {}
     for path in [*groups.get("added", ()), *groups.get("modified", ())]:
         shown = child_path(called + b":/", path.rstrip(b"/"))

@@ -30,7 +30,7 @@ def copy_from_images(run: Imaging) -> Report:
     run.frontend = replace(run.frontend, own=run.frontend.own | images_of(sources))
     options = replace(sources.options, places=sources.places)
     request = replace(run.request, sources=sources.mounts, options=options, images=None)
-    report = led(run, request, _leader(request))
+    report = led(run, request, leader_of(request))
     sources.fill(report)
     return report
 
@@ -47,7 +47,8 @@ def _refuse_others(run: Imaging) -> None:
         raise UsageError("-si with -rm: nothing is ever removed from an image", "Leave out -rm.")
 
 
-def _leader(request: Request) -> Callable[[Wire, Request, Frontend], Report]:
+def leader_of(request: Request) -> Callable[[Wire, Request, Frontend], Report]:
+    """Return what does with directories what is asked of images."""
     if request.verb is Verb.LIST:
         return lead_list
     if request.verb is Verb.COMPARE:

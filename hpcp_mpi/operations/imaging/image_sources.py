@@ -178,8 +178,17 @@ def _empty_found(run: Imaging, volumes: Sequence[Volume], mounts: Sequence[bytes
         if volume.content.type not in EXT:
             continue
         with suppress(OSError):
-            if os.listdir(path):
+            if _names_in(path):
                 run.notes.append((path, "it is not empty, so it is copied: e2fsck has put files into it"))
             else:
                 patterns.append(literal(path) + b"/")
     return tuple(patterns)
+
+
+def _names_in(path: bytes) -> list[str]:
+    """Return what is in a directory. Raises OSError, for a symlink too: it leads out of the image."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        return os.listdir(fd)
+    finally:
+        os.close(fd)

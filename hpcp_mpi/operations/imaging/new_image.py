@@ -18,7 +18,7 @@ from hpcp_mpi.operations.imaging.packed_sources import Packed
 from hpcp_mpi.operations.imaging.room_watch import RESERVE, Expected, free_outside
 from hpcp_mpi.operations.imaging.rules import sizes
 from hpcp_mpi.operations.imaging.run import Imaging
-from hpcp_mpi.operations.imaging.volume import Volume
+from hpcp_mpi.operations.imaging.volume import WritableVolume
 from hpcp_mpi.operations.prepare.arguments import absolute
 from hpcp_mpi.operations.prepare.copy_job import NoDestination
 from hpcp_mpi.rules.excludes import matcher
@@ -56,7 +56,6 @@ def pack_new(run: Imaging, target: Target, packed: Packed) -> Report:
     except Stopped:
         raise StoppedEarly(run.frontend.stop.code, run.frontend.stop.name) from None
     finally:
-        run.stack.close()  # no loop device is left on what is removed
         stage.remove()
     report.images.append(result_of(target, "made", began))
     return report
@@ -146,7 +145,7 @@ def _planned(run: Imaging, target: Target, packed: Packed, what: MakeFileSystem,
     scanned = Tally(need.files, need.directories, need.symlinks, need.others, need.data)
     report = Report(sources=list(packed.sources), destination=target.given, dry_run=True, scanned=scanned)
     report.outcome.copied = scanned
-    report.outcome.notes += packed.notes
+    packed.fill(report)
     report.images.append(ImageResult(target.given, "made", what.bytes, None, what.type, run.images.label))
     return report
 
@@ -170,7 +169,7 @@ def _made(run: Imaging, stage: Stage, packed: Packed, what: MakeFileSystem, need
     return report
 
 
-def _fresh(run: Imaging, stage: Stage, what: MakeFileSystem, need: Need) -> Volume:
+def _fresh(run: Imaging, stage: Stage, what: MakeFileSystem, need: Need) -> WritableVolume:
     """Return a new file system in a stage that the kernel says is big enough. Raises FatalError."""
     run.frontend.say(f"hpcp-mpi: making {printable(stage.target.given)}: {what.type}, {_amount(what.bytes)}")
     for _ in range(_TRIES):
@@ -187,7 +186,7 @@ def _fresh(run: Imaging, stage: Stage, what: MakeFileSystem, need: Need) -> Volu
     )
 
 
-def _goes_on(run: Imaging, stage: Stage, what: MakeFileSystem, need: Need) -> tuple[Volume | None, bool]:
+def _goes_on(run: Imaging, stage: Stage, what: MakeFileSystem, need: Need) -> tuple[WritableVolume | None, bool]:
     """Return the file system that an earlier run has kept, if it is what is asked for and good; None if it is not."""
     path = b"/proc/self/fd/%d" % stage.fd
     content = content_of(path, (stage.fd,))
@@ -232,10 +231,19 @@ def _finish(run: Imaging, stage: Stage, packed: Packed, report: Report) -> None:
         report.outcome.warn(called, f"it was made, and lacks what failed: {len(report.failures):,} entries")
 
 
-def verify(run: Imaging, fd: int, kind: str, packed: Packed, report: Report, called: bytes) -> None:
+def verify(
+    run: Imaging,
+    fd: int,
+    kind: str,
+    packed: Packed,
+    report: Report,
+    called: bytes,
+    offset: int = 0,
+    size: int = 0,
+) -> None:
     """Compare the whole content of an unmounted image with its sources; what differs fails in the report."""
     run.frontend.say(f"hpcp-mpi: comparing {printable(called)} with its sources")
-    with volumes.reading(run, fd, kind, called) as mount:
+    with volumes.reading(run, fd, kind, called, offset, size) as mount:
         found = differing(run, packed, mount, called)
     known = {each.path for each in report.failures}
     report.outcome.failures += [each for each in found.failures if each.path not in known]

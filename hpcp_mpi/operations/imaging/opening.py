@@ -194,11 +194,11 @@ def mounted_volume(run: Imaging, volume: Volume, shown: bytes | None = None, mor
             place = _mount(run, volume, volume.loop, reading, reading.stale + more)
     run.shown.names[place] = shown if shown is not None else volume.image.path + b":"
     if unclean is Unclean.IGNORE and (stale or volume.superblock.torn):
-        run.failures.append(Failure(run.shown.names[place], _STALE if stale else _TORN))
+        run.failures.append(Failure(place, _STALE if stale else _TORN))
     if volume.superblock.doubt:
-        run.notes.append((run.shown.names[place], volume.superblock.doubt))
+        run.notes.append((place, volume.superblock.doubt))
     if volume.image.in_use:
-        run.notes.append((run.shown.names[place], _IN_USE))
+        run.notes.append((place, _IN_USE))
     return place
 
 

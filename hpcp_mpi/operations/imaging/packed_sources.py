@@ -7,14 +7,15 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from hpcp_mpi.host.block.staging import Target, identity
-from hpcp_mpi.operations.imaging.opening import mounted, opened
-from hpcp_mpi.operations.imaging.run import Imaging, with_patterns_inside
+from hpcp_mpi.operations.imaging.image_sources import ImageSources, image_sources
+from hpcp_mpi.operations.imaging.run import Imaging
 from hpcp_mpi.operations.prepare.arguments import absolute, expanded
-from hpcp_mpi.rules.excludes import matcher
+from hpcp_mpi.rules.excludes import literal, matcher
 from hpcp_mpi.rules.landing import Landing, Type, own_name, place_at, place_sources
 from hpcp_mpi.vocab.errors import FatalError, UsageError, reason_of
 from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.paths import child_path, printable, relative_to
+from hpcp_mpi.vocab.report import Report
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,13 @@ class Packed:
     options: Options  # of the copies
     parents: tuple[bytes, ...] = ()  # directories above the places, the upper ones first; b"" is the image's root
     notes: tuple[tuple[bytes, str], ...] = ()
+    images: ImageSources | None = None  # the sources, where these are images
+
+    def fill(self, report: Report) -> None:
+        """Name what was read in a report."""
+        report.outcome.notes += self.notes
+        if self.images is not None:
+            self.images.fill(report)
 
     def without(self, files: frozenset[tuple[int, int]]) -> "Packed":
         """Return the same with more files, known by device and inode, that are not copied."""
@@ -44,12 +52,12 @@ def packed(run: Imaging, target: Target) -> Packed:
         return _of_images(run, target, options)
     arguments = [name for pattern in run.request.sources for name in expanded(pattern)]
     if not arguments:
-        raise UsageError("no source was given")
+        raise UsageError("no source was given", "hpcp-mpi SRC... -di IMG")
     typed = [(name, _type(name)) for name in arguments]
     if target.status is not None:
         for name in arguments:
             if identity(os.lstat(name)) == identity(target.status):
-                raise UsageError(f"{printable(name)} is the source and the image to copy into")
+                raise UsageError(f"{printable(name)} is the source and the image to copy into", "Name two.")
     options = replace(options, optional_excludes=(*options.optional_excludes, *_own_mounts(run, arguments)))
     return _in_root(typed, options) if run.images.image_root else _at_their_paths(typed, options)
 
@@ -81,23 +89,19 @@ def _own_mounts(run: Imaging, arguments: Sequence[bytes]) -> Iterator[bytes]:
             yield literal(child_path(absolute(argument), below))
 
 
-def literal(path: bytes) -> bytes:
-    """Return an exclude pattern that matches this path only."""
-    bytes_of = (path[at : at + 1] for at in range(len(path)))
-    return b"".join(b"[" + byte + b"]" if byte in b"[*?" else byte for byte in bytes_of)
-
-
 # --- images as sources
 
 
 def _of_images(run: Imaging, target: Target, options: Options) -> Packed:
     """Return the contents of images, which land in the root."""
-    images = [opened(run, image) for image in run.images.images]
-    for image in images:
+    if run.request.sources:
+        raise UsageError("images are copied alone, without other sources", "Copy the others by a second command.")
+    images = image_sources(run)
+    for image in images.images:
         if target.status is not None and identity(os.fstat(image.fd)) == identity(target.status):
-            raise UsageError(f"{printable(image.path)} is the source and the image to copy into")
-    sources = tuple(mounted(run, image) for image in images)
-    return Packed(sources, (b"",) * len(sources), with_patterns_inside(options, run.room))
+            raise UsageError(f"{printable(image.path)} is the source and the image to copy into", "Name two images.")
+    options = replace(options, excludes=images.options.excludes, optional_excludes=images.options.optional_excludes)
+    return Packed(images.mounts, images.places, options, images=images)
 
 
 # --- files and directories

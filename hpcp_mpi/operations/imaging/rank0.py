@@ -5,7 +5,7 @@ from collections.abc import Callable
 from hpcp_mpi.cluster.threads import ThreadWire
 from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.engine.frontend import Frontend
-from hpcp_mpi.operations.imaging.run import Imaging, imaging, outside
+from hpcp_mpi.operations.imaging.run import Imaging, drained, imaging, outside
 from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.request import Request, Verb
 
@@ -17,12 +17,28 @@ def lead_images(wire: Wire, request: Request, frontend: Frontend) -> Report:
     """
     if wire.size > 1 and not isinstance(wire, ThreadWire):
         frontend.say("hpcp-mpi: images are the work of one rank, the others wait: -n 1 is enough")
+    leader = _without_mounts(request)
+    if leader is not None:
+        with drained(wire, frontend):
+            return leader(wire, request, frontend)
     with imaging(request, frontend, wire) as run:
         report = _leader(run)(run)
         report.outcome.notes += [(run.shown.path(path), run.shown.text(note)) for path, note in run.notes]
-        report.outcome.failures += run.failures
+        report.outcome.failures += [each._replace(path=run.shown.path(each.path)) for each in run.failures]
         report.unmatched = outside(report.unmatched, request.options, run.room)
     return report
+
+
+def _without_mounts(request: Request) -> Callable[[Wire, Request, Frontend], Report] | None:
+    """Return what leads a run that needs no mounts of root's; None: it does."""
+    assert request.images is not None
+    if request.verb is Verb.IMAGE and request.images.makes_squashfs:
+        from hpcp_mpi.operations.imaging.squashing import pack_squash
+
+        return pack_squash
+    from hpcp_mpi.operations.imaging.unsquashing import reads_squash, unsquash
+
+    return unsquash if reads_squash(request) else None
 
 
 def _leader(run: Imaging) -> Callable[[Imaging], Report]:
@@ -47,6 +63,10 @@ def _leader(run: Imaging) -> Callable[[Imaging], Report]:
         from hpcp_mpi.operations.imaging.packing import pack
 
         return pack
+    if verb is Verb.COMPARE and images.image:
+        from hpcp_mpi.operations.imaging.packing import compare_with_image
+
+        return compare_with_image
     from hpcp_mpi.operations.imaging.from_images import copy_from_images
 
     return copy_from_images

@@ -5,26 +5,29 @@ nobody hears of it. So the run ends before that is full, and counts what the ker
 """
 
 import os
+import stat
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from hpcp_mpi.cluster.signals import StopRequest
 from hpcp_mpi.host.block.making import Room, room_of
 from hpcp_mpi.host.free_space import rooms
 from hpcp_mpi.operations.imaging.rules.sizes import grown
-from hpcp_mpi.operations.imaging.volume import Volume, grow
+from hpcp_mpi.operations.imaging.volume import WritableVolume, grow_mounted
 from hpcp_mpi.vocab.errors import EXIT_FATAL, FatalError
 from hpcp_mpi.vocab.options import MIB
 from hpcp_mpi.vocab.paths import printable
 
 RESERVE = 64 * MIB  # bytes of the image's own file system that always stay free
 FULL = "the file system of the image is nearly full"
+_GROUP = 128 * MIB  # bytes of an ext that get inodes together
 _PAUSE = 0.1  # seconds between two looks
 _LOW = 32  # a part of a file system's size that is little room
 _LEAST_LOW = 8 * MIB
 _FEW_INODES = 64
-_GROUP = 128 * MIB  # bytes of an ext that get inodes together
+_SPARE = 64  # a part of what is expected that may be used beyond it: the kernel sets aside more than it writes
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +38,20 @@ class Expected:
     inodes: int = 0
 
 
+class Taken(NamedTuple):
+    """What is used inside of an image, and what its file takes, in bytes."""
+
+    used: int
+    allocated: int
+
+
 def free_outside(fd: int) -> int | None:
-    """Return how many bytes the file system of an open file can still take; None: nobody knows. Raises OSError."""
+    """Return how many bytes the file system of an open file can still take; None: nobody knows. Raises OSError.
+
+    A block device has all its room.
+    """
+    if stat.S_ISBLK(os.fstat(fd).st_mode):
+        return None
     known = [room.bytes for room in rooms(fd, os.geteuid(), os.getegid()) if room.bytes is not None]
     return min(known, default=None)
 
@@ -44,19 +59,21 @@ def free_outside(fd: int) -> int | None:
 class RoomWatch:
     """Watches from another thread, as long as it is entered. full: the run was ended, as there is no room left."""
 
-    def __init__(self, volume: Volume, expected: Expected, may_grow: bool, stop: StopRequest) -> None:
+    def __init__(
+        self, volume: WritableVolume, expected: Expected, may_grow: bool, stop: StopRequest, base: Taken
+    ) -> None:
+        """expected: what will be written. base: what was taken before anything was."""
         self.full = False
         self.growths = 0
         self.refused = ""  # why it could not grow
         self._volume = volume
         self._expected = expected
-        self._may_grow = may_grow
+        self._may_grow = may_grow and volume.grows_mounted
         self._stop = stop
-        self._lock = threading.Lock()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="room", daemon=True)
         self._begin = room_of(volume.mount, volume.type)
-        self._base = self._taken()
+        self._base = base
 
     def __enter__(self) -> "RoomWatch":
         self._thread.start()
@@ -66,68 +83,37 @@ class RoomWatch:
         self._ended.set()
         self._thread.join()
 
-    def grow(self, bytes: int = 0, inodes: bool = False) -> bool:
-        """Make the file system bigger by an eighth at least; return whether that was possible.
-
-        bytes: that are missing, as far as is known. inodes: these are
-        """
-        with self._lock:
-            if not self._may_grow or self.full:
-                return False
-            volume = self._volume
-            wanted = grown(volume.type, volume.size, max(bytes, _GROUP if inodes and volume.type != "xfs" else 0))
-            outside = free_outside(volume.fd)
-            if outside is not None:
-                wanted = min(wanted, volume.size + max(0, outside - self._pending() - RESERVE) // MIB * MIB)
-            if wanted <= volume.size:
-                self.refused = FULL
-                return False
-            try:
-                grow(volume, wanted)
-            except FatalError as error:
-                self.refused = error.message
-                self._may_grow = False
-                return False
-            self.growths += 1
-            return True
-
     def look(self) -> None:
         """Look at both rooms once. Raises OSError."""
         outside = free_outside(self._volume.fd)
-        if outside is not None and outside - self._pending(outside) < RESERVE:
+        if outside is not None and outside - pending(self._volume, self._base, outside) < RESERVE:
             self.full = True
             self._stop.note(EXIT_FATAL, FULL, 0.0)
             return
         room = room_of(self._volume.mount, self._volume.type)
-        size = self._volume.size
-        if self._may_grow and not self.refused:
-            more = self._begin.bytes - room.bytes > self._expected.bytes
-            more_inodes = self._begin.inodes - room.inodes > self._expected.inodes
-            low = more and room.bytes < max(size // _LOW, _LEAST_LOW)
-            few = more_inodes and self._volume.type != "btrfs" and room.inodes < _FEW_INODES
-            if (low or few) and self.grow(inodes=few):
-                now, begin = room_of(self._volume.mount, self._volume.type), self._begin
-                more_room = now.bytes - room.bytes, now.inodes - room.inodes
-                self._begin = Room(begin.bytes + more_room[0], begin.inodes + more_room[1])
+        if self._may_grow and self._is_low(room):
+            try:
+                grow_mounted(self._volume, bigger_size(self._volume, self._base))
+            except FatalError as error:
+                self.refused, self._may_grow = error.message, False
+                return
+            self.growths += 1
+            now, begin = room_of(self._volume.mount, self._volume.type), self._begin
+            more = now.bytes - room.bytes, now.inodes - room.inodes
+            self._begin = Room(begin.bytes + more[0], begin.inodes + more[1])
+
+    def _is_low(self, room: Room) -> bool:
+        """Return whether more was written than was expected, and little room is left."""
+        used, inodes = self._begin.bytes - room.bytes, self._begin.inodes - room.inodes
+        more = used > self._expected.bytes + self._expected.bytes // _SPARE + _LEAST_LOW
+        low = room.bytes < max(self._volume.size // _LOW, _LEAST_LOW)
+        few = self._volume.type != "btrfs" and inodes > self._expected.inodes and room.inodes < _FEW_INODES
+        return (more and low) or few
 
     def _watch(self) -> None:
         while not self._ended.wait(_PAUSE) and not self.full:
             with suppress(OSError):  # the copy will say it
                 self.look()
-
-    def _taken(self) -> tuple[int, int]:
-        """Return the bytes that are used inside, and those that the image file takes. Raises OSError."""
-        inside = os.statvfs(self._volume.mount)
-        used = (inside.f_blocks - inside.f_bfree) * inside.f_frsize
-        return used, os.fstat(self._volume.fd).st_blocks * 512
-
-    def _pending(self, outside: int | None = None) -> int:
-        """Return the bytes that were written inside, and that the image's own file system does not know of yet."""
-        used, allocated = self._taken()
-        pending = max(0, used - self._base[0] - (allocated - self._base[1]))
-        if pending and (outside is None or outside - pending < RESERVE):
-            pending = min(pending, _dirty())  # where the image is compressed it takes less than is used in it
-        return pending
 
     def refuse_full(self) -> None:
         """Raise FatalError if the run was ended as there is no room left."""
@@ -137,6 +123,42 @@ class RoomWatch:
                 "an image on a full one would be damaged",
                 "Make room there, or name another place.",
             )
+
+
+def taken_by(volume: WritableVolume) -> Taken:
+    """Return what is taken by now. Raises OSError."""
+    inside = os.statvfs(volume.mount)
+    return Taken((inside.f_blocks - inside.f_bfree) * inside.f_frsize, os.fstat(volume.fd).st_blocks * 512)
+
+
+def pending(volume: WritableVolume, base: Taken, outside: int | None = None) -> int:
+    """Return the bytes that were written inside, and that the image's own file system does not know of yet.
+
+    outside: what that has left, if it is known.
+    """
+    now = taken_by(volume)
+    found = max(0, now.used - base.used - (now.allocated - base.allocated))
+    if found and (outside is None or outside - found < RESERVE):
+        found = min(found, _dirty())  # where the image is compressed it takes less than is used in it
+    return found
+
+
+def bigger_size(volume: WritableVolume, base: Taken, lacks: int = 0, inodes: int = 0) -> int:
+    """Return the size to which a volume is to grow: by an eighth at least. Raises FatalError if there is no room.
+
+    lacks, inodes: what is missing, as far as is known
+    """
+    if inodes and volume.type in ("ext2", "ext3", "ext4"):
+        groups = -(-volume.size // _GROUP)
+        each = max(1, os.statvfs(volume.mount).f_files // groups)
+        lacks = max(lacks, max(groups, -(-inodes // each)) * _GROUP)
+    wanted = grown(volume.type, volume.size, lacks)
+    outside = free_outside(volume.fd)
+    if outside is not None:
+        wanted = min(wanted, volume.size + max(0, outside - pending(volume, base) - RESERVE) // MIB * MIB)
+    if wanted <= volume.size:
+        raise FatalError(FULL)
+    return wanted
 
 
 def _dirty() -> int:

@@ -61,7 +61,7 @@ def imaging(request: Request, frontend: Frontend, wire: Wire) -> Iterator[Imagin
     """Yield a run with its namespace and its room for mounts. wire: that of all ranks. Raises FatalError."""
     assert request.images is not None
     with ExitStack() as stack:
-        stack.enter_context(_drained(wire, frontend))
+        stack.enter_context(drained(wire, frontend))
         private_namespace()
         room = stack.enter_context(MountRoom())
         run = Imaging(request, request.images, frontend, room, ExitStack())
@@ -70,7 +70,7 @@ def imaging(request: Request, frontend: Frontend, wire: Wire) -> Iterator[Imagin
 
 
 @contextmanager
-def _drained(wire: Wire, frontend: Frontend) -> Iterator[None]:
+def drained(wire: Wire, frontend: Frontend) -> Iterator[None]:
     """Receive what the other ranks send meanwhile: signs of life, and signals that only they got."""
     ended = threading.Event()
 

@@ -24,7 +24,7 @@ MADE = sum(_INCOMPAT)
 # subvolume, LZO and ZSTD, big metadata, another UUID in the metadata.
 _INCOMPAT_OTHERS = 0x1 | 0x2 | 0x8 | 0x10 | 0x20 | 0x400
 _FREE_SPACE_TREE, _FREE_SPACE_VALID, _VERITY, _BLOCK_GROUP_TREE = 1, 2, 4, 8
-_CHUNK = re.compile(r"\btype (DATA|METADATA|SYSTEM|DATA\|METADATA)\|?(\w*)")
+_CHUNK = re.compile(r"\btype ((?:DATA|METADATA|SYSTEM)(?:\|METADATA)?)(?:\|(\w+))?")
 _CSUM = re.compile(r"\((\w+)\)")
 
 

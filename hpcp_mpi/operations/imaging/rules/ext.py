@@ -1,10 +1,12 @@
 """What `dumpe2fs -h` prints, as a Geometry; the words of mke2fs and tune2fs that make such an ext again. Pure."""
 
+import re
 from dataclasses import replace
 
 from hpcp_mpi.operations.imaging.rules.geometry import MIB, Geometry, once, unclear
 from hpcp_mpi.operations.imaging.rules.sizes import ExtShape, ext_journal_of_mkfs, ext_least
 from hpcp_mpi.vocab.image_options import MakeFileSystem, Need
+from hpcp_mpi.vocab.paths import in_one_line
 
 # Features that a mounted or unclean file system has, and no mkfs makes.
 _PASSING = {"needs_recovery", "orphan_present"}
@@ -21,6 +23,16 @@ _ERRORS = {"Continue": "continue", "Remount read-only": "remount-ro", "Panic": "
 _QUOTAS = (("User", "usr"), ("Group", "grp"), ("Project", "prj"))
 _NOTHING = ("", "<none>", "<not available>", "(none)", "n/a")
 _DAY = 86400
+# What becomes a word of a command, and which values it can have.
+_WORDS = {
+    "Default mount options": re.compile(rf"|\(none\)|(({'|'.join(_MOUNT_OPTIONS)})( |$))*"),
+    "Default directory hash": re.compile(r"|legacy|half_md4|tea"),
+    "Mount options": re.compile(r"[\w.,=:/+-]*|\(none\)"),
+    "Filesystem features": re.compile(r"[\w ]*|\(none\)"),
+    "Directory Hash Seed": re.compile(r"[0-9a-f-]*|<none>"),
+    "Character encoding": re.compile(r"[\w.-]*"),
+    "Character encoding flags": re.compile(r"[\w ]*|\(none\)"),
+}
 
 
 def parse_ext(type: str, text: str, label: bytes = b"", uuid: str = "") -> Geometry:
@@ -41,12 +53,16 @@ def parse_ext(type: str, text: str, label: bytes = b"", uuid: str = "") -> Geome
     blocks = geometry.number("Block count")
     if block < 1024 or block & (block - 1) or not blocks:
         raise unclear(type, f"{blocks} blocks of {block} bytes")
+    for name, allowed in _WORDS.items():
+        if not allowed.fullmatch(geometry.fields.get(name, "")):
+            raise unclear(type, f"{name} is {in_one_line(geometry.fields[name])}")
     return replace(geometry, size=block * blocks, block=block, obstacle=_obstacle(geometry))
 
 
 def features_of(geometry: Geometry) -> tuple[str, ...]:
     """Return the features that a clone is to have."""
-    return tuple(each for each in geometry.fields.get("Filesystem features", "").split() if each not in _PASSING)
+    words = geometry.fields.get("Filesystem features", "").split()
+    return tuple(each for each in words if each not in _PASSING and each not in _NOTHING)
 
 
 def is_unclean(geometry: Geometry) -> bool:
@@ -70,6 +86,8 @@ def made_like(geometry: Geometry, size: int, need: Need) -> MakeFileSystem:
     inodes = inodes_for(geometry, size, need)
     words = ["-b", str(geometry.block), "-I", str(geometry.number("Inode size", 128)), "-m", "0", "-N", str(inodes)]
     words += ["-O", ",".join(("none", *features))]
+    if geometry.fields.get("Filesystem revision #", "").startswith("0"):
+        words += ["-r", "0"]
     if "has_journal" in features:
         journal = f"size={_journal(geometry, size) // MIB}"
         fast = geometry.number("Fast commit length", 0) * geometry.block
@@ -130,10 +148,13 @@ def _tuned(geometry: Geometry, size: int) -> tuple[tuple[str, ...], ...]:
     words = ["-r", str(reserved), "-u", str(user), "-g", str(group), "-o", ",".join(options)]
     words += ["-c", str(geometry.number("Maximum mount count", -1)), "-i", interval]
     found = [("tune2fs", *words)]
-    if fields.get("Default directory hash", "") not in _NOTHING:
-        found.append(("tune2fs", "-E", f"hash_alg={fields['Default directory hash']}"))
-    if fields.get("Mount options", "") not in _NOTHING:
-        found.append(("tune2fs", "-E", f"mount_opts={fields['Mount options']}"))
+    kind, mounting = fields.get("Default directory hash", ""), fields.get("Mount options", "")
+    if kind not in _NOTHING:
+        found.append(("tune2fs", "-E", f"hash_alg={kind}"))
+    if mounting not in _NOTHING:
+        # tune2fs takes only one, as it is the comma that divides its own options.
+        by_debugfs = "debugfs", "-w", "-R", f"set_super_value mount_opts {mounting}"
+        found.append(by_debugfs if "," in mounting else ("tune2fs", "-E", f"mount_opts={mounting}"))
     return tuple(found)
 
 

@@ -33,7 +33,7 @@ _XFS_INLINE = 300  # bytes of a directory's names that its inode holds
 _XFS_LEAST = 300 * MIB  # mkfs.xfs makes nothing smaller
 _XFS_LOG = 64 * MIB
 _XFS_INODES_PERCENT = 25  # of the space that may be inodes, as mkfs.xfs has it
-_BTRFS_LEAST = {"dup": 110 * MIB, "single": 48 * MIB}
+_BTRFS_LEAST = {"dup": 110 * MIB, "single": 72 * MIB}  # mkfs makes smaller ones, of which half is lost
 _BTRFS_LEAST_GROWN = 256 * MIB  # Linux resizes none to less
 
 
@@ -96,7 +96,8 @@ def taken(made: MakeFileSystem | str, need: Need) -> tuple[int, int]:
     if type in ("ext2", "ext3", "ext4"):
         return _ext_bytes(need), need.inodes
     if type == "xfs":
-        return _xfs_bytes(need), need.inodes
+        inode = 1024 if not isinstance(made, str) and "size=1024" in made.arguments else _XFS_INODE
+        return _xfs_bytes(need, inode), need.inodes
     return _btrfs_bytes(need, "dup" if isinstance(made, str) else _profile(made)), 0
 
 
@@ -235,7 +236,9 @@ def _xfs_bytes(need: Need, inode: int = _XFS_INODE, block: int = BLOCK) -> int:
         data = min(data, need.data + need.files * block) if block < BLOCK else need.data + need.files * block
     room = inode - _XFS_CORE  # of an inode, for a target or attributes
     outside = min(need.long_symlinks, need.target_bytes // room)
-    outside += min(need.attribute_inodes, need.attribute_bytes // max(room * 2 // 3, 1))
+    # Nobody knows how they are spread: if they are half of that on average, some are more than it.
+    spread = 16 if 2 * need.attribute_bytes <= room * need.attribute_inodes else 1
+    outside += need.attribute_inodes // spread
     blocks = data + directories + block * outside
     inodes = need.inodes * (inode + inode // 32)
     return blocks + blocks // 250 + inodes + MIB
@@ -253,9 +256,12 @@ def xfs_least(need: Need, inode: int, block: int) -> int:
 
 
 def _xfs(need: Need) -> MakeFileSystem:
-    size = _fixed_point(_xfs_bytes(need), xfs_overhead, _XFS_LEAST)
-    inodes = need.inodes * _XFS_INODE
-    arguments = ("-i", "maxpct=100") if inodes * 100 > size * (_XFS_INODES_PERCENT - 5) else ()
+    few = 4 * need.attribute_inodes <= need.inodes or need.attribute_bytes > 420 * need.attribute_inodes
+    inode = _XFS_INODE if few else 1024  # attributes in it, and not each in a block
+    size = xfs_least(need, inode, BLOCK)
+    arguments: tuple[str, ...] = () if few else ("-i", "size=1024")
+    if need.inodes * inode * 100 > size * (_XFS_INODES_PERCENT - 5):
+        arguments += ("-i", "maxpct=100")
     # Kernels before 5.10 to 6.x mount none of these, and GRUB does not read them.
     optional = (("-i", "nrext64=0"), ("-i", "exchange=0"), ("-n", "parent=0"), ("-m", "metadir=0"))
     return MakeFileSystem("xfs", size, arguments, optional=optional)
@@ -264,7 +270,7 @@ def _xfs(need: Need) -> MakeFileSystem:
 def _btrfs_bytes(need: Need, metadata: str, data: str = "single") -> int:
     """Return the bytes of data and of metadata; those of the profile dup are there twice."""
     trees = (400 * need.entries + 4 * need.name_bytes + 2 * need.attribute_bytes + need.target_bytes) * 5 // 4
-    blocks = need.blocks + need.blocks // 100
+    blocks = need.blocks + need.blocks // 128
     return blocks * (2 if data == "dup" else 1) + trees * (2 if metadata == "dup" else 1)
 
 
@@ -275,10 +281,10 @@ def btrfs_least(need: Need, metadata: str, data: str = "single") -> int:
     """
     copies = 1 + (metadata == "dup")
     fixed = copies * 12 * MIB + (64 * MIB if metadata == "dup" else 6 * MIB)
-    chunk = GIB * copies * 6 // 5
+    chunk = GIB * copies
     return _fixed_point(
         _btrfs_bytes(need, metadata, data),
-        lambda size: min(size // 9 * copies, chunk) + fixed,
+        lambda size: min(size // 12 * copies, chunk) + fixed,
         _BTRFS_LEAST.get(metadata, _BTRFS_LEAST["dup"]),
     )
 

@@ -83,7 +83,7 @@ def _obstacle(geometry: Geometry, size: int) -> str:
 
 def made_like(geometry: Geometry, size: int, need: Need) -> MakeFileSystem:
     """Return the file system of size bytes that is made as this one was. How it is divided, and its log, are mkfs's."""
-    fields, number = geometry.fields, geometry.number
+    number = geometry.number
     checksums = number("meta-data.crc", 0)
     words = ["-b", f"size={geometry.block}", "-s", f"size={number('meta-data.sectsz')}", "-m", f"crc={checksums}"]
     words += ["-i", f"size={number('meta-data.isize')}", "-i", f"maxpct={_percent(geometry, size, need)}"]
@@ -101,11 +101,13 @@ def made_like(geometry: Geometry, size: int, need: Need) -> MakeFileSystem:
                 words += given
             else:  # a mkfs that does not know it makes none
                 optional.append((option, f"{key}=0"))
+    unit, width = (number(f"data.{name}", 0) * geometry.block // 512 for name in ("sunit", "swidth"))
+    if unit and width:  # not on every device
+        optional.append(("-d", f"sunit={unit},swidth={width}"))
     if geometry.label:
         words += ["-L", geometry.label_word]
     if geometry.uuid:
         words += ["-m", f"uuid={geometry.uuid}"]
-    assert fields
     return MakeFileSystem("xfs", size, tuple(words), optional=tuple(optional))
 
 

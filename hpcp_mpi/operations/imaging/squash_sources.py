@@ -1,0 +1,203 @@
+"""What goes into a squashfs: where each source lands in it, what is left out of it, and how much there is.
+
+mksquashfs reads the tree by its paths. What it cannot read it makes an empty file of, and ends with 0: so what cannot
+be read is found out here, and left out.
+"""
+
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from hpcp_mpi.operations.prepare.arguments import absolute, expanded
+from hpcp_mpi.rules.excludes import Excludes
+from hpcp_mpi.rules.landing import Landing, Type, own_name, place_at, place_sources
+from hpcp_mpi.vocab.errors import Failure, FatalError, UsageError, failure_of, reason_of
+from hpcp_mpi.vocab.paths import child_path, join, printable
+from hpcp_mpi.vocab.tally import Tally
+
+_LATEST = 0xFFFFFFFF  # seconds since 1970 that a squashfs can store
+_ASK = 1000  # entries between two looks at whether the run is to end
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A source of a squashfs. path: absolute; place: its path in the image, b"": its contents are the root."""
+
+    argument: bytes  # as it was given
+    path: bytes
+    place: bytes
+
+
+@dataclass(slots=True)
+class Contents:
+    """What is in the sources. left_out: paths in the image."""
+
+    tally: Tally = field(default_factory=Tally)
+    left_out: list[bytes] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    times: list[bytes] = field(default_factory=list)  # paths of what was changed at a time that is not stored
+    itself: bytes = b""  # the path of the image, if it lies in a source
+
+
+def squash_sources(arguments: Sequence[bytes], in_root: bool) -> list[Source]:
+    """Return the sources with their places. in_root: as in a copy to a directory. Raises FatalError, UsageError."""
+    named = [name for argument in arguments for name in expanded(argument)]
+    typed = [(name, _type(name)) for name in named]
+    if not typed:
+        raise UsageError("no source was given")
+    if not in_root:
+        return _at_their_paths(typed)
+    _, landings = place_sources(typed, b"/image", True)
+    if len(landings) > 1 and not all(landing.target for landing in landings):
+        raise UsageError(
+            "the contents of several directories cannot be merged in a squashfs",
+            "Leave out the / at the end: each is a directory of its own then. Or copy them to one directory first.",
+        )
+    return [Source(each.argument, _path_of(each), each.target) for each in landings]
+
+
+def _path_of(landing: Landing) -> bytes:
+    if landing.name is None:
+        return absolute(landing.argument)
+    return child_path(absolute(landing.source_root), landing.name)
+
+
+def _at_their_paths(typed: list[tuple[bytes, Type]]) -> list[Source]:
+    """Return sources that land where they are on this machine."""
+    found = []
+    for name, kind in typed:
+        itself = kind is Type.DIRECTORY or not own_name(name)
+        path = absolute(name)
+        if kind is Type.DIRECTORY_LINK and not own_name(name):
+            path = os.path.realpath(path)
+        above = os.path.dirname(path)
+        if os.path.realpath(above) != above or (itself and os.path.islink(path)):
+            raise UsageError(
+                f"the path of {printable(name)} has a symlink in it, so it has no place in a squashfs",
+                f"Give it as {printable(os.path.realpath(path))}, or with --image-root.",
+            )
+        found.append(Source(name, path, path.lstrip(b"/")))
+    place_at(typed, [each.place for each in found])  # refuses what is there twice
+    for each in found:
+        for other in found:
+            if other is not each and (not other.place or each.place.startswith(other.place + b"/")):
+                raise UsageError(f"{printable(each.argument)} lies in {printable(other.argument)}", "Give the latter.")
+    return found
+
+
+def _type(argument: bytes) -> Type:
+    try:
+        own = os.lstat(argument)
+    except OSError as error:
+        raise FatalError(
+            f"cannot use the source {printable(argument)}: {reason_of(error)}", "Nothing was made."
+        ) from None
+    if stat.S_ISDIR(own.st_mode):
+        return Type.DIRECTORY
+    return Type.DIRECTORY_LINK if stat.S_ISLNK(own.st_mode) and os.path.isdir(argument) else Type.OTHER
+
+
+def contents_of(
+    sources: Iterable[Source],
+    excluded: Excludes | None,
+    images: frozenset[tuple[int, int]],
+    refuse_if_stopped: Callable[[], None],
+) -> Contents:
+    """Return what is in the sources. images: the image and its stage, by device and inode: they are not in it."""
+    walk = _Walk(excluded, images, refuse_if_stopped)
+    for source in sources:
+        walk.source(source)
+    return walk.result()
+
+
+class _Walk:
+    def __init__(
+        self,
+        excluded: Excludes | None,
+        images: frozenset[tuple[int, int]],
+        refuse_if_stopped: Callable[[], None],
+    ) -> None:
+        self._excluded = excluded
+        self._images = images
+        self._inodes = frozenset(inode for _, inode in images)
+        self._refuse_if_stopped = refuse_if_stopped
+        self._unprivileged = os.geteuid() != 0
+        self._found = Contents()
+        self._counts = [0, 0, 0, 0, 0]  # as a Tally
+        self._linked: set[tuple[int, int]] = set()
+        self._seen = 0
+
+    def result(self) -> Contents:
+        self._found.tally = Tally(*self._counts)
+        return self._found
+
+    def source(self, source: Source) -> None:
+        """Count a source with all that is in it."""
+        status = os.lstat(source.path)
+        folders = [(source.path, source.place)]
+        if not stat.S_ISDIR(status.st_mode):
+            folders = []
+            if self._is_left_out(source.path, False) or not self._count(source.path, source.place, status):
+                self._found.left_out.append(source.place)
+        else:
+            self._counts[1] += 1
+        while folders:
+            path, place = folders.pop()
+            try:
+                folders.extend(self._directory(path, place))
+            except OSError as error:
+                self._found.failures.append(failure_of(path, error, "cannot list"))
+                if place:
+                    self._found.left_out.append(place)
+
+    def _directory(self, path: bytes, place: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the directories in one, with their places. Raises OSError."""
+        with os.scandir(path) as entries:
+            listed = list(entries)
+        for entry in listed:
+            self._seen += 1
+            if self._seen % _ASK == 0:
+                self._refuse_if_stopped()
+            below = join(place, entry.name)
+            is_directory = entry.is_dir(follow_symlinks=False)
+            if self._is_left_out(entry.path, is_directory):
+                self._found.left_out.append(below)
+                continue
+            try:
+                status = entry.stat(follow_symlinks=False)
+            except OSError as error:
+                self._found.failures.append(failure_of(entry.path, error))
+                self._found.left_out.append(below)
+                continue
+            if status.st_ino in self._inodes and (status.st_dev, status.st_ino) in self._images:
+                self._found.itself = entry.path
+                self._found.left_out.append(below)
+            elif not self._count(entry.path, below, status):
+                self._found.left_out.append(below)
+            elif is_directory:
+                yield entry.path, below
+
+    def _is_left_out(self, path: bytes, is_directory: bool) -> bool:
+        return self._excluded is not None and self._excluded(path, is_directory)
+
+    def _count(self, path: bytes, place: bytes, status: os.stat_result) -> bool:
+        """Count an entry; return whether it can be read."""
+        kind = stat.S_IFMT(status.st_mode)
+        if kind == stat.S_IFREG and self._unprivileged and not os.access(path, os.R_OK, effective_ids=True):
+            self._found.failures.append(Failure(path, "cannot read: Permission denied", attempted=status.st_size))
+            return False
+        if not 0 <= status.st_mtime <= _LATEST:
+            self._found.times.append(path)
+        if kind == stat.S_IFREG:
+            self._counts[0] += 1
+            if status.st_nlink == 1 or self._is_first_name(status):
+                self._counts[4] += status.st_size
+        else:
+            self._counts[1 if kind == stat.S_IFDIR else 2 if kind == stat.S_IFLNK else 3] += 1
+        return True
+
+    def _is_first_name(self, status: os.stat_result) -> bool:
+        known = (status.st_dev, status.st_ino) in self._linked
+        self._linked.add((status.st_dev, status.st_ino))
+        return not known
