@@ -8,14 +8,14 @@ import time
 
 from hpcp_mpi.cluster.signals import StoppedEarly
 from hpcp_mpi.host.commands import Stopped
-from hpcp_mpi.operations.imaging.clone_partitions import Work, make_partition, planned_result
+from hpcp_mpi.operations.imaging.clone_partitions import make_partition
 from hpcp_mpi.operations.imaging.clone_plan import Plan, plan_of
 from hpcp_mpi.operations.imaging.clone_report import say_plan
 from hpcp_mpi.operations.imaging.clone_source import source_of
 from hpcp_mpi.operations.imaging.clone_target import CloneTarget, ask, target_of
-from hpcp_mpi.operations.imaging.clone_verify import verify
+from hpcp_mpi.operations.imaging.clone_work import Work, planned_result
 from hpcp_mpi.operations.imaging.run import Imaging
-from hpcp_mpi.vocab.errors import FatalError
+from hpcp_mpi.vocab.errors import EXIT_RESUMABLE, FatalError
 from hpcp_mpi.vocab.paths import printable
 from hpcp_mpi.vocab.report import ImageResult, Report
 
@@ -55,16 +55,27 @@ def _made(work: Work) -> None:
         target.begin(work.plan.size)
         for part in work.plan.parts:
             work.report.partitions.append(make_partition(work, part))
-        if run.options.verify:
-            verify(work)
         run.refuse_if_stopped()
         target.write_table(work.plan.source, work.plan.layout.table, not work.plan.layout.moved)
         target.publish()
-    except Stopped:
+    except (Stopped, StoppedEarly):
+        _keep(work)
         raise StoppedEarly(run.frontend.stop.code, run.frontend.stop.name) from None
     finally:
         if target.stage is not None:
             target.stage.remove()
+
+
+def _keep(work: Work) -> None:
+    """Leave what is made by now for the next run of the same command, if there is time. Raises FatalError."""
+    run, target = work.run, work.target
+    if run.frontend.stop.code != EXIT_RESUMABLE or run.frontend.stop.urgent:
+        return
+    what = "what is made of the clone by now; the same command goes on with it"
+    if target.stage is not None and target.stage.is_open:
+        work.report.outcome.warn(target.stage.keep(), what)
+    elif target.device is not None:
+        work.report.outcome.warn(target.path, f"it has no partition table yet; {what}")
 
 
 def _result(plan: Plan, target: CloneTarget, began: float) -> ImageResult:

@@ -274,7 +274,7 @@ def test_bad_blocks_become_zeros_and_are_named(small: Disk, on_tmpfs: Path) -> N
 def test_where_signatures_cannot_be_read_only_raw_goes_on(small: Disk, on_tmpfs: Path) -> None:
     (on_tmpfs / "disk").mkdir()
     small.path.rename(on_tmpfs / "disk/a.img")
-    faults = {"eio_read": "a.img", "eio_from": MIB, "eio_until": MIB + 4096}
+    faults = {"eio_read": "a.img", "eio_from": MIB + 65536, "eio_until": MIB + 69632}
     with faultfs.mounted(on_tmpfs / "disk", **faults) as broken:  # type: ignore[arg-type]
         said = refusal(broken / "a.img", "-di", on_tmpfs / "b.img")
         assert "a.img, partition 1 cannot be looked at: Input/output error" in said
