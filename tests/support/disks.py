@@ -322,7 +322,8 @@ def _laid_out(*parts: tuple[float, float, Part]) -> tuple[Part, ...]:
 _EXT4_1K = _ext("ext4", "-b", "1024", "-I", "256", "-O", "^metadata_csum,^64bit", "-L", "root", "-U", _uuid(4))
 _EXT2 = _ext("ext2", "-I", "128", "-m", "3", "-L", "old", "-U", _uuid(9))
 _XFS = ("mkfs.xfs", "-q", "-i", "size=1024", "-m", f"reflink=0,uuid={_uuid(7)}", "-L", "big")
-_BTRFS = ("mkfs.btrfs", "-q", "-n", "16384", "-L", "tree of trees", "-U", _uuid(3))
+# No UUID is given: one that a device of another test has is refused.
+_BTRFS = ("mkfs.btrfs", "-q", "-n", "16384", "-L", "tree of trees")
 _LUKS = ("cryptsetup", "luksFormat", "--batch-mode", "--type", "luks1", "--pbkdf-force-iterations", "1000", "--uuid",
          _uuid(12))  # fmt: skip
 _MKSWAP = ("mkswap", "-q", "-L", "swap", "-U", _uuid(5))

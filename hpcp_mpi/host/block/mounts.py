@@ -8,6 +8,7 @@ replayed from a damaged file system.
 import ctypes
 import errno
 import fcntl
+import gc
 import os
 import shutil
 import stat
@@ -199,6 +200,7 @@ def _unmount_patiently(place: bytes) -> None:
                     f"cannot unmount {printable(place)}: {reason_of(error)}",
                     "The kernel unmounts it when this process and all that it has started have ended.",
                 ) from None
+        gc.collect()  # what an ended copy had open may be in cycles that nobody has looked at since
         time.sleep(0.05)
 
 
