@@ -42,10 +42,11 @@ def image_lines(report: Report, in_columns: Callable[[Sequence[Sequence[str]]], 
 def _image(image: ImageResult, dry_run: bool) -> str:
     parts = [image.file_system, image.label and f"label {image.label}", image.uuid and f"UUID {image.uuid}"]
     words = ", ".join(in_one_line(part) for part in parts if part)
-    room = "" if image.allocated is None else f" ({size(image.allocated)} allocated)"
+    room = f", {size(image.size)}" if image.size else ""  # of a squashfs that was not made nobody knows
+    room += "" if image.allocated is None else f" ({size(image.allocated)} allocated)"
     took = f" in {duration(image.seconds)}" if image.seconds else ""
     what = _WOULD.get(image.what, image.what) if dry_run else image.what
-    return f"image {printable(image.path)}: {what}{took}, {size(image.size)}{room}{', ' if words else ''}{words}"
+    return f"image {printable(image.path)}: {what}{took}{room}{', ' if words else ''}{words}"
 
 
 def _partition(each: PartitionResult) -> tuple[str, ...]:

@@ -267,6 +267,23 @@ def test_verify_reads_every_byte(cluster: Cluster, src: Path, submit: Submit) ->
 
 
 @on_cluster
+@needs_commands("mksquashfs", "unsquashfs")
+def test_image_makes_one_and_restores_it(cluster: Cluster, src: Path, submit: Submit) -> None:
+    image = cluster.place / "a project.sqsh"
+    job = cluster.wait(submit("image.sbatch", "-e", "dir0001*", SRC=src, IMG=image))
+    assert job.state == "COMPLETED" and "mksquashfs packs" in job.log, str(job)
+    assert not list(cluster.place.glob("*.ledger")), "a run with images writes none"
+    back = cluster.place / "back"
+    job = cluster.wait(submit("image.sbatch", "restore", SRC=back, IMG=image))
+    assert job.state == "COMPLETED", str(job)
+    left_out = [f"dir{number:05}" for number in range(10, 20)]
+    assert rsync_items(src, back, "--modify-window=1", *(f"--exclude={name}" for name in left_out)) == {}
+    assert not (back / "dir00010").exists()
+    job = cluster.wait(submit("image.sbatch", SRC=src, IMG=image))
+    assert (job.state, job.exit_code) == ("FAILED", 1) and "is there already" in job.log, str(job)
+
+
+@on_cluster
 def test_copy_array_copies_all_projects_and_verifies_them(cluster: Cluster) -> None:
     projects, dst = cluster.place / "projects", cluster.place / "archive"
     trees = {name: Dir(flat(40, per_directory=10)) for name in ("one", "two words", ".hidden", "*")}

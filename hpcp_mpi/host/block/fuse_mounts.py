@@ -108,7 +108,8 @@ class _Served:
 
     def _serve(self) -> None:
         """Run squashfuse until it is to end; it is ended if this thread is killed with its process."""
-        words = ["setpriv", "--pdeathsig", "TERM", "squashfuse", "-f", "-o", "ro,nosuid,nodev"]
+        # squashfuse without _ll knows of no inodes, so hard links would be lost.
+        words = ["setpriv", "--pdeathsig", "TERM", "squashfuse_ll", "-f", "-o", "ro,nosuid,nodev"]
         try:
             answer = answer_of(
                 [*words, f"/proc/self/fd/{self._fd}", self.place], descriptors=(self._fd,), stop=self._ending.is_set

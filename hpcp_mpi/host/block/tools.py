@@ -21,7 +21,7 @@ _PACKAGES = {  # a program: (Debian's package, RHEL's)
     "mount": ("mount", "util-linux"),
     "resize2fs": ("e2fsprogs", "e2fsprogs"),
     "sfdisk": ("fdisk", "util-linux"),
-    "squashfuse": ("squashfuse", "squashfuse"),
+    "squashfuse_ll": ("squashfuse", "squashfuse"),
     "tune2fs": ("e2fsprogs", "e2fsprogs"),
     "umount": ("mount", "util-linux"),
     "unsquashfs": ("squashfs-tools", "squashfs-tools"),
@@ -57,7 +57,7 @@ _PROGRAMS: dict[str, dict[str, tuple[str, ...]]] = {  # of a file system type, o
         "mirror": ("btrfs", "mkfs.btrfs", "btrfstune"),
     },
     "swap": {"make": ("mkswap",), "mirror": ("mkswap",)},
-    "squashfs": {"make": ("mksquashfs",), "unpack": ("unsquashfs",), "mount": ("squashfuse",)},
+    "squashfs": {"make": ("mksquashfs",), "unpack": ("unsquashfs",), "mount": ("squashfuse_ll",)},
 }
 _FOR = {
     "mount": "mounts {type}",

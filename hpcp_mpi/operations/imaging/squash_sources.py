@@ -140,7 +140,7 @@ class _Walk:
             folders = []
             if self._is_left_out(source.path, False) or not self._count(source.path, source.place, status):
                 self._found.left_out.append(source.place)
-        elif source.place:
+        else:
             self._counts[1] += 1
         while folders:
             path, place = folders.pop()

@@ -17,7 +17,7 @@ from hpcp_mpi.host.block import tools
 from hpcp_mpi.host.block.staging import Stage, Target, stage_of, target_at
 from hpcp_mpi.host.commands import Stopped, answer_of
 from hpcp_mpi.host.machine import cpus, slots
-from hpcp_mpi.operations.imaging.rules.squash import LOST, excluding, making, said
+from hpcp_mpi.operations.imaging.rules.squash import DIES_WITH_US, LOST, excluding, making, said
 from hpcp_mpi.operations.imaging.squash_check import check_squash, verify_squash
 from hpcp_mpi.operations.imaging.squash_sources import Contents, Source, contents_of, squash_sources
 from hpcp_mpi.rules.excludes import matcher, unmatched
@@ -48,7 +48,7 @@ def pack_squash(wire: Wire, request: Request, frontend: Frontend) -> Report:
             report.stopped = frontend.stop.code
             report.outcome.warn(images.image, "it was not made: mksquashfs cannot go on where it ended")
     report.seconds = time.monotonic() - started
-    for image in report.images:
+    for image in report.images if not report.dry_run else ():
         image.seconds = report.seconds
     return report
 
@@ -147,7 +147,14 @@ def _run(
     descriptors = (*descriptors, listed, stage.fd)
     try:
         os.pwrite(listed, text, 0)
-        arguments: list[bytes | str] = ["env", "--chdir=/", "mksquashfs", *words, f"/proc/self/fd/{stage.fd}"]
+        arguments: list[bytes | str] = [
+            *DIES_WITH_US,
+            "env",
+            "--chdir=/",
+            "mksquashfs",
+            *words,
+            f"/proc/self/fd/{stage.fd}",
+        ]
         arguments += [] if images.image_root else ["-no-strip"]
         arguments += [*making(processors, images.mkfs_options), "-ef", f"/proc/self/fd/{listed}"]
         arguments += ["-e", *patterns] if patterns else []

@@ -21,7 +21,7 @@ from hpcp_mpi.host.entries import rename_if_free
 from hpcp_mpi.host.machine import cpus, slots
 from hpcp_mpi.host.stage import staged
 from hpcp_mpi.operations.imaging.from_images import leader_of
-from hpcp_mpi.operations.imaging.rules.squash import MAGIC, is_safe
+from hpcp_mpi.operations.imaging.rules.squash import DIES_WITH_US, MAGIC, is_safe
 from hpcp_mpi.operations.imaging.run import Imaging, led, outside, with_patterns_inside
 from hpcp_mpi.operations.prepare.arguments import absolute
 from hpcp_mpi.vocab.errors import Failure, FatalError, reason_of
@@ -30,7 +30,7 @@ from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import printable
 from hpcp_mpi.vocab.report import ImageResult, Report
 from hpcp_mpi.vocab.request import Request, Verb
-from hpcp_mpi.vocab.tally import Tally, tally_of
+from hpcp_mpi.vocab.tally import ONE_DIRECTORY, Tally, tally_of
 
 _TREE = b"tree"  # in the stage
 _ROOT_ONLY = "Images need root. Anybody may copy a squashfs, and make one: -di NAME.sqsh."
@@ -181,7 +181,7 @@ def _run(options: Options, frontend: Frontend, image: int, stage: int, called: b
     tree = b"/proc/self/fd/%d/%s" % (stage, _TREE)
     answer = answer_of(
         [
-            *("unsquashfs", "-no-progress", "-quiet", "-processors", f"{processors}"),
+            *(*DIES_WITH_US, "unsquashfs", "-no-progress", "-quiet", "-processors", f"{processors}"),
             *("-d", tree, f"/proc/self/fd/{image}"),
         ],
         descriptors=(stage, image),
@@ -203,11 +203,15 @@ def _run(options: Options, frontend: Frontend, image: int, stage: int, called: b
 
 def _counted(stage: int) -> Tally:
     """Return what is in a stage."""
-    found = Tally()
+    found, linked = ONE_DIRECTORY, set[int]()
     for _, directories, files, fd in os.fwalk(_TREE, dir_fd=stage):
         for name in (*directories, *files):
             with suppress(OSError):
-                found = found.plus(tally_of(os.stat(name, dir_fd=fd, follow_symlinks=False)))
+                status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+                one = tally_of(status)
+                found = found.plus(one._replace(bytes=0) if status.st_ino in linked else one)
+                if status.st_nlink > 1:
+                    linked.add(status.st_ino)
     return found
 
 
