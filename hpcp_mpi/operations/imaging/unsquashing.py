@@ -7,7 +7,7 @@ import os
 import stat
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import cast
 
@@ -20,9 +20,9 @@ from hpcp_mpi.host.commands import Stopped, answer_of, version_of
 from hpcp_mpi.host.entries import rename_if_free
 from hpcp_mpi.host.machine import cpus, slots
 from hpcp_mpi.host.stage import staged
-from hpcp_mpi.operations.imaging.from_images import leader_of
 from hpcp_mpi.operations.imaging.rules.squash import DIES_WITH_US, MAGIC, is_safe
 from hpcp_mpi.operations.imaging.run import Imaging, led, outside, with_patterns_inside
+from hpcp_mpi.operations.imaging.squash_sources import Source, contents_of
 from hpcp_mpi.operations.prepare.arguments import absolute
 from hpcp_mpi.vocab.errors import Failure, FatalError, reason_of
 from hpcp_mpi.vocab.options import Options
@@ -30,7 +30,7 @@ from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import printable
 from hpcp_mpi.vocab.report import ImageResult, Report
 from hpcp_mpi.vocab.request import Request, Verb
-from hpcp_mpi.vocab.tally import ONE_DIRECTORY, Tally, tally_of
+from hpcp_mpi.vocab.tally import Tally
 
 _TREE = b"tree"  # in the stage
 _ROOT_ONLY = "Images need root. Anybody may copy a squashfs, and make one: -di NAME.sqsh."
@@ -203,16 +203,8 @@ def _run(options: Options, frontend: Frontend, image: int, stage: int, called: b
 
 def _counted(stage: int) -> Tally:
     """Return what is in a stage."""
-    found, linked = ONE_DIRECTORY, set[int]()
-    for _, directories, files, fd in os.fwalk(_TREE, dir_fd=stage):
-        for name in (*directories, *files):
-            with suppress(OSError):
-                status = os.stat(name, dir_fd=fd, follow_symlinks=False)
-                one = tally_of(status)
-                found = found.plus(one._replace(bytes=0) if status.st_ino in linked else one)
-                if status.st_nlink > 1:
-                    linked.add(status.st_ino)
-    return found
+    tree = Source(b"", b"/proc/self/fd/%d/%s" % (stage, _TREE), b"")
+    return contents_of([tree], None, frozenset(), lambda: None).tally
 
 
 # --- through mounts
@@ -232,6 +224,8 @@ def looked_into(request: Request, frontend: Frontend, images: Sequence[tuple[byt
 
 
 def _through_mounts(request: Request, frontend: Frontend, opened: Sequence[int]) -> Report:
+    from hpcp_mpi.operations.imaging.from_images import leader_of  # loads what unpacking does not need
+
     images = request.images
     assert images is not None
     with looked_into(request, frontend, list(zip(images.images, opened, strict=True))) as run:
