@@ -25,9 +25,9 @@ _IMAGE, _CLONE, _PATCH, _APPLY = Verb.IMAGE, Verb.CLONE, Verb.PATCH, Verb.APPLY
 # The verbs that an option is for, where not all are. Options for speed and output never harm, and are not here.
 _MEANT_FOR = {
     "random_dest_selection": ("-rds", _COPY),
-    "no_create_dir": ("-ncd", _COPY),
-    "target_file_system": ("-tfs", _COPY),
-    "exit_not_enough_space": ("-enes", _COPY),
+    "no_create_dir": ("-ncd", _COPY, _IMAGE),
+    "target_file_system": ("-tfs", _COPY, _IMAGE),
+    "exit_not_enough_space": ("-enes", _COPY, _IMAGE),
     "directory_only": ("-do", _COPY),
     "no_directory_sync": ("-nds", _COPY, _COMPARE),
     "content_only": ("-co", _COPY, _COMPARE),

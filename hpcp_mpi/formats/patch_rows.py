@@ -5,10 +5,9 @@ The first table is the one of changes, which hpcp 9 reads. The second one, hpcp-
     #hpcp-mpi-changes	1
     M	dir/	d:755:0:0:ef46db3751d8e999:1600000000000000000	d:755:0:0:ef46db3751d8e999:1700000000000000000
     H	first name	other name
-    S	first name	other name
 
 States are those of formats/entry_state.py. A row takes the place of the one with the same kind and path in the table of
-changes. H: the two are names of one file in the new tree. S: they are two files there, and one in the old tree.
+changes. H: the two are names of one file in the new tree. Names with rows and without that are of two.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -22,7 +21,7 @@ from hpcp_mpi.vocab.paths import printable
 
 _TITLE = b"#hpcp-mpi-changes"
 _MORE_HEADER = _TITLE + b"\t1\n#op\tpath\told\tnew\n"
-_LINKED, _SEPARATE = b"H", b"S"
+_LINK = b"H"
 _OPS = {op.letter: op for op in Op}
 
 
@@ -46,11 +45,10 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """The rows of a patch, and pairs of names that are one file in the new tree, or no longer."""
+    """The rows of a patch, and pairs of names that are one file in the new tree; None: nobody knows."""
 
     rows: tuple[Row, ...]
-    linked: tuple[Pair, ...] = ()
-    separate: tuple[Pair, ...] = ()
+    linked: tuple[Pair, ...] | None = None
 
 
 def table(rows: Iterable[Row]) -> Iterator[bytes]:
@@ -68,9 +66,8 @@ def more(told: Rows) -> Iterator[bytes]:
     for row in sorted(told.rows, key=lambda row: (row.op, row.shown)):
         if any(map(_says_less, (row.old, row.new))) or plain(row.old) == plain(row.new):
             yield b"\t".join((row.op.letter, escaped(row.shown), full(row.old), full(row.new))) + b"\n"
-    for letter, pairs in ((_LINKED, told.linked), (_SEPARATE, told.separate)):
-        for first, other in pairs:
-            yield b"\t".join((letter, escaped(first), escaped(other))) + b"\n"
+    for first, other in told.linked or ():
+        yield b"\t".join((_LINK, escaped(first), escaped(other))) + b"\n"
 
 
 def _says_less(state: State) -> bool:
@@ -86,7 +83,7 @@ def read(changes: Iterable[bytes], others: Iterable[bytes] | None, tail: int) ->
     rows: dict[tuple[Op, bytes], Row] = {}
     for each in read_rows(changes):
         _add(rows, each, parsed_plain, tail)
-    pairs: dict[bytes, list[Pair]] = {_LINKED: [], _SEPARATE: []}
+    linked: list[Pair] = []
     if others is not None:
         second: dict[tuple[Op, bytes], Row] = {}
         numbered = enumerate(others, 1)
@@ -96,15 +93,15 @@ def read(changes: Iterable[bytes], others: Iterable[bytes] | None, tail: int) ->
             fields = line.removesuffix(b"\n").split(b"\t")
             if line.startswith(b"#"):
                 continue
-            if len(fields) == 3 and fields[0] in pairs:
-                pairs[fields[0]].append((unescaped(fields[1]), unescaped(fields[2])))
+            if len(fields) == 3 and fields[0] == _LINK:
+                linked.append((unescaped(fields[1]), unescaped(fields[2])))
             elif len(fields) == 4 and fields[0] in _OPS:
                 row = TableRow(_OPS[fields[0]], unescaped(fields[1]), fields[2], fields[3])
                 _add(second, row, parsed_full, tail)
             else:
                 raise ValueError(f"line {number} of its second table is no row")
         rows |= second
-    return Rows(tuple(rows.values()), tuple(pairs[_LINKED]), tuple(pairs[_SEPARATE]))
+    return Rows(tuple(rows.values()), None if others is None else tuple(linked))
 
 
 def _add(rows: dict[tuple[Op, bytes], Row], given: TableRow, parsed: Callable[[bytes, int], State], tail: int) -> None:

@@ -8,6 +8,8 @@ from hpcp_mpi.vocab.errors import Failure
 from hpcp_mpi.vocab.tally import NOTHING, Tally
 from hpcp_mpi.vocab.units import Batch
 
+SOCKET = "a socket; not copied"  # the note of one
+
 
 class Loss(NamedTuple):
     """What copies lack, of one kind."""

@@ -281,9 +281,6 @@ REFUSED = [
     ("a -di x -co", "-co cannot be given with images", "Leave out -co"),
     ("a -di x -nds", "-nds cannot be given with images", "Leave out -nds"),
     ("a -di x -do", "-do cannot be given with images", "Leave out -do"),
-    ("a -di x -ncd", "-ncd has no meaning here: -di copies into an image", "Leave out -ncd"),
-    ("a -di x -tfs ext4", "-tfs has no meaning here: -di copies into an image", "Leave out -tfs"),
-    ("a -di x -enes", "-enes has no meaning here: -di copies into an image", "Leave out -enes"),
     ("-dd a -di x -nhfl", "-nhfl has no meaning here: -dd clones a disk", "Leave out -nhfl"),
 ]
 

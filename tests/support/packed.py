@@ -16,7 +16,7 @@ COMMANDS = ("mke2fs", "mkfs.xfs", "mkfs.btrfs", "rsync", "blkid")
 _DIFFERENCES = """
 on "$2" "$4" "$(($(stat -c %s "$2") - $4))" "$room/image" -o "ro$5"
 # Only xfs shows ACLs as attributes of its own, too.
-rsync -aHAXn --checksum --delete --filter='-x trusted.SGI_ACL_*' -i "$1/" "$room/image/$3/"
+rsync -aHAXn --checksum --delete --exclude=/lost+found --filter='-x trusted.SGI_ACL_*' -i "$1/" "$room/image/$3/"
 seen() {
     cd "$1"
     find . -name lost+found -prune -o -type d -printf '%P d %m %U %G %T@\\n' \

@@ -87,7 +87,7 @@ def refusal(what: MakeFileSystem) -> str:
     """
     for choices in what.either:
         if not any(_tried(what, [each]).code == 0 for each in choices):
-            return _said(_tried(what, [choices[0]]))
+            return " / ".join(dict.fromkeys(_said(_tried(what, [each])) for each in choices))
     tried = _tried(what, _known(what, False))
     return _said(tried) or f"mkfs ended with code {tried.code}" if tried.code else ""
 
@@ -98,6 +98,9 @@ def _tried(what: MakeFileSystem, more: Sequence[tuple[str, ...]]) -> Answer:
     try:
         os.ftruncate(fd, what.bytes)
         program, *words = command_of(what, more)
+        if b"--uuid" in words:  # one that is there would not be made again
+            at = words.index(b"--uuid")
+            del words[at : at + 2]
         dry = {"xfs": [b"-N"], "btrfs": []}.get(what.type, [b"-n"])
         return answer_of([program, *dry, *words, b"/proc/self/fd/%d" % fd, *_size_words(what)], descriptors=(fd,))
     finally:

@@ -83,7 +83,7 @@ class _Application:
         if not run.options.dry_run and not plan.nothing:
             self._change(Changes(plan, origins, self._target, self._root, lambda: run.stopping, report.outcome))
         if not run.options.dry_run and not report.failures and not report.stopped:
-            self._end()
+            self._end(plan)
         self._count(plan)
         run.frontend.say(_summary(plan, bool(run.options.dry_run)))
         return rename_report(report, run.shown)
@@ -153,13 +153,13 @@ class _Application:
         if not report.failures and not report.ended_early and not report.dry_run:
             outcome.skipped = left_of(found, outcome.copied, outcome.updated)
 
-    def _end(self) -> None:
-        """Remove the mark: all is done. The root keeps the time that it was given."""
+    def _end(self, plan: Plan) -> None:
+        """Remove the mark: all is done. The root has the time that a patch gives it, or the one that it had."""
+        mtime = plan.end(b"").mtime if b"" in plan.chains else None
+        inside = (chain for path, chain in plan.chains.items() if b"/" not in path)
+        as_before = all(state.is_directory for chain in inside for state in chain.states)
         try:
-            before = os.fstat(self._root)
-            patch_mark.remove_mark(self._root)
-            if os.fstat(self._root).st_mtime_ns != before.st_mtime_ns:
-                os.utime(self._root, ns=(before.st_atime_ns, before.st_mtime_ns))
+            patch_mark.remove_mark(self._root, mtime, as_before)
         except OSError as error:
             self._report.outcome.warn(
                 child_path(self._target, patch_mark.NAME), f"cannot be removed: {reason_of(error)}"

@@ -14,14 +14,15 @@ from hpcp_mpi.host.block.mounts import can_mount
 from hpcp_mpi.host.block.probing import own_sector
 from hpcp_mpi.host.block.subvolumes import close_subvolumes, make_subvolumes
 from hpcp_mpi.operations.imaging.clone_plan import Plan, PlannedPart
+from hpcp_mpi.operations.imaging.clone_sockets import make_sockets
 from hpcp_mpi.operations.imaging.clone_target import CloneTarget
-from hpcp_mpi.operations.imaging.room_watch import Expected, RoomWatch
+from hpcp_mpi.operations.imaging.room_watch import Expected, RoomWatch, taken_by
 from hpcp_mpi.operations.imaging.rules import sizes
 from hpcp_mpi.operations.imaging.rules.file_systems import READINGS
 from hpcp_mpi.operations.imaging.rules.table import MIB, shown_partition
 from hpcp_mpi.operations.imaging.rules.treatment import Kind
 from hpcp_mpi.operations.imaging.run import Imaging, copy_between, with_patterns_inside
-from hpcp_mpi.operations.imaging.volume import Volume
+from hpcp_mpi.operations.imaging.volume import WritableVolume
 from hpcp_mpi.vocab.errors import Failure, FatalError
 from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.paths import printable
@@ -133,6 +134,7 @@ def _files(work: Work, part: PlannedPart, result: PartitionResult) -> None:
             if make.type == "btrfs":
                 make_subvolumes(place, part.source.subvolumes)
             report = _filled(work, part, place, loop)
+            make_sockets(run, report, part.source.place, place)
             if make.type == "btrfs" and not report.ended_early:
                 close_subvolumes(place, part.source.subvolumes)
         finally:
@@ -175,8 +177,8 @@ def _filled(work: Work, part: PlannedPart, place: bytes, loop: Loop) -> Report:
     assert make is not None
     if work.target.image is None:
         return copy_between(run, [part.source.place], [b""], place, work.options)
-    volume = Volume(work.target.path, work.target.fd, loop, make.type, place, make.bytes, part.offset)
-    with RoomWatch(volume, Expected(), False, run.frontend.stop) as watch:
+    volume = WritableVolume(work.target.path, work.target.fd, loop, make.type, place, make.bytes, offset=part.offset)
+    with RoomWatch(volume, Expected(), False, run.frontend.stop, taken_by(volume)) as watch:
         report = copy_between(run, [part.source.place], [b""], place, work.options)
     watch.refuse_full()
     return report

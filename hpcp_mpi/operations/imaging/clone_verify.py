@@ -12,6 +12,8 @@ from hpcp_mpi.operations.imaging.rules.treatment import Kind
 from hpcp_mpi.vocab.errors import Failure
 from hpcp_mpi.vocab.paths import child_path
 
+_READING = {"xfs": ("nouuid",), "btrfs": ("subvolid=5",)}
+
 
 def verify(work: Work) -> None:
     """Compare each partition with its source; what differs is a failure of the report. Raises FatalError, Stopped."""
@@ -28,11 +30,11 @@ def _verify_files(work: Work, part: PlannedPart) -> None:
     run.frontend.say(f"hpcp-mpi: comparing {shown_partition(part.target)} with its source")
     options = replace(work.options, full_hash=True)
     with attached(work, part, False) as loop:
-        mount = run.room.mount(loop.path, driver_of(make.type), ("nouuid",) if make.type == "xfs" else ())
+        mount = run.room.mount(loop.path, driver_of(make.type), _READING.get(make.type, ()))
         called = work.called(part)
         run.shown.names[mount] = called + b":"
         try:
-            report, _ = compare_between(run, [part.source.place], [b""], mount, options)
+            report = compare_between(run, [part.source.place], [b""], mount, options)
         finally:
             run.room.unmount(mount)
     if report.stopped:

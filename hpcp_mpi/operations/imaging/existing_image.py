@@ -186,8 +186,10 @@ def check_before(run: Imaging, image: ExistingImage) -> None:
     except MountRefused as refused:
         if refused.number in (errno.EROFS, errno.EIO):
             raise _unclean(image.target) from None
-        raise
-    wrong = volumes.checked(run, image.fd, type, image.called, image.offset, image.size)
+        damage = refused.message
+    else:
+        damage = ""
+    wrong = damage or volumes.checked(run, image.fd, type, image.called, image.offset, image.size)
     if wrong:
         raise FatalError(
             f"{printable(image.called)} has errors, and nothing was written to it: {wrong}",

@@ -41,15 +41,32 @@ class Changes:
             for path in self.plan.removals():
                 self._go_on()
                 self._remove(tree, path)
+            for path in self._to_separate():
+                self._remove(tree, path)
         finally:
             tree.close()
+
+    def _to_separate(self) -> list[bytes]:
+        """Return names of files with others that are to be files of their own, which no single copy sees together.
+
+        They are copied again at once.
+        """
+        kept: dict[tuple[int, int], Volume] = {}
+        found = []
+        for path in sorted(self.plan.again):
+            if (
+                self.plan.found(path).there
+                and kept.setdefault(self.plan.seen[path].inode, self.origins[path]) != self.origins[path]
+            ):
+                found.append(path)
+        return found
 
     def _remove(self, tree: Tree, path: bytes) -> None:
         directory, _, name = path.rpartition(b"/")
         found = self.plan.found(path)
         try:
             with tree.handle(directory) as parent:
-                if self.plan.apply[path]:  # a conflict: with whatever is in it
+                if self.plan.apply.get(path):  # a conflict: with whatever is in it
                     tree.forget()
                     remove_tree(parent, name)
                 elif found.is_directory:
@@ -112,7 +129,7 @@ class Changes:
         """Return the directories that changed, and those in which something did, as far as patches know their times."""
         plan = self.plan
         changed = {*plan.apply, *plan.again}
-        above = {path.rpartition(b"/")[0] for path in changed if path}
+        above = {path.rpartition(b"/")[0] for path in changed if path} | {b""}  # the root holds the mark
         rows = {path for path, chain in plan.chains.items() if chain.end.is_directory}
         timed = {path for path in above & rows if plan.end(path).mtime is not None}
         return timed | (changed & rows) | self._missing().keys()

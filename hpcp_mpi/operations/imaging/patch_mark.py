@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from hpcp_mpi.host.dirfd import READ
 from hpcp_mpi.vocab.errors import FatalError, reason_of
-from hpcp_mpi.vocab.paths import STAGE_PREFIX, printable
+from hpcp_mpi.vocab.paths import STAGE_PREFIX, first_few, printable
 
 NAME = STAGE_PREFIX + b"patching"
 _MOST = 1 << 20  # bytes
@@ -24,19 +24,21 @@ def begun(root: int, target: bytes, ids: Sequence[bytes], force: bool) -> bool:
     root: a descriptor of target. force: what another patch has begun is no reason to stop
     """
     found = _read(root)
-    if found is None or found == _text(ids):
+    if found is None or found[0] == list(ids):
         return found is not None
     if force:
         return False
     raise FatalError(
-        f"another patch was being applied to {printable(target)}, and not to its end: "
-        f"{printable(found.replace(os.linesep.encode(), b' ').strip())}",
+        f"another patch was being applied to {printable(target)}, and not to its end: {first_few(found[0], 3)}",
         "Apply that one again first, or apply this one with -fa.",
     )
 
 
-def _read(root: int) -> bytes | None:
-    """Return what a mark of ours says; None where there is none. A file of another user is no mark."""
+def _read(root: int) -> tuple[list[bytes], int] | None:
+    """Return what a mark of ours says: (ids, mtime of the root before it, ns); None where there is none.
+
+    A file of another user is no mark. Raises FatalError.
+    """
     try:
         fd = os.open(NAME, READ, dir_fd=root)
     except OSError as error:
@@ -45,18 +47,24 @@ def _read(root: int) -> bytes | None:
         raise FatalError(f"cannot read {printable(NAME)} in the target: {reason_of(error)}") from None
     with open(fd, "rb") as file:
         status = os.fstat(fd)
-        ours = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid() and status.st_nlink == 1
-        return file.read(_MOST) if ours else None
+        if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_nlink != 1:
+            return None
+        *ids, last = file.read(_MOST).split(b"\n")
+    return ids, int(last) if last.removeprefix(b"-").isdigit() else status.st_mtime_ns
 
 
 def set_mark(root: int, target: bytes, ids: Sequence[bytes]) -> None:
-    """Make the mark, and have it stored before anything else is. Raises FatalError."""
+    """Make the mark, and have it stored before anything else is. One of the same patches stays. Raises FatalError."""
+    found = _read(root)
+    if found is not None and found[0] == list(ids):
+        return
     try:
+        mtime = os.fstat(root).st_mtime_ns
         with suppress(FileNotFoundError):
             os.unlink(NAME, dir_fd=root)
         fd = os.open(NAME, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=root)
         with open(fd, "wb") as file:
-            file.write(_text(ids))
+            file.write(b"\n".join([*ids, b"%d" % mtime]))
             file.flush()
             os.fsync(fd)
     except OSError as error:
@@ -65,11 +73,16 @@ def set_mark(root: int, target: bytes, ids: Sequence[bytes]) -> None:
         ) from None
 
 
-def remove_mark(root: int) -> None:
-    """Remove the mark, if there is one of ours. Raises OSError."""
-    if _read(root) is not None:
-        os.unlink(NAME, dir_fd=root)
+def remove_mark(root: int, mtime: int | None, as_before: bool) -> None:
+    """Remove the mark, if there is one of ours. Raises OSError, FatalError.
 
-
-def _text(ids: Sequence[bytes]) -> bytes:
-    return b"".join(name + b"\n" for name in ids)
+    mtime: that the root gets, ns; None: it keeps the one it has or, as_before, gets the one that it had before the mark
+    """
+    found = _read(root)
+    if found is None:
+        return
+    status = os.fstat(root)
+    os.unlink(NAME, dir_fd=root)
+    if mtime is None:
+        mtime = found[1] if as_before else status.st_mtime_ns
+    os.utime(root, ns=(status.st_atime_ns, mtime))

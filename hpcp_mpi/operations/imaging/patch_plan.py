@@ -1,11 +1,11 @@
 """What patches do to one target: every row is looked at before anything is changed."""
 
 import os
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hpcp_mpi.formats.entry_state import State
-from hpcp_mpi.formats.patch_rows import Pair
 from hpcp_mpi.host.dirfd import Tree
 from hpcp_mpi.host.entries import names_in
 from hpcp_mpi.operations.imaging.entry_looks import Looks, Seen
@@ -20,9 +20,9 @@ from hpcp_mpi.operations.imaging.rules.patch import (
     behind,
     chains_of,
     deepest_first,
+    files_of,
     judged,
     must_go,
-    pairs_of,
     strangers,
 )
 from hpcp_mpi.vocab.errors import FatalError, reason_of
@@ -37,8 +37,7 @@ class Plan:
 
     chains: Chains
     seen: dict[bytes, Seen]
-    linked: list[Pair]  # names that are one file in the end
-    separate: list[Pair]  # names that are two files in the end
+    files: dict[bytes, bytes]  # of each name which file it is one of in the end
     apply: dict[bytes, str] = field(default_factory=dict)  # entries, and why each is a conflict; "": it is none
     again: set[bytes] = field(default_factory=set)  # entries as they are to be, but for their hard links
 
@@ -81,9 +80,9 @@ def plan_of(patches: Sequence[Patch], target: bytes, fd: int, looks: Looks, begu
     names = ", ".join(patch.name for patch in patches)
     try:
         chains = chains_of(rows)
-        linked, separate = pairs_of(rows)
+        files = files_of(rows, chains)
         seen = looks.at({path: chain.hashed for path, chain in chains.items()})
-        plan = Plan(chains, seen, linked, separate)
+        plan = Plan(chains, seen, files)
         tree = Tree(target, fd)
         try:
             for path, chain in chains.items():
@@ -129,21 +128,26 @@ def _emptied(tree: Tree, path: bytes, chains: Chains) -> Judged | None:
 
 def _links_to_mend(plan: Plan) -> set[bytes]:
     """Return the names whose hard links are not as they are to be: all names of such a file are copied again."""
-    groups: dict[bytes, set[bytes]] = {}
-    for pair in plan.linked:
-        both = groups.get(pair[0], {pair[0]}) | groups.get(pair[1], {pair[1]})
-        for name in both:
-            groups[name] = both
-    found: set[bytes] = set()
-    for names in groups.values():
-        inodes = {plan.seen[name].inode for name in names}
-        if len(inodes) > 1 or any(name in plan.apply for name in names):
-            found |= names
-    for pair in plan.separate:
-        one, other = (plan.seen[name] for name in pair)
-        if one.state.there and one.inode == other.inode:
-            found.update(pair)
-    return {name for name in found if plan.end(name).there}
+    wrong = _wrong_links(plan.files, plan.seen)
+    again = {plan.files[name] for name in {*plan.apply, *wrong} & plan.files.keys()}
+    names = Counter(plan.files.values())
+    several = {file for file in again if names[file] > 1}
+    return wrong | {name for name, file in plan.files.items() if file in several}
+
+
+def _wrong_links(files: Mapping[bytes, bytes], seen: Mapping[bytes, Seen]) -> set[bytes]:
+    """Return the names that are one file with others which they are not to be one with, or the reverse."""
+    by_inode: defaultdict[tuple[int, int], set[bytes]] = defaultdict(set)
+    by_file: defaultdict[bytes, set[tuple[int, int]]] = defaultdict(set)
+    for name, file in files.items():
+        if seen[name].state.there:
+            by_inode[seen[name].inode].add(file)
+            by_file[file].add(seen[name].inode)
+    return {
+        name
+        for name, file in files.items()
+        if seen[name].state.there and (len(by_inode[seen[name].inode]) > 1 or len(by_file[file]) > 1)
+    }
 
 
 def wrong_after(plan: Plan, looks: Looks, window: int) -> dict[bytes, str]:
@@ -154,11 +158,8 @@ def wrong_after(plan: Plan, looks: Looks, window: int) -> dict[bytes, str]:
         last = Chain((chain.end,), chain.patch)
         if judged(last, seen[path].state, False, window).verdict is not Verdict.DONE:
             wrong[path] = "it is not as the patch says" if chain.end.there else "it is still there"
-    for pairs, together in ((plan.linked, True), (plan.separate, False)):
-        for one, other in pairs:
-            same_file = seen[one].inode == seen[other].inode
-            if seen[one].state.there and same_file is not together:
-                wrong.setdefault(other, f"it is {'not ' if together else ''}one file with {printable(one)}")
+    for name in _wrong_links(plan.files, seen):
+        wrong.setdefault(name, "its hard links are not as the patch says")
     return wrong
 
 

@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 
 from hpcp_mpi.cluster.signals import StoppedEarly
+from hpcp_mpi.engine.frontend import Unwatched
 from hpcp_mpi.host.block import tools
 from hpcp_mpi.host.block.loops import attach
 from hpcp_mpi.host.block.making import Room, room_of
@@ -135,7 +136,12 @@ def _new_part(run: Imaging, volume: WritableVolume, packed: Packed, need: Need) 
     """Return about what those entries need that a copy would write, by a dry run that looks at no content."""
     options = replace(packed.options, dry_run=True, itemize=False, hash_size=0, full_hash=False, mirror=False)
     options = replace(options, left_out=options.left_out | volumes.recovered(volume.mount))
-    report = copy_between(run, packed.sources, packed.places, volume.mount, options)
+    frontend = run.frontend
+    run.frontend = replace(frontend, items=None, watcher=Unwatched())
+    try:
+        report = copy_between(run, packed.sources, packed.places, volume.mount, options)
+    finally:
+        run.frontend = frontend
     if report.ended_early:
         raise StoppedEarly(report.stopped, run.frontend.stop.name)
     return _part(need, report.outcome.copied)

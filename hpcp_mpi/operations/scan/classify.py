@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable
 from hpcp_mpi.operations.scan.records import ClassifiedEntries, Existing, Linked
 from hpcp_mpi.rules.equality import is_whiteout, maybe_identical
 from hpcp_mpi.vocab.abilities import StoredTimes
+from hpcp_mpi.vocab.outcome import SOCKET
 from hpcp_mpi.vocab.paths import child_path
 from hpcp_mpi.vocab.tally import ONE_LINK, ONE_SPECIAL, one_file
 
@@ -103,7 +104,7 @@ class Classifier:
                 names.append(name)
                 sizes.append(status.st_size)
             elif stat.S_ISSOCK(status.st_mode):
-                self._skip(listing, child_path(directory, name), "a socket; not copied")
+                self._skip(listing, child_path(directory, name), SOCKET)
             elif self._overlay and is_whiteout(status):
                 self._skip(listing, child_path(directory, name), WHITEOUT)
             else:

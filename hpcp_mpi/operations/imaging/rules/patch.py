@@ -13,7 +13,7 @@ from typing import NamedTuple
 from hpcp_mpi.formats.changes_table import Op
 from hpcp_mpi.formats.entry_state import ABSENT, State
 from hpcp_mpi.formats.patch_manifest import PLACE
-from hpcp_mpi.formats.patch_rows import Pair, Row, Rows
+from hpcp_mpi.formats.patch_rows import Row, Rows
 from hpcp_mpi.rules.equality import NEW, change_letters
 from hpcp_mpi.vocab.paths import printable
 
@@ -137,21 +137,25 @@ def parents(path: bytes) -> list[bytes]:
     return [b"/".join(parts[:count]) for count in range(1, len(parts))]
 
 
-def pairs_of(patches: Sequence[Rows]) -> tuple[list[Pair], list[Pair]]:
-    """Return which names are one file after patches, and which are two that were one.
+def files_of(patches: Sequence[Rows], chains: Mapping[bytes, Chain]) -> dict[bytes, bytes]:
+    """Return of each name which file it is one of after patches, by that file's first name. Raises Damaged.
 
-    What a later patch has rows of is what that one says. Raises Damaged.
+    Two names of one file have the same one, names of different files never; names of which nobody knows are left out.
     """
-    linked: list[Pair] = []
-    separate: list[Pair] = []
+    files: dict[bytes, bytes] = {}
     for patch in patches:
-        changed = {row.path for row in patch.rows}
-        for pairs, more in ((linked, patch.linked), (separate, patch.separate)):
-            for pair in more:
-                if not changed.issuperset(pair):
-                    raise Damaged(f"it has a hard link without a row: {printable(pair[1])}")
-            pairs[:] = [pair for pair in pairs if changed.isdisjoint(pair)] + list(more)
-    return linked, separate
+        if patch.linked is None:
+            for row in patch.rows:
+                files.pop(row.path, None)
+            continue
+        firsts = {row.path: row.path for row in patch.rows}
+        for one, other in patch.linked:
+            if one not in firsts or other not in firsts:
+                raise Damaged(f"it has a hard link without a row: {printable(other)}")
+            firsts[other] = firsts[one]
+        files.update(firsts)
+    ends = {path: chain.end for path, chain in chains.items()}
+    return {path: file for path, file in files.items() if ends[path].there and not ends[path].is_directory}
 
 
 def same(expected: State, found: State, window: int = 0) -> bool:
@@ -193,9 +197,11 @@ def judged(chain: Chain, found: State, begun: bool, window: int = 0) -> Judged:
     """Return the verdict on an entry. begun: a run that applied the same patches was ended in between."""
     if same(chain.end, found, window):
         return Judged(Verdict.DONE)
-    if any(same(state, found, window) for state in chain.states[:-1]):
+    # The time of a directory is no reason for a conflict: whoever makes anything in it changes that.
+    known = found._replace(mtime=None) if found.is_directory else found
+    if any(same(state, known, window) for state in chain.states):
         return Judged(Verdict.APPLY)
-    if begun and any(_half(state, found) for state in chain.states):
+    if begun and (not found.there or any(_half(state, found) for state in chain.states)):
         return Judged(Verdict.APPLY)
     return Judged(Verdict.CONFLICT, _conflict(chain, found))
 

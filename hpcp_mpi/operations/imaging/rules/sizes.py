@@ -236,7 +236,9 @@ def _xfs_bytes(need: Need, inode: int = _XFS_INODE, block: int = BLOCK) -> int:
         data = min(data, need.data + need.files * block) if block < BLOCK else need.data + need.files * block
     room = inode - _XFS_CORE  # of an inode, for a target or attributes
     outside = min(need.long_symlinks, need.target_bytes // room)
-    outside += min(need.attribute_inodes, need.attribute_bytes // max(room * 2 // 3, 1))
+    # Nobody knows how they are spread: if they are half of that on average, some are more than it.
+    spread = 16 if 2 * need.attribute_bytes <= room * need.attribute_inodes else 1
+    outside += need.attribute_inodes // spread
     blocks = data + directories + block * outside
     inodes = need.inodes * (inode + inode // 32)
     return blocks + blocks // 250 + inodes + MIB
@@ -254,7 +256,7 @@ def xfs_least(need: Need, inode: int, block: int) -> int:
 
 
 def _xfs(need: Need) -> MakeFileSystem:
-    few = 4 * need.attribute_inodes <= need.inodes or need.attribute_bytes > 700 * need.attribute_inodes
+    few = 4 * need.attribute_inodes <= need.inodes or need.attribute_bytes > 420 * need.attribute_inodes
     inode = _XFS_INODE if few else 1024  # attributes in it, and not each in a block
     size = xfs_least(need, inode, BLOCK)
     arguments: tuple[str, ...] = () if few else ("-i", "size=1024")
@@ -268,7 +270,7 @@ def _xfs(need: Need) -> MakeFileSystem:
 def _btrfs_bytes(need: Need, metadata: str, data: str = "single") -> int:
     """Return the bytes of data and of metadata; those of the profile dup are there twice."""
     trees = (400 * need.entries + 4 * need.name_bytes + 2 * need.attribute_bytes + need.target_bytes) * 5 // 4
-    blocks = need.blocks + need.blocks // 100
+    blocks = need.blocks + need.blocks // 128
     return blocks * (2 if data == "dup" else 1) + trees * (2 if metadata == "dup" else 1)
 
 
@@ -279,10 +281,10 @@ def btrfs_least(need: Need, metadata: str, data: str = "single") -> int:
     """
     copies = 1 + (metadata == "dup")
     fixed = copies * 12 * MIB + (64 * MIB if metadata == "dup" else 6 * MIB)
-    chunk = GIB * copies * 6 // 5
+    chunk = GIB * copies
     return _fixed_point(
         _btrfs_bytes(need, metadata, data),
-        lambda size: min(size // 9 * copies, chunk) + fixed,
+        lambda size: min(size // 12 * copies, chunk) + fixed,
         _BTRFS_LEAST.get(metadata, _BTRFS_LEAST["dup"]),
     )
 
