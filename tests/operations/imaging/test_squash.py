@@ -255,6 +255,17 @@ def test_root_gets_owners_and_devices_back(place: Path) -> None:
 
 
 @needs_root
+@needs_commands("mkfs.ext4")
+def test_an_image_is_packed_again_as_a_squashfs(place: Path) -> None:
+    build(place / "D", tree())
+    subprocess.run(["mkfs.ext4", "-q", "-d", place / "D", place / "x.img", "16M"], check=True, capture_output=True)
+    made = copy("-si", place / "x.img", "-di", place / "d.sqsh", "-e", "/sub/deep", "--verify")
+    assert [each["what"] for each in made.report["images"]] == ["made", "read"] and made.failures == made.notes == {}
+    assert names(place / "d.sqsh") == {b"empty", b"file", b"holes", b"link", b"pipe.tmp", b"sub"}
+    assert made.report["verified"]["files"] == 4
+
+
+@needs_root
 def test_a_destination_that_is_read_only_gets_its_name_without_root(place: Path) -> None:
     build(place / "D", {"f": File(b"1")})
     os.chmod(place / "D", 0o555)
