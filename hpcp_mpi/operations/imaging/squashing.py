@@ -193,7 +193,8 @@ def _sources(
 ) -> tuple[list[bytes], tuple[int, ...], tuple[tuple[bytes, bytes], ...]]:
     """Return what mksquashfs calls the sources, descriptors for it, and (what it says, what is meant) of paths."""
     if not in_root:
-        return [source.place or b"." for source in sources], (), ((b"", b"/"),)
+        words = [source.place or b"." for source in sources]
+        return [b"./" + word if word.startswith(b"-") else word for word in words], (), ()
     if len(sources) == 1 and not sources[0].place:
         # What was looked through is what is packed, whatever has the name by now.
         fd = os.open(sources[0].path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
