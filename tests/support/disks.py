@@ -159,7 +159,7 @@ def places(path: Path, sector: int = 512) -> dict[int, tuple[int, int]]:
 
 def differences(one: Disk, other: Disk, key: str) -> str:
     """Return in what the trees of a partition of two disks differ, "" if in nothing: rsync's and find's words."""
-    script = _on(one, key) + "first=$mount; shift 3; " + _on(other, key) + _COMPARE
+    script = _on(one, key, "ro") + "first=$mount; shift 3; " + _on(other, key, "ro") + _COMPARE
     return in_private(script, *_where(one, key), *_where(other, key))
 
 
@@ -167,11 +167,11 @@ def _where(disk: Disk, key: str) -> tuple[str | Path | int, ...]:
     return disk.path, disk[key].start, disk[key].size
 
 
-def _on(disk: Disk, key: str) -> str:
+def _on(disk: Disk, key: str, access: str = "rw") -> str:
     """The script that mounts what $1 to $3 say at $mount."""
     type = disk[key].type
-    options = f" -o {_OPTIONS[type]}" if type in _OPTIONS else ""
-    return f'mount=$(mktemp -d "$room/XXXX"); on "$1" "$2" "$3" "$mount" -t {type}{options}; '
+    options = ",".join([access, *([_OPTIONS[type]] if type in _OPTIONS else [])])
+    return f'mount=$(mktemp -d "$room/XXXX"); on "$1" "$2" "$3" "$mount" -t {type} -o {options}; '
 
 
 # rsync compares neither nanoseconds nor numbers of links everywhere.
