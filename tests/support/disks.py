@@ -249,7 +249,10 @@ def _make_part(part: Part, path: Path, efi: bytes) -> None:
     with open(path, "wb") as file:
         file.truncate(part.size)
         if not part.type:  # zeros between, and nothing that looks like a signature
-            file.write(b"\1" + random.Random(part.key).randbytes(70000).replace(b"\0", b"\1"))
+            some = random.Random(part.key).randbytes(70000).replace(b"\0", b"\1")
+            file.write(b"\1" + some)
+            if part.size > 2 * MIB:
+                os.pwrite(file.fileno(), some, 2 * MIB)
             os.pwrite(file.fileno(), b"the end\n", part.size - 8)
     if part.mkfs:
         subprocess.run([*part.mkfs, str(path)], check=True, capture_output=True, input=b"password")

@@ -95,7 +95,7 @@ def _part(
 ) -> SourcePart:
     if is_extended(table, partition):
         return SourcePart(partition, None, treatment_of(Content(), partition, table, Facts()))
-    volume = volume_of(run, image, partition)
+    volume = volume_of(run, image, partition, blind=partition.number in raw)
     number = numbers.get(partition.number, 0)
     live = bool(number) and devices.mount_of(number) is not None
     held = devices.holders_of(number) if number else []
