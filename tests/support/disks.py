@@ -167,10 +167,10 @@ def _where(disk: Disk, key: str) -> tuple[str | Path | int, ...]:
     return disk.path, disk[key].start, disk[key].size
 
 
-def _on(disk: Disk, key: str, access: str = "rw") -> str:
+def _on(disk: Disk, key: str, mode: str = "rw") -> str:
     """The script that mounts what $1 to $3 say at $mount."""
     type = disk[key].type
-    options = ",".join([access, *([_OPTIONS[type]] if type in _OPTIONS else [])])
+    options = ",".join([mode, *([_OPTIONS[type]] if type in _OPTIONS else [])])
     return f'mount=$(mktemp -d "$room/XXXX"); on "$1" "$2" "$3" "$mount" -t {type} -o {options}; '
 
 
@@ -249,10 +249,7 @@ def _make_part(part: Part, path: Path, efi: bytes) -> None:
     with open(path, "wb") as file:
         file.truncate(part.size)
         if not part.type:  # zeros between, and nothing that looks like a signature
-            some = random.Random(part.key).randbytes(70000).replace(b"\0", b"\1")
-            file.write(b"\1" + some)
-            if part.size > 2 * MIB:
-                os.pwrite(file.fileno(), some, 2 * MIB)
+            file.write(b"\1" + random.Random(part.key).randbytes(70000).replace(b"\0", b"\1"))
             os.pwrite(file.fileno(), b"the end\n", part.size - 8)
     if part.mkfs:
         subprocess.run([*part.mkfs, str(path)], check=True, capture_output=True, input=b"password")

@@ -147,7 +147,7 @@ class MountRoom:
     def unmount(self, place: bytes) -> None:
         """Store what was written to a mount, and unmount it. Raises FatalError, which names what failed."""
         try:
-            _store(place)
+            store(place)
         finally:
             self._mounted.remove(place)
             _unmount_patiently(place)
@@ -174,7 +174,7 @@ class MountRoom:
         os.close(self._lock)
 
 
-def _store(place: bytes) -> None:
+def store(place: bytes) -> None:
     """Have all that was written to a mount stored. Raises FatalError."""
     try:
         fd = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

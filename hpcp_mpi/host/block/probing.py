@@ -91,12 +91,12 @@ def refuse_packed(fd: int, path: bytes) -> None:
             raise FatalError(f"{printable(path)} is no raw image: it is {what}", remedy)
 
 
-def content_of(device: bytes, descriptors: tuple[int, ...] = (), shown: str = "") -> Content:
-    """Return what the signatures of a device or file say. Raises FatalError where they cannot be read.
+def content_of(device: bytes, descriptors: tuple[int, ...] = (), shown: bytes = b"") -> Content:
+    """Return what the signatures of a device or file say. Raises FatalError.
 
     descriptors: those that its name means (/proc/self/fd/N). shown: what messages call it
     """
-    shown = shown or printable(device)
+    shown = shown or device
     answer = answer_of(["blkid", "-p", "-o", "export", "--", device], descriptors=descriptors)
     if answer.code == _SEVERAL:
         return Content(several=True)
@@ -120,7 +120,7 @@ def content_of(device: bytes, descriptors: tuple[int, ...] = (), shown: str = ""
     )
 
 
-def _refuse_unreadable(device: bytes, shown: str) -> None:
+def _refuse_unreadable(device: bytes, shown: bytes) -> None:
     """Raise FatalError where signatures would lie and cannot be read: blkid finds nothing then, and says nothing."""
     try:
         with open(device, "rb", buffering=0) as file:
@@ -130,8 +130,8 @@ def _refuse_unreadable(device: bytes, shown: str) -> None:
         raise _unreadable(shown, os.strerror(error.errno or 0)) from error
 
 
-def _unreadable(shown: str, reason: str) -> FatalError:
-    return FatalError(f"{shown} cannot be looked at: {reason}", "See whether the disk has errors: dmesg.")
+def _unreadable(shown: bytes, reason: str) -> FatalError:
+    return FatalError(f"{printable(shown)} cannot be looked at: {reason}", "See whether the disk has errors: dmesg.")
 
 
 def _exactly(device: bytes, name: str, descriptors: tuple[int, ...]) -> str:
@@ -162,7 +162,7 @@ def found_table(device: bytes, descriptors: tuple[int, ...] = (), shown: bytes =
                 "Attach it with that sector size: losetup --sector-size.",
             )
         state = gpt.gpt_of(lambda offset, length: os.pread(fd, length, offset), sector, sectors)
-    content = content_of(device, descriptors)
+    content = content_of(device, descriptors, shown)
     _refuse_damaged(state, content, shown, sector, sectors)
     if content.usage == "filesystem" and (content.type in ("iso9660", "udf") or "PTTYPE" not in content.values):
         return None  # a boot sector or a hybrid ISO looks like an MBR

@@ -78,7 +78,7 @@ def opened(run: Imaging, image: bytes) -> OpenImage:
     sector = sector_of(fd)
     loop = run.stack.enter_context(attach(fd, sector=sector, name=image, direct=is_device))
     table = table_of(loop.path, shown=image)
-    content = content_of(loop.path, shown=printable(image))
+    content = content_of(loop.path, shown=image)
     return OpenImage(image, fd, size, sector, is_device, loop, content, table, in_use)
 
 
@@ -131,11 +131,8 @@ def _is_writable(loop: bytes) -> bool:
 # --- what is in them
 
 
-def volume_of(run: Imaging, image: OpenImage, partition: Partition | None = None, blind: bool = False) -> Volume:
-    """Return a partition of an image, None: the whole, as something that can be mounted. Raises FatalError.
-
-    blind: nobody needs to know what is in it, so its begin may be unreadable
-    """
+def volume_of(run: Imaging, image: OpenImage, partition: Partition | None = None) -> Volume:
+    """Return a partition of an image, None: the whole, as something that can be mounted. Raises FatalError."""
     if partition is None:
         offset, size, loop, content = 0, image.size, image.loop, image.content
         if image.sector != own_sector(image.fd):  # for the table; a file system is read with the disk's own
@@ -143,18 +140,9 @@ def volume_of(run: Imaging, image: OpenImage, partition: Partition | None = None
     else:
         offset, size = partition.start * image.sector, partition.size * image.sector
         loop = run.stack.enter_context(_attached(image, offset, size))
-        content = _content(image, partition, loop, blind)
+        content = content_of(loop.path, shown=image.path + b", partition %d" % partition.number)
     superblock = superblock_of(content.type, lambda at, length: os.pread(loop.fd, length, at))
     return Volume(image, partition, offset, size, loop, content, superblock)
-
-
-def _content(image: OpenImage, partition: Partition, loop: Loop, blind: bool) -> Content:
-    try:
-        return content_of(loop.path, shown=f"{printable(image.path)}, partition {partition.number}")
-    except FatalError:
-        if blind:
-            return Content()
-        raise
 
 
 def _attached(image: OpenImage, offset: int, size: int) -> Loop:
