@@ -3,13 +3,16 @@
 import errno
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
+from hpcp_mpi.host.block import making
 from hpcp_mpi.operations.compare.differences import Differences
 from hpcp_mpi.operations.compare.rank0 import lead_compare
 from hpcp_mpi.operations.imaging.packed_sources import Packed
 from hpcp_mpi.operations.imaging.parents import make_parents, settle_parents
 from hpcp_mpi.operations.imaging.room_watch import Expected, RoomWatch, bigger_size, taken_by
+from hpcp_mpi.operations.imaging.rules.sizes import BLOCK, MIB
 from hpcp_mpi.operations.imaging.run import Imaging, copy_between, led
 from hpcp_mpi.operations.imaging.volume import WritableVolume, grow, recovered
 from hpcp_mpi.vocab.errors import Failure, FatalError
@@ -31,6 +34,7 @@ def fill(run: Imaging, volume: WritableVolume, packed: Packed, expected: Expecte
     make_parents(volume.mount, packed.parents, volume.called)
     base, growths, refused = taken_by(volume), 0, ""
     total: Report | None = None
+    flushed = False
     for _ in range(_TRIES):
         with RoomWatch(volume, expected, may_grow, run.frontend.stop, base) as watch:
             options = packed.without(recovered(volume.mount)).options
@@ -42,6 +46,9 @@ def fill(run: Imaging, volume: WritableVolume, packed: Packed, expected: Expecte
         full = [each for each in total.failures if _FULL in each.reason]
         if total.ended_early or not full or not may_grow:
             break
+        if not flushed and _has_room(volume, full):
+            flushed = True
+            continue
         try:
             grow(run, volume, bigger_size(volume, base, *_missing(volume, full)))
         except FatalError as error:
@@ -58,6 +65,15 @@ def fill(run: Imaging, volume: WritableVolume, packed: Packed, expected: Expecte
     if not total.ended_early:
         total.outcome.failures += settle_parents(volume.mount, packed.parents, volume.called)
     return total
+
+
+def _has_room(volume: WritableVolume, full: Sequence[Failure]) -> bool:
+    """Return whether there is room for what failed, now that all is written down: xfs sets more aside than it uses."""
+    with suppress(OSError):
+        making.flush(volume.mount)
+        room = making.room_of(volume.mount, volume.type)
+        return volume.type == "xfs" and room.bytes > 2 * sum(each.attempted + BLOCK for each in full) + MIB
+    return False
 
 
 def _missing(volume: WritableVolume, full: Sequence[Failure]) -> tuple[int, int]:
