@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from hpcp_mpi.cluster.signals import StoppedEarly
 from hpcp_mpi.host.block import filesystems, making, raw
-from hpcp_mpi.host.block.few_devices import alone_with
 from hpcp_mpi.host.block.loops import Loop
 from hpcp_mpi.host.block.probing import content_of
 from hpcp_mpi.host.block.subvolumes import close_subvolumes, make_subvolumes
@@ -103,7 +102,7 @@ def _finish(work: Work, part: PlannedPart) -> None:
     if make is not None and make.finish:
         with attached(work, part, True) as loop:
             # What gives a UUID away wants it to be unknown, and the source's device has it.
-            alone_with(loop.path, lambda: making.finish(loop.path, make))
+            making.finish(loop.path, make)
         raw.stored(work.target.fd, work.target.path)
 
 
