@@ -22,7 +22,7 @@ from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.request import Request, Verb
 from hpcp_mpi.vocab.tally import left_of
 
-_FULL = os.strerror(errno.ENOSPC)
+FULL = os.strerror(errno.ENOSPC)
 _TRIES = 20  # copies of one run, each of which needed more room
 
 
@@ -40,10 +40,10 @@ def fill(run: Imaging, volume: WritableVolume, packed: Packed, expected: Expecte
             options = packed.without(recovered(volume.mount)).options
             report = copy_between(run, packed.sources, packed.places, volume.mount, options)
         watch.refuse_full()
-        total = report if total is None else _after(total, report)
+        total = report if total is None else after(total, report)
         growths += watch.growths
         refused = watch.refused
-        full = [each for each in total.failures if _FULL in each.reason]
+        full = [each for each in total.failures if FULL in each.reason]
         if total.ended_early or not full or not may_grow:
             break
         if not flushed and _has_room(volume, full):
@@ -83,7 +83,7 @@ def _missing(volume: WritableVolume, full: Sequence[Failure]) -> tuple[int, int]
     return sum(each.attempted for each in full), len(full) if few else 0
 
 
-def _after(first: Report, second: Report) -> Report:
+def after(first: Report, second: Report) -> Report:
     """Return the report of a copy and of its repetition, of which the second found what the first had done."""
     copied, skipped = first.outcome.copied, second.outcome.skipped
     second.outcome.copied = second.outcome.copied.plus(copied)
