@@ -22,6 +22,7 @@ from hpcp_mpi.operations.compare.rank0 import compare_trees
 from hpcp_mpi.operations.copy.from_list.rank0 import copy_names
 from hpcp_mpi.operations.imaging.entry_looks import Looks, Seen
 from hpcp_mpi.operations.imaging.patch_images import Side
+from hpcp_mpi.operations.imaging.rules.patch import MARK, RESERVED
 from hpcp_mpi.operations.imaging.run import Imaging, team_of, with_patterns_inside
 from hpcp_mpi.rules.excludes import literal
 from hpcp_mpi.vocab.errors import FatalError, reason_of
@@ -83,9 +84,13 @@ class Contents:
                 f"the trees could not be compared: {printable(first.path)}: {first.reason}",
                 "A patch of what could be read would remove the rest. Leave it out with -e, or make it readable.",
             )
-        reserved = [path for path in self._ops if path.split(b"/")[0] == PLACE and self._ops[path] != {Op.DELETED}]
+        reserved = [path for path in self._ops if path.split(b"/")[0] in RESERVED]
         if reserved:
-            raise FatalError(f"{printable(new.name)} holds {printable(PLACE)}, where patches say what they are")
+            raise FatalError(
+                f"there is {printable(reserved[0])}, which patches have for themselves, in {printable(new.name)} or "
+                f"{printable(base.name)}",
+                f"Remove it, or leave it out with -e. {printable(MARK)}: a patch was not applied to its end there.",
+            )
 
     def _take_linked(self, group: list[bytes]) -> None:
         if any(path in self._ops or path in self._own for path in group):

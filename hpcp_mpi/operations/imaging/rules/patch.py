@@ -15,8 +15,10 @@ from hpcp_mpi.formats.entry_state import ABSENT, State
 from hpcp_mpi.formats.patch_manifest import PLACE
 from hpcp_mpi.formats.patch_rows import Row, Rows
 from hpcp_mpi.rules.equality import NEW, change_letters
-from hpcp_mpi.vocab.paths import printable
+from hpcp_mpi.vocab.paths import STAGE_PREFIX, printable
 
+MARK = STAGE_PREFIX + b"patching"  # in a target, as long as patches are being applied to it
+RESERVED = frozenset({PLACE, MARK})
 _STEPS = (100, 1000, 10**6, 10**7, 10**9, 2 * 10**9)  # ns, in which file systems count times
 
 
@@ -79,8 +81,8 @@ def refuse_unsafe(row: Row) -> None:
     parts = path.split(b"/")
     if b"\0" in path or any(part in (b"", b".", b"..") for part in parts):
         raise Damaged(f"it has a row that leaves the directory it is applied to: {shown}")
-    if parts[0] == PLACE:
-        raise Damaged(f"it has a row of the patch's own directory: {shown}")
+    if parts[0] in RESERVED:
+        raise Damaged(f"it has a row of what patches have for themselves: {shown}")
 
 
 def chains_of(patches: Sequence[Rows]) -> Chains:
