@@ -31,7 +31,7 @@ def write_patch(run: Imaging) -> Report:
     if run.images.disk:
         raise FatalError(
             "this version makes no patches of whole disks (-dd -diff)",
-            "Make one of each partition: hpcp-mpi -si NEW --partition P -d BASE -diff PATCH.",
+            "Make one of each partition: hpcp-mpi -si NEW -di BASE --partition P -diff PATCH; the same with -siff.",
         )
     try:
         return _written(run)
