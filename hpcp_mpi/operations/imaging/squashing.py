@@ -137,7 +137,7 @@ def _pack(
     status = os.fstat(stage.fd)
     made.size, made.allocated = status.st_size, status.st_blocks * _BLOCK
     if images.check:
-        check_squash(frontend, stage.fd, images.image)
+        check_squash(frontend, stage.fd, images.image, contents.tally.entries)
     if options.verify:
         verify_squash(request, frontend, sources, contents, stage.fd, outcome)
     stage.publish()
