@@ -78,7 +78,7 @@ def opened(run: Imaging, image: bytes) -> OpenImage:
     sector = sector_of(fd)
     loop = run.stack.enter_context(attach(fd, sector=sector, name=image, direct=is_device))
     table = table_of(loop.path, shown=image)
-    content = content_of(loop.path)
+    content = content_of(loop.path, shown=image)
     return OpenImage(image, fd, size, sector, is_device, loop, content, table, in_use)
 
 
