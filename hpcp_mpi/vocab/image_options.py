@@ -144,3 +144,4 @@ class MakeFileSystem:
     optional: tuple[tuple[str, ...], ...] = ()  # words of which each goes only to a mkfs that knows it
     either: tuple[tuple[tuple[str, ...], ...], ...] = ()  # of each of these the first that mkfs knows
     finish: tuple[tuple[str, ...], ...] = ()  # as tune, when all is copied and it is unmounted again
+    held: bool = False  # one of the same size and geometry has held what is copied into it

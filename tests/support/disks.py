@@ -159,7 +159,7 @@ def places(path: Path, sector: int = 512) -> dict[int, tuple[int, int]]:
 
 def differences(one: Disk, other: Disk, key: str) -> str:
     """Return in what the trees of a partition of two disks differ, "" if in nothing: rsync's and find's words."""
-    script = _on(one, key) + "first=$mount; shift 3; " + _on(other, key) + _COMPARE
+    script = _on(one, key, "ro") + "first=$mount; shift 3; " + _on(other, key, "ro") + _COMPARE
     return in_private(script, *_where(one, key), *_where(other, key))
 
 
@@ -167,11 +167,11 @@ def _where(disk: Disk, key: str) -> tuple[str | Path | int, ...]:
     return disk.path, disk[key].start, disk[key].size
 
 
-def _on(disk: Disk, key: str) -> str:
+def _on(disk: Disk, key: str, mode: str = "rw") -> str:
     """The script that mounts what $1 to $3 say at $mount."""
     type = disk[key].type
-    options = f" -o {_OPTIONS[type]}" if type in _OPTIONS else ""
-    return f'mount=$(mktemp -d "$room/XXXX"); on "$1" "$2" "$3" "$mount" -t {type}{options}; '
+    options = ",".join([mode, *([_OPTIONS[type]] if type in _OPTIONS else [])])
+    return f'mount=$(mktemp -d "$room/XXXX"); on "$1" "$2" "$3" "$mount" -t {type} -o {options}; '
 
 
 # rsync compares neither nanoseconds nor numbers of links everywhere.
@@ -322,7 +322,8 @@ def _laid_out(*parts: tuple[float, float, Part]) -> tuple[Part, ...]:
 _EXT4_1K = _ext("ext4", "-b", "1024", "-I", "256", "-O", "^metadata_csum,^64bit", "-L", "root", "-U", _uuid(4))
 _EXT2 = _ext("ext2", "-I", "128", "-m", "3", "-L", "old", "-U", _uuid(9))
 _XFS = ("mkfs.xfs", "-q", "-i", "size=1024", "-m", f"reflink=0,uuid={_uuid(7)}", "-L", "big")
-_BTRFS = ("mkfs.btrfs", "-q", "-n", "16384", "-L", "tree of trees", "-U", _uuid(3))
+# No UUID is given: one that a device of another test has is refused.
+_BTRFS = ("mkfs.btrfs", "-q", "-n", "16384", "-L", "tree of trees")
 _LUKS = ("cryptsetup", "luksFormat", "--batch-mode", "--type", "luks1", "--pbkdf-force-iterations", "1000", "--uuid",
          _uuid(12))  # fmt: skip
 _MKSWAP = ("mkswap", "-q", "-L", "swap", "-U", _uuid(5))

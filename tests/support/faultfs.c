@@ -6,6 +6,7 @@
  *     meta_us=N       every metadata operation first sleeps N microseconds, as a busy metadata server lets wait
  *     data_us=N       so does every read and write
  *     eio_read=TEXT   reading a file whose path contains TEXT fails with EIO
+ *     eio_from=N, eio_until=N  of such a file only what touches these bytes, N excluded
  *     eio_write=TEXT  so does writing it
  *     flip_read=TEXT  reading a file whose path contains TEXT gives another first byte of each block
  *     eio_list=TEXT   so does listing a directory whose path contains TEXT
@@ -55,7 +56,7 @@ static struct {
     char *backing;
     long meta_us, data_us;
     char *eio_read, *eio_write, *eio_list, *eio_unlink, *flip_read, *vanish;
-    long long enospc_after;
+    long long enospc_after, eio_from, eio_until;
     double entry_timeout, attr_timeout;
     int fold, no_locks, moose, own_inodes;
     struct failing failing;
@@ -69,7 +70,8 @@ static const struct fuse_opt options[] = {
     OPTION("meta_us=%ld", meta_us),          OPTION("data_us=%ld", data_us),
     OPTION("eio_read=%s", eio_read),         OPTION("eio_write=%s", eio_write),
     OPTION("eio_list=%s", eio_list),         OPTION("eio_unlink=%s", eio_unlink),
-    OPTION("vanish=%s", vanish),
+    OPTION("vanish=%s", vanish),             OPTION("eio_from=%lld", eio_from),
+    OPTION("eio_until=%lld", eio_until),
     OPTION("flip_read=%s", flip_read),
     OPTION("enospc_after=%lld", enospc_after), OPTION("entry_timeout=%lf", entry_timeout),
     OPTION("attr_timeout=%lf", attr_timeout), OPTION("fold=%d", fold),
@@ -303,7 +305,8 @@ static int fs_read(const char *path, char *buffer, size_t size, off_t offset, st
 {
     nap(faults.data_us);
     FAILING(faults.failing, "read");
-    if (is_named(path, faults.eio_read))
+    int touched = !faults.eio_until || (offset < faults.eio_until && offset + (off_t)size > faults.eio_from);
+    if (touched && is_named(path, faults.eio_read))
         return -EIO;
     ssize_t length = pread(file->fh, buffer, size, offset);
     if (length > 0 && is_named(path, faults.flip_read))

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.support import trees
+from tests.support import launch, trees
 from tests.support.disks import MIB, Disk, differences, hash_of, tree
 from tests.support.launch import Argument
 from tests.support.private_mounts import in_private
@@ -142,6 +142,47 @@ def _clone(kind: str, resize: tuple[str, ...], place: Path, disk: Callable[[str]
     return Job(("-dd", source.path, "-di", image, "--yes", *more), image, judge, lambda: digest_of_file(source.path))
 
 
+def _trees_to_patch(place: Path) -> tuple[Path, Path]:
+    """A tree, and what it was before: entries of all kinds are added, modified and removed."""
+    new, base = a_tree(place / "new"), place / "base"
+    change = """
+cp -a "$1" "$2"; cd "$2"
+rm -r "big/1" "many more/0001" "many more/02"*; for each in "many more/03"*; do echo old >"$each"; done
+mkdir gone; cp "many more/1"* gone; chmod 700 big
+"""
+    subprocess.run(["bash", "-euc", change, "bash", new, base], check=True)
+    return new, base
+
+
+def _patch(place: Path, disk: Callable[[str], Disk]) -> Job:
+    (new, base), patch = _trees_to_patch(place), place / "p.img"
+
+    def judge() -> None:
+        refuse_damaged(patch, "ext4")
+        target = place / "temporary" / "target"
+        subprocess.run(["cp", "-a", base, target], check=True)
+        launch.run(["-siff", patch, "-d", target], flavour="plain").check()
+        same(difference_of_trees(new, target))
+        subprocess.run(["rm", "-r", target], check=True)
+
+    def sources() -> str:
+        return digest_of_tree(new) + digest_of_tree(base)
+
+    return Job((new, "-d", base, "-diff", patch, "--yes"), patch, judge, sources)
+
+
+def _apply(place: Path, disk: Callable[[str], Disk]) -> Job:
+    (new, base), patch = _trees_to_patch(place), place / "p.img"
+    launch.run([new, "-d", base, "-diff", patch], flavour="plain").check()
+    return Job(
+        ("-siff", patch, "-d", base),
+        base,
+        lambda: same(difference_of_trees(new, base)),
+        lambda: digest_of_tree(new) + digest_of_file(patch),
+        in_place=True,
+    )
+
+
 def _table(path: Path) -> object:
     told = json.loads(subprocess.run(["sfdisk", "--json", path], check=True, capture_output=True).stdout)
     found = told["partitiontable"]
@@ -158,6 +199,8 @@ JOBS: Mapping[str, Maker] = {
     "pack-btrfs": lambda place, disk: _pack("btrfs", place, disk),
     "update": _update,
     "restore": _restore,
+    "patch": _patch,
+    "apply": _apply,
     "clone": lambda place, disk: _clone("gpt", (), place, disk),
     "clone-dos": lambda place, disk: _clone("dos", (), place, disk),
     "resize": lambda place, disk: _clone("gpt", ("4=150MiB",), place, disk),

@@ -8,6 +8,7 @@ replayed from a damaged file system.
 import ctypes
 import errno
 import fcntl
+import gc
 import os
 import shutil
 import stat
@@ -154,7 +155,7 @@ class MountRoom:
             if worthless:
                 _shut_down(place)
             else:
-                _store(place)
+                store(place)
         finally:
             self._mounted.remove(place)
             _unmount_patiently(place)
@@ -181,7 +182,7 @@ class MountRoom:
         os.close(self._lock)
 
 
-def _store(place: bytes) -> None:
+def store(place: bytes) -> None:
     """Have all that was written to a mount stored. Raises FatalError."""
     try:
         fd = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -217,6 +218,7 @@ def _unmount_patiently(place: bytes) -> None:
                     f"cannot unmount {printable(place)}: {reason_of(error)}",
                     "The kernel unmounts it when this process and all that it has started have ended.",
                 ) from None
+        gc.collect()  # what an ended copy had open may be in cycles that nobody has looked at since
         time.sleep(0.05)
 
 

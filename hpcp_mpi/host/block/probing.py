@@ -91,16 +91,20 @@ def refuse_packed(fd: int, path: bytes) -> None:
             raise FatalError(f"{printable(path)} is no raw image: it is {what}", remedy)
 
 
-def content_of(device: bytes, descriptors: tuple[int, ...] = ()) -> Content:
-    """Return what the signatures of a device or file say. descriptors: those that its name means (/proc/self/fd/N)."""
+def content_of(device: bytes, descriptors: tuple[int, ...] = (), shown: bytes = b"") -> Content:
+    """Return what the signatures of a device or file say. Raises FatalError.
+
+    descriptors: those that its name means (/proc/self/fd/N). shown: what messages call it
+    """
+    shown = shown or device
     answer = answer_of(["blkid", "-p", "-o", "export", "--", device], descriptors=descriptors)
     if answer.code == _SEVERAL:
         return Content(several=True)
     if answer.code == _NOTHING:
-        _refuse_unreadable(device)
+        _refuse_unreadable(device, shown)
         return Content()
     if answer.code:
-        raise _unreadable(device, in_one_line(answer.words))
+        raise _unreadable(shown, in_one_line(answer.words))
     values = dict(
         line.split("=", 1) for line in answer.output.decode("utf-8", "surrogateescape").splitlines() if "=" in line
     )
@@ -116,18 +120,18 @@ def content_of(device: bytes, descriptors: tuple[int, ...] = ()) -> Content:
     )
 
 
-def _refuse_unreadable(device: bytes) -> None:
+def _refuse_unreadable(device: bytes, shown: bytes) -> None:
     """Raise FatalError where signatures would lie and cannot be read: blkid finds nothing then, and says nothing."""
     try:
         with open(device, "rb", buffering=0) as file:
             while file.tell() < _SIGNATURES and file.read(_SIGNATURES):
                 pass
     except OSError as error:
-        raise _unreadable(device, os.strerror(error.errno or 0)) from error
+        raise _unreadable(shown, os.strerror(error.errno or 0)) from error
 
 
-def _unreadable(device: bytes, reason: str) -> FatalError:
-    return FatalError(f"{printable(device)} cannot be looked at: {reason}", "See whether the disk has errors: dmesg.")
+def _unreadable(shown: bytes, reason: str) -> FatalError:
+    return FatalError(f"{printable(shown)} cannot be looked at: {reason}", "See whether the disk has errors: dmesg.")
 
 
 def _exactly(device: bytes, name: str, descriptors: tuple[int, ...]) -> str:
@@ -158,7 +162,7 @@ def found_table(device: bytes, descriptors: tuple[int, ...] = (), shown: bytes =
                 "Attach it with that sector size: losetup --sector-size.",
             )
         state = gpt.gpt_of(lambda offset, length: os.pread(fd, length, offset), sector, sectors)
-    content = content_of(device, descriptors)
+    content = content_of(device, descriptors, shown)
     _refuse_damaged(state, content, shown, sector, sectors)
     if content.usage == "filesystem" and (content.type in ("iso9660", "udf") or "PTTYPE" not in content.values):
         return None  # a boot sector or a hybrid ISO looks like an MBR

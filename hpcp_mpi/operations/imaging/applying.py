@@ -4,44 +4,64 @@ Nothing is changed before every row of all patches was looked at, and all that t
 """
 
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from hpcp_mpi.cluster.signals import StoppedEarly
-from hpcp_mpi.engine.itemize import GONE
-from hpcp_mpi.formats.entry_state import State
+from hpcp_mpi.host.block.staging import Target, target_at
 from hpcp_mpi.host.commands import Stopped
-from hpcp_mpi.operations.imaging import patch_mark
-from hpcp_mpi.operations.imaging.entry_looks import Looks
-from hpcp_mpi.operations.imaging.patch_changes import Changes, tally_of
-from hpcp_mpi.operations.imaging.patch_files import Patch, Volume, open_volumes, origins_of, patches_of
-from hpcp_mpi.operations.imaging.patch_images import mounted_patches, target_of
-from hpcp_mpi.operations.imaging.patch_plan import Plan, plan_of, root_of, wrong_after
-from hpcp_mpi.operations.imaging.rules.patch import letters, must_go
-from hpcp_mpi.operations.imaging.run import Imaging, team_of
-from hpcp_mpi.operations.imaging.shown import rename_report
-from hpcp_mpi.vocab.errors import Failure, FatalError, reason_of
-from hpcp_mpi.vocab.outcome import first_of_each
-from hpcp_mpi.vocab.paths import child_path, printable
+from hpcp_mpi.operations.imaging.existing_image import (
+    ExistingImage,
+    check_before,
+    existing_image,
+    opened_volume,
+    read_only,
+)
+from hpcp_mpi.operations.imaging.new_image import result_of
+from hpcp_mpi.operations.imaging.patch_application import Application
+from hpcp_mpi.operations.imaging.patch_files import Volume, open_volumes
+from hpcp_mpi.operations.imaging.patch_images import mounted_patches, refuse_small_room
+from hpcp_mpi.operations.imaging.patch_plan import root_of
+from hpcp_mpi.operations.imaging.room_watch import Expected, RoomWatch, taken_by
+from hpcp_mpi.operations.imaging.run import Imaging
+from hpcp_mpi.operations.imaging.volume import checked, close
+from hpcp_mpi.vocab.errors import FatalError
+from hpcp_mpi.vocab.image_options import Need
+from hpcp_mpi.vocab.paths import printable
 from hpcp_mpi.vocab.report import Report
-from hpcp_mpi.vocab.tally import NOTHING, left_of
-
-_MOST = 1000  # conflicts that are named
 
 
 def apply(run: Imaging) -> Report:
     """Apply patches to a directory, or to what is in an image. Raises FatalError; a signal is said in the report."""
     try:
-        with open_volumes(mounted_patches(run)) as volumes, target_of(run) as target:
-            return apply_to(run, volumes, target)
+        with open_volumes(mounted_patches(run)) as volumes:
+            if not run.images.image:
+                return apply_to(run, volumes, os.path.abspath(run.request.destinations[0]))
+            with target_at(run.images.image) as place:
+                if place.status is None:
+                    raise FatalError(f"there is no image {printable(place.given)} that a patch could be applied to")
+                with existing_image(run, place, writable=not run.options.dry_run) as image:
+                    return _to_image(run, volumes, place, image)
     except StoppedEarly as early:
         return Report(stopped=early.code)
 
 
-def apply_to(run: Imaging, volumes: Sequence[Volume], target: bytes) -> Report:
-    """Apply the patches that volumes are of to a directory. Raises FatalError, StoppedEarly."""
+def apply_to(run: Imaging, volumes: Sequence[Volume], target: bytes, agreed: bool = False) -> Report:
+    """Apply the patches that volumes are of to a directory. Raises FatalError, StoppedEarly.
+
+    agreed: conflicts were asked about already
+    """
+    with _application(run, volumes, target, agreed) as application:
+        application.look()
+        return application.do()
+
+
+@contextmanager
+def _application(run: Imaging, volumes: Sequence[Volume], target: bytes, agreed: bool = False) -> Iterator[Application]:
     root = root_of(target)
     try:
-        return _Application(run, patches_of(volumes), target, root).run()
+        yield Application(run, volumes, target, root, agreed)
     except FatalError as error:
         raise run.shown.renamed(error) from None
     except Stopped:
@@ -50,132 +70,30 @@ def apply_to(run: Imaging, volumes: Sequence[Volume], target: bytes) -> Report:
         os.close(root)
 
 
-class _Application:
-    """One application of patches to a target. root: a descriptor of that"""
-
-    def __init__(self, run: Imaging, patches: list[Patch], target: bytes, root: int) -> None:
-        self._run = run
-        self._patches = patches
-        self._ids = [patch.manifest.patch_id for patch in patches]
-        self._target = target
-        self._root = root
-        self._looks = Looks(target, root, lambda: run.stopping)
-        self._window = int(run.options.modify_window * 10**9)
-        self._report = Report(
-            sources=[volume.name for patch in patches for volume in patch.volumes],
-            destination=target,
-            dry_run=run.options.dry_run,
-        )
-
-    def run(self) -> Report:
-        run, report = self._run, self._report
-        for patch in self._patches:
-            if not patch.manifest.hashes:
-                hashes = patch.manifest.hash_algo
-                report.outcome.warn(
-                    patch.volumes[0].name, f"its hashes ({hashes}) are not compared: xxh64 is known here"
-                )
-        begun = patch_mark.begun(self._root, self._target, self._ids, run.images.force_apply)
-        plan = plan_of(self._patches, self._target, self._root, self._looks, begun, self._window)
-        origins = origins_of(self._patches, plan.chains, lambda: run.stopping)
-        self._resolve(plan)
-        self._itemize(plan)
-        if not run.options.dry_run and not plan.nothing:
-            self._change(Changes(plan, origins, self._target, self._root, lambda: run.stopping, report.outcome))
-        if not run.options.dry_run and not report.failures and not report.stopped:
-            self._end(plan)
-        self._count(plan)
-        run.frontend.say(_summary(plan, bool(run.options.dry_run)))
-        return rename_report(report, run.shown)
-
-    def _resolve(self, plan: Plan) -> None:
-        """Raise FatalError if there are conflicts, unless it is asked to apply the patch nevertheless."""
-        shown = printable(self._run.shown.path(self._target))
-        for path in plan.apply:
-            barrier = plan.seen[path].barrier
-            if barrier is not None and barrier.path not in plan.chains and barrier.kind != b"-":
-                raise FatalError(
-                    f"{printable(barrier.path)} in {shown} is no directory, and the patch has rows of what is in it",
-                    f"Nothing was changed. Move it away: -fa does not replace it ({printable(path)}).",
-                )
-        conflicts = plan.conflicts
-        if not conflicts:
-            return
-        say = self._run.frontend.say
-        for path, reason in list(conflicts.items())[:_MOST]:
-            say(f"conflict: {printable(path or b'.')}: {reason}")
-        if len(conflicts) > _MOST:
-            say(f"and {len(conflicts) - _MOST:,} more conflicts")
-        count = f"{len(conflicts):,} of {len(plan.chains):,} entries in {shown}"
-        if self._run.images.force_apply or self._run.options.dry_run:
-            return
-        if not self._run.frontend.confirm_doubt(f"{count} are not as the patch expects them. Apply it nevertheless?"):
+def _to_image(run: Imaging, volumes: Sequence[Volume], place: Target, image: ExistingImage) -> Report:
+    """Apply patches to what is in an image, which is mounted for writing when it is known that they fit."""
+    began = time.monotonic()
+    if not run.options.dry_run:
+        run.frontend.say(f"hpcp-mpi: checking {printable(image.called)}")
+        check_before(run, image)
+    need: Need | None = None
+    with read_only(run, image) as mount, _application(run, volumes, mount) as application:
+        application.look()
+        need = application.need()
+        if run.options.dry_run or need is None:
+            return application.do()
+    volume = opened_volume(run, image)
+    refuse_small_room(volume, need)
+    with RoomWatch(volume, Expected(), False, run.frontend.stop, taken_by(volume)) as watch:
+        report = apply_to(run, volumes, volume.mount, agreed=True)
+    watch.refuse_full()
+    close(run, volume)
+    if run.images.check and not report.ended_early:
+        wrong = checked(run, image.fd, image.content.type, image.called, image.offset, image.size)
+        if wrong:
             raise FatalError(
-                f"{count} are neither as the patch expects them nor as it leaves them",
-                "Nothing was changed. -fa applies the patch nevertheless, and replaces or removes them.",
+                f"{printable(image.called)} was written to, and its check found errors: {wrong}",
+                "Is its disk good? Have it repaired (e2fsck -f, xfs_repair), and run this again.",
             )
-
-    def _itemize(self, plan: Plan) -> None:
-        """Tell what is, or would be, changed."""
-        items = self._run.frontend.items
-        if items is None or not (self._run.options.itemize or self._run.options.dry_run):
-            return
-        items.add((GONE, _shown(path, plan.found(path)), b"") for path in plan.removals())
-        for path in sorted(plan.apply):
-            end, found = plan.end(path), plan.found(path)
-            if end.there:
-                before = None if must_go(end, found) or not found.there else found
-                items.add([(letters(end, before), _shown(path, end), end.target or b"")])
-
-    def _change(self, changes: Changes) -> None:
-        """Change the target. Raises FatalError, Stopped."""
-        run, report = self._run, self._report
-        patch_mark.set_mark(self._root, self._target, self._ids)
-        changes.remove()
-        changes.make_directories()
-        with team_of(run) as wire:
-            for each in changes.copy(wire, run.options, run.frontend):
-                report.add(each)
-        if report.ended_early:
-            return
-        changes.settle()
-        for path, reason in wrong_after(changes.plan, self._looks, self._window).items():
-            report.outcome.failures.append(Failure(child_path(self._target, path), reason))
-        report.outcome.failures = list(first_of_each(report.outcome.failures))
-
-    def _count(self, plan: Plan) -> None:
-        """Count what the patches are about; what is neither copied nor changed was done before."""
-        report, outcome = self._report, self._report.outcome
-        found = NOTHING
-        for chain in plan.chains.values():
-            found = found.plus(tally_of(chain.end))
-        report.scanned = found
-        if not report.failures and not report.ended_early and not report.dry_run:
-            outcome.skipped = left_of(found, outcome.copied, outcome.updated)
-
-    def _end(self, plan: Plan) -> None:
-        """Remove the mark: all is done. The root has the time that a patch gives it, or the one that it had."""
-        mtime = plan.end(b"").mtime if b"" in plan.chains else None
-        inside = (chain for path, chain in plan.chains.items() if b"/" not in path)
-        as_before = all(state.is_directory for chain in inside for state in chain.states)
-        try:
-            patch_mark.remove_mark(self._root, mtime, as_before)
-        except OSError as error:
-            self._report.outcome.warn(
-                child_path(self._target, patch_mark.NAME), f"cannot be removed: {reason_of(error)}"
-            )
-
-
-def _shown(path: bytes, state: State) -> bytes:
-    return (path or b".") + b"/" if state.is_directory else path
-
-
-def _summary(plan: Plan, dry: bool) -> str:
-    """Return the line that says what was done; hpcp's, as far as it goes."""
-    gone = sum(1 for path in plan.apply if not plan.end(path).there)
-    added = sum(1 for path in plan.apply if plan.end(path).there and not plan.found(path).there)
-    modified = len(plan.apply) - gone - added
-    done = len(plan.chains) - len(plan.apply)
-    forced = len(plan.conflicts)
-    words = f"deleted {gone}, added {added}, modified {modified}, done before {done}, in spite of conflicts {forced}"
-    return f"patch{' (nothing was changed: -n)' if dry else ''}: {words}"
+    report.images.append(result_of(place, "updated", began, image.content))
+    return report

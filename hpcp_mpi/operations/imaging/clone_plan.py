@@ -19,8 +19,9 @@ from hpcp_mpi.operations.imaging.rules.treatment import Kind
 from hpcp_mpi.operations.imaging.run import Imaging, with_patterns_inside
 from hpcp_mpi.rules.excludes import matcher
 from hpcp_mpi.vocab.errors import FatalError
-from hpcp_mpi.vocab.image_options import MakeFileSystem, Partition
+from hpcp_mpi.vocab.image_options import MakeFileSystem, Need, Partition
 from hpcp_mpi.vocab.paths import printable
+from hpcp_mpi.vocab.tally import Tally
 
 _LEAST_SWAP = MIB
 
@@ -53,6 +54,14 @@ class Plan:
     def size(self) -> int:
         """The bytes of the disk, as far as its whole sectors go."""
         return self.layout.sectors * self.layout.table.sector
+
+    @property
+    def tally(self) -> Tally:
+        """What the file systems hold."""
+        need = Need()
+        for part in self.parts:
+            need = need.plus(part.source.need)
+        return Tally(need.files, need.directories, need.symlinks, need.others, need.data)
 
 
 def plan_of(run: Imaging, source: Source, target: CloneTarget) -> Plan:

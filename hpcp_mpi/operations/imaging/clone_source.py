@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass, field
 
 from hpcp_mpi.host.block import devices, filesystems
+from hpcp_mpi.host.block.loops import attach
 from hpcp_mpi.host.block.mounts import BIND, READ_ONLY, REMOUNT, UNTRUSTED, MountRefused, mount
 from hpcp_mpi.host.block.probing import FoundTable, found_table
 from hpcp_mpi.host.block.subvolumes import Subvolumes, subvolumes_of
@@ -11,11 +12,12 @@ from hpcp_mpi.operations.imaging.opening import OpenImage, Volume, mounted_volum
 from hpcp_mpi.operations.imaging.rules import likeness
 from hpcp_mpi.operations.imaging.rules.file_systems import READINGS
 from hpcp_mpi.operations.imaging.rules.geometry import Geometry
+from hpcp_mpi.operations.imaging.rules.superblock import Superblock
 from hpcp_mpi.operations.imaging.rules.swap import parse_swap
 from hpcp_mpi.operations.imaging.rules.table import boot_program, is_extended, on_disk, partition_named, shown_partition
 from hpcp_mpi.operations.imaging.rules.treatment import BY_FILES, SWAPS, Facts, Kind, Treatment, treatment_of
 from hpcp_mpi.operations.imaging.run import Imaging
-from hpcp_mpi.vocab.errors import FatalError
+from hpcp_mpi.vocab.errors import FatalError, reason_of
 from hpcp_mpi.vocab.image_options import Content, Need, Partition, Table
 from hpcp_mpi.vocab.paths import printable
 
@@ -95,7 +97,7 @@ def _part(
 ) -> SourcePart:
     if is_extended(table, partition):
         return SourcePart(partition, None, treatment_of(Content(), partition, table, Facts()))
-    volume = volume_of(run, image, partition)
+    volume = _volume(run, image, partition, partition.number in raw)
     number = numbers.get(partition.number, 0)
     live = bool(number) and devices.mount_of(number) is not None
     held = devices.holders_of(number) if number else []
@@ -106,6 +108,22 @@ def _part(
     facts = Facts(partition.number in raw, obstacle, live=live, held=", ".join(held))
     treatment = treatment_of(volume.content, partition, table, facts)
     return SourcePart(partition, volume, treatment, number, live, geometry=geometry)
+
+
+def _volume(run: Imaging, image: OpenImage, partition: Partition, raw: bool) -> Volume:
+    """Return a partition with what lies in it, of a raw one also if that cannot be read. Raises FatalError."""
+    remedy = f"--raw {partition.number} copies what can be read of it, block by block."
+    try:
+        return volume_of(run, image, partition)
+    except OSError as error:
+        failed = FatalError(f"{printable(image.path)}, partition {partition.number}: {reason_of(error)}", remedy)
+    except FatalError as error:
+        failed = FatalError(error.message, remedy)
+    if not raw:
+        raise failed
+    offset, size = partition.start * image.sector, partition.size * image.sector
+    loop = run.stack.enter_context(attach(image.fd, offset=offset, size=size, name=image.path))
+    return Volume(image, partition, offset, size, loop, Content(), Superblock())
 
 
 def _geometry(volume: Volume, partition: Partition) -> Geometry | None:

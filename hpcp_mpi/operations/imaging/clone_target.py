@@ -28,23 +28,53 @@ class CloneTarget:
     device: devices.Device | None = None
     image: Target | None = None
     stage: Stage | None = None
+    goes_on: bool = False  # what an earlier run of the same command has made may be there
 
     @property
     def sectors(self) -> int | None:
         """How many sectors the disk has; None: an image, which is made as big as it must be."""
         return self.device.size // self.device.sector if self.device is not None else None
 
+    @property
+    def is_zero(self) -> bool:
+        """Whether what was not written yet is zero: in a new image."""
+        return self.image is not None and not self.goes_on
+
     def begin(self, size: int) -> None:
         """Have an open file or device of that size, whose first and last MiB are zero. Raises FatalError."""
         if self.image is not None:
             self.stage = stage_of(self.image)
             self.fd = self.stage.fd
-            self.stage.empty(size)
-            return
+            self.goes_on = self.stage.kept and os.fstat(self.fd).st_size == size
+            if not self.goes_on:
+                self.stage.empty(size)
+        else:
+            self.goes_on = self._is_unfinished()
+        if not self.is_zero:
+            self._zero_ends(0, size)
+            raw.stored(self.fd, self.path)
+
+    def _is_unfinished(self) -> bool:
+        """Return whether a device has neither table nor file system: a clone that was not finished."""
+        node = b"/proc/self/fd/%d" % self.fd
+        try:
+            if found_table(node, (self.fd,), self.path) is not None:
+                return False
+            content = content_of(node, (self.fd,))
+        except FatalError:
+            return False
+        return not content.type and not content.several
+
+    def wipe(self, offset: int, size: int) -> None:
+        """Overwrite where signatures of what was in a range before may lie. Raises FatalError."""
+        if not self.is_zero:
+            self._zero_ends(offset, size)
+
+    def _zero_ends(self, offset: int, size: int) -> None:
         first = min(MIB, size)
-        raw.write_zeros(self.fd, 0, first, self.path)
-        raw.write_zeros(self.fd, max(first, size - MIB), size - max(first, size - MIB), self.path)
-        raw.stored(self.fd, self.path)
+        raw.write_zeros(self.fd, offset, first, self.path)
+        last = min(MIB, size - first)
+        raw.write_zeros(self.fd, offset + size - last, last, self.path)
 
     def write_table(self, source: Source, table: Table, as_before: bool) -> None:
         """Write boot code, then the table. Raises FatalError. as_before: nothing has another place or size"""

@@ -8,36 +8,43 @@ import time
 
 from hpcp_mpi.cluster.signals import StoppedEarly
 from hpcp_mpi.host.commands import Stopped
-from hpcp_mpi.operations.imaging.clone_partitions import Work, make_partition, planned_result
+from hpcp_mpi.operations.imaging.clone_partitions import make_partition
 from hpcp_mpi.operations.imaging.clone_plan import Plan, plan_of
 from hpcp_mpi.operations.imaging.clone_report import say_plan
 from hpcp_mpi.operations.imaging.clone_source import source_of
 from hpcp_mpi.operations.imaging.clone_target import CloneTarget, ask, target_of
-from hpcp_mpi.operations.imaging.clone_verify import verify
+from hpcp_mpi.operations.imaging.clone_work import Work, planned_result
 from hpcp_mpi.operations.imaging.run import Imaging
-from hpcp_mpi.vocab.errors import FatalError
+from hpcp_mpi.vocab.errors import EXIT_RESUMABLE, FatalError
 from hpcp_mpi.vocab.paths import printable
 from hpcp_mpi.vocab.report import ImageResult, Report
 
 
 def clone(run: Imaging) -> Report:
-    """Clone the disk that is asked for. Raises FatalError, UsageError, StoppedEarly."""
+    """Clone the disk that is asked for. Raises FatalError, UsageError. A signal ends it early: the report says so."""
+    report = Report(sources=[run.images.images[0]], destination=run.images.image, dry_run=run.options.dry_run)
+    try:
+        _clone(run, report)
+    except StoppedEarly as early:
+        report.stopped = early.code
+    return report
+
+
+def _clone(run: Imaging, report: Report) -> None:
     began = time.monotonic()
     source = source_of(run)
     target = target_of(run, source)
     plan = plan_of(run, source, target)
     run.notes += [(source.image.path, note) for note in plan.notes]
-    report = Report(sources=[source.image.path], destination=target.path, dry_run=run.options.dry_run)
     if run.options.dry_run:
         say_plan(run, plan, target)
         report.partitions = [planned_result(plan, part) for part in plan.parts]
-        report.images.append(_result(plan, target, began))
-        return report
-    if not ask(run, target):
-        raise FatalError(f"{printable(target.path)} was not overwritten: the answer was no", "Nothing was changed.")
-    _made(Work(run, plan, target, report))
+        report.scanned = report.outcome.copied = plan.tally
+    else:
+        if not ask(run, target):
+            raise FatalError(f"{printable(target.path)} was not overwritten: the answer was no", "Nothing was changed.")
+        _made(Work(run, plan, target, report))
     report.images.append(_result(plan, target, began))
-    return report
 
 
 def _made(work: Work) -> None:
@@ -48,16 +55,27 @@ def _made(work: Work) -> None:
         target.begin(work.plan.size)
         for part in work.plan.parts:
             work.report.partitions.append(make_partition(work, part))
-        if run.options.verify:
-            verify(work)
         run.refuse_if_stopped()
         target.write_table(work.plan.source, work.plan.layout.table, not work.plan.layout.moved)
         target.publish()
-    except Stopped:
+    except (Stopped, StoppedEarly):
+        _keep(work)
         raise StoppedEarly(run.frontend.stop.code, run.frontend.stop.name) from None
     finally:
         if target.stage is not None:
             target.stage.remove()
+
+
+def _keep(work: Work) -> None:
+    """Leave what is made by now for the next run of the same command, if there is time. Raises FatalError."""
+    run, target = work.run, work.target
+    if run.frontend.stop.code != EXIT_RESUMABLE or run.frontend.stop.urgent:
+        return
+    what = "what is made of the clone by now; the same command goes on with it"
+    if target.stage is not None and target.stage.is_open:
+        work.report.outcome.warn(target.stage.keep(), what)
+    elif target.device is not None:
+        work.report.outcome.warn(target.path, f"it has no partition table yet; {what}")
 
 
 def _result(plan: Plan, target: CloneTarget, began: float) -> ImageResult:

@@ -131,6 +131,20 @@ def _chosen(run: Imaging, image: OpenImage, results: list[PartitionResult]) -> l
     return found
 
 
+def only_volume(run: Imaging, image: OpenImage) -> Volume:
+    """Return what can be copied of an image that holds one file system, or of which --partition picks one.
+
+    Raises FatalError.
+    """
+    found = _chosen(run, image, [])
+    if len(found) > 1:
+        names = ", ".join(_words(each.partition) for each in found if each.partition is not None)
+        raise FatalError(
+            f"{printable(image.path)} has several partitions with files: {names}", "Give one with --partition."
+        )
+    return found[0]
+
+
 def _words(partition: Partition) -> str:
     return f"{partition.number} ({in_one_line(partition.name)})" if partition.name else f"{partition.number}"
 

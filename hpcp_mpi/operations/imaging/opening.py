@@ -78,7 +78,7 @@ def opened(run: Imaging, image: bytes) -> OpenImage:
     sector = sector_of(fd)
     loop = run.stack.enter_context(attach(fd, sector=sector, name=image, direct=is_device))
     table = table_of(loop.path, shown=image)
-    content = content_of(loop.path)
+    content = content_of(loop.path, shown=image)
     return OpenImage(image, fd, size, sector, is_device, loop, content, table, in_use)
 
 
@@ -140,7 +140,7 @@ def volume_of(run: Imaging, image: OpenImage, partition: Partition | None = None
     else:
         offset, size = partition.start * image.sector, partition.size * image.sector
         loop = run.stack.enter_context(_attached(image, offset, size))
-        content = content_of(loop.path)
+        content = content_of(loop.path, shown=image.path + b", partition %d" % partition.number)
     superblock = superblock_of(content.type, lambda at, length: os.pread(loop.fd, length, at))
     return Volume(image, partition, offset, size, loop, content, superblock)
 

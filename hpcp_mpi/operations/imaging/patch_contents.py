@@ -4,7 +4,6 @@ What differs is found as by a comparison. The states that a patch leads to are t
 """
 
 import os
-import re
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
@@ -24,6 +23,7 @@ from hpcp_mpi.operations.copy.from_list.rank0 import copy_names
 from hpcp_mpi.operations.imaging.entry_looks import Looks, Seen
 from hpcp_mpi.operations.imaging.patch_images import Side
 from hpcp_mpi.operations.imaging.run import Imaging, team_of, with_patterns_inside
+from hpcp_mpi.rules.excludes import literal
 from hpcp_mpi.vocab.errors import FatalError, reason_of
 from hpcp_mpi.vocab.options import MIB, Options
 from hpcp_mpi.vocab.paths import first_few, printable
@@ -60,9 +60,11 @@ class Contents:
         """Find out what differs. Raises FatalError, StoppedEarly."""
         run, (new, base) = self._run, self._sides
         options = with_patterns_inside(run.options, run.room) if new.image else run.options
-        if new.image or base.image:
+        if new.ext or base.ext:
             # What mkfs makes in the root of each ext is nobody's.
-            options = replace(options, optional_excludes=(*options.optional_excludes, _literally(new.path)))
+            options = replace(
+                options, optional_excludes=(*options.optional_excludes, literal(new.path) + b"/lost+found")
+            )
         request = Request(Verb.COMPARE, (new.path,), (base.path,), replace(options, places=(b"",)))
         with team_of(run) as wire:
             frontend = replace(run.frontend, items=self.differences)
@@ -214,11 +216,6 @@ def _paths(items: Iterable[Item]) -> Iterator[bytes]:
     for _, path, _ in items:
         path = path.removesuffix(b"/")
         yield b"" if path == b"." else path
-
-
-def _literally(root: bytes) -> bytes:
-    """Return a pattern for lost+found in a root, whatever characters that has."""
-    return re.sub(rb"[[*?]", lambda match: b"[" + match[0] + b"]", root) + b"/lost+found"
 
 
 def _copy_options(options: Options) -> Options:

@@ -2,82 +2,106 @@
 
 import os
 import stat
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from hpcp_mpi.host.block import making
-from hpcp_mpi.host.block.loops import Loop, attach
+from hpcp_mpi.cluster.signals import StoppedEarly
+from hpcp_mpi.host.block import tools
+from hpcp_mpi.host.block.making import room_of
 from hpcp_mpi.host.block.staging import Stage, Target, stage_of, target_at
-from hpcp_mpi.operations.imaging.opening import mounted, opened
+from hpcp_mpi.operations.imaging import volume as volumes
+from hpcp_mpi.operations.imaging.image_sources import only_volume
+from hpcp_mpi.operations.imaging.new_image import result_of
+from hpcp_mpi.operations.imaging.opening import mounted_volume, opened
+from hpcp_mpi.operations.imaging.room_watch import RESERVE, Expected, RoomWatch, free_outside, taken_by
+from hpcp_mpi.operations.imaging.rules.file_systems import EXT
 from hpcp_mpi.operations.imaging.rules.sizes import bigger, missing, smallest
 from hpcp_mpi.operations.imaging.run import Imaging
+from hpcp_mpi.operations.imaging.volume import WritableVolume
 from hpcp_mpi.vocab.errors import FatalError, UsageError
 from hpcp_mpi.vocab.image_options import MakeFileSystem, Need
+from hpcp_mpi.vocab.options import MIB
 from hpcp_mpi.vocab.paths import printable
+from hpcp_mpi.vocab.report import Report
 
-TYPE = "ext4"  # of a patch: hpcp reads it on any machine
-_TRIES = 3
-_LEFT = 64 << 20  # bytes that stay free beside a new image
+TYPE = "ext4"  # of a patch: any machine mounts it
+_TRIES = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One of two trees that are compared. path: of its root; name: for people; image: it is a mounted image"""
+    """One of two trees that are compared. path: of its root; name: for people"""
 
     path: bytes
     name: bytes
-    image: bool
+    image: bool = False  # it is a mounted image
+    ext: bool = False  # of a type that has a lost+found of its own
 
 
 def side_of(run: Imaging, image: bytes, directory: bytes) -> Side:
     """Return a tree, mounted read-only if it is in an image. Raises FatalError."""
     if image:
-        return Side(mounted(run, opened(run, image)), image, True)
+        volume = only_volume(run, opened(run, image))
+        return Side(mounted_volume(run, volume), image, True, volume.content.type in EXT)
     if not os.path.isdir(directory):
         raise FatalError(f"{printable(directory)} is no directory: a patch is made of two directories or images")
-    return Side(os.path.realpath(directory), directory, False)
+    return Side(os.path.realpath(directory), directory)
 
 
 def mounted_patches(run: Imaging) -> list[tuple[bytes, bytes]]:
     """Return where the patches are mounted, and their names. Raises FatalError."""
-    return [(mounted(run, opened(run, patch)), patch) for patch in run.images.patches]
+    return [(side_of(run, patch, b"").path, patch) for patch in run.images.patches]
 
 
 @contextmanager
-def new_image(run: Imaging, output: Target, replaced: os.stat_result | None, need: Need) -> Iterator[bytes]:
+def new_image(
+    run: Imaging, output: Target, replaced: os.stat_result | None, need: Need, report: Report
+) -> Iterator[bytes]:
     """Yield where a new image is mounted for writing; it gets its name at the end of the block, if nothing was raised.
 
-    replaced: the file that it takes the place of. Raises FatalError, Stopped.
+    replaced: the file that it takes the place of. report: is told of it. Raises FatalError, Stopped, StoppedEarly.
     """
+    began = time.monotonic()
+    tools.need([tools.Use("make", TYPE), *([tools.Use("check", TYPE)] if run.images.check else [])])
     stage = stage_of(output)
     try:
-        loop, place = _made(run, stage, need)
-        with loop:
+        volume = _made(run, stage, need)
+        with _given_up(run, volume), RoomWatch(volume, Expected(), False, run.frontend.stop, taken_by(volume)) as watch:
             try:
-                yield place
-            except BaseException:
-                _leave(run, place)
+                yield volume.mount
+            except StoppedEarly:
+                watch.refuse_full()
                 raise
-            run.room.unmount(place)
+        watch.refuse_full()
+        volumes.trimmed(volume)
+        volumes.close(run, volume)
         run.refuse_if_stopped()
-        wrong = making.check(stage.path, TYPE, stop=lambda: run.stopping) if run.images.check else ""
+        wrong = volumes.checked(run, stage.fd, TYPE, output.given) if run.images.check else ""
         if wrong:
-            raise FatalError(f"the file system of {printable(output.given)} is damaged: {wrong}", "It was not made.")
+            raise FatalError(
+                f"{printable(output.given)} was not made: its check found errors: {wrong}", "Is its disk good?"
+            )
         stage.publish(replaced)
     finally:
         stage.remove()
+    report.images.append(result_of(output, "made", began))
 
 
-def _leave(run: Imaging, place: bytes) -> None:
+@contextmanager
+def _given_up(run: Imaging, volume: WritableVolume) -> Iterator[None]:
+    """Unmount a volume where an error ends the block; that error is the one to be said."""
     try:
-        run.room.unmount(place)
-    except FatalError:
-        pass  # another error ended the run, and is the one to be said
+        yield
+    except BaseException:
+        with suppress(FatalError):
+            volumes.close(run, volume)
+        raise
 
 
-def _made(run: Imaging, stage: Stage, need: Need) -> tuple[Loop, bytes]:
-    """Return a loop device over a new file system that a tree fits into, and where that is mounted. Raises FatalError.
+def _made(run: Imaging, stage: Stage, need: Need) -> WritableVolume:
+    """Return a new file system in a stage that a tree fits into. Raises FatalError, Stopped.
 
     What statvfs says decides: if it has too little room it is made anew.
     """
@@ -85,31 +109,22 @@ def _made(run: Imaging, stage: Stage, need: Need) -> tuple[Loop, bytes]:
     for _ in range(_TRIES):
         _refuse_without_room(stage, what)
         stage.empty(what.bytes)
-        loop = attach(stage.fd, writable=True, name=stage.path)
-        try:
-            making.make(loop.path, what, stop=lambda: run.stopping, zeros=True)
-            place = run.room.mount(loop.path, TYPE, read_only=False)
-            lacks = missing(what, need, *making.room_of(place, TYPE))
-            if lacks == (0, 0):
-                run.shown.names[place] = stage.target.given + b":"
-                return loop, place
-            run.room.unmount(place)
-        except BaseException:
-            loop.close()
-            raise
-        loop.close()
+        volume = volumes.new_volume(run, stage.fd, what, stage.target.given)
+        lacks = missing(what, need, *room_of(volume.mount, TYPE))
+        if not any(lacks):
+            return volume
+        volumes.close(run, volume)
         what = bigger(what, lacks)
     raise FatalError(f"no {TYPE} was made that has room for the patch {printable(stage.target.given)}")
 
 
 def _refuse_without_room(stage: Stage, what: MakeFileSystem) -> None:
     """Raise FatalError where an image that is filled would fill its own file system: it would be broken."""
-    status = os.fstatvfs(stage.fd)
-    free = status.f_bavail * status.f_frsize - _LEFT
-    if free < what.bytes:
+    free = free_outside(stage.fd)
+    if free is not None and free < what.bytes + RESERVE:
         raise FatalError(
-            f"there is no room for {printable(stage.target.given)}: it may take {what.bytes:,} bytes, and "
-            f"{max(0, free):,} are free (64 MiB stay)",
+            f"there is no room for {printable(stage.target.given)}: it may take {what.bytes:,} bytes, and {free:,} are "
+            f"free, of which {RESERVE // MIB} MiB have to stay so",
             "Make the patch on another file system.",
         )
 
@@ -123,16 +138,18 @@ def output_of(given: bytes, replace: bool) -> tuple[Target, os.stat_result | Non
     return output, output.status
 
 
-@contextmanager
-def target_of(run: Imaging) -> Iterator[bytes]:
-    """Yield the directory that patches are applied to; of an image, where it is mounted. Raises FatalError.
-
-    An image is checked when it was unmounted.
-    """
-    if not run.images.image:
-        yield os.path.abspath(run.request.destinations[0])
-        return
-    raise FatalError(
-        "this version applies patches to directories, not to images (-di)",
-        "Mount the image, and name the directory with -d.",
-    )
+def refuse_small_room(volume: WritableVolume, need: Need) -> None:
+    """Refuse to apply what an image, or its own file system, has no room for. Raises FatalError."""
+    name, free = printable(volume.called), free_outside(volume.fd)
+    lacks, inodes = missing(volume.type, need, *room_of(volume.mount, volume.type))
+    if lacks or inodes:
+        raise FatalError(
+            f"{name} is too small for the patch: {lacks:,} bytes and {inodes:,} inodes are missing",
+            "Nothing was changed. Make it bigger first: truncate, e2fsck -f, resize2fs.",
+        )
+    if free is not None and free < need.blocks + RESERVE:
+        raise FatalError(
+            f"{name} would take {need.blocks:,} bytes more, and its file system has {free:,} left, of which "
+            f"{RESERVE // MIB} MiB have to stay free",
+            "Nothing was changed. Make room there.",
+        )

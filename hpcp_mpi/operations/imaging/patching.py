@@ -72,7 +72,7 @@ def _written(run: Imaging) -> Report:
         paths = found.payload()
         entries = ((path, found.new[path].state, found.new[path].stored) for path in paths)
         need = need_of(entries, sum(map(len, table(found.rows()))) + sum(map(len, more(found.told()))))
-        with new_image(run, output, replaced, need) as place:
+        with new_image(run, output, replaced, need, report) as place:
             found.fill(place, paths)
         report.dry_run = False
         run.frontend.say(f"{found.counts()}; the patch: {printable(output.path)}")

@@ -20,7 +20,7 @@ def original_disk() -> Iterator[Callable[[str], disks.Disk]]:
 
     def of(kind: str) -> disks.Disk:
         if kind not in made:
-            (place / kind).mkdir()
+            (place / kind).mkdir(exist_ok=True)
             made[kind] = disks.make(kind, place / kind)
         return made[kind]
 

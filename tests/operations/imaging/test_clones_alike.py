@@ -10,7 +10,8 @@ import pytest
 
 from hpcp_mpi.host.block import filesystems, making
 from hpcp_mpi.host.block.loops import Loop
-from hpcp_mpi.operations.imaging.rules import likeness
+from hpcp_mpi.operations.imaging.measuring import needed
+from hpcp_mpi.operations.imaging.rules import likeness, sizes
 from hpcp_mpi.operations.imaging.rules.geometry import MIB, Geometry
 from hpcp_mpi.vocab.image_options import Need
 from tests.support.effort import TO_THE_END
@@ -158,3 +159,39 @@ def test_a_label_that_is_no_text_and_forges_nothing_is_kept(on_tmpfs: Path) -> N
         what = likeness.made_like(wanted, 64 * MIB, Need())
         making.make(clone.path, what)
         assert geometry_on(clone, "ext4").label == label
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("ext2", "-b 1024 -I 128"),
+        ("ext4", "-b 1024 -O ^metadata_csum,^64bit"),
+        ("ext4", "-b 4096 -i 65536 -J size=4"),
+        ("xfs", "-b size=1024"),
+        ("btrfs", "-m dup -d dup"),
+    ],
+)
+@privately
+def test_the_smallest_clone_of_a_geometry_holds_the_tree(on_tmpfs: Path, kind: str, words: str) -> None:
+    tree = on_tmpfs / "tree"
+    for number in range(500):
+        if number % 100 == 0:
+            (tree / f"{number}").mkdir(parents=True)
+        (tree / f"{number // 100 * 100}" / f"a file of some name {number}").write_bytes(b"x" * (number * 28))
+    need = needed([bytes(tree)])
+    with device_of(on_tmpfs / "a.img", 1024 * MIB) as source:
+        make_source(source, kind, words, ())
+        geometry = geometry_on(source, kind)
+    size = likeness.smallest_like(geometry, need)
+    assert size < 512 * MIB
+    what = likeness.made_like(geometry, size, need)
+    assert not what.held
+    with device_of(on_tmpfs / "b.img", size) as clone:
+        assert making.refusal(what) == ""
+        making.make(clone.path, what)
+        with mounted(clone, kind, on_tmpfs / "mounted") as place:
+            assert sizes.missing(what, need, *making.room_of(bytes(place), kind)) == (0, 0)
+            subprocess.run(["cp", "-a", f"{tree}/.", place], check=True)
+            subprocess.run(["sync", "-f", place], check=True)
+        assert making.check(clone.path, kind) == ""

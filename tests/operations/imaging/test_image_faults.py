@@ -18,7 +18,7 @@ from tests.support.disks import MIB, Disk
 from tests.support.effort import each_value
 from tests.support.image_jobs import JOBS
 from tests.support.image_runs import ImageRuns, traces, until
-from tests.support.launch import Finished
+from tests.support.launch import Finished, run
 from tests.support.marks import needs_commands, needs_root
 
 pytestmark = [pytest.mark.root, needs_commands("rsync", "nbdkit", "nbdfuse", *disks.COMMANDS)]
@@ -45,8 +45,8 @@ def source_tree(place: Path, mib: int = 1) -> Path:
 @needs_root
 def test_an_image_that_does_not_fit_is_refused_before_anything_is_made(on_tmpfs: Path) -> None:
     tree, place = source_tree(on_tmpfs, 70), on_tmpfs / "small"
-    run = ImageRuns(on_tmpfs, wrapper=small(place, 60))
-    done = run(tree, "-di", place / "i.img", "--image-fs", "ext4")
+    tool = ImageRuns(on_tmpfs, wrapper=small(place, 60))
+    done = tool(tree, "-di", place / "i.img", "--image-fs", "ext4")
     refused(done, "MiB")
     assert list(place.iterdir()) == []
 
@@ -70,8 +70,8 @@ def test_bad_blocks_of_a_file_are_failures_and_the_rest_is_copied(on_tmpfs: Path
     subprocess.run(["mkfs.ext4", "-q", "-F", "-d", tree, image, "60M"], check=True, capture_output=True)
     content = (tree / "1").read_bytes()
     at = image.read_bytes().index(content[:4096])
-    run = ImageRuns(on_tmpfs, wrapper=bad_blocks(image, on_tmpfs / "seen", [(at + 8192, 4096)]))
-    done = run("-si", on_tmpfs / "seen" / "i.img", "-d", on_tmpfs / "out")
+    tool = ImageRuns(on_tmpfs, wrapper=bad_blocks(image, on_tmpfs / "seen", [(at + 8192, 4096)]))
+    done = tool("-si", on_tmpfs / "seen" / "i.img", "-d", on_tmpfs / "out")
     refused(done, "/1", os.strerror(5), code=23)
     for name in ("0", "2"):
         assert (on_tmpfs / "out" / name).read_bytes() == (tree / name).read_bytes()
@@ -81,24 +81,37 @@ def test_bad_blocks_of_a_file_are_failures_and_the_rest_is_copied(on_tmpfs: Path
 @needs_root
 def test_bad_blocks_of_a_partition_become_zeros_and_are_named(original_disk: Original, on_tmpfs: Path) -> None:
     disk, clone = original_disk("gpt").copied(on_tmpfs / "a.img"), on_tmpfs / "b.img"
-    at = disk["unknown"].start + 16384
-    run = ImageRuns(on_tmpfs, wrapper=bad_blocks(disk.path, on_tmpfs / "seen", [(at, 4096)]))
-    done = run("-dd", on_tmpfs / "seen" / "a.img", "-di", clone, "--yes")
-    refused(done, "16,384", code=23)
+    at = disk["unknown"].start + 2 * MIB  # behind what is looked at for signatures
+    tool = ImageRuns(on_tmpfs, wrapper=bad_blocks(disk.path, on_tmpfs / "seen", [(at, 4096)]))
+    done = tool("-dd", on_tmpfs / "seen" / "a.img", "-di", clone, "--yes")
+    refused(done, "unknown", f"{at:,}", code=23)
     made = disk.found_at(clone)
     first, second = (
         each.taken_out("unknown", on_tmpfs / f"part.{n}").read_bytes() for n, each in enumerate((disk, made))
     )
-    assert second == first[:16384] + bytes(4096) + first[20480:]
+    assert second == first[: 2 * MIB] + bytes(4096) + first[2 * MIB + 4096 :]
     assert disks.differences(disk, made, "root") == ""
+
+
+@needs_root
+@pytest.mark.to_the_end
+def test_a_partition_whose_begin_cannot_be_read_is_copied_when_it_is_named(
+    original_disk: Original, on_tmpfs: Path
+) -> None:
+    disk, clone = original_disk("gpt").copied(on_tmpfs / "a.img"), on_tmpfs / "b.img"
+    tool = ImageRuns(on_tmpfs, wrapper=bad_blocks(disk.path, on_tmpfs / "seen", [(disk["unknown"].start, 8192)]))
+    done = tool("-dd", on_tmpfs / "seen" / "a.img", "-di", clone, "--yes", "--raw", "unknown")
+    refused(done, "unknown", code=23)
+    first, second = (each.taken_out("unknown", on_tmpfs / "part").read_bytes() for each in (disk, disk.at(clone)))
+    assert second == bytes(8192) + first[8192:]
 
 
 @needs_root
 def test_a_file_system_that_cannot_be_read_at_its_begin_is_refused(original_disk: Original, on_tmpfs: Path) -> None:
     disk = original_disk("gpt").copied(on_tmpfs / "a.img")
-    run = ImageRuns(on_tmpfs, wrapper=bad_blocks(disk.path, on_tmpfs / "seen", [(disk["root"].start, 65536)]))
-    done = run("-dd", on_tmpfs / "seen" / "a.img", "-di", on_tmpfs / "b.img", "--yes")
-    refused(done, os.strerror(5))
+    tool = ImageRuns(on_tmpfs, wrapper=bad_blocks(disk.path, on_tmpfs / "seen", [(disk["root"].start, 65536)]))
+    done = tool("-dd", on_tmpfs / "seen" / "a.img", "-di", on_tmpfs / "b.img", "--yes")
+    refused(done, os.strerror(5), "partition 4")
     assert not (on_tmpfs / "b.img").exists()
 
 
@@ -110,8 +123,8 @@ def test_writes_that_fail_below_the_place_of_an_image_leave_no_image(original_di
     mount.mkdir()
     fail = f'(until ls -A "$2" | grep -q part; do sleep 0.01; done; sleep 0.2; touch {on_tmpfs}/fail) >/dev/null 2>&1 &'
     inner = wrapped(f'mount -o loop -t ext4 "$1" "$2"\n{fail}', seen / store.name, mount)
-    run = ImageRuns(on_tmpfs, wrapper=[*failing_writes(store, seen, on_tmpfs / "fail"), *inner])
-    done = run(on_tmpfs / "T", "-di", mount / "i.img", "--image-fs", "ext4")
+    tool = ImageRuns(on_tmpfs, wrapper=[*failing_writes(store, seen, on_tmpfs / "fail"), *inner])
+    done = tool(on_tmpfs / "T", "-di", mount / "i.img", "--image-fs", "ext4")
     refused(done, "i.img")
     assert job.sources() == before
 
@@ -199,15 +212,15 @@ def test_without_the_node_of_loop_devices_a_remedy_is_named(on_tmpfs: Path) -> N
 @needs_root
 def test_of_two_runs_on_one_image_the_second_is_refused_and_the_first_goes_on(on_tmpfs: Path) -> None:
     tree, image = source_tree(on_tmpfs, 60), on_tmpfs / "i.img"
-    run = ImageRuns(on_tmpfs)
-    with run.started(tree, "-di", image, "--image-fs", "ext4") as first:
+    tool = ImageRuns(on_tmpfs)
+    with tool.started(tree, "-di", image, "--image-fs", "ext4") as first:
         assert until(lambda: any(".part" in name for name in os.listdir(on_tmpfs)), 20)
-        with run.started(tree, "-di", image, "--image-fs", "ext4") as second:
+        with tool.started(tree, "-di", image, "--image-fs", "ext4") as second:
             done = second.finish()
         assert not first.ended
         refused(done, "another run")
         assert first.finish().returncode == 0, first.output()
-    run.nothing_is_left()
+    tool.nothing_is_left()
     subprocess.run(["e2fsck", "-fn", image], check=True, capture_output=True)
 
 
@@ -218,8 +231,8 @@ def test_images_with_one_uuid_are_mounted_at_the_same_time(original_disk: Origin
         first = disk.taken_out(key, on_tmpfs / "a.img")
         second = Path(shutil.copy(first, on_tmpfs / "b.img"))
         out = on_tmpfs / key
-        run = ImageRuns(on_tmpfs)
-        done = run("-si", first, second, "-d", out)
+        tool = ImageRuns(on_tmpfs)
+        done = tool("-si", first, second, "-d", out)
         assert done.returncode == 0, done
         assert (out / "line").exists() or (out / "@" / "line").exists(), os.listdir(out)
 
@@ -245,7 +258,7 @@ def test_a_device_that_is_mounted_in_a_namespace_of_others_is_refused(original_d
         holder = subprocess.Popen([*command, loop.path], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert holder.stdout is not None and holder.stdout.readline() == b"on\n"
         try:
-            done = ImageRuns(on_tmpfs)("-dd", disk.path, "-d", loop.path, "--yes")
+            done = run(["-dd", disk.path, "-d", loop.path, "--yes"], flavour="plain")
             refused(done, os.fsdecode(loop.path))
         finally:
             holder.communicate(b"\n", timeout=10)

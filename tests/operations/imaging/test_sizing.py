@@ -27,7 +27,7 @@ pytestmark = needs_commands("mke2fs", "mkfs.xfs", "mkfs.btrfs")
 
 
 def some(count: int) -> int:
-    return count if TO_THE_END else count // 100
+    return count if TO_THE_END else count // 200
 
 
 def nothing(tree: Path) -> None:

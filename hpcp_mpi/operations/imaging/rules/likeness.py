@@ -1,6 +1,7 @@
 """Clones of file systems: how one is made like another, how small it may be, and in what two differ. Pure."""
 
 import re
+from dataclasses import replace
 
 from hpcp_mpi.operations.imaging.rules import btrfs, ext, xfs
 from hpcp_mpi.operations.imaging.rules.geometry import Geometry
@@ -15,7 +16,8 @@ _COUNTS = {
     "ext": re.compile(
         r"(Inode count|Block count|Reserved block count|Overhead (clusters|blocks)|Free (blocks|inodes)"
         r"|Inodes per group|Inode blocks per group|Reserved GDT blocks|Filesystem created|Last (mount|write) time"
-        r"|Mount count|Last checked|Lifetime writes|Journal (sequence|start|inode|users|device)|MMP block number"
+        r"|Mount count|Next check after|Last checked|Lifetime writes"
+        r"|Journal (sequence|start|inode|users|device)|MMP block number"
         r"|.* inode|Checksum( seed)?|Journal checksum.*|Filesystem state|Total journal .*|Max transaction length"
         r"|Fast commit length|First meta block group|First orphan inode|Journal features|Journal size"
         r"|Backup block groups)"
@@ -44,10 +46,12 @@ def made_like(geometry: Geometry, size: int, need: Need, uuid_now: bool = False)
     uuid_now: of btrfs its UUID, too, and not when all is copied
     """
     if geometry.type in EXT:
-        return ext.made_like(geometry, size, need)
-    if geometry.type == "xfs":
-        return xfs.made_like(geometry, size, need)
-    return btrfs.made_like(geometry, size, need, uuid_now)
+        made = ext.made_like(geometry, size, need)
+    elif geometry.type == "xfs":
+        made = xfs.made_like(geometry, size, need)
+    else:
+        made = btrfs.made_like(geometry, size, need, uuid_now)
+    return replace(made, held=size >= geometry.size and need.data <= geometry.size)
 
 
 def made_plain(geometry: Geometry, size: int, need: Need, uuid_now: bool = False) -> MakeFileSystem:
@@ -66,12 +70,14 @@ def made_plain(geometry: Geometry, size: int, need: Need, uuid_now: bool = False
 
 
 def smallest_like(geometry: Geometry, need: Need) -> int:
-    """Return the bytes that such a file system needs for a tree at least."""
+    """Return the bytes that such a file system needs for a tree at least: not more than the one that holds it has."""
     if geometry.type in EXT:
-        return ext.smallest_like(geometry, need)
-    if geometry.type == "xfs":
-        return xfs.smallest_like(geometry, need)
-    return btrfs.smallest_like(geometry, need)
+        least = ext.smallest_like(geometry, need)
+    elif geometry.type == "xfs":
+        least = xfs.smallest_like(geometry, need)
+    else:
+        least = btrfs.smallest_like(geometry, need)
+    return min(least, geometry.size) if need.data <= geometry.size else least
 
 
 def smallest_plain(geometry: Geometry, need: Need) -> int:

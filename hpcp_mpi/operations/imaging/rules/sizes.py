@@ -34,6 +34,7 @@ _XFS_LEAST = 300 * MIB  # mkfs.xfs makes nothing smaller
 _XFS_LOG = 64 * MIB
 _XFS_INODES_PERCENT = 25  # of the space that may be inodes, as mkfs.xfs has it
 _BTRFS_LEAST = {"dup": 110 * MIB, "single": 72 * MIB}  # mkfs makes smaller ones, of which half is lost
+_BTRFS_DUP_DATA = 120 * MIB
 _BTRFS_LEAST_GROWN = 256 * MIB  # Linux resizes none to less
 
 
@@ -92,19 +93,55 @@ def taken(made: MakeFileSystem | str, need: Need) -> tuple[int, int]:
 
     made: the file system, or the type of one that somebody else made
     """
-    type = made if isinstance(made, str) else made.type
-    if type in ("ext2", "ext3", "ext4"):
-        return _ext_bytes(need), need.inodes
-    if type == "xfs":
-        inode = 1024 if not isinstance(made, str) and "size=1024" in made.arguments else _XFS_INODE
-        return _xfs_bytes(need, inode), need.inodes
-    return _btrfs_bytes(need, "dup" if isinstance(made, str) else _profile(made)), 0
+    if isinstance(made, str):
+        made = MakeFileSystem(made, 0)
+    if made.type in ("ext2", "ext3", "ext4"):
+        return _ext_bytes(need, _shape_of(made)), need.inodes
+    if made.type == "xfs":
+        inode, block = _last(made, "-i", "size=", _XFS_INODE), _last(made, "-b", "size=", BLOCK)
+        return _xfs_bytes(need, inode, block), need.inodes
+    metadata, data = _profile(made, "-m", "dup"), _profile(made, "-d", "single")
+    return _btrfs_bytes(need, metadata, data) // (2 if data == "dup" else 1), 0  # what is free is shown for data
 
 
 def missing(made: MakeFileSystem | str, need: Need, free: int, inodes: int) -> tuple[int, int]:
     """Return (bytes, inodes) that a file system lacks for a tree. free, inodes: as room_of says; both 0: it fits."""
     wanted, wanted_inodes = taken(made, need)
+    if isinstance(made, MakeFileSystem) and made.held:
+        wanted = min(wanted, need.data)  # what a full source holds is more than it should, by these formulas
     return max(0, wanted - free), max(0, wanted_inodes - inodes)
+
+
+def _values(made: MakeFileSystem, options: Sequence[str]) -> list[str]:
+    """Return what follows an option in the words of mkfs, the last one first, as that one counts."""
+    words = made.arguments
+    return [words[at] for at in range(len(words) - 1, 0, -1) if words[at - 1] in options]
+
+
+def _last(made: MakeFileSystem, option: str, begin: str, otherwise: int) -> int:
+    """Return the number that an option of mkfs has."""
+    for value in _values(made, (option,)):
+        number = value.removeprefix(begin)
+        if value.startswith(begin) and number.isdecimal():
+            return int(number)
+    return otherwise
+
+
+def _profile(made: MakeFileSystem, option: str, otherwise: str) -> str:
+    """Return a profile of btrfs: -m or -d, and mkfs's own if there is none."""
+    return next(iter(_values(made, (option, {"-m": "--metadata", "-d": "--data"}[option]))), otherwise)
+
+
+def _shape_of(made: MakeFileSystem) -> "ExtShape":
+    """Return the shape of an ext that is made with these words; one without words has blocks of 4096 bytes."""
+    block = _last(made, "-b", "", BLOCK)
+    features = ",".join(reversed(_values(made, ("-O",)))).split(",")
+    return ExtShape(
+        block=block,
+        cluster=max(block, _last(made, "-C", "", block)),
+        inode=_last(made, "-I", "", _EXT_INODE),
+        extents="none" not in features or "extent" in features,
+    )
 
 
 def bigger(made: MakeFileSystem, lacks: tuple[int, int]) -> MakeFileSystem:
@@ -285,14 +322,8 @@ def btrfs_least(need: Need, metadata: str, data: str = "single") -> int:
     return _fixed_point(
         _btrfs_bytes(need, metadata, data),
         lambda size: min(size // 12 * copies, chunk) + fixed,
-        _BTRFS_LEAST.get(metadata, _BTRFS_LEAST["dup"]),
+        _BTRFS_LEAST.get(metadata, _BTRFS_LEAST["dup"]) + (_BTRFS_DUP_DATA if data == "dup" else 0),
     )
-
-
-def _profile(made: MakeFileSystem) -> str:
-    """Return the profile of a btrfs's metadata: of several the last one counts, and dup is mkfs's."""
-    words = made.arguments
-    return next((words[at] for at in range(len(words) - 1, 0, -1) if words[at - 1] in ("-m", "--metadata")), "dup")
 
 
 def _btrfs(need: Need) -> MakeFileSystem:

@@ -215,6 +215,15 @@ def test_the_smallest_clone_grows_with_what_is_in_it(name: str) -> None:
     assert GIB < sizes[-1] < GIB * (3 if "dup" in geometry.fields.get("data profile", "") else 2)
 
 
+@pytest.mark.parametrize("name", WORDS)
+def test_a_clone_of_the_same_size_holds_what_its_source_holds_however_full_that_is(name: str) -> None:
+    geometry = geometry_of(name)
+    full = Need(files=1, entries=1, blocks=geometry.size - MIB, data=geometry.size - MIB)
+    assert likeness.smallest_like(geometry, full) == geometry.size
+    assert likeness.made_like(geometry, geometry.size, full).held
+    assert not likeness.made_like(geometry, geometry.size - MIB, full).held
+
+
 def swap_header(page: int, order: str = "<", signature: bytes = b"SWAPSPACE2", label: bytes = b"sw") -> bytes:
     import struct
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -116,6 +118,24 @@ def test_words_for_mkfs_come_last_and_the_label_before_them() -> None:
     assert made.arguments == ("-m", "single", "-L", "lab", "-m", "dup")
     need = Need(files=100_000, entries=100_000)
     assert sizes.taken(made, need)[0] == 2 * sizes.taken(smallest("btrfs", Need()), need)[0], "the last word counts"
+
+
+def test_small_blocks_take_less_for_small_files() -> None:
+    """A file of 500 bytes takes 1 KiB where blocks have that, and not 4."""
+    need = Need(files=10_000, entries=10_000, blocks=10_000 * 4096, data=10_000 * 500)
+    usual = sizes.taken("ext4", need)[0]
+    assert sizes.taken(MakeFileSystem("ext4", 0, ("-b", "1024", "-O", "none,extent")), need)[0] < usual / 2
+    assert sizes.taken(MakeFileSystem("ext2", 0, ("-b", "1024", "-O", "none")), need)[0] < usual / 2
+    assert sizes.taken(MakeFileSystem("ext4", 0, ("-b", "4096", "-C", "16384")), need)[0] > usual
+    assert sizes.taken(MakeFileSystem("xfs", 0, ("-b", "size=1024")), need)[0] < sizes.taken("xfs", need)[0] / 2
+
+
+def test_what_held_the_tree_before_lacks_nothing_that_is_only_estimated() -> None:
+    need = Need(files=10, entries=10, blocks=100 * MIB, data=90 * MIB)
+    made = MakeFileSystem("ext4", 128 * MIB)
+    assert sizes.missing(made, need, 95 * MIB, 100) != (0, 0)
+    assert sizes.missing(replace(made, held=True), need, 95 * MIB, 100) == (0, 0)
+    assert sizes.missing(replace(made, held=True), need, 80 * MIB, 5) == (10 * MIB, 5)
 
 
 @pytest.mark.parametrize(("kind", "most"), [("ext4", 16), ("xfs", 12), ("btrfs", 255)])
