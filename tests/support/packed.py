@@ -28,7 +28,7 @@ diff <(seen "$1") <(seen "$room/image/$3") || true
 
 def pack(*args: Argument, **setting: Any) -> Finished:
     """Run the tool without a launcher, with a time limit that a busy machine keeps."""
-    return run(args, flavour="plain", **{"timeout": 120, **setting})
+    return run(args, **{"flavour": "plain", "timeout": 120, **setting})
 
 
 def kind_of(image: Path) -> str:

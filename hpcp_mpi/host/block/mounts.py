@@ -12,6 +12,7 @@ import gc
 import os
 import shutil
 import stat
+import struct
 import tempfile
 import time
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ READ_ONLY, NO_SUID, NO_DEVICES, NO_EXEC, REMOUNT, NO_ATIME, BIND = 1, 2, 4, 8, 3
 _RECURSIVE, _PRIVATE = 0x4000, 0x40000
 _NO_FOLLOW = 8  # UMOUNT_NOFOLLOW
 UNTRUSTED = NO_SUID | NO_DEVICES | NO_EXEC  # for every file system of an image
+_SHUT_DOWN, _WITHOUT_LOG = 0x8004587D, 2  # FS_IOC_SHUTDOWN of ext4 and xfs
 _BUSY = 10.0  # seconds that an unmount is tried again
 _MOST = 100  # mounts of one run: their names have two digits
 
@@ -144,10 +146,16 @@ class MountRoom:
         """Unmount, at the end, what was mounted on a place in another way."""
         self._mounted.append(place)
 
-    def unmount(self, place: bytes) -> None:
-        """Store what was written to a mount, and unmount it. Raises FatalError, which names what failed."""
+    def unmount(self, place: bytes, worthless: bool = False) -> None:
+        """Store what was written to a mount, and unmount it. Raises FatalError, which names what failed.
+
+        worthless: nobody will read it again, so what waits to be written is dropped, where that is possible
+        """
         try:
-            store(place)
+            if worthless:
+                _shut_down(place)
+            else:
+                store(place)
         finally:
             self._mounted.remove(place)
             _unmount_patiently(place)
@@ -185,6 +193,16 @@ def store(place: bytes) -> None:
             os.close(fd)
     except OSError as error:
         raise FatalError(f"cannot store what was written to {printable(place)}: {reason_of(error)}") from None
+
+
+def _shut_down(place: bytes) -> None:
+    """Have a file system forget what is not stored, and take nothing more, as if its disk was gone."""
+    with suppress(OSError):
+        fd = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.ioctl(fd, _SHUT_DOWN, struct.pack("=I", _WITHOUT_LOG))
+        finally:
+            os.close(fd)
 
 
 def _unmount_patiently(place: bytes) -> None:

@@ -3,6 +3,7 @@
 import errno
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from hpcp_mpi.host.commands import Stopped
@@ -179,6 +180,8 @@ def data_in(fd: int, offset: int, length: int) -> int:
     while offset < end:
         offset = _hole_end(fd, offset, end)
         if offset < end:
-            hole = min(os.lseek(fd, offset, os.SEEK_HOLE), end)
+            hole = end
+            with suppress(OSError):  # a device does not know of holes
+                hole = min(os.lseek(fd, offset, os.SEEK_HOLE), end)
             found, offset = found + max(0, hole - offset), max(hole, offset + 1)
     return found

@@ -2,6 +2,7 @@
 
 import os
 import time
+from contextlib import suppress
 
 from hpcp_mpi.cluster.signals import StoppedEarly
 from hpcp_mpi.host.block import tools
@@ -49,8 +50,8 @@ def pack_new(run: Imaging, target: Target, packed: Packed) -> Report:
     try:
         report = _made(run, stage, packed, what, need)
         if report.ended_early:
-            if report.stopped == EXIT_RESUMABLE:
-                report.outcome.warn(*_kept(run, stage))
+            if _is_worth_keeping(run, report):
+                report.outcome.warn(*_kept(stage))
             return report
         _finish(run, stage, packed, report)
     except Stopped:
@@ -161,12 +162,25 @@ def _made(run: Imaging, stage: Stage, packed: Packed, what: MakeFileSystem, need
         volume = _fresh(run, stage, what, need)
     wanted, inodes = sizes.taken(volume.type, need)
     expected = Expected(wanted, inodes) if base else Expected()
-    report = fill(run, volume, packed.without(frozenset({stage.identity})), expected, True)
+    try:
+        report = fill(run, volume, packed.without(frozenset({stage.identity})), expected, True)
+    except BaseException:
+        with suppress(FatalError):  # another error ends the run
+            volumes.drop(run, volume)
+        raise
     report.destination = called
+    if report.ended_early and not _is_worth_keeping(run, report):
+        volumes.drop(run, volume)
+        return report
     if not report.ended_early:
         volumes.trimmed(volume)
     volumes.close(run, volume)
     return report
+
+
+def _is_worth_keeping(run: Imaging, report: Report) -> bool:
+    """Return whether another run goes on with what this one leaves. One that has to end at once leaves nothing."""
+    return report.stopped == EXIT_RESUMABLE and not run.frontend.stop.urgent
 
 
 def _fresh(run: Imaging, stage: Stage, what: MakeFileSystem, need: Need) -> WritableVolume:
@@ -199,13 +213,8 @@ def _goes_on(run: Imaging, stage: Stage, what: MakeFileSystem, need: Need) -> tu
     return volumes.mounted_volume(run, stage.fd, content.type, stage.target.given, stage=True), False
 
 
-def _kept(run: Imaging, stage: Stage) -> tuple[bytes, str]:
-    """Leave a stage, which is unmounted, for the next run of the same command; return a note of that.
-
-    One that has to end at once leaves nothing.
-    """
-    if run.frontend.stop.urgent:
-        return stage.target.given, "nothing of it is left"
+def _kept(stage: Stage) -> tuple[bytes, str]:
+    """Leave a stage, which is unmounted, for the next run of the same command; return a note of that."""
     return stage.keep(), "what is made of the image by now; the same command goes on with it"
 
 
@@ -223,8 +232,9 @@ def _finish(run: Imaging, stage: Stage, packed: Packed, report: Report) -> None:
         if run.options.verify:
             verify(run, stage.fd, kind, packed, report, called)
     except (Stopped, StoppedEarly):
-        path, note = _kept(run, stage)
-        run.frontend.say(f"hpcp-mpi: {printable(path)}: {note}")
+        if run.frontend.stop.code == EXIT_RESUMABLE and not run.frontend.stop.urgent:
+            path, note = _kept(stage)
+            run.frontend.say(f"hpcp-mpi: {printable(path)}: {note}")
         raise
     stage.publish()
     if report.failures:

@@ -1,5 +1,6 @@
 """Images and clones, on rank 0: what leads to the verb that was asked for."""
 
+import time
 from collections.abc import Callable
 
 from hpcp_mpi.cluster.signals import StoppedEarly
@@ -23,8 +24,10 @@ def lead_images(wire: Wire, request: Request, frontend: Frontend) -> Report:
     if leader is not None:
         with drained(wire, frontend):
             return leader(wire, request, frontend)
+    started = time.monotonic()
     with imaging(request, frontend, wire) as run:
         report = _led(run)
+        report.seconds = time.monotonic() - started  # with what comes before and after a copy
         report.outcome.notes += [(run.shown.path(path), run.shown.text(note)) for path, note in run.notes]
         report.outcome.failures += [each._replace(path=run.shown.path(each.path)) for each in run.failures]
         report.unmatched = outside(report.unmatched, request.options, run.room)
@@ -46,7 +49,7 @@ def _led(run: Imaging) -> Report:
 def _without_mounts(request: Request) -> Callable[[Wire, Request, Frontend], Report] | None:
     """Return what leads a run that needs no mounts of root's; None: it does."""
     assert request.images is not None
-    if request.verb is Verb.IMAGE and request.images.makes_squashfs:
+    if request.verb is Verb.IMAGE and request.images.makes_squashfs and not request.images.images:
         from hpcp_mpi.operations.imaging.squashing import pack_squash
 
         return pack_squash
@@ -69,6 +72,10 @@ def _leader(run: Imaging) -> Callable[[Imaging], Report]:
         from hpcp_mpi.operations.imaging.applying import apply
 
         return apply
+    if verb is Verb.IMAGE and images.makes_squashfs:
+        from hpcp_mpi.operations.imaging.squashing import repack_squash
+
+        return repack_squash
     if verb is Verb.IMAGE:
         if images.volume_size:
             from hpcp_mpi.operations.imaging.splitting import split

@@ -9,7 +9,6 @@ from hpcp_mpi.engine.frontend import Frontend
 from hpcp_mpi.host.block.loops import attach
 from hpcp_mpi.host.block.mounts import MountRoom, can_mount, private_namespace
 from hpcp_mpi.host.commands import answer_of
-from hpcp_mpi.operations.compare.rank0 import lead_compare
 from hpcp_mpi.operations.imaging.run import Imaging, led
 from hpcp_mpi.operations.imaging.squash_sources import Contents, Source
 from hpcp_mpi.operations.imaging.unsquashing import looked_into
@@ -43,6 +42,8 @@ def verify_squash(
     outcome: Outcome,
 ) -> None:
     """Read an image again, and compare every byte with the sources; what differs has failed. Raises FatalError."""
+    from hpcp_mpi.operations.compare.rank0 import lead_compare  # only this needs it
+
     assert request.images is not None
     options = request.options
     left_out = [failure.path for failure in contents.failures] + [contents.itself] * bool(contents.itself)

@@ -9,6 +9,7 @@ import stat
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 
 from hpcp_mpi.cluster.signals import StoppedEarly
 from hpcp_mpi.cluster.transport import Wire
@@ -18,11 +19,12 @@ from hpcp_mpi.host.block.staging import Stage, Target, stage_of, target_at
 from hpcp_mpi.host.commands import Stopped, answer_of
 from hpcp_mpi.host.machine import cpus, slots
 from hpcp_mpi.operations.imaging.rules.squash import DIES_WITH_US, LOST, excluding, making, said
+from hpcp_mpi.operations.imaging.run import Imaging
+from hpcp_mpi.operations.imaging.shown import rename_report
 from hpcp_mpi.operations.imaging.squash_check import check_squash, verify_squash
 from hpcp_mpi.operations.imaging.squash_sources import Contents, Source, contents_of, squash_sources
 from hpcp_mpi.rules.excludes import matcher, unmatched
 from hpcp_mpi.vocab.errors import Failure, FatalError, UsageError
-from hpcp_mpi.vocab.image_options import ImageOptions
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import child_path, printable
 from hpcp_mpi.vocab.report import ImageResult, Report
@@ -33,13 +35,40 @@ _BLOCK = 512  # bytes of st_blocks
 
 def pack_squash(wire: Wire, request: Request, frontend: Frontend) -> Report:
     """Make a squashfs of files and directories. Raises FatalError. wire: that of all ranks, which wait."""
+    assert request.images is not None
+    _need_tools(request)
+    return _packed(request, frontend, squash_sources(request.sources, request.images.image_root))
+
+
+def repack_squash(run: Imaging) -> Report:
+    """Make a squashfs of what is in a mounted image. Raises FatalError."""
+    from hpcp_mpi.operations.imaging.image_sources import image_sources  # loads what packing of files does not need
+
+    _need_tools(run.request)
+    sources = image_sources(run)
+    if len(sources.mounts) > 1:
+        raise UsageError(
+            "a squashfs is made of one file system, and there are several",
+            "Name one of them with --partition.",
+        )
+    request = replace(run.request, options=sources.options, images=replace(run.images, image_root=True))
+    argument = run.shown.path(sources.mounts[0])
+    try:
+        report = _packed(request, run.frontend, [Source(argument, sources.mounts[0], b"")])
+    except FatalError as error:
+        raise run.shown.renamed(error) from None
+    sources.fill(report)
+    return rename_report(report, run.shown)
+
+
+def _packed(request: Request, frontend: Frontend, sources: list[Source]) -> Report:
+    """Make a squashfs of sources. Raises FatalError."""
     images = request.images
     assert images is not None
     started = time.monotonic()
-    report = Report(request.verb.value, list(request.sources), images.image, dry_run=request.options.dry_run)
+    arguments = [source.argument for source in sources]
+    report = Report(request.verb.value, arguments, images.image, dry_run=request.options.dry_run)
     with ExitStack() as stack:
-        _refuse(request, images)
-        sources = squash_sources(request.sources, images.image_root)
         target = stack.enter_context(target_at(images.image))
         _refuse_target(target)
         try:
@@ -53,15 +82,9 @@ def pack_squash(wire: Wire, request: Request, frontend: Frontend) -> Report:
     return report
 
 
-def _refuse(request: Request, images: ImageOptions) -> None:
-    """Refuse what is wrong whatever lies there. Raises FatalError, UsageError."""
-    if images.images:
-        raise UsageError(
-            "a squashfs is made of files and directories, not of an image",
-            "Copy the image to a directory first: hpcp-mpi -si IMG -d DIR.",
-        )
+def _need_tools(request: Request) -> None:
     uses = [tools.Use("make", "squashfs")]
-    if images.check or request.options.verify:
+    if request.images is not None and request.images.check:
         uses.append(tools.Use("unpack", "squashfs"))
     tools.need(uses)
 
@@ -170,7 +193,8 @@ def _sources(
 ) -> tuple[list[bytes], tuple[int, ...], tuple[tuple[bytes, bytes], ...]]:
     """Return what mksquashfs calls the sources, descriptors for it, and (what it says, what is meant) of paths."""
     if not in_root:
-        return [source.place or b"." for source in sources], (), ((b"", b"/"),)
+        words = [source.place or b"." for source in sources]
+        return [b"./" + word if word.startswith(b"-") else word for word in words], (), ()
     if len(sources) == 1 and not sources[0].place:
         # What was looked through is what is packed, whatever has the name by now.
         fd = os.open(sources[0].path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -7,7 +7,7 @@ import os
 import stat
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import cast
 
@@ -20,9 +20,9 @@ from hpcp_mpi.host.commands import Stopped, answer_of, version_of
 from hpcp_mpi.host.entries import rename_if_free
 from hpcp_mpi.host.machine import cpus, slots
 from hpcp_mpi.host.stage import staged
-from hpcp_mpi.operations.imaging.from_images import leader_of
-from hpcp_mpi.operations.imaging.rules.squash import DIES_WITH_US, MAGIC, is_safe
+from hpcp_mpi.operations.imaging.rules.squash import DIES_WITH_US, MAGIC, is_safe, refused
 from hpcp_mpi.operations.imaging.run import Imaging, led, outside, with_patterns_inside
+from hpcp_mpi.operations.imaging.squash_sources import Source, contents_of
 from hpcp_mpi.operations.prepare.arguments import absolute
 from hpcp_mpi.vocab.errors import Failure, FatalError, reason_of
 from hpcp_mpi.vocab.options import Options
@@ -30,9 +30,10 @@ from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import printable
 from hpcp_mpi.vocab.report import ImageResult, Report
 from hpcp_mpi.vocab.request import Request, Verb
-from hpcp_mpi.vocab.tally import ONE_DIRECTORY, Tally, tally_of
+from hpcp_mpi.vocab.tally import Tally
 
 _TREE = b"tree"  # in the stage
+_WENT_ON = 2  # unsquashfs's exit code if it could not do all
 _ROOT_ONLY = "Images need root. Anybody may copy a squashfs, and make one: -di NAME.sqsh."
 # With options like these a copy is that of everything as it is, which is what unsquashfs does.
 _OF_EVERYTHING = (
@@ -187,32 +188,27 @@ def _run(options: Options, frontend: Frontend, image: int, stage: int, called: b
         descriptors=(stage, image),
         stop=lambda: bool(frontend.stop.code),
     )
-    lines = [line.replace(tree, called + b":") for line in answer.errors.split(b"\n") if line.strip()]
-    if answer.code not in (0, 2):  # 2: entries failed, and it went on
-        why = printable(b"; ".join(lines[:3])) or f"exit code {answer.code}"
-        raise FatalError(f"unsquashfs could not unpack {printable(called)}: {why}", "Nothing is left of it.")
-    for line in lines:
+    found = refused(answer.errors.replace(tree, called + b":"))
+    # What it could not write, or read, is there in part: that must not get a name.
+    others = [text for kind, text in found if kind == "other"]
+    if answer.code not in (0, _WENT_ON) or (answer.code and (others or not found)):
+        why = printable(b"; ".join((others or [text for _, text in found])[:3])) or f"exit code {answer.code}"
+        raise FatalError(
+            f"unsquashfs could not unpack {printable(called)}: {why}",
+            "Nothing is left of it. Into a directory that is there entries are copied one by one, as far as they go.",
+        )
+    for kind, text in found:
         # What a user cannot set of attributes is noted, as in any copy.
-        if b"xattr" in line and not options.strict_metadata:
-            outcome.warn(called, f"unsquashfs: {printable(line)}")
+        if kind == "device" or options.strict_metadata:
+            outcome.failures.append(Failure(called, f"unsquashfs: {printable(text)}"))
         else:
-            outcome.failures.append(Failure(called, f"unsquashfs: {printable(line)}"))
-    if answer.code and not outcome.failures and not outcome.notes:
-        outcome.failures.append(Failure(called, "unsquashfs could not unpack all of it, and does not say what"))
+            outcome.warn(called, f"unsquashfs: {printable(text)}")
 
 
 def _counted(stage: int) -> Tally:
     """Return what is in a stage."""
-    found, linked = ONE_DIRECTORY, set[int]()
-    for _, directories, files, fd in os.fwalk(_TREE, dir_fd=stage):
-        for name in (*directories, *files):
-            with suppress(OSError):
-                status = os.stat(name, dir_fd=fd, follow_symlinks=False)
-                one = tally_of(status)
-                found = found.plus(one._replace(bytes=0) if status.st_ino in linked else one)
-                if status.st_nlink > 1:
-                    linked.add(status.st_ino)
-    return found
+    tree = Source(b"", b"/proc/self/fd/%d/%s" % (stage, _TREE), b"")
+    return contents_of([tree], None, frozenset(), lambda: None).tally
 
 
 # --- through mounts
@@ -232,6 +228,8 @@ def looked_into(request: Request, frontend: Frontend, images: Sequence[tuple[byt
 
 
 def _through_mounts(request: Request, frontend: Frontend, opened: Sequence[int]) -> Report:
+    from hpcp_mpi.operations.imaging.from_images import leader_of  # loads what unpacking does not need
+
     images = request.images
     assert images is not None
     with looked_into(request, frontend, list(zip(images.images, opened, strict=True))) as run:

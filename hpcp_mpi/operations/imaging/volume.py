@@ -157,6 +157,14 @@ def close(run: Imaging, volume: WritableVolume) -> None:
         ) from None
 
 
+def drop(run: Imaging, volume: WritableVolume) -> None:
+    """Unmount and detach what is to be removed: nothing of it has to be stored. Raises FatalError if it is in use."""
+    try:
+        run.room.unmount(volume.mount, worthless=True)
+    finally:
+        volume.loop.close()
+
+
 def checked(run: Imaging, fd: int, type: str, called: bytes, offset: int = 0, size: int = 0) -> str:
     """Return what a check of an unmounted file system finds wrong; "" if nothing is. Raises FatalError, Stopped."""
     with attach(fd, False, offset, size, name=called) as loop:

@@ -255,6 +255,17 @@ def test_root_gets_owners_and_devices_back(place: Path) -> None:
 
 
 @needs_root
+@needs_commands("mkfs.ext4")
+def test_an_image_is_packed_again_as_a_squashfs(place: Path) -> None:
+    build(place / "D", tree())
+    subprocess.run(["mkfs.ext4", "-q", "-d", place / "D", place / "x.img", "16M"], check=True, capture_output=True)
+    made = copy("-si", place / "x.img", "-di", place / "d.sqsh", "-e", "/sub/deep", "--verify")
+    assert [each["what"] for each in made.report["images"]] == ["made", "read"] and made.failures == made.notes == {}
+    assert names(place / "d.sqsh") == {b"empty", b"file", b"holes", b"link", b"pipe.tmp", b"sub"}
+    assert made.report["verified"]["files"] == 4
+
+
+@needs_root
 def test_a_destination_that_is_read_only_gets_its_name_without_root(place: Path) -> None:
     build(place / "D", {"f": File(b"1")})
     os.chmod(place / "D", 0o555)
@@ -271,6 +282,31 @@ def test_a_squashfs_that_is_cut_short_is_an_error_and_nothing_appears(place: Pat
     done = run(["-si", place / "d.sqsh", "-d", place / "out"], flavour="plain")
     assert done.returncode == 1 and "unsquashfs could not unpack" in done.stderr, str(done)
     assert sorted(os.listdir(place)) == ["D", "d.sqsh"]
+
+
+@needs_root
+def test_what_only_root_can_make_is_named_or_noted(place: Path) -> None:
+    build(place / "D", {"f": File(b"1", xattrs={"user.x": b"1"})})
+    os.mknod(place / "D/null", 0o644 | stat.S_IFCHR, os.makedev(1, 3))
+    subprocess.run(["setfattr", "-n", "trusted.x", "-v", "1", place / "D/f"], check=True)
+    subprocess.run(["mksquashfs", place / "D", place / "d.sqsh", "-quiet", "-no-progress"], check=True)
+    os.chmod(place / "d.sqsh", 0o644)
+    copied = as_nobody("-si", place / "d.sqsh", "-d", place / "out", code=23)
+    image = str(place / "d.sqsh")
+    assert "could not create character device" in copied.failures[image] and f"{image}:/null" in copied.failures[image]
+    assert "could not write xattr trusted.x" in copied.notes[image]
+    assert os.listdir(place / "out") == ["f"] and os.getxattr(place / "out/f", "user.x") == b"1"
+
+
+@needs_root
+def test_a_full_disk_leaves_no_tree(on_tmpfs: Path) -> None:
+    build(on_tmpfs / "D", {"big": File(os.urandom(4 << 20)), "small": File(b"x")})
+    subprocess.run(["mksquashfs", on_tmpfs / "D", on_tmpfs / "d.sqsh", "-quiet", "-no-progress"], check=True)
+    (on_tmpfs / "small").mkdir()
+    script = 'mount -t tmpfs -o size=2m none "$1/small" && p=$1 && shift && "$@"; c=$?; ls -A "$p/small"; exit $c'
+    wrapper = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh", on_tmpfs]
+    done = run(["-si", on_tmpfs / "d.sqsh", "-d", on_tmpfs / "small/out"], flavour="plain", wrapper=wrapper)
+    assert done.returncode == 1 and "No space left on device" in done.stderr and done.stdout == "", str(done)
 
 
 @pytest.mark.parametrize("number, code", [(signal.SIGTERM, 75), (signal.SIGINT, 130)])

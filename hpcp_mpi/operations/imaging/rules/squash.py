@@ -15,6 +15,8 @@ _SPECIAL = re.compile(rb"[^A-Za-z0-9_/\x80-\xff]")  # of fnmatch(3), and of list
 _EMPTY = re.compile(rb"(?s)Failed to read file (.*), creating empty file")
 _NO_ACL = re.compile(rb"Unrecognised xattr prefix system\.posix_acl_")
 _NO_XATTR = re.compile(rb"Unrecognised xattr prefix |[a-z_]*xattr: ")
+_NO_DEVICE = re.compile(rb"create_inode: could not create .*, because you're not superuser!")
+_ADVICE = re.compile(rb"to avoid this error message|Further error messages of this type")
 # The oldest unsquashfs that does not follow the symlinks of an image: CVE-2021-40153 and CVE-2021-41072.
 _SAFE = (4, 5, 1)
 _VERSION = re.compile(r"unsquashfs version (\d+)\.(\d+)(?:\.(\d+))?")
@@ -66,6 +68,19 @@ def said(errors: bytes) -> list[Said]:
         elif _NO_XATTR.match(line):
             found.append(Said("attribute", line))
         elif line.strip():
+            found.append(Said("other", line))
+    return found
+
+
+def refused(errors: bytes) -> list[Said]:
+    """Return what the lines of an unsquashfs mean that could not do all: device and attribute are a user's lack."""
+    found: list[Said] = []
+    for line in errors.split(b"\n"):
+        if _NO_DEVICE.match(line):
+            found.append(Said("device", line))
+        elif b"xattr" in line and not _ADVICE.search(line):
+            found.append(Said("attribute", line))
+        elif line.strip() and not _ADVICE.search(line):
             found.append(Said("other", line))
     return found
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpcp_mpi.operations.imaging.rules.squash import excluding, is_safe, making, pattern, said
+from hpcp_mpi.operations.imaging.rules.squash import excluding, is_safe, making, pattern, refused, said
 from hpcp_mpi.vocab.errors import UsageError
 from tests.support.effort import many
 
@@ -56,6 +56,16 @@ def test_what_the_lines_of_mksquashfs_mean() -> None:
         ("other", b"X"),
     ]
     assert said(b"Unrecognised xattr prefix system.nfs4_acl")[0].kind == "attribute"
+
+
+def test_what_an_unsquashfs_could_not_do() -> None:
+    lines = (
+        b"create_inode: could not create character device i:/n, because you're not superuser!\n"
+        b"write_xattr: could not write xattr trusted.x for file i:/a because you're not superuser!\n"
+        b"write_xattr: to avoid this error message, either specify -user-xattrs, -no-xattrs, or run as superuser!\n"
+        b"Further error messages of this type are suppressed!\nFATAL ERROR: x\n"
+    )
+    assert [kind for kind, _ in refused(lines)] == ["device", "attribute", "other"]
 
 
 @pytest.mark.parametrize(
