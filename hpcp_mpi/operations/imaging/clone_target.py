@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hpcp_mpi.host.block import devices, raw, table_writing
 from hpcp_mpi.host.block.loops import attach
 from hpcp_mpi.host.block.probing import content_of, found_table
-from hpcp_mpi.host.block.staging import Stage, Target, refuse_attached, stage_of, target_at
+from hpcp_mpi.host.block.staging import Identity, Stage, Target, identity, refuse_attached, stage_of, target_at
 from hpcp_mpi.host.commands import answer_of
 from hpcp_mpi.operations.imaging.clone_source import Source
 from hpcp_mpi.operations.imaging.rules.table import BOOT_CODE, MIB, boot_gap, shown_partition
@@ -39,6 +39,16 @@ class CloneTarget:
     def is_zero(self) -> bool:
         """Whether what was not written yet is zero: in a new image."""
         return self.image is not None and not self.goes_on
+
+    @property
+    def left_out(self) -> frozenset[Identity]:
+        """What shows an image, what it takes the place of, and their directory, where they lie in the source."""
+        if self.image is None:
+            return frozenset()
+        found = {identity(os.fstat(self.image.directory))}
+        found |= {identity(self.image.status)} if self.image.status is not None else set()
+        found |= {self.stage.identity} if self.stage is not None and self.stage.is_open else set()
+        return frozenset(found)
 
     def begin(self, size: int) -> None:
         """Have an open file or device of that size, whose first and last MiB are zero. Raises FatalError.
