@@ -170,10 +170,12 @@ def _mounted_again(run: Imaging, part: SourcePart) -> bytes:
 
     What is mounted on its directories is not in the way there. Its own options are those that it has.
     """
-    found = devices.mount_of(part.device)
     node, kind = devices.node_of(part.device), part.content.type
     place = run.room.new_place()
-    options = found[1].split(",") if found is not None else []
+    found = devices.mount_of(part.device)
+    if found is None:  # to mount it now would replay its journal, and write to it
+        raise FatalError(f"{shown_partition(part.partition)} was unmounted meanwhile", "Run the same command again.")
+    options = found[1].split(",")
     flags = UNTRUSTED | (READ_ONLY if "ro" in options else 0)
     drivers = READINGS[kind].kernel
     for at, driver in enumerate(drivers):

@@ -9,14 +9,19 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from hpcp_mpi.host.block import loops
+from hpcp_mpi.host.block.mounts import MountRoom
+from hpcp_mpi.operations.imaging.clone_work import Work, mounted
+from hpcp_mpi.operations.imaging.shown import Shown
 from tests.support import disks, faultfs, launch, tables
 from tests.support.disks import MIB, Disk, Part
 from tests.support.marks import needs_commands, needs_fuse
+from tests.support.privately import device_of, privately
 from tests.support.terminal import at_terminal
 
 pytestmark = [
@@ -309,3 +314,23 @@ def test_only_the_backup_of_the_table_is_damaged(small: Disk, on_tmpfs: Path) ->
     assert "backup of its partition table is damaged" in done.stderr
     judged = subprocess.run(["sgdisk", "--verify", on_tmpfs / "b.img"], capture_output=True, text=True, check=True)
     assert "No problems found" in judged.stdout
+
+
+@privately
+@pytest.mark.parametrize("kind", ["ext2", "ext4"])
+def test_a_file_system_that_asks_for_a_panic_gets_none_from_a_clone(on_tmpfs: Path, kind: str) -> None:
+    """Its superblock is made as the source's is; an I/O error of the clone's disk is to end the run only."""
+    part = SimpleNamespace(make=SimpleNamespace(type=kind), target=SimpleNamespace(name="root", number=1))
+    with device_of(on_tmpfs / "image", 16 * MIB) as loop, MountRoom() as room:
+        subprocess.run(["mke2fs", "-q", "-t", kind, "-e", "panic", loop.path], check=True)
+        run: Any = SimpleNamespace(room=room, shown=Shown())
+        work: Any = Work(run, SimpleNamespace(), SimpleNamespace(path=b"b.img"), SimpleNamespace())  # type: ignore[arg-type]
+        for writable, found in ((True, "errors=remount-ro"), (False, "errors=continue")):
+            with mounted(work, part, loop, writable) as place:  # type: ignore[arg-type]
+                assert found in _mount_options(place)
+
+
+def _mount_options(place: bytes) -> str:
+    lines = Path("/proc/thread-self/mountinfo").read_text().splitlines()
+    (line,) = [each for each in lines if each.split()[4] == os.fsdecode(place)]
+    return line.split(" - ")[1]
