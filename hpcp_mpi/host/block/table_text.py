@@ -55,7 +55,8 @@ def _partition(found: dict[str, Any], device: str) -> Partition:
 def script(table: Table) -> bytes:
     """Return the script with which sfdisk makes this table on a disk with sectors of that size.
 
-    The size itself is not named, as util-linux before 2.35 refuses a script with it. Where `last` is 0 sfdisk takes what the disk has room for.
+    The size itself is not named, as util-linux before 2.35 refuses a script with it.
+    Where `last` is 0 sfdisk takes what the disk has room for.
     """
     head = [f"label: {table.label}", f"label-id: {table.id}", "unit: sectors"]
     if table.label == "gpt":
