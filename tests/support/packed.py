@@ -62,3 +62,9 @@ def inside(image: Path, script: str) -> str:
     options = ",nouuid" if kind_of(image) == "xfs" else ""
     mounted = 'on "$1" 0 "$(stat -c %s "$1")" "$room/image" -o "ro$2"; cd "$room/image"\n'
     return in_private(mounted + script, image, options)
+
+
+def rsync_finds(one: Path, other: Path) -> str:
+    """What rsync finds to differ in two trees."""
+    command: list[str | Path] = ["rsync", "-aHAXn", "--checksum", "--delete", "-i", f"{one}/", other]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -39,9 +39,9 @@ def pack_new(run: Imaging, target: Target, packed: Packed) -> Report:
     if not run.options.make_destination:
         raise NoDestination(f"the image {printable(target.given)} does not exist", "Make it, or leave out -ncd.")
     began = time.monotonic()
-    _need_tools(run)
+    need_tools(run)
     need = measured(run, packed)
-    what = _wanted(run, need)
+    what = sizes.smallest(wanted_type(run, need), need, run.images.label, run.images.mkfs_options)
     _refuse_small_room(target, what, need)
     if run.options.dry_run:
         return _planned(run, target, packed, what, need)
@@ -50,7 +50,7 @@ def pack_new(run: Imaging, target: Target, packed: Packed) -> Report:
     try:
         report = _made(run, stage, packed, what, need)
         if report.ended_early:
-            if _is_worth_keeping(run, report):
+            if worth_keeping(run, report):
                 report.outcome.warn(*_kept(stage))
             return report
         _finish(run, stage, packed, report)
@@ -65,25 +65,32 @@ def pack_new(run: Imaging, target: Target, packed: Packed) -> Report:
 def measured(run: Imaging, packed: Packed) -> Need:
     """Return what the sources take. Raises FatalError, StoppedEarly."""
     run.frontend.say("hpcp-mpi: measuring the sources")
-    sources = [absolute(each) for each in packed.sources]
     try:
-        return needed(sources, matcher(packed.options.all_excludes), lambda: run.stopping, packed.options.left_out)
+        return needed(
+            listed(packed), matcher(packed.options.all_excludes), lambda: run.stopping, packed.options.left_out
+        )
     except Stopped:
         raise StoppedEarly(run.frontend.stop.code, run.frontend.stop.name) from None
+
+
+def listed(packed: Packed) -> list[bytes]:
+    """Return the absolute paths of the sources, of which none is a symlink that the copy follows."""
+    paths = [(absolute(each), each.endswith(b"/")) for each in packed.sources]
+    return [path + b"/." if slash and os.path.islink(path) else path for path, slash in paths]
 
 
 # --- what is to be made
 
 
-def _wanted(run: Imaging, need: Need) -> MakeFileSystem:
-    """Return the file system to make. Raises FatalError."""
-    asked = _asked_type(run)
+def wanted_type(run: Imaging, need: Need, size: int = 0) -> str:
+    """Return the type of a new image. size: bytes that it will have; 0: what it needs"""
+    asked = asked_type(run)
     possible = tools.is_there("mkfs.xfs") and tools.is_there("xfs_repair") and can_mount("xfs")
-    kind = sizes.file_system_for(need, asked, possible)
-    return sizes.smallest(kind, need, run.images.label, run.images.mkfs_options)
+    possible = possible and (not size or sizes.smallest("xfs", Need()).bytes <= size)
+    return sizes.file_system_for(need, asked, possible)
 
 
-def _asked_type(run: Imaging) -> str:
+def asked_type(run: Imaging) -> str:
     asked, wanted = run.images.file_system, run.options.file_system.lower()
     if not wanted:
         return asked
@@ -96,9 +103,9 @@ def _asked_type(run: Imaging) -> str:
     return wanted
 
 
-def _need_tools(run: Imaging) -> None:
+def need_tools(run: Imaging) -> None:
     """Refuse what this machine has no program or no driver for, before anything is listed. Raises FatalError."""
-    asked = _asked_type(run)
+    asked = asked_type(run)
     kind = asked if asked != "auto" else "ext4"
     if kind not in sizes.TYPES:
         raise UsageError(f"no image is made as {kind}", f"--image-fs is one of {', '.join(sizes.TYPES)}.")
@@ -169,7 +176,7 @@ def _made(run: Imaging, stage: Stage, packed: Packed, what: MakeFileSystem, need
             volumes.drop(run, volume)
         raise
     report.destination = called
-    if report.ended_early and not _is_worth_keeping(run, report):
+    if report.ended_early and not worth_keeping(run, report):
         volumes.drop(run, volume)
         return report
     if not report.ended_early:
@@ -178,7 +185,7 @@ def _made(run: Imaging, stage: Stage, packed: Packed, what: MakeFileSystem, need
     return report
 
 
-def _is_worth_keeping(run: Imaging, report: Report) -> bool:
+def worth_keeping(run: Imaging, report: Report) -> bool:
     """Return whether another run goes on with what this one leaves. One that has to end at once leaves nothing."""
     return report.stopped == EXIT_RESUMABLE and not run.frontend.stop.urgent
 

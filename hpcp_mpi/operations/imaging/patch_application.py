@@ -78,7 +78,8 @@ class Application:
         if not run.options.dry_run and not report.failures and not report.stopped:
             self._end(plan)
         self._count(plan)
-        run.frontend.say(_summary(plan, run.options.dry_run))
+        if not report.ended_early:
+            run.frontend.say(_summary(plan, run.options.dry_run))
         return rename_report(report, run.shown)
 
     def _resolve(self, plan: Plan) -> None:

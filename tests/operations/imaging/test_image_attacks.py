@@ -159,7 +159,6 @@ def test_a_destination_that_is_exchanged_during_the_question_is_not_followed(
     disk, other = original_disk("dos"), on_tmpfs / "b.img"
     other.write_bytes(b"to be overwritten")
     (victim / "disk").write_bytes(b"precious" * 1000)
-    before = digest_of_tree(victim)
     with at_terminal(*command_line(["-dd", disk.path, "-di", other], flavour="plain")) as terminal:
         terminal.expect(r"\[y/N\] ", timeout=60)
         other.unlink()
@@ -169,6 +168,7 @@ def test_a_destination_that_is_exchanged_during_the_question_is_not_followed(
             os.link(victim / "disk", other)
         else:
             other.mkdir()
+        before = digest_of_tree(victim)
         terminal.type("y\n")
         done = terminal.finish(60)
     assert digest_of_tree(victim) == before, done
@@ -191,15 +191,16 @@ def test_a_device_that_is_exchanged_during_the_question_is_not_written_to(
     with loops.attach(fds[0], writable=True) as meant, loops.attach(fds[1], writable=True) as precious:
         name.symlink_to(os.fsdecode(meant.path))
         with at_terminal(*command_line(["-dd", original_disk("dos").path, "-d", name], flavour="plain")) as terminal:
-            terminal.expect("ype", timeout=60)
+            terminal.expect("Type .* to go on: ", timeout=60)
             name.unlink()
             name.symlink_to(os.fsdecode(precious.path))
-            terminal.type(f"{os.path.basename(os.fsdecode(meant.path))}\n")
+            terminal.type(f"{name}\n")
             done = terminal.finish(60)
     for fd in fds:
         os.close(fd)
     assert files[1].stat().st_blocks == 0, done
     assert "Traceback" not in done.screen
+    assert done.returncode == 1 or disks.places(files[0]) == disks.places(original_disk("dos").path), done
 
 
 @needs_root

@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import stat
-import subprocess
 import time
 from pathlib import Path
 
@@ -56,7 +55,7 @@ def test_a_tree_of_every_type_is_in_a_new_image_at_its_own_path_and_comes_back_e
     assert image.stat().st_blocks * 512 < image.stat().st_size // 2, "it is sparse"
     if kind == "ext4":
         pack("-si", image, "-d", out).check()
-        assert rsync_finds(source, out / source.relative_to("/")) == ""
+        assert packed.rsync_finds(source, out / source.relative_to("/")) == ""
     assert sorted(os.listdir(on_tmpfs)) == ["a", "i.img", *(["out"] if kind == "ext4" else [])]
     assert loops_of(image) == []
 
@@ -191,12 +190,6 @@ def test_an_image_that_turns_out_to_be_too_small_grows_while_it_is_filled(on_tmp
     assert problems_of(image) == ""
     assert differences(on_tmpfs / "s", image) == ""
     assert differences(on_tmpfs / "few", image) == ""
-
-
-def rsync_finds(one: Path, other: Path) -> str:
-    """What rsync finds to differ in two trees."""
-    command = ["rsync", "-aHAXn", "--checksum", "--delete", "-i", f"{one}/", other]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def _wait_for_content(directory: Path, most: int = MIB) -> None:
