@@ -5,6 +5,7 @@ import stat
 from dataclasses import dataclass
 
 from hpcp_mpi.host.block import devices, raw, table_writing
+from hpcp_mpi.host.block.gpt import SIGNATURE
 from hpcp_mpi.host.block.loops import attach
 from hpcp_mpi.host.block.probing import content_of, found_table
 from hpcp_mpi.host.block.staging import Identity, Stage, Target, identity, refuse_attached, stage_of, target_at
@@ -70,11 +71,14 @@ class CloneTarget:
     def _is_unfinished(self) -> bool:
         """Return whether a device has neither table nor file system: a clone that was not finished."""
         node = b"/proc/self/fd/%d" % self.fd
+        assert self.device is not None
         try:
-            if found_table(node, (self.fd,), self.path) is not None:
+            # Tools see no backup of a GPT that has lost all the rest; what we begin has none.
+            backup = os.pread(self.fd, len(SIGNATURE), self.device.size - self.device.sector) == SIGNATURE
+            if backup or found_table(node, (self.fd,), self.path) is not None:
                 return False
             content = content_of(node, (self.fd,))
-        except FatalError:
+        except (FatalError, OSError):
             return False
         return not content.type and not content.several
 
@@ -109,7 +113,7 @@ class CloneTarget:
             raise FatalError(f"the new table of {printable(self.path)} is wrong: {in_one_line(answer.words)}")
 
     def _sector(self) -> int:
-        return 4096 if os.pread(self.fd, 8, 4096) == b"EFI PART" else 512
+        return 4096 if os.pread(self.fd, 8, 4096) == SIGNATURE else 512
 
     def publish(self) -> str:
         """Give an image its name; have the kernel see the partitions of a device. Raises FatalError.

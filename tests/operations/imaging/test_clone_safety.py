@@ -97,6 +97,21 @@ def test_a_device_needs_yes_where_nobody_can_be_asked(small: Disk, on_tmpfs: Pat
     assert not disks.differences(small, clone, "root")
 
 
+def test_the_backup_of_a_table_that_was_there_before_is_gone(on_tmpfs: Path) -> None:
+    """The rest of that table is gone, so that the disk looks as if nothing was on it; the clone is an MBR disk."""
+    with open(on_tmpfs / "a.img", "wb") as file:
+        file.truncate(8 * MIB)
+    subprocess.run(["sfdisk", "-q", on_tmpfs / "a.img"], input=b"label: dos\nsize=4M, type=83\n", check=True)
+    with device(on_tmpfs / "target") as target:
+        subprocess.run(["sfdisk", "-q", target], input=b"label: gpt\nsize=5M, name=old\n", check=True)
+        with open(target, "r+b", buffering=0) as file:
+            file.write(bytes(MIB))
+            assert os.pread(file.fileno(), 8, 30 * MIB - 512) == b"EFI PART"
+        done = cloning(on_tmpfs / "a.img", "-d", target, "--yes")
+        assert done.returncode == 0, done.stderr
+    assert (on_tmpfs / "target").read_bytes()[-MIB:] == bytes(MIB)
+
+
 def test_the_question_shows_the_disk_and_wants_its_name(small: Disk, on_tmpfs: Path) -> None:
     with device(on_tmpfs / "target") as target:
         subprocess.run(["sfdisk", "-q", target], input=b"label: gpt\nsize=5M, name=old\n", check=True)
