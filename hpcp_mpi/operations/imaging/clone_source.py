@@ -99,6 +99,11 @@ def _part(
         return SourcePart(partition, None, treatment_of(Content(), partition, table, Facts()))
     volume = _volume(run, image, partition, partition.number in raw)
     number = numbers.get(partition.number, 0)
+    if number and devices.extent_of(number) != (volume.offset, volume.size):
+        raise FatalError(
+            f"the kernel has {shown_partition(partition)} of {printable(image.path)} elsewhere than its table",
+            "Have it read the table again: partprobe, partx -u, or a restart.",
+        )
     live = bool(number) and devices.mount_of(number) is not None
     held = devices.holders_of(number) if number else []
     if number and not live and not held:
