@@ -6,9 +6,10 @@ from contextlib import suppress
 
 from hpcp_mpi.cluster.signals import StoppedEarly
 from hpcp_mpi.host.block import tools
+from hpcp_mpi.host.block.devices import is_block
 from hpcp_mpi.host.block.making import room_of
 from hpcp_mpi.host.block.mounts import can_mount
-from hpcp_mpi.host.block.probing import content_of
+from hpcp_mpi.host.block.probing import content_of, size_of
 from hpcp_mpi.host.block.staging import Stage, Target, stage_of
 from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.host.mounts import WITHOUT_CASE, type_of
@@ -281,10 +282,11 @@ def verify(
 def result_of(target: Target, what: str, began: float, content: Content | None = None) -> ImageResult:
     """Return what is said of an image in the report."""
     path = target.path
-    status = os.stat(path)
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        size, allocated = size_of(fd), None if is_block(fd) else os.fstat(fd).st_blocks * 512
+    finally:
+        os.close(fd)
     content = content or content_of(path)
     seconds = time.monotonic() - began
-    allocated = status.st_blocks * 512
-    return ImageResult(
-        target.given, what, status.st_size, allocated, content.type, content.label, content.uuid, seconds
-    )
+    return ImageResult(target.given, what, size, allocated, content.type, content.label, content.uuid, seconds)

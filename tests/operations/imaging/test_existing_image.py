@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -291,7 +292,9 @@ def test_a_block_device_is_updated_but_neither_formatted_nor_grown(on_tmpfs: Pat
     image = _made(on_tmpfs / "i.img")
     loop = subprocess.run(["losetup", "-f", "--show", image], capture_output=True, text=True, check=True).stdout.strip()
     try:
-        pack(on_tmpfs / "s", "-di", loop).check()
+        pack(on_tmpfs / "s", "-di", loop, "--json", on_tmpfs / "json").check()
+        (told,) = json.loads((on_tmpfs / "json").read_text())["images"]
+        assert (told["bytes"], told["allocated"]) == (40 * MIB, None)
         subprocess.run(["dd", "if=/dev/zero", f"of={loop}", "bs=1M", "count=1", "status=none"], check=True)
         subprocess.run(["sync"], check=True)
         done = pack(on_tmpfs / "s", "-di", loop)
