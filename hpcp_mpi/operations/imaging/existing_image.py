@@ -95,7 +95,7 @@ def _found(run: Imaging, target: Target, fd: int) -> ExistingImage:
     with attach(fd, sector=sector, name=target.given) as loop:
         table, content = table_of(loop.path, shown=target.given), content_of(loop.path)
     if table is None:
-        if run.images.partitions:
+        if _named(run):
             raise UsageError(f"{name} is not partitioned", "Leave out --partition.")
         _refuse_unfit(target, fd, content, 0, size)
         return ExistingImage(target, fd, content)
@@ -108,8 +108,8 @@ def _found(run: Imaging, target: Target, fd: int) -> ExistingImage:
 
 def _chosen(run: Imaging, target: Target, fd: int, table: Table) -> Partition:
     """Return the partition that is meant: the only one that can be written to, or the one that was named."""
-    if run.images.partitions:
-        return partition_named(table, run.images.partitions[0])
+    if _named(run):
+        return partition_named(table, _named(run))
     fit = [
         each
         for each in table.partitions
@@ -125,6 +125,11 @@ def _chosen(run: Imaging, target: Target, fd: int, table: Table) -> Partition:
         f"{name} has several partitions that can be written to: {', '.join(map(shown_partition, fit))}",
         "Give one with --partition.",
     )
+
+
+def _named(run: Imaging) -> str:
+    """Return the partition that is named; "": none is, as --partition picks from the sources where these are images."""
+    return run.images.partitions[0] if run.images.partitions and not run.images.images else ""
 
 
 def _content_at(fd: int, offset: int, size: int, target: Target) -> Content:

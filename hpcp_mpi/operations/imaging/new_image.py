@@ -36,6 +36,7 @@ _MOST_OF_FAT = 4 * GIB - 1
 
 def pack_new(run: Imaging, target: Target, packed: Packed) -> Report:
     """Make an image of what is packed. Raises FatalError; then nothing has its name. A signal is in the report."""
+    _refuse_meant_for_existing(run)
     if not run.options.make_destination:
         raise NoDestination(f"the image {printable(target.given)} does not exist", "Make it, or leave out -ncd.")
     began = time.monotonic()
@@ -60,6 +61,14 @@ def pack_new(run: Imaging, target: Target, packed: Packed) -> Report:
         stage.remove()
     report.images.append(result_of(target, "made", began))
     return report
+
+
+def _refuse_meant_for_existing(run: Imaging) -> None:
+    what = f"{printable(run.images.image)} is not there yet"
+    if run.images.partitions and not run.images.images:
+        raise UsageError(f"--partition picks from an image, and {what}", "Leave out --partition.")
+    if run.options.mirror:
+        raise UsageError(f"-rme removes from an image what the sources lack, and {what}", "Leave out -rme.")
 
 
 def measured(run: Imaging, packed: Packed) -> Need:
@@ -170,7 +179,7 @@ def _made(run: Imaging, stage: Stage, packed: Packed, what: MakeFileSystem, need
     wanted, inodes = sizes.taken(volume.type, need)
     expected = Expected(wanted, inodes) if base else Expected()
     try:
-        report = fill(run, volume, packed.without(frozenset({stage.identity})), expected, True)
+        report = fill(run, volume, packed.without(frozenset({stage.identity})), expected, run.images.grow)
     except BaseException:
         with suppress(FatalError):  # another error ends the run
             volumes.drop(run, volume)

@@ -7,7 +7,7 @@ import os
 import stat
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import cast
 
@@ -19,7 +19,7 @@ from hpcp_mpi.host.block.mounts import MountRoom
 from hpcp_mpi.host.commands import Stopped, answer_of, version_of
 from hpcp_mpi.host.entries import rename_if_free
 from hpcp_mpi.host.machine import cpus, slots
-from hpcp_mpi.host.stage import staged
+from hpcp_mpi.host.stage import staged, stages_among, sweep
 from hpcp_mpi.operations.imaging.rules.squash import DIES_WITH_US, MAGIC, is_safe, refused
 from hpcp_mpi.operations.imaging.run import Imaging, led, outside, with_patterns_inside
 from hpcp_mpi.operations.imaging.squash_sources import Source, contents_of
@@ -137,6 +137,9 @@ def _unpack(request: Request, frontend: Frontend, image: int) -> Report:
         with ExitStack() as stack:
             directory = _made(os.path.dirname(destination))
             stack.callback(os.close, directory)
+            for name in stages_among(directory, map(os.fsencode, os.listdir(directory))):
+                with suppress(OSError):
+                    sweep(directory, name)  # of a killed run
             stage = stack.enter_context(staged(directory, os.urandom(4).hex(), report.outcome.warn))
             _run(request.options, frontend, image, stage, images.images[0], report.outcome)
             report.scanned = report.outcome.copied = _counted(stage)

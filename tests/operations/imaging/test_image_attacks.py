@@ -21,6 +21,7 @@ from tests.support.terminal import at_terminal
 
 pytestmark = [pytest.mark.root, needs_commands("rsync", *disks.COMMANDS)]
 Original = Callable[[str], Disk]
+LATER = pytest.mark.to_the_end
 EVIL_NAMES = ("..", ".", "../../victim", "/victim", "a/../../victim", "-rf", "\n", "\x1b[2J", "", "x" * 36)
 
 
@@ -66,13 +67,13 @@ def at_mib(number: int, start: int, size: int = 8, **more: str) -> Entry:
     "entries, words",
     [
         ([at_mib(1, 1), at_mib(2, 195, 20)], ("partition 2",)),
-        ([at_mib(1, 1), Entry(2, 20 * 2048, (1 << 63) - 1)], ("partition 2",)),
         ([at_mib(1, 1), at_mib(2, 5)], ("1", "2")),
-        ([at_mib(1, 1), at_mib(2, 1)], ("1", "2")),
-        ([Entry(1, 0, 4096)], ("partition 1",)),
-        ([at_mib(1, 1), Entry(2, 30 * 2048, 0)], ("partition 2",)),
+        pytest.param([at_mib(1, 1), Entry(2, 20 * 2048, (1 << 63) - 1)], ("partition 2",), marks=LATER),
+        pytest.param([at_mib(1, 1), at_mib(2, 1)], ("1", "2"), marks=LATER),
+        pytest.param([Entry(1, 0, 4096)], ("partition 1",), marks=LATER),
+        pytest.param([at_mib(1, 1), Entry(2, 30 * 2048, 0)], ("partition 2",), marks=LATER),
     ],
-    ids=["beyond", "far beyond", "overlap", "equal", "over the table", "empty"],
+    ids=["beyond", "overlap", "far beyond", "equal", "over the table", "empty"],
 )
 def test_tables_that_cannot_be_are_refused_and_nothing_is_touched(
     entries: list[Entry], words: tuple[str, ...], on_tmpfs: Path, victim: Path
@@ -152,7 +153,9 @@ def test_a_symlink_in_an_image_does_not_lead_a_copy_into_it_out_of_it(where: str
 
 
 @needs_root
-@pytest.mark.parametrize("answer", ["symlink", "file", "directory"])
+@pytest.mark.parametrize(
+    "answer", ["symlink", pytest.param("file", marks=LATER), pytest.param("directory", marks=LATER)]
+)
 def test_a_destination_that_is_exchanged_during_the_question_is_not_followed(
     answer: str, original_disk: Original, on_tmpfs: Path, victim: Path
 ) -> None:
@@ -176,6 +179,7 @@ def test_a_destination_that_is_exchanged_during_the_question_is_not_followed(
 
 
 @needs_root
+@LATER
 def test_a_device_that_is_exchanged_during_the_question_is_not_written_to(
     original_disk: Original, on_tmpfs: Path
 ) -> None:
@@ -204,6 +208,7 @@ def test_a_device_that_is_exchanged_during_the_question_is_not_written_to(
 
 
 @needs_root
+@LATER
 @pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs"])
 def test_damaged_file_systems_end_in_one_sentence(kind: str, original_disk: Original, on_tmpfs: Path) -> None:
     image = original_disk("gpt").taken_out({"ext4": "root", "xfs": "big", "btrfs": "trees"}[kind], on_tmpfs / "a.img")

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import disks
-from tests.support.effort import TO_THE_END, each_value
+from tests.support.effort import TO_THE_END
 from tests.support.image_jobs import JOBS, Job
 from tests.support.image_runs import ImageRuns, loops_over, until
 from tests.support.marks import needs_commands, needs_root
@@ -24,13 +24,18 @@ pytestmark = [pytest.mark.root, needs_commands("rsync", *disks.COMMANDS)]
 POINTS = int(os.environ.get("HPCP_MPI_CHAOS", "1"))
 SEED = int(os.environ.get("HPCP_MPI_SEED", "0")) or (random.randrange(1, 1 << 30) if TO_THE_END else 1)
 _STOPPED = 75
+_LATER = pytest.mark.to_the_end
+_USUALLY = {"pack-ext4": signal.SIGKILL, "update": signal.SIGTERM, "restore": signal.SIGTERM, "clone": signal.SIGKILL}
+CASES = [
+    pytest.param(verb, how, marks=() if _USUALLY.get(verb) is how else _LATER)
+    for verb in JOBS
+    for how in (signal.SIGKILL, signal.SIGTERM)
+]
 _USUAL = 1.0  # seconds from the first loop device or file to the end
 
 
 @needs_root
-@each_value
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-@pytest.mark.parametrize("verb", JOBS)
+@pytest.mark.parametrize("verb, how", CASES)
 def test_nothing_is_left_of_a_killed_run_and_the_next_succeeds(
     verb: str, how: signal.Signals, on_tmpfs: Path, original_disk: Callable[[str], disks.Disk]
 ) -> None:

@@ -139,6 +139,16 @@ def test_conflicts_in_an_image_are_listed_and_it_is_not_written_to(on_tmpfs: Pat
 
 
 @needs_root
+def test_a_patch_is_applied_to_what_holds_the_directory_for_temporary_files(on_tmpfs: Path) -> None:
+    new, base = build(on_tmpfs)
+    ImageRuns(on_tmpfs)("new", "-d", "base", "-diff", "p.img").check()
+    inside = ImageRuns(base)
+    inside("-siff", on_tmpfs / "p.img", "-d", base).check()
+    inside.temporary.rmdir()
+    assert _but_times(differences(new, base)) == []
+
+
+@needs_root
 def test_trees_that_are_equal_make_a_patch_that_does_nothing(on_tmpfs: Path) -> None:
     new, _ = build(on_tmpfs)
     copy_of(new, on_tmpfs / "same")
