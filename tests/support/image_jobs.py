@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support import launch, trees
@@ -36,7 +37,7 @@ class Job:
     judge: Callable[[], None]
     sources: Callable[[], str]
     in_place: bool = False  # what is made was there before, and is changed where it is
-    known: frozenset[str] = field(default_factory=frozenset)  # names in the directory, at the end
+    once: bool = False  # what is made is not changed any more
 
 
 def same(found: object, expected: object = "", what: str = "") -> None:
@@ -125,6 +126,37 @@ def _restore(place: Path, disk: Callable[[str], Disk]) -> Job:
     return Job(("-si", image, "-d", out), out, judge, lambda: digest_of_file(image), in_place=True)
 
 
+def _squash(place: Path, disk: Callable[[str], Disk]) -> Job:
+    source, image = a_tree(place / "T"), place / "d.sqsh"
+
+    def judge() -> None:
+        unpacked = place / "unpacked"
+        subprocess.run(["unsquashfs", "-q", "-n", "-d", unpacked, image], check=True, capture_output=True)
+        same(_squash_difference(source, unpacked))
+        shutil.rmtree(unpacked)
+
+    return Job((source, "-di", image, "--image-root"), image, judge, lambda: digest_of_tree(source), once=True)
+
+
+def _unsquash(place: Path, disk: Callable[[str], Disk]) -> Job:
+    source, image, out = a_tree(place / "T"), place / "d.sqsh", place / "out"
+    subprocess.run(["mksquashfs", source, image, "-comp", "zstd", "-quiet"], check=True, capture_output=True)
+    return Job(
+        ("-si", image, "-d", out),
+        out,
+        lambda: same(_squash_difference(source, out)),
+        lambda: digest_of_file(image),
+        in_place=True,
+    )
+
+
+def _squash_difference(source: Path, copy: Path) -> str:
+    """As difference_of_trees, but a squashfs has whole seconds and no ACLs."""
+    command = ["rsync", "-aHXn", "--checksum", "--delete", "--itemize-changes", "--modify-window=1"]
+    told = subprocess.run([*command, f"{source}/", f"{copy}/"], check=True, capture_output=True, text=True)
+    return "".join(line for line in told.stdout.splitlines(True) if not line.startswith((".f...p", ".d...p")))
+
+
 def _clone(kind: str, resize: tuple[str, ...], place: Path, disk: Callable[[str], Disk]) -> Job:
     source, image = disk(kind).copied(place / "a.img"), place / "b.img"
 
@@ -201,6 +233,8 @@ JOBS: Mapping[str, Maker] = {
     "restore": _restore,
     "patch": _patch,
     "apply": _apply,
+    "squash": _squash,
+    "unsquash": _unsquash,
     "clone": lambda place, disk: _clone("gpt", (), place, disk),
     "clone-dos": lambda place, disk: _clone("dos", (), place, disk),
     "resize": lambda place, disk: _clone("gpt", ("4=150MiB",), place, disk),

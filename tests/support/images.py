@@ -2,7 +2,7 @@
 
 image = made(place / "x.img", "ext4")                            # holds disks.tree("x"), or what a script makes of it
 image = unclean(place / "x.img", "xfs")                          # also late/synced, which only the journal knows
-assert unlike(image, place / "out") == ""                        # rsync's and find's words; sockets are not copied
+assert unlike(image, place / "out") == ""                        # rsync's and find's words
 assert unlike(disk.path, out / "root", at=disk["root"]) == ""
 with attached(image) as device: ...                              # a loop device of somebody else
 
@@ -110,13 +110,13 @@ def unlike(image: Path, directory: Path, *, at: disks.Part | None = None, kind: 
     return "".join(line + "\n" for line in found.splitlines() if not re.search(_NO_MATTER, line))
 
 
-# Sockets are not copied, lost+found is a part of ext, and xfs shows its ACLs as attributes, too.
-_NO_MATTER = r"socket|lost.found|^\d[\d,]*[acd]\d|^\.[fd]\.{8}x (allowed|names/)$"
+# lost+found is a part of ext; xfs shows its ACLs as attributes, too.
+_NO_MATTER = r"lost.found|^\d[\d,]*[acd]\d|^\.[fd]\.{8}x (allowed|names/)$"
 # Links of directories are counted differently. Squashfs has whole seconds, and rsync compares no more.
 _COMPARE = r"""
 rsync -aHAXn --checksum --delete --itemize-changes "$room/a/" "$4/"
 listed() {
-    (cd "$1" && find . -xdev ! -type s -printf '%P %y %m %U %G %T@ %l\0' | LC_ALL=C sort -z | tr '\n\0' '?\n')
+    (cd "$1" && find . -xdev -printf '%P %y %m %U %G %T@ %l\0' | LC_ALL=C sort -z | tr '\n\0' '?\n')
 }
 diff --text <(listed "$room/a") <(listed "$4") || true
 """
@@ -150,7 +150,7 @@ class Ended:
 
 
 def restored(*runs: Sequence[str | Path], timeout: float = 120, **environment: str) -> list[Ended]:
-    """Run `hpcp-mpi -si IMAGE -d DIRECTORY`, with further words of --unclean, for each (image, directory, word...).
+    """Run `hpcp-mpi -si IMAGE -d DIRECTORY`, for each (image, directory, [--unclean, [--partition...]]).
 
     One process does them all, one after the other: for tests of many that are refused.
     """
@@ -177,7 +177,8 @@ from hpcp_mpi.vocab.image_options import ImageOptions, Unclean
 from hpcp_mpi.vocab.request import Request, Verb
 found = []
 for image, directory, *words in json.load(sys.stdin):
-    images = ImageOptions(images=(os.fsencode(image),), unclean=Unclean(*words or ["refuse"]))
+    unclean, *partitions = words or ["refuse"]
+    images = ImageOptions(images=(os.fsencode(image),), unclean=Unclean(unclean), partitions=tuple(partitions))
     try:
         report = run(Request(Verb.COPY, (), (os.fsencode(directory),), images=images, force=True), {})
     except FatalError as error:

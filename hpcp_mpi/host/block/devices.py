@@ -4,6 +4,7 @@ The kernel gives a device that is opened exclusively to nobody who wants to moun
 or a volume of it, in any namespace; and it does not give us one that is used so.
 """
 
+import errno
 import fcntl
 import os
 import re
@@ -126,6 +127,17 @@ def holders_of(number: int) -> list[str]:
     return found + [f"{numbers[each]} is swap" for each in _swaps() if each in numbers]
 
 
+def is_held(number: int) -> bool:
+    """Return whether somebody has a block device for himself, as ZFS does with what it is made of."""
+    try:
+        os.close(os.open(node_of(number), os.O_RDONLY | os.O_EXCL | os.O_CLOEXEC))
+    except OSError as error:
+        return error.errno == errno.EBUSY
+    except FatalError:  # no node
+        return False
+    return False
+
+
 def _named(number: int) -> dict[int, str]:
     """Return the numbers of a block device and its partitions, with their names."""
     here = _sysfs(number)
@@ -158,11 +170,11 @@ def node_of(number: int) -> bytes:
 
 
 def reread_table(fd: int) -> str:
-    """Have the kernel read the partitions of a disk anew; return why it did not, "" if it did."""
+    """Have the kernel read the partitions of a disk anew; return why it did not; "": it did, or never has any."""
     try:
         fcntl.ioctl(fd, _BLKRRPART)
     except OSError as error:
-        return reason_of(error)
+        return "" if error.errno == errno.EINVAL else reason_of(error)
     return ""
 
 

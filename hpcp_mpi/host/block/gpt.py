@@ -2,7 +2,7 @@
 
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -13,6 +13,8 @@ MBR_END = b"\x55\xaa"
 PROTECTIVE = 0xEE
 _MBR_ENTRIES = 446
 _HEADER = struct.Struct("<8sIIIIQQQQ16sQIII")
+_CRC_AT, _ENTRIES_CRC_AT = 16, 88  # in the header
+_NAME_AT, _NAME = 56, 72  # in an entry
 _MOST_ENTRIES = 1 << 22  # bytes: the usual table has 16 KiB. A size from a damaged header is not read
 
 
@@ -41,8 +43,11 @@ class Gpt:
 
 @dataclass(frozen=True, slots=True)
 class _Header:
+    block: bytes  # its sector
+    size: int  # bytes of it that count
     alternate: int
     last: int
+    entries_at: int  # sector
     entries: bytes
     entry_size: int
 
@@ -95,7 +100,7 @@ def _header(read: Reader, sector: int, at: int) -> _Header | None:
     entries = read(entries_at * sector, count * entry)
     if len(entries) < count * entry or zlib.crc32(entries) != entries_crc:
         return None
-    return _Header(alternate, last, entries, entry)
+    return _Header(block, size, alternate, last, entries_at, entries, entry)
 
 
 def _beyond(header: _Header, sectors: int) -> tuple[int, int]:
@@ -106,3 +111,27 @@ def _beyond(header: _Header, sectors: int) -> tuple[int, int]:
             if end > sectors:
                 return at // header.entry_size + 1, end
     return 0, 0
+
+
+def with_names(read: Reader, sector: int, names: Mapping[int, str]) -> list[tuple[int, bytes]]:
+    """Return what to write, as (offset, bytes), so that partitions of a GPT are called so; the backup comes first.
+
+    sfdisk writes no name with characters beyond the first 65,536. Raises ValueError for a GPT that is not whole.
+    """
+    first = _header(read, sector, 1)
+    second = _header(read, sector, first.alternate) if first is not None else None
+    if first is None or second is None:
+        raise ValueError("the GPT is not whole")
+    return _renamed(second, first.alternate, sector, names) + _renamed(first, 1, sector, names)
+
+
+def _renamed(header: _Header, at: int, sector: int, names: Mapping[int, str]) -> list[tuple[int, bytes]]:
+    entries = bytearray(header.entries)
+    for number, name in names.items():
+        begin = (number - 1) * header.entry_size + _NAME_AT
+        entries[begin : begin + _NAME] = name.encode("utf-16-le", "surrogatepass")[:_NAME].ljust(_NAME, b"\0")
+    block = bytearray(header.block)
+    struct.pack_into("<I", block, _ENTRIES_CRC_AT, zlib.crc32(entries))
+    struct.pack_into("<I", block, _CRC_AT, 0)
+    struct.pack_into("<I", block, _CRC_AT, zlib.crc32(block[: header.size]))
+    return [(header.entries_at * sector, bytes(entries)), (at * sector, bytes(block))]

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -177,6 +178,8 @@ def _write(fd: int, offset: int, content: bytes, shown: bytes) -> None:
 def data_in(fd: int, offset: int, length: int) -> int:
     """Return how many bytes of a range of a file are no holes; of a device, all."""
     end, found = offset + length, 0
+    if stat.S_ISBLK(os.fstat(fd).st_mode):  # knows no holes
+        return length
     while offset < end:
         offset = _hole_end(fd, offset, end)
         if offset < end:

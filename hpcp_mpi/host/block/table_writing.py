@@ -3,7 +3,7 @@
 import os
 from dataclasses import replace
 
-from hpcp_mpi.host.block import table_text
+from hpcp_mpi.host.block import gpt, table_text
 from hpcp_mpi.host.block.loops import attach
 from hpcp_mpi.host.block.probing import FoundTable, found_table, own_sector
 from hpcp_mpi.host.commands import answer_of
@@ -36,20 +36,21 @@ def write(fd: int, table: Table, shown: bytes) -> Table:
     What lies before it, and between partitions, stays. fd: open for writing
     """
     if own_sector(fd) == table.sector:
-        return _written(b"/proc/self/fd/%d" % fd, (fd,), table, shown)
+        return _written(b"/proc/self/fd/%d" % fd, fd, (fd,), table, shown)
     with attach(fd, writable=True, sector=table.sector, name=shown) as loop:
-        found = _written(loop.path, (), table, shown)
+        found = _written(loop.path, loop.fd, (), table, shown)
         os.fsync(loop.fd)
     return found
 
 
-def _written(device: bytes, descriptors: tuple[int, ...], table: Table, shown: bytes) -> Table:
+def _written(device: bytes, fd: int, descriptors: tuple[int, ...], table: Table, shown: bytes) -> Table:
     answer = answer_of([*_SFDISK, device], table_text.script(table), descriptors)
     if answer.code:
         raise FatalError(
             f"the partition table of {printable(shown)} cannot be written: {in_one_line(answer.words)}",
             "See what a newer sfdisk (util-linux) says.",
         )
+    _name(fd, table)
     found = found_table(device, descriptors, shown)
     if found is None or _without_bounds(found.table) != _without_bounds(table):
         raise FatalError(
@@ -57,6 +58,16 @@ def _written(device: bytes, descriptors: tuple[int, ...], table: Table, shown: b
             "See what a newer sfdisk (util-linux) says.",
         )
     return found.table
+
+
+def _name(fd: int, table: Table) -> None:
+    """Give those partitions of a GPT their names whose names sfdisk cannot write: with emoji, for example."""
+    names = {each.number: each.name for each in table.partitions if max(each.name, default="") > "\uffff"}
+    if not names:
+        return
+    pieces = gpt.with_names(lambda offset, length: os.pread(fd, length, offset), table.sector, names)
+    for offset, content in pieces:
+        os.pwrite(fd, content, offset)
 
 
 def _without_bounds(table: Table) -> Table:

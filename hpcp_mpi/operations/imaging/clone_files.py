@@ -13,6 +13,7 @@ from hpcp_mpi.operations.imaging.clone_additions import make_sockets, without_ho
 from hpcp_mpi.operations.imaging.clone_plan import PlannedPart
 from hpcp_mpi.operations.imaging.clone_verify import verify_files
 from hpcp_mpi.operations.imaging.clone_work import Work, attached, mounted
+from hpcp_mpi.operations.imaging.filling import FULL, after
 from hpcp_mpi.operations.imaging.measuring import needed
 from hpcp_mpi.operations.imaging.room_watch import Expected, RoomWatch, taken_by
 from hpcp_mpi.operations.imaging.rules import likeness, sizes
@@ -25,6 +26,7 @@ from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.paths import printable
 from hpcp_mpi.vocab.report import PartitionResult, Report
 
+_TRIES = 3  # further copies into what was full
 _TELLS_APART = "/sys/fs/btrfs/features/temp_fsid"  # file systems of one UUID; before Linux 6.7 they are mixed up
 
 
@@ -71,7 +73,19 @@ def _made(work: Work, part: PlannedPart) -> Report:
 
 
 def _filled(work: Work, part: PlannedPart, place: bytes, loop: Loop, options: Options) -> Report:
-    """Return the report of the copy of a partition's files. Raises FatalError."""
+    """Return the report of the copy of a partition's files. Raises FatalError.
+
+    One that is full to the last block may have no room for the stages of a copy; what is left then has.
+    """
+    report = _copied(work, part, place, loop, options)
+    for _ in range(_TRIES):
+        if report.ended_early or not any(FULL in each.reason for each in report.failures):
+            break
+        report = after(report, _copied(work, part, place, loop, options))
+    return report
+
+
+def _copied(work: Work, part: PlannedPart, place: bytes, loop: Loop, options: Options) -> Report:
     run, make = work.run, part.make
     assert make is not None
     if work.target.image is None:

@@ -102,7 +102,7 @@ def _part(
     live = bool(number) and devices.mount_of(number) is not None
     held = devices.holders_of(number) if number else []
     if number and not live and not held:
-        held = devices.users_of(number)
+        held = devices.users_of(number) or (["something that holds it"] if devices.is_held(number) else [])
     geometry = None if partition.number in raw else _geometry(volume, partition)
     obstacle = geometry.obstacle if geometry is not None else ""
     facts = Facts(partition.number in raw, obstacle, live=live, held=", ".join(held))

@@ -41,7 +41,10 @@ class CloneTarget:
         return self.image is not None and not self.goes_on
 
     def begin(self, size: int) -> None:
-        """Have an open file or device of that size, whose first and last MiB are zero. Raises FatalError."""
+        """Have an open file or device of that size, whose first and last MiB are zero. Raises FatalError.
+
+        What an earlier run has begun has no table, and partitions that are complete may reach to its end.
+        """
         if self.image is not None:
             self.stage = stage_of(self.image)
             self.fd = self.stage.fd
@@ -50,7 +53,7 @@ class CloneTarget:
                 self.stage.empty(size)
         else:
             self.goes_on = self._is_unfinished()
-        if not self.is_zero:
+        if self.device is not None and not self.goes_on:
             self._zero_ends(0, size)
             raw.stored(self.fd, self.path)
 
@@ -98,12 +101,15 @@ class CloneTarget:
     def _sector(self) -> int:
         return 4096 if os.pread(self.fd, 8, 4096) == b"EFI PART" else 512
 
-    def publish(self) -> None:
-        """Give an image its name; have the kernel see the partitions of a device. Raises FatalError."""
+    def publish(self) -> str:
+        """Give an image its name; have the kernel see the partitions of a device. Raises FatalError.
+
+        Returns why the kernel does not see them.
+        """
         if self.stage is not None and self.image is not None:
             self.stage.publish(self.image.status)
-            return
-        devices.reread_table(self.fd)
+            return ""
+        return devices.reread_table(self.fd)
 
 
 def _copy_boot_code(source: Source, fd: int, path: bytes) -> None:

@@ -57,7 +57,11 @@ def _made(work: Work) -> None:
             work.report.partitions.append(make_partition(work, part))
         run.refuse_if_stopped()
         target.write_table(work.plan.source, work.plan.layout.table, not work.plan.layout.moved)
-        target.publish()
+        unseen = target.publish()
+        if unseen:
+            run.notes.append(
+                (target.path, f"the kernel has not read its new table ({unseen}): partprobe, or a restart")
+            )
     except (Stopped, StoppedEarly):
         _keep(work)
         raise StoppedEarly(run.frontend.stop.code, run.frontend.stop.name) from None

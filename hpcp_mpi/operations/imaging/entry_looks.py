@@ -4,8 +4,9 @@ import errno
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby, islice
 from typing import NamedTuple
 
 from hpcp_mpi.formats.entry_state import ABSENT, LETTERS, State, span_of
@@ -20,6 +21,7 @@ from hpcp_mpi.vocab.attributes import ACL, CAPABILITY
 from hpcp_mpi.vocab.errors import FatalError, reason_of
 from hpcp_mpi.vocab.paths import child_path, printable
 
+_TOGETHER = 200  # entries of a directory that are looked at with one look-up of that
 _THREADS = 4  # hashing lets the others work
 _NO_DIRECTORY = (errno.ENOTDIR, errno.ELOOP, errno.ENOENT)
 
@@ -54,40 +56,48 @@ class Looks:
 
         Raises FatalError where something cannot be read: a guess would lose what is there. Stopped.
         """
+        found: dict[bytes, Seen] = {}
         with ThreadPoolExecutor(_THREADS, "looks") as pool:
             try:
-                return dict(pool.map(self._look, wanted.items(), chunksize=16))
+                for some in pool.map(self._look, _portions(wanted)):
+                    found.update(some)
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
+        return found
 
-    def _look(self, item: tuple[bytes, Hashed]) -> tuple[bytes, Seen]:
-        path, hashed = item
-        if self._stopped():
-            raise Stopped
+    def _look(self, portion: list[tuple[bytes, Hashed]]) -> list[tuple[bytes, Seen]]:
+        """Look at entries of one directory."""
         tree = getattr(self._own, "tree", None)
         if tree is None:
             tree = self._own.tree = Tree(self.root, self._fd, self._stopped)
+        at = portion[0][0]
         try:
-            return path, self._seen(tree, path, hashed)
+            try:
+                with tree.handle(at.rpartition(b"/")[0]) as parent:
+                    found = []
+                    for at, hashed in portion:
+                        if self._stopped():
+                            raise Stopped
+                        found.append((at, seen_in(parent, at.rpartition(b"/")[2] or b".", hashed, self._stopped)))
+                    return found
+            except OSError as error:
+                if error.errno not in _NO_DIRECTORY or (barrier := _barrier(tree, at)) is None:
+                    raise
+                return [(path, Seen(ABSENT, barrier=barrier)) for path, _ in portion]
         except InterruptedError:
             raise Stopped from None
         except OSError as error:
-            where = printable(child_path(self.root, path))
+            where = printable(child_path(self.root, at))
             raise FatalError(f"cannot read {where}: {reason_of(error)}") from None
 
-    def _seen(self, tree: Tree, path: bytes, hashed: Hashed) -> Seen:
-        directory, _, name = path.rpartition(b"/")
-        try:
-            with tree.at(directory) as parent:
-                return seen_in(parent, name or b".", hashed, self._stopped)
-        except OSError as error:
-            if error.errno not in _NO_DIRECTORY:
-                raise
-            barrier = _barrier(tree, path)
-            if barrier is None:
-                raise
-            return Seen(ABSENT, barrier=barrier)
+
+def _portions(wanted: Mapping[bytes, Hashed]) -> Iterator[list[tuple[bytes, Hashed]]]:
+    """Yield what is wanted, some entries of one directory at a time."""
+    ordered = sorted(wanted, key=lambda path: path.rpartition(b"/")[::2])
+    for _, same in groupby(ordered, key=lambda path: path.rpartition(b"/")[0]):
+        while some := list(islice(same, _TOGETHER)):
+            yield [(path, wanted[path]) for path in some]
 
 
 def _barrier(tree: Tree, path: bytes) -> Barrier | None:

@@ -3,13 +3,16 @@
 import errno
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
+from hpcp_mpi.host.block import making
 from hpcp_mpi.operations.compare.differences import Differences
 from hpcp_mpi.operations.compare.rank0 import lead_compare
 from hpcp_mpi.operations.imaging.packed_sources import Packed
 from hpcp_mpi.operations.imaging.parents import make_parents, settle_parents
 from hpcp_mpi.operations.imaging.room_watch import Expected, RoomWatch, bigger_size, taken_by
+from hpcp_mpi.operations.imaging.rules.sizes import BLOCK, MIB
 from hpcp_mpi.operations.imaging.run import Imaging, copy_between, led
 from hpcp_mpi.operations.imaging.volume import WritableVolume, grow, recovered
 from hpcp_mpi.vocab.errors import Failure, FatalError
@@ -19,7 +22,7 @@ from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.request import Request, Verb
 from hpcp_mpi.vocab.tally import left_of
 
-_FULL = os.strerror(errno.ENOSPC)
+FULL = os.strerror(errno.ENOSPC)
 _TRIES = 20  # copies of one run, each of which needed more room
 
 
@@ -31,17 +34,21 @@ def fill(run: Imaging, volume: WritableVolume, packed: Packed, expected: Expecte
     make_parents(volume.mount, packed.parents, volume.called)
     base, growths, refused = taken_by(volume), 0, ""
     total: Report | None = None
+    flushed = False
     for _ in range(_TRIES):
         with RoomWatch(volume, expected, may_grow, run.frontend.stop, base) as watch:
             options = packed.without(recovered(volume.mount)).options
             report = copy_between(run, packed.sources, packed.places, volume.mount, options)
         watch.refuse_full()
-        total = report if total is None else _after(total, report)
+        total = report if total is None else after(total, report)
         growths += watch.growths
         refused = watch.refused
-        full = [each for each in total.failures if _FULL in each.reason]
+        full = [each for each in total.failures if FULL in each.reason]
         if total.ended_early or not full or not may_grow:
             break
+        if not flushed and _has_room(volume, full):
+            flushed = True
+            continue
         try:
             grow(run, volume, bigger_size(volume, base, *_missing(volume, full)))
         except FatalError as error:
@@ -60,6 +67,15 @@ def fill(run: Imaging, volume: WritableVolume, packed: Packed, expected: Expecte
     return total
 
 
+def _has_room(volume: WritableVolume, full: Sequence[Failure]) -> bool:
+    """Return whether there is room for what failed, now that all is written down: xfs sets more aside than it uses."""
+    with suppress(OSError):
+        making.flush(volume.mount)
+        room = making.room_of(volume.mount, volume.type)
+        return volume.type == "xfs" and room.bytes > 2 * sum(each.attempted + BLOCK for each in full) + MIB
+    return False
+
+
 def _missing(volume: WritableVolume, full: Sequence[Failure]) -> tuple[int, int]:
     """Return the bytes and inodes that were missing for what failed, as far as that is known."""
     inside = os.statvfs(volume.mount)
@@ -67,7 +83,7 @@ def _missing(volume: WritableVolume, full: Sequence[Failure]) -> tuple[int, int]
     return sum(each.attempted for each in full), len(full) if few else 0
 
 
-def _after(first: Report, second: Report) -> Report:
+def after(first: Report, second: Report) -> Report:
     """Return the report of a copy and of its repetition, of which the second found what the first had done."""
     copied, skipped = first.outcome.copied, second.outcome.skipped
     second.outcome.copied = second.outcome.copied.plus(copied)

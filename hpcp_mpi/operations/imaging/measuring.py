@@ -3,6 +3,7 @@
 What cannot be listed counts as far as it is known: the copy will name it. Other mounts are entered, as a copy does.
 """
 
+import errno
 import os
 import stat
 import threading
@@ -315,8 +316,9 @@ def _without_holes(directory: int, name: bytes, size: int, allocated: int) -> in
                 break
         else:
             held = max(held, allocated)
-    except OSError:  # no data behind, or nobody tells
-        pass
+    except OSError as error:
+        if error.errno != errno.ENXIO:  # that is: no data behind
+            held = max(held, allocated)
     finally:
         os.close(fd)
     return min(held, -(-size // _BLOCK) * _BLOCK)

@@ -78,7 +78,8 @@ class Application:
         if not run.options.dry_run and not report.failures and not report.stopped:
             self._end(plan)
         self._count(plan)
-        run.frontend.say(_summary(plan, run.options.dry_run))
+        if not report.ended_early:
+            run.frontend.say(_summary(plan, run.options.dry_run))
         return rename_report(report, run.shown)
 
     def _resolve(self, plan: Plan) -> None:
@@ -144,7 +145,12 @@ class Application:
         for chain in plan.chains.values():
             found = found.plus(tally_of(chain.end))
         report.scanned = found
-        if not report.failures and not report.ended_early and not report.dry_run:
+        if report.dry_run:
+            for path in plan.apply:
+                outcome.copied = outcome.copied.plus(tally_of(plan.end(path)))
+            for path in plan.removals():
+                outcome.removed = outcome.removed.plus(tally_of(plan.found(path)))
+        if not report.failures and not report.ended_early:
             outcome.skipped = left_of(found, outcome.copied, outcome.updated)
 
     def _end(self, plan: Plan) -> None:

@@ -1,8 +1,9 @@
 """What patches change in a target: removals, directories, copies by the engine, metadata of directories."""
 
+import errno
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.engine.frontend import Frontend
@@ -10,6 +11,7 @@ from hpcp_mpi.formats.entry_state import State
 from hpcp_mpi.host import metadata
 from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.host.dirfd import Tree
+from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.remove_tree import remove_tree
 from hpcp_mpi.operations.copy.from_list.rank0 import copy_names
 from hpcp_mpi.operations.imaging.patch_files import Origins, Volume
@@ -22,6 +24,8 @@ from hpcp_mpi.vocab.paths import child_path
 from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, ONE_LINK, ONE_SPECIAL, Tally, one_file
 
+_REPLACED = "it was replaced by something else meanwhile"
+
 
 @dataclass(slots=True)
 class Changes:
@@ -33,6 +37,7 @@ class Changes:
     root: int  # a descriptor of it
     stopped: Callable[[], bool]
     outcome: Outcome
+    _made: dict[bytes, tuple[int, int]] = field(default_factory=dict)  # directories: (device, inode)
 
     def remove(self) -> None:
         """Remove what has to go, what is in a directory before it. Raises Stopped."""
@@ -66,12 +71,17 @@ class Changes:
         found = self.plan.found(path)
         try:
             with tree.handle(directory) as parent:
+                now = lstat(name, parent)
+                if now is not None and (now.st_dev, now.st_ino) != self.plan.seen[path].inode:
+                    raise OSError(errno.ESTALE, _REPLACED)
                 if self.plan.apply.get(path):  # a conflict: with whatever is in it
                     tree.forget()
                     remove_tree(parent, name)
                 elif found.is_directory:
                     tree.forget()
                     os.rmdir(name, dir_fd=parent)
+                elif now is not None and now.st_mtime_ns != found.mtime:
+                    raise OSError(errno.ESTALE, "it was changed meanwhile")
                 else:
                     os.unlink(name, dir_fd=parent)
             self.outcome.removed = self.outcome.removed.plus(tally_of(found))
@@ -84,11 +94,12 @@ class Changes:
         """Make the directories that the patches add, closed to others until they get their metadata. Raises Stopped."""
         tree = Tree(self.target, self.root, self.stopped)
         try:
-            for path in self.plan.directories():
+            for path in sorted({*self.plan.directories(), *self._missing()}):
                 self._go_on()
                 try:
-                    with tree.made(path):
-                        pass
+                    with tree.made(path) as fd:
+                        status = os.fstat(fd)
+                        self._made[path] = status.st_dev, status.st_ino
                 except OSError as error:
                     self.outcome.failures.append(failure_of(child_path(self.target, path), error, "cannot be made"))
         finally:
@@ -104,9 +115,8 @@ class Changes:
             by_volume.setdefault(self.origins[path], []).append(path)
         reports = []
         for volume, paths in by_volume.items():
-            reports.append(
-                copy_names(wire, volume.root, self.target, paths, copy_options(options), replace(frontend, items=None))
-            )
+            quiet, root = replace(frontend, items=None), os.fstat(self.root)
+            reports.append(copy_names(wire, volume.root, self.target, paths, copy_options(options), quiet, root))
             if reports[-1].ended_early:
                 break
         return reports
@@ -149,6 +159,9 @@ class Changes:
         try:
             with payload.handle(path) as source, tree.handle(path) as dest:
                 wanted, found = os.fstat(source), os.fstat(dest)
+                known = self._made.get(path) or self.plan.seen[path].inode
+                if (found.st_dev, found.st_ino) != known:
+                    raise OSError(errno.ESTALE, _REPLACED)
                 mine = metadata.xattrs_of(source, b".")
                 theirs = metadata.xattrs_of(dest, b".")
                 root = os.geteuid() == 0

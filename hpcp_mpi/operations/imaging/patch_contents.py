@@ -22,11 +22,12 @@ from hpcp_mpi.operations.compare.rank0 import compare_trees
 from hpcp_mpi.operations.copy.from_list.rank0 import copy_names
 from hpcp_mpi.operations.imaging.entry_looks import Looks, Seen
 from hpcp_mpi.operations.imaging.patch_images import Side
+from hpcp_mpi.operations.imaging.rules.patch import MARK, RESERVED
 from hpcp_mpi.operations.imaging.run import Imaging, team_of, with_patterns_inside
 from hpcp_mpi.rules.excludes import literal
 from hpcp_mpi.vocab.errors import FatalError, reason_of
 from hpcp_mpi.vocab.options import MIB, Options
-from hpcp_mpi.vocab.paths import first_few, printable
+from hpcp_mpi.vocab.paths import first_few, join, printable
 from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.request import Request, Verb
 
@@ -83,9 +84,13 @@ class Contents:
                 f"the trees could not be compared: {printable(first.path)}: {first.reason}",
                 "A patch of what could be read would remove the rest. Leave it out with -e, or make it readable.",
             )
-        reserved = [path for path in self._ops if path.split(b"/")[0] == PLACE and self._ops[path] != {Op.DELETED}]
+        reserved = [path for path in self._ops if path.split(b"/")[0] in RESERVED]
         if reserved:
-            raise FatalError(f"{printable(new.name)} holds {printable(PLACE)}, where patches say what they are")
+            raise FatalError(
+                f"there is {printable(reserved[0])}, which patches have for themselves, in {printable(new.name)} or "
+                f"{printable(base.name)}",
+                f"Remove it, or leave it out with -e. {printable(MARK)}: a patch was not applied to its end there.",
+            )
 
     def _take_linked(self, group: list[bytes]) -> None:
         if any(path in self._ops or path in self._own for path in group):
@@ -99,7 +104,7 @@ class Contents:
         """Look at all that differs, and at the directories that it lies in. Raises FatalError, Stopped."""
         rows = {*self._ops, *self._own}
         above = {path.rpartition(b"/")[0] for path in rows if path}
-        paths = rows | above
+        paths = rows | above | {b""}
         new, base = self._sides
         self.base = self._looks(base.path, paths, self._tail)
         self.new = self._looks(new.path, paths, 0)
@@ -139,10 +144,14 @@ class Contents:
         return rows
 
     def told(self) -> Rows:
-        """Return all that the patch says."""
-        rows = self.rows()
+        """Return all that the patch says, with paths below what it is applied to."""
+        prefix, rows = self._sides[1].prefix, self.rows()
         known = {row.path for row in rows if row.new.there}
-        return Rows(tuple(rows), tuple(pair for pair in self._linked if known.issuperset(pair)))
+        linked = (pair for pair in self._linked if known.issuperset(pair))
+        return Rows(
+            tuple(row._replace(path=join(prefix, row.path)) for row in rows),
+            tuple((join(prefix, one), join(prefix, other)) for one, other in linked),
+        )
 
     def payload(self) -> list[bytes]:
         """Return the paths that the patch holds."""
@@ -150,10 +159,12 @@ class Contents:
 
     def fill(self, place: bytes, paths: list[bytes]) -> None:
         """Copy what the patch holds, and write down what it says. Raises FatalError, StoppedEarly, Stopped."""
-        run, (new, _) = self._run, self._sides
+        run, (new, base) = self._run, self._sides
+        top = join(place, base.prefix)
+        os.makedirs(top, 0o755, exist_ok=True)
         with team_of(run) as wire:
             frontend = replace(run.frontend, items=None)
-            copied = copy_names(wire, new.path, place, paths, _copy_options(run.options), frontend)
+            copied = copy_names(wire, new.path, top, paths, _copy_options(run.options), frontend)
         if copied.ended_early:
             raise StoppedEarly(copied.stopped, run.frontend.stop.name)
         if copied.failures:
@@ -166,7 +177,7 @@ class Contents:
         self.report.outcome.notes += copied.outcome.notes
         self.report.outcome.copied = copied.outcome.copied
         self.report.outcome.verified = copied.outcome.verified
-        self.new = {**self.new, **self._looks(place, paths, self._tail)}
+        self.new = {**self.new, **self._looks(top, paths, self._tail)}
         self._write(place)
 
     def _write(self, place: bytes) -> None:
@@ -194,6 +205,7 @@ class Contents:
             _last(new),
             _last(base),
             time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            layout="store" if base.prefix else "root",
             tail=self._tail,
             added=ops.count(Op.ADDED),
             modified=ops.count(Op.MODIFIED),

@@ -11,6 +11,7 @@ from hpcp_mpi.cluster.signals import StoppedEarly
 from hpcp_mpi.host.block import tools
 from hpcp_mpi.host.block.making import room_of
 from hpcp_mpi.host.block.staging import Stage, Target, stage_of, target_at
+from hpcp_mpi.host.dirfd import Tree
 from hpcp_mpi.operations.imaging import volume as volumes
 from hpcp_mpi.operations.imaging.image_sources import only_volume
 from hpcp_mpi.operations.imaging.new_image import result_of
@@ -20,10 +21,11 @@ from hpcp_mpi.operations.imaging.rules.file_systems import EXT
 from hpcp_mpi.operations.imaging.rules.sizes import bigger, missing, smallest
 from hpcp_mpi.operations.imaging.run import Imaging
 from hpcp_mpi.operations.imaging.volume import WritableVolume
-from hpcp_mpi.vocab.errors import FatalError, UsageError
+from hpcp_mpi.operations.prepare.arguments import absolute
+from hpcp_mpi.vocab.errors import FatalError, UsageError, reason_of
 from hpcp_mpi.vocab.image_options import MakeFileSystem, Need
 from hpcp_mpi.vocab.options import MIB
-from hpcp_mpi.vocab.paths import printable
+from hpcp_mpi.vocab.paths import child_path, printable
 from hpcp_mpi.vocab.report import Report
 
 TYPE = "ext4"  # of a patch: any machine mounts it
@@ -32,12 +34,16 @@ _TRIES = 4
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One of two trees that are compared. path: of its root; name: for people"""
+    """One of two trees that are compared.
+
+    path: of its root; name: for people; prefix: its path below what a patch of it is applied to
+    """
 
     path: bytes
     name: bytes
     image: bool = False  # it is a mounted image
     ext: bool = False  # of a type that has a lost+found of its own
+    prefix: bytes = b""
 
 
 def side_of(run: Imaging, image: bytes, directory: bytes) -> Side:
@@ -47,7 +53,28 @@ def side_of(run: Imaging, image: bytes, directory: bytes) -> Side:
         return Side(mounted_volume(run, volume), image, True, volume.content.type in EXT)
     if not os.path.isdir(directory):
         raise FatalError(f"{printable(directory)} is no directory: a patch is made of two directories or images")
-    return Side(os.path.realpath(directory), directory)
+    return Side(absolute(directory), directory)
+
+
+def place_in(run: Imaging, image: Side, directory: Side) -> Side:
+    """Return the tree that a copy of a directory into an image has made there. Raises FatalError.
+
+    It lies at the directory's absolute path, unless it was copied into the image's root (--image-root).
+    """
+    below = directory.path.strip(b"/")
+    if run.images.image_root or not below:
+        return image
+    tree = Tree(image.path)
+    try:
+        with tree.at(below):  # no symlink of an image is followed
+            return Side(child_path(image.path, below), child_path(image.name + b":", below), True, False, below)
+    except OSError as error:
+        raise FatalError(
+            f"{printable(image.name)} has no {printable(directory.path)} to compare with: {reason_of(error)}",
+            "-di puts a directory at its absolute path. Give --image-root if it is in the image's root.",
+        ) from None
+    finally:
+        tree.close()
 
 
 def mounted_patches(run: Imaging) -> list[tuple[bytes, bytes]]:

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from hpcp_mpi.host.dirfd import READ
+from hpcp_mpi.operations.imaging.rules.patch import MARK
 from hpcp_mpi.vocab.errors import FatalError, reason_of
-from hpcp_mpi.vocab.paths import STAGE_PREFIX, first_few, printable
+from hpcp_mpi.vocab.paths import first_few, printable
 
-NAME = STAGE_PREFIX + b"patching"
+NAME = MARK
 _MOST = 1 << 20  # bytes
 
 
@@ -45,10 +46,11 @@ def _read(root: int) -> tuple[list[bytes], int] | None:
         if error.errno in (errno.ENOENT, errno.ELOOP):
             return None
         raise FatalError(f"cannot read {printable(NAME)} in the target: {reason_of(error)}") from None
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_nlink != 1:
+        os.close(fd)
+        return None
     with open(fd, "rb") as file:
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_nlink != 1:
-            return None
         *ids, last = file.read(_MOST).split(b"\n")
     return ids, int(last) if last.removeprefix(b"-").isdigit() else status.st_mtime_ns
 

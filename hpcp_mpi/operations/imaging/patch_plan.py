@@ -14,6 +14,7 @@ from hpcp_mpi.operations.imaging.rules.patch import (
     Chain,
     Chains,
     Damaged,
+    File,
     Judged,
     NotNext,
     Verdict,
@@ -37,7 +38,7 @@ class Plan:
 
     chains: Chains
     seen: dict[bytes, Seen]
-    files: dict[bytes, bytes]  # of each name which file it is one of in the end
+    files: dict[bytes, File]  # of each name which file it is one of in the end
     apply: dict[bytes, str] = field(default_factory=dict)  # entries, and why each is a conflict; "": it is none
     again: set[bytes] = field(default_factory=set)  # entries as they are to be, but for their hard links
 
@@ -135,10 +136,10 @@ def _links_to_mend(plan: Plan) -> set[bytes]:
     return wrong | {name for name, file in plan.files.items() if file in several}
 
 
-def _wrong_links(files: Mapping[bytes, bytes], seen: Mapping[bytes, Seen]) -> set[bytes]:
+def _wrong_links(files: Mapping[bytes, File], seen: Mapping[bytes, Seen]) -> set[bytes]:
     """Return the names that are one file with others which they are not to be one with, or the reverse."""
-    by_inode: defaultdict[tuple[int, int], set[bytes]] = defaultdict(set)
-    by_file: defaultdict[bytes, set[tuple[int, int]]] = defaultdict(set)
+    by_inode: defaultdict[tuple[int, int], set[File]] = defaultdict(set)
+    by_file: defaultdict[File, set[tuple[int, int]]] = defaultdict(set)
     for name, file in files.items():
         if seen[name].state.there:
             by_inode[seen[name].inode].add(file)

@@ -12,7 +12,7 @@ from hpcp_mpi.formats.changes_table import Op
 from hpcp_mpi.formats.patch_rows import more, table
 from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.operations.imaging.patch_contents import Contents
-from hpcp_mpi.operations.imaging.patch_images import Side, new_image, output_of, side_of
+from hpcp_mpi.operations.imaging.patch_images import Side, new_image, output_of, place_in, side_of
 from hpcp_mpi.operations.imaging.rules.patch_need import need_of
 from hpcp_mpi.operations.imaging.run import Imaging
 from hpcp_mpi.operations.imaging.shown import rename_report
@@ -31,7 +31,7 @@ def write_patch(run: Imaging) -> Report:
     if run.images.disk:
         raise FatalError(
             "this version makes no patches of whole disks (-dd -diff)",
-            "Make one of each partition: hpcp-mpi -si NEW --partition P -d BASE -diff PATCH.",
+            "Make one of each partition: hpcp-mpi -si NEW -di BASE --partition P -diff PATCH; the same with -siff.",
         )
     try:
         return _written(run)
@@ -49,10 +49,12 @@ def _written(run: Imaging) -> Report:
         raise UsageError("a patch leads to one tree, and several are named", "Name one directory, or one image (-si).")
     new = side_of(run, b"".join(images.images), b"".join(request.sources))
     base = side_of(run, images.image, b"".join(request.destinations))
+    if base.image and not new.image:
+        base = place_in(run, base, new)
     output, replaced = output_of(images.patch or _automatic(new, base), images.yes)
     with closing(output):
         for side in (new, base):
-            if not side.image and is_within(output.path, side.path):
+            if not side.image and is_within(output.path, os.path.realpath(side.path)):
                 raise UsageError(
                     f"the patch {printable(output.given)} would lie in {printable(side.name)}, which is compared",
                     "Name a file somewhere else.",

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from hpcp_mpi.cluster.signals import StopRequest
+from hpcp_mpi.host.block import making
 from hpcp_mpi.host.block.making import Room, room_of
 from hpcp_mpi.host.free_space import rooms
 from hpcp_mpi.operations.imaging.rules.sizes import grown
@@ -26,6 +27,8 @@ _GROUP = 128 * MIB  # bytes of an ext that get inodes together
 _PAUSE = 0.1  # seconds between two looks
 _LOW = 32  # a part of a file system's size that is little room
 _LEAST_LOW = 8 * MIB
+_FLUSHED = 4  # a part of what is free, after which xfs has to write down what it has
+_LEAST_FLUSHED = 2 * MIB
 _FEW_INODES = 64
 _SPARE = 64  # a part of what is expected that may be used beyond it: the kernel sets aside more than it writes
 
@@ -74,6 +77,8 @@ class RoomWatch:
         self._thread = threading.Thread(target=self._watch, name="room", daemon=True)
         self._begin = room_of(volume.mount, volume.type)
         self._base = base
+        self._flush_at = self._begin.bytes - self._begin.bytes // _FLUSHED
+        self._flushing: threading.Thread | None = None
 
     def __enter__(self) -> "RoomWatch":
         self._thread.start()
@@ -82,6 +87,9 @@ class RoomWatch:
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._thread.join()
+        flushing = self._flushing
+        if flushing is not None:
+            flushing.join()
 
     def look(self) -> None:
         """Look at both rooms once. Raises OSError."""
@@ -91,6 +99,11 @@ class RoomWatch:
             self._stop.note(EXIT_FATAL, FULL, 0.0)
             return
         room = room_of(self._volume.mount, self._volume.type)
+        if self._volume.type == "xfs" and room.bytes < self._flush_at and self._flushing is None:
+            self._flushing = threading.Thread(target=self._flush, name="flush", daemon=True)
+            self._flushing.start()
+        if self._flushing is not None:
+            return  # it is not known what is free
         if self._may_grow and self._is_low(room):
             try:
                 grow_mounted(self._volume, bigger_size(self._volume, self._base))
@@ -101,6 +114,17 @@ class RoomWatch:
             now, begin = room_of(self._volume.mount, self._volume.type), self._begin
             more = now.bytes - room.bytes, now.inodes - room.inodes
             self._begin = Room(begin.bytes + more[0], begin.inodes + more[1])
+
+    def _flush(self) -> None:
+        """Have xfs write down what it sets blocks aside for: five and more for a file of one that is not written yet.
+
+        It would have no room for another name, although most is free.
+        """
+        with suppress(OSError):
+            making.flush(self._volume.mount)
+            free = room_of(self._volume.mount, self._volume.type).bytes
+            self._flush_at = free - max(_LEAST_FLUSHED, free // _FLUSHED)
+        self._flushing = None
 
     def _is_low(self, room: Room) -> bool:
         """Return whether more was written than was expected, and little room is left."""

@@ -17,7 +17,7 @@ from hpcp_mpi.host.block.mounts import MountRoom, private_namespace
 from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.operations.copy.rank0 import lead_copy
 from hpcp_mpi.operations.imaging.shown import Shown, rename_report
-from hpcp_mpi.rules.excludes import literal, normalise
+from hpcp_mpi.rules.excludes import literal, normalise, refusal
 from hpcp_mpi.scheduling.messages import StopRequested
 from hpcp_mpi.vocab.errors import Failure, FatalError
 from hpcp_mpi.vocab.image_options import ImageOptions
@@ -151,6 +151,9 @@ def inside(patterns: Sequence[bytes], room: MountRoom) -> tuple[bytes, ...]:
     mounts = literal(room.path) + b"/[0-9][0-9]"
     found = []
     for pattern in patterns:
+        if refusal(pattern):  # it matches nothing, and behind a mount it could
+            found.append(pattern)
+            continue
         text, directories = normalise(pattern)
         found.append(mounts + text + (b"/" if directories else b""))
     return tuple(found)

@@ -18,13 +18,17 @@ from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import child_path, printable
 from hpcp_mpi.vocab.request import Request, Verb
 
+_MOST_LISTED = 1_000_000  # entries; about 100 MB of names
 _DIFFERS = ("added", "modified")  # what is in the image and not in the sources are directories above them
 
 
-def check_squash(frontend: Frontend, image: int, called: bytes) -> None:
-    """Have unsquashfs read the tables of an image. Raises FatalError, Stopped."""
+def check_squash(frontend: Frontend, image: int, called: bytes, entries: int) -> None:
+    """Have unsquashfs read the tables of an image, of one with very many entries the first. Raises FatalError, Stopped.
+
+    It prints all names, which are kept in memory meanwhile.
+    """
     answer = answer_of(
-        ["unsquashfs", "-lc", f"/proc/self/fd/{image}"],
+        ["unsquashfs", "-lc" if entries <= _MOST_LISTED else "-s", f"/proc/self/fd/{image}"],
         descriptors=(image,),
         stop=lambda: bool(frontend.stop.code),
     )

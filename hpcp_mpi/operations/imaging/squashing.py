@@ -16,7 +16,7 @@ from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.engine.frontend import Frontend
 from hpcp_mpi.host.block import tools
 from hpcp_mpi.host.block.staging import Stage, Target, stage_of, target_at
-from hpcp_mpi.host.commands import Stopped, answer_of
+from hpcp_mpi.host.commands import Answer, Stopped, answer_of
 from hpcp_mpi.host.machine import cpus, slots
 from hpcp_mpi.operations.imaging.rules.squash import DIES_WITH_US, LOST, excluding, making, said
 from hpcp_mpi.operations.imaging.run import Imaging
@@ -26,7 +26,7 @@ from hpcp_mpi.operations.imaging.squash_sources import Contents, Source, content
 from hpcp_mpi.rules.excludes import matcher, unmatched
 from hpcp_mpi.vocab.errors import Failure, FatalError, UsageError
 from hpcp_mpi.vocab.outcome import Outcome
-from hpcp_mpi.vocab.paths import child_path, printable
+from hpcp_mpi.vocab.paths import printable
 from hpcp_mpi.vocab.report import ImageResult, Report
 from hpcp_mpi.vocab.request import Request
 
@@ -137,7 +137,7 @@ def _pack(
     status = os.fstat(stage.fd)
     made.size, made.allocated = status.st_size, status.st_blocks * _BLOCK
     if images.check:
-        check_squash(frontend, stage.fd, images.image)
+        check_squash(frontend, stage.fd, images.image, contents.tally.entries)
     if options.verify:
         verify_squash(request, frontend, sources, contents, stage.fd, outcome)
     stage.publish()
@@ -164,78 +164,51 @@ def _run(
     options, images = request.options, request.images
     assert images is not None
     processors = 1 if options.single else cpus() if options.slots is None else slots(options.slots, cpus(), 1)
-    words, descriptors, shown = _sources(sources, images.image_root)
+    where, words = _called(sources, images.image_root)
     text, patterns = excluding(contents.left_out)
+    # Short paths: by /proc/self/fd/5/... mksquashfs takes a tenth longer.
+    directory = os.open(where, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     listed = os.memfd_create("excludes", os.MFD_CLOEXEC)
-    descriptors = (*descriptors, listed, stage.fd)
     try:
         os.pwrite(listed, text, 0)
-        arguments: list[bytes | str] = [
-            *DIES_WITH_US,
-            "env",
-            "--chdir=/",
-            "mksquashfs",
-            *words,
-            f"/proc/self/fd/{stage.fd}",
-        ]
+        arguments: list[bytes | str] = [*DIES_WITH_US, "env", f"--chdir=/proc/self/fd/{directory}", "mksquashfs"]
+        arguments += [*words, f"/proc/self/fd/{stage.fd}"]
         arguments += [] if images.image_root else ["-no-strip"]
         arguments += [*making(processors, images.mkfs_options), "-ef", f"/proc/self/fd/{listed}"]
         arguments += ["-e", *patterns] if patterns else []
-        answer = answer_of(arguments, descriptors=descriptors, stop=lambda: bool(frontend.stop.code))
+        files = (directory, listed, stage.fd)
+        answer = answer_of(arguments, descriptors=files, stop=lambda: bool(frontend.stop.code))
     finally:
-        for fd in descriptors[:-1]:
-            os.close(fd)
-    _explain(answer.errors, answer.output, answer.code, images.image, shown, outcome, options.strict_metadata)
+        os.close(directory)
+        os.close(listed)
+    _explain(answer, images.image, where, outcome, options.strict_metadata)
 
 
-def _sources(
-    sources: Sequence[Source], in_root: bool
-) -> tuple[list[bytes], tuple[int, ...], tuple[tuple[bytes, bytes], ...]]:
-    """Return what mksquashfs calls the sources, descriptors for it, and (what it says, what is meant) of paths."""
-    if not in_root:
-        words = [source.place or b"." for source in sources]
-        return [b"./" + word if word.startswith(b"-") else word for word in words], (), ()
-    if len(sources) == 1 and not sources[0].place:
-        # What was looked through is what is packed, whatever has the name by now.
-        fd = os.open(sources[0].path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        word = b"/proc/self/fd/%d/." % fd
-        return [word], (fd,), ((word, sources[0].path),)
-    return [source.path for source in sources], (), ()
+def _called(sources: Sequence[Source], in_root: bool) -> tuple[bytes, list[bytes]]:
+    """Return the directory in which mksquashfs runs, and what the sources are called there."""
+    if in_root and len(sources) == 1 and not sources[0].place:
+        return sources[0].path, [b"."]
+    words = [source.path if in_root else source.place or b"." for source in sources]
+    return b"/", [b"./" + word if word.startswith(b"-") else word for word in words]
 
 
-def _explain(
-    errors: bytes,
-    output: bytes,
-    code: int,
-    image: bytes,
-    shown: tuple[tuple[bytes, bytes], ...],
-    outcome: Outcome,
-    strict: bool,
-) -> None:
-    """Turn what mksquashfs said into failures and notes. Raises FatalError if it failed."""
-
-    def meant(text: bytes) -> bytes:
-        for word, path in shown:
-            if word and word in text:
-                text = text.replace(word, path)
-        return text
-
-    if code:
-        lines = [line for line in (errors + output).split(b"\n") if line.strip()]
-        why = printable(meant(b"; ".join(lines[:3]))) or f"exit code {code}"
+def _explain(answer: Answer, image: bytes, where: bytes, outcome: Outcome, strict: bool) -> None:
+    """Turn what mksquashfs said into failures and notes. Raises FatalError if it failed. where: it ran there"""
+    if answer.code:
+        lines = [line for line in (answer.errors + answer.output).split(b"\n") if line.strip()]
+        why = printable(b"; ".join(lines[:3])) or f"exit code {answer.code}"
         raise FatalError(f"mksquashfs could not make {printable(image)}: {why}", "Nothing is left of it.")
     acls = attributes = 0
-    for kind, text in said(errors):
+    for kind, text in said(answer.errors):
         if kind == "empty":
-            path = meant(text)
-            path = path if path.startswith(b"/") else child_path(b"/", path)
+            path = os.path.join(where, text.removeprefix(b"./"))
             outcome.failures.append(Failure(path, "cannot be read: it is an empty file in the image"))
         elif kind == "acl":
             acls += 1
         elif kind == "attribute":
             attributes += 1
         else:
-            outcome.failures.append(Failure(image, f"mksquashfs: {printable(meant(text))}"))
+            outcome.failures.append(Failure(image, f"mksquashfs: {printable(text)}"))
     for count, what in ((acls, "POSIX ACLs"), (attributes, "extended attributes")):
         if count and strict:
             outcome.failures.append(Failure(image, f"{count:,} {what} are not in it: a squashfs cannot store them"))

@@ -7,7 +7,7 @@ import os
 import stat
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import cast
 
@@ -19,7 +19,7 @@ from hpcp_mpi.host.block.mounts import MountRoom
 from hpcp_mpi.host.commands import Stopped, answer_of, version_of
 from hpcp_mpi.host.entries import rename_if_free
 from hpcp_mpi.host.machine import cpus, slots
-from hpcp_mpi.host.stage import staged
+from hpcp_mpi.host.stage import staged, stages_among, sweep
 from hpcp_mpi.operations.imaging.rules.squash import DIES_WITH_US, MAGIC, is_safe, refused
 from hpcp_mpi.operations.imaging.run import Imaging, led, outside, with_patterns_inside
 from hpcp_mpi.operations.imaging.squash_sources import Source, contents_of
@@ -32,7 +32,7 @@ from hpcp_mpi.vocab.report import ImageResult, Report
 from hpcp_mpi.vocab.request import Request, Verb
 from hpcp_mpi.vocab.tally import Tally
 
-_TREE = b"tree"  # in the stage
+_TREE = b".hpcp-mpi-unpacked"  # in the stage
 _WENT_ON = 2  # unsquashfs's exit code if it could not do all
 _ROOT_ONLY = "Images need root. Anybody may copy a squashfs, and make one: -di NAME.sqsh."
 # With options like these a copy is that of everything as it is, which is what unsquashfs does.
@@ -137,6 +137,9 @@ def _unpack(request: Request, frontend: Frontend, image: int) -> Report:
         with ExitStack() as stack:
             directory = _made(os.path.dirname(destination))
             stack.callback(os.close, directory)
+            for name in stages_among(directory, map(os.fsencode, os.listdir(directory))):
+                with suppress(OSError):
+                    sweep(directory, name)  # of a killed run
             stage = stack.enter_context(staged(directory, os.urandom(4).hex(), report.outcome.warn))
             _run(request.options, frontend, image, stage, images.images[0], report.outcome)
             report.scanned = report.outcome.copied = _counted(stage)
@@ -179,16 +182,11 @@ def _made(path: bytes) -> int:
 def _run(options: Options, frontend: Frontend, image: int, stage: int, called: bytes, outcome: Outcome) -> None:
     """Have unsquashfs write the tree to a stage. Raises FatalError, Stopped."""
     processors = 1 if options.single else cpus() if options.slots is None else slots(options.slots, cpus(), 1)
-    tree = b"/proc/self/fd/%d/%s" % (stage, _TREE)
-    answer = answer_of(
-        [
-            *(*DIES_WITH_US, "unsquashfs", "-no-progress", "-quiet", "-processors", f"{processors}"),
-            *("-d", tree, f"/proc/self/fd/{image}"),
-        ],
-        descriptors=(stage, image),
-        stop=lambda: bool(frontend.stop.code),
-    )
-    found = refused(answer.errors.replace(tree, called + b":"))
+    # Short paths: by /proc/self/fd/5/... it takes a fifth longer.
+    arguments: list[bytes | str] = [*DIES_WITH_US, "env", f"--chdir=/proc/self/fd/{stage}", "unsquashfs"]
+    arguments += ["-no-progress", "-quiet", "-processors", f"{processors}", "-d", _TREE, f"/proc/self/fd/{image}"]
+    answer = answer_of(arguments, descriptors=(stage, image), stop=lambda: bool(frontend.stop.code))
+    found = refused(answer.errors.replace(_TREE, called + b":"))
     # What it could not write, or read, is there in part: that must not get a name.
     others = [text for kind, text in found if kind == "other"]
     if answer.code not in (0, _WENT_ON) or (answer.code and (others or not found)):

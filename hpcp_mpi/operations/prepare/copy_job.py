@@ -179,7 +179,8 @@ def _refuse_nesting(
             f"the destination {printable(target)} lies inside the source {printable(source)}: a copy would copy itself",
             f"Exclude it with -e {printable(target)}, or copy to another place.",
         )
-    if there is not None and there[0] in own[1:]:
+    # With places the source is a mount of this run's own, which a copy to `/` leaves alone.
+    if there is not None and there[0] in own[1:] and options.places is None:
         raise UsageError(
             f"the source {printable(source)} lies inside the destination {printable(target)}: it could be overwritten",
             "Copy to another place.",

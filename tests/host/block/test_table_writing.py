@@ -104,3 +104,16 @@ def test_a_table_of_sectors_of_4096_is_read_from_a_loop_device(disk: Disk) -> No
     assert found.table.partitions == a_gpt(4096).partitions
     with loops.attach(fd) as loop, pytest.raises(FatalError, match="sectors of 4096 bytes, and is read with 512"):
         found_table(loop.path)
+
+
+@pytest.mark.parametrize("sector", [512, pytest.param(4096, marks=root)])
+def test_names_may_have_any_character(disk: Disk, tmp_path: Path, sector: int) -> None:
+    """sfdisk writes none beyond the first 65,536, as emoji are."""
+    table = a_gpt(sector)
+    partitions = (table.partitions[0], replace(table.partitions[1], name="\U0001f600 and \U00010000 \ue000\uffff"))
+    fd = disk(64 * MIB)
+    assert table_writing.write(fd, replace(table, partitions=partitions), b"disk").partitions == partitions
+    assert kept(fd, 64 * MIB)
+    if sector == 512:
+        judged = subprocess.run(["sgdisk", "--verify", tmp_path / "disk"], capture_output=True, text=True, check=True)
+        assert "No problems found" in judged.stdout

@@ -106,7 +106,7 @@ BAD: Mapping[str, tuple[Make, str]] = {
     "ext4 cut short": (_cut("ext4"), "cut short: its ext4 ends at byte 67,108,864, and there are 67,100,672 bytes"),
     "xfs cut short": (_cut("xfs"), "cut short: its xfs ends"),
     "btrfs cut short": (_cut("btrfs"), "cut short: its btrfs ends"),
-    "squashfs cut short": (_cut("squashfs"), "cut short: its squashfs ends"),
+    "squashfs cut short": (_cut("squashfs"), "unsquashfs could not unpack"),
     "a table cut short": (
         _gpt(Entry(1, 2048, 2048), Entry(3, 8192, 4096), cut=3 * MIB),
         "cut short: partition 3 ends at byte 6,291,456, and there are 5,242,880",

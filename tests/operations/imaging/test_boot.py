@@ -39,7 +39,14 @@ def test_no_boot_without_boot_code(on_tmpfs: Path, monkeypatch: pytest.MonkeyPat
 
 
 @needs_root
-@pytest.mark.parametrize("kind, resize", [("bios-gpt", "3=100MiB"), ("bios-dos", ""), ("uefi", "")])
+@pytest.mark.parametrize(
+    "kind, resize",
+    [
+        ("bios-gpt", "3=100MiB"),
+        pytest.param("bios-dos", "", marks=pytest.mark.to_the_end),
+        pytest.param("uefi", "", marks=pytest.mark.to_the_end),
+    ],
+)
 def test_boot_of_a_clone(kind: str, resize: str, on_tmpfs: Path) -> None:
     line = secrets.token_hex()  # no other disk prints it
     disk = bootable.make(kind, on_tmpfs, line)

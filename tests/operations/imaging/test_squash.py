@@ -284,6 +284,16 @@ def test_a_squashfs_that_is_cut_short_is_an_error_and_nothing_appears(place: Pat
     assert sorted(os.listdir(place)) == ["D", "d.sqsh"]
 
 
+def test_what_a_killed_run_left_beside_it_is_removed(place: Path) -> None:
+    build(
+        place,
+        {"D": Dir({"f": File(b"x")}), ".hpcp-mpi.0123abcd.0.0": Dir({"tree": Dir({"f": File(b"")})}, mode=0o1700)},
+    )
+    subprocess.run(["mksquashfs", place / "D", place / "d.sqsh", "-quiet", "-no-progress"], check=True)
+    copy("-si", place / "d.sqsh", "-d", place / "out")
+    assert sorted(os.listdir(place)) == ["D", "d.sqsh", "out"]
+
+
 @needs_root
 def test_what_only_root_can_make_is_named_or_noted(place: Path) -> None:
     build(place / "D", {"f": File(b"1", xattrs={"user.x": b"1"})})

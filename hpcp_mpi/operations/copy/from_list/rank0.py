@@ -45,11 +45,17 @@ def lead_copy_listed(wire: Wire, request: Request, frontend: Frontend) -> Report
 
 
 def copy_names(
-    wire: Wire, base: bytes, destination: bytes, paths: Iterable[bytes], options: Options, frontend: Frontend
+    wire: Wire,
+    base: bytes,
+    destination: bytes,
+    paths: Iterable[bytes],
+    options: Options,
+    frontend: Frontend,
+    known: os.stat_result | None = None,
 ) -> Report:
     """Copy entries of a directory, as lead_copy_listed does what a list names. Raises FatalError.
 
-    paths: relative to both directories; b"" is the directory itself
+    paths: relative to both directories; b"" is the directory itself. known: of the destination, which nothing else is
     """
     names = ExternalSort()
     for number, path in enumerate(paths, 1):
@@ -57,6 +63,9 @@ def copy_names(
         names.add([ListedName(where.replace(b"/", b"\0"), name, number, Type.UNKNOWN.value)])
     options = replace(options, links="never", places=(b"",))
     prepared = prepare([base.rstrip(b"/") + b"/"], destination, options, listed=True)
+    root = prepared.job.destination_root
+    if known is not None and (root is None or (root.device, root.inode) != (known.st_dev, known.st_ino)):
+        raise FatalError(f"{printable(destination)} was replaced by something else meanwhile", "Run it again.")
     return run_copy(wire, prepared, frontend, partial(ListedScan, names))
 
 

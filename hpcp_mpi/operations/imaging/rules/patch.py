@@ -15,8 +15,10 @@ from hpcp_mpi.formats.entry_state import ABSENT, State
 from hpcp_mpi.formats.patch_manifest import PLACE
 from hpcp_mpi.formats.patch_rows import Row, Rows
 from hpcp_mpi.rules.equality import NEW, change_letters
-from hpcp_mpi.vocab.paths import printable
+from hpcp_mpi.vocab.paths import STAGE_PREFIX, printable
 
+MARK = STAGE_PREFIX + b"patching"  # in a target, as long as patches are being applied to it
+RESERVED = frozenset({PLACE, MARK})
 _STEPS = (100, 1000, 10**6, 10**7, 10**9, 2 * 10**9)  # ns, in which file systems count times
 
 
@@ -52,6 +54,7 @@ class Chain:
 
 
 Chains = dict[bytes, Chain]
+File = tuple[int, bytes]  # that has one or more names: the patch that says so, and one of them
 
 
 class Barrier(NamedTuple):
@@ -78,8 +81,8 @@ def refuse_unsafe(row: Row) -> None:
     parts = path.split(b"/")
     if b"\0" in path or any(part in (b"", b".", b"..") for part in parts):
         raise Damaged(f"it has a row that leaves the directory it is applied to: {shown}")
-    if parts[0] == PLACE:
-        raise Damaged(f"it has a row of the patch's own directory: {shown}")
+    if parts[0] in RESERVED:
+        raise Damaged(f"it has a row of what patches have for themselves: {shown}")
 
 
 def chains_of(patches: Sequence[Rows]) -> Chains:
@@ -137,23 +140,23 @@ def parents(path: bytes) -> list[bytes]:
     return [b"/".join(parts[:count]) for count in range(1, len(parts))]
 
 
-def files_of(patches: Sequence[Rows], chains: Mapping[bytes, Chain]) -> dict[bytes, bytes]:
-    """Return of each name which file it is one of after patches, by that file's first name. Raises Damaged.
+def files_of(patches: Sequence[Rows], chains: Mapping[bytes, Chain]) -> dict[bytes, File]:
+    """Return of each name which file it is one of after patches. Raises Damaged.
 
     Two names of one file have the same one, names of different files never; names of which nobody knows are left out.
     """
-    files: dict[bytes, bytes] = {}
-    for patch in patches:
+    files: dict[bytes, File] = {}
+    for number, patch in enumerate(patches):
         if patch.linked is None:
             for row in patch.rows:
                 files.pop(row.path, None)
             continue
-        firsts = {row.path: row.path for row in patch.rows}
+        found = {row.path: (number, row.path) for row in patch.rows}
         for one, other in patch.linked:
-            if one not in firsts or other not in firsts:
+            if one not in found or other not in found:
                 raise Damaged(f"it has a hard link without a row: {printable(other)}")
-            firsts[other] = firsts[one]
-        files.update(firsts)
+            found[other] = found[one]
+        files.update(found)
     ends = {path: chain.end for path, chain in chains.items()}
     return {path: file for path, file in files.items() if ends[path].there and not ends[path].is_directory}
 

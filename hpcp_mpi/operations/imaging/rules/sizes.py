@@ -273,9 +273,8 @@ def _xfs_bytes(need: Need, inode: int = _XFS_INODE, block: int = BLOCK) -> int:
         data = min(data, need.data + need.files * block) if block < BLOCK else need.data + need.files * block
     room = inode - _XFS_CORE  # of an inode, for a target or attributes
     outside = min(need.long_symlinks, need.target_bytes // room)
-    # Nobody knows how they are spread: if they are half of that on average, some are more than it.
-    spread = 16 if 2 * need.attribute_bytes <= room * need.attribute_inodes else 1
-    outside += need.attribute_inodes // spread
+    # A value of more than 255 bytes is outside; how they are spread nobody knows: of small ones some are big.
+    outside += need.attribute_inodes // (16 if need.attribute_bytes <= 150 * need.attribute_inodes else 1)
     blocks = data + directories + block * outside
     inodes = need.inodes * (inode + inode // 32)
     return blocks + blocks // 250 + inodes + MIB
@@ -293,12 +292,9 @@ def xfs_least(need: Need, inode: int, block: int) -> int:
 
 
 def _xfs(need: Need) -> MakeFileSystem:
-    few = 4 * need.attribute_inodes <= need.inodes or need.attribute_bytes > 420 * need.attribute_inodes
-    inode = _XFS_INODE if few else 1024  # attributes in it, and not each in a block
-    size = xfs_least(need, inode, BLOCK)
-    arguments: tuple[str, ...] = () if few else ("-i", "size=1024")
-    if need.inodes * inode * 100 > size * (_XFS_INODES_PERCENT - 5):
-        arguments += ("-i", "maxpct=100")
+    size = xfs_least(need, _XFS_INODE, BLOCK)
+    many = need.inodes * _XFS_INODE * 100 > size * (_XFS_INODES_PERCENT - 5)
+    arguments = ("-i", "maxpct=100") if many else ()
     # Kernels before 5.10 to 6.x mount none of these, and GRUB does not read them.
     optional = (("-i", "nrext64=0"), ("-i", "exchange=0"), ("-n", "parent=0"), ("-m", "metadir=0"))
     return MakeFileSystem("xfs", size, arguments, optional=optional)

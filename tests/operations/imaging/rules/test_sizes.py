@@ -98,15 +98,6 @@ def test_ext4_has_blocks_of_4096_bytes_no_reserve_and_a_journal_by_its_size() ->
         assert words[words.index("-J") + 1] == f"size={journal}"
 
 
-def test_a_million_attributes_that_fit_into_no_inode_get_bigger_inodes_of_xfs() -> None:
-    many = Need(files=1_000_000, entries=1_000_000, attribute_inodes=1_000_000, attribute_bytes=300_000_000)
-    made = smallest("xfs", many)
-    assert "size=1024" in made.arguments
-    assert made.bytes < 1_000_000 * 1500
-    few = Need(files=1_000_000, entries=1_000_000, attribute_inodes=1000, attribute_bytes=300_000)
-    assert "size=1024" not in smallest("xfs", few).arguments
-
-
 def test_xfs_may_be_nothing_but_inodes() -> None:
     """mkfs.xfs lets a quarter of the space be inodes."""
     assert "maxpct=100" in smallest("xfs", Need(files=10_000_000, entries=10_000_000)).arguments
