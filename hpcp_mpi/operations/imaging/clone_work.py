@@ -20,7 +20,7 @@ from hpcp_mpi.vocab.report import PartitionResult, Report
 _WRITING = {
     "ext4": ("nobarrier",),  # without a journal it takes no commit=
     "xfs": ("nouuid", "logbufs=8", "logbsize=256k"),
-    "btrfs": ("nobarrier", "commit=300"),
+    "btrfs": ("nobarrier", "commit=300", "subvolid=5"),  # one that is gone on with has another default
 }
 _READING = {"xfs": ("nouuid",), "btrfs": ("subvolid=5",)}
 

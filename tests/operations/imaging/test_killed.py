@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from hpcp_mpi.host.block import staging
 from tests.support import disks
 from tests.support.effort import TO_THE_END
 from tests.support.image_jobs import JOBS, Job
@@ -108,3 +109,18 @@ def _remove(place: Path) -> None:
     for path in sorted(place.rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
     place.rmdir()
+
+
+@needs_root
+def test_a_clone_goes_on_with_all_partitions_that_an_ended_run_has_completed(
+    original_disk: Callable[[str], disks.Disk], on_tmpfs: Path
+) -> None:
+    job, tool = JOBS["clone"](on_tmpfs, original_disk), ImageRuns(on_tmpfs)
+    assert tool(*job.args).returncode == 0
+    kept = on_tmpfs / os.fsdecode(staging.PREFIX + os.fsencode(job.made.name) + staging.KEPT)
+    job.made.rename(kept)  # all is in there but that a run has ended
+    done = tool(*job.args)
+    assert done.returncode == 0, done
+    assert done.stdout.count("an earlier run had made it") == 4, done
+    assert not kept.exists()
+    job.judge()
