@@ -26,7 +26,7 @@ POINTS = int(os.environ.get("HPCP_MPI_CHAOS", "1"))
 SEED = int(os.environ.get("HPCP_MPI_SEED", "0")) or (random.randrange(1, 1 << 30) if TO_THE_END else 1)
 _STOPPED = 75
 _LATER = pytest.mark.to_the_end
-_USUALLY = {"pack-ext4": signal.SIGKILL, "update": signal.SIGTERM, "restore": signal.SIGTERM, "clone": signal.SIGKILL}
+_USUALLY = {"pack-ext4": signal.SIGKILL, "update": signal.SIGTERM, "clone": signal.SIGKILL}
 CASES = [
     pytest.param(verb, how, marks=() if _USUALLY.get(verb) is how else _LATER)
     for verb in JOBS
