@@ -107,6 +107,13 @@ def _refuse_unfit(device: Device, fd: int) -> None:
         raise FatalError(f"{shown} and {printable(others[0])} are loop devices of one file", "End that: losetup -l.")
 
 
+def extent_of(number: int) -> tuple[int, int]:
+    """Return where the kernel has the partition of a device: (offset, size) in bytes. 0: not known."""
+    here = _sysfs(number)
+    start, size = (int(_text(f"{here}/{name}") or 0) * _SECTOR for name in ("start", "size"))
+    return start, size
+
+
 def users_of(number: int) -> list[str]:
     """Return who uses a block device, a partition of it, or what is made of them; each as words for people."""
     numbers = _named(number)

@@ -12,6 +12,7 @@ import threading
 import time
 from contextlib import suppress
 
+from hpcp_mpi.host.block.tools import ending_with_us
 from hpcp_mpi.host.commands import Stopped, answer_of
 from hpcp_mpi.vocab.errors import FatalError, reason_of
 from hpcp_mpi.vocab.paths import printable
@@ -109,7 +110,7 @@ class _Served:
     def _serve(self) -> None:
         """Run squashfuse until it is to end; it is ended if this thread is killed with its process."""
         # squashfuse without _ll knows of no inodes, so hard links would be lost.
-        words = ["setpriv", "--pdeathsig", "TERM", "squashfuse_ll", "-f", "-o", "ro,nosuid,nodev"]
+        words = [*ending_with_us("TERM"), "squashfuse_ll", "-f", "-o", "ro,nosuid,nodev"]
         try:
             answer = answer_of(
                 [*words, f"/proc/self/fd/{self._fd}", self.place], descriptors=(self._fd,), stop=self._ending.is_set

@@ -28,6 +28,7 @@ _KEPT = 4096  # the most blocks, and
 _KEPT_PART = 50  # one of so many, that the kernel keeps of an ext for itself, from root too
 # What mkfs says by its options' names is joined where the last one would count.
 _JOINED = ("-O", "-E")
+_LABELS = ("-L", "--label")  # what follows may be called as an option is
 
 
 class Room(NamedTuple):
@@ -44,7 +45,7 @@ def make(device: bytes, what: MakeFileSystem, stop: Stop = None, zeros: bool = F
     """
     device = os.path.abspath(device)
     # Of two devices with one UUID btrfs's tools make neither.
-    run = answer_alone if "--uuid" in what.arguments else _answer
+    run = answer_alone if _uuid_at(what.arguments) is not None else _answer
     done = run([*command_of(what, _known(what, zeros)), device, *_size_words(what)], device, stop)
     _need_success(done, f"cannot make {what.type} on {printable(device)}", what)
     _follow(device, what, what.tune, stop)
@@ -99,8 +100,8 @@ def _tried(what: MakeFileSystem, more: Sequence[tuple[str, ...]]) -> Answer:
     try:
         os.ftruncate(fd, what.bytes)
         program, *words = command_of(what, more)
-        if b"--uuid" in words:  # one that is there would not be made again
-            at = words.index(b"--uuid")
+        at = _uuid_at([*map(os.fsdecode, words)])
+        if at is not None:  # one that is there would not be made again
             del words[at : at + 2]
         dry = {"xfs": [b"-N"], "btrfs": []}.get(what.type, [b"-n"])
         return answer_of([program, *dry, *words, b"/proc/self/fd/%d" % fd, *_size_words(what)], descriptors=(fd,))
@@ -122,14 +123,23 @@ def _known(what: MakeFileSystem, zeros: bool) -> list[tuple[str, ...]]:
     return known
 
 
+def _uuid_at(words: Sequence[str]) -> int | None:
+    """Return where in words of mkfs.btrfs the UUID is given; None: nowhere."""
+    found = (at for at, word in enumerate(words) if word == "--uuid" and words[at - 1] not in _LABELS)
+    return next(found, None)
+
+
 def _joined(words: Sequence[str]) -> list[str]:
     """Return words in which no option of mke2fs is there twice that would count only once."""
     found: dict[str, str] = {}
-    rest = []
+    rest: list[str] = []
     at = 0
     while at < len(words):
         word = words[at]
-        if word in _JOINED and at + 1 < len(words):
+        if word in _LABELS:
+            rest += words[at : at + 2]
+            at += 2
+        elif word in _JOINED and at + 1 < len(words):
             found[word] = f"{found[word]},{words[at + 1]}" if word in found else words[at + 1]
             at += 2
         else:

@@ -31,7 +31,7 @@ _NO_FOLLOW = 8  # UMOUNT_NOFOLLOW
 UNTRUSTED = NO_SUID | NO_DEVICES | NO_EXEC  # for every file system of an image
 _SHUT_DOWN, _WITHOUT_LOG = 0x8004587D, 2  # FS_IOC_SHUTDOWN of ext4 and xfs
 _BUSY = 10.0  # seconds that an unmount is tried again
-_MOST = 100  # mounts of one run: their names have two digits
+_MOST = 100  # mounts at once: their names have two digits
 
 
 class MountRefused(FatalError):
@@ -108,6 +108,7 @@ class MountRoom:
         self.path, self._lock = _new_directory()
         self._mounted: list[bytes] = []
         self._made = 0
+        self._free: list[bytes] = []  # places of what was unmounted
         try:
             mount(b"hpcp-mpi", path_of(self._lock), "tmpfs", UNTRUSTED, "mode=0700,size=16m")
         except OSError as error:
@@ -121,10 +122,12 @@ class MountRoom:
         self.close(quiet=error is not None)
 
     def new_place(self) -> bytes:
-        """Return the path of a new, empty directory to mount on. Raises FatalError."""
+        """Return the path of an empty directory to mount on. Raises FatalError."""
+        if self._free:
+            return self._free.pop()
         if self._made == _MOST:
             raise FatalError(
-                f"more than {_MOST} file systems in one run", "Name fewer images, or some with --partition."
+                f"more than {_MOST} file systems at once in one run", "Name fewer images, or some with --partition."
             )
         place = self.path + b"/%02d" % self._made
         self._made += 1
@@ -159,6 +162,7 @@ class MountRoom:
         finally:
             self._mounted.remove(place)
             _unmount_patiently(place)
+            self._free.append(place)
 
     def close(self, quiet: bool = False) -> None:
         """Unmount everything. quiet: another error ended the run, and is the one to be said. Raises FatalError."""

@@ -168,7 +168,7 @@ def found_table(device: bytes, descriptors: tuple[int, ...] = (), shown: bytes =
         return None  # a boot sector or a hybrid ISO looks like an MBR
     if content.type and "PTTYPE" not in content.values:
         return None
-    table = _listed(device, descriptors, shown)
+    table = _listed(device, descriptors, shown, sector)
     if table is None:
         return None
     refuse_wrong(table, sectors, shown)
@@ -195,7 +195,7 @@ def _refuse_damaged(found: gpt.Gpt, content: Content, shown: bytes, sector: int,
         )
 
 
-def _listed(device: bytes, descriptors: tuple[int, ...], shown: bytes) -> Table | None:
+def _listed(device: bytes, descriptors: tuple[int, ...], shown: bytes, sector: int) -> Table | None:
     """Return the table that sfdisk reads; None where it finds none."""
     answer = answer_of(["sfdisk", "--json", device], descriptors=descriptors)
     if answer.code:
@@ -206,7 +206,7 @@ def _listed(device: bytes, descriptors: tuple[int, ...], shown: bytes) -> Table 
             "See whether the disk has errors: dmesg.",
         )
     try:
-        table = table_text.parse(answer.output)
+        table = table_text.parse(answer.output, sector)
     except ValueError as error:
         raise FatalError(
             f"the partition table of {printable(shown)} is not understood: {in_one_line(str(error))}",

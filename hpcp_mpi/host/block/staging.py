@@ -189,7 +189,7 @@ class Stage:
                 if identity(found) != identity(replaced):
                     raise FileExistsError(errno.EEXIST, "there is another file of that name by now")
                 os.rename(self._name, name, src_dir_fd=directory, dst_dir_fd=directory)
-            _store(directory)
+            store_names(directory)
         except OSError as error:
             raise FatalError(
                 f"cannot give {printable(self.path)} the name {printable(self.target.given)}: {reason_of(error)}"
@@ -207,7 +207,7 @@ class Stage:
             os.fsync(self.fd)
             self._check_name()
             os.rename(self._name, kept, src_dir_fd=directory, dst_dir_fd=directory)
-            _store(directory)
+            store_names(directory)
         except OSError as error:
             raise FatalError(f"cannot keep {printable(self.path)}: {reason_of(error)}") from None
         self._name = kept
@@ -363,7 +363,7 @@ def _stage_name(name: bytes, end: bytes) -> bytes:
     return PREFIX + name + end
 
 
-def _store(directory: int) -> None:
+def store_names(directory: int) -> None:
     """Have the names in a directory stored. Raises OSError."""
     fd = os.open(b"/proc/self/fd/%d" % directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

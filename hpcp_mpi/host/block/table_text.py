@@ -11,15 +11,18 @@ _NUMBER = re.compile(r"(?:^|\D)(\d+)$")
 _PLAIN = re.compile(r"[ !#-\[\]-~]")  # printable ASCII without `"` and `\`
 
 
-def parse(text: bytes) -> Table:
-    """Return the table that `sfdisk --json` printed. Raises ValueError where it is no such text."""
+def parse(text: bytes, sector: int = 512) -> Table:
+    """Return the table that `sfdisk --json` printed. Raises ValueError where it is no such text.
+
+    sector: bytes of one on that disk, of which util-linux before 2.35 says nothing
+    """
     try:
         found = json.loads(text.decode("utf-8", "surrogateescape"), strict=False)["partitiontable"]
         partitions = [_partition(each, str(found["device"])) for each in found.get("partitions", ())]
         table = Table(
             label=str(found["label"]),
             id=str(found.get("id", "")),
-            sector=int(found.get("sectorsize", 512)),
+            sector=int(found.get("sectorsize", sector)),
             partitions=tuple(sorted(partitions, key=lambda each: each.number)),
             first=int(found.get("firstlba", 0)),
             last=int(found.get("lastlba", 0)),
@@ -50,15 +53,15 @@ def _partition(found: dict[str, Any], device: str) -> Partition:
 
 
 def script(table: Table) -> bytes:
-    """Return the script with which sfdisk makes this table.
+    """Return the script with which sfdisk makes this table on a disk with sectors of that size.
 
+    The size itself is not named, as util-linux before 2.35 refuses a script with it.
     Where `last` is 0 sfdisk takes what the disk has room for.
     """
     head = [f"label: {table.label}", f"label-id: {table.id}", "unit: sectors"]
     if table.label == "gpt":
         head += [f"first-lba: {table.first}"] * (table.first > 0) + [f"last-lba: {table.last}"] * (table.last > 0)
         head += [f"table-length: {table.length}"] * (table.length != 128)
-    head.append(f"sector-size: {table.sector}")
     return "".join(line + "\n" for line in [*head, "", *map(_line, table.partitions)]).encode("ascii")
 
 

@@ -2,9 +2,10 @@
 
 import shutil
 from collections.abc import Iterable
+from functools import cache
 from typing import NamedTuple
 
-from hpcp_mpi.host.commands import ENVIRONMENT
+from hpcp_mpi.host.commands import ENVIRONMENT, answer_of
 from hpcp_mpi.vocab.errors import FatalError
 
 _PACKAGES = {  # a program: (Debian's package, RHEL's)
@@ -94,6 +95,19 @@ def programs_for(use: Use) -> tuple[str, ...]:
 
 def is_there(program: str) -> bool:
     return shutil.which(program, path=ENVIRONMENT["PATH"]) is not None
+
+
+@cache
+def ending_with_us(signal: str) -> tuple[str, ...]:
+    """Return the words before those of a program that the kernel sends a signal to when this process is killed.
+
+    None where setpriv does not know of that, as before util-linux 2.33: it goes on then, and ends by itself.
+    """
+    words = "setpriv", "--pdeathsig", signal
+    try:
+        return () if answer_of([*words, "true"]).code else words
+    except FatalError:
+        return ()
 
 
 def missing(uses: Iterable[Use]) -> list[Missing]:

@@ -79,7 +79,7 @@ def plan_of(run: Imaging, source: Source, target: CloneTarget) -> Plan:
             mount_source(run, source, part)
             assert part.geometry is not None
             patterns[part.partition.number] = Pattern(part.geometry, run.images.mirror_geometry, part.volume.size)
-    _measure(run, source)
+    _measure(run, source, target)
     layout = relaid(source.table, source.sectors, run.images.resize, _bounds(source, patterns), target.sectors)
     if source.found.hybrid and (layout.moved or layout.resized):
         raise FatalError(
@@ -108,15 +108,15 @@ def _need_tools(run: Imaging, source: Source) -> None:
     tools.need(uses)
 
 
-def _measure(run: Imaging, source: Source) -> None:
+def _measure(run: Imaging, source: Source, target: CloneTarget) -> None:
     """Find out what each tree takes. Raises StoppedEarly."""
     options = with_patterns_inside(run.options, run.room)
-    excludes = matcher(options.all_excludes)
+    excludes, left_out = matcher(options.all_excludes), options.left_out | target.left_out
     run.frontend.say(f"hpcp-mpi: measuring {printable(source.image.path)}")
     for part in source.parts:
         if part.kind is Kind.FILES:
             try:
-                part.need = needed([part.place], excludes, lambda: run.stopping, options.left_out)
+                part.need = needed([part.place], excludes, lambda: run.stopping, left_out)
             except Stopped:
                 raise StoppedEarly(run.frontend.stop.code, run.frontend.stop.name) from None
 

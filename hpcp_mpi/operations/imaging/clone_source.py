@@ -99,6 +99,11 @@ def _part(
         return SourcePart(partition, None, treatment_of(Content(), partition, table, Facts()))
     volume = _volume(run, image, partition, partition.number in raw)
     number = numbers.get(partition.number, 0)
+    if number and devices.extent_of(number) != (volume.offset, volume.size):
+        raise FatalError(
+            f"the kernel has {shown_partition(partition)} of {printable(image.path)} elsewhere than its table",
+            "Have it read the table again: partprobe, partx -u, or a restart.",
+        )
     live = bool(number) and devices.mount_of(number) is not None
     held = devices.holders_of(number) if number else []
     if number and not live and not held:
@@ -170,10 +175,12 @@ def _mounted_again(run: Imaging, part: SourcePart) -> bytes:
 
     What is mounted on its directories is not in the way there. Its own options are those that it has.
     """
-    found = devices.mount_of(part.device)
     node, kind = devices.node_of(part.device), part.content.type
     place = run.room.new_place()
-    options = found[1].split(",") if found is not None else []
+    found = devices.mount_of(part.device)
+    if found is None:  # to mount it now would replay its journal, and write to it
+        raise FatalError(f"{shown_partition(part.partition)} was unmounted meanwhile", "Run the same command again.")
+    options = found[1].split(",")
     flags = UNTRUSTED | (READ_ONLY if "ro" in options else 0)
     drivers = READINGS[kind].kernel
     for at, driver in enumerate(drivers):

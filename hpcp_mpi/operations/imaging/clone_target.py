@@ -5,9 +5,10 @@ import stat
 from dataclasses import dataclass
 
 from hpcp_mpi.host.block import devices, raw, table_writing
+from hpcp_mpi.host.block.gpt import SIGNATURE
 from hpcp_mpi.host.block.loops import attach
 from hpcp_mpi.host.block.probing import content_of, found_table
-from hpcp_mpi.host.block.staging import Stage, Target, refuse_attached, stage_of, target_at
+from hpcp_mpi.host.block.staging import Identity, Stage, Target, identity, refuse_attached, stage_of, target_at
 from hpcp_mpi.host.commands import answer_of
 from hpcp_mpi.operations.imaging.clone_source import Source
 from hpcp_mpi.operations.imaging.rules.table import BOOT_CODE, MIB, boot_gap, shown_partition
@@ -40,6 +41,16 @@ class CloneTarget:
         """Whether what was not written yet is zero: in a new image."""
         return self.image is not None and not self.goes_on
 
+    @property
+    def left_out(self) -> frozenset[Identity]:
+        """What shows an image, what it takes the place of, and their directory, where they lie in the source."""
+        if self.image is None:
+            return frozenset()
+        found = {identity(os.fstat(self.image.directory))}
+        found |= {identity(self.image.status)} if self.image.status is not None else set()
+        found |= {self.stage.identity} if self.stage is not None and self.stage.is_open else set()
+        return frozenset(found)
+
     def begin(self, size: int, used: tuple[int, int]) -> None:
         """Have an open file or device of that size, whose first and last MiB are zero. Raises FatalError.
 
@@ -63,11 +74,14 @@ class CloneTarget:
     def _is_unfinished(self) -> bool:
         """Return whether a device has neither table nor file system: a clone that was not finished."""
         node = b"/proc/self/fd/%d" % self.fd
+        assert self.device is not None
         try:
-            if found_table(node, (self.fd,), self.path) is not None:
+            # Tools see no backup of a GPT that has lost all the rest; what we begin has none.
+            backup = os.pread(self.fd, len(SIGNATURE), self.device.size - self.device.sector) == SIGNATURE
+            if backup or found_table(node, (self.fd,), self.path) is not None:
                 return False
             content = content_of(node, (self.fd,))
-        except FatalError:
+        except (FatalError, OSError):
             return False
         return not content.type and not content.several
 
@@ -102,7 +116,7 @@ class CloneTarget:
             raise FatalError(f"the new table of {printable(self.path)} is wrong: {in_one_line(answer.words)}")
 
     def _sector(self) -> int:
-        return 4096 if os.pread(self.fd, 8, 4096) == b"EFI PART" else 512
+        return 4096 if os.pread(self.fd, 8, 4096) == SIGNATURE else 512
 
     def publish(self) -> str:
         """Give an image its name; have the kernel see the partitions of a device. Raises FatalError.

@@ -16,13 +16,19 @@ from hpcp_mpi.vocab.errors import FatalError
 from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.report import PartitionResult, Report
 
-# What was not finished has no table and is never mounted: so nothing has to be waited for.
+# What was not finished has no table and is never mounted: so nothing has to be waited for. A superblock may ask for a
+# panic on errors, as the source's does: they are to end this run, and not the machine.
 _WRITING = {
-    "ext4": ("nobarrier",),  # without a journal it takes no commit=
+    **dict.fromkeys(("ext2", "ext3"), ("errors=remount-ro",)),
+    "ext4": ("nobarrier", "errors=remount-ro"),  # without a journal it takes no commit=
     "xfs": ("nouuid", "logbufs=8", "logbsize=256k"),
     "btrfs": ("subvolid=5", "nobarrier", "commit=300"),
 }
-_READING = {"xfs": ("nouuid",), "btrfs": ("subvolid=5",)}
+_READING = {
+    **dict.fromkeys(("ext2", "ext3", "ext4"), ("errors=continue",)),
+    "xfs": ("nouuid",),
+    "btrfs": ("subvolid=5",),
+}
 
 
 @dataclass(slots=True)
@@ -42,8 +48,8 @@ class Work:
     def options(self) -> Options:
         """How each partition is copied."""
         options = with_patterns_inside(self.run.options, self.run.room)
-        stage = frozenset({self.target.stage.identity} if self.target.stage is not None else ())
-        return replace(options, left_out=options.left_out | stage, verify=False, mirror=False)
+        left_out = options.left_out | self.target.left_out
+        return replace(options, left_out=left_out, verify=False, mirror=False)
 
 
 def planned_result(plan: Plan, part: PlannedPart) -> PartitionResult:

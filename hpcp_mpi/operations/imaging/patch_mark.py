@@ -10,6 +10,7 @@ import stat
 from collections.abc import Sequence
 from contextlib import suppress
 
+from hpcp_mpi.host.block.staging import store_names
 from hpcp_mpi.host.dirfd import READ
 from hpcp_mpi.operations.imaging.rules.patch import MARK
 from hpcp_mpi.vocab.errors import FatalError, reason_of
@@ -69,6 +70,7 @@ def set_mark(root: int, target: bytes, ids: Sequence[bytes]) -> None:
             file.write(b"\n".join([*ids, b"%d" % mtime]))
             file.flush()
             os.fsync(fd)
+        store_names(root)
     except OSError as error:
         raise FatalError(
             f"nothing can be written to {printable(target)}: {reason_of(error)}", "Nothing was changed."

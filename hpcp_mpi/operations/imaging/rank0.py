@@ -1,5 +1,6 @@
 """Images and clones, on rank 0: what leads to the verb that was asked for."""
 
+import os
 import time
 from collections.abc import Callable
 
@@ -9,6 +10,8 @@ from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.engine.frontend import Frontend
 from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.operations.imaging.run import Imaging, drained, imaging, outside
+from hpcp_mpi.vocab.errors import FatalError, reason_of
+from hpcp_mpi.vocab.paths import printable
 from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.request import Request, Verb
 
@@ -38,6 +41,13 @@ def _led(run: Imaging) -> Report:
     """Return the report of the verb, one that says so if a signal has ended it. Raises FatalError."""
     try:
         return _leader(run)(run)
+    except OSError as error:  # what lies below an image or a device fails: it may do so in every call
+        where = f"{printable(os.fsencode(error.filename))}: " if error.filename is not None else ""
+        failed = FatalError(
+            f"the run cannot go on: {where}{reason_of(error)}",
+            "See whether the disk has errors, or its file system is full: dmesg, df. What was made is not finished.",
+        )
+        raise run.shown.renamed(failed) from error
     except Stopped:  # a program was ended
         code = run.frontend.stop.code
     except StoppedEarly as early:

@@ -18,7 +18,7 @@ from hpcp_mpi.host.block import tools
 from hpcp_mpi.host.block.staging import Stage, Target, stage_of, target_at
 from hpcp_mpi.host.commands import Answer, Stopped, answer_of
 from hpcp_mpi.host.machine import cpus, slots
-from hpcp_mpi.operations.imaging.rules.squash import DIES_WITH_US, LOST, excluding, making, said
+from hpcp_mpi.operations.imaging.rules.squash import LOST, excluding, making, said
 from hpcp_mpi.operations.imaging.run import Imaging
 from hpcp_mpi.operations.imaging.shown import rename_report
 from hpcp_mpi.operations.imaging.squash_check import check_squash, verify_squash
@@ -171,7 +171,8 @@ def _run(
     listed = os.memfd_create("excludes", os.MFD_CLOEXEC)
     try:
         os.pwrite(listed, text, 0)
-        arguments: list[bytes | str] = [*DIES_WITH_US, "env", f"--chdir=/proc/self/fd/{directory}", "mksquashfs"]
+        arguments: list[bytes | str] = list(tools.ending_with_us("KILL"))
+        arguments += ["env", f"--chdir=/proc/self/fd/{directory}", "mksquashfs"]
         arguments += [*words, f"/proc/self/fd/{stage.fd}"]
         arguments += [] if images.image_root else ["-no-strip"]
         arguments += [*making(processors, images.mkfs_options), "-ef", f"/proc/self/fd/{listed}"]

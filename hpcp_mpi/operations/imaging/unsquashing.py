@@ -20,7 +20,7 @@ from hpcp_mpi.host.commands import Stopped, answer_of, version_of
 from hpcp_mpi.host.entries import rename_if_free
 from hpcp_mpi.host.machine import cpus, slots
 from hpcp_mpi.host.stage import staged, stages_among, sweep
-from hpcp_mpi.operations.imaging.rules.squash import DIES_WITH_US, MAGIC, is_safe, refused
+from hpcp_mpi.operations.imaging.rules.squash import MAGIC, is_safe, refused
 from hpcp_mpi.operations.imaging.run import Imaging, led, outside, with_patterns_inside
 from hpcp_mpi.operations.imaging.squash_sources import Source, contents_of
 from hpcp_mpi.operations.prepare.arguments import absolute
@@ -183,7 +183,8 @@ def _run(options: Options, frontend: Frontend, image: int, stage: int, called: b
     """Have unsquashfs write the tree to a stage. Raises FatalError, Stopped."""
     processors = 1 if options.single else cpus() if options.slots is None else slots(options.slots, cpus(), 1)
     # Short paths: by /proc/self/fd/5/... it takes a fifth longer.
-    arguments: list[bytes | str] = [*DIES_WITH_US, "env", f"--chdir=/proc/self/fd/{stage}", "unsquashfs"]
+    arguments: list[bytes | str] = list(tools.ending_with_us("KILL"))
+    arguments += ["env", f"--chdir=/proc/self/fd/{stage}", "unsquashfs"]
     arguments += ["-no-progress", "-quiet", "-processors", f"{processors}", "-d", _TREE, f"/proc/self/fd/{image}"]
     answer = answer_of(arguments, descriptors=(stage, image), stop=lambda: bool(frontend.stop.code))
     found = refused(answer.errors.replace(_TREE, called + b":"))

@@ -13,8 +13,10 @@ from hpcp_mpi.host.block import filesystems, loops, making
 from hpcp_mpi.host.block.alone import answer_alone
 from hpcp_mpi.host.block.loops import Loop
 from hpcp_mpi.host.commands import Stopped
+from hpcp_mpi.operations.imaging.rules import likeness
+from hpcp_mpi.operations.imaging.rules.geometry import Geometry
 from hpcp_mpi.vocab.errors import FatalError
-from hpcp_mpi.vocab.image_options import MakeFileSystem
+from hpcp_mpi.vocab.image_options import MakeFileSystem, Need
 from tests.support.marks import needs_commands, needs_root
 from tests.support.privately import device_of, mounted, privately
 
@@ -157,6 +159,22 @@ def test_words_that_only_newer_programs_know_are_left_out(on_tmpfs: Path) -> Non
 
 @needs_root
 @privately
+@pytest.mark.parametrize("label", ["-O", "-E", "--uuid", "-U", "--"])
+@pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs"])
+@needs_root
+@privately
+def test_a_label_that_is_called_as_an_option_is_a_label(on_tmpfs: Path, kind: str, label: str) -> None:
+    geometry = Geometry(kind, SIZES[kind], 4096, {}, label.encode(), "7e57d15c-0000-4000-8000-0000000000aa")
+    plain = likeness.made_plain(geometry, SIZES[kind], Need())
+    what = of_kind(kind, *plain.arguments, "-O", "^64bit") if kind == "ext4" else of_kind(kind, *plain.arguments)
+    with device_of(on_tmpfs / "image", SIZES[kind]) as loop:
+        assert making.refusal(what) == ""
+        making.make(loop.path, what)
+        said = filesystems.file_system_of(loop.path, kind)
+        assert said.label == label.encode()
+        assert kind == "btrfs" or said.uuid == geometry.uuid
+
+
 def test_of_alternatives_the_first_that_is_known_is_used(on_tmpfs: Path) -> None:
     either = ((("-O", "wormholes"), ("-O", "^no-holes")),)
     what = MakeFileSystem("btrfs", SIZES["btrfs"], (), either=either)

@@ -149,6 +149,26 @@ def test_only_empty_directories_of_ours_are_taken_for_leftovers(image: Path, on_
 
 
 @needs_root
+def test_a_run_may_mount_more_than_a_hundred_times_but_not_at_once(image: Path, on_tmpfs: Path) -> None:
+    code = """
+with MountRoom() as room, attach(image) as loop:
+    kept = room.mount(loop.path, "ext4")
+    for _ in range(120):
+        place = room.mount(loop.path, "ext4")
+        assert place != kept and os.listdir(place)
+        room.unmount(place)
+    assert len(os.listdir(room.path)) == 2
+    try:
+        for _ in range(120):
+            room.mount(loop.path, "ext4")
+    except FatalError as error:
+        print(error.message)
+"""
+    done = subprocess.run(command(code, image), capture_output=True, text=True, env={"TMPDIR": str(on_tmpfs)})
+    assert done.stdout == "more than 100 file systems at once in one run\n", done.stderr
+
+
+@needs_root
 def test_a_mount_that_is_in_use_is_named_and_one_that_is_let_go_in_time_is_not(image: Path, on_tmpfs: Path) -> None:
     said = run(
         """
@@ -172,7 +192,7 @@ os.system("umount " + os.fsdecode(place)); room.close()
     first, second = said.splitlines()
     assert first == "unmounted []"
     assert second.startswith("cannot unmount ")
-    assert second.endswith("/01: Device or resource busy")
+    assert second.endswith("/00: Device or resource busy")
 
 
 @needs_root

@@ -1,15 +1,18 @@
 """Tables written to disks that hold something, of both sector sizes."""
 
 import os
+import re
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from hpcp_mpi.host.block import loops, table_writing
+from hpcp_mpi.host.block import loops, probing, table_writing
 from hpcp_mpi.host.block.probing import found_table
+from hpcp_mpi.host.commands import Answer, answer_of
 from hpcp_mpi.vocab.errors import FatalError
 from hpcp_mpi.vocab.image_options import Partition, Table
 
@@ -50,6 +53,20 @@ def a_gpt(sector: int, number: int = 7) -> Table:
 def kept(fd: int, size: int) -> bool:
     content = [os.pread(fd, 7, at) for at in range(MIB, size - MIB, MIB)]
     return os.pread(fd, 440, 0) == b"B" * 440 and set(content) == {b"content"}
+
+
+@pytest.mark.parametrize("sector", [512, pytest.param(4096, marks=root)])
+def test_an_sfdisk_that_knows_no_sector_sizes_will_do(disk: Disk, monkeypatch: pytest.MonkeyPatch, sector: int) -> None:
+    """That of util-linux 2.32 (RHEL 8) prints none, and refuses a script with a line that it does not know."""
+
+    def old(arguments: Sequence[bytes | str], *more: Any, **named: Any) -> Answer:
+        assert not any(b"sector-size" in each for each in more if isinstance(each, bytes))
+        done = answer_of(arguments, *more, **named)
+        return done._replace(output=re.sub(rb',?\s*"sectorsize": *\d+', b"", done.output))
+
+    monkeypatch.setattr(table_writing, "answer_of", old)
+    monkeypatch.setattr(probing, "answer_of", old)
+    assert table_writing.write(disk(64 * MIB), a_gpt(sector), b"disk").sector == sector
 
 
 @pytest.mark.parametrize("sector", [512, pytest.param(4096, marks=root)])

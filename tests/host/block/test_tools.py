@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from hpcp_mpi.host.block import tools
 from hpcp_mpi.host.block.tools import Use
+from hpcp_mpi.host.commands import Answer
 from hpcp_mpi.vocab.errors import FatalError
 
 ALL = [Use(purpose, kind) for kind, purposes in tools._PROGRAMS.items() for purpose in purposes]
@@ -53,3 +55,18 @@ def test_each_missing_program_is_named_with_its_reasons_and_packages(
 def test_what_nobody_makes_needs_nothing() -> None:
     assert tools.programs_for(Use("make", "ntfs")) == ()
     assert tools.missing([Use("check", "ntfs")]) == []
+
+
+def test_programs_run_where_setpriv_cannot_end_them_with_us(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of util-linux 2.32 (RHEL 8) does not know --pdeathsig; some machines have none at all."""
+    tools.ending_with_us.cache_clear()
+    assert tools.ending_with_us("TERM") == ("setpriv", "--pdeathsig", "TERM")
+
+    def missing(words: Sequence[str]) -> Answer:
+        raise FatalError("cannot run setpriv: No such file or directory")
+
+    for answer in (lambda words: Answer(1, b"", b"setpriv: unrecognized option '--pdeathsig'"), missing):
+        tools.ending_with_us.cache_clear()
+        monkeypatch.setattr(tools, "answer_of", answer)
+        assert tools.ending_with_us("TERM") == ()
+    tools.ending_with_us.cache_clear()

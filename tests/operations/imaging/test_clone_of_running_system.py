@@ -129,10 +129,49 @@ def test_a_running_system_is_cloned_with_what_other_mounts_hide(original: Disk, 
     assert subprocess.run(["e2fsck", "-fn", clone.taken_out("root", on_tmpfs / "x")]).returncode == 0
 
 
+def test_a_clone_into_the_running_system_does_not_hold_itself(on_tmpfs: Path) -> None:
+    """Neither what is made of it by then nor the image whose place it takes."""
+    disk = Disk(on_tmpfs / "a.img", (Part("root", 1, MIB, 400 * MIB, "ext4", tables.LINUX, "root", mkfs=_EXT4),))
+    disks.assemble(disk, {}, 'head -c 8M /dev/urandom >"$room"/root/file; mkdir "$room"/root/images')
+    inside = '"$room/system/images/b.img"'
+    script = f"""
+    disk=$(losetup --find --show "$1"); name=${{disk#/dev/}}
+    undo() {{
+        umount "$room/system" 2>/dev/null
+        delpart "$disk" 1
+        losetup -d "$disk"
+        rm -f "$disk"p?
+    }}
+    trap 'undo; cd /; umount -R "$room" 2>/dev/null; rmdir "$room"' EXIT
+    addpart "$disk" 1 2048 819200
+    [ -e "${{disk}}p1" ] || mknod "${{disk}}p1" b $(tr : ' ' <"/sys/block/$name/${{name}}p1/dev")
+    mkdir "$room/system"
+    mount -t ext4 "${{disk}}p1" "$room/system"
+    head -c 50M /dev/urandom >{inside}
+    "${{@:3}}" "$disk" -di {inside} --yes >&2
+    cp --sparse=always {inside} "$2"
+    """
+    command, environment = launch.command_line(["-dd"], flavour="plain")
+    sets = [f"{name}={value}" for name, value in environment.items() if "=" not in name]
+    in_private(script, disk.path, on_tmpfs / "b.img", "env", *sets, *map(os.fsdecode, command))
+    clone = disk.found_at(on_tmpfs / "b.img")
+    assert clone.changed("root", 'cd "$1"; find . -type f') == "./file\n"
+
+
 def test_no_blocks_of_a_mounted_partition_are_copied(original: Disk, on_tmpfs: Path) -> None:
     code, said = running(original.copied(on_tmpfs / "a.img"), on_tmpfs / "b.img", "--raw", "root")
     assert code == "1"
     assert "partition 1 (root): ext4 is mounted, and is copied block by block" in said
+    assert not (on_tmpfs / "b.img").exists()
+
+
+def test_a_disk_whose_table_the_kernel_has_not_read_is_refused(original: Disk, on_tmpfs: Path) -> None:
+    """What is mounted of it is not what its table says: the files of one would go into the place of another."""
+    disk = original.copied(on_tmpfs / "a.img")
+    subprocess.run(["sfdisk", "-q", "-N", "3", disk.path], input=b"size=4096\n", check=True)
+    code, said = running(disk, on_tmpfs / "b.img")
+    assert code == "1"
+    assert "the kernel has partition 3 (raw) of DISK elsewhere than its table" in said
     assert not (on_tmpfs / "b.img").exists()
 
 

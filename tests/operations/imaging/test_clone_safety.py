@@ -9,14 +9,19 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from hpcp_mpi.host.block import loops
+from hpcp_mpi.host.block.mounts import MountRoom
+from hpcp_mpi.operations.imaging.clone_work import Work, mounted
+from hpcp_mpi.operations.imaging.shown import Shown
 from tests.support import disks, faultfs, launch, tables
 from tests.support.disks import MIB, Disk, Part
 from tests.support.marks import needs_commands, needs_fuse
+from tests.support.privately import device_of, privately
 from tests.support.terminal import at_terminal
 
 pytestmark = [
@@ -90,6 +95,21 @@ def test_a_device_needs_yes_where_nobody_can_be_asked(small: Disk, on_tmpfs: Pat
         assert lines[0][3:] == lines[1][3:]
     clone = small.found_at(on_tmpfs / "target")
     assert not disks.differences(small, clone, "root")
+
+
+def test_the_backup_of_a_table_that_was_there_before_is_gone(on_tmpfs: Path) -> None:
+    """The rest of that table is gone, so that the disk looks as if nothing was on it; the clone is an MBR disk."""
+    with open(on_tmpfs / "a.img", "wb") as file:
+        file.truncate(8 * MIB)
+    subprocess.run(["sfdisk", "-q", on_tmpfs / "a.img"], input=b"label: dos\nsize=4M, type=83\n", check=True)
+    with device(on_tmpfs / "target") as target:
+        subprocess.run(["sfdisk", "-q", target], input=b"label: gpt\nsize=5M, name=old\n", check=True)
+        with open(target, "r+b", buffering=0) as file:
+            file.write(bytes(MIB))
+            assert os.pread(file.fileno(), 8, 30 * MIB - 512) == b"EFI PART"
+        done = cloning(on_tmpfs / "a.img", "-d", target, "--yes")
+        assert done.returncode == 0, done.stderr
+    assert (on_tmpfs / "target").read_bytes()[-MIB:] == bytes(MIB)
 
 
 def test_the_question_shows_the_disk_and_wants_its_name(small: Disk, on_tmpfs: Path) -> None:
@@ -314,3 +334,23 @@ def test_what_is_left_of_other_disks_is_overwritten(small: Disk, on_tmpfs: Path)
     content = (on_tmpfs / "target").read_bytes()
     assert content[34 * 512 : MIB] == bytes(MIB - 34 * 512)
     assert content[-MIB : -33 * 512] == bytes(MIB - 33 * 512)
+
+
+@privately
+@pytest.mark.parametrize("kind", ["ext2", "ext4"])
+def test_a_file_system_that_asks_for_a_panic_gets_none_from_a_clone(on_tmpfs: Path, kind: str) -> None:
+    """Its superblock is made as the source's is; an I/O error of the clone's disk is to end the run only."""
+    part = SimpleNamespace(make=SimpleNamespace(type=kind), target=SimpleNamespace(name="root", number=1))
+    with device_of(on_tmpfs / "image", 16 * MIB) as loop, MountRoom() as room:
+        subprocess.run(["mke2fs", "-q", "-t", kind, "-e", "panic", loop.path], check=True)
+        run: Any = SimpleNamespace(room=room, shown=Shown())
+        work: Any = Work(run, SimpleNamespace(), SimpleNamespace(path=b"b.img"), SimpleNamespace())  # type: ignore[arg-type]
+        for writable, found in ((True, "errors=remount-ro"), (False, "errors=continue")):
+            with mounted(work, part, loop, writable) as place:  # type: ignore[arg-type]
+                assert found in _mount_options(place)
+
+
+def _mount_options(place: bytes) -> str:
+    lines = Path("/proc/thread-self/mountinfo").read_text().splitlines()
+    (line,) = [each for each in lines if each.split()[4] == os.fsdecode(place)]
+    return line.split(" - ")[1]

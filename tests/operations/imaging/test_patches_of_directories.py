@@ -152,6 +152,26 @@ def test_a_dry_run_changes_nothing(places: Path) -> None:
     assert any("nothing was changed" in line for line in said)
 
 
+def test_the_mark_is_stored_with_its_name_before_anything_is_changed(
+    places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = patch(places)
+    stored: list[bool] = []
+
+    def fsync(fd: int) -> None:
+        if os.path.samestat(os.fstat(fd), os.stat(places / "target")):
+            stored.append((places / "target" / os.fsdecode(patch_mark.NAME)).exists())
+
+    def remove(changes: Changes) -> None:
+        assert stored == [True]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(Changes, "remove", remove)
+    with pytest.raises(KeyboardInterrupt):
+        apply_patches([made], places / "target")
+
+
 @pytest.mark.parametrize("at", ["remove", "make_directories", "copy", "settle"])
 @pytest.mark.parametrize("before", [True, False])
 def test_a_run_that_ended_in_between_goes_on(

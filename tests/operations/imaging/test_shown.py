@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
-from typing import cast
+from types import SimpleNamespace
+from typing import Any, NoReturn, cast
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hpcp_mpi.host.block.mounts import MountRoom
+from hpcp_mpi.operations.imaging import rank0
 from hpcp_mpi.operations.imaging.run import inside, outside, with_patterns_inside
 from hpcp_mpi.operations.imaging.shown import Shown, rename_report
 from hpcp_mpi.rules.excludes import Excludes, literal
@@ -118,3 +121,18 @@ def test_a_report_names_images_everywhere() -> None:
     assert renamed.destinations == [b"/out", b"dir/\xff.img:root:/"]
     assert renamed.failures == [Failure(b"x.img:/a", "cp: x.img:/a: bad", attempted=7)]
     assert renamed.outcome.notes == [(b"dir/\xff.img:root:/b", "like dir/\\xff.img:root:/c")]
+
+
+def test_what_fails_below_a_mount_is_said_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk with errors may fail in every call, also where nobody expects it."""
+
+    def fails(run: object) -> NoReturn:
+        os.stat(b"/nowhere/00/deep")
+        raise AssertionError
+
+    monkeypatch.setattr(rank0, "_leader", lambda run: fails)
+    run: Any = SimpleNamespace(shown=Shown({b"/nowhere/00": b"a.img:"}))
+    with pytest.raises(FatalError) as failed:
+        rank0._led(run)
+    assert failed.value.message == "the run cannot go on: a.img:/deep: No such file or directory"
+    assert "dmesg" in failed.value.remedy

@@ -7,7 +7,6 @@ from typing import NamedTuple
 from hpcp_mpi.vocab.errors import UsageError
 
 MAGIC = b"hsqs"  # the first bytes of a squashfs
-DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL")  # else it goes on writing when this process is killed
 LOST = "whole seconds, no POSIX ACLs"  # what a squashfs does not store
 _COMPRESSED = ("-comp", "zstd", "-Xcompression-level", "3")
 _PLAIN = ("-noappend", "-no-progress", "-quiet", "-reproducible")
