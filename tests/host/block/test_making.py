@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -173,6 +174,19 @@ def test_a_label_that_is_called_as_an_option_is_a_label(on_tmpfs: Path, kind: st
         said = filesystems.file_system_of(loop.path, kind)
         assert said.label == label.encode()
         assert kind == "btrfs" or said.uuid == geometry.uuid
+
+
+@needs_root
+@privately
+def test_debugfs_fails_when_it_complains(on_tmpfs: Path) -> None:
+    """It ends with 0 whatever happens."""
+    with device_of(on_tmpfs / "image", SIZES["ext4"]) as loop:
+        good, bad = "set_super_value mount_opts acl,user_xattr", "set_super_value nonsense 1"
+        making.make(loop.path, replace(of_kind("ext4"), tune=(("debugfs", "-w", "-R", good),)))
+        said = subprocess.check_output(["dumpe2fs", "-h", loop.path], text=True, stderr=subprocess.DEVNULL)
+        assert "acl,user_xattr" in said
+        with pytest.raises(FatalError, match="invalid field specifier: nonsense"):
+            making.make(loop.path, replace(of_kind("ext4"), tune=(("debugfs", "-w", "-R", bad),)))
 
 
 def test_of_alternatives_the_first_that_is_known_is_used(on_tmpfs: Path) -> None:
