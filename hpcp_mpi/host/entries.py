@@ -19,11 +19,20 @@ _CODING = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()  # os.fse
 
 def names_in(directory: int) -> set[bytes]:
     """Return the names in a directory. Raises OSError."""
+    _rewind(directory)
     return {encoded(name) for name in os.listdir(directory)}
+
+
+def _rewind(directory: int) -> None:
+    """Have the next listing show what is there now: that of btrfs (Linux 6.5) ends with what was there when it was
+    opened. Raises OSError.
+    """
+    os.lseek(directory, 0, os.SEEK_SET)
 
 
 def types_in(directory: int) -> Iterator[tuple[bytes, int]]:
     """Yield the entries of a directory with the type bits of their modes. Raises OSError."""
+    _rewind(directory)
     with os.scandir(directory) as entries:
         for entry in entries:
             if entry.is_file(follow_symlinks=False):

@@ -175,7 +175,7 @@ def _make_private(directory: int, stage: int, inherit: bool) -> None:
             os.fchmod(stage, _MODE | inherited)
         except PermissionError:  # a file system that knows no sticky bit, as FAT
             os.fchmod(stage, 0o700 | inherited)
-        if status.st_mode & 0o077 and os.listdir(stage):
+        if status.st_mode & 0o077 and names_in(stage):
             raise PermissionError(errno.EPERM, REPLACED)
 
 
@@ -184,7 +184,7 @@ def _was_there(stage: int, status: os.stat_result) -> bool:
 
     Then it holds something, or lacks the mark, as one does that becomes somebody's when it is settled; or is locked.
     """
-    if os.listdir(stage):
+    if names_in(stage):
         return True
     if status.st_mode & stat.S_ISVTX:
         return False

@@ -63,7 +63,7 @@ class Options:
     places: tuple[bytes, ...] | None = None
     # (device, inode), as rank 0 sees them, of what is neither copied nor extra, and of the directories that this is in.
     left_out: frozenset[tuple[int, int]] = frozenset()
-    grows: bool = False  # the destination gets bigger when it is full, so its room says nothing beforehand
+    grows: bool = False  # the destination is an image: it gets bigger when it is full, so its room says nothing
 
     @property
     def replaces_others(self) -> bool:

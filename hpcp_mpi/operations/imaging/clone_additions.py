@@ -45,7 +45,7 @@ def _make(source: bytes, target: bytes) -> None:
     os.utime(os.path.dirname(target), ns=(above.st_atime_ns, above.st_mtime_ns))
 
 
-def without_holes(source: bytes, target: bytes, report: Report) -> None:
+def without_holes(run: Imaging, report: Report, source: bytes, target: bytes) -> None:
     """Give all blocks to those swap files that got holes: the kernel swaps to none with holes.
 
     source, target: where both trees are mounted
@@ -62,8 +62,11 @@ def without_holes(source: bytes, target: bytes, report: Report) -> None:
                 os.utime(fd, ns=(original.st_atime_ns, original.st_mtime_ns))
             finally:
                 os.close(fd)
+        except FileNotFoundError:  # it went from a source that is in use
+            continue
         except OSError as error:
-            report.outcome.failures.append(failure_of(path, error, "a swap file that has holes in the clone"))
+            shown = run.shown.path(path)
+            report.outcome.failures.append(failure_of(shown, error, "a swap file that has holes in the clone"))
 
 
 def _sparse_files(root: bytes) -> Iterator[tuple[bytes, os.stat_result]]:

@@ -66,7 +66,7 @@ def _made(work: Work, part: PlannedPart) -> Report:
             report = _filled(work, part, place, loop, work.options)
             if not report.ended_early:
                 make_sockets(run, report, part.source.place, place)
-                without_holes(part.source.place, place, report)
+                without_holes(run, report, part.source.place, place)
                 if make.type == "btrfs":
                     close_subvolumes(place, part.source.subvolumes)
     return report
@@ -177,5 +177,5 @@ def _compared(work: Work, part: PlannedPart) -> Report:
             run.frontend = asking
         if not report.ended_early:
             make_sockets(run, report, part.source.place, place)
-            without_holes(part.source.place, place, report)
+            without_holes(run, report, part.source.place, place)
     return report

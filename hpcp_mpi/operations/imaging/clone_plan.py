@@ -56,6 +56,12 @@ class Plan:
         return self.layout.sectors * self.layout.table.sector
 
     @property
+    def used(self) -> tuple[int, int]:
+        """Where the first partition begins, and the last one ends."""
+        begins, ends = [part.offset for part in self.parts], [part.offset + part.size for part in self.parts]
+        return min(begins, default=MIB), max(ends, default=MIB)
+
+    @property
     def tally(self) -> Tally:
         """What the file systems hold."""
         need = Need()

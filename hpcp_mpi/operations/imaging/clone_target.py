@@ -51,10 +51,10 @@ class CloneTarget:
         found |= {self.stage.identity} if self.stage is not None and self.stage.is_open else set()
         return frozenset(found)
 
-    def begin(self, size: int) -> None:
+    def begin(self, size: int, used: tuple[int, int]) -> None:
         """Have an open file or device of that size, whose first and last MiB are zero. Raises FatalError.
 
-        What an earlier run has begun has no table, and partitions that are complete may reach to its end.
+        used: where the partitions begin and end: of what an earlier run has begun, they may be complete
         """
         if self.image is not None:
             self.stage = stage_of(self.image)
@@ -64,8 +64,11 @@ class CloneTarget:
                 self.stage.empty(size)
         else:
             self.goes_on = self._is_unfinished()
-        if self.device is not None and not self.goes_on:
-            self._zero_ends(0, size)
+        if not self.is_zero:
+            first, last = used if self.goes_on else (MIB, size - MIB)
+            raw.write_zeros(self.fd, 0, min(first, MIB, size), self.path)
+            last = max(last, size - MIB, 0)
+            raw.write_zeros(self.fd, last, size - last, self.path)
             raw.stored(self.fd, self.path)
 
     def _is_unfinished(self) -> bool:

@@ -22,7 +22,7 @@ _WRITING = {
     **dict.fromkeys(("ext2", "ext3"), ("errors=remount-ro",)),
     "ext4": ("nobarrier", "errors=remount-ro"),  # without a journal it takes no commit=
     "xfs": ("nouuid", "logbufs=8", "logbsize=256k"),
-    "btrfs": ("nobarrier", "commit=300"),
+    "btrfs": ("subvolid=5", "nobarrier", "commit=300"),
 }
 _READING = {
     **dict.fromkeys(("ext2", "ext3", "ext4"), ("errors=continue",)),

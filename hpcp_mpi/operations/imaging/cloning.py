@@ -52,7 +52,7 @@ def _made(work: Work) -> None:
     run, target = work.run, work.target
     run.refuse_if_stopped()
     try:
-        target.begin(work.plan.size)
+        target.begin(work.plan.size, work.plan.used)
         for part in work.plan.parts:
             work.report.partitions.append(make_partition(work, part))
         run.refuse_if_stopped()

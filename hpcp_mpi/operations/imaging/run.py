@@ -138,12 +138,22 @@ def led(run: Imaging, request: Request, leader: Callable[[Wire, Request, Fronten
     """
     try:
         with team_of(run) as wire:
-            report = leader(wire, request, run.frontend)
+            report = leader(wire, request, _with_names(run.frontend, run.shown))
     except FatalError as error:
         raise run.shown.renamed(error) from None
     except Stopped:
         raise StoppedEarly(run.frontend.stop.code, run.frontend.stop.name) from None
     return rename_report(report, run.shown)
+
+
+def _with_names(frontend: Frontend, shown: Shown) -> Frontend:
+    """Return a frontend that says and asks in the names of images what it is given in those of mounts."""
+    return replace(
+        frontend,
+        say=lambda text: frontend.say(shown.text(text)),
+        confirm=lambda question: frontend.confirm(shown.text(question)),
+        confirm_doubt=lambda question: frontend.confirm_doubt(shown.text(question)),
+    )
 
 
 def inside(patterns: Sequence[bytes], room: MountRoom) -> tuple[bytes, ...]:

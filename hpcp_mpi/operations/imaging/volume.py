@@ -16,7 +16,7 @@ from hpcp_mpi.vocab.paths import printable
 _OF_STAGES = {
     "ext4": ("data=writeback", "nobarrier", "noauto_da_alloc", "commit=300"),
     "xfs": ("logbufs=8", "logbsize=256k", "nouuid"),
-    "btrfs": ("nobarrier", "commit=300", "nodatasum", "nodiscard"),
+    "btrfs": ("nobarrier", "commit=300", "nodiscard"),  # with checksums: files without would stay so
 }
 # An image may ask for a panic on errors.
 _OF_IMAGES = {"xfs": ("nouuid",), **dict.fromkeys(("ext2", "ext3", "ext4"), ("errors=remount-ro",))}

@@ -73,6 +73,8 @@ class Preflight:
     def _refuse_read_only(self, dest: int) -> None:
         if not os.fstatvfs(dest).f_flag & os.ST_RDONLY:
             return
+        if self._options.grows and self._options.dry_run:
+            return  # an image, which is mounted for writing by a real run
         if not self._options.dry_run:
             raise FatalError(
                 f"the destination {printable(self._context.job.destination)} is mounted read-only; nothing was copied",

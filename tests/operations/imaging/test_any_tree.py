@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.support import packed
@@ -20,6 +20,7 @@ pytestmark = [pytest.mark.root, needs_commands(*packed.COMMANDS)]
 _FEW = settings(
     max_examples=15 if TO_THE_END else 2,  # each is eight trees
     deadline=None,
+    phases=(Phase.explicit, Phase.generate),  # a smaller example takes hundreds of runs
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 

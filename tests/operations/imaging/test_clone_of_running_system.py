@@ -11,6 +11,7 @@ import pytest
 
 from tests.support import disks, launch, tables
 from tests.support.disks import MIB, Disk, Part
+from tests.support.effort import TO_THE_END
 from tests.support.marks import needs_commands
 from tests.support.private_mounts import in_private
 
@@ -25,6 +26,7 @@ PARTS = (
     Part("root", 1, MIB, 48 * MIB, "ext4", tables.LINUX, "root", mkfs=_EXT4),
     Part("home", 2, 50 * MIB, 120 * MIB, "btrfs", tables.LINUX, "home", mkfs=_BTRFS),
     Part("raw", 3, 170 * MIB, MIB, "", tables.LINUX, "raw"),
+    Part("last", 4, 171 * MIB, 32 * MIB, "ext4", tables.LINUX, "last", mkfs=("mke2fs", "-q", "-F", "-t", "ext4")),
 )
 
 
@@ -42,8 +44,11 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Disk:
     for i in $(seq 300); do head -c 3000 /dev/urandom >"$room/root/file$i"; done
     btrfs -q subvolume create "$room"/home/user >/dev/null
     echo home >"$room"/home/user/file
-    head -c 16777216 /dev/urandom >"$room"/home/user/data
-    btrfs -q subvolume snapshot -r "$room"/home/user "$room"/home/before >/dev/null
+    head -c 4194304 /dev/urandom >"$room"/home/user/data
+    head -c 16777216 /dev/urandom >"$room"/last/data
+    btrfs subvolume set-default "$room"/home/user >/dev/null
+    btrfs -q subvolume snapshot "$room"/home/user "$room"/home/before >/dev/null
+    btrfs property set -ts "$room"/home/before ro true
     """
     disks.assemble(disk, {}, script)
     return disk
@@ -82,7 +87,7 @@ undo() {
     rm -f "$disk"p?
 }
 trap 'undo; cd /; umount -R "$room" 2>/dev/null; rmdir "$room"' EXIT
-for each in 1,2048,98304 2,102400,245760 3,348160,2048; do
+for each in 1,2048,98304 2,102400,245760 3,348160,2048; do  # the fourth has none
     IFS=, read -r number start size <<<"$each"
     addpart "$disk" "$number" "$start" "$size"
     [ -e "${disk}p$number" ] || mknod "${disk}p$number" b $(tr : ' ' <"/sys/block/$name/${name}p$number/dev")
@@ -170,20 +175,26 @@ def test_a_disk_whose_table_the_kernel_has_not_read_is_refused(original: Disk, o
     assert not (on_tmpfs / "b.img").exists()
 
 
-def test_a_run_that_was_ended_is_gone_on_with(original: Disk, on_tmpfs: Path) -> None:
-    """The second one compares what is complete."""
-    args = ["-dd", original.path, "-di", on_tmpfs / "b.img", "-L", "8M"]
+@pytest.mark.parametrize("writable", [True, False] if TO_THE_END else [True])
+def test_a_run_that_was_ended_is_gone_on_with(original: Disk, on_tmpfs: Path, writable: bool) -> None:
+    """The second one compares what is complete; a btrfs with subvolumes that are read-only is made again."""
+    disk = original.copied(on_tmpfs / "a.img")
+    if writable:
+        disk.changed("home", 'btrfs property set -ts "$1/before" ro false')
+    args = ["-dd", disk.path, "-di", on_tmpfs / "b.img", "-L", "8M"]
     with launch.start(args, flavour="plain") as ended:
-        ended.wait_for("partition 2 .home.: btrfs", 30)
+        ended.wait_for("partition 4 .last.: ext4", 60)
         ended.signal(signal.SIGTERM)
         done = ended.finish(30)
     assert done.returncode == 75, done.stderr
-    (kept,) = os.listdir(on_tmpfs)
+    (kept,) = set(os.listdir(on_tmpfs)) - {"a.img"}
     assert f"{kept}: what is made of the clone by now" in done.stderr
-    done = cloning(original.path, "-di", on_tmpfs / "b.img")
+    done = cloning(disk.path, "-di", on_tmpfs / "b.img")
     assert done.returncode == 0, done.stderr
     assert "partition 1 root: an earlier run had made it: compared" in done.stdout
-    assert os.listdir(on_tmpfs) == ["b.img"]
-    clone = original.found_at(on_tmpfs / "b.img")
-    for key in original.mountable:
-        assert not disks.differences(original, clone, key)
+    assert ("partition 2 home: an earlier run had made it: compared" in done.stdout) == writable
+    assert sorted(os.listdir(on_tmpfs)) == ["a.img", "b.img"]
+    clone = disk.found_at(on_tmpfs / "b.img")
+    for key in disk.mountable:
+        assert not disks.differences(disk, clone, key)
+    assert clone.changed("home", 'btrfs subvolume get-default "$1"').endswith("path user\n")

@@ -326,6 +326,16 @@ def test_only_the_backup_of_the_table_is_damaged(small: Disk, on_tmpfs: Path) ->
     assert "No problems found" in judged.stdout
 
 
+def test_what_is_left_of_other_disks_is_overwritten(small: Disk, on_tmpfs: Path) -> None:
+    """No signature is known of what is on the device, as of a clone that was not finished."""
+    with device(on_tmpfs / "target") as target:
+        done = cloning(small.path, "-d", target, "--yes")
+        assert done.returncode == 0, done.stderr
+    content = (on_tmpfs / "target").read_bytes()
+    assert content[34 * 512 : MIB] == bytes(MIB - 34 * 512)
+    assert content[-MIB : -33 * 512] == bytes(MIB - 33 * 512)
+
+
 @privately
 @pytest.mark.parametrize("kind", ["ext2", "ext4"])
 def test_a_file_system_that_asks_for_a_panic_gets_none_from_a_clone(on_tmpfs: Path, kind: str) -> None:

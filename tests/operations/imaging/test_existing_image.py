@@ -123,6 +123,8 @@ def test_a_dry_run_lists_what_would_be_copied_and_changes_nothing(on_tmpfs: Path
     done = pack(on_tmpfs / "s", "-di", image, "--image-root", "-n").check()
     assert re.search(r"^>f.* f$", done.stdout, re.MULTILINE), str(done)
     assert re.search(r"^cd\+* d/$", done.stdout, re.MULTILINE), str(done)
+    assert "read-only" not in done.stdout + done.stderr
+    assert "hpcp-mpi.images" not in done.stdout + done.stderr, "mounts are called by their images"
     assert _hash(image) == before
 
 

@@ -108,6 +108,7 @@ def test_a_partition_whose_begin_cannot_be_read_is_copied_when_it_is_named(
 
 
 @needs_root
+@LATER
 def test_a_file_system_that_cannot_be_read_at_its_begin_is_refused(original_disk: Original, on_tmpfs: Path) -> None:
     disk = original_disk("gpt").copied(on_tmpfs / "a.img")
     tool = ImageRuns(on_tmpfs, wrapper=bad_blocks(disk.path, on_tmpfs / "seen", [(disk["root"].start, 65536)]))

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from hpcp_mpi.host.block import staging
 from tests.support import disks
 from tests.support.effort import TO_THE_END
 from tests.support.image_jobs import JOBS, Job
@@ -25,7 +26,7 @@ POINTS = int(os.environ.get("HPCP_MPI_CHAOS", "1"))
 SEED = int(os.environ.get("HPCP_MPI_SEED", "0")) or (random.randrange(1, 1 << 30) if TO_THE_END else 1)
 _STOPPED = 75
 _LATER = pytest.mark.to_the_end
-_USUALLY = {"pack-ext4": signal.SIGKILL, "update": signal.SIGTERM, "restore": signal.SIGTERM, "clone": signal.SIGKILL}
+_USUALLY = {"pack-ext4": signal.SIGKILL, "update": signal.SIGTERM, "clone": signal.SIGKILL}
 CASES = [
     pytest.param(verb, how, marks=() if _USUALLY.get(verb) is how else _LATER)
     for verb in JOBS
@@ -108,3 +109,18 @@ def _remove(place: Path) -> None:
     for path in sorted(place.rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
     place.rmdir()
+
+
+@needs_root
+def test_a_clone_goes_on_with_all_partitions_that_an_ended_run_has_completed(
+    original_disk: Callable[[str], disks.Disk], on_tmpfs: Path
+) -> None:
+    job, tool = JOBS["clone"](on_tmpfs, original_disk), ImageRuns(on_tmpfs)
+    assert tool(*job.args).returncode == 0
+    kept = on_tmpfs / os.fsdecode(staging.PREFIX + os.fsencode(job.made.name) + staging.KEPT)
+    job.made.rename(kept)  # all is in there but that a run has ended
+    done = tool(*job.args)
+    assert done.returncode == 0, done
+    assert done.stdout.count("an earlier run had made it") == 4, done
+    assert not kept.exists()
+    job.judge()

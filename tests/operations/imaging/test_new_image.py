@@ -53,10 +53,9 @@ def test_a_tree_of_every_type_is_in_a_new_image_at_its_own_path_and_comes_back_e
     assert parent == ["2751", str(T // 10**9)]
     assert stat.S_IMODE(image.stat().st_mode) == 0o600
     assert image.stat().st_blocks * 512 < image.stat().st_size // 2, "it is sparse"
-    if kind == "ext4":
-        pack("-si", image, "-d", out).check()
-        assert packed.rsync_finds(source, out / source.relative_to("/")) == ""
-    assert sorted(os.listdir(on_tmpfs)) == ["a", "i.img", *(["out"] if kind == "ext4" else [])]
+    pack("-si", image, "-d", out).check()
+    assert packed.rsync_finds(source, out / source.relative_to("/")) == ""
+    assert sorted(os.listdir(on_tmpfs)) == ["a", "i.img", "out"]
     assert loops_of(image) == []
 
 
@@ -177,7 +176,7 @@ console()
 
 
 @needs_root
-@pytest.mark.parametrize("kind", ["ext4", "xfs"])
+@pytest.mark.parametrize("kind", ["ext4", pytest.param("xfs", marks=pytest.mark.to_the_end)])
 def test_an_image_that_turns_out_to_be_too_small_grows_while_it_is_filled(on_tmpfs: Path, kind: str) -> None:
     content = {f"f{number}": File(os.urandom(MIB)) for number in range(330 if kind == "xfs" else 50)}
     trees.build(on_tmpfs, {"s": Dir(content), "few": Dir({f"i{number}": File(b"") for number in range(3000)})})
@@ -239,12 +238,14 @@ def test_a_run_that_is_interrupted_or_killed_leaves_no_image(on_tmpfs: Path) -> 
 def test_two_runs_do_not_make_one_image(on_tmpfs: Path) -> None:
     trees.build(on_tmpfs, {"s": Dir({f"f{number}": File(os.urandom(MIB)) for number in range(20)})})
     command = [on_tmpfs / "s", "-di", on_tmpfs / "i.img"]
-    with start([*command, "-L", "5M"], flavour="plain") as running:
+    with start([*command, "-L", "1M"], flavour="plain") as running:
         _wait_for_content(on_tmpfs)
         second = pack(*command)
-        first = running.finish()
-    assert (second.returncode, first.returncode) == (1, 0)
-    assert "another run is making" in second.stderr
+        assert second.returncode == 1, str(second)
+        assert "another run is making" in second.stderr
+        running.signal(signal.SIGINT)
+        running.finish()
+    pack(*command).check()
     assert differences(on_tmpfs / "s", on_tmpfs / "i.img") == ""
 
 
