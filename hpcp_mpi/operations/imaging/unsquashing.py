@@ -34,7 +34,6 @@ from hpcp_mpi.vocab.tally import Tally
 
 _TREE = b".hpcp-mpi-unpacked"  # in the stage
 _WENT_ON = 2  # unsquashfs's exit code if it could not do all
-_ROOT_ONLY = "Images need root. Anybody may copy a squashfs, and make one: -di NAME.sqsh."
 # With options like these a copy is that of everything as it is, which is what unsquashfs does.
 _OF_EVERYTHING = (
     ("excludes", ()),

@@ -65,11 +65,6 @@ def features_of(geometry: Geometry) -> tuple[str, ...]:
     return tuple(each for each in words if each not in _PASSING and each not in _NOTHING)
 
 
-def is_unclean(geometry: Geometry) -> bool:
-    """Return whether its journal has to be replayed."""
-    return "needs_recovery" in geometry.fields.get("Filesystem features", "").split()
-
-
 def _obstacle(geometry: Geometry) -> str:
     features = features_of(geometry)
     for feature, why in _OBSTACLES.items():

@@ -13,7 +13,6 @@ BOOT_CODE = 440  # bytes of sector 0 before the disk's number and the table
 BIOS_BOOT = "21686148-6449-6E6F-744E-656564454649"
 _PREP = "9E1A2D38-C612-4316-AA26-8B49521E5A8B"
 _MSR = "E3C9E316-0B5C-4DB8-817D-F92DF00215AE"
-ESP = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"
 _BOOT_PROGRAMS = {BIOS_BOOT: "BIOS boot", _PREP: "PReP boot", _MSR: "reserved by Microsoft", "41": "PReP boot"}
 _EXTENDED = ("5", "f", "85")
 
