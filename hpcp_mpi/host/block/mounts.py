@@ -154,6 +154,8 @@ class MountRoom:
 
         worthless: nobody will read it again, so what waits to be written is dropped, where that is possible
         """
+        if place not in self._mounted:  # it could not be mounted again after it was made bigger
+            return
         try:
             if worthless:
                 _shut_down(place)

@@ -169,6 +169,21 @@ with MountRoom() as room, attach(image) as loop:
 
 
 @needs_root
+def test_what_is_not_mounted_any_more_is_unmounted_without_an_error(image: Path, on_tmpfs: Path) -> None:
+    """The error that kept it from being mounted again is the one to be said."""
+    code = """
+with MountRoom() as room, attach(image) as loop:
+    place = room.mount(loop.path, "ext4")
+    room.unmount(place)
+    for worthless in (True, False):
+        room.unmount(place, worthless)
+    print("good", os.listdir(place))
+"""
+    done = subprocess.run(command(code, image), capture_output=True, text=True, env={"TMPDIR": str(on_tmpfs)})
+    assert done.stdout == "good []\n", done.stderr
+
+
+@needs_root
 def test_a_mount_that_is_in_use_is_named_and_one_that_is_let_go_in_time_is_not(image: Path, on_tmpfs: Path) -> None:
     said = run(
         """
