@@ -168,7 +168,7 @@ def test_no_blocks_of_a_mounted_partition_are_copied(original: Disk, on_tmpfs: P
 def test_a_disk_whose_table_the_kernel_has_not_read_is_refused(original: Disk, on_tmpfs: Path) -> None:
     """What is mounted of it is not what its table says: the files of one would go into the place of another."""
     disk = original.copied(on_tmpfs / "a.img")
-    subprocess.run(["sfdisk", "-q", "-N", "3", disk.path], input=b"size=4096\n", check=True)
+    subprocess.run(["sfdisk", "-q", "-N", "3", disk.path], input=b"size=1024\n", check=True)
     code, said = running(disk, on_tmpfs / "b.img")
     assert code == "1"
     assert "the kernel has partition 3 (raw) of DISK elsewhere than its table" in said
