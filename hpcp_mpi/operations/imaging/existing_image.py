@@ -91,6 +91,8 @@ def _found(run: Imaging, target: Target, fd: int) -> ExistingImage:
     if not size:
         raise FatalError(f"{name} is empty, so it is no image", _REMEDY)
     refuse_packed(fd, target.given)
+    if size < own_sector(fd):
+        raise FatalError(f"{name} has {size} bytes, so it is no image", _REMEDY)
     sector = sector_of(fd)
     with attach(fd, sector=sector, name=target.given) as loop:
         table, content = table_of(loop.path, shown=target.given), content_of(loop.path)

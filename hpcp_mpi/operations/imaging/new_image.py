@@ -37,7 +37,7 @@ _MOST_OF_FAT = 4 * GIB - 1
 
 def pack_new(run: Imaging, target: Target, packed: Packed) -> Report:
     """Make an image of what is packed. Raises FatalError; then nothing has its name. A signal is in the report."""
-    _refuse_meant_for_existing(run)
+    refuse_meant_for_existing(run)
     if not run.options.make_destination:
         raise NoDestination(f"the image {printable(target.given)} does not exist", "Make it, or leave out -ncd.")
     began = time.monotonic()
@@ -64,7 +64,8 @@ def pack_new(run: Imaging, target: Target, packed: Packed) -> Report:
     return report
 
 
-def _refuse_meant_for_existing(run: Imaging) -> None:
+def refuse_meant_for_existing(run: Imaging) -> None:
+    """Refuse options that mean nothing for an image that is to be made. Raises UsageError."""
     what = f"{printable(run.images.image)} is not there yet"
     if run.images.partitions and not run.images.images:
         raise UsageError(f"--partition picks from an image, and {what}", "Leave out --partition.")

@@ -99,7 +99,7 @@ def _open(run: Imaging, image: bytes) -> tuple[int, os.stat_result]:
             None
         )
     if stat.S_ISDIR(status.st_mode):
-        raise FatalError(f"{printable(image)} is a directory, no image", "Give it as a source, without -si.")
+        raise FatalError(f"{printable(image)} is a directory, no image", "Give it as SRC, without -si and -dd.")
     raise FatalError(f"{printable(image)} is neither a file nor a block device, so it is no image")
 
 

@@ -19,7 +19,14 @@ from hpcp_mpi.operations.copy.destinations.rank0 import lead_destinations
 from hpcp_mpi.operations.copy.rank0 import lead_copy
 from hpcp_mpi.operations.imaging import volume as volumes
 from hpcp_mpi.operations.imaging.existing_image import ExistingImage, check_before, existing_image, opened_volume
-from hpcp_mpi.operations.imaging.new_image import listed, measured, need_tools, result_of, wanted_type
+from hpcp_mpi.operations.imaging.new_image import (
+    listed,
+    measured,
+    need_tools,
+    refuse_meant_for_existing,
+    result_of,
+    wanted_type,
+)
 from hpcp_mpi.operations.imaging.packed_sources import packed
 from hpcp_mpi.operations.imaging.parents import make_parents, settle_parents
 from hpcp_mpi.operations.imaging.room_watch import RESERVE, Expected, RoomWatch, free_outside, taken_by
@@ -72,6 +79,8 @@ class _Split:
         self._run, self._stack = run, stack
         self._began = time.monotonic()
         self._targets = self._found()
+        if self._targets[0].status is None:
+            refuse_meant_for_existing(run)
         self._packed = packed(run, self._targets[0])
         own = frozenset((each.status.st_dev, each.status.st_ino) for each in self._targets if each.status is not None)
         self._packed = self._packed.without(own)

@@ -36,6 +36,8 @@ _BLOCK = 512  # bytes of st_blocks
 def pack_squash(wire: Wire, request: Request, frontend: Frontend) -> Report:
     """Make a squashfs of files and directories. Raises FatalError. wire: that of all ranks, which wait."""
     assert request.images is not None
+    if request.images.partitions:
+        raise UsageError("--partition has no meaning here: a squashfs has no partitions", "Leave out --partition.")
     _need_tools(request)
     return _packed(request, frontend, squash_sources(request.sources, request.images.image_root))
 

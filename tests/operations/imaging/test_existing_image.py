@@ -316,3 +316,12 @@ def test_a_source_image_is_packed_anew_into_the_root_of_another_one(on_tmpfs: Pa
     shutil.copy(on_tmpfs / "j.img", on_tmpfs / "k.img")
     same = pack("-si", on_tmpfs / "k.img", "-di", on_tmpfs / "k.img")
     assert same.returncode in (1, 2), str(same)
+
+
+@needs_root
+def test_a_file_of_less_than_a_sector_is_no_image(on_tmpfs: Path) -> None:
+    trees.build(on_tmpfs, {"s": Dir({"f": File(b"1")}), "i.img": File(b"x" * 100)})
+    done = pack(on_tmpfs / "s", "-di", on_tmpfs / "i.img")
+    assert done.returncode == 1, str(done)
+    assert "i.img has 100 bytes, so it is no image" in done.stderr, str(done)
+    assert (on_tmpfs / "i.img").read_bytes() == b"x" * 100

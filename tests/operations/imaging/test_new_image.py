@@ -296,3 +296,24 @@ def test_ncd_makes_no_new_image_and_tfs_says_of_which_type_it_has_to_be(on_tmpfs
         done = pack(on_tmpfs / "s", "-di", image, *options)
         assert (done.returncode, says in done.stderr) == (code, True), str(done)
     assert kind_of(image) == "btrfs"
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("name", "more", "named"),
+    [
+        ("i.img", ("--partition", "root"), "--partition"),
+        ("i.img", ("--partition", "root", "-dis", "64M"), "--partition"),
+        ("i.sqsh", ("--partition", "root"), "--partition"),
+        ("i.img", ("-rme", "-rf"), "-rme"),
+        ("i.img", ("-rme", "-rf", "-dis", "64M"), "-rme"),
+    ],
+)
+def test_what_means_nothing_for_an_image_that_is_not_there_is_refused(
+    on_tmpfs: Path, name: str, more: tuple[str, ...], named: str
+) -> None:
+    trees.build(on_tmpfs, {"s": Dir({"f": File(b"1")})})
+    done = pack(on_tmpfs / "s", "-di", on_tmpfs / name, *more)
+    assert done.returncode == 2, str(done)
+    assert f"hpcp-mpi: {named} " in done.stderr, str(done)
+    assert [each.name for each in on_tmpfs.iterdir()] == ["s"]
