@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from hpcp_mpi.engine.itemize import GONE
 from hpcp_mpi.formats.entry_state import State
+from hpcp_mpi.host.block.mounts import store
+from hpcp_mpi.host.dirfd import path_of
 from hpcp_mpi.operations.imaging import patch_mark
 from hpcp_mpi.operations.imaging.entry_looks import Looks
 from hpcp_mpi.operations.imaging.patch_changes import Changes, tally_of
@@ -158,6 +160,12 @@ class Application:
         mtime = plan.end(b"").mtime if b"" in plan.chains else None
         inside = (chain for path, chain in plan.chains.items() if b"/" not in path)
         as_before = all(state.is_directory for chain in inside for state in chain.states)
+        try:
+            if plan.apply:
+                store(path_of(self._root))  # else a crash could take what was applied, and leave no mark
+        except FatalError as error:
+            self._report.outcome.failures.append(Failure(self._target, f"what was applied is not stored: {error}"))
+            return
         try:
             patch_mark.remove_mark(self._root, mtime, as_before)
         except OSError as error:

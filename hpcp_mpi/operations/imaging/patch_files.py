@@ -17,7 +17,7 @@ from hpcp_mpi.operations.imaging.rules.patch import Chain, same
 from hpcp_mpi.vocab.errors import FatalError, reason_of
 from hpcp_mpi.vocab.paths import first_few, printable
 
-_MOST = 1 << 30  # bytes of a table: more is no patch
+_MOST = 1 << 28  # bytes of a table, which is held in memory: more is no patch
 _SHOWN = 5  # names in a message
 
 
