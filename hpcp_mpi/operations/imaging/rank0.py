@@ -60,10 +60,10 @@ def _without_mounts(request: Request) -> Callable[[Wire, Request, Frontend], Rep
     """Return what leads a run that needs no mounts of root's; None: it does."""
     assert request.images is not None
     if request.verb is Verb.IMAGE and request.images.makes_squashfs and not request.images.images:
-        from hpcp_mpi.operations.imaging.squashing import pack_squash
+        from hpcp_mpi.operations.imaging.squash.making import pack_squash
 
         return pack_squash
-    from hpcp_mpi.operations.imaging.unsquashing import reads_squash, unsquash
+    from hpcp_mpi.operations.imaging.squash.unpacking import reads_squash, unsquash
 
     return unsquash if reads_squash(request) else None
 
@@ -71,31 +71,31 @@ def _without_mounts(request: Request) -> Callable[[Wire, Request, Frontend], Rep
 def _leader(run: Imaging) -> Callable[[Imaging], Report]:
     verb, images = run.request.verb, run.images
     if verb is Verb.CLONE:
-        from hpcp_mpi.operations.imaging.cloning import clone
+        from hpcp_mpi.operations.imaging.clone.rank0 import clone
 
         return clone
     if verb is Verb.PATCH:
-        from hpcp_mpi.operations.imaging.patching import write_patch
+        from hpcp_mpi.operations.imaging.patch.writing import write_patch
 
         return write_patch
     if verb is Verb.APPLY:
-        from hpcp_mpi.operations.imaging.applying import apply
+        from hpcp_mpi.operations.imaging.patch.applying import apply
 
         return apply
     if verb is Verb.IMAGE and images.makes_squashfs:
-        from hpcp_mpi.operations.imaging.squashing import repack_squash
+        from hpcp_mpi.operations.imaging.squash.making import repack_squash
 
         return repack_squash
     if verb is Verb.IMAGE:
         if images.volume_size:
-            from hpcp_mpi.operations.imaging.splitting import split
+            from hpcp_mpi.operations.imaging.pack.splitting import split
 
             return split
-        from hpcp_mpi.operations.imaging.packing import pack
+        from hpcp_mpi.operations.imaging.pack.rank0 import pack
 
         return pack
     if verb is Verb.COMPARE and images.image:
-        from hpcp_mpi.operations.imaging.packing import compare_with_image
+        from hpcp_mpi.operations.imaging.pack.rank0 import compare_with_image
 
         return compare_with_image
     from hpcp_mpi.operations.imaging.from_images import copy_from_images

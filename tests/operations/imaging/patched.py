@@ -13,10 +13,10 @@ from typing import cast
 from hpcp_mpi.cluster.signals import StopRequest
 from hpcp_mpi.engine.frontend import Frontend
 from hpcp_mpi.host.block.mounts import MountRoom
-from hpcp_mpi.operations.imaging.applying import apply_to
-from hpcp_mpi.operations.imaging.patch_contents import Contents
-from hpcp_mpi.operations.imaging.patch_files import open_volumes
-from hpcp_mpi.operations.imaging.patch_images import Side
+from hpcp_mpi.operations.imaging.patch.applying import apply_to
+from hpcp_mpi.operations.imaging.patch.contents import Contents
+from hpcp_mpi.operations.imaging.patch.files import open_volumes
+from hpcp_mpi.operations.imaging.patch.images import Side
 from hpcp_mpi.operations.imaging.run import Imaging
 from hpcp_mpi.operations.session import team_of_threads
 from hpcp_mpi.vocab.image_options import ImageOptions

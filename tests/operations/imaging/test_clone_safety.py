@@ -16,7 +16,7 @@ import pytest
 
 from hpcp_mpi.host.block import loops
 from hpcp_mpi.host.block.mounts import MountRoom
-from hpcp_mpi.operations.imaging.clone_work import Work, mounted
+from hpcp_mpi.operations.imaging.clone.work import Work, mounted
 from hpcp_mpi.operations.imaging.shown import Shown
 from tests.support import disks, faultfs, launch, tables
 from tests.support.disks import MIB, Disk, Part

@@ -168,7 +168,7 @@ def test_an_image_that_its_own_file_system_has_no_room_for_is_refused_with_both_
 
 _MEASURED_TOO_SMALL = """
 from hpcp_mpi.cli.main import console
-from hpcp_mpi.operations.imaging import new_image
+from hpcp_mpi.operations.imaging.pack import new_image
 from hpcp_mpi.vocab.image_options import Need
 new_image.needed = lambda *_: Need(files=1, directories=1, entries=2)
 console()
@@ -251,7 +251,7 @@ def test_two_runs_do_not_make_one_image(on_tmpfs: Path) -> None:
 
 _CORRUPTED = """
 from hpcp_mpi.cli.main import console
-from hpcp_mpi.operations.imaging import volume
+from hpcp_mpi.operations.imaging.pack import volume
 trimmed = volume.trimmed
 def also_changed(each):
     with open(each.mount + b"/f", "r+b") as file:

@@ -30,7 +30,7 @@ def _files(count: int) -> Dir:
 _FILLS_THE_DISK = """
 import os
 from hpcp_mpi.cli.main import console
-from hpcp_mpi.operations.imaging import filling
+from hpcp_mpi.operations.imaging.pack import filling
 copy_between = filling.copy_between
 def fill_first(run, sources, places, destination, options):
     beside = os.path.dirname(run.images.image) + b"/filler"

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from hpcp_mpi.operations.imaging import patch_mark
-from hpcp_mpi.operations.imaging.patch_changes import Changes
+from hpcp_mpi.operations.imaging.patch import mark as patch_mark
+from hpcp_mpi.operations.imaging.patch.changes import Changes
 from hpcp_mpi.vocab.errors import FatalError
 from hpcp_mpi.vocab.options import Options
 from tests.operations.imaging.patched import TABLES, apply_patches, copy_of, differences, make_patch

@@ -13,21 +13,21 @@ from hpcp_mpi.host.block.making import Room, room_of
 from hpcp_mpi.host.block.probing import table_of
 from hpcp_mpi.host.block.staging import Target
 from hpcp_mpi.host.commands import Stopped
-from hpcp_mpi.operations.imaging import volume as volumes
-from hpcp_mpi.operations.imaging.existing_image import (
+from hpcp_mpi.operations.imaging.pack import volume as volumes
+from hpcp_mpi.operations.imaging.pack.existing_image import (
     ExistingImage,
     check_before,
     existing_image,
     opened_volume,
     read_only,
 )
-from hpcp_mpi.operations.imaging.filling import compare_between, fill
-from hpcp_mpi.operations.imaging.new_image import measured, result_of, verify
-from hpcp_mpi.operations.imaging.packed_sources import Packed
-from hpcp_mpi.operations.imaging.room_watch import RESERVE, Expected, bigger_size, free_outside, taken_by
+from hpcp_mpi.operations.imaging.pack.filling import compare_between, fill
+from hpcp_mpi.operations.imaging.pack.new_image import measured, result_of, verify
+from hpcp_mpi.operations.imaging.pack.packed_sources import Packed
+from hpcp_mpi.operations.imaging.pack.room_watch import RESERVE, Expected, bigger_size, free_outside, taken_by
+from hpcp_mpi.operations.imaging.pack.volume import WritableVolume, grow
 from hpcp_mpi.operations.imaging.rules import sizes
 from hpcp_mpi.operations.imaging.run import Imaging, copy_between
-from hpcp_mpi.operations.imaging.volume import WritableVolume, grow
 from hpcp_mpi.vocab.errors import FatalError, UsageError
 from hpcp_mpi.vocab.image_options import Need
 from hpcp_mpi.vocab.options import MIB

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from hpcp_mpi.formats.entry_state import State
 from hpcp_mpi.host.dirfd import Tree
 from hpcp_mpi.host.entries import names_in
-from hpcp_mpi.operations.imaging.entry_looks import Looks, Seen
-from hpcp_mpi.operations.imaging.patch_files import Patch, damaged
+from hpcp_mpi.operations.imaging.patch.entry_looks import Looks, Seen
+from hpcp_mpi.operations.imaging.patch.files import Patch, damaged
 from hpcp_mpi.operations.imaging.rules.patch import (
     Chain,
     Chains,

@@ -21,8 +21,8 @@ from hpcp_mpi.host.machine import cpus, slots
 from hpcp_mpi.operations.imaging.rules.squash import LOST, excluding, making, said
 from hpcp_mpi.operations.imaging.run import Imaging
 from hpcp_mpi.operations.imaging.shown import rename_report
-from hpcp_mpi.operations.imaging.squash_check import check_squash, verify_squash
-from hpcp_mpi.operations.imaging.squash_sources import Contents, Source, contents_of, squash_sources
+from hpcp_mpi.operations.imaging.squash.check import check_squash, verify_squash
+from hpcp_mpi.operations.imaging.squash.sources import Contents, Source, contents_of, squash_sources
 from hpcp_mpi.rules.excludes import matcher, unmatched
 from hpcp_mpi.vocab.errors import Failure, FatalError, UsageError
 from hpcp_mpi.vocab.outcome import Outcome

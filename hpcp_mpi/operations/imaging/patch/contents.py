@@ -20,8 +20,8 @@ from hpcp_mpi.host.dirfd import FLAGS
 from hpcp_mpi.operations.compare.differences import Differences
 from hpcp_mpi.operations.compare.rank0 import compare_trees
 from hpcp_mpi.operations.copy.from_list.rank0 import copy_names
-from hpcp_mpi.operations.imaging.entry_looks import Looks, Seen
-from hpcp_mpi.operations.imaging.patch_images import Side
+from hpcp_mpi.operations.imaging.patch.entry_looks import Looks, Seen
+from hpcp_mpi.operations.imaging.patch.images import Side
 from hpcp_mpi.operations.imaging.rules.patch import MARK, RESERVED
 from hpcp_mpi.operations.imaging.run import Imaging, team_of, with_patterns_inside
 from hpcp_mpi.rules.excludes import literal

@@ -15,8 +15,8 @@ from hpcp_mpi.cluster.signals import StopRequest
 from hpcp_mpi.host.block import making
 from hpcp_mpi.host.block.making import Room, room_of
 from hpcp_mpi.host.free_space import rooms
+from hpcp_mpi.operations.imaging.pack.volume import WritableVolume, grow_mounted
 from hpcp_mpi.operations.imaging.rules.sizes import grown
-from hpcp_mpi.operations.imaging.volume import WritableVolume, grow_mounted
 from hpcp_mpi.vocab.errors import EXIT_FATAL, FatalError
 from hpcp_mpi.vocab.options import MIB
 from hpcp_mpi.vocab.paths import printable

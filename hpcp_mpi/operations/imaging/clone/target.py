@@ -10,7 +10,7 @@ from hpcp_mpi.host.block.loops import attach
 from hpcp_mpi.host.block.probing import content_of, found_table
 from hpcp_mpi.host.block.staging import Identity, Stage, Target, identity, refuse_attached, stage_of, target_at
 from hpcp_mpi.host.commands import answer_of
-from hpcp_mpi.operations.imaging.clone_source import Source
+from hpcp_mpi.operations.imaging.clone.source import Source
 from hpcp_mpi.operations.imaging.rules.table import BOOT_CODE, MIB, boot_gap, shown_partition
 from hpcp_mpi.operations.imaging.run import Imaging
 from hpcp_mpi.vocab.errors import FatalError, UsageError

@@ -12,15 +12,15 @@ from hpcp_mpi.host.block import tools
 from hpcp_mpi.host.block.making import room_of
 from hpcp_mpi.host.block.staging import Stage, Target, stage_of, target_at
 from hpcp_mpi.host.dirfd import Tree
-from hpcp_mpi.operations.imaging import volume as volumes
 from hpcp_mpi.operations.imaging.image_sources import only_volume
-from hpcp_mpi.operations.imaging.new_image import result_of
 from hpcp_mpi.operations.imaging.opening import mounted_volume, opened
-from hpcp_mpi.operations.imaging.room_watch import RESERVE, Expected, RoomWatch, free_outside, taken_by
+from hpcp_mpi.operations.imaging.pack import volume as volumes
+from hpcp_mpi.operations.imaging.pack.new_image import result_of
+from hpcp_mpi.operations.imaging.pack.room_watch import RESERVE, Expected, RoomWatch, free_outside, taken_by
+from hpcp_mpi.operations.imaging.pack.volume import WritableVolume
 from hpcp_mpi.operations.imaging.rules.file_systems import EXT
 from hpcp_mpi.operations.imaging.rules.sizes import bigger, missing, smallest
 from hpcp_mpi.operations.imaging.run import Imaging
-from hpcp_mpi.operations.imaging.volume import WritableVolume
 from hpcp_mpi.operations.prepare.arguments import absolute
 from hpcp_mpi.vocab.errors import FatalError, UsageError, reason_of
 from hpcp_mpi.vocab.image_options import MakeFileSystem, Need

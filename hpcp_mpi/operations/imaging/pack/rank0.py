@@ -1,10 +1,10 @@
 """Copying into an image (-di), or comparing with one: a new one is made, one that is there is brought up to date."""
 
 from hpcp_mpi.host.block.staging import target_at
-from hpcp_mpi.operations.imaging.new_image import pack_new
-from hpcp_mpi.operations.imaging.packed_sources import packed
+from hpcp_mpi.operations.imaging.pack.new_image import pack_new
+from hpcp_mpi.operations.imaging.pack.packed_sources import packed
+from hpcp_mpi.operations.imaging.pack.updating import compare, update
 from hpcp_mpi.operations.imaging.run import Imaging
-from hpcp_mpi.operations.imaging.updating import compare, update
 from hpcp_mpi.vocab.report import Report
 
 

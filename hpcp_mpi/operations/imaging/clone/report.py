@@ -1,7 +1,7 @@
 """What a dry run says of a clone: its table before and after, and what is done with each partition."""
 
-from hpcp_mpi.operations.imaging.clone_plan import Plan, PlannedPart
-from hpcp_mpi.operations.imaging.clone_target import CloneTarget
+from hpcp_mpi.operations.imaging.clone.plan import Plan, PlannedPart
+from hpcp_mpi.operations.imaging.clone.target import CloneTarget
 from hpcp_mpi.operations.imaging.rules.table import MIB, shown_partition
 from hpcp_mpi.operations.imaging.run import Imaging
 from hpcp_mpi.vocab.paths import printable

@@ -10,8 +10,8 @@ from hpcp_mpi.host.block.loops import attach
 from hpcp_mpi.host.block.mounts import MountRoom, can_mount, private_namespace
 from hpcp_mpi.host.commands import answer_of
 from hpcp_mpi.operations.imaging.run import Imaging, led
-from hpcp_mpi.operations.imaging.squash_sources import Contents, Source
-from hpcp_mpi.operations.imaging.unsquashing import looked_into
+from hpcp_mpi.operations.imaging.squash.sources import Contents, Source
+from hpcp_mpi.operations.imaging.squash.unpacking import looked_into
 from hpcp_mpi.rules.excludes import literal
 from hpcp_mpi.vocab.errors import Failure, FatalError
 from hpcp_mpi.vocab.outcome import Outcome

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from hpcp_mpi.host.block.loops import Loop, attach
 from hpcp_mpi.host.block.mounts import can_mount
 from hpcp_mpi.host.block.probing import own_sector
-from hpcp_mpi.operations.imaging.clone_plan import Plan, PlannedPart
-from hpcp_mpi.operations.imaging.clone_target import CloneTarget
+from hpcp_mpi.operations.imaging.clone.plan import Plan, PlannedPart
+from hpcp_mpi.operations.imaging.clone.target import CloneTarget
 from hpcp_mpi.operations.imaging.rules.file_systems import READINGS
 from hpcp_mpi.operations.imaging.run import Imaging, with_patterns_inside
 from hpcp_mpi.vocab.errors import FatalError

@@ -12,7 +12,7 @@ from hpcp_mpi.formats.patch_manifest import CHANGES, MANIFEST, MORE, PLACE, Mani
 from hpcp_mpi.formats.patch_rows import Rows, read
 from hpcp_mpi.host.dirfd import FLAGS, READ
 from hpcp_mpi.host.entries import lstat
-from hpcp_mpi.operations.imaging.entry_looks import Looks, Seen
+from hpcp_mpi.operations.imaging.patch.entry_looks import Looks, Seen
 from hpcp_mpi.operations.imaging.rules.patch import Chain, same
 from hpcp_mpi.vocab.errors import FatalError, reason_of
 from hpcp_mpi.vocab.paths import first_few, printable

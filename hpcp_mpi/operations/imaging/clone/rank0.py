@@ -8,12 +8,12 @@ import time
 
 from hpcp_mpi.cluster.signals import StoppedEarly
 from hpcp_mpi.host.commands import Stopped
-from hpcp_mpi.operations.imaging.clone_partitions import make_partition
-from hpcp_mpi.operations.imaging.clone_plan import Plan, plan_of
-from hpcp_mpi.operations.imaging.clone_report import say_plan
-from hpcp_mpi.operations.imaging.clone_source import source_of
-from hpcp_mpi.operations.imaging.clone_target import CloneTarget, ask, target_of
-from hpcp_mpi.operations.imaging.clone_work import Work, planned_result
+from hpcp_mpi.operations.imaging.clone.partitions import make_partition
+from hpcp_mpi.operations.imaging.clone.plan import Plan, plan_of
+from hpcp_mpi.operations.imaging.clone.report import say_plan
+from hpcp_mpi.operations.imaging.clone.source import source_of
+from hpcp_mpi.operations.imaging.clone.target import CloneTarget, ask, target_of
+from hpcp_mpi.operations.imaging.clone.work import Work, planned_result
 from hpcp_mpi.operations.imaging.run import Imaging
 from hpcp_mpi.vocab.errors import EXIT_RESUMABLE, FatalError
 from hpcp_mpi.vocab.paths import printable

@@ -11,8 +11,8 @@ from hpcp_mpi.cluster.signals import StoppedEarly
 from hpcp_mpi.formats.changes_table import Op
 from hpcp_mpi.formats.patch_rows import more, table
 from hpcp_mpi.host.commands import Stopped
-from hpcp_mpi.operations.imaging.patch_contents import Contents
-from hpcp_mpi.operations.imaging.patch_images import Side, new_image, output_of, place_in, side_of
+from hpcp_mpi.operations.imaging.patch.contents import Contents
+from hpcp_mpi.operations.imaging.patch.images import Side, new_image, output_of, place_in, side_of
 from hpcp_mpi.operations.imaging.rules.patch_need import need_of
 from hpcp_mpi.operations.imaging.run import Imaging
 from hpcp_mpi.operations.imaging.shown import rename_report

@@ -13,14 +13,14 @@ from hpcp_mpi.host.block.probing import content_of, size_of
 from hpcp_mpi.host.block.staging import Stage, Target, stage_of
 from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.host.mounts import WITHOUT_CASE, type_of
-from hpcp_mpi.operations.imaging import volume as volumes
-from hpcp_mpi.operations.imaging.filling import differing, fill
 from hpcp_mpi.operations.imaging.measuring import needed
-from hpcp_mpi.operations.imaging.packed_sources import Packed
-from hpcp_mpi.operations.imaging.room_watch import RESERVE, Expected, free_outside
+from hpcp_mpi.operations.imaging.pack import volume as volumes
+from hpcp_mpi.operations.imaging.pack.filling import differing, fill
+from hpcp_mpi.operations.imaging.pack.packed_sources import Packed
+from hpcp_mpi.operations.imaging.pack.room_watch import RESERVE, Expected, free_outside
+from hpcp_mpi.operations.imaging.pack.volume import WritableVolume
 from hpcp_mpi.operations.imaging.rules import sizes
 from hpcp_mpi.operations.imaging.run import Imaging
-from hpcp_mpi.operations.imaging.volume import WritableVolume
 from hpcp_mpi.operations.prepare.arguments import absolute
 from hpcp_mpi.operations.prepare.copy_job import NoDestination
 from hpcp_mpi.rules.excludes import matcher

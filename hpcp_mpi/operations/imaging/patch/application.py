@@ -6,11 +6,11 @@ from hpcp_mpi.engine.itemize import GONE
 from hpcp_mpi.formats.entry_state import State
 from hpcp_mpi.host.block.mounts import store
 from hpcp_mpi.host.dirfd import path_of
-from hpcp_mpi.operations.imaging import patch_mark
-from hpcp_mpi.operations.imaging.entry_looks import Looks
-from hpcp_mpi.operations.imaging.patch_changes import Changes, tally_of
-from hpcp_mpi.operations.imaging.patch_files import Origins, Volume, origins_of, patches_of
-from hpcp_mpi.operations.imaging.patch_plan import Plan, plan_of, wrong_after
+from hpcp_mpi.operations.imaging.patch import mark as patch_mark
+from hpcp_mpi.operations.imaging.patch.changes import Changes, tally_of
+from hpcp_mpi.operations.imaging.patch.entry_looks import Looks
+from hpcp_mpi.operations.imaging.patch.files import Origins, Volume, origins_of, patches_of
+from hpcp_mpi.operations.imaging.patch.plan import Plan, plan_of, wrong_after
 from hpcp_mpi.operations.imaging.rules.patch import letters, must_go
 from hpcp_mpi.operations.imaging.rules.patch_need import need_of
 from hpcp_mpi.operations.imaging.run import Imaging, team_of

@@ -22,7 +22,7 @@ from hpcp_mpi.host.machine import cpus, slots
 from hpcp_mpi.host.stage import staged, stages_among, sweep
 from hpcp_mpi.operations.imaging.rules.squash import MAGIC, is_safe, refused
 from hpcp_mpi.operations.imaging.run import Imaging, led, outside, with_patterns_inside
-from hpcp_mpi.operations.imaging.squash_sources import Source, contents_of
+from hpcp_mpi.operations.imaging.squash.sources import Source, contents_of
 from hpcp_mpi.operations.prepare.arguments import absolute
 from hpcp_mpi.vocab.errors import Failure, FatalError, reason_of
 from hpcp_mpi.vocab.options import Options

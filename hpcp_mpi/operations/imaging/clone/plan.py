@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from hpcp_mpi.cluster.signals import StoppedEarly
 from hpcp_mpi.host.block import making, raw, table_writing, tools
 from hpcp_mpi.host.commands import Stopped
-from hpcp_mpi.operations.imaging.clone_geometry import Pattern
-from hpcp_mpi.operations.imaging.clone_source import Source, SourcePart, mount_source
-from hpcp_mpi.operations.imaging.clone_target import CloneTarget
+from hpcp_mpi.operations.imaging.clone.geometry import Pattern
+from hpcp_mpi.operations.imaging.clone.source import Source, SourcePart, mount_source
+from hpcp_mpi.operations.imaging.clone.target import CloneTarget
 from hpcp_mpi.operations.imaging.measuring import needed
-from hpcp_mpi.operations.imaging.room_watch import RESERVE, free_outside
+from hpcp_mpi.operations.imaging.pack.room_watch import RESERVE, free_outside
 from hpcp_mpi.operations.imaging.rules import sizes
 from hpcp_mpi.operations.imaging.rules.relayout import Bounds, Layout, relaid
 from hpcp_mpi.operations.imaging.rules.table import BIOS_BOOT, MIB, shown_partition

@@ -9,17 +9,17 @@ from hpcp_mpi.host.block import filesystems, making, raw
 from hpcp_mpi.host.block.loops import Loop
 from hpcp_mpi.host.block.probing import content_of
 from hpcp_mpi.host.block.subvolumes import close_subvolumes, make_subvolumes
-from hpcp_mpi.operations.imaging.clone_additions import make_sockets, without_holes
-from hpcp_mpi.operations.imaging.clone_plan import PlannedPart
-from hpcp_mpi.operations.imaging.clone_verify import verify_files
-from hpcp_mpi.operations.imaging.clone_work import Work, attached, mounted
-from hpcp_mpi.operations.imaging.filling import FULL, after
+from hpcp_mpi.operations.imaging.clone.additions import make_sockets, without_holes
+from hpcp_mpi.operations.imaging.clone.plan import PlannedPart
+from hpcp_mpi.operations.imaging.clone.verify import verify_files
+from hpcp_mpi.operations.imaging.clone.work import Work, attached, mounted
 from hpcp_mpi.operations.imaging.measuring import needed
-from hpcp_mpi.operations.imaging.room_watch import Expected, RoomWatch, taken_by
+from hpcp_mpi.operations.imaging.pack.filling import FULL, after
+from hpcp_mpi.operations.imaging.pack.room_watch import Expected, RoomWatch, taken_by
+from hpcp_mpi.operations.imaging.pack.volume import WritableVolume
 from hpcp_mpi.operations.imaging.rules import likeness, sizes
 from hpcp_mpi.operations.imaging.rules.table import shown_partition
 from hpcp_mpi.operations.imaging.run import copy_between
-from hpcp_mpi.operations.imaging.volume import WritableVolume
 from hpcp_mpi.rules.excludes import matcher
 from hpcp_mpi.vocab.errors import FatalError
 from hpcp_mpi.vocab.options import Options

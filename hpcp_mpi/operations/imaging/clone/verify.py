@@ -4,9 +4,9 @@ from dataclasses import replace
 
 from hpcp_mpi.cluster.signals import StoppedEarly
 from hpcp_mpi.host.block import raw
-from hpcp_mpi.operations.imaging.clone_plan import PlannedPart
-from hpcp_mpi.operations.imaging.clone_work import Work, attached, mounted
-from hpcp_mpi.operations.imaging.filling import compare_between
+from hpcp_mpi.operations.imaging.clone.plan import PlannedPart
+from hpcp_mpi.operations.imaging.clone.work import Work, attached, mounted
+from hpcp_mpi.operations.imaging.pack.filling import compare_between
 from hpcp_mpi.operations.imaging.rules.table import shown_partition
 from hpcp_mpi.vocab.errors import Failure
 from hpcp_mpi.vocab.paths import child_path

@@ -9,12 +9,12 @@ from dataclasses import replace
 from hpcp_mpi.host.block import making
 from hpcp_mpi.operations.compare.differences import Differences
 from hpcp_mpi.operations.compare.rank0 import lead_compare
-from hpcp_mpi.operations.imaging.packed_sources import Packed
-from hpcp_mpi.operations.imaging.parents import make_parents, settle_parents
-from hpcp_mpi.operations.imaging.room_watch import Expected, RoomWatch, bigger_size, taken_by
+from hpcp_mpi.operations.imaging.pack.packed_sources import Packed
+from hpcp_mpi.operations.imaging.pack.parents import make_parents, settle_parents
+from hpcp_mpi.operations.imaging.pack.room_watch import Expected, RoomWatch, bigger_size, taken_by
+from hpcp_mpi.operations.imaging.pack.volume import WritableVolume, grow, recovered
 from hpcp_mpi.operations.imaging.rules.sizes import BLOCK, MIB
 from hpcp_mpi.operations.imaging.run import Imaging, copy_between, led
-from hpcp_mpi.operations.imaging.volume import WritableVolume, grow, recovered
 from hpcp_mpi.vocab.errors import Failure, FatalError
 from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.paths import child_path

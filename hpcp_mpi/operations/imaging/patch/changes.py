@@ -14,8 +14,8 @@ from hpcp_mpi.host.dirfd import Tree
 from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.remove_tree import remove_tree
 from hpcp_mpi.operations.copy.from_list.rank0 import copy_names
-from hpcp_mpi.operations.imaging.patch_files import Origins, Volume
-from hpcp_mpi.operations.imaging.patch_plan import Plan
+from hpcp_mpi.operations.imaging.patch.files import Origins, Volume
+from hpcp_mpi.operations.imaging.patch.plan import Plan
 from hpcp_mpi.operations.imaging.rules.patch import deepest_first, parents
 from hpcp_mpi.vocab.errors import failure_of
 from hpcp_mpi.vocab.options import Options

@@ -6,11 +6,11 @@ import time
 
 from hpcp_mpi.host.block import devices, making, raw
 from hpcp_mpi.host.block.mounts import store
-from hpcp_mpi.operations.imaging.clone_files import make_files
-from hpcp_mpi.operations.imaging.clone_plan import PlannedPart
-from hpcp_mpi.operations.imaging.clone_verify import verify_raw
-from hpcp_mpi.operations.imaging.clone_work import Work, attached, planned_result
-from hpcp_mpi.operations.imaging.room_watch import FULL, RESERVE, free_outside
+from hpcp_mpi.operations.imaging.clone.files import make_files
+from hpcp_mpi.operations.imaging.clone.plan import PlannedPart
+from hpcp_mpi.operations.imaging.clone.verify import verify_raw
+from hpcp_mpi.operations.imaging.clone.work import Work, attached, planned_result
+from hpcp_mpi.operations.imaging.pack.room_watch import FULL, RESERVE, free_outside
 from hpcp_mpi.operations.imaging.rules.table import MIB, shown_partition
 from hpcp_mpi.operations.imaging.rules.treatment import Kind
 from hpcp_mpi.vocab.errors import Failure, FatalError

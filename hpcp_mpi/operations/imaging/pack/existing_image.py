@@ -15,7 +15,8 @@ from hpcp_mpi.host.block.loops import attach
 from hpcp_mpi.host.block.mounts import MountRefused, can_mount
 from hpcp_mpi.host.block.probing import content_of, own_sector, refuse_packed, sector_of, size_of, table_of
 from hpcp_mpi.host.block.staging import Target
-from hpcp_mpi.operations.imaging import volume as volumes
+from hpcp_mpi.operations.imaging.pack import volume as volumes
+from hpcp_mpi.operations.imaging.pack.volume import WritableVolume
 from hpcp_mpi.operations.imaging.rules.file_systems import what_it_is
 from hpcp_mpi.operations.imaging.rules.superblock import superblock_of
 from hpcp_mpi.operations.imaging.rules.table import (
@@ -27,7 +28,6 @@ from hpcp_mpi.operations.imaging.rules.table import (
     shown_partition,
 )
 from hpcp_mpi.operations.imaging.run import Imaging
-from hpcp_mpi.operations.imaging.volume import WritableVolume
 from hpcp_mpi.vocab.errors import FatalError, UsageError
 from hpcp_mpi.vocab.image_options import Content, Partition, Table
 from hpcp_mpi.vocab.options import MIB

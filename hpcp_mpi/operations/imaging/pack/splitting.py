@@ -17,9 +17,9 @@ from hpcp_mpi.host.block.staging import Stage, Target, stage_of, target_at
 from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.operations.copy.destinations.rank0 import lead_destinations
 from hpcp_mpi.operations.copy.rank0 import lead_copy
-from hpcp_mpi.operations.imaging import volume as volumes
-from hpcp_mpi.operations.imaging.existing_image import ExistingImage, check_before, existing_image, opened_volume
-from hpcp_mpi.operations.imaging.new_image import (
+from hpcp_mpi.operations.imaging.pack import volume as volumes
+from hpcp_mpi.operations.imaging.pack.existing_image import ExistingImage, check_before, existing_image, opened_volume
+from hpcp_mpi.operations.imaging.pack.new_image import (
     listed,
     measured,
     need_tools,
@@ -27,13 +27,13 @@ from hpcp_mpi.operations.imaging.new_image import (
     result_of,
     wanted_type,
 )
-from hpcp_mpi.operations.imaging.packed_sources import packed
-from hpcp_mpi.operations.imaging.parents import make_parents, settle_parents
-from hpcp_mpi.operations.imaging.room_watch import RESERVE, Expected, RoomWatch, free_outside, taken_by
+from hpcp_mpi.operations.imaging.pack.packed_sources import packed
+from hpcp_mpi.operations.imaging.pack.parents import make_parents, settle_parents
+from hpcp_mpi.operations.imaging.pack.room_watch import RESERVE, Expected, RoomWatch, free_outside, taken_by
+from hpcp_mpi.operations.imaging.pack.volume import WritableVolume
 from hpcp_mpi.operations.imaging.rules import sizes
 from hpcp_mpi.operations.imaging.rules import volumes as rules
 from hpcp_mpi.operations.imaging.run import Imaging, led
-from hpcp_mpi.operations.imaging.volume import WritableVolume
 from hpcp_mpi.rules.excludes import matcher
 from hpcp_mpi.vocab.errors import FatalError, UsageError
 from hpcp_mpi.vocab.options import MIB, Options

@@ -11,21 +11,21 @@ from contextlib import contextmanager
 from hpcp_mpi.cluster.signals import StoppedEarly
 from hpcp_mpi.host.block.staging import Target, target_at
 from hpcp_mpi.host.commands import Stopped
-from hpcp_mpi.operations.imaging.existing_image import (
+from hpcp_mpi.operations.imaging.pack.existing_image import (
     ExistingImage,
     check_before,
     existing_image,
     opened_volume,
     read_only,
 )
-from hpcp_mpi.operations.imaging.new_image import result_of
-from hpcp_mpi.operations.imaging.patch_application import Application
-from hpcp_mpi.operations.imaging.patch_files import Volume, open_volumes
-from hpcp_mpi.operations.imaging.patch_images import mounted_patches, refuse_small_room
-from hpcp_mpi.operations.imaging.patch_plan import root_of
-from hpcp_mpi.operations.imaging.room_watch import Expected, RoomWatch, taken_by
+from hpcp_mpi.operations.imaging.pack.new_image import result_of
+from hpcp_mpi.operations.imaging.pack.room_watch import Expected, RoomWatch, taken_by
+from hpcp_mpi.operations.imaging.pack.volume import checked, close
+from hpcp_mpi.operations.imaging.patch.application import Application
+from hpcp_mpi.operations.imaging.patch.files import Volume, open_volumes
+from hpcp_mpi.operations.imaging.patch.images import mounted_patches, refuse_small_room
+from hpcp_mpi.operations.imaging.patch.plan import root_of
 from hpcp_mpi.operations.imaging.run import Imaging
-from hpcp_mpi.operations.imaging.volume import checked, close
 from hpcp_mpi.vocab.errors import FatalError
 from hpcp_mpi.vocab.image_options import Need
 from hpcp_mpi.vocab.paths import printable
