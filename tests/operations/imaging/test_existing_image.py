@@ -325,3 +325,14 @@ def test_a_file_of_less_than_a_sector_is_no_image(on_tmpfs: Path) -> None:
     assert done.returncode == 1, str(done)
     assert "i.img has 100 bytes, so it is no image" in done.stderr, str(done)
     assert (on_tmpfs / "i.img").read_bytes() == b"x" * 100
+
+
+@needs_root
+def test_an_image_of_few_files_does_not_get_huge_when_many_are_added(on_tmpfs: Path) -> None:
+    trees.build(on_tmpfs, {"s": Dir({"f": File(b"1")})})
+    image = on_tmpfs / "i.img"
+    pack(on_tmpfs / "s", "-di", image, "--image-fs", "ext4").check()
+    trees.build(on_tmpfs / "s", {"more": Dir({str(number): File(b"2") for number in range(3000)})})
+    pack(on_tmpfs / "s", "-di", image).check()
+    assert image.stat().st_size < 600 * MIB
+    assert problems_of(image) == ""

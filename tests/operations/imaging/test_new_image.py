@@ -140,7 +140,7 @@ def test_a_dry_run_says_what_would_be_made_and_makes_nothing(on_tmpfs: Path) -> 
     trees.build(on_tmpfs, {"s": Dir({"f": File(b"x" * MIB)})})
     done = pack(on_tmpfs / "s", "-di", on_tmpfs / "i.img", "-n").check()
     assert re.search(
-        r"i\.img would be made: ext4, [0-9,]+ bytes \([0-9.]+ MiB\), [0-9]+ inodes, for 2 entries", done.stderr
+        r"i\.img would be made: ext4, [0-9,]+ bytes \([0-9.]+ MiB\), [0-9,]+ inodes, for 2 entries", done.stderr
     )
     assert os.listdir(on_tmpfs) == ["s"]
 

@@ -27,6 +27,7 @@ _MKFS_JOURNALS = (
 )
 _MKFS_BIGGEST_JOURNAL = 262144
 _EXT_LEAST = 16 * MIB
+_EXT_BYTES_PER_INODE = 65536  # a table of 0.4 % of an image, which takes room when it is used
 _XFS_INODE = 512
 _XFS_CORE = 176  # bytes of it that are always used
 _XFS_INLINE = 300  # bytes of a directory's names that its inode holds
@@ -256,8 +257,12 @@ def _ext4_arguments(size: int, inodes: int) -> tuple[str, ...]:
 
 
 def _ext4(need: Need) -> MakeFileSystem:
-    inodes = need.inodes + need.inodes // 50 + 64
-    size = ext_least(need, _NEW_EXT, lambda _: inodes, lambda size: ext_journal(size) * MIB, _EXT_LEAST)
+    # Each further group of 128 MiB has as many inodes as the first ones: with few, an image gets big to get inodes.
+    def inodes_of(size: int) -> int:
+        return max(need.inodes + need.inodes // 50 + 64, size // _EXT_BYTES_PER_INODE + 1024)
+
+    size = ext_least(need, _NEW_EXT, inodes_of, lambda size: ext_journal(size) * MIB, _EXT_LEAST)
+    inodes = inodes_of(size)
     # What e2fsck and GRUB of a few years ago do not know.
     optional = (("-O", "^orphan_file,^metadata_csum_seed"),)
     return MakeFileSystem("ext4", size, _ext4_arguments(size, inodes), inodes=inodes, optional=optional)
