@@ -169,7 +169,8 @@ def _kept(report: Report, failed: int) -> str:
     if not images:
         return ""
     there = "is there" if len(images) == 1 else "are there"
-    return f"; {first_few(images, _IN_FULL)} {there}, without {'it' if failed == 1 else 'them'}"
+    what = "it" if failed == 1 else "them"
+    return f"; {first_few(images, _IN_FULL)} {there}, without {what} or with {what} in part"
 
 
 def _done(report: Report) -> str:

@@ -18,7 +18,9 @@ from hpcp_mpi.vocab.options import Options
 FULL = (errno.EISDIR, errno.ENOTEMPTY, errno.EEXIST)  # what a rename over a directory says if it is not empty
 ANYONE = -1  # some users beside the owner
 _IS_THERE = "what is there is no directory: remove it first, or give --backup-dir (which keeps it)"
-IN_THE_WAY = "a directory that is not empty is in the way; remove it first if it is not needed"
+IN_THE_WAY = (
+    "in its place at the destination a directory that is not empty is in the way; remove that one if it is not needed"
+)
 
 
 @contextmanager

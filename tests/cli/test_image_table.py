@@ -77,10 +77,13 @@ BROKEN = Outcome(failures=[Failure(b"/s/f", "EIO")])
         (Report("image", images=[MADE], outcome=COPIED), "done: x.img made, 3 files, 2.00 KiB in 0.0s"),
         (Report("image", images=[MADE]), "done: x.img made in 0.0s"),
         (Report("image", images=[ImageResult(b"x.img", "updated")]), "done: nothing to copy in 0.0s"),
-        (Report("image", images=[MADE], outcome=BROKEN), "1 entry failed; x.img is there, without it (exit code 23)"),
+        (
+            Report("image", images=[MADE], outcome=BROKEN),
+            "1 entry failed; x.img is there, without it or with it in part (exit code 23)",
+        ),
         (
             Report("image", images=[MADE, MADE], outcome=Outcome(failures=BROKEN.failures * 2)),
-            "2 entries failed; x.img, x.img are there, without them (exit code 23)",
+            "2 entries failed; x.img, x.img are there, without them or with them in part (exit code 23)",
         ),
         (Report("image", images=[MADE] * 7), "done: 7 images made in 0.0s"),
         (
