@@ -11,6 +11,7 @@ from hpcp_mpi.host.block.probing import own_sector
 from hpcp_mpi.operations.imaging.clone.plan import Plan, PlannedPart
 from hpcp_mpi.operations.imaging.clone.target import CloneTarget
 from hpcp_mpi.operations.imaging.rules.file_systems import READINGS
+from hpcp_mpi.operations.imaging.rules.treatment import Kind
 from hpcp_mpi.operations.imaging.run import Imaging, with_patterns_inside
 from hpcp_mpi.vocab.errors import FatalError
 from hpcp_mpi.vocab.options import Options
@@ -55,6 +56,9 @@ class Work:
 def planned_result(plan: Plan, part: PlannedPart) -> PartitionResult:
     """Return what the report says of a partition before anything is copied."""
     source, sector = part.source, plan.source.table.sector
+    notes = [source.treatment.reason] if source.treatment.reason else []
+    if source.kind is Kind.RAW and source.content.type and part.size > source.partition.size * sector:
+        notes.append(f"the partition is bigger, the {source.content.type} in it is not: grow that in the clone")
     return PartitionResult(
         plan.source.image.path,
         part.target.number,
@@ -65,7 +69,7 @@ def planned_result(plan: Plan, part: PlannedPart) -> PartitionResult:
         start=part.offset,
         size_before=source.partition.size * sector,
         size=part.size,
-        notes=[source.treatment.reason] if source.treatment.reason else [],
+        notes=notes,
     )
 
 
