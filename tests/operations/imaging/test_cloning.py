@@ -172,7 +172,7 @@ def test_one_partition_gets_another_size_and_the_rest_follows(original_disk: Dis
     assert not disks.differences(disk, clone, "root")
     before = disk.found_at(target).hash()
     done = cloning(disk.path, "-di", on_tmpfs / "c.img", "-n", "-ddr", "2=50MiB")
-    assert "partition 2 EFI System Partition: the partition is bigger, the vfat in it is not" in done.stdout
+    assert "partition 2 EFI System Partition: the partition is bigger, the vfat in it is not" in done.stderr
     done = cloning(disk.path, "-di", target, "-ddr", "4=10MiB", "--yes")
     assert done.returncode == 1
     assert re.search(r"partition 4 \(root\) needs at least \d+ MiB, not 10 MiB", done.stderr)
