@@ -12,7 +12,7 @@ from tests.bench import grounds, mounts, sources
 from tests.bench.image_tasks import RANKS, SQUASH
 from tests.bench.races import Cost, Existing, Flat, Ground, Race
 
-_USR = Existing(Path("/usr"), 0.3)
+_USR = Existing(Path("/usr"))
 _DISK = 4 << 30
 _HALF = Flat(2_000, size=1 << 20)  # of such a disk
 _FIRST = 2048  # sector of the first partition
