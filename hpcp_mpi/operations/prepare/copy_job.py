@@ -63,7 +63,7 @@ def _prepare(sources: Iterable[bytes], destination: bytes, options: Options, lis
     arguments = list(sources) if named else [name for pattern in sources for name in expanded(pattern)]
     if not arguments:
         raise UsageError("no source was given")
-    types = {name: _type(name) for name in arguments}
+    types = {name: type_of_source(name) for name in arguments}
     typed = [(name, types[name]) for name in arguments]
     if options.places is not None:
         root, landings = destination, place_at(typed, options.places)
@@ -136,13 +136,12 @@ def _source(openings: Openings, landing: Landing, path: bytes, types: dict[bytes
         ) from None
 
 
-def _type(argument: bytes) -> Type:
+def type_of_source(argument: bytes, undone: str = "Nothing was copied.") -> Type:
+    """Return what a source argument is. Raises FatalError. undone: says that nothing was done"""
     try:
         own = os.lstat(argument)
     except OSError as error:
-        raise FatalError(
-            f"cannot use the source {printable(argument)}: {reason_of(error)}", "Nothing was copied."
-        ) from None
+        raise FatalError(f"cannot use the source {printable(argument)}: {reason_of(error)}", undone) from None
     if stat.S_ISDIR(own.st_mode):
         return Type.DIRECTORY
     return Type.DIRECTORY_LINK if stat.S_ISLNK(own.st_mode) and os.path.isdir(argument) else Type.OTHER

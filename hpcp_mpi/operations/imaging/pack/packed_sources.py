@@ -10,9 +10,10 @@ from hpcp_mpi.host.block.staging import Target, identity
 from hpcp_mpi.operations.imaging.image_sources import ImageSources, image_sources
 from hpcp_mpi.operations.imaging.run import Imaging
 from hpcp_mpi.operations.prepare.arguments import absolute, expanded
+from hpcp_mpi.operations.prepare.copy_job import type_of_source
 from hpcp_mpi.rules.excludes import literal, matcher
 from hpcp_mpi.rules.landing import Landing, Type, own_name, place_at, place_sources
-from hpcp_mpi.vocab.errors import FatalError, UsageError, reason_of
+from hpcp_mpi.vocab.errors import UsageError
 from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.paths import child_path, printable, relative_to
 from hpcp_mpi.vocab.report import Report
@@ -53,7 +54,7 @@ def packed(run: Imaging, target: Target) -> Packed:
     arguments = [name for pattern in run.request.sources for name in expanded(pattern)]
     if not arguments:
         raise UsageError("no source was given", "hpcp-mpi SRC... -di IMG")
-    typed = [(name, _type(name)) for name in arguments]
+    typed = [(name, type_of_source(name, "Nothing was made.")) for name in arguments]
     if target.status is not None:
         for name in arguments:
             if identity(os.lstat(name)) == identity(target.status):
@@ -67,18 +68,6 @@ def _own(target: Target) -> Iterator[tuple[int, int]]:
     yield identity(os.fstat(target.directory))
     if target.status is not None:
         yield identity(target.status)
-
-
-def _type(argument: bytes) -> Type:
-    try:
-        own = os.lstat(argument)
-    except OSError as error:
-        raise FatalError(
-            f"cannot use the source {printable(argument)}: {reason_of(error)}", "Nothing was made."
-        ) from None
-    if stat.S_ISDIR(own.st_mode):
-        return Type.DIRECTORY
-    return Type.DIRECTORY_LINK if stat.S_ISLNK(own.st_mode) and os.path.isdir(argument) else Type.OTHER
 
 
 def _own_mounts(run: Imaging, arguments: Sequence[bytes]) -> Iterator[bytes]:

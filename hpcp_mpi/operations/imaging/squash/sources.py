@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from hpcp_mpi.operations.prepare.arguments import absolute, expanded
+from hpcp_mpi.operations.prepare.copy_job import type_of_source
 from hpcp_mpi.rules.excludes import Excludes
 from hpcp_mpi.rules.landing import Landing, Type, own_name, place_at, place_sources
-from hpcp_mpi.vocab.errors import Failure, FatalError, UsageError, failure_of, reason_of
+from hpcp_mpi.vocab.errors import Failure, UsageError, failure_of
 from hpcp_mpi.vocab.paths import child_path, join, printable
 from hpcp_mpi.vocab.tally import Tally
 
@@ -43,7 +44,7 @@ class Contents:
 def squash_sources(arguments: Sequence[bytes], in_root: bool) -> list[Source]:
     """Return the sources with their places. in_root: as in a copy to a directory. Raises FatalError, UsageError."""
     named = [name for argument in arguments for name in expanded(argument)]
-    typed = [(name, _type(name)) for name in named]
+    typed = [(name, type_of_source(name, "Nothing was made.")) for name in named]
     if not typed:
         raise UsageError("no source was given")
     if not in_root:
@@ -84,18 +85,6 @@ def _at_their_paths(typed: list[tuple[bytes, Type]]) -> list[Source]:
             if other is not each and (not other.place or each.place.startswith(other.place + b"/")):
                 raise UsageError(f"{printable(each.argument)} lies in {printable(other.argument)}", "Give the latter.")
     return found
-
-
-def _type(argument: bytes) -> Type:
-    try:
-        own = os.lstat(argument)
-    except OSError as error:
-        raise FatalError(
-            f"cannot use the source {printable(argument)}: {reason_of(error)}", "Nothing was made."
-        ) from None
-    if stat.S_ISDIR(own.st_mode):
-        return Type.DIRECTORY
-    return Type.DIRECTORY_LINK if stat.S_ISLNK(own.st_mode) and os.path.isdir(argument) else Type.OTHER
 
 
 def contents_of(
