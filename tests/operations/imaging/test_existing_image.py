@@ -69,6 +69,28 @@ def test_an_image_is_brought_up_to_date_and_grows_when_the_sources_have_more(on_
 
 
 @needs_root
+def test_the_command_that_made_an_image_goes_on_with_it_and_one_that_asks_for_another_is_refused(
+    on_tmpfs: Path,
+) -> None:
+    """As a job that is run again, or a run that was killed when it had just given the image its name."""
+    source, image = on_tmpfs / "s", on_tmpfs / "i.img"
+    trees.build(on_tmpfs, {"s": Dir({"f": File(b"1")})})
+    asked = (source, "-di", image, "--image-fs", "ext4", "--image-label", "data", "--mkfs-option=-q")
+    pack(*asked).check()
+    again = pack(*asked).check()
+    assert _copied(again.stdout) == "0 0 0 0"
+    assert "it was there already, so --mkfs-option did nothing" in again.stderr
+    before = _hash(image)
+    for words, said in (
+        (("--image-fs", "xfs"), "with ext4 where --image-fs asks for xfs"),
+        (("--image-label", "other"), "with data where --image-label asks for other"),
+    ):
+        done = pack(source, "-di", image, *words)
+        assert done.returncode == 2 and said in done.stderr
+        assert _hash(image) == before
+
+
+@needs_root
 def test_a_mirror_removes_what_the_source_lacks_but_neither_lost_and_found_nor_other_trees(on_tmpfs: Path) -> None:
     trees.build(on_tmpfs, {"s": Dir({"f": File(b"1")})})
     image = _made(on_tmpfs / "i.img", script="echo x >lost+found/rescued; mkdir old; echo y >old/z; echo k >keep")

@@ -31,7 +31,7 @@ from hpcp_mpi.operations.imaging.run import Imaging, copy_between
 from hpcp_mpi.vocab.errors import FatalError, UsageError
 from hpcp_mpi.vocab.image_options import Need
 from hpcp_mpi.vocab.options import MIB
-from hpcp_mpi.vocab.paths import printable
+from hpcp_mpi.vocab.paths import in_one_line, printable
 from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.tally import Tally
 
@@ -43,11 +43,11 @@ def update(run: Imaging, target: Target, packed: Packed) -> Report:
 
     Until the check has passed that comes first nothing is written.
     """
-    _refuse_meant_for_new(run)
     began = time.monotonic()
     if run.options.dry_run:
         return _planned(run, target, packed, began)
     with existing_image(run, target, writable=True) as image:
+        _refuse_another(run, image)
         tools.need([tools.Use("check", image.content.type), tools.Use("grow", image.content.type)])
         try:
             run.frontend.say(f"hpcp-mpi: checking {printable(image.called)}")
@@ -72,21 +72,26 @@ def compare(run: Imaging, target: Target, packed: Packed) -> Report:
         return report
 
 
-def _refuse_meant_for_new(run: Imaging) -> None:
-    for given, option in (
-        (run.images.file_system != "auto", "--image-fs"),
-        (run.images.label, "--image-label"),
-        (run.images.mkfs_options, "--mkfs-option"),
+def _refuse_another(run: Imaging, image: ExistingImage) -> None:
+    """Refuse an image that is not as a new one was asked for; the same command again finds it so. Raises UsageError."""
+    asked, found, name = run.images, image.content, printable(image.called)
+    for option, wanted, has in (
+        ("--image-fs", asked.file_system if asked.file_system != "auto" else "", found.type),
+        ("--image-label", asked.label, found.label),
     ):
-        if given:
+        if wanted and wanted != has:
+            there, asks = in_one_line(has) or "none", in_one_line(wanted)
             raise UsageError(
-                f"{option} is about a new image, and {printable(run.images.image)} is there already",
+                f"{name} is there already, with {there} where {option} asks for {asks}",
                 f"Leave out {option}, or remove the image to have it made anew.",
             )
+    if asked.mkfs_options:
+        run.notes.append((image.called, "it was there already, so --mkfs-option did nothing"))
 
 
 def _planned(run: Imaging, target: Target, packed: Packed, began: float) -> Report:
     with existing_image(run, target, writable=False) as image, read_only(run, image) as mount:
+        _refuse_another(run, image)
         left_out = packed.without(volumes.recovered(mount))
         report = copy_between(run, packed.sources, packed.places, mount, left_out.options)
         packed.fill(report)
