@@ -91,6 +91,11 @@ class Table:
     length: int = 128  # GPT: entries that the table has room for
 
 
+def is_extended(table: Table, partition: Partition) -> bool:
+    """Return whether a partition of an MBR only holds the logical ones."""
+    return table.label == "dos" and partition.type.lower().lstrip("0") in ("5", "f", "85")
+
+
 @dataclass(frozen=True, slots=True)
 class Content:
     """What the signatures of a partition or a whole image say. type "": none was found."""

@@ -1,6 +1,5 @@
 """Making file systems and swap on a device, and what is done with one afterwards: checked, grown, trimmed, asked."""
 
-import ctypes
 import errno
 import fcntl
 import os
@@ -224,17 +223,6 @@ def trim(mount: bytes) -> bool:
     finally:
         os.close(fd)
     return True
-
-
-def flush(mount: bytes) -> None:
-    """Have all that was written to a mounted file system stored. Raises OSError."""
-    fd = os.open(mount, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.syncfs(fd):
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    finally:
-        os.close(fd)
 
 
 def room_of(mount: bytes | int, type: str = "") -> Room:

@@ -188,15 +188,20 @@ class MountRoom:
         os.close(self._lock)
 
 
-def store(place: bytes) -> None:
-    """Have all that was written to a mount stored. Raises FatalError."""
+def flush(place: bytes) -> None:
+    """Have all that was written to a mount stored, if that can be written to. Raises OSError."""
+    fd = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fd = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            if not os.fstatvfs(fd).f_flag & os.ST_RDONLY:
-                _checked(_libc().syncfs(fd), place)
-        finally:
-            os.close(fd)
+        if not os.fstatvfs(fd).f_flag & os.ST_RDONLY:
+            _checked(_libc().syncfs(fd), place)
+    finally:
+        os.close(fd)
+
+
+def store(place: bytes) -> None:
+    """Have all that was written to a mount stored. Raises FatalError, which names it."""
+    try:
+        flush(place)
     except OSError as error:
         raise FatalError(f"cannot store what was written to {printable(place)}: {reason_of(error)}") from None
 

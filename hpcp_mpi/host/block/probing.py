@@ -16,7 +16,7 @@ from typing import Final
 from hpcp_mpi.host.block import gpt, table_text
 from hpcp_mpi.host.commands import answer_of
 from hpcp_mpi.vocab.errors import FatalError
-from hpcp_mpi.vocab.image_options import Content, Partition, Table
+from hpcp_mpi.vocab.image_options import Content, Table, is_extended
 from hpcp_mpi.vocab.paths import in_one_line, printable
 
 _BLKSSZGET: Final = 0x1268
@@ -24,7 +24,6 @@ _BLKGETSIZE64: Final = 0x80081272
 _NOTHING, _SEVERAL = 2, 8  # exit codes of blkid -p
 _SIGNATURES: Final = 128 << 10  # bytes: those of nearly all lie there
 _ESCAPED = re.compile(r"\\|\^.|M-")  # blkid -o export writes it where a value is no plain ASCII
-_EXTENDED = ("5", "f", "85")
 
 # What begins so is no raw image. Longest first where one begins as another does.
 _PACKED: Final = (
@@ -240,8 +239,3 @@ def refuse_wrong(table: Table, sectors: int, shown: bytes) -> None:
                 "The table is damaged, or made by hand; see sfdisk -d.",
             )
         before = each
-
-
-def is_extended(table: Table, partition: Partition) -> bool:
-    """Return whether a partition of an MBR only holds the logical ones."""
-    return table.label == "dos" and partition.type.lower() in _EXTENDED

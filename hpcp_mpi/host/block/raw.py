@@ -2,9 +2,7 @@
 
 import errno
 import os
-import stat
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 from hpcp_mpi.host.commands import Stopped
@@ -175,16 +173,24 @@ def _write(fd: int, offset: int, content: bytes, shown: bytes) -> None:
         view, offset = view[count:], offset + count
 
 
+def extents(fd: int, offset: int, length: int) -> Iterator[tuple[int, int]]:
+    """Yield (offset, length) of what in a range of a file is no hole; all of it of a device, which knows of none."""
+    at, end = offset, offset + length
+    while at < end:
+        try:
+            start = os.lseek(fd, at, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                return
+            start, stop = at, end
+        else:
+            if start >= end:
+                return
+            stop = min(os.lseek(fd, start, os.SEEK_HOLE), end)
+        yield start, stop - start
+        at = stop
+
+
 def data_in(fd: int, offset: int, length: int) -> int:
     """Return how many bytes of a range of a file are no holes; of a device, all."""
-    end, found = offset + length, 0
-    if stat.S_ISBLK(os.fstat(fd).st_mode):  # knows no holes
-        return length
-    while offset < end:
-        offset = _hole_end(fd, offset, end)
-        if offset < end:
-            hole = end
-            with suppress(OSError):  # a device does not know of holes
-                hole = min(os.lseek(fd, offset, os.SEEK_HOLE), end)
-            found, offset = found + max(0, hole - offset), max(hole, offset + 1)
-    return found
+    return sum(count for _, count in extents(fd, offset, length))

@@ -6,14 +6,13 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from hpcp_mpi.host.block.mounts import can_mount
-from hpcp_mpi.host.block.probing import is_extended
 from hpcp_mpi.operations.imaging.opening import OpenImage, Volume, mounted_volume, opened, volume_of
 from hpcp_mpi.operations.imaging.rules.file_systems import EXT, reading_of, what_it_is
 from hpcp_mpi.operations.imaging.rules.source_names import Named, directory_names, picks
 from hpcp_mpi.operations.imaging.run import Imaging, with_patterns_inside
 from hpcp_mpi.rules.excludes import literal
 from hpcp_mpi.vocab.errors import FatalError
-from hpcp_mpi.vocab.image_options import Partition, Table
+from hpcp_mpi.vocab.image_options import Partition, Table, is_extended
 from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.paths import child_path, in_one_line, printable
 from hpcp_mpi.vocab.report import ImageResult, PartitionResult, Report

@@ -8,9 +8,9 @@ import fcntl
 import os
 import struct
 import tempfile
-from collections.abc import Iterator
 from contextlib import suppress
 
+from hpcp_mpi.host.block import raw
 from hpcp_mpi.operations.imaging.run import Imaging
 from hpcp_mpi.vocab.errors import FatalError, reason_of
 from hpcp_mpi.vocab.options import MIB
@@ -42,7 +42,7 @@ def temporary_copy(run: Imaging, fd: int, offset: int, size: int, image: bytes, 
         if _shared(fd, offset, size, target):
             return target
         room = os.fstatvfs(target)
-        free, wanted = room.f_bavail * room.f_frsize, _data_in(fd, offset, size) + _SPARE
+        free, wanted = room.f_bavail * room.f_frsize, raw.data_in(fd, offset, size) + _SPARE
         if free < wanted:
             refused.append(f"{printable(directory)} has {free:,} bytes free, and {wanted:,} are needed")
             continue
@@ -74,32 +74,9 @@ def _shared(fd: int, offset: int, size: int, target: int) -> bool:
     return False
 
 
-def _data_in(fd: int, offset: int, size: int) -> int:
-    """Return how many bytes of a part of a file or device are no holes."""
-    return sum(length for _, length in _extents(fd, offset, size))
-
-
-def _extents(fd: int, offset: int, size: int) -> Iterator[tuple[int, int]]:
-    """Yield (offset, length) of what is no hole; all of it where that is not known."""
-    at, end = offset, offset + size
-    while at < end:
-        try:
-            start = os.lseek(fd, at, os.SEEK_DATA)
-        except OSError as error:
-            if error.errno == errno.ENXIO:
-                return
-            start, stop = at, end
-        else:
-            if start >= end:
-                return
-            stop = min(os.lseek(fd, start, os.SEEK_HOLE), end)
-        yield start, stop - start
-        at = stop
-
-
 def _copy(run: Imaging, fd: int, offset: int, size: int, target: int, image: bytes, directory: bytes) -> None:
     """Copy a part of an image; zeros become holes. Raises FatalError, StoppedEarly."""
-    for start, length in _extents(fd, offset, size):
+    for start, length in raw.extents(fd, offset, size):
         for at in range(start, start + length, _PIECE):
             run.refuse_if_stopped()
             try:

@@ -2,7 +2,7 @@
 
 from hpcp_mpi.operations.imaging.clone.plan import Plan, PlannedPart
 from hpcp_mpi.operations.imaging.clone.target import CloneTarget
-from hpcp_mpi.operations.imaging.rules.table import MIB, shown_partition
+from hpcp_mpi.operations.imaging.rules.table import shown_partition, shown_size
 from hpcp_mpi.operations.imaging.run import Imaging
 from hpcp_mpi.vocab.paths import printable
 
@@ -22,7 +22,7 @@ def _line(plan: Plan, part: PlannedPart) -> str:
     before = part.source.partition
     sector = plan.source.table.sector
     place = _change(f"byte {before.start * sector:,}", f"byte {part.offset:,}")
-    size = _change(_size(before.size * sector), _size(part.size))
+    size = _change(shown_size(before.size * sector), shown_size(part.size))
     reason = f" ({part.source.treatment.reason})" if part.source.treatment.reason else ""
     content = part.source.content.type or "unknown"
     return f"{shown_partition(part.target)}: {content}, {part.source.kind.value}{reason}, at {place}, {size}"
@@ -30,7 +30,3 @@ def _line(plan: Plan, part: PlannedPart) -> str:
 
 def _change(before: str, after: str) -> str:
     return before if before == after else f"{before} -> {after}"
-
-
-def _size(count: int) -> str:
-    return f"{count // MIB:,} MiB" if count % MIB == 0 else f"{count:,} bytes"

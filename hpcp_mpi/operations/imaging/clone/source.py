@@ -14,11 +14,11 @@ from hpcp_mpi.operations.imaging.rules.file_systems import READINGS
 from hpcp_mpi.operations.imaging.rules.geometry import Geometry
 from hpcp_mpi.operations.imaging.rules.superblock import Superblock
 from hpcp_mpi.operations.imaging.rules.swap import parse_swap
-from hpcp_mpi.operations.imaging.rules.table import boot_program, is_extended, on_disk, partition_named, shown_partition
+from hpcp_mpi.operations.imaging.rules.table import boot_program, on_disk, partition_named, shown_partition
 from hpcp_mpi.operations.imaging.rules.treatment import BY_FILES, SWAPS, Facts, Kind, Treatment, treatment_of
 from hpcp_mpi.operations.imaging.run import Imaging
 from hpcp_mpi.vocab.errors import FatalError, reason_of
-from hpcp_mpi.vocab.image_options import Content, Need, Partition, Table
+from hpcp_mpi.vocab.image_options import Content, Need, Partition, Table, is_extended
 from hpcp_mpi.vocab.paths import printable
 
 _SNAPSHOTS = "{} of its subvolumes are snapshots: in the clone each is a full copy, which shares no blocks"

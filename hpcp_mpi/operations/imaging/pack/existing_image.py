@@ -21,7 +21,6 @@ from hpcp_mpi.operations.imaging.rules.file_systems import what_it_is
 from hpcp_mpi.operations.imaging.rules.superblock import superblock_of
 from hpcp_mpi.operations.imaging.rules.table import (
     backup_sectors,
-    is_extended,
     is_logical,
     on_disk,
     partition_named,
@@ -29,7 +28,7 @@ from hpcp_mpi.operations.imaging.rules.table import (
 )
 from hpcp_mpi.operations.imaging.run import Imaging
 from hpcp_mpi.vocab.errors import FatalError, UsageError
-from hpcp_mpi.vocab.image_options import Content, Partition, Table
+from hpcp_mpi.vocab.image_options import Content, Partition, Table, is_extended
 from hpcp_mpi.vocab.options import MIB
 from hpcp_mpi.vocab.paths import printable
 

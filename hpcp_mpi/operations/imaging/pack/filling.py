@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from hpcp_mpi.host.block import making
+from hpcp_mpi.host.block import making, mounts
 from hpcp_mpi.operations.compare.differences import Differences
 from hpcp_mpi.operations.compare.rank0 import lead_compare
 from hpcp_mpi.operations.imaging.pack.packed_sources import Packed
@@ -70,7 +70,7 @@ def fill(run: Imaging, volume: WritableVolume, packed: Packed, expected: Expecte
 def _has_room(volume: WritableVolume, full: Sequence[Failure]) -> bool:
     """Return whether there is room for what failed, now that all is written down: xfs sets more aside than it uses."""
     with suppress(OSError):
-        making.flush(volume.mount)
+        mounts.flush(volume.mount)
         room = making.room_of(volume.mount, volume.type)
         return volume.type == "xfs" and room.bytes > 2 * sum(each.attempted + BLOCK for each in full) + MIB
     return False

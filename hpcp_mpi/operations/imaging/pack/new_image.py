@@ -138,19 +138,20 @@ def _refuse_small_room(target: Target, what: MakeFileSystem, need: Need) -> None
     takes = what.bytes if fat else min(what.bytes, sizes.taken(what, need)[0] + 512 * need.inodes)
     if kind in ("vfat", "msdos") and what.bytes > _MOST_OF_FAT:
         raise FatalError(
-            f"the image would have {_amount(what.bytes)}, and {kind} at {printable(target.path)} holds files of "
-            f"{_amount(_MOST_OF_FAT)} at most",
+            f"the image would have {amount(what.bytes)}, and {kind} at {printable(target.path)} holds files of "
+            f"{amount(_MOST_OF_FAT)} at most",
             "Name another place.",
         )
     if free is not None and free < takes + RESERVE:
         raise FatalError(
-            f"the image would take {_amount(takes)}, and its file system has {_amount(free)} left, of which "
+            f"the image would take {amount(takes)}, and its file system has {amount(free)} left, of which "
             f"{RESERVE // MIB} MiB have to stay free: {printable(target.path)}",
             "Make room, or name another place.",
         )
 
 
-def _amount(count: int) -> str:
+def amount(count: int) -> str:
+    """Return bytes as people see them, in MiB."""
     return f"{count / MIB:,.1f} MiB"
 
 
@@ -159,7 +160,7 @@ def _planned(run: Imaging, target: Target, packed: Packed, what: MakeFileSystem,
     inodes = f", {what.inodes:,} inodes" if what.inodes else ""
     run.frontend.say(
         f"hpcp-mpi: {printable(target.given)} would be made: {what.type}, {what.bytes:,} bytes "
-        f"({_amount(what.bytes)}){inodes}, for {need.entries:,} entries with {need.data:,} bytes"
+        f"({amount(what.bytes)}){inodes}, for {need.entries:,} entries with {need.data:,} bytes"
     )
     scanned = Tally(need.files, need.directories, need.symlinks, need.others, need.data)
     report = Report(sources=list(packed.sources), destination=target.given, dry_run=True, scanned=scanned)
@@ -203,7 +204,7 @@ def worth_keeping(run: Imaging, report: Report) -> bool:
 
 def _fresh(run: Imaging, stage: Stage, what: MakeFileSystem, need: Need) -> WritableVolume:
     """Return a new file system in a stage that the kernel says is big enough. Raises FatalError."""
-    run.frontend.say(f"hpcp-mpi: making {printable(stage.target.given)}: {what.type}, {_amount(what.bytes)}")
+    run.frontend.say(f"hpcp-mpi: making {printable(stage.target.given)}: {what.type}, {amount(what.bytes)}")
     for _ in range(_TRIES):
         stage.empty(what.bytes)
         volume = volumes.new_volume(run, stage.fd, what, stage.target.given)
@@ -213,7 +214,7 @@ def _fresh(run: Imaging, stage: Stage, what: MakeFileSystem, need: Need) -> Writ
         volumes.close(run, volume)
         what = sizes.bigger(what, lacks)
     raise FatalError(
-        f"mkfs for {what.type} makes no file system with room for {need.entries:,} entries and {_amount(need.blocks)}",
+        f"mkfs for {what.type} makes no file system with room for {need.entries:,} entries and {amount(need.blocks)}",
         "Choose another type with --image-fs.",
     )
 

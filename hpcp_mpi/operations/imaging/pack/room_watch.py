@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from hpcp_mpi.cluster.signals import StopRequest
-from hpcp_mpi.host.block import making
+from hpcp_mpi.host.block import mounts
 from hpcp_mpi.host.block.making import Room, room_of
 from hpcp_mpi.host.free_space import rooms
 from hpcp_mpi.operations.imaging.pack.volume import WritableVolume, grow_mounted
@@ -121,7 +121,7 @@ class RoomWatch:
         It would have no room for another name, although most is free.
         """
         with suppress(OSError):
-            making.flush(self._volume.mount)
+            mounts.flush(self._volume.mount)
             free = room_of(self._volume.mount, self._volume.type).bytes
             self._flush_at = free - max(_LEAST_FLUSHED, free // _FLUSHED)
         self._flushing = None

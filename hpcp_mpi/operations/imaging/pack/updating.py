@@ -22,7 +22,7 @@ from hpcp_mpi.operations.imaging.pack.existing_image import (
     read_only,
 )
 from hpcp_mpi.operations.imaging.pack.filling import compare_between, fill
-from hpcp_mpi.operations.imaging.pack.new_image import measured, result_of, verify
+from hpcp_mpi.operations.imaging.pack.new_image import amount, measured, result_of, verify
 from hpcp_mpi.operations.imaging.pack.packed_sources import Packed
 from hpcp_mpi.operations.imaging.pack.room_watch import RESERVE, Expected, bigger_size, free_outside, taken_by
 from hpcp_mpi.operations.imaging.pack.volume import WritableVolume, grow
@@ -184,7 +184,7 @@ def _refuse_small_room(volume: WritableVolume, expected: Expected) -> None:
     takes = max(0, expected.bytes - max(0, now.allocated - now.used))
     if outside < takes + RESERVE:
         raise FatalError(
-            f"{printable(volume.called)} would take {_amount(takes)} more, and its file system has {_amount(outside)} "
+            f"{printable(volume.called)} would take {amount(takes)} more, and its file system has {amount(outside)} "
             f"left, of which {RESERVE // MIB} MiB have to stay free",
             "Make room there, or copy less (-e).",
         )
@@ -193,16 +193,12 @@ def _refuse_small_room(volume: WritableVolume, expected: Expected) -> None:
 def _say_full(run: Imaging, volume: WritableVolume, expected: Expected, room: Room) -> None:
     """Say that there may be too little room in an image that is not made bigger; refuse it if that was asked for."""
     facts = (
-        f"{printable(volume.called)} has {_amount(room.bytes)} and {room.inodes:,} inodes left, and up to "
-        f"{_amount(expected.bytes)} and {expected.inodes:,} are to be copied"
+        f"{printable(volume.called)} has {amount(room.bytes)} and {room.inodes:,} inodes left, and up to "
+        f"{amount(expected.bytes)} and {expected.inodes:,} are to be copied"
     )
     if run.options.require_space:
         raise FatalError(f"{facts} (-enes)", "Let it grow, make room in it, or copy less (-e). Nothing was written.")
     run.notes.append((volume.called, f"{facts}: what does not fit will fail"))
-
-
-def _amount(count: int) -> str:
-    return f"{count / MIB:,.1f} MiB"
 
 
 def _finish(run: Imaging, image: ExistingImage, packed: Packed, report: Report) -> None:

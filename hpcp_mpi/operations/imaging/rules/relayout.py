@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 from hpcp_mpi.operations.imaging.rules.table import (
     MIB,
     backup_sectors,
-    is_extended,
     is_logical,
     on_disk,
     partition_named,
     shown_partition,
+    shown_size,
 )
 from hpcp_mpi.vocab.errors import FatalError
-from hpcp_mpi.vocab.image_options import Partition, Resize, Table
+from hpcp_mpi.vocab.image_options import Partition, Resize, Table, is_extended
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,8 @@ def _bytes(wanted: Resize, partition: Partition, bounds: Mapping[int, Bounds]) -
 
 def _refuse_too_small(table: Table, sizes: Mapping[int, int], bounds: Mapping[int, Bounds]) -> None:
     small = [
-        f"{shown_partition(each)} needs at least {_size(bounds[each.number].least)}, not {_size(sizes[each.number])}"
+        f"{shown_partition(each)} needs at least {shown_size(bounds[each.number].least)}, "
+        f"not {shown_size(sizes[each.number])}"
         for each in table.partitions
         if each.number in sizes and sizes[each.number] < bounds[each.number].least
     ]
@@ -181,17 +182,13 @@ def _needed(table: Table) -> int:
 def _disk_too_small(table: Table, layout: Layout, bounds: Mapping[int, Bounds], sectors: int) -> FatalError:
     smallest = _laid_out(table, sectors, {number: each.least for number, each in bounds.items() if each.by_size})
     least = "; ".join(
-        f"{shown_partition(each)} can have {_size(bounds[each.number].least)}"
+        f"{shown_partition(each)} can have {shown_size(bounds[each.number].least)}"
         for each in table.partitions
         if each.number in bounds and bounds[each.number].least < each.size * table.sector
     )
     return FatalError(
-        f"the destination is too small: the partitions need {_size(_needed(layout.table) * table.sector)}, "
-        f"and it has {_size(sectors * table.sector)}",
-        f"With -ddr the least is {_size(min(_needed(smallest.table), _needed(layout.table)) * table.sector)}"
+        f"the destination is too small: the partitions need {shown_size(_needed(layout.table) * table.sector)}, "
+        f"and it has {shown_size(sectors * table.sector)}",
+        f"With -ddr the least is {shown_size(min(_needed(smallest.table), _needed(layout.table)) * table.sector)}"
         + (f": {least}." if least else "."),
     )
-
-
-def _size(count: int) -> str:
-    return f"{count // MIB:,} MiB" if count % MIB == 0 else f"{count:,} bytes"

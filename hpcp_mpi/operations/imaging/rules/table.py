@@ -4,7 +4,7 @@ Pure.
 """
 
 from hpcp_mpi.vocab.errors import FatalError
-from hpcp_mpi.vocab.image_options import Partition, Table
+from hpcp_mpi.vocab.image_options import Partition, Table, is_extended
 from hpcp_mpi.vocab.paths import printable
 
 MIB = 1 << 20
@@ -14,12 +14,6 @@ BIOS_BOOT = "21686148-6449-6E6F-744E-656564454649"
 _PREP = "9E1A2D38-C612-4316-AA26-8B49521E5A8B"
 _MSR = "E3C9E316-0B5C-4DB8-817D-F92DF00215AE"
 _BOOT_PROGRAMS = {BIOS_BOOT: "BIOS boot", _PREP: "PReP boot", _MSR: "reserved by Microsoft", "41": "PReP boot"}
-_EXTENDED = ("5", "f", "85")
-
-
-def is_extended(table: Table, partition: Partition) -> bool:
-    """Return whether a partition of an MBR only holds the logical ones."""
-    return table.label == "dos" and partition.type.lower().lstrip("0") in _EXTENDED
 
 
 def is_logical(table: Table, partition: Partition) -> bool:
@@ -76,3 +70,8 @@ def backup_sectors(table: Table) -> int:
     if table.label != "gpt":
         return 0
     return 1 + -(-table.length * 128 // table.sector)
+
+
+def shown_size(count: int) -> str:
+    """Return bytes as people see them: whole MiB, or else exactly."""
+    return f"{count // MIB:,} MiB" if count % MIB == 0 else f"{count:,} bytes"

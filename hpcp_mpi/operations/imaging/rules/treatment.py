@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from enum import Enum
 
-from hpcp_mpi.operations.imaging.rules.table import boot_program, is_extended
-from hpcp_mpi.vocab.image_options import Content, Partition, Table
+from hpcp_mpi.operations.imaging.rules.table import boot_program
+from hpcp_mpi.vocab.image_options import Content, Partition, Table, is_extended
 
 BY_FILES = ("ext2", "ext3", "ext4", "xfs", "btrfs")
 SWAPS = ("swap", "swsuspend")

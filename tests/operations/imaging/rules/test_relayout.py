@@ -10,9 +10,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from hpcp_mpi.operations.imaging.rules.relayout import Bounds, Layout, relaid
-from hpcp_mpi.operations.imaging.rules.table import MIB, backup_sectors, is_extended, is_logical, on_disk
+from hpcp_mpi.operations.imaging.rules.table import MIB, backup_sectors, is_logical, on_disk
 from hpcp_mpi.vocab.errors import FatalError
-from hpcp_mpi.vocab.image_options import Partition, Resize, Table
+from hpcp_mpi.vocab.image_options import Partition, Resize, Table, is_extended
 
 LINUX = "0FC63DAF-8483-4772-8E79-3D69D8477DE4"
 S = MIB // 512  # sectors of a MiB
