@@ -16,9 +16,10 @@ from hpcp_mpi.cluster.feed import Feed
 from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.engine.checkpoints import Snapshot
 from hpcp_mpi.engine.context import JobContext
-from hpcp_mpi.engine.frontend import Frontend, Status
+from hpcp_mpi.engine.frontend import Frontend
 from hpcp_mpi.engine.itemize import take_replaced
 from hpcp_mpi.engine.operation import Operation
+from hpcp_mpi.engine.progress_meter import Counted, ProgressMeter
 from hpcp_mpi.engine.timeline import Timeline
 from hpcp_mpi.host.commands import Commands
 from hpcp_mpi.host.listing import entries_of
@@ -88,6 +89,7 @@ class Coordinator:
         )
         self._began = time.monotonic()
         self._timeline = Timeline()
+        self._meter = ProgressMeter()
         self.phase = ""
         if frontend.checkpoints is not None:
             frontend.checkpoints.next_job()
@@ -185,17 +187,18 @@ class Coordinator:
         if self.frontend.checkpoints is not None and self.frontend.checkpoints.due():
             self.write_down()
         if self.frontend.watcher.due():
-            self.frontend.watcher.show(
-                Status(
-                    self.phase,
-                    self._operation.scanned(),
-                    self._operation.scan_done(),
-                    outcome,
-                    self.planner.active,
-                    self.wire.size - 1,
-                    time.monotonic() - self._began,
-                )
-            )
+            self.frontend.watcher.show(self._meter.read(self._counted()))
+
+    def _counted(self) -> Counted:
+        return Counted(
+            self.phase,
+            self._operation.scanned(),
+            self._operation.scan_done(),
+            self.planner.outcome,
+            self.planner.active,
+            self.wire.size - 1,
+            time.monotonic() - self._began,
+        )
 
     def write_down(self) -> None:
         """Write the run down as it is now."""

@@ -12,21 +12,7 @@ from hpcp_mpi.engine.itemize import Item
 from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.vocab.errors import UsageError
 from hpcp_mpi.vocab.job import OwnFile
-from hpcp_mpi.vocab.outcome import Outcome
-from hpcp_mpi.vocab.tally import Tally
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """The progress of a run."""
-
-    phase: str  # copying, linking, settling
-    scanned: Tally
-    scan_done: bool
-    outcome: Outcome
-    active: int  # ranks that have work
-    ranks: int  # that work
-    seconds: float
+from hpcp_mpi.vocab.progress import Progress
 
 
 class ProgressWatcher(Protocol):
@@ -35,7 +21,7 @@ class ProgressWatcher(Protocol):
     def due(self) -> bool:
         """Return whether show() is to be called now. Called very often."""
 
-    def show(self, status: Status) -> None: ...
+    def show(self, progress: Progress) -> None: ...
 
 
 class Unwatched:
@@ -44,7 +30,7 @@ class Unwatched:
     def due(self) -> bool:
         return False
 
-    def show(self, status: Status) -> None:
+    def show(self, progress: Progress) -> None:
         """Nothing to show."""
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from hpcp_mpi.cli import progress
-from hpcp_mpi.cli.progress import Lines, Since, amount, line, remaining, words
-from hpcp_mpi.engine.frontend import Status
+from hpcp_mpi.cli.progress import Lines, line, words
+from hpcp_mpi.engine.progress_meter import Counted, ProgressMeter
 from hpcp_mpi.vocab.errors import Failure
 from hpcp_mpi.vocab.outcome import Outcome
+from hpcp_mpi.vocab.progress import Progress
 from hpcp_mpi.vocab.tally import Tally
 from tests.support.launch import command_line
 from tests.support.terminal import at_terminal
@@ -20,8 +21,12 @@ from tests.support.terminal import at_terminal
 OUTCOME = Outcome(copied=Tally(files=1000, bytes=10 << 20), skipped=Tally(files=2000), updated=Tally(links=5))
 
 
-def status(scan_done: bool = True, outcome: Outcome = OUTCOME) -> Status:
-    return Status("copying", Tally(files=6010, bytes=20 << 20), scan_done, outcome, 2, 3, 10.0)
+def at_once(counted: Counted) -> Progress:
+    return ProgressMeter().read(counted)
+
+
+def status(scan_done: bool = True, outcome: Outcome = OUTCOME) -> Progress:
+    return at_once(Counted("copying", Tally(files=6010, bytes=20 << 20), scan_done, outcome, 2, 3, 10.0))
 
 
 def test_a_line_tells_phase_amounts_rates_ranks_and_time_left() -> None:
@@ -34,19 +39,19 @@ def test_a_line_tells_phase_amounts_rates_ranks_and_time_left() -> None:
 def test_while_the_scan_goes_on_nobody_knows_how_much_is_left() -> None:
     text = line(status(scan_done=False))
     assert "3,005 of 6,010+ entries" in text and text.endswith(", scanning")
-    assert remaining(status(scan_done=False)) is None
+    assert status(scan_done=False).remaining is None
 
 
 def test_failures_are_counted_and_are_dealt_with() -> None:
     failed = Outcome(failures=[Failure(b"x", "EIO")] * 5)
-    assert amount(status(outcome=failed)).done == 5
+    assert status(outcome=failed).entries == 5
     assert "5 failed" in line(status(outcome=failed))
 
 
 def test_the_slower_of_entries_and_bytes_tells_the_time_left() -> None:
     big = Outcome(copied=Tally(files=6009, bytes=5 << 20))
-    assert remaining(status(outcome=big)) == pytest.approx(30.0)
-    assert remaining(status(outcome=Outcome())) is None, "no rate yet"
+    assert status(outcome=big).remaining == pytest.approx(30.0)
+    assert status(outcome=Outcome()).remaining is None, "no rate yet"
 
 
 def test_a_log_gets_a_dated_line_each_interval_and_no_carriage_return(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,13 +80,13 @@ def test_an_interval_of_zero_is_silence(monkeypatch: pytest.MonkeyPatch) -> None
 def test_the_words_beside_a_bar_fit_on_a_line_of_a_hundred_characters() -> None:
     huge = Tally(10**9, 10**7, 10**6, 0, 10**15)
     done = Outcome(copied=Tally(10**8, 10**6, 0, 0, 10**14))
-    status = Status("copying", huge, True, done, 1023, 1023, 360_000.0)
-    assert "101,000,000/1,011,000,000" in words(status)
-    assert len(words(status)) <= 100
+    text = words(at_once(Counted("copying", huge, True, done, 1023, 1023, 360_000.0)))
+    assert "101,000,000/1,011,000,000" in text
+    assert len(text) <= 100
 
 
-def phase(name: str, seconds: float, **outcome: Tally) -> Status:
-    return Status(name, Tally(files=1000, bytes=10 << 20), True, Outcome(**outcome), 1, 3, seconds)
+def phase(name: str, seconds: float, **outcome: Tally) -> Counted:
+    return Counted(name, Tally(files=1000, bytes=10 << 20), True, Outcome(**outcome), 1, 3, seconds)
 
 
 @pytest.mark.parametrize(
@@ -98,38 +103,37 @@ def phase(name: str, seconds: float, **outcome: Tally) -> Status:
         ),
     ],
 )
-def test_each_phase_tells_what_it_is_about(status: Status, says: str) -> None:
-    assert line(status).startswith(says)
-    assert status.phase in words(status)
+def test_each_phase_tells_what_it_is_about(status: Counted, says: str) -> None:
+    meter = ProgressMeter()
+    meter.read(phase(status.phase, 0.0))
+    progress = meter.read(status)
+    assert line(progress).startswith(says)
+    assert status.phase in words(progress)
 
 
 def test_a_list_is_as_long_as_what_was_found() -> None:
-    status = Status("listing", Tally(files=900, links=100), False, Outcome(), 1, 3, 10.0)
-    assert line(status) == "listing: 1,000 entries, 100 entries/s, 1 of 3 ranks busy, scanning"
+    status = Counted("listing", Tally(files=900, links=100), False, Outcome(), 1, 3, 10.0)
+    assert line(at_once(status)) == "listing: 1,000 entries, 100 entries/s, 1 of 3 ranks busy, scanning"
 
 
 def test_the_rates_of_a_phase_do_not_count_the_time_before_it() -> None:
-    since = Since()
+    meter = ProgressMeter()
     copied, removed = Tally(files=1000), Tally(files=100)
-    assert since.of(phase("copying", 500.0, copied=copied)) == since.of(
-        phase("setting directory metadata", 990.0, copied=copied)
-    )
-    began = since.of(phase("removing", 1000.0, copied=copied, removed=removed))
-    later = phase("removing", 1010.0, copied=copied, removed=Tally(files=600))
-    assert since.of(later) == began
-    assert "50 entries/s" in line(later, began)
-    assert remaining(later, began) == pytest.approx(8.0), "400 more at 50 a second"
+    assert meter.read(phase("copying", 500.0, copied=copied)).average_files == 2
+    assert meter.read(phase("setting directory metadata", 1000.0, copied=copied)).average_files == 1
+    meter.read(phase("removing", 1000.0, copied=copied, removed=removed))
+    later = meter.read(phase("removing", 1010.0, copied=copied, removed=Tally(files=600)))
+    assert "50 entries/s" in line(later)
+    assert later.remaining == pytest.approx(8.0), "400 more at 50 a second"
 
 
 DRAWS = """
 import time
 from hpcp_mpi.cli.progress import Bar
-from hpcp_mpi.engine.frontend import Status
-from hpcp_mpi.vocab.outcome import Outcome
-from hpcp_mpi.vocab.tally import Tally
+from hpcp_mpi.vocab.progress import Progress
 bar = Bar()
 for phase in ("copying", "removing"):
-    bar.show(Status(phase, Tally(files=10), True, Outcome(), 1, 1, 1.0))
+    bar.show(Progress(phase, entries_total=10, total_known=True))
     bar.close()
     print("ALONE", flush=True)
 """
