@@ -193,7 +193,19 @@ def add_shown(parser: Parser) -> None:
         metavar="SECONDS",
         help=f"interval between progress lines where there is no terminal (default {DEFAULT_INTERVAL:g}; 0: none)",
     )
-    add("--json", metavar="FILE", complete="file", help="write the report to FILE, for programs")
+    add(
+        "--json",
+        metavar="FILE",
+        complete="file",
+        help="write the report to FILE, for programs (-: standard output, all else then goes to standard error)",
+    )
+    add(
+        "--failed",
+        metavar="FILE",
+        complete="file",
+        help="write the names of all that failed to FILE, as -sfl reads them (default: beside the ledger, else "
+        "hpcp-mpi-failed-*.list in the working directory or at home; no file in a dry run, or if nothing failed)",
+    )
     add("-h", "--help", action="help", help="show this text")
     add("-V", "--version", action="store_true", help="show the versions of this program and of what it uses")
     add(

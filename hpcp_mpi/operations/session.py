@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hpcp_mpi.cluster import launcher
 from hpcp_mpi.cluster.heartbeat import HeartbeatSender
@@ -22,8 +22,10 @@ from hpcp_mpi.cluster.worker_loop import CutOff, follow
 from hpcp_mpi.operations.worker import JobWorker
 from hpcp_mpi.scheduling.messages import Shutdown, WorkerFailed
 from hpcp_mpi.vocab.errors import EXIT_FATAL, EXIT_RESUMABLE, FatalError
-from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.request import Request
+
+if TYPE_CHECKING:
+    from hpcp_mpi.vocab.report import Report
 
 _LEAVING = 10.0  # seconds that others have to end well after one broke down
 
@@ -128,10 +130,11 @@ def _await_leave(wire: Wire) -> None:
     wire.abort(EXIT_FATAL)
 
 
-def run(request: Request, environment: Mapping[str, str]) -> Report:
+def run(request: Request, environment: Mapping[str, str]) -> "Report":
     """The Python API's: do what is asked; the report, on every rank. Raises FatalError, on every rank."""
     from hpcp_mpi.engine.frontend import Frontend, answer_no
     from hpcp_mpi.operations.dispatch import lead_operation
+    from hpcp_mpi.vocab.report import Report
 
     wire, stop = connect(environment), StopRequest()
     if wire is not None and wire.rank > 0:
