@@ -1,4 +1,4 @@
-"""The messages of docs/troubleshooting.md are the program's: each heading quotes a text, `…` stands for what is filled in."""
+"""The headings of docs/troubleshooting.md quote texts of the program; `…` stands for what is filled in."""
 
 from __future__ import annotations
 
