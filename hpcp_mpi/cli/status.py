@@ -11,7 +11,7 @@ from shlex import quote
 from hpcp_mpi.cli.amounts import duration, size
 from hpcp_mpi.cli.end_table import counts, in_columns, number
 from hpcp_mpi.cli.report import grouped, report_at, write_json
-from hpcp_mpi.vocab.checkpoint import Checkpoint, RankState, Sample
+from hpcp_mpi.vocab.checkpoint import UNDER_WAY, Checkpoint, RankState, Sample
 from hpcp_mpi.vocab.errors import EXIT_CODES, EXIT_INTERRUPTED, EXIT_OK
 from hpcp_mpi.vocab.ledger_status import LedgerStatus, RunStatus
 from hpcp_mpi.vocab.paths import in_one_line, printable
@@ -23,6 +23,7 @@ _LATELY = 60.0  # seconds
 _NAMES = {  # of tallies, as the end table calls them
     "found": "found",
     "copied": "copied",
+    UNDER_WAY: "under way",
     "updated": "metadata only",
     "identical": "identical",
     "left": "left",
@@ -133,6 +134,7 @@ def _done(account: LedgerStatus, latest: Checkpoint) -> Iterator[str]:
     yield f"{linked}failed: {len(latest.failures):,}   notes: {len(latest.notes):,}"
     runs = len(account.runs)
     copied, seconds = latest.tallies.get("copied", NOTHING), max(latest.seconds, 1e-6)
+    copied = copied.plus(latest.tallies.get(UNDER_WAY, NOTHING))
     yield (
         f"time: {duration(latest.seconds)}{f' in {runs} runs' if runs > 1 else ''}   "
         f"rate: {_rate(copied.bytes / seconds, copied.files / seconds)}{_lately(account)}"
