@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from hpcp_mpi import __version__
+from hpcp_mpi.cli import json_report
 from hpcp_mpi.cli import report as reporting
 from hpcp_mpi.cli.command_line import CommandLine
 from hpcp_mpi.cli.end_table import table
@@ -44,11 +45,11 @@ class Run:
     def lead(self) -> int:
         """Do what is asked for, report and print; return the exit code. Raises FatalError."""
         request, given = placed(self.command_line.request, self.command_line.files), self.command_line
-        output = reporting.report_at(given.json) if given.json else None
+        output = json_report.report_at(given.json) if given.json else None
         report, items = self._operate(request)
         try:
             if output is not None:  # first: what is printed may be shown to nobody
-                reporting.write_json(report, output)
+                json_report.write_json(report, output)
         finally:
             self._print(request, report, items)
         return report.exit_code
