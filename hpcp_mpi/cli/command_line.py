@@ -31,6 +31,12 @@ class CommandLine:
     resume: bool = False
     stop_before: float | None = None  # minutes before the batch job's end
 
+    @property
+    def files(self) -> list[bytes]:
+        """The files that a run writes beside what it is asked for."""
+        files = [os.fsencode(self.json)] if self.json else []
+        return files + ([self.ledger] if self.ledger is not None else [])
+
 
 def parse(
     arguments: Sequence[str],
