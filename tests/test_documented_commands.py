@@ -1,7 +1,7 @@
 """The commands that documents show: each block marked `sh` is run as it stands there, on small trees, and judged.
 
-Paths such as /scratch are put into a directory of the test. One process does what stands behind `mpiexec -n 4`, as starting
-ranks takes long; README's commands are started with ranks, too.
+Paths such as /scratch are put into a directory of the test. One process does what stands behind `mpiexec -n 4`, as
+starting ranks takes long; README's commands are started with ranks, too.
 """
 
 from __future__ import annotations
