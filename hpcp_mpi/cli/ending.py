@@ -139,8 +139,8 @@ class Ending:
             self.log.line(in_one_line(line))
         # A program that reads a list from standard output must get nothing but the list.
         shown = table(report, options.itemize and verb is not Verb.COMPARE and not options.dry_run)
-        print(shown, file=sys.stderr if aside or self._lists else None, flush=True)
-        self.log.say(reporting.last_line(report))
+        self.log.table(shown, to_stderr=aside or self._lists)
+        (self.log.warn if report.exit_code else self.log.say)(reporting.last_line(report))
 
     @property
     def _lists(self) -> bool:

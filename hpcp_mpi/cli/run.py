@@ -9,7 +9,7 @@ from hpcp_mpi.cli import report as reporting
 from hpcp_mpi.cli.command_line import CommandLine
 from hpcp_mpi.cli.ending import Ending
 from hpcp_mpi.cli.log import Log
-from hpcp_mpi.cli.progress import watcher_for
+from hpcp_mpi.cli.progress.choose import Watcher, watching
 from hpcp_mpi.cli.prompt import Asker
 from hpcp_mpi.cluster.signals import StopRequest
 from hpcp_mpi.cluster.slurm import job_number
@@ -42,21 +42,26 @@ class Run:
 
     def lead(self) -> int:
         """Do what is asked for, report and print; return the exit code. Raises FatalError."""
-        given, request = self.command_line, placed(self.command_line.request, self.command_line.files)
+        given = self.command_line
+        self.log.quiet, self.log.as_json = given.quiet, given.progress == "json"
+        request = placed(given.request, given.files)
         processes = 1 if isinstance(self.wire, ThreadWire) else self.wire.size
         ending = Ending(given, request, self.arguments, self.environment, processes, self.log)
         self.log.say(reporting.first_line(request, processes))
         refuse(request, own_files(request, given.ledger, given.report_file, given.failed))
         ending.open()
         try:
-            report, items = self._operate(request, ending)
+            with watching(
+                given.progress, given.progress_interval, self.log, self.arguments, self.environment
+            ) as watcher:
+                report, items = self._operate(request, watcher, ending)
         except FatalError as error:
             ending.fatal(error)
             raise
         ending.finish(report, items)
         return report.exit_code
 
-    def _operate(self, request: Request, ending: Ending) -> tuple[Report, SortedItems | Differences]:
+    def _operate(self, request: Request, watcher: Watcher, ending: Ending) -> tuple[Report, SortedItems | Differences]:
         """Run the operation; return its report, and the changes or differences. Raises FatalError."""
         given, stop, say = self.command_line, self.stop, self.log.say
         checkpoints = self._checkpoints(request)
@@ -64,7 +69,6 @@ class Run:
             ending.ledger = checkpoints.path
             request = replace(request, options=replace(request.options, sync_ranges=True))
         ending.choose_place()
-        watcher = watcher_for(given.progress_interval)
         items, asker = items_of(request.verb), Asker(request.force, stop, watcher.close)
         frontend = Frontend(
             stop=stop,
@@ -90,7 +94,6 @@ class Run:
                 checkpoints.end(report.exit_code)
                 ending.ledger = None if checkpoints.broken else ending.ledger
         finally:
-            watcher.close()
             if checkpoints is not None:
                 checkpoints.close()
         return report, items
