@@ -27,6 +27,7 @@ from hpcp_mpi.operations.scan.records import (
     directory_metadata,
     trusted,
 )
+from hpcp_mpi.rules.landing import counterpart_of
 from hpcp_mpi.vocab.errors import EXIT_OK, Failure, reason_of
 from hpcp_mpi.vocab.outcome import Outcome, first_of_each
 from hpcp_mpi.vocab.paths import printable
@@ -223,6 +224,8 @@ class _Copy(Operation):
         report.destination = self._prepared.job.destination
         report.dry_run = self._prepared.job.options.dry_run
         report.abilities = {report.destination: self._prepared.job.abilities}
+        above = counterpart_of(self._prepared.landings, [root.path for root in self._prepared.job.sources])
+        report.counterparts = None if above is None else (above, report.destination)
         report.outcome = outcome
         scan.count()
         self._totals.fill(report, scan.numbers)

@@ -378,7 +378,7 @@ def _words(code: int, stderr: bytes) -> str:
 
 def _fail(context: JobContext, batch: Batch, unit: Unit, reason: str, outcome: Outcome, vanished: bool = False) -> None:
     path = context.source_path(batch, unit.name)
-    outcome.failures.append(Failure(path, reason, vanished, unit.tally.bytes))
+    outcome.failures.append(Failure(path, reason, vanished, unit.tally))
 
 
 def _of(batch: Batch) -> BigFile:
