@@ -160,6 +160,6 @@ def _text(show: str) -> str:
         from hpcp_mpi.cli.parser import described
 
         return man_page(described(), __version__, time.strftime("%Y-%m-%d"))
-    from hpcp_mpi.cli.completion import completion
+    from hpcp_mpi.cli.completion.scripts import completion
 
     return completion(show) + "\n"

@@ -13,7 +13,7 @@ from hpcp_mpi.vocab.options import (
 
 DEFAULT_INTERVAL = 10.0  # seconds between log lines
 DEFAULT_HEARTBEAT = 60.0  # seconds of silence after which a rank is lost
-SHELLS = ("bash", "zsh", "tcsh")
+SHELLS = ("bash", "zsh", "fish", "tcsh")
 
 
 def add_identical(parser: Parser) -> None:
