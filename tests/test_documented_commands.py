@@ -19,6 +19,7 @@ from tests.support.trees import Dir, File, HardLink, Symlink, build
 
 pytestmark = needs_commands("rsync")
 ROOTS = ("scratch", "project", "data", "mirror", "new", "disk1", "disk2")
+REFUSAL = re.compile(r"(?m)^\$ (hpcp-mpi .*)\n((?:hpcp-mpi: .*\n)(?:  .*\n)*)")
 BLOCK = re.compile(r"(?ms)^```sh\n(.*?)^```$")
 A_ROOT = re.compile(rf"(?<![\w.])/(?=(?:{'|'.join(ROOTS)})(?:/|\b))")
 
@@ -79,3 +80,12 @@ def test_the_commands_for_resuming_do_what_is_said_of_them(place: Path) -> None:
     for block in blocks("docs/failures.md"):
         run(block, place)
     oracle.assert_equal_trees(place / "scratch/run1", place / "project/run1")
+
+
+def test_what_is_refused_is_refused_in_the_words_that_are_shown(place: Path) -> None:
+    (place / "proj").mkdir()
+    shown = REFUSAL.findall((launch.REPOSITORY / "docs/from-rsync.md").read_text())
+    for command, said in shown:
+        done = launch.run(command.split()[1:], flavour="plain", cwd=place)
+        assert (done.returncode, done.stdout + done.stderr) == (2, said)
+    assert len(shown) == 3
