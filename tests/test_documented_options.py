@@ -68,6 +68,9 @@ def test_the_options_that_stand_alone_exist(document: Path) -> None:
 
 
 def test_an_option_that_does_not_exist_is_found() -> None:
-    text = "```\n$ hpcp-mpi --dryrun\nhpcp-mpi: unknown\nmpiexec -n 4 hpcp-mpi --nonsense -rme -nv A B   # --no\n```\n and `hpcp-mpi -e '*.x' --frob=1 A` too"
+    refused = "$ hpcp-mpi --dryrun\nhpcp-mpi: unknown"
+    text = (
+        f"```\n{refused}\nmpiexec -n 4 hpcp-mpi --nonsense -rme A B   # --no\n```\n and `hpcp-mpi -e '*.x' --frob=1 A`"
+    )
     wrong = [option for words in commands(text) for option in options_of(words) if not exists(option)]
     assert wrong == ["--nonsense", "--frob"]
