@@ -11,10 +11,9 @@ from hpcp_mpi.cli.options_how import DEFAULT_INTERVAL
 from hpcp_mpi.cli.options_imaging import given_names
 from hpcp_mpi.cli.parser import Given, build_parser
 from hpcp_mpi.cluster.slurm import default_ledger
-from hpcp_mpi.rules.excludes import refusal
+from hpcp_mpi.rules.excludes import refuse as refuse_patterns
 from hpcp_mpi.vocab.errors import FatalError, UsageError
 from hpcp_mpi.vocab.options import Options
-from hpcp_mpi.vocab.paths import printable
 from hpcp_mpi.vocab.request import Request, Verb
 
 
@@ -241,11 +240,5 @@ def _excludes(
         except ValueError as error:
             raise FatalError(f"the exclude file {name} cannot be used: {error}") from None
         patterns.update(dict.fromkeys(lines, name))
-    for pattern, place in patterns.items():
-        if why := refusal(pattern):
-            raise UsageError(
-                f"the exclude pattern {printable(pattern)!r} of {place} can match nothing: {why}",
-                "Patterns are matched against absolute paths in the sources: name an entry, at any depth or with its "
-                "full path.",
-            )
+    refuse_patterns(patterns)
     return tuple(patterns)
