@@ -47,7 +47,7 @@ def lead_operation(wire: "Wire", request: Request, frontend: "Frontend") -> "Rep
     if copies and (options.mirror or options.move) and not options.dry_run:
         frontend.expect_answer()  # not after hours of copying
     report = _leader(request)(wire, request, frontend)
-    report.verb = request.verb.value
+    report.verb, report.options = request.verb.value, options
     if not report.ended_early and not report.broken_off:
         for pattern in sorted(report.unmatched or ()):
             report.outcome.warn(pattern, UNMATCHED)
