@@ -159,7 +159,7 @@ def mirror(
     """Copy, then REMOVE from destination what no source has, as `hpcp-mpi SOURCE... -d DESTINATION -rme -rf` does.
 
     >>> hpcp_mpi.mirror("run1", "backup", max_delete=1000)
-    <Report copy: 1 file, 3 B copied, exit code 0>
+    <Report mirror: 1 file, 3 B copied, exit code 0>
 
     Nothing is asked: to call it is to agree. Nothing is removed after a failure that leaves doubt.
 
@@ -227,7 +227,7 @@ def move(
     """Copy, then REMOVE from the sources what has a checked copy, as `hpcp-mpi SOURCE... -d DESTINATION -rm -rf` does.
 
     >>> hpcp_mpi.move("run1", "archive")
-    <Report copy: 3 files, 15 B copied, 4 removed, exit code 0>
+    <Report move: 3 files, 15 B copied, 4 removed, exit code 0>
 
     Nothing is asked: to call it is to agree. What failed, changed meanwhile or lacks metadata stays and is named.
 

@@ -95,6 +95,8 @@ def _unstarted(call: Asked, stop: StopRequest) -> Report:
         destinations=list(request.destinations),
         dry_run=request.options.dry_run,
         options=request.options,
+        mirror=request.options.mirror,
+        move=request.options.move,
         stopped=stop.code,
     )
 

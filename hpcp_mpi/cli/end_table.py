@@ -1,4 +1,7 @@
-"""The end table: what was found, what was done with it, the time, and each rank's share. Rows of zeros are left out."""
+"""The end table: what was done, what was found and what became of it, the time, the ranks. Rows of zeros are left out.
+
+In each column what was found is the sum of what became of it: copied, identical, failed, left.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -9,24 +12,67 @@ from hpcp_mpi.vocab.request import Verb
 from hpcp_mpi.vocab.tally import Tally
 
 _MOST_RANKS = 16  # that are shown
+_RATED = 1.0  # seconds of a run that has an average rate
+_TELLING = 10.0  # seconds of a run that tells which ranks had too little to do
+_UNLIKE = 50  # percent of the time that some ranks were busy longer than others
 # The verbs that copy trees.
 COPYING = frozenset(verb.value for verb in (Verb.COPY, Verb.IMAGE, Verb.CLONE, Verb.PATCH, Verb.APPLY))
 _COLUMNS = ("", "files", "directories", "links", "other", "bytes")
 
 
-def table(report: Report) -> str:
-    """Return the end table of a report as text."""
-    lines = counts(_rows(report))
+def table(report: Report, verbose: bool = False) -> str:
+    """Return the end table of a report as text. verbose: with chunks, messages and every rank"""
+    lines = [_summary(report)]
     if report.images or report.partitions:
         from hpcp_mpi.cli.image_table import image_lines
 
-        lines = [*image_lines(report, in_columns), *lines]
+        lines += image_lines(report, in_columns)
+    lines += counts(_rows(report))
     if report.differences is not None:
         lines.append(f"differences: {differing(report.differences) or 'none'}")
-    lines += [_counts(report), _times(report)]
-    lines.append(f"chunks: {report.chunks:,}   steals: {report.steals:,}   messages: {report.messages:,}")
-    lines += _ranks(report)
+    lines += [line for line in (_counts(report), _times(report)) if line]
+    lines += rank_lines(report, verbose)
+    if verbose:
+        lines.append(f"chunks: {report.chunks:,}   steals: {report.steals:,}   messages: {report.messages:,}")
     return "\n".join(map(in_one_line, lines))
+
+
+def _summary(report: Report) -> str:
+    """Return in a line what was done, and what was not."""
+    parts = _done(report)
+    if report.verb in COPYING and not parts:
+        parts.append("nothing copied" if report.undone else "nothing to copy")
+    parts += [f"{_entries(each)} {what}" for each, what in _not_done(report) if each.entries]
+    does = [word for word, given in (("mirror", report.mirror), ("move", report.move)) if given] or [report.verb]
+    rehearsal = "dry run: " if report.dry_run and report.verb != Verb.COMPARE.value else ""
+    return f"{rehearsal}{' and '.join(does)}: {', '.join(parts) or 'nothing to do'}"
+
+
+def _done(report: Report) -> list[str]:
+    """Return in words what a run did, or would do: "62,321 files copied (3.80 GiB)"."""
+    outcome, verb, would = report.outcome, report.verb, report.dry_run
+    if verb == Verb.LIST.value:
+        return [f"{number(report.scanned.entries, 'entry', 'entries')} listed"]
+    if verb == Verb.COMPARE.value:
+        return [f"{number(report.found.entries, 'entry', 'entries')} compared"]
+    words = []
+    if outcome.copied:
+        of = number(outcome.copied.files, "file") if outcome.copied.files else _entries(outcome.copied)
+        room = f" ({size(outcome.copied.bytes)})" if outcome.copied.files else ""
+        words.append(f"{of} {'to copy' if would else 'copied'}{room}")
+    if outcome.updated:
+        words.append(f"metadata of {_entries(outcome.updated)}{' to set' if would else ''}")
+    if outcome.removed:
+        words.append(f"{_entries(outcome.removed)} {'to remove' if would else 'removed'}")
+    return words
+
+
+def _entries(tally: Tally) -> str:
+    return number(tally.entries, "entry", "entries")
+
+
+def _not_done(report: Report) -> tuple[tuple[Tally, str], ...]:
+    return (report.failed, "failed"), (report.left, "left")
 
 
 def counts(tallies: Iterable[tuple[str, Tally, bool]]) -> list[str]:
@@ -49,24 +95,29 @@ def differing(differences: Mapping[str, int]) -> str:
 
 def _rows(report: Report) -> Iterator[tuple[str, Tally, bool]]:
     """Yield (name, tally, whether bytes are counted) for the table's rows: bytes are not, where no file's size was
-    needed."""
+    needed. In each column the first one is the sum of all others but those that end it: removed and verified."""
     outcome, verb = report.outcome, report.verb
+    copies, compares, removes = verb in COPYING, verb == Verb.COMPARE.value, verb == Verb.REMOVE.value
     would = "would " if report.dry_run else ""
-    copies, compares = verb in COPYING, verb == Verb.COMPARE.value
-    yield "found", report.scanned, copies
+    yield "found", report.found, copies
     if report.before:
         yield "copied before", report.before, True
     if copies:
         yield "would copy" if would else "copied", outcome.copied, True
     if copies and outcome.updated:
         yield "metadata only", outcome.updated, True
+    if compares and report.different:
+        yield "different", report.different, False
     if copies or compares:
         yield "identical", outcome.skipped, copies
     elif outcome.skipped:
         yield "kept", outcome.skipped, False
-    if copies and report.left:
-        yield "left", report.left, True
-    if verb == Verb.REMOVE.value or outcome.removed:
+    if removes:
+        yield "would remove" if would else "removed", outcome.removed, False
+    for each, name in _not_done(report):
+        if each:
+            yield name, each, copies
+    if not removes and outcome.removed:
         yield "would remove" if would else "removed", outcome.removed, False
     if outcome.verified:
         yield "verified", outcome.verified, True
@@ -89,39 +140,79 @@ def _cells(tally: Tally, sized: bool) -> tuple[str, ...]:
 def _counts(report: Report) -> str:
     outcome = report.outcome
     made = "would make hard links" if report.dry_run else "hard links made"
-    linked = f"{made}: {outcome.linked:,}   " if outcome.linked and report.verb in COPYING else ""
-    return f"{linked}failed: {len(outcome.failures):,}   notes: {len(outcome.notes):,}"
+    linked = outcome.linked if report.verb in COPYING else 0
+    every = ((made, linked), ("failures", len(outcome.failures)), ("notes", len(outcome.notes)))
+    return "   ".join(f"{what}: {count:,}" for what, count in every if count)
 
 
 def _times(report: Report) -> str:
-    seconds, outcome = max(report.seconds, 1e-6), report.outcome
+    seconds, outcome = report.seconds, report.outcome
     scan = f" (scan {duration(report.scan_seconds)})" if report.scan_seconds else ""
-    if report.dry_run and report.verb != Verb.COMPARE.value:
-        return f"time: {duration(report.seconds)}{scan}"  # nothing was done, so there is no rate
+    time = f"time: {duration(seconds)}{scan}"
+    if seconds < _RATED or (report.dry_run and report.verb != Verb.COMPARE.value):
+        return time  # nothing was done, or no average means anything
     if report.verb in COPYING:
-        rate = f"{size(outcome.copied.bytes / seconds)}/s, {outcome.copied.files / seconds:,.0f} files/s"
+        average = f"{size(outcome.copied.bytes / seconds)}/s, {outcome.copied.files / seconds:,.0f} files/s"
     else:
-        done = outcome.removed if report.verb == Verb.REMOVE.value else report.scanned
-        rate = f"{done.entries / seconds:,.0f} entries/s"
-    return f"time: {duration(report.seconds)}{scan}   rate: {rate}"
+        entries = outcome.removed if report.verb == Verb.REMOVE.value else report.scanned
+        average = f"{entries.entries / seconds:,.0f} entries/s"
+    return f"{time}   average: {average}"
 
 
-def _ranks(report: Report) -> Iterable[str]:
+def ranks_in_words(processes: int, verb: str, imaging: bool = False) -> str:
+    """Return how many ranks there are, and what they do: "4 ranks (1 coordinates, 3 copy)". imaging: one does it all"""
+    if imaging:
+        return number(processes, "rank") + (f" (1 works, {processes - 1:,} idle)" if processes > 1 else "")
+    does = verb if verb in (Verb.REMOVE.value, Verb.LIST.value, Verb.COMPARE.value) else Verb.COPY.value
+    if processes == 1:
+        return f"1 rank (coordinates and {'copies' if does == 'copy' else does + 's'})"
+    return f"{processes:,} ranks (1 coordinates, {processes - 1:,} {does if processes > 2 else _third_person(does)})"
+
+
+def _third_person(verb: str) -> str:
+    return "copies" if verb == Verb.COPY.value else f"{verb}s"
+
+
+def rank_lines(report: Report, verbose: bool) -> Iterator[str]:
+    """Yield a line about the ranks together, and one for each where that tells something: some were lost, or idle."""
     shares = report.ranks
+    if report.processes:
+        nodes = len({share.node for share in shares if share.node})
+        on = f", on {nodes:,} nodes" if nodes > 1 else ""
+        yield ranks_in_words(report.processes, report.verb, bool(report.images or report.partitions)) + on
+    if not (verbose or _unbalanced(report)):
+        shares = [share for share in shares if share.lost]
+    shown = shares
     if len(shares) > _MOST_RANKS:
-        shares = sorted(shares, key=lambda each: -each.seconds)[:_MOST_RANKS]
-    for share in shares:
-        busy = 100 * share.seconds / max(report.seconds * share.slots, 1e-6)
+        shown = sorted(shares, key=lambda each: -each.seconds)[:_MOST_RANKS]
+    for share in shown:
+        chunks = f", {number(share.chunks, 'chunk')} ({share.stolen:,} stolen), {number(share.slots, 'slot')}"
         yield (
-            f"rank {share.rank} on {share.node}: {_done(report, share)}"
-            f"{number(share.chunks, 'chunk')} ({share.stolen:,} stolen), {number(share.slots, 'slot')}, "
-            f"busy {min(busy, 100):.0f} %{', lost' if share.lost else ''}"
+            f"{_called(report, share)} on {share.node}: {_copied(report, share)}busy {_busy(report, share):.0f} %"
+            f"{', lost' if share.lost else ''}{chunks if verbose else ''}"
         )
-    if len(report.ranks) > len(shares):
-        yield f"… and {len(report.ranks) - len(shares)} more ranks, less busy than these (--json lists all)"
+    if len(shares) > len(shown):
+        yield f"… and {len(shares) - len(shown):,} more ranks, less busy than these (--json lists all)"
 
 
-def _done(report: Report, share: RankShare) -> str:
+def _called(report: Report, share: RankShare) -> str:
+    """Return what a rank is called: alone, the one process coordinates and works."""
+    return f"rank {0 if report.processes == 1 else share.rank}"
+
+
+def _busy(report: Report, share: RankShare) -> float:
+    return min(100.0, 100 * share.seconds / max(report.seconds * share.slots, 1e-6))
+
+
+def _unbalanced(report: Report) -> bool:
+    """Return whether some ranks had far less to do than others, in a run that was long enough to tell."""
+    if report.seconds < _TELLING or len(report.ranks) < 2:
+        return False
+    busy = [_busy(report, share) for share in report.ranks]
+    return max(busy) - min(busy) > _UNLIKE
+
+
+def _copied(report: Report, share: RankShare) -> str:
     if report.verb not in COPYING:
         return ""
     return f"{number(share.copied.files, 'file')}, {size(share.copied.bytes)}, "

@@ -6,25 +6,17 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 from hpcp_mpi.cli import streams
 from hpcp_mpi.cluster.launcher import first_task
 from hpcp_mpi.cluster.signals import StopRequest, watched
 from hpcp_mpi.cluster.transport import Wire
-from hpcp_mpi.operations.session import Abandoned, connect, lead, serve, team_of_threads
+from hpcp_mpi.operations.session import Abandoned, connect, lead, serve
 from hpcp_mpi.vocab.errors import EXIT_OK, EXIT_USAGE, FatalError
-from hpcp_mpi.vocab.paths import in_one_line
-from hpcp_mpi.vocab.request import Request, Verb
 
 if TYPE_CHECKING:
-    from hpcp_mpi.cli.command_line import CommandLine
-    from hpcp_mpi.engine.checkpoints import CheckpointWriter
-    from hpcp_mpi.engine.sorted_items import SortedItems
-    from hpcp_mpi.operations.compare.differences import Differences
-    from hpcp_mpi.vocab.report import Report
+    from hpcp_mpi.cli.log import Log
 
 # A launcher that sees a task fail kills the others, also the one that is about to print why: the first task ends first.
 _AFTER_THE_FIRST = 3.0  # seconds that the other tasks wait
@@ -40,12 +32,8 @@ def console() -> NoReturn:
 
 
 def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Run the command line; return the exit code. Raises SystemExit with it after a help text, or a usage error."""
-    try:
-        code, alone = _main(arguments, environment)
-    except SystemExit as leaving:
-        streams.only_prints()
-        raise SystemExit(streams.settle(leaving.code if isinstance(leaving.code, int) else EXIT_OK)) from None
+    """Run the command line; return the exit code."""
+    code, alone = _main(arguments, environment)
     code = streams.settle(code)
     if alone:
         # At the end of this process MPI would wait for the lost ranks.
@@ -75,11 +63,14 @@ def _main(arguments: Sequence[str], environment: Mapping[str, str]) -> tuple[int
 def _run(arguments: Sequence[str], environment: Mapping[str, str], wire: Wire | None, stop: StopRequest) -> int:
     if wire is not None and wire.rank > 0:
         return _follow(wire, stop)
+    from hpcp_mpi.cli.log import Log
+
+    log = Log()
     try:
         with lead(wire, stop) as ranks:
-            return _rank0(arguments, environment, ranks.wire, stop)
+            return _rank0(arguments, environment, ranks.wire, stop, log)
     except FatalError as error:
-        _complain(error)
+        log.complain(error)
         return error.exit_code
 
 
@@ -95,7 +86,7 @@ def _status(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
             from hpcp_mpi.cli.status import show
             from hpcp_mpi.operations.prepare.places import refuse_lost_directory
 
-            refuse_lost_directory([command_line.status, *_files(command_line)])
+            refuse_lost_directory([command_line.status, *command_line.files])
             streams.only_prints()
             return show(command_line.status, command_line.json)
     except FatalError as error:
@@ -104,12 +95,6 @@ def _status(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     streams.only_prints()
     print(_text(command_line.show), end="")  # --version or the like was given, too
     return EXIT_OK
-
-
-def _files(command_line: "CommandLine") -> list[bytes]:
-    """Return the files that a run writes beside what it is asked for."""
-    files = [os.fsencode(command_line.json)] if command_line.json else []
-    return files + ([command_line.ledger] if command_line.ledger is not None else [])
 
 
 def _follow(wire: Wire, stop: StopRequest) -> int:
@@ -125,22 +110,15 @@ def _follow(wire: Wire, stop: StopRequest) -> int:
 
 
 def _complain(error: FatalError) -> None:
-    _log(f"hpcp-mpi: {error}")
+    from hpcp_mpi.cli.log import Log
+
+    Log().complain(error)
 
 
-def _log(line: str) -> None:
-    """Write a line to stderr in one piece: print() would write parts, which launchers forward one by one."""
-    shown = "\n".join(map(in_one_line, line.split("\n")))  # what others wrote may be in it
-    sys.stderr.write(shown + "\n")
-    sys.stderr.flush()
-
-
-def _rank0(arguments: Sequence[str], environment: Mapping[str, str], wire: Wire, stop: StopRequest) -> int:
+def _rank0(arguments: Sequence[str], environment: Mapping[str, str], wire: Wire, stop: StopRequest, log: "Log") -> int:
     """Run the command line with all ranks of the wire; return the exit code. Raises FatalError."""
     # Imported here, as only rank 0 needs them: imports by a thousand ranks are a load for the file system.
     from hpcp_mpi.cli.command_line import parse
-    from hpcp_mpi.cli.report import write_json
-    from hpcp_mpi.operations.prepare.places import placed
     from hpcp_mpi.operations.prepare.tools import exclude_lines
 
     if not arguments:
@@ -154,121 +132,24 @@ def _rank0(arguments: Sequence[str], environment: Mapping[str, str], wire: Wire,
         streams.only_prints()
         print(_text(command_line.show), end="")
         return EXIT_OK
-    command_line = replace(command_line, request=placed(command_line.request, _files(command_line)))
-    output = None
-    if command_line.json:
-        from hpcp_mpi.cli.report import report_at
+    for note in command_line.notes:
+        log.line(f"hpcp-mpi: {note}")
+    from hpcp_mpi.cli.run import Run
 
-        output = report_at(command_line.json)
-    report, items = _operate(command_line, arguments, environment, wire, stop)
-    try:
-        if output is not None:  # first: what is printed may be shown to nobody
-            write_json(report, output)
-    finally:
-        _print(command_line, report, items)
-    return report.exit_code
-
-
-def _operate(
-    command_line: "CommandLine",
-    arguments: Sequence[str],
-    environment: Mapping[str, str],
-    wire: Wire,
-    stop: StopRequest,
-) -> "tuple[Report, SortedItems | Differences]":
-    """Run the operation; return its report, and the changes or differences. Raises FatalError."""
-    from hpcp_mpi.cli.progress import watcher_for
-    from hpcp_mpi.cli.prompt import Asker
-    from hpcp_mpi.cli.report import first_line
-    from hpcp_mpi.engine.frontend import Frontend
-    from hpcp_mpi.engine.walltime import before_the_end
-    from hpcp_mpi.operations.dispatch import items_of, lead_operation
-    from hpcp_mpi.operations.prepare.own_files import known, own_files, refuse
-
-    request = command_line.request
-    _say(first_line(request, wire.size))
-    report_file = os.fsencode(command_line.json) if command_line.json else None
-    refuse(request, own_files(request, command_line.ledger, report_file))
-    checkpoints = _checkpoints(command_line, arguments, environment)
-    if checkpoints is not None:
-        request = replace(request, options=replace(request.options, sync_ranges=True))
-    watcher = watcher_for(command_line.progress_interval)
-    items, asker = items_of(request.verb), Asker(request.force, stop, watcher.close)
-    frontend = Frontend(
-        stop=stop,
-        watcher=watcher,
-        items=items,
-        confirm=asker.confirm,
-        confirm_doubt=asker.confirm_doubt,
-        confirm_named=asker.confirm_named,
-        expect_name=asker.expect_name,
-        expect_answer=asker.expect,
-        certain=request.force,
-        say=_say,
-        checkpoints=checkpoints,
-        own=known(own_files(request, checkpoints.path if checkpoints is not None else None, report_file)),
-        team=partial(team_of_threads, stop),
-    )
-    try:
-        with before_the_end(command_line.stop_before, environment, stop, _say):
-            report = lead_operation(wire, request, frontend)
-        report.declined = asker.declined
-        if checkpoints is not None:
-            checkpoints.add_before(report)
-            checkpoints.end(report.exit_code)
-    finally:
-        watcher.close()
-        if checkpoints is not None:
-            checkpoints.close()
-    return report, items
-
-
-def _print(command_line: "CommandLine", report: "Report", items: "SortedItems | Differences") -> None:
-    """Print the results."""
-    from hpcp_mpi.cli import report as reporting
-    from hpcp_mpi.cli.end_table import table
-
-    request = command_line.request
-    sys.stdout.writelines(line + "\n" for line in reporting.lines_of(items))
-    sys.stdout.flush()
-    if request.options.itemize and request.verb is Verb.COPY:
-        for line in reporting.ability_lines(report):
-            _log(line)
-    for line in reporting.problem_lines(report):
-        _log(in_one_line(line))
-    # A program that reads a list from standard output must get nothing but the list.
-    print(table(report), file=sys.stderr if _lists(request) else None, flush=True)
-    _say(reporting.last_line(report))
-
-
-def _checkpoints(
-    command_line: "CommandLine", arguments: Sequence[str], environment: Mapping[str, str]
-) -> "CheckpointWriter | None":
-    """Return the writer of checkpoints; None for a run without a ledger. Raises FatalError."""
-    from hpcp_mpi.cluster.slurm import job_number
-
-    if command_line.request.images is not None:
-        return None  # nor in a Slurm job
-    if command_line.ledger is None and not job_number(environment):
-        return None
-    from hpcp_mpi import __version__
-    from hpcp_mpi.operations.open_ledger import open_checkpoints
-
-    command = ("hpcp-mpi", *arguments)
-    return open_checkpoints(
-        command_line.request, command_line.ledger, command_line.resume, command, environment, _say, __version__
-    )
-
-
-def _lists(request: Request) -> bool:
-    """Return whether standard output gets lines of changes, differences or a file list."""
-    if request.verb is Verb.LIST:
-        return request.file_list == b"-"
-    return request.options.itemize
+    return Run(command_line, arguments, environment, wire, stop, log).lead()
 
 
 def _text(show: str) -> str:
     """Return the text to print instead of running. show: CommandLine's"""
+    if show == "-h":
+        from hpcp_mpi.cli.help import screen
+        from hpcp_mpi.cli.parser import described
+
+        return screen(described()) + "\n"
+    if show == "--help":
+        from hpcp_mpi.cli.parser import help_text
+
+        return help_text()
     if show == "version":
         from hpcp_mpi.cli.versions import describe
 
@@ -282,7 +163,3 @@ def _text(show: str) -> str:
     from hpcp_mpi.cli.completion import completion
 
     return completion(show) + "\n"
-
-
-def _say(news: str) -> None:
-    _log(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {news}")

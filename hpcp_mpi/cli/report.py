@@ -1,25 +1,25 @@
-"""The report of a run for its user: changes, failures by kind, how it ended, and JSON. `end_table` has the table."""
+"""The report of a run for its user: changes, failures by kind, how it ended. `end_table` has the table."""
 
-import json
+import errno
 import os
 import time
 from collections.abc import Iterable
-from pathlib import Path
 
 from hpcp_mpi import __version__
 from hpcp_mpi.cli.amounts import duration, size
-from hpcp_mpi.cli.end_table import differing, number
+from hpcp_mpi.cli.commands import words
+from hpcp_mpi.cli.end_table import differing, number, ranks_in_words
 from hpcp_mpi.engine.sorted_items import SortedItems
-from hpcp_mpi.host.output_file import Output, output_at
 from hpcp_mpi.operations.compare.differences import GROUPS, Differences
 from hpcp_mpi.vocab.abilities import ENDLESS_NS, SECOND_NS, Acls, StoredTimes
-from hpcp_mpi.vocab.errors import EXIT_CODES, EXIT_DIFFERENT, EXIT_OK, EXIT_VANISHED, FatalError, reason_of
-from hpcp_mpi.vocab.ledger_status import LedgerStatus
+from hpcp_mpi.vocab.errors import EXIT_CODES, EXIT_DIFFERENT, EXIT_OK, EXIT_VANISHED
 from hpcp_mpi.vocab.paths import first_few, printable
 from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.request import Request, Verb
 
 _IN_FULL = 5  # of each kind
+_LISTS_ALL = " (--json lists all)"
+FULL = frozenset(map(os.strerror, (errno.ENOSPC, errno.EDQUOT)))  # kinds of failures of a destination, not of entries
 _TITLES = {
     "added": "Added (in the source, not in the {})",
     "modified": "Modified",
@@ -85,30 +85,61 @@ def _times_in_words(times: StoredTimes) -> str:
     return f"times in steps of {step} from {first} to {last}"
 
 
-def problem_lines(report: Report) -> Iterable[str]:
-    """Yield the lines of lost ranks, failures and notes, five of a kind in full and then counted."""
+def problem_lines(report: Report, why: str = "") -> Iterable[str]:
+    """Yield the lines of lost ranks, failures and notes, five of a kind in full and then counted, and what to do.
+
+    why: why there is no file with all failures
+    """
     for share in report.ranks:
         if share.lost:
             where = f" on {share.node}" if share.node else ", before it said where it is:"
             yield f"lost: rank {share.rank}{where} {share.lost}"
-    yield from grouped("failed", ((failure.path, failure.reason) for failure in report.failures))
-    yield from grouped("note", report.outcome.notes)
+    full = [failure for failure in report.failures if kind_of(failure.reason) in FULL]
+    others = (
+        [failure for failure in report.failures if kind_of(failure.reason) not in FULL] if full else report.failures
+    )
+    if full:
+        from hpcp_mpi.cli.full_disk import full_lines
+
+        yield from full_lines(report, full)
+    named = "" if report.failed_file is not None else _LISTS_ALL
+    yield from grouped("failed", ((failure.path, failure.reason) for failure in others), named)
+    yield from grouped("note", report.outcome.notes, _LISTS_ALL)
+    if report.failed_file is not None:
+        count = len(report.failures)
+        all_ = "what failed" if count == 1 else f"all {count:,} that failed"
+        yield f"{all_}: {printable(report.failed_file)}"
+    elif why:
+        yield f"the names of what failed were not written to a file: {why} (--failed FILE names another place)"
+    if report.resume:
+        yield f"to resume: {words(report.resume)}"
+    elif report.retry:
+        yield f"to do again what failed: {words(report.retry)}"
 
 
-def grouped(word: str, problems: Iterable[tuple[bytes, str]]) -> Iterable[str]:
-    """Yield lines for (path, reason) pairs, by kind: the end of a reason, as its beginning may name a directory."""
-    kinds: dict[str, list[tuple[bytes, str]]] = {}
+def kind_of(reason: str) -> str:
+    """Return the kind of a failure: the end of its reason, as the beginning may name a directory."""
+    return reason.rpartition(": ")[2]
+
+
+def grouped(word: str, problems: Iterable[tuple[bytes, str]], more: str = _LISTS_ALL) -> Iterable[str]:
+    """Yield lines for (path, reason) pairs, five of a kind, and then their number. more: where the others are"""
+    kinds: dict[str, int] = {}
+    first: dict[str, list[tuple[bytes, str]]] = {}
     for path, reason in problems:
-        kinds.setdefault(reason.rpartition(": ")[2], []).append((path, reason))
-    for kind, members in kinds.items():
-        for path, reason in members[:_IN_FULL]:
+        kind = kind_of(reason)
+        kinds[kind] = kinds.get(kind, 0) + 1
+        if kinds[kind] <= _IN_FULL:
+            first.setdefault(kind, []).append((path, reason))
+    for kind, members in first.items():
+        for path, reason in members:
             yield f"{word}: {printable(path)}: {reason}"
-        if len(members) > _IN_FULL:
-            yield f"{word}: … and {len(members) - _IN_FULL:,} more: {kind} (--json lists all)"
+        if kinds[kind] > _IN_FULL:
+            yield f"{word}: … and {kinds[kind] - _IN_FULL:,} more: {kind}{more}"
 
 
-def first_line(request: Request, ranks: int) -> str:
-    """Return the first line of the log: the request, and the number of working ranks. ranks: with rank 0"""
+def first_line(request: Request, processes: int) -> str:
+    """Return the first line of the log: the request, and the ranks. processes: 1: rank 0 does the work, too"""
     if request.images is not None:
         from hpcp_mpi.cli.image_table import asked
 
@@ -121,7 +152,7 @@ def first_line(request: Request, ranks: int) -> str:
         names += f"{to} {' '.join(map(printable, request.destinations))}"
     elif request.file_list is not None:
         names += f"{to} {_called(request.file_list, 'input' if request.verb is Verb.COMPARE else 'output')}"
-    return f"hpcp-mpi {__version__}: {_doing(request)}{names}, working ranks: {ranks - 1}"
+    return f"hpcp-mpi {__version__}: {_doing(request)}{names}, {ranks_in_words(processes, request.verb.value)}"
 
 
 def _called(file_list: bytes, stream: str) -> str:
@@ -191,50 +222,3 @@ def _done(report: Report) -> str:
     if len(images) > _IN_FULL:
         images = [f"{len(images):,} images {report.images[-1].what}"]
     return ", ".join(images + done) or ("nothing removed" if report.verb == Verb.REMOVE.value else "nothing to copy")
-
-
-def report_at(path: Path) -> Output:
-    """Return the place of a report, to be closed. Raises FatalError if none could be written there, before hours of
-    work."""
-    shown = printable(os.fsencode(path))
-    try:
-        output = output_at(os.fsencode(path), "the report")
-    except IsADirectoryError:
-        raise FatalError(f"cannot write the report to {shown}: it is a directory", "Name a file in it.") from None
-    except (FileNotFoundError, NotADirectoryError):
-        there = printable(os.fsencode(path.parent))
-        raise FatalError(
-            f"cannot write the report to {shown}: there is no directory {there}", "Nothing was done."
-        ) from None
-    except OSError as error:
-        raise FatalError(f"cannot write the report to {shown}: {reason_of(error)}", "Nothing was done.") from None
-    why = ""
-    if output.in_place and (output.is_standard or not output.is_open):
-        # A report would replace /dev/null, and on standard output the table is.
-        why, remedy = "it is not a regular file", "Name one, or a new one."
-    elif output.directory is not None and not os.access(output.directory, os.W_OK | os.X_OK):
-        why, remedy = "Permission denied", "Nothing was done."
-    if why:
-        output.close()
-        raise FatalError(f"cannot write the report to {shown}: {why}", remedy)
-    return output
-
-
-def check_json(path: Path) -> None:
-    """Raise FatalError if no report could be written to path."""
-    report_at(path).close()
-
-
-def write_json(report: Report | LedgerStatus, place: Path | Output) -> None:
-    """Write a report as JSON, replacing an old file in one step. Raises FatalError."""
-    output = None
-    try:
-        output = output_at(os.fsencode(place), "the report") if isinstance(place, Path) else place
-        with output.opened() as file:
-            file.write(json.dumps(report.as_dict(), indent=1).encode() + b"\n")
-    except OSError as error:
-        given = os.fsencode(place) if isinstance(place, Path) else place.given
-        raise FatalError(f"cannot write the report to {printable(given)}: {reason_of(error)}") from None
-    finally:
-        if output is not None:
-            output.close()

@@ -1,18 +1,18 @@
 """The lines that --status prints about a ledger: plain ones, the same on a terminal and in a log."""
 
-import os
 import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from shlex import quote
 
 from hpcp_mpi.cli.amounts import duration, size
+from hpcp_mpi.cli.commands import words
 from hpcp_mpi.cli.end_table import counts, in_columns, number
-from hpcp_mpi.cli.report import grouped, report_at, write_json
-from hpcp_mpi.vocab.checkpoint import Checkpoint, RankState, Sample
-from hpcp_mpi.vocab.errors import EXIT_CODES, EXIT_INTERRUPTED, EXIT_OK
+from hpcp_mpi.cli.json_report import STANDARD_OUTPUT, report_at, write_json
+from hpcp_mpi.cli.report import grouped
+from hpcp_mpi.vocab.checkpoint import UNDER_WAY, Checkpoint, RankState, Sample
+from hpcp_mpi.vocab.errors import EXIT_CODES, EXIT_OK
 from hpcp_mpi.vocab.ledger_status import LedgerStatus, RunStatus
 from hpcp_mpi.vocab.paths import in_one_line, printable
 from hpcp_mpi.vocab.tally import NOTHING
@@ -20,15 +20,6 @@ from hpcp_mpi.vocab.tally import NOTHING
 _MOST_NODES = 32  # that are shown
 _MOST_LOST = 20
 _LATELY = 60.0  # seconds
-_NAMES = {  # of tallies, as the end table calls them
-    "found": "found",
-    "copied": "copied",
-    "updated": "metadata only",
-    "identical": "identical",
-    "left": "left",
-    "removed": "removed",
-    "verified": "verified",
-}
 _ALWAYS = ("found", "copied", "identical")  # also when they are zero
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 _ASCII = " .:-=+*#@"
@@ -36,17 +27,18 @@ _ASCII = " .:-=+*#@"
 
 def show(path: bytes, json: Path | None) -> int:
     """Print the state of the run in the ledger at path; return the exit code. Raises FatalError if it is unreadable."""
-    output = report_at(json) if json else None
+    output = report_at(json) if json is not None else None
     from hpcp_mpi.ledger.reader import read  # which loads SQLite
 
     account = read(path)
     try:
-        if output is not None:  # first: the lines may be shown to nobody
+        if json is not None:  # first: the lines may be shown to nobody
             write_json(account, output)
     finally:
-        blocks = (sys.stdout.encoding or "ascii").lower().replace("-", "") == "utf8"
-        for line in lines(account, shutil.get_terminal_size().columns, _BLOCKS if blocks else _ASCII):
-            print(in_one_line(line))  # others may have written the ledger
+        if json != STANDARD_OUTPUT:  # which has nothing else
+            blocks = (sys.stdout.encoding or "ascii").lower().replace("-", "") == "utf8"
+            for line in lines(account, shutil.get_terminal_size().columns, _BLOCKS if blocks else _ASCII):
+                print(in_one_line(line))  # others may have written the ledger
     return EXIT_OK
 
 
@@ -55,11 +47,11 @@ def lines(account: LedgerStatus, width: int, blocks: str = _BLOCKS) -> Iterator[
     last, latest = account.last, account.latest
     to = f" -> {printable(account.destination)}" if account.destination else ""
     yield f"{account.verb}: {' '.join(map(printable, account.sources))}{to}"
-    yield f"command: {_words(last.command)}"
+    yield f"command: {words(last.command)}"
     yield f"on: {_place(last)}, hpcp-mpi {last.version}"
     yield f"state: {_state(account)}"
-    if account.condition not in ("running", "ended") or last.exit_code == EXIT_INTERRUPTED:
-        yield f"to resume: {_words(_going_on(account))}"
+    if account.resume:
+        yield f"to resume: {words(account.resume)}"
     if latest is None:
         yield "no checkpoint yet"
     else:
@@ -100,42 +92,21 @@ def _when(seconds: float | None) -> str:
     return "?" if seconds is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
-def _going_on(account: LedgerStatus) -> Sequence[str]:
-    """Return the command that resumes the run: the added options come first, as there may be a `--`."""
-    program, *rest = account.last.command or ("hpcp-mpi",)
-    added = [] if "--resume" in rest else ["--resume"]
-    if not any(word.partition("=")[0] == "--ledger" for word in rest):
-        added += ["--ledger", os.fsdecode(os.path.abspath(account.path))]
-    return program, *added, *rest
-
-
-def _words(command: Sequence[str]) -> str:
-    """Return a command quoted for a shell, with unprintable characters in the form of bash and zsh."""
-    return " ".join(map(_word, command))
-
-
-def _word(word: str) -> str:
-    text = printable(os.fsencode(word))
-    if text == word:
-        return quote(word)
-    escaped = text.replace("'", "\\'")
-    return f"$'{escaped}'"
-
-
 def _done(account: LedgerStatus, latest: Checkpoint) -> Iterator[str]:
     scan = "scan complete" if latest.scan_done else "scan running"
     at = "" if account.condition == "ended" else f", checkpoint {duration(account.time - _at(account))} ago"
     yield f"phase: {latest.phase} ({scan}){at}"
-    every = {**latest.tallies, "left": latest.left if account.verb == "copy" else NOTHING}
-    tallies = [(name, every.get(key, NOTHING)) for key, name in _NAMES.items()]
-    yield from counts((name, tally, True) for name, tally in tallies if tally or name in _ALWAYS)
-    linked = f"hard links made: {latest.linked:,}   " if latest.linked else ""
-    yield f"{linked}failed: {len(latest.failures):,}   notes: {len(latest.notes):,}"
+    shown = ((name, tally) for name, tally in account.amounts.items() if tally or name in _ALWAYS)
+    yield from counts((name.replace("_", " "), tally, True) for name, tally in shown)
+    every = (("hard links made", latest.linked), ("failures", len(latest.failures)), ("notes", len(latest.notes)))
+    if any(count for _, count in every):
+        yield "   ".join(f"{what}: {count:,}" for what, count in every if count)
     runs = len(account.runs)
     copied, seconds = latest.tallies.get("copied", NOTHING), max(latest.seconds, 1e-6)
+    copied = copied.plus(latest.tallies.get(UNDER_WAY, NOTHING))
     yield (
         f"time: {duration(latest.seconds)}{f' in {runs} runs' if runs > 1 else ''}   "
-        f"rate: {_rate(copied.bytes / seconds, copied.files / seconds)}{_lately(account)}"
+        f"average: {_rate(copied.bytes / seconds, copied.files / seconds)}{_lately(account)}"
     )
     yield f"chunks: {latest.chunks:,}   steals: {latest.steals:,}   messages: {latest.messages:,}"
     trees, alone = account.todo

@@ -14,6 +14,7 @@ from hpcp_mpi.host.retrying import names_passing, recovered, tries
 from hpcp_mpi.vocab.errors import Failure, reason_of
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import join
+from hpcp_mpi.vocab.tally import total_of
 from hpcp_mpi.vocab.units import DEST, Batch, Kind, Unit, Units
 
 
@@ -39,7 +40,7 @@ def surviving(
         reason = f"could not be done: {reason_of(error)}"
         for path, units in _by_path(context, batch).items():
             if path not in named:
-                broken.failures.append(Failure(path, reason, False, sum(unit.tally.bytes for unit in units)))
+                broken.failures.append(Failure(path, reason, False, total_of(unit.tally for unit in units)))
         broken.findings += undone(batch, reason)
         if batch.kind is Kind.RANGE and batch.big is not None:
             broken.failures.clear()  # the file is named when it is finished

@@ -22,7 +22,7 @@ from hpcp_mpi.vocab.errors import FatalError, reason_of
 from hpcp_mpi.vocab.paths import in_one_line, printable
 
 APPLICATION = 0x68706C67  # "hplg", in the file's header, so that file(1) and we know it
-FORMAT = 3
+FORMAT = 4
 SIDE_FILES = (b"-journal", b"-wal", b"-shm")  # that SQLite looks for beside a file
 SCHEMA = """
 CREATE TABLE heading(one INTEGER PRIMARY KEY, verb, sources BLOB, destination BLOB, command BLOB, fingerprint, started,
@@ -36,7 +36,8 @@ CREATE TABLE rank(run, rank, node, slots, state, files, bytes, chunks, granted, 
     WITHOUT ROWID;
 CREATE TABLE todo(id INTEGER PRIMARY KEY, source, source_dir BLOB, dest_dir BLOB, deep, seen BLOB);
 CREATE TABLE record(id INTEGER PRIMARY KEY, kind, packed, block BLOB);
-CREATE TABLE failure(id INTEGER PRIMARY KEY, run, path BLOB, reason, vanished, attempted);
+CREATE TABLE failure(id INTEGER PRIMARY KEY, run, path BLOB, reason, vanished, files, directories,
+    links, specials, bytes);
 CREATE TABLE note(id INTEGER PRIMARY KEY, path BLOB, note);
 CREATE TABLE sample(id INTEGER PRIMARY KEY, run, seconds, files, bytes, active, ranks);
 """

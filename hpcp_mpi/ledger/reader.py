@@ -236,7 +236,7 @@ def _account(connection: sqlite3.Connection, path: bytes) -> LedgerStatus:
     todo = dict(checked.rows(connection, "fn", "SELECT deep,count(*) FROM todo GROUP BY deep"))
     dead = liveness.is_dead(Writer.last_of(connection))
     return LedgerStatus(
-        path=path,
+        path=os.path.abspath(path),
         time=time.time(),
         verb=verb,
         sources=rows.split(sources),

@@ -94,8 +94,9 @@ def add_events(
             "INSERT INTO record(kind,packed,block) VALUES(?,?,?)", (kind, small, packed if small else block)
         )
     connection.executemany(
-        "INSERT INTO failure(run,path,reason,vanished,attempted) VALUES(?,?,?,?,?)",
-        [(run, path, text(reason), vanished, size) for path, reason, vanished, size in checkpoint.failures],
+        "INSERT INTO failure(run,path,reason,vanished,files,directories,links,specials,bytes) "
+        "VALUES(?,?,?,?,?,?,?,?,?)",
+        [(run, each.path, text(each.reason), each.vanished, *each.attempted) for each in checkpoint.failures],
     )
     connection.executemany(
         "INSERT INTO note(path,note) VALUES(?,?)",
@@ -129,9 +130,11 @@ def latest_of(connection: sqlite3.Connection, with_todo: bool = True) -> Checkpo
         sample=Sample(*sample),
         state=state,
         failures=tuple(
-            Failure(*row)
-            for row in checked.rows(
-                connection, "bsfn", "SELECT path,reason,vanished,attempted FROM failure ORDER BY id"
+            Failure(path, reason, vanished, Tally(*counts))
+            for path, reason, vanished, *counts in checked.rows(
+                connection,
+                "bsfnnnnn",
+                "SELECT path,reason,vanished,files,directories,links,specials,bytes FROM failure ORDER BY id",
             )
         ),
         notes=tuple(

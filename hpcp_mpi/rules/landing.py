@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from hpcp_mpi.vocab.errors import UsageError
-from hpcp_mpi.vocab.paths import printable
+from hpcp_mpi.vocab.paths import child_path, printable
 
 
 class Type(Enum):
@@ -84,6 +84,24 @@ def _land_below(argument: bytes, kind: Type, below: bool) -> Landing:
     if kind is Type.OTHER or (kind is Type.DIRECTORY_LINK and name):
         return Landing(argument, os.path.dirname(argument) or b".", own_name(argument), b"")
     return Landing(argument, argument, None, name)
+
+
+def counterpart_of(landings: Sequence[Landing], roots: Sequence[bytes]) -> bytes | None:
+    """Return the directory that all comes from that lands in the destination, each at the same place below both.
+
+    None where there is no such directory: sources of several directories, or one that gets another name.
+    roots: the absolute path of each landing's source root
+    """
+    found = set()
+    for landing, root in zip(landings, roots, strict=True):
+        source, target = child_path(root, landing.name or b""), landing.target
+        if not target:
+            found.add(source)
+        elif source.endswith(b"/" + target):
+            found.add(source[: -len(target) - 1] or b"/")
+        else:
+            return None
+    return found.pop() if len(found) == 1 else None
 
 
 def _refuse_collisions(landings: list[Landing]) -> None:

@@ -8,6 +8,8 @@ import errno
 import os
 from typing import NamedTuple
 
+from hpcp_mpi.vocab.tally import NOTHING, Tally
+
 EXIT_OK = 0
 EXIT_FATAL = 1
 EXIT_USAGE = 2
@@ -71,7 +73,7 @@ class Failure(NamedTuple):
     path: bytes  # absolute path, of the source where there is one
     reason: str  # errno text or the words of the command that failed
     vanished: bool = False  # it was listed, and gone when its turn came
-    attempted: int = 0  # bytes that were to be copied
+    attempted: Tally = NOTHING  # what was to be done with it, and below it, as far as that was counted as found
 
 
 def reason_of(error: OSError) -> str:
@@ -79,7 +81,7 @@ def reason_of(error: OSError) -> str:
     return error.strerror or (os.strerror(error.errno) if error.errno else str(error))
 
 
-def failure_of(path: bytes, error: OSError, doing: str = "", attempted: int = 0) -> Failure:
+def failure_of(path: bytes, error: OSError, doing: str = "", attempted: Tally = NOTHING) -> Failure:
     """Return the Failure that error means for path. doing: what was tried, as "cannot list"."""
     reason = f"{doing}: {reason_of(error)}" if doing else reason_of(error)
     return Failure(path, reason, error.errno == errno.ENOENT, attempted)

@@ -1,14 +1,20 @@
 """The status of the runs in a ledger, for people and machines."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from hpcp_mpi.vocab.checkpoint import AGAIN, Checkpoint, RankState, Sample
-from hpcp_mpi.vocab.errors import EXIT_RESUMABLE
-from hpcp_mpi.vocab.paths import printable
+from hpcp_mpi.vocab.checkpoint import Checkpoint, RankState, Sample
+from hpcp_mpi.vocab.errors import EXIT_INTERRUPTED, EXIT_RESUMABLE
+from hpcp_mpi.vocab.origin import TOOL, Origin
+from hpcp_mpi.vocab.paths import in_one_line, printable
+from hpcp_mpi.vocab.report import failed_of, failures_as_dict
+from hpcp_mpi.vocab.tally import NOTHING, Tally
+from hpcp_mpi.vocab.times import iso
 
+# The rows of the end table that a ledger knows.
+AMOUNTS = ("found", "copied", "metadata_only", "identical", "failed", "left", "removed", "verified")
 SILENT = 60.0  # seconds without a sign of life, after which a run may be dead; it gives one every 20
 
 
@@ -29,12 +35,31 @@ class RunStatus:
     exit_code: int | None
     ranks: tuple[RankState, ...]  # at its last checkpoint
 
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "run": self.number,
+            "version": self.version,
+            "command": [printable(os.fsencode(word)) for word in self.command],
+            "host": in_one_line(self.host),
+            "pid": self.pid,
+            "job": in_one_line(self.job) or None,
+            "started": iso(self.started),
+            "started_seconds": self.started,
+            "alive": iso(self.alive),
+            "alive_seconds": self.alive,
+            "ended": iso(self.ended),
+            "ended_seconds": self.ended,
+            "state": self.state,
+            "exit_code": self.exit_code,
+            "ranks": [asdict(rank) for rank in self.ranks],
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class LedgerStatus:
     """All that is shown of a ledger."""
 
-    path: bytes
+    path: bytes  # absolute
     time: float  # when it was read
     verb: str
     sources: tuple[bytes, ...]
@@ -74,47 +99,71 @@ class LedgerStatus:
         """Return seconds that the runs before the last one took."""
         return max((sample.seconds for run, sample in self.samples if run < self.last.number), default=0.0)
 
+    @property
+    def amounts(self) -> dict[str, Tally]:
+        """Return the columns of the end table, by the names of its rows: what all runs did."""
+        latest = self.latest
+        tallies = {} if latest is None else dict(latest.tallies)
+        undone = latest.left if latest is not None and self.verb == "copy" else NOTHING
+        complete = self.condition == "ended" and self.last.exit_code != EXIT_INTERRUPTED
+        failed = failed_of(undone, () if latest is None else latest.failures, complete)
+        every = {**tallies, "metadata_only": tallies.get("updated", NOTHING), "failed": failed}
+        every["left"] = undone.minus(failed)
+        return {name: every.get(name, NOTHING) for name in AMOUNTS}
+
     def as_dict(self) -> dict[str, Any]:
-        """Return the account as JSON can hold it. Names are escaped as in file lists."""
+        """Return the account as JSON can hold it (docs/report.schema.json). Names are escaped as in file lists."""
+        last, latest = self.last, self.latest
+        origin = Origin(last.version, last.command, last.host, job=last.job)
         return {
+            **origin.as_dict("status"),
+            "pid": last.pid,
             "ledger": printable(self.path),
-            "time": self.time,
-            "condition": self.condition,
+            "time": iso(self.time),
+            "time_seconds": self.time,
+            "state": self.condition,
+            "exit_code": last.exit_code,
             "silent_seconds": round(self.silence, 3),
+            "started": iso(self.started),
+            "started_seconds": self.started,
+            "ended": iso(last.ended),
+            "ended_seconds": last.ended,
+            "checkpointed": iso(self.checkpointed),
+            "checkpointed_seconds": self.checkpointed,
+            "seconds": 0.0 if latest is None else round(latest.seconds, 3),
             "verb": self.verb,
             "sources": [printable(path) for path in self.sources],
             "destination": printable(self.destination),
-            "started": self.started,
-            "checkpointed": self.checkpointed,
-            **_latest(self.latest),
+            "phase": None if latest is None else latest.phase,
+            "scan_complete": latest is not None and latest.scan_done,
+            **{name: amount.as_dict() for name, amount in self.amounts.items()},
+            "hard_links": 0 if latest is None else latest.linked,
+            **(failures_as_dict((), ()) if latest is None else failures_as_dict(latest.failures, latest.notes)),
+            "resume": [printable(os.fsencode(word)) for word in self.resume] or None,
+            "chunks": 0 if latest is None else latest.chunks,
+            "steals": 0 if latest is None else latest.steals,
+            "messages": 0 if latest is None else latest.messages,
             "todo": {"trees": self.todo[0], "directories": self.todo[1]},
             "records": {kind: {"blocks": count, "bytes": size} for kind, (count, size) in self.records.items()},
-            "samples": [{"run": run, **sample._asdict()} for run, sample in self.samples],
-            "runs": [
-                {
-                    **{name: value for name, value in asdict(run).items() if name != "number"},
-                    "run": run.number,
-                    "command": [printable(os.fsencode(word)) for word in run.command],
-                }
-                for run in self.runs
-            ],
+            "timeline": [{"run": run, **sample._asdict()} for run, sample in self.samples],
+            "runs": [run.as_dict() for run in self.runs],
         }
 
+    @property
+    def resume(self) -> tuple[str, ...]:
+        """Return the command that resumes the run; empty where that means nothing."""
+        if self.condition in ("running", "ended") and self.last.exit_code != EXIT_INTERRUPTED:
+            return ()
+        return resuming(self.last.command or (TOOL,), self.path)
 
-def _latest(latest: Checkpoint | None) -> dict[str, Any]:
-    if latest is None:
-        return {"phase": None}
-    return {
-        "phase": latest.phase,
-        "seconds": round(latest.seconds, 3),
-        "scan_done": latest.scan_done,
-        "tallies": {name: tally._asdict() for name, tally in latest.tallies.items() if name != AGAIN},
-        "left": latest.left._asdict(),
-        "hard_links": latest.linked,
-        "chunks": latest.chunks,
-        "steals": latest.steals,
-        "messages": latest.messages,
-        "failed": len(latest.failures),
-        "failures": [{"path": printable(f.path), "reason": f.reason, "vanished": f.vanished} for f in latest.failures],
-        "notes": [{"path": printable(path), "note": note} for path, note in latest.notes],
-    }
+
+def resuming(command: Sequence[str], ledger: bytes) -> tuple[str, ...]:
+    """Return the command that resumes one with a ledger: the added options come first, as there may be a `--`.
+
+    ledger: its absolute path
+    """
+    program, *rest = command
+    added = [] if "--resume" in rest else ["--resume"]
+    if not any(word.partition("=")[0] == "--ledger" for word in rest):
+        added += ["--ledger", os.fsdecode(ledger)]
+    return program, *added, *rest

@@ -1,12 +1,15 @@
 """The report of a run, and each rank's share of it."""
 
+import os
 import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from hpcp_mpi.vocab.abilities import Abilities
 from hpcp_mpi.vocab.checkpoint import Sample
 from hpcp_mpi.vocab.errors import (
+    EXIT_CODES,
     EXIT_DIFFERENT,
     EXIT_MAX_DELETE,
     EXIT_OK,
@@ -14,11 +17,14 @@ from hpcp_mpi.vocab.errors import (
     EXIT_UNSHOWN,
     EXIT_VANISHED,
     Failure,
+    FatalError,
 )
 from hpcp_mpi.vocab.options import Options
+from hpcp_mpi.vocab.origin import Origin
 from hpcp_mpi.vocab.outcome import Outcome
-from hpcp_mpi.vocab.paths import printable
-from hpcp_mpi.vocab.tally import NOTHING, Tally, left_of
+from hpcp_mpi.vocab.paths import in_one_line, printable
+from hpcp_mpi.vocab.tally import NOTHING, Tally, left_of, total_of
+from hpcp_mpi.vocab.times import iso
 
 
 @dataclass(slots=True)
@@ -33,6 +39,18 @@ class RankShare:
     stolen: int = 0  # chunks that were first granted to another rank
     seconds: float = 0.0  # that its slots were busy
     lost: str = ""  # why it is taken for lost, if it is
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "rank": self.rank,
+            "node": in_one_line(self.node),
+            "slots": self.slots,
+            "copied": self.copied.as_dict(),
+            "chunks": self.chunks,
+            "stolen_chunks": self.stolen,
+            "busy_seconds": round(self.seconds, 3),
+            "lost": self.lost or None,
+        }
 
     def add(self, other: "RankShare") -> None:
         """Add what the same rank did in another run."""
@@ -118,6 +136,8 @@ class Report:
     destinations: list[bytes] = field(default_factory=list)  # all of them, where there are several
     dry_run: bool = False
     options: Options = field(default_factory=Options)  # that it was done with
+    mirror: bool = False  # removes what the sources do not have
+    move: bool = False  # removes what was copied from the sources
     scanned: Tally = NOTHING  # what the sources hold, without what is excluded
     outcome: Outcome = field(default_factory=Outcome)
     ranks: list[RankShare] = field(default_factory=list)
@@ -139,12 +159,23 @@ class Report:
     abilities: dict[bytes, Abilities] = field(default_factory=dict)  # of the file system of each destination
     images: list[ImageResult] = field(default_factory=list)
     partitions: list[PartitionResult] = field(default_factory=list)  # of a clone, or of partitioned sources
+    origin: Origin = field(default_factory=Origin)  # which command, where
+    ended: float | None = None  # seconds since 1970-01-01 UTC; None: as `started` and `seconds` say
+    processes: int = 0  # ranks, with the one that coordinates; 1: it does the work, too. 0: not known
+    # A directory and its counterpart at the destination, if all that was to be copied lies below it, and lands there
+    # under the same name: a list can name what failed. Both absolute.
+    counterparts: tuple[bytes, bytes] | None = None
+    error: FatalError | None = None  # that ended the run
+    failed_file: bytes | None = None  # where the names of all that failed are
+    retry: tuple[str, ...] = ()  # the command that does what failed
+    resume: tuple[str, ...] = ()  # the command that goes on where this one was stopped
 
     def __repr__(self) -> str:
         """Return what was done in a line: `<Report copy: 62,321 files, 3.80 GiB copied, 2 failed, exit code 23>`."""
         from hpcp_mpi.vocab.amounts import size  # only rank 0 shows one
 
-        verb = f"{self.verb} (dry run)" if self.dry_run and self.verb != "compare" else self.verb
+        verb = "mirror" if self.mirror else "move" if self.move else self.verb
+        verb += " (dry run)" if self.dry_run and verb != "compare" else ""
         done, removed = self.outcome.copied, self.outcome.removed
         if self.verb == "list":
             parts = [f"{_files(self.scanned)} listed"]
@@ -193,12 +224,45 @@ class Report:
             self.stopped = other.stopped
 
     @property
-    def left(self) -> Tally:
+    def different(self) -> Tally:
+        """What a compare found to differ from what it is compared with."""
+        return self.outcome.copied.plus(self.outcome.updated) if self.verb == "compare" else NOTHING
+
+    @property
+    def _done(self) -> Tally:
+        outcome = self.outcome
+        done = total_of((self.before, outcome.copied, outcome.updated, outcome.skipped))
+        return done.plus(outcome.removed) if self.verb == "remove" else done
+
+    @property
+    def found(self) -> Tally:
+        """What the sources hold: all that was done, failed, and is left. What grew meanwhile is as big as its copy."""
+        return Tally(*map(max, self.scanned, self._done)) if self._adds_up else self.scanned
+
+    @property
+    def undone(self) -> Tally:
         """What was found and is neither copied nor identical: it failed, or the run ended before."""
-        return left_of(self.scanned, self.before, self.outcome.copied, self.outcome.updated, self.outcome.skipped)
+        return left_of(self.scanned, self._done) if self._adds_up else NOTHING
+
+    @property
+    def failed(self) -> Tally:
+        """What was found, was tried, and failed: of a run that came to its end all that is not done."""
+        return failed_of(self.undone, self.failures, not (self.ended_early or self.broken_off))
+
+    @property
+    def left(self) -> Tally:
+        """What was found, and not tried."""
+        return self.undone.minus(self.failed)
+
+    @property
+    def _adds_up(self) -> bool:
+        """Return whether it is counted what became of what was found. A list names it, a compare with one may not."""
+        return self.verb != "list" and not (self.verb == "compare" and self.scanned and not self._done)
 
     @property
     def exit_code(self) -> int:
+        if self.error is not None:
+            return self.error.exit_code
         if self.stopped:
             return self.stopped
         if not self.failures:
@@ -207,54 +271,79 @@ class Report:
         return EXIT_VANISHED if all(failure.vanished for failure in self.failures) else EXIT_PARTIAL
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the report as JSON can hold it. Names are escaped as in file lists."""
-        outcome = self.outcome
+        """Return the report as JSON can hold it (docs/report.schema.json). Names are escaped as in file lists."""
+        ended = self.started + self.seconds if self.ended is None else self.ended
         return {
-            "verb": self.verb,
-            "sources": [printable(path) for path in self.sources],
-            "destination": printable(self.destination),
-            "destinations": [printable(path) for path in self.destinations or [self.destination]],
-            "dry_run": self.dry_run,
-            "file_systems": {printable(path): abilities.as_dict() for path, abilities in self.abilities.items()},
-            "exit_code": self.exit_code,
-            "declined": self.declined,
-            "started": self.started,
+            **self.origin.as_dict("report"),
+            "started": iso(self.started),
+            "started_seconds": round(self.started, 3),
+            "ended": iso(ended),
+            "ended_seconds": round(ended, 3),
             "seconds": round(self.seconds, 3),
             "scan_seconds": round(self.scan_seconds, 3),
-            "scanned": self.scanned._asdict(),
-            "copied": outcome.copied._asdict(),
-            "copied_before": self.before._asdict(),
-            "metadata_updated": outcome.updated._asdict(),
-            "skipped": outcome.skipped._asdict(),
-            "left": self.left._asdict(),
-            "removed": outcome.removed._asdict(),
-            "verified": outcome.verified._asdict(),
+            "verb": self.verb,
+            "dry_run": self.dry_run,
+            "mirror": self.mirror,
+            "move": self.move,
+            "sources": [printable(path) for path in self.sources],
+            "destination": printable(self.destination),
+            "destinations": [printable(path) for path in self.destinations or [self.destination] if path],
+            "file_systems": {printable(path): abilities.as_dict() for path, abilities in self.abilities.items()},
+            "exit_code": self.exit_code,
+            "ending": EXIT_CODES.get(self.exit_code, "unknown"),
+            "error": self.error and {"message": self.error.message, "remedy": self.error.remedy or None},
+            "ended_early": self.ended_early,
+            "declined": self.declined,
+            **self._amounts(),
+            "hard_links": self.outcome.linked,
             "differences": self.differences,
             "paths": self.paths and {name: [printable(path) for path in paths] for name, paths in self.paths.items()},
             "images": [image.as_dict() for image in self.images],
             "partitions": [partition.as_dict() for partition in self.partitions],
-            "hard_links": outcome.linked,
-            "failed": len(outcome.failures),
-            "failed_bytes": sum(failure.attempted for failure in outcome.failures),
-            "failures": [
-                {"path": printable(f.path), "reason": f.reason, "vanished": f.vanished} for f in outcome.failures
-            ],
-            "notes": [{"path": printable(path), "note": note} for path, note in outcome.notes],
-            "ranks": [
-                {
-                    "rank": share.rank,
-                    "node": share.node,
-                    "slots": share.slots,
-                    "copied": share.copied._asdict(),
-                    "chunks": share.chunks,
-                    "stolen_chunks": share.stolen,
-                    "busy_seconds": round(share.seconds, 3),
-                    "lost": share.lost or None,
-                }
-                for share in self.ranks
-            ],
+            **failures_as_dict(self.failures, self.outcome.notes),
+            "failed_file": self.failed_file and printable(self.failed_file),
+            "retry": [printable(os.fsencode(word)) for word in self.retry] or None,
+            "resume": [printable(os.fsencode(word)) for word in self.resume] or None,
+            "processes": self.processes or None,
+            "ranks": [share.as_dict() for share in self.ranks],
             "chunks": self.chunks,
             "steals": self.steals,
             "messages": self.messages,
             "timeline": [each._asdict() for each in self.timeline],
         }
+
+    def _amounts(self) -> dict[str, Any]:
+        """Return the columns of the end table, by the names of its rows."""
+        outcome, compares = self.outcome, self.verb == "compare"
+        amounts = {
+            "found": self.found,
+            "copied_before": self.before,
+            "copied": NOTHING if compares else outcome.copied,
+            "metadata_only": NOTHING if compares else outcome.updated,
+            "different": self.different,
+            "identical": NOTHING if self.verb == "remove" else outcome.skipped,
+            "kept": outcome.skipped if self.verb == "remove" else NOTHING,
+            "failed": self.failed,
+            "left": self.left,
+            "removed": outcome.removed,
+            "verified": outcome.verified,
+        }
+        return {name: amount.as_dict() for name, amount in amounts.items()}
+
+
+def failed_of(undone: Tally, failures: Iterable[Failure], complete: bool) -> Tally:
+    """Return what failed of what is not done. complete: all was tried, so that nothing else is left"""
+    if complete:
+        return undone if any(True for _ in failures) else NOTHING
+    return total_of(failure.attempted for failure in failures).common(undone)
+
+
+def failures_as_dict(failures: Sequence[Failure], notes: Sequence[tuple[bytes, str]]) -> dict[str, Any]:
+    """Return failures and notes as JSON can hold them."""
+    return {
+        "failure_count": len(failures),
+        "failures": [
+            {"path": printable(each.path), "reason": each.reason, "vanished": each.vanished} for each in failures
+        ],
+        "notes": [{"path": printable(path), "note": note} for path, note in notes],
+    }

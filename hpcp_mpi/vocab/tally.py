@@ -2,6 +2,7 @@
 
 import os
 import stat
+from collections.abc import Iterable
 from typing import NamedTuple
 
 
@@ -38,6 +39,16 @@ class Tally(NamedTuple):
         """Return what is in both: the smaller of each count."""
         return Tally(*map(min, self, other))
 
+    def as_dict(self) -> dict[str, int]:
+        """Return the counts by the names that the end table has for them."""
+        return {
+            "files": self.files,
+            "directories": self.directories,
+            "links": self.links,
+            "other": self.specials,
+            "bytes": self.bytes,
+        }
+
     @property
     def entries(self) -> int:
         return self.files + self.directories + self.links + self.specials
@@ -61,6 +72,14 @@ def tally_of(status: os.stat_result) -> Tally:
     if stat.S_ISDIR(status.st_mode):
         return ONE_DIRECTORY
     return ONE_LINK if stat.S_ISLNK(status.st_mode) else ONE_SPECIAL
+
+
+def total_of(tallies: Iterable[Tally]) -> Tally:
+    """Return the sum of tallies."""
+    total = NOTHING
+    for each in tallies:
+        total = total.plus(each)
+    return total
 
 
 def left_of(found: Tally, *done: Tally) -> Tally:

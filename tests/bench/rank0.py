@@ -178,7 +178,7 @@ def measure(place: Path, src: Path, tree: Flat, timeout: float, *, verified: boo
     if error is not None:
         raise NotMeasured(error, outcome.stderr)
     said = json.loads(report.read_text())
-    entries = sum(said["scanned"][kind] for kind in ("files", "directories", "links", "specials"))
+    entries = sum(said["found"][kind] for kind in ("files", "directories", "links", "other"))
     return Found(
         cpu_us=1e6 * watch.cpu / tree.files,
         entries_s=entries / max(said["scan_seconds"], 1e-3),

@@ -1,4 +1,4 @@
-"""README's table of hpcp's options: complete, true to the parser, and each row with a test."""
+"""The table of hpcp's options in docs/from-hpcp.md: complete, true to the parser, and each row with a test."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from hpcp_mpi.cli.parser import build_parser
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+DOCUMENT = REPOSITORY / "docs/from-hpcp.md"
 
 # What `hpcp -h` names, of 8.96 to 9.79.
 HPCP = """
@@ -123,9 +124,9 @@ TESTED = {
 
 @functools.cache
 def rows() -> dict[tuple[str, ...], str]:
-    """The rows of README's table: what it says of the option, by its spellings."""
-    text = (REPOSITORY / "README.md").read_text()
-    lines = text.partition("### Every option of hpcp\n")[2].partition("\n## ")[0].splitlines()
+    """The rows of the table: what it says of the option, by its spellings."""
+    text = DOCUMENT.read_text()
+    lines = text.partition("## Every option of hpcp\n")[2].partition("\n## ")[0].splitlines()
     found = {}
     for line in lines:
         cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
@@ -153,7 +154,7 @@ def test_each_row_has_a_test_that_names_the_option(row: tuple[str, ...]) -> None
     assert row[0] == "src_path" or any(re.search(rf"(?<![-\w]){name}\b", text) for name in row)
 
 
-def test_readme_names_every_option_that_hpcp_does_not_have() -> None:
-    text = (REPOSITORY / "README.md").read_text().partition("Only here: ")[2].partition("Letters")[0]
+def test_the_document_names_every_option_that_hpcp_does_not_have() -> None:
+    text = DOCUMENT.read_text().partition("Only here: ")[2].partition("Letters")[0]
     ours = {action.names[0] for action in build_parser()._actions if action.option_strings}  # type: ignore[attr-defined]
     assert set(re.findall(r"`([^`]+)`", text)) == ours - set(HPCP.split())

@@ -12,9 +12,9 @@ from types import SimpleNamespace
 import pytest
 
 from hpcp_mpi import __version__
-from hpcp_mpi.cli import main as cli
 from hpcp_mpi.cli.command_line import parse
 from hpcp_mpi.cli.end_table import table
+from hpcp_mpi.cli.log import Log
 from hpcp_mpi.cli.report import check_json, first_line, item_lines, last_line, problem_lines, write_json
 from hpcp_mpi.rules.excludes import from_lines
 from hpcp_mpi.vocab.errors import Failure, FatalError
@@ -249,7 +249,7 @@ def test_where_lines_are_listed_standard_output_has_nothing_else(options: list[s
     assert "found " in plain.stdout, "and elsewhere it has the table"
 
 
-@pytest.mark.parametrize("say", [lambda: cli._say("news"), lambda: cli._complain(FatalError("no", "do"))])
+@pytest.mark.parametrize("say", [lambda: Log().say("news"), lambda: Log().complain(FatalError("no", "do"))])
 def test_a_log_line_is_written_in_one_piece(say: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[str] = []
     monkeypatch.setattr(sys, "stderr", SimpleNamespace(write=written.append, flush=lambda: None))

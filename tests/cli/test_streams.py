@@ -124,7 +124,7 @@ def test_a_list_for_a_standard_output_that_is_lost_still_has_its_report(rest: st
     assert done.returncode == EXIT_UNSHOWN, done.stderr
     assert "standard output cannot be written" in done.stderr and "Traceback" not in done.stderr
     report = json.loads((tmp_path / "report.json").read_text())
-    assert (report["exit_code"], report["scanned"]["files"]) == (EXIT_UNSHOWN, 2000)
+    assert (report["exit_code"], report["found"]["files"]) == (EXIT_UNSHOWN, 2000)
 
 
 def test_a_closed_standard_input_is_no_empty_list(tree: Path, tmp_path: Path) -> None:

@@ -111,9 +111,9 @@ def survived(ended: Ended, victim: int, trees: Trees) -> None:
 def counted(ended: Ended, src: Path) -> None:
     """Check that every entry is found once and reported at least once."""
     entries = oracle.lstats(src)
-    scanned, copied, skipped = (ended.report[name] for name in ("scanned", "copied", "skipped"))
-    assert sum(scanned[kind] for kind in ("files", "directories", "links", "specials")) == len(entries)
-    assert copied["files"] + skipped["files"] + ended.report["metadata_updated"]["files"] >= scanned["files"]
+    scanned, copied, skipped = (ended.report[name] for name in ("found", "copied", "identical"))
+    assert sum(scanned[kind] for kind in ("files", "directories", "links", "other")) == len(entries)
+    assert copied["files"] + skipped["files"] + ended.report["metadata_only"]["files"] >= scanned["files"]
 
 
 COPIES = {
@@ -204,7 +204,7 @@ def test_a_compare_finds_each_difference_once(victim: int, nth: int, listing: tu
     assert set(ended.lost) == ({victim} if ended.struck else set()), str(ended.done)
     assert ended.report["differences"] == expected["differences"]
     assert ended.report["paths"] == expected["paths"]
-    assert ended.report["scanned"] == expected["scanned"]
+    assert ended.report["found"] == expected["found"]
 
 
 def compared(place: Path, src: Path, dst: Path, *options: str) -> dict[str, object]:

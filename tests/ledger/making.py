@@ -11,7 +11,7 @@ from typing import Any
 
 from hpcp_mpi.vocab.checkpoint import Checkpoint, RankState, Relist, RunHeading, Sample
 from hpcp_mpi.vocab.errors import Failure
-from hpcp_mpi.vocab.tally import Tally
+from hpcp_mpi.vocab.tally import Tally, one_file
 
 
 def heading(**other: Any) -> RunHeading:
@@ -48,7 +48,7 @@ def checkpoint(number: int = 0, **other: Any) -> Checkpoint:
         "sample": Sample(number + 0.5, number, number * 1000, 2, 3),
         "state": b"state %d" % number,
         "records": {"settled": b"%d," % number * 200, "links": b"%d;" % number},
-        "failures": (Failure(b"/data/a\xff/%d" % number, "Permission denied \udcff", False, number),),
+        "failures": (Failure(b"/data/a\xff/%d" % number, "Permission denied \udcff", False, one_file(number)),),
         "notes": ((b"/data/s%d" % number, "a socket"),),
     }
     return Checkpoint(**{**values, **other})

@@ -41,7 +41,7 @@ COLUMNS = {
     "rank": "run rank node slots state files bytes chunks granted stolen busy",
     "todo": "source source_dir dest_dir deep seen",
     "record": "kind packed block",
-    "failure": "run path reason vanished attempted",
+    "failure": "run path reason vanished files directories links specials bytes",
     "note": "path note",
     "sample": "run seconds files bytes active ranks",
 }

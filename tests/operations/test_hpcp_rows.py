@@ -1,4 +1,4 @@
-"""What README's table says of hpcp's options, row by row: one small tree and the command line."""
+"""What the table of docs/from-hpcp.md says of hpcp's options, row by row: one small tree and the command line."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class Copied:
     @property
     def copied_entries(self) -> int:
         copied = self.report["copied"]
-        return sum(copied[kind] for kind in ("files", "directories", "links", "specials"))
+        return sum(copied[kind] for kind in ("files", "directories", "links", "other"))
 
     @property
     def failures(self) -> dict[str, str]:

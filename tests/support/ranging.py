@@ -142,7 +142,7 @@ def spoilt(job: Copying, name: str, reason: str, vanished: bool = False) -> Fail
     assert failure.path == os.fsencode(job.src / name)
     assert reason in failure.reason, failure
     assert failure.vanished is vanished
-    assert failure.attempted == SIZE or reason == "vanished"
+    assert failure.attempted.bytes == SIZE or reason == "vanished"
     assert names(job.dst) == []
     assert job.outcome.copied.files == 0
     return failure

@@ -19,7 +19,7 @@ def remove(*args: Argument, world: World = PLAIN, code: int = 0, **setting: obje
 
 def removed_entries(done: Copied) -> int:
     removed = done.report["removed"]
-    return sum(removed[kind] for kind in ("files", "directories", "links", "specials"))
+    return sum(removed[kind] for kind in ("files", "directories", "links", "other"))
 
 
 def gone(*paths: Path) -> bool:

@@ -12,7 +12,7 @@ from hpcp_mpi.vocab.report import RankShare, Report
 from hpcp_mpi.vocab.tally import Tally, one_file
 
 GONE = Failure(b"/s/gone", "No such file or directory", vanished=True)
-DENIED = Failure(b"/s/denied", "Permission denied", attempted=9)
+DENIED = Failure(b"/s/denied", "Permission denied", attempted=one_file(9))
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_a_report_is_json_with_every_name_escaped() -> None:
     )
     read = json.loads(json.dumps(report.as_dict()))
     assert read["sources"] == [r"/s\n"] and read["destination"] == r"/d\xff"
-    assert read["exit_code"] == 23 and read["failed"] == 2 and read["failed_bytes"] == 9
+    assert read["exit_code"] == 23 and read["failure_count"] == 2
     assert read["failures"][1] == {"path": "/s/gone", "reason": "No such file or directory", "vanished": True}
     assert read["ranks"][0]["rank"] == 1 and read["ranks"][0]["slots"] == 4
 

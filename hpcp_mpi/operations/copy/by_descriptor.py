@@ -238,7 +238,7 @@ class ByDescriptor:
             self._damage.failures.append(Failure(self._path(path), reason))
 
     def _fail(self, path: bytes, reason: str, lost: Tally, vanished: bool = False) -> None:
-        self._damage.failures.append(Failure(self._path(path), reason, vanished, lost.bytes))
+        self._damage.failures.append(Failure(self._path(path), reason, vanished, lost))
         unit = path.partition(b"/")[0]
         self._damage.lost[unit] = self._damage.lost.get(unit, NOTHING).plus(lost)
 

@@ -22,7 +22,7 @@ from hpcp_mpi.vocab.errors import VANISHED, Failure, failure_of, reason_of
 from hpcp_mpi.vocab.options import MIB
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import join
-from hpcp_mpi.vocab.tally import Tally
+from hpcp_mpi.vocab.tally import Tally, total_of
 from hpcp_mpi.vocab.units import DEST, Batch, Kind, Unit, Units
 
 _LONG = MIB  # tails of this size are hashed, not held
@@ -37,7 +37,9 @@ def check(context: JobContext, batch: Batch, outcome: Outcome) -> Batch:
                 source = stack.enter_context(context.listed(batch))
         except OSError as error:
             path = context.source_path(batch)
-            outcome.failures.append(failure_of(path, error, "cannot open the directory"))
+            outcome.failures.append(
+                failure_of(path, error, "cannot open the directory", total_of(unit.tally for unit in batch.units))
+            )
             return batch.with_units(Units([], []))
         try:
             with context.dest_latency.noted():
@@ -53,7 +55,7 @@ def check(context: JobContext, batch: Batch, outcome: Outcome) -> Batch:
                 if not _same(context, batch, unit, source, dest, outcome):
                     differing.append(unit)
             except OSError as error:
-                outcome.failures.append(failure_of(context.source_path(batch, unit.name), error))
+                outcome.failures.append(failure_of(context.source_path(batch, unit.name), error, "", unit.tally))
     return replace(batch, kind=Kind.COPY, equal=False, units=Units.of(differing))
 
 
@@ -109,7 +111,7 @@ def _same(context: JobContext, batch: Batch, unit: Unit, source: int, dest: int,
     """Return whether an entry needs no copy, having written its metadata if that is all that differs."""
     wanted, found = lstat(unit.name, source), lstat(unit.target, dest)
     if wanted is None:
-        outcome.failures.append(Failure(context.source_path(batch, unit.name), VANISHED, True))
+        outcome.failures.append(Failure(context.source_path(batch, unit.name), VANISHED, True, unit.tally))
         return True
     if found is None or not maybe_identical(wanted, found, context.job.times):
         return False

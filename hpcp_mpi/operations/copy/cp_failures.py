@@ -172,7 +172,7 @@ class CpFailures:
         return total
 
     def _fail(self, path: bytes, reason: str, lost: Tally, vanished: bool = False) -> None:
-        self.damage.failures.append(Failure(self._path(path), reason, vanished, lost.bytes))
+        self.damage.failures.append(Failure(self._path(path), reason, vanished, lost))
         unit = path.partition(b"/")[0]
         self.damage.lost[unit] = self.damage.lost.get(unit, NOTHING).plus(lost)
 

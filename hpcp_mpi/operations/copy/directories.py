@@ -193,7 +193,7 @@ def make(context: JobContext, batch: Batch, outcome: Outcome) -> None:
                 pass
         except OSError as error:
             path = context.source_path(batch, unit.name)
-            outcome.failures.append(Failure(path, f"its copy cannot be made: {reason_of(error)}"))
+            outcome.failures.append(Failure(path, f"its copy cannot be made: {reason_of(error)}", attempted=unit.tally))
 
 
 def sweep_left_behind(context: JobContext, batch: Batch, outcome: Outcome) -> None:

@@ -34,7 +34,7 @@ def link(context: JobContext, batch: Batch, outcome: Outcome) -> None:
             linked = _link(context, batch, unit, leader, outcome)
         except OSError as error:
             reason = f"cannot be linked at {printable(context.dest_path(unit.target))}: {reason_of(error)}"
-            outcome.failures.append(Failure(context.source_path(batch, unit.name), reason))
+            outcome.failures.append(Failure(context.source_path(batch, unit.name), reason, attempted=unit.tally))
             continue
         if not linked:
             leader = unit.target
@@ -139,7 +139,7 @@ def _vanished(context: JobContext, batch: Batch, unit: Unit, outcome: Outcome) -
     if context.job.resumed:
         outcome.warn(path, VANISHED)
     else:
-        outcome.failures.append(Failure(path, VANISHED, True))
+        outcome.failures.append(Failure(path, VANISHED, True, unit.tally))
     return True
 
 

@@ -28,7 +28,7 @@ from hpcp_mpi.operations.verify.records import WrittenUnit
 from hpcp_mpi.vocab.errors import Failure, failure_of, reason_of
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import join, printable
-from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, Tally
+from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, Tally, total_of
 from hpcp_mpi.vocab.units import DEST, Batch, Kind, Unit, Units
 
 LEADS_TO_ITS_PLACE = (
@@ -82,7 +82,8 @@ def _pretend(context: JobContext, batch: Batch, outcome: Outcome) -> None:
     try:
         itemize_copies(context, batch, outcome)
     except OSError as error:
-        outcome.failures.append(failure_of(context.source_path(batch), error))
+        attempted = total_of(unit.tally for unit in batch.units)
+        outcome.failures.append(failure_of(context.source_path(batch), error, "", attempted))
         return
     for unit in batch.units:
         if _is_link(unit) and not context.options.compare:
@@ -119,7 +120,7 @@ def _copy_batch(context: JobContext, batch: Batch, outcome: Outcome, last: bool)
         except OSError as error:
             for unit in batch.units:
                 path = context.source_path(batch, unit.name)
-                outcome.failures.append(failure_of(path, error, "cannot open its directory", unit.tally.bytes))
+                outcome.failures.append(failure_of(path, error, "cannot open its directory", unit.tally))
             return
         try:
             dest = stack.enter_context(made(context, batch.dest_dir, batch.over))
@@ -210,7 +211,7 @@ def _passing(context: JobContext, batch: Batch, damage: CpDamage) -> set[bytes]:
 
 
 def _refuse(context: JobContext, batch: Batch, units: Iterable[Unit], reason: str, outcome: Outcome) -> None:
-    outcome.failures += [Failure(context.source_path(batch, u.name), reason, attempted=u.tally.bytes) for u in units]
+    outcome.failures += [Failure(context.source_path(batch, u.name), reason, attempted=u.tally) for u in units]
 
 
 def _calls(units: Iterable[Unit]) -> Iterator[list[Unit]]:

@@ -55,7 +55,7 @@ class Mirror:
         for batch in late:
             for unit in batch.units:
                 path = self._coordinator.context.source_path(batch, unit.name)
-                self._coordinator.outcome.failures.append(Failure(path, IN_THE_WAY, attempted=unit.tally.bytes))
+                self._coordinator.outcome.failures.append(Failure(path, IN_THE_WAY, attempted=unit.tally))
 
     def _may_remove(self, found: Tally, failed: int) -> bool:
         if failed:

@@ -147,6 +147,20 @@ def _refuse_at(destination: bytes, own: list[Own], request: Request) -> None:
                 )
 
 
+def in_any_tree(path: bytes, request: Request) -> bool:
+    """Return whether a path lies in a tree that the run reads or writes, or is one of its places."""
+    named = [*request.sources, *request.destinations]
+    if request.source_list is not None and not request.sources:
+        named.append(b".")
+    images = request.images
+    if images is not None:
+        named += [each for each in (*images.images, images.image, *images.patches, images.patch) if each]
+    for argument in (each for pattern in named for each in expanded(pattern)):
+        if _within(path, argument) is not None or os.path.realpath(argument) == path:
+            return True
+    return False
+
+
 def _landings(destination: bytes, request: Request) -> Iterator[tuple[Landing, bytes]]:
     """Yield where sources land, and the destination root. What is wrong with them is said elsewhere."""
     with suppress(FatalError, OSError):

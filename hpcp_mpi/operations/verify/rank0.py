@@ -247,7 +247,7 @@ class _Round:
         path = self._coordinator.context.source_path(batch, unit.name)
         if self._last:
             reason = f"differs from its source after two copies: {differing.reason}"
-            outcome.failures.append(Failure(path, reason, attempted=differing.counted.bytes))
+            outcome.failures.append(Failure(path, reason, attempted=differing.counted))
         else:
             outcome.warn(path, f"copied again: {differing.reason}")
             self.again.add(0, pickle.dumps(differing, pickle.HIGHEST_PROTOCOL))

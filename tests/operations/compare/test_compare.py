@@ -99,7 +99,7 @@ def test_where_things_land_is_where_a_copy_puts_them(pair: tuple[Path, Path], on
     assert compare(new, "-d", f"{both}/", code=0).report["differences"]["deleted"] == 0
     assert compare(new, old, "-d", both, code=0).failures == {}
     assert compare(new, "-d", both, code=3).report["differences"]["deleted"] > 0
-    assert compare(new / "new", "-d", both / "new" / "new", code=0).report["scanned"]["files"] == 1
+    assert compare(new / "new", "-d", both / "new" / "new", code=0).report["found"]["files"] == 1
     (both / "more").write_text("")
     assert compare(new, old, "-d", both, code=0).failures == {}  # what lies beside several sources is nobody's
 

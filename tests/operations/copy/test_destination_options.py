@@ -119,7 +119,7 @@ def test_one_source_after_the_other_makes_the_same(world: World, on_tmpfs: Path)
     one = copy("-nb", *sources, on_tmpfs / "one", world=world)
     all_ = copy("-b", *sources, on_tmpfs / "all", world=world)
     oracle.assert_equal_trees(on_tmpfs / "all", on_tmpfs / "one", top=False)
-    for key in ("scanned", "copied", "skipped", "failed", "sources"):
+    for key in ("found", "copied", "identical", "failure_count", "sources"):
         assert one.report[key] == all_.report[key], key
     assert len(one.report["ranks"]) == len(all_.report["ranks"])
     assert copy("-nb", *sources, on_tmpfs / "one", world=world).copied_entries == 0

@@ -97,9 +97,9 @@ def test_what_a_list_names(names: str, on_tmpfs: Path) -> None:
     (on_tmpfs / "list").write_text(names)
     for left_out in (True, False):
         report = copy("-nhfl", "-sfl", on_tmpfs / "list", on_tmpfs / "src", "-d", on_tmpfs / "dst").report
-        kinds = ("files", "directories", "links", "specials", "bytes")
-        done = [[report[name][kind] for kind in kinds] for name in ("copied", "metadata_updated", "skipped")]
-        assert [sum(some) for some in zip(*done, strict=True)] == [report["scanned"][kind] for kind in kinds], left_out
+        kinds = ("files", "directories", "links", "other", "bytes")
+        done = [[report[name][kind] for kind in kinds] for name in ("copied", "metadata_only", "identical")]
+        assert [sum(some) for some in zip(*done, strict=True)] == [report["found"][kind] for kind in kinds], left_out
         assert not any(report["left"].values())
 
 

@@ -37,7 +37,7 @@ def test_a_dry_run_changes_nothing_and_lists_what_the_real_run_does(
     assert changed(before, state(on_tmpfs)) == set() and not dst.exists()
     real = copy(src, dst, "-v", *chunks, world=world)
     assert set(items(foretold.done.stdout)) == set(items(real.done.stdout))
-    kinds = ("files", "directories", "links", "specials")
+    kinds = ("files", "directories", "links", "other")
     assert {k: foretold.report["copied"][k] for k in kinds} == {k: real.report["copied"][k] for k in kinds}
     assert items(copy(src, dst, "-n", *chunks, world=world).done.stdout) == {}
 

@@ -157,7 +157,7 @@ def test_metadata_alone_is_written_without_a_copy(pair: tuple[Path, Path]) -> No
     again = copy(src, dst)
     oracle.assert_equal_trees(src, dst)
     assert os.stat(dst / "dir/one").st_ino == inode
-    assert again.copied_entries == 0 and again.report["metadata_updated"]["files"] == 1
+    assert again.copied_entries == 0 and again.report["metadata_only"]["files"] == 1
 
 
 def test_what_only_the_copy_has_of_xattrs_and_acls_goes(pair: tuple[Path, Path]) -> None:

@@ -140,7 +140,7 @@ def test_subvolumes_are_subvolumes_and_the_default_is_the_default(
 
 def test_the_report_names_what_became_of_each_partition(cloned: Callable[[str], Cloned]) -> None:
     report = cloned("gpt").report
-    assert (report["verb"], report["failed"], report["exit_code"]) == ("clone", 0, 0)
+    assert (report["verb"], report["failure_count"], report["exit_code"]) == ("clone", 0, 0)
     image, partitions = report["images"][0], {each["number"]: each for each in report["partitions"]}
     assert (image["what"], image["file_system"]) == ("cloned", "gpt")
     assert {number: each["treatment"] for number, each in partitions.items()} == {

@@ -19,6 +19,7 @@ from hpcp_mpi.rules.excludes import Excludes, literal
 from hpcp_mpi.vocab.errors import Failure, FatalError, UsageError
 from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.report import Report
+from hpcp_mpi.vocab.tally import one_file
 
 
 @dataclass
@@ -114,12 +115,12 @@ def test_texts_and_errors_name_the_image_and_stay_printable() -> None:
 
 def test_a_report_names_images_everywhere() -> None:
     report = Report(sources=[b"/tmp/r/00"], destination=b"/out", destinations=[b"/out", b"/tmp/r/01"])
-    report.outcome.failures.append(Failure(b"/tmp/r/00/a", "cp: /tmp/r/00/a: bad", attempted=7))
+    report.outcome.failures.append(Failure(b"/tmp/r/00/a", "cp: /tmp/r/00/a: bad", attempted=one_file(7)))
     report.outcome.warn(b"/tmp/r/01/b", "like /tmp/r/01/c")
     renamed = rename_report(report, SHOWN)
     assert renamed.sources == [b"x.img:/"]
     assert renamed.destinations == [b"/out", b"dir/\xff.img:root:/"]
-    assert renamed.failures == [Failure(b"x.img:/a", "cp: x.img:/a: bad", attempted=7)]
+    assert renamed.failures == [Failure(b"x.img:/a", "cp: x.img:/a: bad", attempted=one_file(7))]
     assert renamed.outcome.notes == [(b"dir/\xff.img:root:/b", "like dir/\\xff.img:root:/c")]
 
 

@@ -164,8 +164,8 @@ def test_the_list_is_the_same_for_any_number_of_ranks(world: World, on_tmpfs: Pa
     done = copy(f"{on_tmpfs}/src/", "-fl", on_tmpfs / "other", world=world)
     assert (on_tmpfs / "other").read_bytes() == wanted
     assert done.report["verb"] == "list"
-    found = done.report["scanned"]
-    assert sum(found[kind] for kind in ("files", "directories", "links", "specials")) == wanted.count(b"\n")
+    found = done.report["found"]
+    assert sum(found[kind] for kind in ("files", "directories", "links", "other")) == wanted.count(b"\n")
 
 
 @pytest.mark.parametrize("hashes", [True, False])

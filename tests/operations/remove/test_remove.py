@@ -49,7 +49,7 @@ def test_all_names_and_types_can_be_arguments(on_tmpfs: Path) -> None:
     done = remove("--", *[b"./" + name for name in [*names, b"fifo", b"socket"]], cwd=on_tmpfs)
     server.close()
     assert os.listdir(on_tmpfs) == []
-    assert done.report["removed"]["specials"] == 2
+    assert done.report["removed"]["other"] == 2
 
 
 def test_rf_with_one_path_needs_no_rm_and_a_slash_changes_nothing_for_a_directory(on_tmpfs: Path) -> None:

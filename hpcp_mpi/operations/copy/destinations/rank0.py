@@ -21,7 +21,7 @@ from hpcp_mpi.vocab.errors import Failure, FatalError, UsageError
 from hpcp_mpi.vocab.paths import is_within, printable
 from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.request import Request
-from hpcp_mpi.vocab.tally import Tally
+from hpcp_mpi.vocab.tally import one_file
 
 
 def lead_destinations(wire: Wire, request: Request, frontend: Frontend) -> Report:
@@ -132,8 +132,8 @@ def _add(total: Report, report: Report) -> None:
 def _name_left_over(total: Report, plan: "_Plan") -> None:
     for source, size in plan.left_over.values():
         reason = f"it fits on none of the destinations: it takes {size:,} bytes"
-        total.failures.append(Failure(source, reason, attempted=size))
-        total.scanned = total.scanned.plus(Tally(files=1, bytes=size))
+        total.failures.append(Failure(source, reason, attempted=one_file(size)))
+        total.scanned = total.scanned.plus(one_file(size))
 
 
 def _shares(roots: list[bytes]) -> list[float]:

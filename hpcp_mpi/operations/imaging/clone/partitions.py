@@ -15,6 +15,7 @@ from hpcp_mpi.operations.imaging.rules.table import MIB, shown_partition
 from hpcp_mpi.operations.imaging.rules.treatment import Kind
 from hpcp_mpi.vocab.errors import Failure, FatalError
 from hpcp_mpi.vocab.report import PartitionResult
+from hpcp_mpi.vocab.tally import Tally
 
 _LOOK = 16 * MIB  # bytes between two looks at the room that is left
 
@@ -71,7 +72,7 @@ def _raw(work: Work, part: PlannedPart, result: PartitionResult) -> None:
     called = work.plan.source.called(part.source)
     for offset, length in done.bad:
         why = f"{length:,} bytes at byte {offset:,} of the disk could not be read, and are zeros in the clone"
-        run.failures.append(Failure(called, why, False, length))
+        run.failures.append(Failure(called, why, False, Tally(bytes=length)))
     if run.options.verify:
         verify_raw(work, part)
 

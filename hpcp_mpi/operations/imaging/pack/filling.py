@@ -72,7 +72,7 @@ def _has_room(volume: WritableVolume, full: Sequence[Failure]) -> bool:
     with suppress(OSError):
         mounts.flush(volume.mount)
         room = making.room_of(volume.mount, volume.type)
-        return volume.type == "xfs" and room.bytes > 2 * sum(each.attempted + BLOCK for each in full) + MIB
+        return volume.type == "xfs" and room.bytes > 2 * sum(each.attempted.bytes + BLOCK for each in full) + MIB
     return False
 
 
@@ -80,7 +80,7 @@ def _missing(volume: WritableVolume, full: Sequence[Failure]) -> tuple[int, int]
     """Return the bytes and inodes that were missing for what failed, as far as that is known."""
     inside = os.statvfs(volume.mount)
     few = inside.f_files and inside.f_ffree <= len(full)
-    return sum(each.attempted for each in full), len(full) if few else 0
+    return sum(each.attempted.bytes for each in full), len(full) if few else 0
 
 
 def after(first: Report, second: Report) -> Report:

@@ -15,7 +15,7 @@ from hpcp_mpi.rules.excludes import Excludes
 from hpcp_mpi.rules.landing import Landing, Type, own_name, place_at, place_sources
 from hpcp_mpi.vocab.errors import Failure, UsageError, failure_of
 from hpcp_mpi.vocab.paths import child_path, join, printable
-from hpcp_mpi.vocab.tally import Tally
+from hpcp_mpi.vocab.tally import Tally, one_file
 
 _LATEST = 0xFFFFFFFF  # seconds since 1970 that a squashfs can store
 _FORMAT, _REGULAR = 0o170000, stat.S_IFREG  # of a mode
@@ -183,7 +183,9 @@ class _Walk:
         """Count an entry; return whether it can be read."""
         kind = stat.S_IFMT(status.st_mode)
         if kind == stat.S_IFREG and self._unprivileged and not os.access(path, os.R_OK, effective_ids=True):
-            self._found.failures.append(Failure(path, "cannot read: Permission denied", attempted=status.st_size))
+            self._found.failures.append(
+                Failure(path, "cannot read: Permission denied", attempted=one_file(status.st_size))
+            )
             return False
         if not 0 <= status.st_mtime <= _LATEST:
             self._found.times.append(path)

@@ -69,9 +69,9 @@ def test_all_destinations_together_hold_the_source(world: World, options: tuple[
     build(src, everyday())
     done = spread(src, roots, *options, world=world)
     assert_spread(src, roots, on_tmpfs)
-    for kind in ("files", "links", "specials"):
-        assert done.report["copied"][kind] == done.report["scanned"][kind]
-    assert done.report["scanned"]["directories"] == 5
+    for kind in ("files", "links", "other"):
+        assert done.report["copied"][kind] == done.report["found"][kind]
+    assert done.report["found"]["directories"] == 5
     assert done.report["destinations"] == [str(root) for root in roots]
     assert min(len(list(root.rglob("*"))) for root in roots) > 20
     before = [state(root) for root in roots]
@@ -146,7 +146,7 @@ def test_what_fits_nowhere_is_named_and_everything_else_is_copied(on_tmpfs: Path
     with small(on_tmpfs, {"A": "2m", "B": "2m"}) as roots:
         done = spread(src, roots, code=23)
         assert list(done.failures) == [str(src / "huge")] and "fits on none" in done.failures[str(src / "huge")]
-        assert done.report["scanned"]["files"] == 11
+        assert done.report["found"]["files"] == 11
         found = Counter(path.name for root in roots for path in root.iterdir())
         assert found == Counter([*(f"f{i}" for i in range(9)), "hole"])
 
@@ -167,7 +167,7 @@ def test_a_dry_run_says_where_everything_goes(on_tmpfs: Path) -> None:
     assert not roots[0].exists() and not roots[1].exists()
     real = spread(src, roots, "-v")
     assert items(dry.done.stdout) == items(real.done.stdout)
-    for key in ("scanned", "copied"):
+    for key in ("found", "copied"):
         assert dry.report[key] == real.report[key]
 
 

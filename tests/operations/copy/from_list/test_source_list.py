@@ -164,7 +164,7 @@ def test_only_what_is_listed_is_copied_with_the_directories_it_lies_in(world: Wo
     done = copy("-sfl", named(src.parent, names), src, "-d", dst, world=world)
     assert find(dst) == {*names, b"d", b"d/e"}
     oracle.assert_equal_trees(rsynced(src, names, src.parent / "judge"), dst, top=False)
-    assert done.report["scanned"] == {"files": 3, "directories": 3, "links": 1, "specials": 0, "bytes": 2}
+    assert done.report["found"] == {"files": 3, "directories": 3, "links": 1, "other": 0, "bytes": 2}
 
 
 def test_the_root_gets_metadata_only_if_it_is_listed(src: Path) -> None:
