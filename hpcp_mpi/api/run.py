@@ -5,6 +5,7 @@ open files, and while it is called in the main thread Ctrl-C's handler, if that 
 """
 
 import os
+import pwd
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -12,12 +13,14 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from hpcp_mpi import __version__
 from hpcp_mpi.api import watching
 from hpcp_mpi.api.asked import Asked, asked, patience
 from hpcp_mpi.api.ledgers import written_here
 from hpcp_mpi.cluster.joining import Meeting, out_of_step
 from hpcp_mpi.cluster.launcher import launched
 from hpcp_mpi.cluster.signals import StopRequest, interruptible
+from hpcp_mpi.cluster.slurm import job_number
 from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.engine.frontend import Frontend
 from hpcp_mpi.engine.walltime import before_the_end
@@ -26,6 +29,7 @@ from hpcp_mpi.operations.prepare.own_files import known, own_files, refuse
 from hpcp_mpi.operations.prepare.places import placed
 from hpcp_mpi.operations.session import connect, on_all_ranks, team_of_threads
 from hpcp_mpi.vocab.errors import EXIT_INTERRUPTED, FatalError
+from hpcp_mpi.vocab.origin import Origin
 from hpcp_mpi.vocab.report import Report
 
 _with_mpi = threading.Lock()
@@ -37,8 +41,9 @@ def run(function: str, keywords: Mapping[str, Any]) -> Report:
     meeting = Meeting(function, patience(function, keywords), lambda: stop.code != 0)
     with interruptible(stop) as interrupted, _one_at_a_time(function):
         wire = connect(os.environ, meeting)
+        processes = 1 if wire is None else wire.size
         try:
-            report = on_all_ranks(wire, stop, lambda ranks: _lead(function, keywords, ranks, stop))
+            report = on_all_ranks(wire, stop, lambda ranks: _lead(function, keywords, ranks, stop, processes))
         except FatalError as error:
             if interrupted():
                 raise KeyboardInterrupt from error
@@ -68,8 +73,8 @@ def _one_at_a_time(function: str) -> Iterator[None]:
         _with_mpi.release()
 
 
-def _lead(function: str, keywords: Mapping[str, Any], wire: Wire, stop: StopRequest) -> Report:
-    """Do what was asked with all ranks of the wire, as rank 0."""
+def _lead(function: str, keywords: Mapping[str, Any], wire: Wire, stop: StopRequest, processes: int) -> Report:
+    """Do what was asked with all ranks of the wire, as rank 0. processes: of MPI, or 1"""
     call = asked(function, keywords)
     callbacks = watching.Callbacks(keywords["progress"], keywords["should_stop"], stop)
     callbacks.ask()
@@ -81,8 +86,17 @@ def _lead(function: str, keywords: Mapping[str, Any], wire: Wire, stop: StopRequ
         raise
     if callbacks.raised is not None:
         raise callbacks.raised
+    report.processes = processes
+    report.origin = Origin(__version__, call.command, os.uname().nodename, _user(), job_number(os.environ))
     watching.log_report(function, report)
     return report
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
 
 
 def _unstarted(call: Asked, stop: StopRequest) -> Report:
@@ -108,7 +122,6 @@ def _operate(call: Asked, callbacks: watching.Callbacks, wire: Wire, stop: StopR
     with written_here(ledger):
         checkpoints = None
         if ledger is not None:
-            from hpcp_mpi import __version__
             from hpcp_mpi.operations.open_ledger import open_checkpoints
 
             checkpoints = open_checkpoints(

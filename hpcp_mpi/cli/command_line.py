@@ -14,6 +14,7 @@ from hpcp_mpi.cluster.slurm import default_ledger
 from hpcp_mpi.rules.excludes import refuse as refuse_patterns
 from hpcp_mpi.vocab.errors import FatalError, UsageError
 from hpcp_mpi.vocab.options import Options
+from hpcp_mpi.vocab.paths import printable
 from hpcp_mpi.vocab.request import Request, Verb
 
 

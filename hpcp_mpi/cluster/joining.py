@@ -17,8 +17,8 @@ from hpcp_mpi.vocab.errors import FatalError
 _PAUSE = 0.002  # seconds between two polls; the first ones are shorter
 _SHORT = 0.0001
 _AGAIN = 10.0  # seconds for the second meeting, at least
-_LATE = 5.0  # seconds that rank 0 waits for the word of ranks that came somewhat later
-_ANSWER = 8.0  # seconds for rank 0's answer
+_LATE = 5.0  # seconds at most that rank 0 waits for the word of ranks that came somewhat later
+_ANSWER = 3.0  # seconds more for rank 0's answer
 _GAVE_UP, _MISSING = 20871, 20872  # tags
 _WORD = 32  # bytes of what is called
 
@@ -83,7 +83,8 @@ def _round(comm: Any, meeting: Meeting, deadline: float) -> list[str]:
 
 
 def _who_is_missing(comm: Any, meeting: Meeting) -> FatalError:
-    missing = _asked_by_rank_0(comm) if comm.Get_rank() == 0 else _answered(comm, meeting)
+    late = min(_LATE, meeting.patience)
+    missing = _asked_by_rank_0(comm, late) if comm.Get_rank() == 0 else _answered(comm, late + _ANSWER, meeting.stopped)
     who = _ranks(missing) if missing is not None else "rank 0, and perhaps others,"
     return FatalError(
         f"{who} did not call {meeting.called}() within {meeting.patience:g} s",
@@ -91,9 +92,9 @@ def _who_is_missing(comm: Any, meeting: Meeting) -> FatalError:
     )
 
 
-def _asked_by_rank_0(comm: Any) -> list[int]:
+def _asked_by_rank_0(comm: Any, seconds: float) -> list[int]:
     """Return the ranks that did not say that they gave up, and tell those that did."""
-    came, deadline = {0}, time.monotonic() + _LATE
+    came, deadline = {0}, time.monotonic() + seconds
     while time.monotonic() < deadline and len(came) < comm.Get_size() - 1:
         if comm.Iprobe(tag=_GAVE_UP):
             came.add(comm.recv(tag=_GAVE_UP))
@@ -104,11 +105,11 @@ def _asked_by_rank_0(comm: Any) -> list[int]:
     return missing
 
 
-def _answered(comm: Any, meeting: Meeting) -> list[int] | None:
+def _answered(comm: Any, seconds: float, stopped: Callable[[], bool]) -> list[int] | None:
     """Return the missing ranks as rank 0 knows them; None if it does not answer."""
     _abandoned.append(comm.isend(comm.Get_rank(), 0, _GAVE_UP))
-    deadline = time.monotonic() + _ANSWER
-    while time.monotonic() < deadline and not meeting.stopped():
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and not stopped():
         if comm.Iprobe(0, _MISSING):
             missing: list[int] = comm.recv(source=0, tag=_MISSING)
             return missing
