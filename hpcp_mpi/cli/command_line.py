@@ -24,7 +24,10 @@ class CommandLine:
 
     request: Request
     show: str = ""  # what to print instead of running: -h, --help, version, man, or the shell of a completion
+    progress: str = "auto"  # or bar, lines, json, none
     progress_interval: float = DEFAULT_INTERVAL
+    quiet: bool = False
+    log_file: bytes | None = None
     json: Path | None = None
     status: bytes | None = None  # a ledger to show instead of running
     ledger: bytes | None = None  # as given, or with resume the default of the Slurm job
@@ -61,7 +64,10 @@ def parse(
     request = _asked(verb, given, _options(verb, given, exclude_lines))
     return CommandLine(
         request,
+        progress=given.progress,
         progress_interval=given.progress_interval,
+        quiet=given.quiet,
+        log_file=None if given.log_file is None else os.fsencode(given.log_file),
         json=json,
         ledger=_ledger(given, environment or {}),
         resume=given.resume,

@@ -187,11 +187,31 @@ def add_shown(parser: Parser) -> None:
     add = shown.add
     add("-v", "--verbose", action="store_true", help="list every entry that is changed, as rsync -i")
     add(
+        "-q",
+        "--quiet",
+        action="store_true",
+        help="show problems only: no progress, no news, no table at the end; the exit code is the same",
+    )
+    add(
+        "--progress",
+        choices=("auto", "bar", "lines", "json", "none"),
+        default="auto",
+        help="how progress is shown on standard error: a bar, lines, JSON objects for programs, or not (default auto: "
+        "a bar on a terminal, also under mpiexec; else lines)",
+    )
+    add(
         "--progress-interval",
         type=at_least(0),
         default=DEFAULT_INTERVAL,
         metavar="SECONDS",
-        help=f"interval between progress lines where there is no terminal (default {DEFAULT_INTERVAL:g}; 0: none)",
+        help=f"interval between progress lines, the first of which comes after 1 s (default {DEFAULT_INTERVAL:g}; 0: "
+        "none)",
+    )
+    add(
+        "--log-file",
+        metavar="FILE",
+        complete="file",
+        help="append to FILE what is said on standard error, with progress as lines and each line with its time",
     )
     add("--json", metavar="FILE", complete="file", help="write the report to FILE, for programs")
     add("-h", "--help", action="help", help="show the options that are used most (-h), or all (--help)")

@@ -12,7 +12,7 @@ from hpcp_mpi.cli import report as reporting
 from hpcp_mpi.cli.command_line import CommandLine
 from hpcp_mpi.cli.end_table import table
 from hpcp_mpi.cli.log import Log
-from hpcp_mpi.cli.progress import watcher_for
+from hpcp_mpi.cli.progress.choose import Watcher, watching
 from hpcp_mpi.cli.prompt import Asker
 from hpcp_mpi.cluster.signals import StopRequest
 from hpcp_mpi.cluster.slurm import job_number
@@ -44,9 +44,13 @@ class Run:
 
     def lead(self) -> int:
         """Do what is asked for, report and print; return the exit code. Raises FatalError."""
-        request, given = placed(self.command_line.request, self.command_line.files), self.command_line
+        given = self.command_line
+        self.log.quiet, self.log.as_json = given.quiet, given.progress == "json"
+        request = placed(given.request, given.files)
         output = json_report.report_at(given.json) if given.json else None
-        report, items = self._operate(request)
+        how = (given.progress, given.progress_interval)
+        with watching(*how, self.log, self.arguments, self.environment) as watcher:
+            report, items = self._operate(request, watcher)
         try:
             if output is not None:  # first: what is printed may be shown to nobody
                 json_report.write_json(report, output)
@@ -54,7 +58,7 @@ class Run:
             self._print(request, report, items)
         return report.exit_code
 
-    def _operate(self, request: Request) -> tuple[Report, SortedItems | Differences]:
+    def _operate(self, request: Request, watcher: Watcher) -> tuple[Report, SortedItems | Differences]:
         """Run the operation; return its report, and the changes or differences. Raises FatalError."""
         given, stop, say = self.command_line, self.stop, self.log.say
         say(reporting.first_line(request, self.wire.size))
@@ -63,7 +67,6 @@ class Run:
         checkpoints = self._checkpoints(request)
         if checkpoints is not None:
             request = replace(request, options=replace(request.options, sync_ranges=True))
-        watcher = watcher_for(given.progress_interval)
         items, asker = items_of(request.verb), Asker(request.force, stop, watcher.close)
         frontend = Frontend(
             stop=stop,
@@ -88,7 +91,6 @@ class Run:
                 checkpoints.add_before(report)
                 checkpoints.end(report.exit_code)
         finally:
-            watcher.close()
             if checkpoints is not None:
                 checkpoints.close()
         return report, items
@@ -117,8 +119,8 @@ class Run:
         for line in reporting.problem_lines(report):
             self.log.line(in_one_line(line))
         # A program that reads a list from standard output must get nothing but the list.
-        print(table(report), file=sys.stderr if _lists(request) else None, flush=True)
-        self.log.say(reporting.last_line(report))
+        self.log.table(table(report), to_stderr=_lists(request))
+        (self.log.warn if report.exit_code else self.log.say)(reporting.last_line(report))
 
 
 def _lists(request: Request) -> bool:
