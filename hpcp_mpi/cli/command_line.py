@@ -11,7 +11,7 @@ from hpcp_mpi.cli.options_how import DEFAULT_INTERVAL
 from hpcp_mpi.cli.options_imaging import given_names
 from hpcp_mpi.cli.parser import Given, read
 from hpcp_mpi.cluster.slurm import default_ledger
-from hpcp_mpi.rules.excludes import refusal
+from hpcp_mpi.rules.excludes import refuse as refuse_patterns
 from hpcp_mpi.vocab.errors import FatalError, UsageError
 from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.paths import printable
@@ -256,11 +256,5 @@ def _excludes(
                 f"Leave out + and -; a name that begins so is written ./{printable(rule)}",
             )
         patterns.update(dict.fromkeys(lines, name))
-    for pattern, place in patterns.items():
-        if why := refusal(pattern):
-            raise UsageError(
-                f"the exclude pattern {printable(pattern)!r} of {place} can match nothing: {why}",
-                "Patterns are matched against absolute paths in the sources: name an entry, at any depth or with its "
-                "full path.",
-            )
+    refuse_patterns(patterns)
     return tuple(patterns)
