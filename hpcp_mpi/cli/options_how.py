@@ -13,7 +13,8 @@ from hpcp_mpi.vocab.options import (
 
 DEFAULT_INTERVAL = 10.0  # seconds between log lines
 DEFAULT_HEARTBEAT = 60.0  # seconds of silence after which a rank is lost
-SHELLS = ("bash", "zsh", "tcsh")
+SHELLS = ("bash", "zsh", "fish", "tcsh")
+TEMPLATES = ("copy", "copy-array", "copy-requeue", "image", "remove", "sync", "verify")  # slurm/*.sbatch
 
 
 def add_identical(parser: Parser) -> None:
@@ -235,3 +236,12 @@ def add_shown(parser: Parser) -> None:
         help=f"print the completion script for SHELL ({', '.join(SHELLS)})",
     )
     add("--print-man", action="store_true", help="print the man page")
+    add(
+        "--print-template",
+        nargs="?",
+        const="list",
+        choices=("list", *TEMPLATES),
+        metavar="NAME",
+        help="print a job template for Slurm, for `sbatch`; without NAME list them",
+    )
+    add("--print-module", action="store_true", help="print a module file for Lmod and Environment Modules")
