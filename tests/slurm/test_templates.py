@@ -86,7 +86,7 @@ def test_the_scripts_of_the_lab_are_clean(script: Path) -> None:
 @pytest.mark.parametrize("flavour", ["mpich", "openmpi"])
 def test_copy_finds_the_flavour_and_uses_all_nodes(flavour: str, cluster: Cluster, src: Path, submit: Submit) -> None:
     dst = cluster.place / "a destination"
-    job = cluster.wait(submit("copy.sbatch", "-v", "-e", "dir0001*", "--verify", flavour=flavour, SRC=src, DST=dst))
+    job = cluster.wait(submit("copy.sbatch", "-e", "dir0001*", "--verify", flavour=flavour, SRC=src, DST=dst))
     assert job.state == "COMPLETED", str(job)
     assert "working ranks: 7" in job.log and all(f" on n{number}:" in job.log for number in (1, 2, 3, 4)), str(job)
     left_out = [f"dir{number:05}" for number in range(10, 20)]
