@@ -96,7 +96,11 @@ class _Reader:
         """Return the value that follows an option as a word of its own; None where argparse is to look for it."""
         following = self.rest[0] if self.rest else None
         if option.takes == "?" and option.choices:
-            return self.rest.pop(0) if following in option.choices else option.alone
+            if following in option.choices:
+                return self.rest.pop(0)
+            if following and following.isalpha() and (meant := values_like(following, option.choices)):
+                raise UsageError(f"{name} {following}:{meant}", f"If {following} is a path, write ./{following}")
+            return option.alone
         if option.takes != "1":
             return None
         if following is None:
@@ -138,8 +142,6 @@ class _Reader:
         self.done.notes += [habit.note] if habit.note else []
         for name in habit.words:
             option, _, value = name.partition("=")
-            if option not in self.options:
-                raise self._unknown(word)
             self._known(self.options[option], option, value or None)
 
     def _unknown(self, name: str) -> UsageError:

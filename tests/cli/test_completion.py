@@ -62,6 +62,8 @@ LINES = [
     ("hpcp-mpi src --sparse al", "always"),
     ("hpcp-mpi --sparse=al", "--sparse=always"),
     ("hpcp-mpi --reflink=ne", "--reflink=never"),
+    ("hpcp-mpi --progress=js", "--progress=json"),
+    ("hpcp-mpi --progress some-f", "some-file one"),
     ("hpcp-mpi --image-fs sq", "squashfs"),
     ("hpcp-mpi --print-completion f", "fish"),
     ("hpcp-mpi some-f", "some-file one"),

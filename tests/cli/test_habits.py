@@ -41,6 +41,7 @@ ACCEPTED: list[tuple[str, dict[str, Any]]] = [
     ("-avn", {"dry_run": True, "itemize": True}),
     ("-avcn", {"full_hash": True, "dry_run": True, "itemize": True}),
     ("-aS", {"sparse": "always"}),
+    ("-av --progress", {"itemize": True}),
     ("--archive --recursive --hard-links --acls --xattrs --numeric-ids --partial --stats", {}),
     ("--preserve=all", {}),
     ("--preserve", {}),
