@@ -63,6 +63,8 @@ LINES = [
     ("hpcp-mpi --sparse=al", "--sparse=always"),
     ("hpcp-mpi --reflink=ne", "--reflink=never"),
     ("hpcp-mpi --progress=js", "--progress=json"),
+    ("hpcp-mpi --progress js", "json"),
+    ("hpcp-mpi --print-template copy-r", "copy-requeue"),
     ("hpcp-mpi --progress some-f", "some-file one"),
     ("hpcp-mpi --image-fs sq", "squashfs"),
     ("hpcp-mpi --print-completion f", "fish"),
