@@ -1,7 +1,7 @@
 """The commands that documents show: each block marked `sh` is run as it stands there, on small trees, and judged.
 
 Paths such as /scratch are put into a directory of the test. One process does what stands behind `mpiexec -n 4`, as
-starting ranks takes long; README's commands are started with ranks, too.
+starting ranks takes long; README's command with ranks has them.
 """
 
 from __future__ import annotations
@@ -49,7 +49,6 @@ def run(block: str, place: Path, ranks: str = 'shift 2; "$@"') -> None:
     tool = " ".join(os.fsdecode(word) for word in command)
     functions = f'hpcp-mpi() {{ {tool} "$@"; }}; mpiexec() {{ {ranks}; }}; cd {place}; set -e\n'
     words = ["bash", "-c", functions + A_ROOT.sub(f"{place}/", block)]
-    environment["PATH"] = f"{launch.REPOSITORY}/.venv/bin:{environment['PATH']}"
     done = subprocess.run(words, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, f"{block}\n{done.stdout}{done.stderr}"
 

@@ -55,6 +55,14 @@ def parse_rate(text: str) -> int:
     return int(rate)
 
 
+def whole_number(text: str) -> int:
+    """Return the number in `4` or `-2`. Raises ValueError."""
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"not a whole number: {text!r}") from None
+
+
 def at_least(lowest: float, convert: Callable[[str], float] = float) -> Callable[[str], float]:
     """Return a function that parses a number of at least lowest. It raises ValueError."""
 

@@ -5,11 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hpcp_mpi.cli.argv import understood
-from hpcp_mpi.cli.option_conflicts import refuse, refuse_with_status
+from hpcp_mpi.cli.habits import otherwise
+from hpcp_mpi.cli.option_conflicts import landing_note, refuse, refuse_with_status
 from hpcp_mpi.cli.options_how import DEFAULT_INTERVAL
 from hpcp_mpi.cli.options_imaging import given_names
-from hpcp_mpi.cli.parser import Given, build_parser
+from hpcp_mpi.cli.parser import Given, read
 from hpcp_mpi.cluster.slurm import default_ledger
 from hpcp_mpi.rules.excludes import refusal
 from hpcp_mpi.vocab.errors import FatalError, UsageError
@@ -23,7 +23,7 @@ class CommandLine:
     """A parsed command line: the request, and how to show, record and stop the run."""
 
     request: Request
-    show: str = ""  # what to print instead of running: version, man, or the shell of a completion
+    show: str = ""  # what to print instead of running: -h, --help, version, man, or the shell of a completion
     progress: str = "auto"  # or bar, lines, json, none
     progress_interval: float = DEFAULT_INTERVAL
     quiet: bool = False
@@ -33,6 +33,7 @@ class CommandLine:
     ledger: bytes | None = None  # as given, or with resume the default of the Slurm job
     resume: bool = False
     stop_before: float | None = None  # minutes before the batch job's end
+    notes: tuple[str, ...] = ()  # what the user is told of the command line
 
     @property
     def files(self) -> list[bytes]:
@@ -46,12 +47,12 @@ def parse(
     exclude_lines: Callable[[bytes], list[bytes]],
     environment: Mapping[str, str] | None = None,
 ) -> CommandLine:
-    """Return the parsed arguments. Raises SystemExit (help, usage errors), UsageError, FatalError.
+    """Return the parsed arguments. Raises UsageError, FatalError.
 
     exclude_lines: returns the patterns in an exclude file's content. environment: of a Slurm job, for its ledger's name
     """
-    given = _given(list(arguments))
-    show = "version" if given.version else "man" if given.print_man else given.print_completion
+    given = read(list(arguments))
+    show = given.help or ("version" if given.version else "man" if given.print_man else given.print_completion)
     if show:
         return CommandLine(Request(Verb.COPY, ()), show)
     json = Path(given.json) if given.json else None
@@ -71,6 +72,7 @@ def parse(
         ledger=_ledger(given, environment or {}),
         resume=given.resume,
         stop_before=given.stop_before,
+        notes=(*given.notes, *landing_note(request, given.habits)),
     )
 
 
@@ -81,16 +83,6 @@ def _ledger(given: Given, environment: Mapping[str, str]) -> bytes | None:
     if given.resume and ledger is None:
         raise UsageError("--resume needs the ledger of the run to resume, outside of a Slurm job", "Add --ledger FILE.")
     return ledger
-
-
-def _given(words: list[str]) -> Given:
-    parser = build_parser()
-    flags = {name for action in parser._actions if action.nargs == 0 for name in action.option_strings}
-    # argparse loses a `--` when positionals are intermixed, and takes what follows it for options.
-    end = words.index("--") if "--" in words else len(words)
-    given = parser.parse_intermixed_args(understood(words[:end], parser._option_string_actions.keys(), flags))
-    given.src_path += words[end + 1 :]
-    return given
 
 
 def _verb(given: Given) -> Verb:
@@ -115,6 +107,11 @@ def _verb_without_images(given: Given) -> Verb:
         return Verb.COPY
     if given.remove:
         return Verb.REMOVE
+    if given.remove_force and given.habits and len(given.src_path) == 1:
+        raise UsageError(
+            f"-rf beside {given.habits[0]}: to remove {given.src_path[0]}, or to copy it?",
+            "To remove it, write -rm. To copy it, name the destination.",
+        )
     if given.remove_force and len(given.src_path) == 1:
         return Verb.REMOVE
     if given.remove_force:
@@ -249,9 +246,15 @@ def _excludes(
         try:
             lines = exclude_lines(Path(name).read_bytes())
         except OSError as error:
-            raise FatalError(f"cannot read the exclude file {name}: {error.strerror}") from None
+            why = otherwise("-x") if isinstance(error, IsADirectoryError) else ""
+            raise FatalError(f"cannot read the exclude file {name}: {error.strerror}", why) from None
         except ValueError as error:
             raise FatalError(f"the exclude file {name} cannot be used: {error}") from None
+        if rule := next((line for line in lines if line.startswith((b"+ ", b"- "))), b""):
+            raise UsageError(
+                f"{name} holds a rule of rsync, and only patterns of what to exclude are possible: {printable(rule)}",
+                f"Leave out + and -; a name that begins so is written ./{printable(rule)}",
+            )
         patterns.update(dict.fromkeys(lines, name))
     for pattern, place in patterns.items():
         if why := refusal(pattern):

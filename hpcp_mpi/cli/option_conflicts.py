@@ -2,13 +2,14 @@
 
 import glob
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
 from hpcp_mpi.cli.options_imaging import given_names
 from hpcp_mpi.vocab.errors import UsageError
-from hpcp_mpi.vocab.request import Verb
+from hpcp_mpi.vocab.paths import printable
+from hpcp_mpi.vocab.request import Request, Verb
 
 _DOES = {
     Verb.COPY: "this copies",
@@ -66,6 +67,30 @@ def refuse_with_status(given: Any) -> None:
         )
     for says, remedy in _of_files(given):
         raise UsageError(says, remedy)
+
+
+def landing_note(request: Request, habits: Sequence[str]) -> Iterator[str]:
+    """Yield what is said to who thinks in words of rsync or cp, and names a directory without a `/` at its end.
+
+    Their `src dst` is dst/src, ours the contents of src in dst. Raises UsageError for a mirror, which would remove what
+    is beside dst/src. habits: the words of rsync or cp in the command line
+    """
+    if not habits or request.verb is not Verb.COPY or len(request.sources) != 1 or not request.destinations:
+        return
+    source, destination = request.sources[0], request.destinations[-1]
+    if source.endswith((b"/", b"/.", b"/..")) or source in (b".", b"..") or destination.endswith(b"/"):
+        return
+    if not os.path.isdir(source):
+        return
+    src, dst = printable(source), printable(destination)
+    theirs = f"{dst}/{os.path.basename(src)}"
+    if request.options.mirror:
+        raise UsageError(
+            f"{habits[0]} with {src} {dst}: here this makes {dst} equal to {src}, in rsync {theirs}",
+            f"Write {src}/ {dst} for the first, {src} {dst}/ for the second.",
+        )
+    if os.path.isdir(destination):
+        yield f"the contents of {src} go into {dst}, not into {theirs} as with rsync and cp; for that, write {dst}/"
 
 
 def _of_another_verb(verb: Verb, given: Any) -> Iterator[tuple[str, str]]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.engine.walk_feed import WalkResult
-from hpcp_mpi.operations.copy.big_files.rules import FilesStarted, RangeFailed
+from hpcp_mpi.operations.copy.big_files.rules import FileEnded, FilesStarted, RangeFailed
 from hpcp_mpi.operations.copy.big_files.worker import begin, copy_range, finish_or_copy
 from hpcp_mpi.operations.copy.check import check_all
 from hpcp_mpi.operations.copy.directories import make, settle, sweep_left_behind
@@ -185,6 +185,8 @@ def undone(batch: Batch, reason: str) -> list[Any]:
         return [FilesStarted(count)]
     if batch.kind is Kind.RANGE and batch.big is not None:
         return [RangeFailed((batch.dest_dir, batch.big.stage), count, reason)]
+    if batch.kind is Kind.FINISH_FILE and batch.big is not None:
+        return [FileEnded((batch.dest_dir, batch.big.stage))]
     if batch.kind in (Kind.REMOVE, Kind.COUNT, Kind.REMOVE_COPIED, Kind.RMDIR):
         from hpcp_mpi.operations.remove.worker import undone_result
 

@@ -18,6 +18,7 @@ from typing import Any
 from hpcp_mpi.scheduling.grants import CONTENT
 from hpcp_mpi.scheduling.messages import Progress, Reclaimed
 from hpcp_mpi.vocab.outcome import Outcome
+from hpcp_mpi.vocab.tally import Tally
 from hpcp_mpi.vocab.units import Batch, Chunk
 
 BITES = 4  # in a chunk
@@ -194,8 +195,20 @@ class WorkerQueue:
                 break
         return batch.split(count)
 
-    def results(self) -> Progress | None:
-        """Return what was finished or found since the last call, or that a slot got free; None when nothing is new."""
+    def under_way(self, moved: int) -> Tally:
+        """Return about how much is done of what no outcome was sent of. moved: bytes of what slots are at"""
+        tally = Tally(bytes=moved)
+        for work in self._chunks.values():
+            tally = tally.plus(work.outcome.copied).plus(work.outcome.verified)
+        for _, outcome in self._finished:
+            tally = tally.plus(outcome.copied).plus(outcome.verified)
+        return tally
+
+    def results(self, moved: int = 0) -> Progress | None:
+        """Return what was finished or found since the last call, or that a slot got free; None when nothing is new.
+
+        moved: as for under_way()
+        """
         wants_work = self._free > 0
         found = self._new_work or self._findings
         if not self._finished and not found and (self._reported or not wants_work):
@@ -208,6 +221,5 @@ class WorkerQueue:
             if work.done:
                 partly.append((number, tuple(work.done), work.take_outcome()))
         self._reported = wants_work
-        return Progress(
-            tuple(finished), self.unstarted, self._latest, wants_work, tuple(new_work), tuple(findings), tuple(partly)
-        )
+        news = tuple(new_work), tuple(findings), tuple(partly)
+        return Progress(tuple(finished), self.unstarted, self._latest, wants_work, *news, self.under_way(moved))
