@@ -39,6 +39,7 @@ class CommandLine:
     def files(self) -> list[bytes]:
         """The files that a run writes beside what it is asked for."""
         files = [os.fsencode(self.json)] if self.json else []
+        files += [self.log_file] if self.log_file is not None else []
         return files + ([self.ledger] if self.ledger is not None else [])
 
 

@@ -47,6 +47,10 @@ class Run:
         given = self.command_line
         self.log.quiet, self.log.as_json = given.quiet, given.progress == "json"
         request = placed(given.request, given.files)
+        report_file = os.fsencode(given.json) if given.json else None
+        refuse(request, own_files(request, given.ledger, report_file, log=given.log_file))
+        if given.log_file is not None:
+            self.log.append_to(given.log_file)
         output = json_report.report_at(given.json) if given.json else None
         how = (given.progress, given.progress_interval)
         with watching(*how, self.log, self.arguments, self.environment) as watcher:
@@ -61,12 +65,12 @@ class Run:
     def _operate(self, request: Request, watcher: Watcher) -> tuple[Report, SortedItems | Differences]:
         """Run the operation; return its report, and the changes or differences. Raises FatalError."""
         given, stop, say = self.command_line, self.stop, self.log.say
-        say(reporting.first_line(request, self.wire.size))
         report_file = os.fsencode(given.json) if given.json else None
-        refuse(request, own_files(request, given.ledger, report_file))
+        say(reporting.first_line(request, self.wire.size))
         checkpoints = self._checkpoints(request)
         if checkpoints is not None:
             request = replace(request, options=replace(request.options, sync_ranges=True))
+        ledger = checkpoints.path if checkpoints is not None else None
         items, asker = items_of(request.verb), Asker(request.force, stop, watcher.close)
         frontend = Frontend(
             stop=stop,
@@ -79,8 +83,9 @@ class Run:
             expect_answer=asker.expect,
             certain=request.force,
             say=say,
+            warns=self.log.warn,
             checkpoints=checkpoints,
-            own=known(own_files(request, checkpoints.path if checkpoints is not None else None, report_file)),
+            own=known(own_files(request, ledger, report_file, log=given.log_file)),
             team=partial(team_of_threads, stop),
         )
         try:
@@ -106,7 +111,7 @@ class Run:
 
         command = ("hpcp-mpi", *self.arguments)
         return open_checkpoints(
-            request, given.ledger, given.resume, command, self.environment, self.log.say, __version__
+            request, given.ledger, given.resume, command, self.environment, self.log.warn, __version__
         )
 
     def _print(self, request: Request, report: Report, items: SortedItems | Differences) -> None:
