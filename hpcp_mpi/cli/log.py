@@ -36,6 +36,10 @@ class Log:
         """Write what happens and the reader has to know, with the time."""
         self._show("problem", news, dated=True)
 
+    def remark(self, text: str) -> None:
+        """Write news as they are."""
+        self._show("news", text, dated=False, shown=not self.quiet)
+
     def complain(self, error: FatalError) -> None:
         """Write why the run ends, or never began."""
         self.line(f"hpcp-mpi: {error}")
