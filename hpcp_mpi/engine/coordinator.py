@@ -133,7 +133,7 @@ class Coordinator:
         self.context.lost.add(rank)
         share = next((share for share in self.planner.shares if share.rank == rank), None)
         where = f"rank {rank}" + (f" on {share.node}" if share is not None and share.node else "")
-        self.frontend.say(f"hpcp-mpi: {where} {why}; its work goes to other ranks")
+        self.frontend.warn(f"hpcp-mpi: {where} {why}; its work goes to other ranks")
 
     def drive_scan(
         self,
