@@ -11,7 +11,7 @@ from hpcp_mpi.cli.options_how import DEFAULT_INTERVAL, TEMPLATES
 from hpcp_mpi.cli.options_imaging import given_names
 from hpcp_mpi.cli.parser import Given, read
 from hpcp_mpi.cluster.slurm import default_ledger
-from hpcp_mpi.rules.excludes import refusal
+from hpcp_mpi.rules.excludes import refuse as refuse_patterns
 from hpcp_mpi.vocab.errors import FatalError, UsageError
 from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.paths import printable
@@ -33,13 +33,18 @@ class CommandLine:
     ledger: bytes | None = None  # as given, or with resume the default of the Slurm job
     resume: bool = False
     stop_before: float | None = None  # minutes before the batch job's end
+    failed: bytes | None = None  # the file for the names of what failed; None: where there is room for it
     notes: tuple[str, ...] = ()  # what the user is told of the command line
 
     @property
     def files(self) -> list[bytes]:
         """The files that a run writes beside what it is asked for."""
-        files = [os.fsencode(self.json)] if self.json else []
-        return files + ([self.ledger] if self.ledger is not None else [])
+        return [each for each in (self.report_file, self.ledger, self.failed) if each is not None]
+
+    @property
+    def report_file(self) -> bytes | None:
+        """The file for the report; None if there is none, or it goes to standard output."""
+        return os.fsencode(self.json) if self.json is not None and self.json != Path("-") else None
 
 
 def parse(
@@ -71,6 +76,7 @@ def parse(
         ledger=_ledger(given, environment or {}),
         resume=given.resume,
         stop_before=given.stop_before,
+        failed=None if given.failed is None else os.fsencode(given.failed),
         notes=(*given.notes, *landing_note(request, given.habits)),
     )
 
@@ -266,11 +272,5 @@ def _excludes(
                 f"Leave out + and -; a name that begins so is written ./{printable(rule)}",
             )
         patterns.update(dict.fromkeys(lines, name))
-    for pattern, place in patterns.items():
-        if why := refusal(pattern):
-            raise UsageError(
-                f"the exclude pattern {printable(pattern)!r} of {place} can match nothing: {why}",
-                "Patterns are matched against absolute paths in the sources: name an entry, at any depth or with its "
-                "full path.",
-            )
+    refuse_patterns(patterns)
     return tuple(patterns)

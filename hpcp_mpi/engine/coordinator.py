@@ -195,7 +195,7 @@ class Coordinator:
     def _counted(self) -> Counted:
         outcome, listed = self.planner.outcome, self._operation.listed()
         new = outcome.failures[self._failed[0] :]
-        self._failed = self._failed[0] + len(new), self._failed[1] + sum(failure.attempted for failure in new)
+        self._failed = self._failed[0] + len(new), self._failed[1] + sum(failure.attempted.bytes for failure in new)
         in_ranges, before = self._operation.in_ranges()
         options = self.job.options
         return Counted(

@@ -88,7 +88,7 @@ REFUSED = [
     ("-0 a b", "there is none", "Add -fl"),
     ("-nhfl a b", "-nhfl has no meaning", "Leave out"),
     ("-sfl l a b", "named with -d", "-sfl LIST [BASE] -d DST"),
-    ("-sfl l a b -d c", "relative to one directory", "-sfl LIST [BASE] -d DST"),
+    ("-sfl l a b -d c", "relative to one directory", "Give one directory beside -sfl"),
     ("-sfl l -rm a -d c", "copied, not moved", "Leave out -rm"),
     ("-sfl l a -d b -d c", "several destinations", "Give -d once"),
     ("-sfl l -cfl a -d b", "not compared with a directory", "DIR -fl LIST"),
