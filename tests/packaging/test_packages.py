@@ -29,6 +29,7 @@ INSTALLED = (
     "share/man/man1/hpcp-mpi.1",
     "share/bash-completion/completions/hpcp-mpi",
     "share/zsh/site-functions/_hpcp-mpi",
+    "share/fish/vendor_completions.d/hpcp-mpi.fish",
 )
 
 
