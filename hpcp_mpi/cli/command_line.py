@@ -33,13 +33,18 @@ class CommandLine:
     ledger: bytes | None = None  # as given, or with resume the default of the Slurm job
     resume: bool = False
     stop_before: float | None = None  # minutes before the batch job's end
+    failed: bytes | None = None  # the file for the names of what failed; None: where there is room for it
     notes: tuple[str, ...] = ()  # what the user is told of the command line
 
     @property
     def files(self) -> list[bytes]:
         """The files that a run writes beside what it is asked for."""
-        files = [os.fsencode(self.json)] if self.json else []
-        return files + ([self.ledger] if self.ledger is not None else [])
+        return [each for each in (self.report_file, self.ledger, self.failed) if each is not None]
+
+    @property
+    def report_file(self) -> bytes | None:
+        """The file for the report; None if there is none, or it goes to standard output."""
+        return os.fsencode(self.json) if self.json is not None and self.json != Path("-") else None
 
 
 def parse(
@@ -71,6 +76,7 @@ def parse(
         ledger=_ledger(given, environment or {}),
         resume=given.resume,
         stop_before=given.stop_before,
+        failed=None if given.failed is None else os.fsencode(given.failed),
         notes=(*given.notes, *landing_note(request, given.habits)),
     )
 

@@ -169,6 +169,6 @@ def _text(show: str) -> str:
 
         name = show.removeprefix("template ")
         return templates() if name == "list" else template(name)
-    from hpcp_mpi.cli.completion import completion
+    from hpcp_mpi.cli.completion.scripts import completion
 
     return completion(show) + "\n"

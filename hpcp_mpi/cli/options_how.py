@@ -13,7 +13,7 @@ from hpcp_mpi.vocab.options import (
 
 DEFAULT_INTERVAL = 10.0  # seconds between log lines
 DEFAULT_HEARTBEAT = 60.0  # seconds of silence after which a rank is lost
-SHELLS = ("bash", "zsh", "tcsh")
+SHELLS = ("bash", "zsh", "fish", "tcsh")
 TEMPLATES = ("copy", "copy-array", "copy-requeue", "image", "remove", "sync", "verify")  # slurm/*.sbatch
 
 
@@ -214,7 +214,19 @@ def add_shown(parser: Parser) -> None:
         complete="file",
         help="append to FILE what is said on standard error, with progress as lines and each line with its time",
     )
-    add("--json", metavar="FILE", complete="file", help="write the report to FILE, for programs")
+    add(
+        "--json",
+        metavar="FILE",
+        complete="file",
+        help="write the report to FILE, for programs (-: standard output, all else then goes to standard error)",
+    )
+    add(
+        "--failed",
+        metavar="FILE",
+        complete="file",
+        help="write the names of all that failed to FILE, as -sfl reads them (default: beside the ledger, else "
+        "hpcp-mpi-failed-*.list in the working directory or at home; no file in a dry run, or if nothing failed)",
+    )
     add("-h", "--help", action="help", help="show the options that are used most (-h), or all (--help)")
     add("-V", "--version", action="store_true", help="show the versions of this program and of what it uses")
     add(

@@ -93,6 +93,7 @@ def _described(group: Any) -> Iterator[Described]:
             choices=tuple(action.choices or ()),
             completed=action.completed,
             several=action.nargs == "*",
+            repeated=type(action).__name__ in ("_AppendAction", "_CountAction"),
         )
 
 
