@@ -1,74 +1,130 @@
 """hpcp-mpi: copies, compares, lists and removes file trees with all nodes of an MPI or Slurm job.
 
-import hpcp_mpi
-report = hpcp_mpi.copy(["/scratch/run1"], "/project/run1")
-assert report.exit_code == 0, report.failures
+    >>> import hpcp_mpi
+    >>> report = hpcp_mpi.copy("run1", "copies/run1", exclude=["*.tmp"])
+    >>> report
+    <Report copy: 2 files, 12 B copied, exit code 0>
+    >>> report.exit_code, report.failures, report.outcome.copied.bytes
+    (0, [], 12)
 
-Each function does what the command does with the same paths. It returns a Report, on every rank the same: what failed
-is in its `failures`, and its `exit_code` is what the command would have returned. It raises FatalError, on every rank,
-when nothing could be started or the run could not continue.
+What there is
 
-Collective under MPI: every rank of COMM_WORLD calls it. Without a launcher it uses threads of this process. It handles
-no signals, prints nothing and asks nothing: to call what removes is to agree.
+    copy(sources, destination)     what is not there yet
+    mirror(sources, destination)   and remove what the sources do not have
+    move(sources, destination)     and remove from the sources what has a checked copy
+    compare(sources, destination)  what differs; verify(): every byte
+    list_files(sources, file)      a list with hashes
+    remove(paths)                  and all below them
+    status(ledger)                 how far a run is, or how it ended
 
-options: the fields of `hpcp_mpi.vocab.options.Options`, as `excludes=(b"*.tmp",)` or `dry_run=True`
+Each does what the command does with the same paths and the options of the same names: keywords are its long options
+with `_` for `-`, so `help(hpcp_mpi.copy)` and `hpcp-mpi --help` say the same. Paths and patterns are str, bytes or
+os.PathLike, one or several; sizes and rates are numbers or "64K", "10M". Images (-di, -si, -dd): use the command.
+
+What comes back
+
+A Report: what failed is in its `failures`, each a Failure (path, reason, ...), and its `exit_code` is what the command
+would have returned: 0 all is done, 3 there are differences, 23 something failed, 75 stopped early, and resumable.
+
+    >>> missing = hpcp_mpi.compare("run1", "copies/run1", exclude="*.tmp")
+    >>> missing.exit_code, missing.differences
+    (0, {'added': 0, 'modified': 0, 'deleted': 0})
+
+FatalError is raised when nothing could be started or the run could not continue, its UsageError for what means nothing,
+TypeError for a wrong type or an unknown keyword.
+
+    >>> hpcp_mpi.copy("run2", "copies/run2")
+    Traceback (most recent call last):
+    ...
+    hpcp_mpi.vocab.errors.FatalError: cannot use the source run2: No such file or directory
+      Nothing was copied.
+    >>> hpcp_mpi.copy("run1", "copies/run1", exlude="*.tmp")
+    Traceback (most recent call last):
+    ...
+    TypeError: copy() got an unexpected keyword 'exlude': did you mean 'exclude'?
+
+Progress, and an end before the end
+
+progress= is called with a Progress about five times a second, should_stop= is asked as often, both in the calling
+thread. A run that is stopped returns its report: what was done is in it, and the same call does the rest.
+
+    >>> import threading
+    >>> cancelled, seen = threading.Event(), []
+    >>> report = hpcp_mpi.copy("run1", "other", progress=seen.append, should_stop=cancelled.is_set)
+    >>> seen[0]  # doctest: +ELLIPSIS
+    <Progress copying: ...>
+    >>> cancelled.set()
+    >>> hpcp_mpi.copy("run1", "another", should_stop=cancelled.is_set)
+    <Report copy: 0 files, 0 B copied, exit code 75>
+
+An exception in them ends the run in good order, and is raised. Ctrl-C in the main thread raises KeyboardInterrupt when
+the run has ended, within seconds; a second one at once. Nothing is printed: the logger "hpcp_mpi" gets what is worth
+knowing (INFO), notes (WARNING) and failures (ERROR). Any thread may call, `await asyncio.to_thread(hpcp_mpi.copy, ...)`
+too, and without MPI several at once.
+
+Under MPI
+
+Collective: every rank of COMM_WORLD makes the same call. Rank 0's arguments count, its callbacks are called, and every
+rank gets its report, or what it raised. If some ranks do not come within join_timeout= seconds, those that came get a
+FatalError that names them. Without a launcher, threads of this process do the work.
 """
 
-import os
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from hpcp_mpi.api.copies import copy, mirror, move
+    from hpcp_mpi.api.others import compare, list_files, remove, status, verify
+    from hpcp_mpi.vocab.errors import Failure, FatalError, UsageError
+    from hpcp_mpi.vocab.ledger_status import LedgerStatus
+    from hpcp_mpi.vocab.options import Options
+    from hpcp_mpi.vocab.progress import Progress
     from hpcp_mpi.vocab.report import Report
+    from hpcp_mpi.vocab.tally import Tally
 
 __version__ = "0.1.0"
 
-Path = str | bytes | os.PathLike[str]
+__all__ = [
+    "Failure",
+    "FatalError",
+    "LedgerStatus",
+    "Options",
+    "Progress",
+    "Report",
+    "Tally",
+    "UsageError",
+    "compare",
+    "copy",
+    "list_files",
+    "mirror",
+    "move",
+    "remove",
+    "status",
+    "verify",
+]
+
+# Where each name is. It is loaded when it is asked for: a thousand ranks of the command import this package.
+_HOMES = {
+    "api.copies": ("copy", "mirror", "move"),
+    "api.others": ("compare", "list_files", "remove", "status", "verify"),
+    "vocab.errors": ("Failure", "FatalError", "UsageError"),
+    "vocab.ledger_status": ("LedgerStatus",),
+    "vocab.options": ("Options",),
+    "vocab.progress": ("Progress",),
+    "vocab.report": ("Report",),
+    "vocab.tally": ("Tally",),
+}
 
 
-def copy(sources: Path | Iterable[Path], destination: Path | Iterable[Path], **options: Any) -> "Report":
-    """Copy sources to destination as the command `hpcp-mpi SOURCE... -d DESTINATION` does.
+def __getattr__(name: str) -> object:
+    for module, names in _HOMES.items():
+        if name in names:
+            from importlib import import_module
 
-    sources:      one path or several; where they land is the command line's rule
-    destination:  one path; over several, files are spread
-    options:      see the module. `mirror=True` removes what the sources do not have, `move=True` what has a good copy
-    """
-    return _done("COPY", _paths(sources), _paths(destination), options)
-
-
-def compare(sources: Path | Iterable[Path], destination: Path, **options: Any) -> "Report":
-    """Compare sources with destination as the command `hpcp-mpi -cfl SOURCE... -d DESTINATION` does. It writes nothing.
-
-    The report's `differences` holds how many entries were added, modified and deleted, its `outcome.items` which.
-    """
-    return _done("COMPARE", _paths(sources), _paths(destination), options)
+            found: object = getattr(import_module(f"hpcp_mpi.{module}"), name)
+            globals()[name] = found
+            return found
+    raise AttributeError(f"module 'hpcp_mpi' has no attribute {name!r}")
 
 
-def remove(paths: Path | Iterable[Path], **options: Any) -> "Report":
-    """Remove paths and all below them as the command `hpcp-mpi -rm -rf PATH...` does. Nothing is asked."""
-    return _done("REMOVE", _paths(paths), (), options)
-
-
-def list_files(sources: Path | Iterable[Path], file: Path, hashes: bool = True, **options: Any) -> "Report":
-    """Write a list of what sources hold to file as the command `hpcp-mpi -fl FILE SOURCE...` does.
-
-    hashes: with the hash of each file, of as many bytes as the options say
-    """
-    return _done("LIST", _paths(sources), (), options, file_list=os.fsencode(file), hashes=hashes)
-
-
-def _done(
-    verb: str, sources: tuple[bytes, ...], destinations: tuple[bytes, ...], options: dict[str, Any], **more: Any
-) -> "Report":
-    from hpcp_mpi.operations.session import run
-    from hpcp_mpi.vocab.options import Options
-    from hpcp_mpi.vocab.request import Request, Verb
-
-    request = Request(Verb[verb], sources, destinations, Options(**options), force=True, **more)
-    return run(request, os.environ)
-
-
-def _paths(paths: Path | Iterable[Path]) -> tuple[bytes, ...]:
-    if isinstance(paths, (str, bytes, os.PathLike)):
-        paths = [paths]
-    return tuple(os.fsencode(each) for each in paths)
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -49,14 +49,19 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {f"operations/{each}" for each in ("prepare", "scan", "verify", "remove", "list_files", "mirror", "move")}
     | {"operations/compare", "operations/copy", "operations/imaging", "ledger"},
     "cli": ENGINE | {"operations", "operations/prepare", "operations/compare", "ledger", ""},
-    # hpcp_mpi/__init__.py: the Python API, which loads what it needs when it is called.
-    "": {"operations", "cluster", "vocab"},
+    "api": ENGINE | {"operations", "operations/prepare", "ledger", ""},
+    # hpcp_mpi/__init__.py: the door to the Python API, which is loaded by name when it is asked for.
+    "": {"vocab"},
     # hpcp_mpi/__main__.py: the door to the command line.
     "__main__": {"cli"},
 }
 # Of a room that may import another one only this module may, or only this one of the other.
-ONLY_BY = {("operations", "ledger"): "operations/open_ledger.py", ("cli", "ledger"): "cli/status.py"}
-ONLY_THIS = {("cli", "ledger"): "ledger.reader"}
+ONLY_BY = {
+    ("operations", "ledger"): "operations/open_ledger.py",
+    ("cli", "ledger"): "cli/status.py",
+    ("api", "ledger"): "api/others.py",
+}
+ONLY_THIS = {("cli", "ledger"): "ledger.reader", ("api", "ledger"): "ledger.reader"}
 # Rooms of which every module is pure: no call of the system, no clock, no MPI. Elsewhere a docstring says "Pure.".
 PURE = {"vocab", "formats", "rules", "scheduling"}
 PURE_PACKAGE = "hpcp_mpi.operations.imaging.rules."  # of many modules, all of them
@@ -66,7 +71,6 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "mpi4py": ("cluster/mpi.py",),
     "subprocess": ("host/commands.py",),
     "argparse": ("cli/parser.py",),
-    "shtab": ("cli/completion.py",),
     "sqlite3": ("ledger/",),
     "multiprocessing": (),  # forks after MPI_Init, which MPI libraries forbid
 }
@@ -76,7 +80,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
 class Import:
     module: str  # dotted, absolute
     line: int
-    lazy: bool  # inside a function
+    typing: bool  # under TYPE_CHECKING
 
 
 def modules(package: Path) -> dict[str, Path]:
@@ -92,10 +96,10 @@ def imports(name: str, path: Path, known: dict[str, Path]) -> Iterator[Import]:
     """What a module imports. `from package import module` names the module, `from package import thing` the
     package."""
 
-    def visit(node: ast.AST, lazy: bool) -> Iterator[Import]:
+    def visit(node: ast.AST, typing: bool) -> Iterator[Import]:
         for child in ast.iter_child_nodes(node):
             if isinstance(child, ast.Import):
-                yield from (Import(alias.name, child.lineno, lazy) for alias in child.names)
+                yield from (Import(alias.name, child.lineno, typing) for alias in child.names)
             elif isinstance(child, ast.ImportFrom):
                 base = child.module or ""
                 if child.level:
@@ -104,9 +108,9 @@ def imports(name: str, path: Path, known: dict[str, Path]) -> Iterator[Import]:
                     base = ".".join([*here, *([base] if base else [])])
                 for alias in child.names:
                     full = f"{base}.{alias.name}"
-                    yield Import(full if full in known else base, child.lineno, lazy)
-            inner = isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
-            yield from visit(child, lazy or inner)
+                    yield Import(full if full in known else base, child.lineno, typing)
+            checked = isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"
+            yield from visit(child, typing or checked)
 
     yield from visit(ast.parse(path.read_bytes()), False)
 
@@ -142,8 +146,8 @@ def violations(package: Path) -> list[str]:
             found += [f"{where}:{each.line}: {problem}" for problem in _problems(room, where, each, target)]
             if name in pure and room not in PURE and target is not None and each.module not in pure:
                 found.append(f"{where}:{each.line}: a pure module may not import {each.module}, which is not")
-            # The API's lazy imports are its purpose: it stands above the rooms, whatever they take from it.
-            if target is not None and each.module != name and not (name == package.name and each.lazy):
+            # What the door shows to type checkers is its purpose: it stands above the rooms that take its version.
+            if target is not None and each.module != name and not (name == package.name and each.typing):
                 graph[name].add(each.module)
     return found + [f"circle: {' -> '.join(circle)}" for circle in circles(graph)]
 
@@ -156,11 +160,11 @@ def is_pure(name: str, path: Path, known: dict[str, Path]) -> bool:
 
 def _problems(room: str, where: str, each: Import, target: str | None) -> Iterator[str]:
     outside = each.module.split(".")[0]
+    if room == "" and target == "api" and each.typing:
+        return
     if target is not None:
         if target != room and target not in MAY_IMPORT.get(room, set()):
             yield f"{room or 'the API'} may not import {target or 'the API'} ({each.module})"
-        if room == "" and target not in ("", "vocab") and not each.lazy:
-            yield f"the API may import {target} only inside functions"
         way = (room, target)
         if where != ONLY_BY.get(way, where) or not each.module.endswith(ONLY_THIS.get(way, "")):
             yield f"{room} may import {target} only in {ONLY_BY[way]} ({each.module})"
@@ -216,7 +220,9 @@ print(*(name for name in sys.modules if name.split(".")[0] == "hpcp_mpi"))
 MOST_LOADED = 79  # packages are modules, too
 
 GOOD = {
-    "__init__.py": "def copy():\n    from hpcp_mpi.operations import session\n",
+    "__init__.py": "if TYPE_CHECKING:\n    from hpcp_mpi.api.copies import copy\n",
+    "api/__init__.py": "",
+    "api/copies.py": "from hpcp_mpi.cluster import mpi\nfrom hpcp_mpi import __version__\n",
     "__main__.py": "from hpcp_mpi.cli.main import console\n",
     "vocab/__init__.py": "",
     "vocab/words.py": "import os\n",
@@ -296,7 +302,8 @@ BAD = {
         {"operations/bad.py": "from hpcp_mpi import copy\n"},
         "operations may not import the API",
     ),
-    "the API is eager": ({"__init__.py": "from hpcp_mpi.cluster import mpi\n"}, "only inside functions"),
+    "the door is open": ({"__init__.py": "from hpcp_mpi.cluster import mpi\n"}, "the API may not import cluster"),
+    "the API uses the command line": ({"api/bad.py": "import hpcp_mpi.cli.main\n"}, "api may not import cli"),
     "mpi4py elsewhere": ({"cluster/bad.py": "from mpi4py import MPI\n"}, "mpi4py belongs in cluster/mpi.py"),
     "subprocess elsewhere": (
         {"host/bad.py": "import subprocess as s\n"},

@@ -5,13 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hpcp_mpi.cli.argv import understood
-from hpcp_mpi.cli.option_conflicts import refuse, refuse_with_status
-from hpcp_mpi.cli.options_how import DEFAULT_INTERVAL
+from hpcp_mpi.cli.habits import otherwise
+from hpcp_mpi.cli.option_conflicts import landing_note, refuse, refuse_with_status
+from hpcp_mpi.cli.options_how import DEFAULT_INTERVAL, TEMPLATES
 from hpcp_mpi.cli.options_imaging import given_names
-from hpcp_mpi.cli.parser import Given, build_parser
+from hpcp_mpi.cli.parser import Given, read
 from hpcp_mpi.cluster.slurm import default_ledger
-from hpcp_mpi.rules.excludes import refusal
+from hpcp_mpi.rules.excludes import refuse as refuse_patterns
 from hpcp_mpi.vocab.errors import FatalError, UsageError
 from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.paths import printable
@@ -23,19 +23,28 @@ class CommandLine:
     """A parsed command line: the request, and how to show, record and stop the run."""
 
     request: Request
-    show: str = ""  # what to print instead of running: version, man, or the shell of a completion
+    show: str = ""  # to print instead of running: -h, --help, version, man, module, template NAME, or a shell
+    progress: str = "auto"  # or bar, lines, json, none
     progress_interval: float = DEFAULT_INTERVAL
+    quiet: bool = False
+    log_file: bytes | None = None
     json: Path | None = None
     status: bytes | None = None  # a ledger to show instead of running
     ledger: bytes | None = None  # as given, or with resume the default of the Slurm job
     resume: bool = False
     stop_before: float | None = None  # minutes before the batch job's end
+    failed: bytes | None = None  # the file for the names of what failed; None: where there is room for it
+    notes: tuple[str, ...] = ()  # what the user is told of the command line
 
     @property
     def files(self) -> list[bytes]:
         """The files that a run writes beside what it is asked for."""
-        files = [os.fsencode(self.json)] if self.json else []
-        return files + ([self.ledger] if self.ledger is not None else [])
+        return [each for each in (self.report_file, self.ledger, self.failed) if each is not None]
+
+    @property
+    def report_file(self) -> bytes | None:
+        """The file for the report; None if there is none, or it goes to standard output."""
+        return os.fsencode(self.json) if self.json is not None and self.json != Path("-") else None
 
 
 def parse(
@@ -43,13 +52,12 @@ def parse(
     exclude_lines: Callable[[bytes], list[bytes]],
     environment: Mapping[str, str] | None = None,
 ) -> CommandLine:
-    """Return the parsed arguments. Raises SystemExit (help, usage errors), UsageError, FatalError.
+    """Return the parsed arguments. Raises UsageError, FatalError.
 
     exclude_lines: returns the patterns in an exclude file's content. environment: of a Slurm job, for its ledger's name
     """
-    given = _given(list(arguments))
-    show = "version" if given.version else "man" if given.print_man else given.print_completion
-    if show:
+    given = read(list(arguments))
+    if show := given.help or _shown(given):
         return CommandLine(Request(Verb.COPY, ()), show)
     json = Path(given.json) if given.json else None
     if given.status is not None:
@@ -60,12 +68,28 @@ def parse(
     request = _asked(verb, given, _options(verb, given, exclude_lines))
     return CommandLine(
         request,
+        progress=given.progress,
         progress_interval=given.progress_interval,
+        quiet=given.quiet,
+        log_file=None if given.log_file is None else os.fsencode(given.log_file),
         json=json,
         ledger=_ledger(given, environment or {}),
         resume=given.resume,
         stop_before=given.stop_before,
+        failed=None if given.failed is None else os.fsencode(given.failed),
+        notes=(*given.notes, *landing_note(request, given.habits)),
     )
+
+
+def _shown(given: Given) -> str:
+    """Return what to print instead of running; "" to run. Raises UsageError."""
+    if given.print_template:
+        if given.src_path:
+            name = printable(os.fsencode(given.src_path[0]))
+            raise UsageError(f"there is no job template {name}", f"There are {', '.join(TEMPLATES)}.")
+        return f"template {given.print_template}"
+    flags = (("version", given.version), ("man", given.print_man), ("module", given.print_module))
+    return next((show for show, wanted in flags if wanted), given.print_completion or "")
 
 
 def _ledger(given: Given, environment: Mapping[str, str]) -> bytes | None:
@@ -75,16 +99,6 @@ def _ledger(given: Given, environment: Mapping[str, str]) -> bytes | None:
     if given.resume and ledger is None:
         raise UsageError("--resume needs the ledger of the run to resume, outside of a Slurm job", "Add --ledger FILE.")
     return ledger
-
-
-def _given(words: list[str]) -> Given:
-    parser = build_parser()
-    flags = {name for action in parser._actions if action.nargs == 0 for name in action.option_strings}
-    # argparse loses a `--` when positionals are intermixed, and takes what follows it for options.
-    end = words.index("--") if "--" in words else len(words)
-    given = parser.parse_intermixed_args(understood(words[:end], parser._option_string_actions.keys(), flags))
-    given.src_path += words[end + 1 :]
-    return given
 
 
 def _verb(given: Given) -> Verb:
@@ -109,6 +123,11 @@ def _verb_without_images(given: Given) -> Verb:
         return Verb.COPY
     if given.remove:
         return Verb.REMOVE
+    if given.remove_force and given.habits and len(given.src_path) == 1:
+        raise UsageError(
+            f"-rf beside {given.habits[0]}: to remove {given.src_path[0]}, or to copy it?",
+            "To remove it, write -rm. To copy it, name the destination.",
+        )
     if given.remove_force and len(given.src_path) == 1:
         return Verb.REMOVE
     if given.remove_force:
@@ -243,15 +262,15 @@ def _excludes(
         try:
             lines = exclude_lines(Path(name).read_bytes())
         except OSError as error:
-            raise FatalError(f"cannot read the exclude file {name}: {error.strerror}") from None
+            why = otherwise("-x") if isinstance(error, IsADirectoryError) else ""
+            raise FatalError(f"cannot read the exclude file {name}: {error.strerror}", why) from None
         except ValueError as error:
             raise FatalError(f"the exclude file {name} cannot be used: {error}") from None
-        patterns.update(dict.fromkeys(lines, name))
-    for pattern, place in patterns.items():
-        if why := refusal(pattern):
+        if rule := next((line for line in lines if line.startswith((b"+ ", b"- "))), b""):
             raise UsageError(
-                f"the exclude pattern {printable(pattern)!r} of {place} can match nothing: {why}",
-                "Patterns are matched against absolute paths in the sources: name an entry, at any depth or with its "
-                "full path.",
+                f"{name} holds a rule of rsync, and only patterns of what to exclude are possible: {printable(rule)}",
+                f"Leave out + and -; a name that begins so is written ./{printable(rule)}",
             )
+        patterns.update(dict.fromkeys(lines, name))
+    refuse_patterns(patterns)
     return tuple(patterns)

@@ -4,7 +4,6 @@ import os
 from collections.abc import Mapping, Sequence
 from shlex import quote
 
-from hpcp_mpi.cli.argv import understood
 from hpcp_mpi.vocab.ledger_status import resuming
 from hpcp_mpi.vocab.origin import TOOL
 from hpcp_mpi.vocab.paths import printable, relative_to
@@ -81,22 +80,6 @@ def _as_name(path: str) -> str:
 
 def _options_of(arguments: Sequence[str]) -> list[str]:
     """Return the options of a command line that is valid, without its paths."""
-    from hpcp_mpi.cli.parser import build_parser
+    from hpcp_mpi.cli.parser import options_of
 
-    actions = build_parser()._option_string_actions
-    flags = {name for name, action in actions.items() if action.nargs == 0}
-    end = list(arguments).index("--") if "--" in arguments else len(arguments)
-    rest = iter(understood(arguments[:end], actions.keys(), flags))
-    kept: list[str] = []
-    for word in rest:
-        name, equals, _ = word.partition("=")
-        # One letter may have its value, or other letters, right behind it.
-        action = actions.get(name) or (actions.get(word[:2]) if word.startswith("-") else None)
-        if action is None:
-            continue  # a path
-        whole = [word]
-        if name in actions and not equals and action.nargs is None:
-            whole += [next(rest, "")]
-        if action.dest not in _LEFT_OUT:
-            kept += whole
-    return kept
+    return [word for kept, words in options_of(list(arguments)) if kept not in _LEFT_OUT for word in words]

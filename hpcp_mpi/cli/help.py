@@ -1,5 +1,7 @@
-"""The text around the options: in `hpcp-mpi -h`, in the man page, and without arguments."""
+"""The text around the options: in both helps, in the man page, and without arguments."""
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hpcp_mpi.vocab.errors import EXIT_CODES
@@ -13,6 +15,21 @@ class Described:
     value: str  # the name of its value; "" if it has none
     optional: bool  # the value may be left out
     text: str
+    choices: tuple[str, ...] = ()  # the values that it can have, where they are words
+    completed: str = ""  # what a shell completes the value with: "file", "directory"
+    several: bool = False  # it takes any number of values
+    repeated: bool = False  # it may be given more than once
+
+    @property
+    def default(self) -> str:
+        """The default as the text says it; "" where it says none."""
+        found = re.search(r"\(default:? ([^;()]+)", self.text)
+        return found[1].strip() if found else ""
+
+    @property
+    def brief(self) -> str:
+        """The first words of the text, for a line of a shell's completion."""
+        return re.split(r"[;:(]|, for |\. ", self.text)[0].strip()
 
     @property
     def is_option(self) -> bool:
@@ -67,7 +84,21 @@ EXAMPLES = (
     ("compare by size and mtime only", "hpcp-mpi -hs 0 SRC DST"),
 )
 _IN_SHORT = 5
-SPELLINGS = "A long option may be written with _ or with -: --dest_path is --dest-path."
+_ON_A_SCREEN = 7
+SPELLINGS = "Long options may be written with _, too, as in hpcp: --dest_path is --dest-path."
+# The options of the help of one screen, by their first spelling, in its words.
+_MOST_USED = (
+    ("-n", "dry run: only list the changes"),
+    ("-v", "list every entry that is changed"),
+    ("-e", "exclude what matches, at any depth; -x FILE"),
+    ("-rme", "mirror: also remove what no SRC has"),
+    ("-rf", "ask nothing, as is needed under mpiexec and srun"),
+    ("-hs", "0: compare size and mtime only; -fh: whole files"),
+    ("-j", "jobs at once on each rank (default: 4 per CPU)"),
+    ("-L", "limit of bytes a second, all ranks together (10M)"),
+    ("--verify", "read every copy again and compare it"),
+    ("--json", "write the report to FILE"),
+)
 
 
 def short() -> str:
@@ -78,9 +109,31 @@ def short() -> str:
             "",
             *_examples(_IN_SHORT),
             "",
-            "All options: hpcp-mpi -h. Versions: hpcp-mpi -V.",
+            "All options: hpcp-mpi --help. Versions: hpcp-mpi -V.",
         ]
     )
+
+
+def screen(sections: Iterable[Section]) -> str:
+    """Return the help of -h, which fits on a screen of 24 lines. sections: all options"""
+    options = {option.names[0]: option for section in sections for option in section.options}
+    used = [(", ".join((name, *_long(options[name]))), options[name].value, what) for name, what in _MOST_USED]
+    return "\n".join(
+        [
+            f"hpcp-mpi: {SUMMARY}.",
+            "",
+            *_examples(_ON_A_SCREEN),
+            "",
+            *(f"  {f'{names} {value}'.strip():<25} {what}" for names, value, what in used),
+            "",
+            "All options: hpcp-mpi --help. Man page: hpcp-mpi --print-man | man -l -",
+        ]
+    )
+
+
+def _long(option: Described) -> tuple[str, ...]:
+    """Return the documented long spelling of an option that has a short one."""
+    return tuple(name for name in option.names[1:] if name.startswith("--"))[:1]
 
 
 def epilog() -> str:

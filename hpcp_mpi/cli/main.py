@@ -32,12 +32,8 @@ def console() -> NoReturn:
 
 
 def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Run the command line; return the exit code. Raises SystemExit with it after a help text, or a usage error."""
-    try:
-        code, alone = _main(arguments, environment)
-    except SystemExit as leaving:
-        streams.only_prints()
-        raise SystemExit(streams.settle(leaving.code if isinstance(leaving.code, int) else EXIT_OK)) from None
+    """Run the command line; return the exit code."""
+    code, alone = _main(arguments, environment)
     code = streams.settle(code)
     if alone:
         # At the end of this process MPI would wait for the lost ranks.
@@ -136,6 +132,8 @@ def _rank0(arguments: Sequence[str], environment: Mapping[str, str], wire: Wire,
         streams.only_prints()
         print(_text(command_line.show), end="")
         return EXIT_OK
+    for note in command_line.notes:
+        log.line(f"hpcp-mpi: {note}")
     from hpcp_mpi.cli.run import Run
 
     return Run(command_line, arguments, environment, wire, stop, log).lead()
@@ -143,6 +141,15 @@ def _rank0(arguments: Sequence[str], environment: Mapping[str, str], wire: Wire,
 
 def _text(show: str) -> str:
     """Return the text to print instead of running. show: CommandLine's"""
+    if show == "-h":
+        from hpcp_mpi.cli.help import screen
+        from hpcp_mpi.cli.parser import described
+
+        return screen(described()) + "\n"
+    if show == "--help":
+        from hpcp_mpi.cli.parser import help_text
+
+        return help_text()
     if show == "version":
         from hpcp_mpi.cli.versions import describe
 
@@ -153,6 +160,15 @@ def _text(show: str) -> str:
         from hpcp_mpi.cli.parser import described
 
         return man_page(described(), __version__, time.strftime("%Y-%m-%d"))
-    from hpcp_mpi.cli.completion import completion
+    if show == "module":
+        from hpcp_mpi.cli.shipped import module_file
+
+        return module_file()
+    if show.startswith("template "):
+        from hpcp_mpi.cli.shipped import template, templates
+
+        name = show.removeprefix("template ")
+        return templates() if name == "list" else template(name)
+    from hpcp_mpi.cli.completion.scripts import completion
 
     return completion(show) + "\n"

@@ -2,13 +2,15 @@
 
 import glob
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
 from hpcp_mpi.cli.options_imaging import given_names
+from hpcp_mpi.rules.contradictions import contradictions
 from hpcp_mpi.vocab.errors import UsageError
-from hpcp_mpi.vocab.request import Verb
+from hpcp_mpi.vocab.paths import printable
+from hpcp_mpi.vocab.request import Request, Verb
 
 _DOES = {
     Verb.COPY: "this copies",
@@ -42,6 +44,23 @@ _MEANT_FOR = {
     "no_hash_file_list": ("-nhfl", _LIST, _COMPARE, _COPY),
     "dry_run": ("-n", _COPY, _REMOVE, _COMPARE, _IMAGE, _CLONE, _PATCH, _APPLY),
 }
+# What a message calls the options of `rules.contradictions`.
+_CALLED = {
+    "dest_path": "-d",
+    "directory_only": "-do",
+    "no_directory_sync": "-nds",
+    "content_only": "-co",
+    "strict_metadata": "--strict-metadata",
+    "remove": "-rm",
+    "remove_extra": "-rme",
+    "random_dest_selection": "-rds",
+    "hash_size": "-hs",
+    "delete_excluded": "--delete-excluded",
+    "null": "-0",
+    "source_list": "-sfl",
+    "file_list": "-fl",
+    "tar_diff_file_list": "-tdfl",
+}
 
 
 def refuse(verb: Verb, given: Any) -> None:
@@ -60,12 +79,38 @@ def refuse_with_status(given: Any) -> None:
             "--status shows a ledger: it takes no sources and destinations",
             "hpcp-mpi --status LEDGER [--json FILE]",
         )
+    if given.failed is not None:
+        raise UsageError("--status only shows a ledger: --failed is for runs", "hpcp-mpi --status LEDGER [--json FILE]")
     if given.ledger is not None or given.resume:
         raise UsageError(
             "--status only shows a ledger: --ledger and --resume are for runs", "hpcp-mpi --status LEDGER [--json FILE]"
         )
     for says, remedy in _of_files(given):
         raise UsageError(says, remedy)
+
+
+def landing_note(request: Request, habits: Sequence[str]) -> Iterator[str]:
+    """Yield what is said to who thinks in words of rsync or cp, and names a directory without a `/` at its end.
+
+    Their `src dst` is dst/src, ours the contents of src in dst. Raises UsageError for a mirror, which would remove what
+    is beside dst/src. habits: the words of rsync or cp in the command line
+    """
+    if not habits or request.verb is not Verb.COPY or len(request.sources) != 1 or not request.destinations:
+        return
+    source, destination = request.sources[0], request.destinations[-1]
+    if source.endswith((b"/", b"/.", b"/..")) or source in (b".", b"..") or destination.endswith(b"/"):
+        return
+    if not os.path.isdir(source):
+        return
+    src, dst = printable(source), printable(destination)
+    theirs = f"{dst}/{os.path.basename(src)}"
+    if request.options.mirror:
+        raise UsageError(
+            f"{habits[0]} with {src} {dst}: here this makes {dst} equal to {src}, in rsync {theirs}",
+            f"Write {src}/ {dst} for the first, {src} {dst}/ for the second.",
+        )
+    if os.path.isdir(destination):
+        yield f"the contents of {src} go into {dst}, not into {theirs} as with rsync and cp; for that, write {dst}/"
 
 
 def _of_another_verb(verb: Verb, given: Any) -> Iterator[tuple[str, str]]:
@@ -92,39 +137,9 @@ def _of_another_verb(verb: Verb, given: Any) -> Iterator[tuple[str, str]]:
 
 def _in_pairs(given: Any) -> Iterator[tuple[str, str]]:
     destinations = given.dest_path or []
-    if given.directory_only and given.no_directory_sync:
-        yield "-do copies directories with their metadata, and -nds forbids that", "Give one of them."
-    if given.content_only and given.strict_metadata:
-        yield "-co copies no metadata, so none can be refused", "Leave out -co or --strict-metadata."
-    if given.directory_only and given.remove:
-        yield "-do copies no files, so a move has nothing to remove", "Leave out -do or -rm."
-    if given.random_dest_selection and len(destinations) < 2 and not any(map(glob.has_magic, destinations)):
-        yield "-rds spreads files over several destinations", "Give -d for each of them, or leave out -rds."
-    if given.content_only and given.hash_size == 0 and not given.full_hash:
-        yield (
-            "-co with -hs 0 would compare sizes only: what differs would be called identical",
-            "Leave out -hs 0, and contents are compared; or leave out -co, and sizes and mtimes are.",
-        )
-    if given.delete_excluded and not given.remove_extra:
-        yield "--delete-excluded has a meaning only when mirroring", "Add -rme, or leave it out."
+    yield from contradictions(given, _CALLED.__getitem__, lambda: any(map(glob.has_magic, destinations)))
     if given.remove and given.remove_extra and not destinations:
         yield "-rm with -rme: is the last path a destination, or to be removed too?", "Name the destination with -d."
-    if given.null and given.file_list is given.source_list is None and not given.tar_diff_file_list:
-        yield "-0 says what lists look like, and there is none", "Add -fl, -sfl or -tdfl, or leave it out."
-    if given.source_list is not None and given.remove_extra:
-        yield (
-            "-rme with -sfl would remove everything that the list does not name",
-            "Mirror without a list, or copy the list without -rme.",
-        )
-    if given.source_list is not None and given.remove:
-        yield "-rm with -sfl: what a list names can be copied, not moved", "Leave out -rm, or move without a list."
-    if given.source_list is not None and len(destinations) > 1:
-        yield "-sfl with several destinations is not possible", "Give -d once."
-    if given.source_list is not None and destinations and len(given.src_path) > 1:
-        yield (
-            "the names in a list are relative to one directory, and there are several",
-            "hpcp-mpi -sfl LIST [BASE] -d DST",
-        )
 
 
 def _of_files(given: Any) -> Iterator[tuple[str, str]]:
@@ -136,12 +151,19 @@ def _of_files(given: Any) -> Iterator[tuple[str, str]]:
             f"-dfl would write its table to {given.diff_file_list}, which is a directory",
             "The word after -dfl is its FILE: put -dfl last, or write -dfl=FILE.",
         )
+    if given.json == "-" and given.file_list == "-":
+        yield "--json - and -fl - both are standard output", "Give one of them a file."
+    if given.failed in ("", "-"):
+        yield "--failed: names of files go to a file", "Name one."
+    if given.json == "":
+        yield "--json: the name of the file is empty", "Leave it out, or name a file; - is standard output."
     if given.ledger == "":
         yield "--ledger: the name of the file is empty", "Leave it out, or name a file."
     written = {
         "-fl": given.file_list,
         "-dfl": given.diff_file_list,
         "--json": given.json,
+        "--failed": given.failed,
         "-sfl": given.source_list,
         "--ledger": given.ledger,
         "--status": given.status,

@@ -1,6 +1,6 @@
-"""The options for how work is done and what is shown, in groups as `hpcp-mpi -h` shows them."""
+"""The options for how work is done and what is shown, in groups as `hpcp-mpi --help` shows them."""
 
-from hpcp_mpi.cli.amounts import at_least, parse_rate, parse_size
+from hpcp_mpi.cli.amounts import at_least, parse_rate, parse_size, whole_number
 from hpcp_mpi.cli.options_what import Parser
 from hpcp_mpi.vocab.options import (
     DEFAULT_CHUNK_FILES,
@@ -13,7 +13,8 @@ from hpcp_mpi.vocab.options import (
 
 DEFAULT_INTERVAL = 10.0  # seconds between log lines
 DEFAULT_HEARTBEAT = 60.0  # seconds of silence after which a rank is lost
-SHELLS = ("bash", "zsh", "tcsh")
+SHELLS = ("bash", "zsh", "fish", "tcsh")
+TEMPLATES = ("copy", "copy-array", "copy-requeue", "image", "remove", "sync", "verify")  # slurm/*.sbatch
 
 
 def add_identical(parser: Parser) -> None:
@@ -21,13 +22,13 @@ def add_identical(parser: Parser) -> None:
     add = identical.add
     add(
         "-hs",
-        "--hash_size",
+        "--hash-size",
         type=parse_size,
         default=DEFAULT_HASH_SIZE,
         metavar="SIZE",
         help="besides path, size and mtime, compare the last SIZE bytes (default 64K; 0: none)",
     )
-    add("-fh", "--full_hash", action="store_true", help="compare whole files; wins over -hs")
+    add("-fh", "--full-hash", "--checksum", action="store_true", help="compare whole files; wins over -hs")
     add(
         "--modify-window",
         type=at_least(0),
@@ -44,16 +45,16 @@ def add_work(parser: Parser) -> None:
         "-j",
         "-m",
         "-t",
-        "--max_workers",
-        type=int,
+        "--max-workers",
+        type=whole_number,
         metavar="N",
         help="jobs at once on each rank. 0: half its CPUs, -N: N per CPU, default: 4 per CPU; "
         "CPUs are shared out among the ranks on them",
     )
-    add("-s", "--single_thread", action="store_true", help="one job at a time, on one rank")
+    add("-s", "--single-thread", action="store_true", help="one job at a time, on one rank")
     add(
         "-pfl",
-        "--parallel_file_listing",
+        "--parallel-file-listing",
         action="store_const",
         const=True,
         help="all ranks list and compare directories, instead of rank 0 alone (default: only if the destination holds "
@@ -67,7 +68,7 @@ def add_work(parser: Parser) -> None:
     add(
         "-L",
         "-rl",
-        "--rate_limit",
+        "--rate-limit",
         type=parse_rate,
         default=0,
         metavar="RATE",
@@ -77,7 +78,7 @@ def add_work(parser: Parser) -> None:
     add(
         "-F",
         "-frl",
-        "--file_rate_limit",
+        "--file-rate-limit",
         type=parse_rate,
         default=0,
         metavar="RATE",
@@ -85,7 +86,7 @@ def add_work(parser: Parser) -> None:
     )
     add(
         "-ctl",
-        "--command_timeout_limit",
+        "--command-timeout-limit",
         type=at_least(0),
         default=0.0,
         metavar="SECONDS",
@@ -94,7 +95,7 @@ def add_work(parser: Parser) -> None:
     add(
         "-f",
         "-fpj",
-        "--files_per_job",
+        "--files-per-job",
         type=at_least(1, int),
         default=DEFAULT_CHUNK_FILES,
         metavar="N",
@@ -187,14 +188,46 @@ def add_shown(parser: Parser) -> None:
     add = shown.add
     add("-v", "--verbose", action="store_true", help="list every entry that is changed, as rsync -i")
     add(
+        "-q",
+        "--quiet",
+        action="store_true",
+        help="show problems only: no progress, no news, no table at the end; the exit code is the same",
+    )
+    add(
+        "--progress",
+        choices=("auto", "bar", "lines", "json", "none"),
+        default="auto",
+        help="how progress is shown on standard error: a bar, lines, JSON objects for programs, or not (default auto: "
+        "a bar on a terminal, also under mpiexec; else lines)",
+    )
+    add(
         "--progress-interval",
         type=at_least(0),
         default=DEFAULT_INTERVAL,
         metavar="SECONDS",
-        help=f"interval between progress lines where there is no terminal (default {DEFAULT_INTERVAL:g}; 0: none)",
+        help=f"interval between progress lines, the first of which comes after 1 s (default {DEFAULT_INTERVAL:g}; 0: "
+        "none)",
     )
-    add("--json", metavar="FILE", complete="file", help="write the report to FILE, for programs")
-    add("-h", "--help", action="help", help="show this text")
+    add(
+        "--log-file",
+        metavar="FILE",
+        complete="file",
+        help="append to FILE what is said on standard error, with progress as lines and each line with its time",
+    )
+    add(
+        "--json",
+        metavar="FILE",
+        complete="file",
+        help="write the report to FILE, for programs (-: standard output, all else then goes to standard error)",
+    )
+    add(
+        "--failed",
+        metavar="FILE",
+        complete="file",
+        help="write the names of all that failed to FILE, as -sfl reads them (default: beside the ledger, else "
+        "hpcp-mpi-failed-*.list in the working directory or at home; no file in a dry run, or if nothing failed)",
+    )
+    add("-h", "--help", action="help", help="show the options that are used most (-h), or all (--help)")
     add("-V", "--version", action="store_true", help="show the versions of this program and of what it uses")
     add(
         "--print-completion",
@@ -203,3 +236,12 @@ def add_shown(parser: Parser) -> None:
         help=f"print the completion script for SHELL ({', '.join(SHELLS)})",
     )
     add("--print-man", action="store_true", help="print the man page")
+    add(
+        "--print-template",
+        nargs="?",
+        const="list",
+        choices=("list", *TEMPLATES),
+        metavar="NAME",
+        help="print a job template for Slurm, for `sbatch`; without NAME list them",
+    )
+    add("--print-module", action="store_true", help="print a module file for Lmod and Environment Modules")

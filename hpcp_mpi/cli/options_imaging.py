@@ -1,4 +1,4 @@
-"""The options for images and clones, as `hpcp-mpi -h` shows them, and whether a command line has one.
+"""The options for images and clones, as `hpcp-mpi --help` shows them, and whether a command line has one.
 
 What they mean, and which contradict each other, is in `image_request` and `image_conflicts`, which only a command line
 with one of them loads.
@@ -39,7 +39,7 @@ def add_images(parser: Parser) -> None:
     add = parser.group("images and clones (Linux, root; squashfs: anyone)").add
     add(
         "-si",
-        "--src_image",
+        "--src-image",
         nargs="*",
         action="append",
         metavar="IMG",
@@ -48,7 +48,7 @@ def add_images(parser: Parser) -> None:
     )
     add(
         "-di",
-        "--dest_image",
+        "--dest-image",
         action="append",
         metavar="IMG",
         complete="file",
@@ -56,20 +56,20 @@ def add_images(parser: Parser) -> None:
     )
     add(
         "-dis",
-        "--dest_image_size",
+        "--dest-image-size",
         type=parse_disk_size,
         metavar="SIZE",
         help="no image is bigger than SIZE: the rest goes to IMG_1, IMG_2 and so on (20GiB, 20G; 500MB: of 1000)",
     )
     add(
         "-dd",
-        "--disk_dump",
+        "--disk-dump",
         action="store_true",
         help="clone the disk or image SRC to -di DST",
     )
     add(
         "-ddr",
-        "--dd_resize",
+        "--dd-resize",
         action="append",
         type=_resize,
         metavar="SIZE",
@@ -78,13 +78,13 @@ def add_images(parser: Parser) -> None:
     )
     add(
         "-nfp",
-        "--no_fs_param_mirror",
+        "--no-fs-param-mirror",
         action="store_true",
         help="make a clone's file systems with defaults, not as the source's are",
     )
     add(
         "-diff",
-        "--get_diff_image",
+        "--get-diff-image",
         nargs="?",
         const="",
         metavar="PATCH",
@@ -93,14 +93,14 @@ def add_images(parser: Parser) -> None:
     )
     add(
         "-siff",
-        "--load_diff_image",
+        "--load-diff-image",
         nargs="*",
         action="append",
         metavar="PATCH",
         complete="file",
         help="apply patches to -d DST or -di IMG, in this order",
     )
-    add("-fa", "--force_apply", action="store_true", help="apply patches that do not fit, too")
+    add("-fa", "--force-apply", action="store_true", help="apply patches that do not fit, too")
     add(
         "--image-fs",
         choices=FILE_SYSTEMS,

@@ -1,6 +1,6 @@
-"""The options for what is done, in groups as `hpcp-mpi -h` shows them; those for how are in `options_how`.
+"""The options for what is done, in groups as `hpcp-mpi --help` shows them; those for how are in `options_how`.
 
-A long option is written here as the help shows it: hpcp's with `_`, others with `-`. Each is accepted in both forms.
+A long option is written here as the help shows it, with `-`. It is accepted with `_`, too, as hpcp writes it.
 """
 
 from typing import Any, Protocol
@@ -40,7 +40,7 @@ def add_places(parser: Parser) -> None:
     add(
         "-d",
         "-C",
-        "--dest_path",
+        "--dest-path",
         action="append",
         metavar="DST",
         complete="directory",
@@ -48,26 +48,26 @@ def add_places(parser: Parser) -> None:
     )
     add(
         "-rds",
-        "--random_dest_selection",
+        "--random-dest-selection",
         action="store_true",
         help="spread files over several destinations at random",
     )
     add(
         "-ncd",
-        "--no_create_dir",
+        "--no-create-dir",
         action="store_true",
         help="skip destinations that do not exist",
     )
     add(
         "-tfs",
-        "--target_file_system",
+        "--target-file-system",
         default="",
         metavar="TYPE",
         help="refuse a destination on another type of file system than this (ext4, xfs, lustre, ...)",
     )
     add(
         "-enes",
-        "--exit_not_enough_space",
+        "--exit-not-enough-space",
         action="store_true",
         help="stop when the destination is known to lack space; copies made so far stay (default: a warning)",
     )
@@ -75,7 +75,7 @@ def add_places(parser: Parser) -> None:
     batch.add("-b", "--batch", action="store_true", help="one plan over all sources (accepted; always on)")
     batch.add(
         "-nb",
-        "--no_batch",
+        "--no-batch",
         "--sequential",
         dest="no_batch",
         action="store_true",
@@ -96,7 +96,8 @@ def add_selection(parser: Parser) -> None:
     )
     add(
         "-x",
-        "--exclude_file",
+        "--exclude-file",
+        "--exclude-from",
         action="append",
         default=[],
         metavar="FILE",
@@ -123,16 +124,16 @@ def add_selection(parser: Parser) -> None:
     add(
         "-sfl",
         "-lfl",
-        "--source_file_list",
+        "--source-file-list",
         dest="source_list",
         metavar="FILE",
         complete="file",
         help="copy only the names in FILE (-: standard input), relative to SRC or to the working directory; "
         "names keep their place below DST",
     )
-    add("-do", "--directory_only", action="store_true", help="only directories, with their metadata")
-    add("-nds", "--no_directory_sync", action="store_true", help="do not set the metadata of directories")
-    add("-co", "--content_only", action="store_true", help="only content: no modes, owners, times or attributes")
+    add("-do", "--directory-only", action="store_true", help="only directories, with their metadata")
+    add("-nds", "--no-directory-sync", action="store_true", help="do not set the metadata of directories")
+    add("-co", "--content-only", action="store_true", help="only content: no modes, owners, times or attributes")
     add(
         "--strict-metadata",
         action="store_true",
@@ -142,12 +143,12 @@ def add_selection(parser: Parser) -> None:
     links = selection.either()
     links.add(
         "-lt",
-        "--link_tracking",
+        "--link-tracking",
         action="store_true",
         help="copy what relative symlinks point to, also to places outside the destination "
         "(default: only inside it, where nothing is there)",
     )
-    links.add("-nlt", "--no_link_tracking", action="store_true", help="never copy what symlinks point to")
+    links.add("-nlt", "--no-link-tracking", action="store_true", help="never copy what symlinks point to")
     add("-n", "--dry-run", action="store_true", help="dry run: only list the changes, as rsync -n -i")
 
 
@@ -162,20 +163,21 @@ def add_removal(parser: Parser) -> None:
     )
     add(
         "-rme",
-        "--remove_extra",
+        "--remove-extra",
+        "--delete",
         action="store_true",
         help="mirror: after copying, remove destination entries that no source has",
     )
     add(
         "-rf",
-        "--remove_force",
+        "--remove-force",
         action="count",
         default=0,
         help="remove without confirmation; -rm if there is one SRC alone; twice: also if an exclude matched nothing",
     )
     add(
         "-rwloff",
-        "--do_not_remove_files_while_listing",
+        "--do-not-remove-files-while-listing",
         action="store_true",
         help="list a directory before removing anything in it (accepted; always on)",
     )
@@ -211,7 +213,7 @@ def add_lists(parser: Parser) -> None:
     add(
         "-fl",
         "-tfl",
-        "--target_file_list",
+        "--target-file-list",
         dest="file_list",
         metavar="FILE",
         complete="file",
@@ -220,20 +222,20 @@ def add_lists(parser: Parser) -> None:
     )
     add(
         "-nhfl",
-        "--no_hash_file_list",
+        "--no-hash-file-list",
         action="store_true",
         help="names only, without hashes and link targets",
     )
     add("-0", "--null", action="store_true", help="lists are plain names, each ended by NUL")
     add(
         "-cfl",
-        "--compare_file_list",
+        "--compare-file-list",
         action="store_true",
         help="compare the sources with DST, or with the list of -fl; nothing is written. Exit code 3: they differ",
     )
     add(
         "-dfl",
-        "--diff_file_list",
+        "--diff-file-list",
         nargs="?",
         const="",
         metavar="FILE",
@@ -242,7 +244,7 @@ def add_lists(parser: Parser) -> None:
     )
     add(
         "-tdfl",
-        "--tar_diff_file_list",
+        "--tar-diff-file-list",
         action="store_true",
         help="as -dfl, but only the names of what is added or modified, for tar -T",
     )

@@ -11,7 +11,7 @@ from hpcp_mpi.cli.commands import words
 from hpcp_mpi.cli.end_table import counts, in_columns, number
 from hpcp_mpi.cli.json_report import STANDARD_OUTPUT, report_at, write_json
 from hpcp_mpi.cli.report import grouped
-from hpcp_mpi.vocab.checkpoint import Checkpoint, RankState, Sample
+from hpcp_mpi.vocab.checkpoint import UNDER_WAY, Checkpoint, RankState, Sample
 from hpcp_mpi.vocab.errors import EXIT_CODES, EXIT_OK
 from hpcp_mpi.vocab.ledger_status import LedgerStatus, RunStatus
 from hpcp_mpi.vocab.paths import in_one_line, printable
@@ -103,6 +103,7 @@ def _done(account: LedgerStatus, latest: Checkpoint) -> Iterator[str]:
         yield "   ".join(f"{what}: {count:,}" for what, count in every if count)
     runs = len(account.runs)
     copied, seconds = latest.tallies.get("copied", NOTHING), max(latest.seconds, 1e-6)
+    copied = copied.plus(latest.tallies.get(UNDER_WAY, NOTHING))
     yield (
         f"time: {duration(latest.seconds)}{f' in {runs} runs' if runs > 1 else ''}   "
         f"average: {_rate(copied.bytes / seconds, copied.files / seconds)}{_lately(account)}"

@@ -11,11 +11,24 @@ import os
 import select
 import sys
 from collections.abc import Callable
-from typing import TextIO, cast
+from typing import Protocol, TextIO, cast
 
 from hpcp_mpi.vocab.errors import EXIT_UNSHOWN, unshown
 
 _BLOCK = 64 * 1024  # bytes that are held back before they are written
+
+
+class Way(Protocol):
+    """A way to write that does not wait: see cli/unblocked.py."""
+
+    @property
+    def behind(self) -> bool:
+        """Whether something was not taken yet."""
+
+    def write(self, data: bytes) -> int: ...
+
+    def drain(self) -> None:
+        """Wait until all is taken."""
 
 
 def install() -> None:
@@ -36,6 +49,8 @@ def settle(code: int) -> int:
             stream.flush()
         except (OSError, ValueError, AttributeError):
             pass  # a stream of somebody else's
+        if isinstance(cast(object, stream), Shown):
+            cast(Shown, stream).drain()
     shown: object = sys.stdout
     if not isinstance(shown, Shown) or shown.error is None:
         return code
@@ -75,6 +90,8 @@ class Shown(io.TextIOBase):
         self._write = write
         self._held = bytearray()
         self._torn = False  # part of a line was written
+        self._way: Way | None = None  # instead of write(fd)
+        self._ways: list[Way] = []  # all that were taken
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
@@ -93,6 +110,22 @@ class Shown(io.TextIOBase):
     def isatty(self) -> bool:
         return _is_terminal(self._fd)
 
+    def take(self, way: Way) -> None:
+        """Write by another way from now on, wherever that leads."""
+        self.flush()
+        self._way = way
+        self._ways.append(way)
+
+    @property
+    def behind(self) -> bool:
+        """Whether something was not taken yet, so that what follows has to wait."""
+        return self._way is not None and self._way.behind
+
+    def drain(self) -> None:
+        """Wait until all that was written is taken."""
+        for way in self._ways:
+            way.drain()
+
     def write(self, text: str) -> int:
         if self.error is None or self._tries_again:
             self._held += self._encoder.encode(text)
@@ -110,7 +143,7 @@ class Shown(io.TextIOBase):
         try:
             while at < len(data):
                 try:
-                    at += self._write(self._fd, data[at:])
+                    at += self._way.write(data[at:]) if self._way else self._write(self._fd, data[at:])
                 except BlockingIOError:  # another program has made the pipe or the terminal non-blocking
                     select.select([], [self._fd], [])
         except (OSError, ValueError) as error:

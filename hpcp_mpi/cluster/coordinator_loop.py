@@ -16,6 +16,7 @@ from hpcp_mpi.scheduling.messages import Heartbeat, Hello, Shutdown, StartJob, S
 from hpcp_mpi.scheduling.planner import Planner
 from hpcp_mpi.vocab.errors import EXIT_FATAL, EXIT_RESUMABLE, FatalError
 
+_WORDS = 1000  # messages a second of what is under way, from all ranks together; from one of them one, at most
 _FULL = 64 << 20  # bytes of memory of the backlog at which the feed is paused; it resumes at half of them
 
 
@@ -31,8 +32,11 @@ class CoordinatorLoop:
         watch: Callable[[], None],
         heartbeat: float = 0.0,
         lost: Callable[[int, str], None] = lambda rank, why: None,
+        watched: bool = True,
     ) -> None:
         """backlog_memory: returns the backlog's size in bytes. watch: called often, to show progress.
+
+        watched: somebody wants to know how far work is that takes long
 
         heartbeat: seconds of silence after which a rank is lost; 0: never. lost: called with each lost rank and why
         """
@@ -45,6 +49,7 @@ class CoordinatorLoop:
         self._backlog_memory = backlog_memory
         self._stop = stop
         self._watch = watch
+        self._watched = max(1.0, wire.size / _WORDS) if watched else 0.0
         self._ready: set[int] = set()  # ranks that said Hello
         self._together = False
         self.messages = 0
@@ -58,7 +63,7 @@ class CoordinatorLoop:
         self._wire.heartbeat = self._heartbeat
         self._pulse = FailureDetector(self._heartbeat, self._others(), time.monotonic())
         for rank in self._others():
-            self._wire.send(rank, StartJob(job, self._heartbeat))
+            self._wire.send(rank, StartJob(job, self._heartbeat, self._watched))
 
     def _others(self) -> list[int]:
         """Return the workers that are not lost."""

@@ -21,9 +21,11 @@ mpi4py.rc.recv_mprobe = False
 from mpi4py import MPI  # noqa: E402
 
 from hpcp_mpi.cluster.heartbeat import DEFAULT  # noqa: E402
+from hpcp_mpi.cluster.joining import Meeting, meet  # noqa: E402
 from hpcp_mpi.cluster.launcher import on_one_node  # noqa: E402
 from hpcp_mpi.cluster.transport import Waker, complain  # noqa: E402
 from hpcp_mpi.scheduling.messages import Message  # noqa: E402
+from hpcp_mpi.vocab.errors import FatalError  # noqa: E402
 
 _TAG = 7
 _GONE = (getattr(MPI, "ERR_PROC_FAILED", None),)  # the error for a lost rank, in libraries that report it
@@ -58,6 +60,22 @@ def initialise(pmix: bool) -> None:
     MPI.Init_thread(MPI.THREAD_SERIALIZED)
     if session is not None:
         session.Finalize()
+
+
+def join(meeting: Meeting) -> None:
+    """Have all ranks of the world meet, for a call that a program may have made on some only. Raises FatalError."""
+    if MPI.Is_finalized():
+        raise FatalError(
+            f"MPI has been finalized in this process: {meeting.called}() is too late",
+            "Call it before MPI.Finalize().",
+        )
+    if MPI.Query_thread() < MPI.THREAD_SERIALIZED and not MPI.Is_thread_main():
+        raise FatalError(
+            f"MPI was initialised for one thread only, and {meeting.called}() is called by another one",
+            "Call it in the thread that initialised MPI, or ask for MPI.THREAD_SERIALIZED or more.",
+        )
+    if MPI.COMM_WORLD.Get_size() > 1:
+        meet(MPI.COMM_WORLD, meeting)
 
 
 class MpiWire:

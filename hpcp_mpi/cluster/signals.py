@@ -75,6 +75,32 @@ def watched(stop: StopRequest) -> Iterator[StopRequest]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def interruptible(stop: StopRequest) -> Iterator[Callable[[], bool]]:
+    """Turn the first Ctrl-C into a request to stop, where Python's own handler would get it; the next one is Python's.
+
+    Yield a function that returns whether it came. A program's own handlers stay, and a thread that is not the main one
+    can set none.
+    """
+    came: list[int] = []
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        came.append(number)
+        stop.ask(number)
+
+    try:
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, handle)
+    except ValueError:
+        pass
+    try:
+        yield lambda: bool(came)
+    finally:
+        if signal.getsignal(signal.SIGINT) is handle:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 class StoppedEarly(Exception):
     """The run ended before all was done. code: its exit code; name: of the signal, or of what else ended it."""
 

@@ -25,12 +25,14 @@ from hpcp_mpi.scheduling.messages import (
     Shutdown,
     StartJob,
     StopRequested,
+    UnderWay,
     WorkerFailed,
 )
 from hpcp_mpi.scheduling.worker_queue import WorkerQueue
 from hpcp_mpi.vocab.errors import EXIT_FATAL, FatalError
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import join, printable
+from hpcp_mpi.vocab.tally import NOTHING
 from hpcp_mpi.vocab.units import Batch
 
 _LAST_WORD = 1.0  # seconds in which a last message may still be found, when rank 0 is gone
@@ -50,6 +52,12 @@ class JobRunner(Protocol):
 
     def work(self, batches: list[Batch]) -> Outcome | None:
         """Do one bite and return its outcome; None when stop() interrupted it."""
+
+    def moved(self) -> int:
+        """Return about how many bytes of their bites all slots have done."""
+
+    def counted(self) -> None:
+        """Record that the outcome of the calling slot's bite counts from now on, and not what moved() says of it."""
 
     def release(self) -> None:
         """Close the files that the calling slot has open."""
@@ -90,6 +98,7 @@ def follow(wire: Wire, make_runner: Callable[[Any, Wire], JobRunner], stop: Stop
                     return received[1].report
                 follower.receive(received[1])
             moved = follower.report()
+            follower.tell()
             follower.check_liveness()
             if stop.code and sent < 1 + stop.urgent:
                 sent = 1 + stop.urgent
@@ -120,6 +129,9 @@ class Follower:
         self._silence = 0.0  # seconds of rank 0's silence after which this rank leaves; 0: never
         self._expires = math.inf
         self._missed = 0.0  # when rank 0 was found to be gone; 0.0: it was not
+        self._watched = 0.0  # seconds between two messages of what is under way; 0: nobody asks
+        self._told = NOTHING  # what rank 0 was told of it
+        self._next_word = 0.0
         self._listen(DEFAULT)
         self._make_runner = make_runner
         self._runner: JobRunner | None = None
@@ -136,6 +148,7 @@ class Follower:
         """Handle a message from rank 0."""
         if isinstance(message, StartJob):
             self._listen(message.heartbeat)
+            self._watched, self._told = message.watched, NOTHING
             self._begin(message.job)
             return
         if isinstance(message, Heartbeat):
@@ -244,10 +257,23 @@ class Follower:
         if self._errors:
             raise self._errors[0]
         with self._changed:
-            done = self._queue.results()
+            done = self._queue.results(self._runner.moved() if self._runner is not None else 0)
         if done is not None:
+            self._told = done.under_way
+            self._next_word = time.monotonic() + self._watched
             self._wire.send(0, done)
         return done is not None
+
+    def tell(self) -> None:
+        """Tell rank 0 now and then what is under way, if that has changed: a bite may take long."""
+        if not self._watched or time.monotonic() < self._next_word or self._runner is None:
+            return
+        self._next_word = time.monotonic() + self._watched
+        with self._changed:
+            tally = self._queue.under_way(self._runner.moved())
+        if tally != self._told:
+            self._told = tally
+            self._wire.send(0, UnderWay(tally))
 
     def halt(self) -> None:
         """End running work and start nothing more."""
@@ -301,6 +327,7 @@ class Follower:
                     return
                 with self._changed:
                     self._queue.finish(bite[0], outcome, bite[1])
+                    runner.counted()
                     if self._queue.ready > 1:  # one is for this slot
                         self._call_slots()
                 self._wire.wake()

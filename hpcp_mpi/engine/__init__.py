@@ -2,6 +2,6 @@
 
 Rank 0: `coordinator` (one job: backlog, planner, loop), `operation` (what it asks of the operation that it runs),
 `frontend` (progress display, questions, changes found), `checkpoints`, `walk_feed`, `timeline`, `progress_meter`,
-`sorted_items`, `walltime`. Any rank: `context` (trees, stages and commands of the job), `destination`, `backup`,
-`itemize`, `losses`, `unstorable_times`, `broken_work`.
+`remaining_time`, `sorted_items`, `walltime`. Any rank: `context` (trees, stages and commands of the job),
+`destination`, `backup`, `itemize`, `losses`, `unstorable_times`, `broken_work`.
 """

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from hpcp_mpi.vocab.checkpoint import AGAIN, Checkpoint, RankState, Relist, ResumeState, Sample
+from hpcp_mpi.vocab.checkpoint import AGAIN, UNDER_WAY, Checkpoint, RankState, Relist, ResumeState, Sample
 from hpcp_mpi.vocab.errors import EXIT_OK, Failure, FatalError
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.report import RankShare, Report
@@ -33,7 +33,8 @@ class Snapshot:
     messages: int
     active: int  # ranks that have work
     alive: int
-    ranks: Sequence[tuple[RankShare, int]]  # and how many chunks each is granted
+    ranks: Sequence[tuple[RankShare, int, Tally]]  # how many chunks each is granted, and about what it did of them
+    under_way: Tally = NOTHING  # about how much is copied of what is in no outcome
 
     @property
     def tallies(self) -> dict[str, Tally]:
@@ -100,6 +101,7 @@ class CheckpointWriter:
         self._ledger = ledger
         self._saved = saved
         self._before = dict(saved.latest.tallies) if saved is not None else {}
+        self._before.pop(UNDER_WAY, None)
         again = self._before.pop(AGAIN, NOTHING)
         if again:
             self._before["found"] = self._before.get("found", NOTHING).minus(again)
@@ -199,7 +201,8 @@ class CheckpointWriter:
         if self._restarted:
             tallies["found"], tallies["identical"] = _with_copied(tallies["found"], tallies["identical"], self._copied)
         failures, notes = self._recorded.new(snapshot.listed, snapshot.outcome)
-        copied = tallies["copied"]
+        tallies[UNDER_WAY] = snapshot.under_way
+        copied = tallies["copied"].plus(snapshot.under_way)
         restart, self._restart = self._restart, False
         return Checkpoint(
             phase=snapshot.phase,
@@ -210,7 +213,7 @@ class CheckpointWriter:
             chunks=snapshot.chunks,
             steals=snapshot.steals,
             messages=snapshot.messages,
-            ranks=tuple(_state(share, granted) for share, granted in snapshot.ranks),
+            ranks=tuple(_state(*rank) for rank in snapshot.ranks),
             todo=state.todo,
             sample=Sample(seconds, copied.files, copied.bytes, snapshot.active, snapshot.alive),
             state=state.packed,
@@ -230,14 +233,14 @@ def _with_copied(found: Tally, identical: Tally, copied: Tally) -> tuple[Tally, 
     return found.plus(copied).minus(there), identical.minus(there)
 
 
-def _state(share: RankShare, granted: int) -> RankState:
+def _state(share: RankShare, granted: int, under_way: Tally) -> RankState:
     return RankState(
         rank=share.rank,
         node=share.node,
         slots=share.slots,
         state="lost" if share.lost else "working",
         files=share.copied.files,
-        bytes=share.copied.bytes,
+        bytes=share.copied.bytes + under_way.bytes,
         chunks=share.chunks,
         granted=granted,
         stolen=share.stolen,

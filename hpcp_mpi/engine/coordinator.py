@@ -16,7 +16,7 @@ from hpcp_mpi.cluster.feed import Feed
 from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.engine.checkpoints import Snapshot
 from hpcp_mpi.engine.context import JobContext
-from hpcp_mpi.engine.frontend import Frontend
+from hpcp_mpi.engine.frontend import Frontend, Unwatched
 from hpcp_mpi.engine.itemize import take_replaced
 from hpcp_mpi.engine.operation import Operation
 from hpcp_mpi.engine.progress_meter import Counted, ProgressMeter
@@ -37,7 +37,8 @@ from hpcp_mpi.vocab.job import Job
 from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.report import Report
-from hpcp_mpi.vocab.tally import NOTHING
+from hpcp_mpi.vocab.tally import NOTHING, Tally
+from hpcp_mpi.vocab.units import Kind
 
 
 class Lookable(Feed, Protocol):
@@ -67,7 +68,7 @@ class Coordinator:
         self.context = JobContext(job, Commands(), wire.rank)
         self.context.lost |= wire.lost  # in an earlier job
         self.context.pin_roots(wire.rank, wire.node)
-        costs = CostModel(options.chunk_seconds, options.chunk_files, options.chunk_size)
+        self._costs = costs = CostModel(options.chunk_seconds, options.chunk_files, options.chunk_size)
         self.backlog = Backlog(costs)
         fallible = wire.fallible and options.heartbeat_timeout > 0
         self.planner = Planner(
@@ -86,10 +87,12 @@ class Coordinator:
             self.watch,
             options.heartbeat_timeout,
             self._on_lost,
+            frontend.checkpoints is not None or not isinstance(frontend.watcher, Unwatched),
         )
         self._began = time.monotonic()
         self._timeline = Timeline()
         self._meter = ProgressMeter()
+        self._failed = (0, 0)  # failures that were looked at, and their bytes
         self.phase = ""
         if frontend.checkpoints is not None:
             frontend.checkpoints.next_job()
@@ -190,15 +193,33 @@ class Coordinator:
             self.frontend.watcher.show(self._meter.read(self._counted()))
 
     def _counted(self) -> Counted:
+        outcome, listed = self.planner.outcome, self._operation.listed()
+        new = outcome.failures[self._failed[0] :]
+        self._failed = self._failed[0] + len(new), self._failed[1] + sum(failure.attempted.bytes for failure in new)
+        in_ranges, before = self._operation.in_ranges()
+        options = self.job.options
         return Counted(
-            self.phase,
-            self._operation.scanned(),
-            self._operation.scan_done(),
-            self.planner.outcome,
-            self.planner.active,
-            self.wire.size - 1,
-            time.monotonic() - self._began,
+            phase=self.phase,
+            scanned=self._operation.scanned(),
+            scan_done=self._operation.scan_done(),
+            outcome=outcome,
+            active=self.planner.active,
+            ranks=self.wire.size - 1,
+            seconds=time.monotonic() - self._began,
+            under_way=self.planner.under_way,
+            in_ranges=in_ranges,
+            before=before,
+            identical=listed.skipped,
+            failed_bytes=self._failed[1],
+            entry_bytes=self._entry_bytes(),
+            rates=(options.rate_bytes, options.rate_files),
         )
+
+    def _entry_bytes(self) -> float:
+        """Return how many bytes take as long as an entry does, as far as is known."""
+        entry, byte = self._costs.costs(Kind.COPY)
+        limit = self.job.options.rate_bytes
+        return entry * limit / max(1, self.slots) if limit else entry / byte
 
     def write_down(self) -> None:
         """Write the run down as it is now."""
@@ -225,7 +246,14 @@ class Coordinator:
             active=self.planner.active,
             alive=self.planner.alive,
             ranks=self.planner.load(),
+            under_way=self._under_way(),
         )
+
+    def _under_way(self) -> Tally:
+        """Return about how much is copied of what is in no outcome."""
+        verifying = self.phase == "verifying"  # then it is read
+        copied = NOTHING if verifying else self.planner.under_way
+        return copied.plus(Tally(bytes=self._operation.in_ranges()[0]))
 
     def fill(self, report: Report) -> None:
         """Put into a report what is the same for all verbs. Its outcome is the caller's."""

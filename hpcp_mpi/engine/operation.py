@@ -20,6 +20,13 @@ class Operation:
         """Return what rank 0 could not list, and what it noted; the same object each time, if there is any."""
         return Outcome()
 
+    def in_ranges(self) -> tuple[int, int]:
+        """Return the bytes of ranges of files that are not finished, and those of ranges that an earlier run copied.
+
+        Called often.
+        """
+        return 0, 0
+
     def tick(self) -> None:
         """Do what has to be done from time to time. Called very often."""
 

@@ -1,14 +1,17 @@
 """The meter of a run's progress: it makes a Progress of what rank 0 has counted. Pure.
 
 Rates are those of the last seconds, beside the average of the phase: a phase that counts from 0 has rates of its own.
+What ranks say of work under way is about right, and gone if they are lost: what is shown never goes back in a phase.
 """
 
 from collections import deque
 from dataclasses import dataclass, replace
 
+from hpcp_mpi.engine.remaining_time import RemainingTime
+from hpcp_mpi.vocab.options import DEFAULT_CHUNK_FILES, DEFAULT_CHUNK_SIZE
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.progress import Progress
-from hpcp_mpi.vocab.tally import Tally
+from hpcp_mpi.vocab.tally import NOTHING, Tally
 
 WINDOW = 10.0  # seconds: a rate is of so many last ones
 _ANEW = ("removing", "counting", "verifying")  # phases that count from 0; others continue the copy's counts
@@ -25,16 +28,24 @@ class Counted:
     active: int  # ranks that have work
     ranks: int  # that work
     seconds: float  # since the run began
+    under_way: Tally = NOTHING  # about how much ranks have done that is in no outcome
+    in_ranges: int = 0  # bytes of ranges of files that are not finished, and so in no outcome either
+    before: int = 0  # bytes of ranges that an earlier run copied: they count when their files are finished
+    identical: Tally = NOTHING  # what the scan saw to be identical
+    failed_bytes: int = 0  # that were to be copied of what failed
+    entry_bytes: float = DEFAULT_CHUNK_SIZE / DEFAULT_CHUNK_FILES  # an entry is believed to take as long as so many
+    rates: tuple[int, int] = (0, 0)  # bytes and files a second that are allowed; 0: no limit
 
 
 def amounts(counted: Counted) -> Progress:
     """Return how much of the phase is done, without rates."""
-    outcome, found = counted.outcome, counted.scanned
+    outcome, found, under_way = counted.outcome, counted.scanned, counted.under_way
+    identical = outcome.skipped.plus(counted.identical)
     progress = Progress(
         phase=counted.phase,
         seconds=counted.seconds,
         total_known=counted.scan_done,
-        identical=outcome.skipped.entries,
+        identical=identical.entries,
         failed=len(outcome.failures),
         active=counted.active,
         ranks=counted.ranks,
@@ -45,7 +56,7 @@ def amounts(counted: Counted) -> Progress:
     if counted.phase == "listing":
         return replace(progress, entries=found.entries, entries_total=found.entries)
     if counted.phase == "verifying":
-        read, copied = outcome.verified, outcome.copied
+        read, copied = outcome.verified.plus(under_way), outcome.copied
         return replace(
             progress,
             entries=read.entries,
@@ -55,14 +66,14 @@ def amounts(counted: Counted) -> Progress:
             bytes_moved=read.bytes,
             files=read.files,
         )
-    copied = outcome.copied
+    copied = outcome.copied.plus(under_way).plus(Tally(bytes=counted.in_ranges))
     return replace(
         progress,
-        entries=copied.entries + outcome.updated.entries + outcome.skipped.entries + len(outcome.failures),
+        entries=copied.entries + outcome.updated.entries + identical.entries + len(outcome.failures),
         entries_total=found.entries,
-        bytes=copied.bytes + outcome.skipped.bytes + outcome.updated.bytes,
+        bytes=copied.bytes + identical.bytes + outcome.updated.bytes + counted.failed_bytes,
         bytes_total=found.bytes,
-        bytes_moved=copied.bytes,
+        bytes_moved=copied.bytes - counted.before,
         files=copied.files,
     )
 
@@ -71,17 +82,24 @@ class ProgressMeter:
     """A meter that remembers the last seconds and when the phase began."""
 
     def __init__(self) -> None:
-        self._phase = ""
         self._began = Progress("")  # when the phase began, if that counts from 0
         self._last: deque[Progress] = deque()  # of the last seconds, the oldest first
+        self._time = RemainingTime(0.0, 0, 0)
 
     def read(self, counted: Counted) -> Progress:
         """Return the progress, of the moments that this was called at before."""
         now = amounts(counted)
-        if now.phase != self._phase:
-            self._phase = now.phase
-            self._began = now if now.phase in _ANEW else Progress("")
-            self._last.clear()
+        before = self._last[-1] if self._last else Progress("")
+        if now.phase != before.phase:
+            self._begin(now, before)
+        else:
+            now = replace(
+                now,
+                entries=max(now.entries, before.entries),
+                bytes=max(now.bytes, before.bytes),
+                bytes_moved=max(now.bytes_moved, before.bytes_moved),
+                files=max(now.files, before.files),
+            )
         self._last.append(now)
         while len(self._last) > 2 and now.seconds - self._last[1].seconds >= WINDOW:
             self._last.popleft()
@@ -95,18 +113,32 @@ class ProgressMeter:
             average_entries=average[0],
             average_files=average[1],
             average_bytes=average[2],
-            remaining=self._remaining(now),
+            remaining=self._remaining(now, counted),
         )
 
-    def _remaining(self, now: Progress) -> float | None:
-        """Return the seconds that the rest of the phase will take at its rate; None while its size is unknown."""
-        done = now.entries - self._began.entries
-        if not now.total_known or done <= 0:
+    def _begin(self, now: Progress, before: Progress) -> None:
+        """Begin a phase; one that continues the counts of the phase before goes on with its rates."""
+        if now.phase in _ANEW or before.phase in _ANEW:
+            self._last.clear()
+        self._began = now if now.phase in _ANEW else Progress("")
+        if self._began.phase or before.entries:  # else it began with the run
+            self._time = RemainingTime(now.seconds, now.entries, now.bytes)
+
+    def _remaining(self, now: Progress, counted: Counted) -> float | None:
+        """Return the seconds that the rest of the phase will take; None while that cannot be known."""
+        self._time.note(now.seconds, now.entries, now.bytes)
+        if not now.total_known:
             return None
-        entries = max(0, now.entries_total - now.entries) / done
-        read = now.bytes - self._began.bytes
-        left = max(0, now.bytes_total - now.bytes)
-        return (now.seconds - self._began.seconds) * max(entries, left / read if read > 0 else entries)
+        entries, amount = max(0, now.entries_total - now.entries), max(0, now.bytes_total - now.bytes)
+        left = self._time.left(entries, amount, counted.entry_bytes)
+        if left is None:
+            return None
+        bytes_per_second, files_per_second = counted.rates
+        if bytes_per_second and now.phase == "copying":
+            left = max(left, amount / bytes_per_second)
+        if files_per_second:
+            left = max(left, entries / files_per_second)
+        return left
 
 
 def _rates(now: Progress, since: Progress) -> tuple[float, float, float]:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from hpcp_mpi.vocab.errors import FatalError
 
-_LOOK = 1.0  # seconds between two looks at a program that may be stuck
+_LOOK = 1.0  # seconds between two looks at a program: how much it has written, and whether it is stuck
 _STUCK = 5.0  # seconds that a program sleeps until it is taken for stuck; if it is not, its work is only done otherwise
 _ASK = 0.2  # seconds between two questions whether a program is to end
 _ENDING = 5.0  # seconds for a program to end after SIGTERM
@@ -46,6 +46,47 @@ class Answer(NamedTuple):
         return "; ".join(line.strip() for line in said.splitlines() if line.strip()) or f"exit code {self.code}"
 
 
+class MovedBytes:
+    """The bytes moved by each thread since it began a piece of work, by itself or by the programs that it runs.
+
+    They are estimates, for the progress of work that takes long, and its outcome replaces them. Any thread may ask for
+    the sum.
+    """
+
+    def __init__(self) -> None:
+        self._moved: dict[int, int] = {}  # by thread: only that one writes to its own
+        self._most: dict[int, int] = {}
+
+    def begin(self, most: int) -> None:
+        """Record that the calling thread begins a piece of work of so many bytes."""
+        thread = threading.get_ident()
+        self._moved.pop(thread, None)
+        self._most[thread] = most
+
+    def add(self, count: int) -> None:
+        """Count bytes that the calling thread has moved, beyond those it had."""
+        thread = threading.get_ident()
+        self._moved[thread] = min(self._moved.get(thread, 0) + count, self._most.get(thread, 0))
+
+    @property
+    def mine(self) -> int:
+        """The bytes that the calling thread has moved."""
+        return self._moved.get(threading.get_ident(), 0)
+
+    def back_to(self, count: int) -> None:
+        """Have the calling thread have moved so many bytes: what it did since then it does again."""
+        self._moved[threading.get_ident()] = count
+
+    def end(self) -> None:
+        """Forget what the calling thread has moved: it is counted elsewhere."""
+        self._moved.pop(threading.get_ident(), None)
+
+    @property
+    def total(self) -> int:
+        """The bytes of all threads."""
+        return sum(self._moved.copy().values())
+
+
 class Commands:
     """The running programs of this rank, which can be ended together."""
 
@@ -56,6 +97,7 @@ class Commands:
         self._running: set[subprocess.Popen[bytes]] = set()
         self._stopped = False
         self.expires = math.inf  # by time.monotonic(): from then on another rank may have this rank's work
+        self.moved = MovedBytes()  # by what runs, and by what else the threads do
 
     @property
     def stopped(self) -> bool:
@@ -93,7 +135,7 @@ class Commands:
                 self._running.add(process)
             late = b""
             began = time.monotonic()
-            stuck = astray is not None and _ended_if_stuck(process, self._timeout, astray)
+            stuck = self._watch(process, astray)
             try:
                 code = process.wait(max(0.0, self._timeout - (time.monotonic() - began)) if self._timeout else None)
             except subprocess.TimeoutExpired:
@@ -117,6 +159,21 @@ class Commands:
         finally:
             os.close(words)
 
+    def _watch(self, process: subprocess.Popen[bytes], astray: Callable[[], bool] | None) -> bool:
+        """Wait for a program while its time is not over, and count what it writes; return whether it was stuck."""
+        before, written = self.moved.mine, 0
+
+        def look() -> None:
+            nonlocal written
+            now = max(written, _written_by(process.pid))
+            self.moved.add(now - written)
+            written = now
+
+        stuck = _ended_if_stuck(process, self._timeout, astray, look)
+        if stuck:
+            self.moved.back_to(before)  # all of it is done otherwise
+        return stuck
+
     def stop(self) -> None:
         """End every running program at once, and start none again."""
         with self._lock:
@@ -125,19 +182,41 @@ class Commands:
                 process.kill()
 
 
-def _ended_if_stuck(process: subprocess.Popen[bytes], timeout: float, astray: Callable[[], bool]) -> bool:
+def _written_by(process: int) -> int:
+    """Return how many bytes a program of ours has written so far; 0 where the kernel does not say.
+
+    wchar counts a system call when it ends, and `cp` may copy all of a file with one; write_bytes counts its pages
+    meanwhile, on file systems that have a disk or a server behind them.
+    """
+    try:
+        with open(f"/proc/{process}/io", "rb") as file:
+            found = dict(line.split(b": ") for line in file.read().splitlines())
+        return max(int(found[b"wchar"]), int(found[b"write_bytes"]))
+    except (OSError, ValueError, KeyError):
+        return 0
+
+
+def _ended_if_stuck(
+    process: subprocess.Popen[bytes], timeout: float, astray: Callable[[], bool] | None, look: Callable[[], None]
+) -> bool:
     """Wait for a program; return True if it was killed as it waits for something that is no disk, or is astray.
 
-    timeout: seconds, after which the program is left to the caller; 0: none
+    timeout: seconds, after which the program is left to the caller; 0: none. astray: None: it is never killed.
+    look: called now and then while it runs
     """
     began = time.monotonic()
     until = began + (timeout or math.inf)
     before, since, ask = b"", began, began + _STUCK
-    with _ending_of(process) as ended:
+    with _ending_of(process) as (ended, at_once):
+        if astray is None and not at_once:
+            return False  # the caller's waiting ends when the program does
         while not ended(min(_LOOK, until - time.monotonic())):
             now = time.monotonic()
             if now >= until:
                 return False
+            look()
+            if astray is None:
+                continue
             found = _switches(process.pid)
             if not found or found != before:
                 before, since = found, now
@@ -153,17 +232,20 @@ def _ended_if_stuck(process: subprocess.Popen[bytes], timeout: float, astray: Ca
 
 
 @contextmanager
-def _ending_of(process: subprocess.Popen[bytes]) -> Iterator[Callable[[float], bool]]:
-    """Yield a function that waits some seconds for a program; it returns whether that has ended by then."""
+def _ending_of(process: subprocess.Popen[bytes]) -> Iterator[tuple[Callable[[float], bool], bool]]:
+    """Yield a function that waits some seconds for a program; it returns whether that has ended by then.
+
+    And whether it returns as soon as the program ends.
+    """
     try:
         fd = os.pidfd_open(process.pid)
     except OSError:  # before Linux 5.3: subprocess looks every 50 ms
-        yield lambda seconds: _ends_within(process, seconds)
+        yield lambda seconds: _ends_within(process, seconds), False
         return
     try:
         poll = select.poll()
         poll.register(fd, select.POLLIN)
-        yield lambda seconds: bool(poll.poll(max(0, seconds) * 1000))
+        yield lambda seconds: bool(poll.poll(max(0, seconds) * 1000)), True
     finally:
         os.close(fd)
 

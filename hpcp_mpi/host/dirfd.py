@@ -309,6 +309,11 @@ _own = threading.local()
 _CLONE_FS = 0x200
 
 
+def keep_directory() -> None:
+    """Have this thread keep the working directory of its process: it is not ours, and goes on when we are done."""
+    _own.has = False
+
+
 def _has_own_directory() -> bool:
     """Give this thread a working directory of its own; return whether it has one. The main thread never has."""
     known: bool | None = getattr(_own, "has", None)

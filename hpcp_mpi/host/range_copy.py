@@ -88,12 +88,20 @@ def share_blocks(source: int, dest: int, options: Options) -> bool:
 class RangeCopier:
     """A copier of ranges from an open file to another one, which is empty there. For one thread."""
 
-    def __init__(self, source: int, dest: int, options: Options, stopped: Callable[[], bool]) -> None:
-        """stopped: called between blocks; returns whether to stop."""
+    def __init__(
+        self,
+        source: int,
+        dest: int,
+        options: Options,
+        stopped: Callable[[], bool],
+        moved: Callable[[int], None] = lambda count: None,
+    ) -> None:
+        """stopped: called between blocks; returns whether to stop. moved: called with the bytes of each block."""
         here, there = os.fstat(source), os.fstat(dest)
         self._source = source
         self._dest = dest
         self._stopped = stopped
+        self._moved = moved
         self._drop_cache = options.drop_cache
         # All as cp does. A file that has all its blocks has no holes; in one that has not, zeros are searched, too, as
         # many network file systems do not report holes.
@@ -176,6 +184,7 @@ class RangeCopier:
             if count == 0:
                 break  # the file shrank, or the file system wrongly reports that
             at += count
+            self._moved(count)
         return at
 
     def _copy_through_memory(self, begin: int, end: int) -> None:
@@ -192,6 +201,7 @@ class RangeCopier:
             for first, last in self._nonzero(memory, count) if self._skip_zeros else ((0, count),):
                 self._write(memory, first, last, at)
             at += count
+            self._moved(count)
 
     def _buffer(self) -> mmap.mmap:
         if self._memory is None:  # aligned pages, allocated only when needed

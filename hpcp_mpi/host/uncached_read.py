@@ -45,10 +45,18 @@ def forget(fd: int, start: int = 0, length: int = 0) -> None:
         pass  # a file system without a page cache
 
 
-def same_bytes(mine: int, theirs: int, start: int, length: int, stopped: Callable[[], bool]) -> bool:
+def same_bytes(
+    mine: int,
+    theirs: int,
+    start: int,
+    length: int,
+    stopped: Callable[[], bool],
+    moved: Callable[[int], None] = lambda count: None,
+) -> bool:
     """Return whether two files of one size have the same bytes in a range (in bytes). Each byte is read once.
 
-    Holes of both are not read. Raises ReadError, and Stopped when stopped() returns True.
+    Holes of both are not read. moved: called with the bytes of each block that is equal. Raises ReadError, and Stopped
+    when stopped() returns True.
     """
     if length <= _SMALL:
         return _read(mine, start, length, True) == _read(theirs, start, length, False)
@@ -71,6 +79,7 @@ def same_bytes(mine: int, theirs: int, start: int, length: int, stopped: Callabl
         if ours != others:
             return False
         at += count
+        moved(count)
     return True
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.engine.walk_feed import WalkResult
-from hpcp_mpi.operations.copy.big_files.rules import FilesStarted, RangeFailed
+from hpcp_mpi.operations.copy.big_files.rules import FileEnded, FilesStarted, RangeFailed
 from hpcp_mpi.operations.copy.big_files.worker import begin, copy_range, finish_or_copy
 from hpcp_mpi.operations.copy.check import check_all
 from hpcp_mpi.operations.copy.directories import make, settle, sweep_left_behind
@@ -48,6 +48,7 @@ def lead_operation(wire: "Wire", request: Request, frontend: "Frontend") -> "Rep
         frontend.expect_answer()  # not after hours of copying
     report = _leader(request)(wire, request, frontend)
     report.verb, report.mirror, report.move = request.verb.value, options.mirror, options.move
+    report.options = options
     if not report.ended_early and not report.broken_off:
         for pattern in sorted(report.unmatched or ()):
             report.outcome.warn(pattern, UNMATCHED)
@@ -185,6 +186,8 @@ def undone(batch: Batch, reason: str) -> list[Any]:
         return [FilesStarted(count)]
     if batch.kind is Kind.RANGE and batch.big is not None:
         return [RangeFailed((batch.dest_dir, batch.big.stage), count, reason)]
+    if batch.kind is Kind.FINISH_FILE and batch.big is not None:
+        return [FileEnded((batch.dest_dir, batch.big.stage))]
     if batch.kind in (Kind.REMOVE, Kind.COUNT, Kind.REMOVE_COPIED, Kind.RMDIR):
         from hpcp_mpi.operations.remove.worker import undone_result
 

@@ -4,14 +4,15 @@ Rank 0 leads, the others follow until it lets them go; it always does, also when
 its traceback and reports to rank 0; without an answer it ends the job by force.
 """
 
+import pickle
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hpcp_mpi.cluster import launcher
 from hpcp_mpi.cluster.heartbeat import HeartbeatSender
@@ -19,11 +20,15 @@ from hpcp_mpi.cluster.signals import StopRequest
 from hpcp_mpi.cluster.threads import thread_cluster
 from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.cluster.worker_loop import CutOff, follow
+from hpcp_mpi.host.dirfd import keep_directory
 from hpcp_mpi.operations.worker import JobWorker
 from hpcp_mpi.scheduling.messages import Shutdown, WorkerFailed
 from hpcp_mpi.vocab.errors import EXIT_FATAL, EXIT_RESUMABLE, FatalError
-from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.request import Request
+
+if TYPE_CHECKING:
+    from hpcp_mpi.cluster.joining import Meeting
+    from hpcp_mpi.vocab.report import Report
 
 _LEAVING = 10.0  # seconds that others have to end well after one broke down
 
@@ -34,15 +39,42 @@ class Abandoned(FatalError):
     exit_code = EXIT_RESUMABLE
 
 
-def connect(environment: Mapping[str, str]) -> Wire | None:
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """What rank 0's program raised, for the other ranks: as it is if it can be sent, else in words."""
+
+    pickled: bytes
+    words: str
+
+    @classmethod
+    def of(cls, error: BaseException) -> "Raised":
+        words = f"{type(error).__name__}: {error}"
+        try:
+            pickled = pickle.dumps(error)
+            pickle.loads(pickled)
+        except Exception:  # whatever its class does
+            pickled = b""
+        return cls(pickled, words)
+
+    def again(self) -> BaseException:
+        """Return what is to be raised."""
+        try:
+            error = pickle.loads(self.pickled)
+        except Exception:  # another rank may not have its class
+            error = None
+        return error if isinstance(error, BaseException) else FatalError(f"rank 0 broke down: {self.words}")
+
+
+def connect(environment: Mapping[str, str], meeting: "Meeting | None" = None) -> Wire | None:
     """Return this process's end of the job's MPI world; None where it is alone. Raises FatalError.
 
     MPI is not even loaded when no launcher is there: that costs a second with some libraries.
+    meeting: for a call that a program may have made on some ranks only; KeyboardInterrupt is raised if that ends it
     """
     if not launcher.launched(environment):
         return None
     try:
-        from hpcp_mpi.cluster.mpi import MpiWire, initialise
+        from hpcp_mpi.cluster.mpi import MpiWire, initialise, join
 
         initialise(launcher.speaks_pmix(environment))
     except (ImportError, RuntimeError) as error:
@@ -50,6 +82,8 @@ def connect(environment: Mapping[str, str]) -> Wire | None:
         if refusal is not None:
             raise refusal from None
         return None
+    if meeting is not None:
+        join(meeting)
     wire = MpiWire()
     launcher.refuse_lonely_tasks(environment, wire.size)
     return wire if wire.size > 1 else None
@@ -67,8 +101,9 @@ class Ranks:
 def lead(wire: Wire | None, stop: StopRequest) -> Iterator[Ranks]:
     """Lead all ranks, as rank 0. The others are let go at the end of the block. Without a wire, threads are the ranks.
 
-    A FatalError that ends the block is what the others get.
+    What ends the block is what the others get: a FatalError as it is, anything else as Raised.
     """
+    keep_directory()
     with ExitStack() as stack:
         if wire is not None:
             own = wire
@@ -83,8 +118,8 @@ def lead(wire: Wire | None, stop: StopRequest) -> Iterator[Ranks]:
         heart = HeartbeatSender(own, lambda: [rank for rank in range(1, own.size) if rank not in own.lost | own.quiet])
         try:
             yield ranks
-        except FatalError as error:
-            ranks.result = error
+        except BaseException as error:
+            ranks.result = error if isinstance(error, FatalError) else Raised.of(error)
             raise
         finally:
             heart.end()
@@ -128,26 +163,38 @@ def _await_leave(wire: Wire) -> None:
     wire.abort(EXIT_FATAL)
 
 
-def run(request: Request, environment: Mapping[str, str]) -> Report:
-    """The Python API's: do what is asked; the report, on every rank. Raises FatalError, on every rank."""
+def on_all_ranks(wire: Wire | None, stop: StopRequest, do: Callable[[Wire], "Report"]) -> "Report":
+    """Do something with all ranks, as rank 0, or follow as another one; the report, on every rank.
+
+    What rank 0 raises is raised on every rank.
+    """
+    if wire is None or wire.rank == 0:
+        with lead(wire, stop) as ranks:
+            ranks.result = report = do(ranks.wire)
+        return report
+    try:
+        result = serve(wire, stop)
+    finally:
+        wire.close()
+    from hpcp_mpi.vocab.report import Report
+
+    if isinstance(result, Report):
+        return result
+    if isinstance(result, Raised):
+        raise result.again()
+    raise result if isinstance(result, FatalError) else FatalError("rank 0 broke down")
+
+
+def run(request: Request, environment: Mapping[str, str]) -> "Report":
+    """Do what is asked, with nobody watching; the report, on every rank. Raises FatalError, on every rank."""
     from hpcp_mpi.engine.frontend import Frontend, answer_no
     from hpcp_mpi.operations.dispatch import lead_operation
 
-    wire, stop = connect(environment), StopRequest()
-    if wire is not None and wire.rank > 0:
-        try:
-            result = serve(wire, stop)
-        finally:
-            wire.close()
-        if isinstance(result, Report):
-            return result
-        raise result if isinstance(result, FatalError) else FatalError("rank 0 broke down")
+    stop = StopRequest()
     frontend = Frontend(
         stop,
         confirm=(lambda question: True) if request.force else answer_no,
         certain=request.force,
         team=partial(team_of_threads, stop),
     )
-    with lead(wire, stop) as ranks:
-        ranks.result = report = lead_operation(ranks.wire, request, frontend)
-    return report
+    return on_all_ranks(connect(environment), stop, lambda wire: lead_operation(wire, request, frontend))

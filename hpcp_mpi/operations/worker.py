@@ -42,6 +42,12 @@ class JobWorker:
         except Stopped:
             return None
 
+    def moved(self) -> int:
+        return self._commands.moved.total
+
+    def counted(self) -> None:
+        self._commands.moved.end()
+
     def release(self) -> None:
         self._context.release()
 
@@ -66,6 +72,7 @@ def work(context: JobContext, batches: list[Batch]) -> Outcome:
     outcome = Outcome()
     began = time.monotonic()
     kind = batches[0].kind
+    context.commands.moved.begin(sum(batch.amount for batch in batches))
     context.looks.begin((kind, batches[0].again))
     if kind in REPEATED:
         persistently(context, batches, outcome, lambda some, mine, last: _do(context, some, mine))

@@ -8,9 +8,10 @@ matches directories only.
 import fnmatch
 import re
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from hpcp_mpi.vocab.paths import first_few
+from hpcp_mpi.vocab.errors import UsageError
+from hpcp_mpi.vocab.paths import first_few, printable
 
 _BOM = b"\xef\xbb\xbf"
 _NAMED = 3  # patterns that a question names
@@ -49,6 +50,17 @@ def refusal(pattern: bytes) -> str:
     if b".." in text.split(b"/"):
         return "it begins with `..` or has it behind a wildcard, and no path has that"
     return "it holds a NUL" if b"\0" in pattern else ""
+
+
+def refuse(patterns: Mapping[bytes, str]) -> None:
+    """Raise UsageError for a pattern that can match nothing. patterns: each with what it was given by"""
+    for pattern, place in patterns.items():
+        if why := refusal(pattern):
+            raise UsageError(
+                f"the exclude pattern {printable(pattern)!r} of {place} can match nothing: {why}",
+                "Patterns are matched against absolute paths in the sources: name an entry, at any depth or with its "
+                "full path.",
+            )
 
 
 def from_lines(text: bytes) -> list[bytes]:

@@ -1,6 +1,6 @@
 """The messages between ranks, all of them: small and frozen.
 
-worker -> rank 0    Hello, Progress, Reclaimed, StopRequested, WorkerFailed
+worker -> rank 0    Hello, Progress, UnderWay, Reclaimed, StopRequested, WorkerFailed
 rank 0 -> worker    StartJob, Grant, Reclaim, Drain, Shutdown
 both                Heartbeat
 """
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpcp_mpi.vocab.outcome import Outcome
+from hpcp_mpi.vocab.tally import NOTHING, Tally
 from hpcp_mpi.vocab.units import Batch, Chunk
 
 
@@ -18,6 +19,7 @@ class StartJob:
 
     job: Any
     heartbeat: float = 0.0  # seconds after which a rank that is silent is taken for lost; 0: as before
+    watched: float = 0.0  # seconds between two messages of what is under way; 0: nobody asks
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,14 @@ class Progress:
     # By chunk that is not finished: what is done of it, and what became of that. Only of kinds that are never looked at
     # again: their `new_work` and `findings` must not come twice, and what they say must not be lost with the rank.
     partly: tuple[tuple[int, tuple[Batch, ...], Outcome], ...] = ()
+    under_way: Tally = NOTHING  # as in UnderWay
+
+
+@dataclass(frozen=True, slots=True)
+class UnderWay:
+    """About how much is done by now of what no outcome was sent of. It replaces what was said before."""
+
+    tally: Tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +82,7 @@ class Reclaimed:
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """The run is to end in good order: return all that is not started, and end what is."""
+    """The run is to end in good order: return what is not started, but for big files that are only to be finished."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +123,7 @@ Message = (
     | Hello
     | Grant
     | Progress
+    | UnderWay
     | Reclaim
     | Reclaimed
     | Drain

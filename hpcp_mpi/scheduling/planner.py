@@ -10,14 +10,14 @@ from typing import Any
 from hpcp_mpi.scheduling.backlog import Backlog
 from hpcp_mpi.scheduling.cost_model import CostModel
 from hpcp_mpi.scheduling.grants import GrantRecord, requeue, stage_dirs
-from hpcp_mpi.scheduling.messages import Drain, Grant, Hello, Message, Progress, Reclaim, Reclaimed
+from hpcp_mpi.scheduling.messages import Drain, Grant, Hello, Message, Progress, Reclaim, Reclaimed, UnderWay
 from hpcp_mpi.scheduling.rank_speed import SpeedModel
 from hpcp_mpi.scheduling.rank_table import QUEUE_DEPTH, OutstandingChunk, Rank, Ranks
 from hpcp_mpi.scheduling.rate_limit import RateLimiter
 from hpcp_mpi.vocab.checkpoint import Relist
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.report import RankShare
-from hpcp_mpi.vocab.tally import NOTHING
+from hpcp_mpi.vocab.tally import NOTHING, Tally
 from hpcp_mpi.vocab.units import Batch, Chunk, Kind
 
 SHORTEST_SECONDS = 0.1  # that a chunk has to take, so that starting it is not the work
@@ -65,6 +65,7 @@ class Planner:
         self.below = NOTHING  # what was found below those directories
         self.left: set[bytes] = set()
         self.outcome = Outcome()
+        self.under_way = NOTHING  # about how much ranks have done beyond that, and not reported
         self.chunks = 0
         self.steals = 0
 
@@ -78,9 +79,10 @@ class Planner:
         """What ranks did that said Hello, and those that were lost before."""
         return sorted([*self._ranks.shares(), *self._missed.values()], key=lambda share: share.rank)
 
-    def load(self) -> list[tuple[RankShare, int]]:
-        """Return each rank with how many chunks it is granted."""
-        return [(share, len(self._ranks[share.rank].granted)) for share in self._ranks.shares()]
+    def load(self) -> list[tuple[RankShare, int, Tally]]:
+        """Return each rank with how many chunks it is granted, and about how much it has done of them."""
+        ranks = ((share, self._ranks[share.rank]) for share in self._ranks.shares())
+        return [(share, len(rank.granted), rank.under_way) for share, rank in ranks]
 
     @property
     def slots(self) -> int:
@@ -126,6 +128,7 @@ class Planner:
             return
         if rank.share.lost:
             return
+        self._moved(rank, NOTHING)  # others do it again
         asked = self._draining > 1 and rank.draining
         for out in self._ranks.lose(rank, why).values():
             if self._limiter is not None:
@@ -149,7 +152,7 @@ class Planner:
         return len(self._ranks.live) + len(self._spare)
 
     def drain(self) -> None:
-        """Grant nothing any more, and have all ranks return what they have not started."""
+        """Have all ranks return what they have not started, and grant only the end of big files that are copied."""
         if self._draining:
             return
         self._draining = 1
@@ -174,6 +177,10 @@ class Planner:
         """Take a worker's message."""
         known = self._ranks.get(number)
         if number in self._missed or (known is not None and known.share.lost):
+            return
+        if isinstance(message, UnderWay):
+            if known is not None:
+                self._moved(known, message.tally)
             return
         if isinstance(message, Progress):
             self._done(self._ranks[number], message)
@@ -208,9 +215,15 @@ class Planner:
                 out.kept.drop(done)
             rank.share.copied = rank.share.copied.plus(outcome.copied)
             self.outcome.add(outcome)
+        self._moved(rank, message.under_way)
         self._found(message.new_work, message.findings)
         rank.update(message)
         self._ranks.changed(rank)
+
+    def _moved(self, rank: Rank, tally: Tally) -> None:
+        """Record what a rank has done and not reported, in place of what it said before."""
+        self.under_way = self.under_way.plus(tally).minus(rank.under_way)
+        rank.under_way = tally
 
     def _found(self, more: Iterable[Batch], news: Iterable[Any]) -> None:
         self._backlog.add(more)
@@ -253,7 +266,7 @@ class Planner:
     def _deal(self) -> None:
         """Fill the queues, the emptiest first; when there is nothing left, have the fullest ranks give back."""
         ranks = self._ranks
-        while self._backlog and not self._draining:
+        while self._backlog.ending or (self._backlog and not self._draining):
             rank = ranks.emptiest()
             if rank is None or not self._grant(rank):
                 return

@@ -11,6 +11,7 @@ from heapq import heapify, heappop, heappush
 from hpcp_mpi.scheduling.grants import GrantRecord
 from hpcp_mpi.scheduling.messages import Progress, Reclaimed
 from hpcp_mpi.vocab.report import RankShare
+from hpcp_mpi.vocab.tally import NOTHING, Tally
 from hpcp_mpi.vocab.units import Batch, Kind
 
 QUEUE_DEPTH = 2  # chunks per slot: one to do, and one so that no slot waits for a round trip
@@ -42,6 +43,7 @@ class Rank:
     known: bool = False  # slowness was measured
     paused: bool = False  # is granted nothing for a while
     draining: bool = False  # a Drain is on its way
+    under_way: Tally = NOTHING  # about how much it has done of what it has not reported
     active: bool = False  # as counted by Ranks
     heap_entry: _Place | None = None  # its entry among those with room
     steal_score: float = 0.0  # its entry among the victims

@@ -11,6 +11,7 @@ from hpcp_mpi.vocab.errors import Failure
 from hpcp_mpi.vocab.tally import NOTHING, Tally, left_of
 
 AGAIN = "again"  # the tally of what was found and will be found again by the run that resumes
+UNDER_WAY = "under_way"  # the tally of about how much is done of what is not done: it is in no other one
 
 
 class Relist(NamedTuple):
@@ -75,7 +76,7 @@ class Checkpoint:
 
     phase: str
     seconds: float  # that all runs have taken
-    tallies: Mapping[str, Tally]  # found, copied, updated, identical, removed, verified; AGAIN
+    tallies: Mapping[str, Tally]  # found, copied, updated, identical, removed, verified; AGAIN, UNDER_WAY
     linked: int  # hard links made
     scan_done: bool
     chunks: int
@@ -92,8 +93,9 @@ class Checkpoint:
 
     @property
     def left(self) -> Tally:
-        """What was found by then and neither copied nor identical."""
-        done = (self.tallies.get(name, NOTHING) for name in ("copied", "updated", "identical"))
+        """What was found by then and neither copied nor identical, less the bytes of it that are copied."""
+        under_way = Tally(bytes=self.tallies.get(UNDER_WAY, NOTHING).bytes)
+        done = (under_way, *(self.tallies.get(name, NOTHING) for name in ("copied", "updated", "identical")))
         return left_of(self.tallies.get("found", NOTHING), *done)
 
 

@@ -1,6 +1,6 @@
 """The options of a run: one frozen object, made by rank 0, sent to every rank."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -13,7 +13,7 @@ DEFAULT_CHUNK_SECONDS = 2.0  # of one slot
 DEFAULT_SPLIT_SIZE = 256 * MIB  # bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Options:
     """How to copy. Defaults are the command line's."""
 
@@ -64,6 +64,13 @@ class Options:
     # (device, inode), as rank 0 sees them, of what is neither copied nor extra, and of the directories that this is in.
     left_out: frozenset[tuple[int, int]] = frozenset()
     grows: bool = False  # the destination is an image: it gets bigger when it is full, so its room says nothing
+
+    def __repr__(self) -> str:
+        """Return the fields that are not the defaults."""
+        given = (
+            f"{each.name}={value!r}" for each in fields(self) if (value := getattr(self, each.name)) != each.default
+        )
+        return f"Options({', '.join(given)})"
 
     @property
     def replaces_others(self) -> bool:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Progress:
     """The progress of a run. Counts are of its phase; `bytes` includes what is written of files under way."""
 
@@ -28,6 +28,17 @@ class Progress:
     failed: int = 0  # entries
     active: int = 0  # ranks that have work
     ranks: int = 0  # that work
+
+    def __repr__(self) -> str:
+        """Return the amounts: `<Progress copying: 120 of 3,000 entries, 1.20 GiB of 4.00 GiB, 30 %>`."""
+        from hpcp_mpi.vocab.amounts import size  # only rank 0 shows one
+
+        known = "" if self.total_known else " found so far"
+        parts = [f"{self.entries:,} of {self.entries_total:,} entries{known}"]
+        parts += [f"{size(self.bytes)} of {size(self.bytes_total)}"] if self.bytes_total else []
+        parts += [f"{100 * self.fraction:.0f} %"] if self.fraction is not None else []
+        parts += [f"{self.failed:,} failed"] if self.failed else []
+        return f"<Progress {self.phase}: {', '.join(parts)}>"
 
     @property
     def fraction(self) -> float | None:

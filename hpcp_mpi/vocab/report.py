@@ -19,11 +19,11 @@ from hpcp_mpi.vocab.errors import (
     Failure,
     FatalError,
 )
-from hpcp_mpi.vocab.origin import Origin
+from hpcp_mpi.vocab.options import Options
+from hpcp_mpi.vocab.origin import Origin, iso
 from hpcp_mpi.vocab.outcome import Outcome
-from hpcp_mpi.vocab.paths import in_one_line, printable
+from hpcp_mpi.vocab.paths import printable
 from hpcp_mpi.vocab.tally import NOTHING, Tally, left_of, total_of
-from hpcp_mpi.vocab.times import iso
 
 
 @dataclass(slots=True)
@@ -42,7 +42,7 @@ class RankShare:
     def as_dict(self) -> dict[str, Any]:
         return {
             "rank": self.rank,
-            "node": in_one_line(self.node),
+            "node": self.node,
             "slots": self.slots,
             "copied": self.copied.as_dict(),
             "chunks": self.chunks,
@@ -112,20 +112,29 @@ class PartitionResult:
         return {**plain, **shown}
 
 
+def _files(tally: Tally) -> str:
+    return f"{tally.files:,} file" + "s" * (tally.files != 1)
+
+
 def _shown(label: str) -> str:
     """Return a label or a name of a table, which may be any bytes, as names are shown."""
     return printable(label.encode("utf-8", "surrogateescape"))
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Report:
-    """The report of a run, for people and machines."""
+    """The report of a run, for people and machines.
+
+    exit_code: 0 where all was done. failures: what was not, each with its reason. outcome: what was counted.
+    as_dict(): all of it as JSON can hold it
+    """
 
     verb: str = "copy"  # Verb's value
     sources: list[bytes] = field(default_factory=list)
     destination: bytes = b""
     destinations: list[bytes] = field(default_factory=list)  # all of them, where there are several
     dry_run: bool = False
+    options: Options = field(default_factory=Options)  # that it was done with
     mirror: bool = False  # removes what the sources do not have
     move: bool = False  # removes what was copied from the sources
     scanned: Tally = NOTHING  # what the sources hold, without what is excluded
@@ -159,6 +168,23 @@ class Report:
     failed_file: bytes | None = None  # where the names of all that failed are
     retry: tuple[str, ...] = ()  # the command that does what failed
     resume: tuple[str, ...] = ()  # the command that goes on where this one was stopped
+
+    def __repr__(self) -> str:
+        """Return what was done in a line: `<Report copy: 62,321 files, 3.80 GiB copied, 2 failed, exit code 23>`."""
+        from hpcp_mpi.vocab.amounts import size  # only rank 0 shows one
+
+        verb = "mirror" if self.mirror else "move" if self.move else self.verb
+        verb += " (dry run)" if self.dry_run and verb != "compare" else ""
+        done, removed = self.outcome.copied, self.outcome.removed
+        if self.verb == "list":
+            parts = [f"{_files(self.scanned)} listed"]
+        elif self.verb == "compare":
+            parts = [f"{count:,} {name}" for name, count in (self.differences or {}).items()]
+        else:
+            parts = [] if self.verb == "remove" else [f"{_files(done)}, {size(done.bytes)} copied"]
+            parts += [f"{removed.entries:,} removed"] if removed or self.verb == "remove" else []
+        parts += [f"{len(self.failures):,} failed"] if self.failures else []
+        return f"<Report {verb}: {', '.join([*parts, f'exit code {self.exit_code}'])}>"
 
     @property
     def ended_early(self) -> bool:

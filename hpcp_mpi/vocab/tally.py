@@ -15,6 +15,10 @@ class Tally(NamedTuple):
     specials: int = 0
     bytes: int = 0
 
+    def __repr__(self) -> str:
+        """Return the counts that are not zero."""
+        return f"Tally({', '.join(f'{name}={count}' for name, count in self._asdict().items() if count)})"
+
     def plus(self, other: "Tally") -> "Tally":
         return Tally(
             self.files + other.files,

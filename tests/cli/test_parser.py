@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,14 @@ from typing import Any
 import pytest
 
 from hpcp_mpi.cli.command_line import CommandLine, parse
-from hpcp_mpi.cli.help import EXAMPLES
-from hpcp_mpi.cli.parser import build_parser, described
+from hpcp_mpi.cli.help import EXAMPLES, screen
+from hpcp_mpi.cli.parser import build_parser, described, help_text
 from hpcp_mpi.rules.excludes import from_lines
 from hpcp_mpi.vocab.errors import EXIT_CODES, FatalError, UsageError
 from hpcp_mpi.vocab.options import Options
-from tests.support.launch import run
+from tests.support.launch import World, run
+
+WORLDS = (World("plain"), World("mpich", 4))
 
 
 def parsed(*words: str) -> CommandLine:
@@ -119,23 +122,38 @@ def test_what_has_no_meaning_is_a_usage_error(words: list[str], says: str) -> No
 @pytest.mark.parametrize(
     "words, says",
     [
-        ("-j many a b", "-j"),
-        ("-hs 1X a b", "not a size"),
-        ("-hs -1 a b", "argument -hs"),
-        ("-f 0 a b", "must be 1 or more"),
-        ("-f 1.5 a b", "not a number"),
-        ("--modify-window -1 a b", "must be 0 or more"),
+        ("-j many a b", "-j: not a whole number: 'many'"),
+        ("-hs 1X a b", "-hs: not a size: '1X'"),
+        ("-hs -1 a b", "-hs: a size cannot be negative"),
+        ("-f 0 a b", "-f: must be 1 or more"),
+        ("-f 1.5 a b", "-f: not a number"),
+        ("--modify-window -1 a b", "--modify-window: must be 0 or more"),
         ("--modify-window nan a b", "must be 0 or more"),
-        ("--sparse sometimes a b", "invalid choice"),
-        ("--max_work 3 a b", "unrecognized"),
-        ("--no-such-option a b", "unrecognized"),
+        ("--heartbeat-timeout 0.5 a b", "--heartbeat-timeout: must be 1 or more"),
+        ("--stop-before -1 a b", "--stop-before: must be 0 or more"),
+        ("--sparse sometimes a b", "--sparse takes auto, always or never, not 'sometimes'"),
+        ("--sparse=atuo a b", "not 'atuo'; did you mean auto?"),
+        ("-b -nb a b", "-b and -nb exclude each other"),
+        ("-lt --no_link_tracking a b", "-lt and -nlt exclude each other"),
+        ("--verify=yes a b", "--verify takes no value"),
+        ("a b -d", "-d needs a value: -d DST"),
+        ("a b -e -n", "-e needs a value: -e PATTERN"),
+        ("a b --exclude --exclude", "--exclude needs a value"),
+        ("--max_work 3 a b", "unknown option --max_work: did you mean --max-workers (-j)?"),
+        ("--no-such-option a b", "unknown option --no-such-option (hpcp-mpi --help shows all)"),
+        ("-9 a b", "unknown option -9; if it is a name, write ./-9"),
     ],
 )
-def test_a_wrong_command_line_exits_2_and_says_why(words: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
+def test_a_wrong_command_line_is_said_in_one_line(words: str, says: str) -> None:
+    with pytest.raises(UsageError) as error:
         parsed(*words.split())
-    assert ended.value.code == 2
-    assert says in capsys.readouterr().err
+    assert says in error.value.message and "\n" not in error.value.message
+
+
+@pytest.mark.parametrize("words", ["-e=-a", "-e=--exclude", "--exclude=-n", "-e-a"])
+def test_a_value_may_begin_with_a_dash_where_it_is_joined_to_its_option(words: str) -> None:
+    (pattern,) = parsed("a", "b", words).request.options.excludes
+    assert pattern.decode() in words and pattern.startswith(b"-")
 
 
 def test_exclude_files_add_to_the_patterns_without_comments_and_blank_lines(tmp_path: Path) -> None:
@@ -183,23 +201,14 @@ def test_in_a_slurm_job_a_run_finds_the_ledger_to_go_on_with() -> None:
     assert "--ledger" in error.value.remedy
 
 
-@pytest.mark.parametrize("words", ["--stop-before -1", "--heartbeat-timeout 0.5", "--heartbeat-timeout x"])
-def test_times_that_make_no_sense_are_refused(words: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        parsed("a", "b", *words.split())
-    assert words.split()[0] in capsys.readouterr().err
-
-
 def test_a_ledger_is_shown_without_sources() -> None:
     command_line = parsed("--status", "l\udcff", "--json", "j")
     assert (command_line.status, command_line.json) == (b"l\xff", Path("j"))
 
 
-def test_help_groups_options_by_task_and_ends_with_examples_and_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        parsed("-h")
-    text = capsys.readouterr().out
-    assert ended.value.code == 0
+def test_help_groups_options_by_task_and_ends_with_examples_and_exit_codes() -> None:
+    assert parsed("--help").show == "--help"
+    text = help_text()
     headings = [
         "sources and destinations",
         "removal:",
@@ -213,8 +222,26 @@ def test_help_groups_options_by_task_and_ends_with_examples_and_exit_codes(capsy
     assert sorted(headings, key=text.index) == headings
     for code in EXIT_CODES:
         assert f"\n  {code} " in text
-    assert len(text.splitlines()) < 250
-    assert max(map(len, text.splitlines())) <= 80, "without a terminal lines are as wide as the smallest one"
+    assert len(text.splitlines()) < 300
+    assert max(map(len, text.splitlines())) <= 80, "as wide as the smallest terminal"
+
+
+def test_the_short_help_fits_on_the_smallest_screen_and_its_options_and_commands_are_there() -> None:
+    """Minus h also wins over whatever else is wrong."""
+    assert parsed("-h", "--no-such-option").show == parsed("a", "-vh").show == "-h"
+    text = screen(described())
+    lines = text.splitlines()
+    assert len(lines) <= 24 and max(map(len, lines)) <= 80
+    options = build_parser()._option_string_actions
+    assert {name for name in re.findall(r"(?<![-\w])--?[a-z][-a-z]*", text) if name != "-l"} <= {*options, "-mpi"}
+    assert "--help" in lines[-1] and "--print-man" in lines[-1]
+    assert sum("  # " in line for line in lines) >= 6 and sum(line.startswith("  -") for line in lines) == 10
+
+
+@pytest.mark.parametrize("width", ["40", "80", "200"])
+def test_the_long_help_is_never_wider_than_80_columns(width: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", width)
+    assert max(map(len, help_text().splitlines())) <= 80
 
 
 def test_every_option_says_what_it_does_and_its_spellings_differ_in_dashes_only() -> None:
@@ -243,7 +270,7 @@ def test_without_arguments_a_short_help_is_shown_and_nothing_was_done() -> None:
     assert (done.returncode, done.stdout) == (2, "")
     lines = done.stderr.splitlines()
     assert len(lines) <= 12 and max(map(len, lines)) <= 80
-    assert sum("hpcp-mpi" in line and "  #" in line for line in lines) == 5 and "hpcp-mpi -h" in lines[-1]
+    assert sum("hpcp-mpi" in line and "  #" in line for line in lines) == 5 and "hpcp-mpi --help" in lines[-1]
 
 
 def test_every_example_is_understood() -> None:
@@ -253,9 +280,11 @@ def test_every_example_is_understood() -> None:
         parsed(*words[1:])
 
 
-def test_a_wrong_option_is_shown_without_its_escape_sequences(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_option_is_shown_without_its_escape_sequences_and_by_one_rank() -> None:
     """It may be the name of another user's file, where a shell's pattern is on the command line."""
-    with pytest.raises(SystemExit):
-        build_parser().parse_args(["--\x1b]0;owned\x07", "a", "b"])
-    error = capsys.readouterr().err
-    assert "\x1b" not in error and "\\x1b]0;owned\\x07" in error
+    for world in WORLDS:
+        done = world.run(["--\x1b]0;owned\x07", "a", "b"])
+        said = [line for line in done.stderr.splitlines() if "hpcp-mpi: " in line]
+        assert said == ["hpcp-mpi: unknown option --\\x1b]0;owned\\x07 (hpcp-mpi --help shows all)"]
+        assert "\x1b" not in done.stderr and "usage:" not in done.stderr
+        assert (done.returncode, done.stdout) == (2, "")

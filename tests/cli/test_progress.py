@@ -48,12 +48,6 @@ def test_failures_are_counted_and_are_dealt_with() -> None:
     assert "5 failed" in line(status(outcome=failed))
 
 
-def test_the_slower_of_entries_and_bytes_tells_the_time_left() -> None:
-    big = Outcome(copied=Tally(files=6009, bytes=5 << 20))
-    assert status(outcome=big).remaining == pytest.approx(30.0)
-    assert status(outcome=Outcome()).remaining is None, "no rate yet"
-
-
 def test_a_log_gets_a_dated_line_each_interval_and_no_carriage_return(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])

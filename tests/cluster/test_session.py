@@ -91,6 +91,12 @@ def test_a_worker_leaves_though_a_slot_never_comes_back_from_the_storage_and_say
         def stop(self) -> None:
             pass
 
+        def moved(self) -> int:
+            return 0
+
+        def counted(self) -> None:
+            """Do nothing: nothing is counted before it is done."""
+
         def release(self) -> None:
             pass
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hpcp_mpi.engine.checkpoints import CheckpointWriter, CopyState, Snapshot
-from hpcp_mpi.vocab.checkpoint import ResumeState
+from hpcp_mpi.vocab.checkpoint import UNDER_WAY, ResumeState
 from hpcp_mpi.vocab.errors import Failure, FatalError
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.report import RankShare
@@ -21,7 +21,8 @@ def snapshot(copied: int, found: int, linked: int = 0) -> Snapshot:
     outcome = Outcome(copied=Tally(copied, 0, 0, 0, copied * 10), linked=linked)
     return Snapshot(
         phase="copying", scanned=Tally(found), scan_done=False, outcome=outcome, listed=Outcome(),
-        chunks=1, steals=2, messages=5, active=1, alive=2, ranks=[(RankShare(1, "n", 4), 3)],
+        chunks=1, steals=2, messages=5, active=1, alive=2,
+        ranks=[(RankShare(1, "n", 4), 3, Tally(bytes=7))], under_way=Tally(bytes=9),
     )  # fmt: skip
 
 
@@ -49,6 +50,19 @@ def test_jobs_and_runs_add_up() -> None:
     (cp,) = again.checkpoints
     assert (cp.tallies["copied"].files, cp.tallies["found"].files, cp.linked) == (15, 27, 6)
     assert cp.seconds >= saved.latest.seconds and not said
+
+
+def test_what_is_under_way_is_shown_and_never_added_to_what_another_run_does() -> None:
+    notes, again = Notes(), Notes()
+    log = CheckpointWriter(notes, None, lambda _: None)
+    log.write(snapshot(3, 5), CopyState())
+    (cp,) = notes.checkpoints
+    assert (cp.tallies["copied"].bytes, cp.tallies[UNDER_WAY].bytes) == (30, 9)
+    assert (cp.sample.bytes, cp.ranks[0].bytes) == (39, 7)
+    assert replace(cp, tallies={**cp.tallies, "found": Tally(5, 0, 0, 0, 100)}).left == Tally(2, 0, 0, 0, 61)
+    CheckpointWriter(again, notes.saved(1), lambda _: None).write(snapshot(1, 2), CopyState())
+    (cp,) = again.checkpoints
+    assert (cp.tallies["copied"].bytes, cp.tallies[UNDER_WAY].bytes, cp.sample.bytes) == (40, 9, 49)
 
 
 def test_what_happened_is_written_once_whoever_met_it() -> None:

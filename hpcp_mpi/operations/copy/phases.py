@@ -64,6 +64,7 @@ class _Copy(Operation):
         self._prepared = prepared
         self._started = started  # big files that an earlier run began
         self._feed: WithRanges | None = None
+        self._before = 0  # bytes of ranges that an earlier run copied
         self._coordinator = coordinator = Coordinator(wire, prepared.job, frontend, self)
         self._scan: CopyScan = (scan or Scan)(
             coordinator.context, prepared.landings, prepared.made_root, wire.wake, lambda: coordinator.slots
@@ -160,6 +161,7 @@ class _Copy(Operation):
         """Return feed with what follows from it."""
         started, self._started = self._started, []
         self._feed = with_ranges = WithRanges(feed, self._prepared.job.options.split_size, started)
+        self._before += with_ranges.before
         return with_ranges if self._verification is None else self._verification.recorded(with_ranges)
 
     def _recall(self, saved: "ResumeState | None") -> "list[Relist] | None":
@@ -259,6 +261,9 @@ class _Copy(Operation):
 
     def scan_done(self) -> bool:
         return self._scan.done
+
+    def in_ranges(self) -> tuple[int, int]:
+        return self._feed.copied if self._feed is not None else 0, self._before
 
     def listed(self) -> Outcome:
         self._scan.outcome.skipped = self._scan.builder.skipped

@@ -215,7 +215,7 @@ class CopyComparer:
         try:
             forget(mine, start, length)
             forget(theirs, start, length)
-            same = same_bytes(mine, theirs, start, length, self._stopped)
+            same = same_bytes(mine, theirs, start, length, self._stopped, self._context.commands.moved.add)
         except ReadError as error:
             raise (unread(error) if error.mine else _copy_unread(error, one_file(wanted.st_size))) from None
         finally:

@@ -26,6 +26,12 @@ class WithRanges:
         for finish, left in started:
             self._known |= {(finish.source, finish.source_dir, name) for name in finish.units.names}
             self._ready.append(self._ranges.resume(finish, left))
+        self.before = self._ranges.copied  # bytes of ranges that another run copied
+
+    @property
+    def copied(self) -> int:
+        """The bytes of ranges whose files have not ended: no outcome counts them."""
+        return self._ranges.copied
 
     @property
     def done(self) -> bool:

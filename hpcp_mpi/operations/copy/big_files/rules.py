@@ -53,11 +53,19 @@ class RangeFailed:
     vanished: bool = False  # the source is gone
 
 
+@dataclass(frozen=True, slots=True)
+class FileEnded:
+    """A file was finished, or failed: its outcome says so, and counts it."""
+
+    key: Key
+
+
 @dataclass(slots=True)
 class _File:
     batch: Batch
     big: BigFile
     waiting: int  # ranges that no rank has reported
+    copied: int = 0  # bytes of those that were copied
 
 
 class Ranges:
@@ -68,6 +76,8 @@ class Ranges:
         self._split_size = max(1, split_size)
         self._alignment = alignment
         self._files: dict[Key, _File] = {}
+        self._ending: dict[Key, int] = {}  # files whose ranges are all accounted for: bytes of those that were copied
+        self.copied = 0  # bytes of ranges whose files have not ended
 
     @property
     def active(self) -> int:
@@ -88,9 +98,12 @@ class Ranges:
         big = finish.big
         if big is None:
             raise ValueError("a file is to be finished that is not described")
+        key, copied = (finish.dest_dir, big.stage), big.size - left.amount
+        self.copied += copied
         if not len(left):
+            self._ending[key] = copied
             return replace(finish, again=True)
-        self._files[finish.dest_dir, big.stage] = _File(finish.with_units(Units([], [])), big, len(left))
+        self._files[key] = _File(finish.with_units(Units([], [])), big, len(left), copied)
         return replace(finish, kind=Kind.RANGE, units=left)
 
     def update(self, news: object) -> list[Batch]:
@@ -98,9 +111,11 @@ class Ranges:
         if isinstance(news, FileStarted):
             return self._begun(news)
         if isinstance(news, RangeDone):
-            return self._on_ranges(news.key, news.ranges, None)
+            return self._on_ranges(news.key, news.ranges, news.bytes, None)
         if isinstance(news, RangeFailed):
-            return self._on_ranges(news.key, news.ranges, news)
+            return self._on_ranges(news.key, news.ranges, 0, news)
+        if isinstance(news, FileEnded):
+            self.copied -= self._ending.pop(news.key, 0)
         return []
 
     def _begun(self, news: FileStarted) -> list[Batch]:
@@ -117,17 +132,20 @@ class Ranges:
         step = max(self._alignment, block)
         return -(-self._split_size // step) * step
 
-    def _on_ranges(self, key: Key, count: int, failed: RangeFailed | None) -> list[Batch]:
+    def _on_ranges(self, key: Key, count: int, copied: int, failed: RangeFailed | None) -> list[Batch]:
         file = self._files.get(key)
         if file is None:
             return []
         file.waiting -= count
+        file.copied += copied
+        self.copied += copied
         if failed is not None and file.big.failure in ("", EMPTIED):  # the first that says why
             vanished = failed.vanished and bool(failed.reason)
             file.big = replace(file.big, failure=failed.reason or EMPTIED, vanished=vanished)
         if file.waiting > 0:
             return []
         del self._files[key]
+        self._ending[key] = file.copied
         return [_finish(file.batch, file.big)]
 
 

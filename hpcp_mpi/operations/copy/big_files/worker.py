@@ -21,7 +21,7 @@ from hpcp_mpi.host.cp import attributes_command, complaints, ending
 from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.range_copy import RangeCopier, changed, identity, opened, share_blocks
 from hpcp_mpi.host.retrying import names_passing, tries
-from hpcp_mpi.operations.copy.big_files.rules import EMPTIED, FileStarted, RangeDone, RangeFailed
+from hpcp_mpi.operations.copy.big_files.rules import EMPTIED, FileEnded, FileStarted, RangeDone, RangeFailed
 from hpcp_mpi.operations.copy.content_only import drop_writing, new_mode
 from hpcp_mpi.operations.copy.cp_failures import CpDamage
 from hpcp_mpi.operations.copy.worker import copy, note_losses, publish_unit
@@ -127,12 +127,14 @@ def copy_range(context: JobContext, batch: Batch, outcome: Outcome) -> None:
 
 def _copied_range(context: JobContext, batch: Batch, big: BigFile, stack: ExitStack) -> Units:
     """Copy ranges, a few times if what goes wrong may be over in a moment; return what is left. Raises _Spoilt."""
+    before = context.commands.moved.mine
     for last in tries(lambda: context.commands.stopped):
         try:
             return _copy_range(context, batch, big, stack)
         except _Spoilt as spoilt:
             if last or not names_passing(spoilt.reason):
                 raise
+            context.commands.moved.back_to(before)
     raise AssertionError("the last try was not the last")
 
 
@@ -188,7 +190,9 @@ def _fill(context: JobContext, batch: Batch, big: BigFile, copied: int) -> Units
         if changed(big.identity, status):
             raise _Spoilt(CHANGED)
         try:
-            copier = RangeCopier(file, copied, context.options, lambda: context.commands.stopped)
+            copier = RangeCopier(
+                file, copied, context.options, lambda: context.commands.stopped, context.commands.moved.add
+            )
             for number, unit in enumerate(batch.units):
                 start, end = int(unit.name), int(unit.name) + unit.amount
                 while start < end:
@@ -285,6 +289,7 @@ def finish_or_copy(context: JobContext, batch: Batch, outcome: Outcome) -> None:
     if again and not context.commands.stopped:
         mine.failures = []
         copy(context, [replace(batch, kind=Kind.COPY, big=None, again=False)], mine)
+    mine.findings.append(FileEnded((batch.dest_dir, _of(batch).stage)))
     outcome.add(mine)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pickle
+from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpcp_mpi.operations.copy.big_files.rules import ALIGNMENT, FileStarted, RangeDone, RangeFailed, Ranges
+from hpcp_mpi.operations.copy.big_files.rules import ALIGNMENT, FileEnded, FileStarted, RangeDone, RangeFailed, Ranges
 from hpcp_mpi.vocab.options import MIB
 from hpcp_mpi.vocab.tally import NOTHING, one_file
 from hpcp_mpi.vocab.units import Batch, BigFile, Kind, Unit, Units
@@ -182,3 +183,35 @@ def test_of_a_file_that_is_spoilt_nothing_is_remembered() -> None:
     (batch,) = first.update(begun(25))
     first.update(failed(batch.split(1)[0], "it changed"))
     assert first.files == {} and not first.idle
+
+
+@settings(deadline=None)
+@given(st.integers(1, 10**5), st.randoms(use_true_random=False), st.booleans())
+def test_copied_ranges_count_until_their_file_has_ended_and_never_beside_it(
+    size: int, chance: Random, resumed: bool
+) -> None:
+    """What is in no outcome is counted here; when an outcome counts the file, or says that it failed, nothing is."""
+    ranges, before = Ranges(1, 512), 0
+    if resumed:
+        big = BigFile(b"f", b"f", size, b"stage0", (size, 1, 2, 3))
+        units = Units.of([Unit(b"0", NOTHING, size // 2)] if size > 1 else [])
+        before = size - units.amount
+        finish = Batch(Kind.FINISH_FILE, 0, b"s", b"d", Units.of([Unit(b"f", one_file(size))]), big=big)
+        waiting = [ranges.resume(finish, units)]
+    else:
+        waiting = ranges.update(begun(size))
+    assert ranges.copied == before
+    copied = before
+    while waiting[0].kind is Kind.RANGE:
+        batch = waiting.pop()
+        first, *rest = pieces(batch, [chance.randint(1, 3)])
+        failing = chance.random() < 0.2
+        copied += 0 if failing else first.amount
+        waiting = [*rest, *ranges.update(failed(first, "EIO") if failing else done(first))] or waiting
+        assert ranges.copied == copied
+    (finish,) = waiting
+    assert finish.kind is Kind.FINISH_FILE and finish.big is not None and ranges.copied == copied <= size
+    ranges.update(FileEnded((finish.dest_dir, finish.big.stage)))
+    assert ranges.copied == 0 and ranges.idle
+    ranges.update(FileEnded((finish.dest_dir, finish.big.stage)))  # told twice, by a rank that was lost and another one
+    assert ranges.copied == 0

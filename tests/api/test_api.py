@@ -32,9 +32,9 @@ def test_copy_returns_a_report_and_equal_trees(on_tmpfs: Path, capfd: pytest.Cap
 def test_options_are_those_of_the_command(on_tmpfs: Path) -> None:
     build(on_tmpfs / "a", {"x": File(b"x"), "y.tmp": File(b"y")})
     build(on_tmpfs / "b", {"z": File(b"z")})
-    dry = hpcp_mpi.copy([on_tmpfs / "a", on_tmpfs / "b"], on_tmpfs / "dst", excludes=(b"*.tmp",), dry_run=True)
+    dry = hpcp_mpi.copy([on_tmpfs / "a", on_tmpfs / "b"], on_tmpfs / "dst", exclude="*.tmp", dry_run=True)
     assert dry.dry_run and not (on_tmpfs / "dst").exists()
-    report = hpcp_mpi.copy([on_tmpfs / "a", on_tmpfs / "b"], on_tmpfs / "dst", excludes=(b"*.tmp",))
+    report = hpcp_mpi.copy([on_tmpfs / "a", on_tmpfs / "b"], on_tmpfs / "dst", exclude="*.tmp")
     assert report.outcome.copied.files == 2
     assert sorted(path.name for path in (on_tmpfs / "dst").rglob("*")) == ["a", "b", "x", "z"]
 
@@ -73,19 +73,19 @@ def test_compare_tells_what_differs_and_writes_nothing(on_tmpfs: Path) -> None:
 def test_to_call_remove_is_to_agree(on_tmpfs: Path) -> None:
     build(on_tmpfs / "a", {"x": File(b"x"), "y.keep": File(b"y")})
     build(on_tmpfs / "b", {"z": File(b"z")})
-    dry = hpcp_mpi.remove([on_tmpfs / "a", on_tmpfs / "b"], excludes=(b"*.keep",), dry_run=True)
+    dry = hpcp_mpi.remove([on_tmpfs / "a", on_tmpfs / "b"], exclude=[b"*.keep"], dry_run=True)
     assert dry.dry_run and (on_tmpfs / "b/z").exists()
-    report = hpcp_mpi.remove([on_tmpfs / "a", on_tmpfs / "b"], excludes=(b"*.keep",))
+    report = hpcp_mpi.remove([on_tmpfs / "a", on_tmpfs / "b"], exclude=[b"*.keep"])
     assert (report.verb, report.exit_code, report.outcome.removed.files) == ("remove", 0, 2)
     assert dry.outcome.removed == report.outcome.removed
     assert sorted(path.name for path in on_tmpfs.rglob("*")) == ["a", "y.keep"]
 
 
-def test_mirrors_and_moves_are_copies_with_an_option_and_ask_nothing(on_tmpfs: Path) -> None:
+def test_mirrors_and_moves_ask_nothing(on_tmpfs: Path) -> None:
     build(on_tmpfs / "src", {"x": File(b"x")})
     build(on_tmpfs / "dst", {"extra": File(b"e")})
-    assert hpcp_mpi.copy(on_tmpfs / "src", on_tmpfs / "dst", mirror=True).outcome.removed.files == 1
-    assert hpcp_mpi.copy(on_tmpfs / "src", on_tmpfs / "dst", move=True).exit_code == 0
+    assert hpcp_mpi.mirror(on_tmpfs / "src", on_tmpfs / "dst").outcome.removed.files == 1
+    assert hpcp_mpi.move(on_tmpfs / "src", on_tmpfs / "dst").exit_code == 0
     assert sorted(path.name for path in on_tmpfs.rglob("*")) == ["dst", "x"]
 
 

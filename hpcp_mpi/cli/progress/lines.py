@@ -1,0 +1,30 @@
+"""Progress as lines of a log, each with the time."""
+
+import time
+from collections.abc import Callable
+
+from hpcp_mpi.cli.progress.words import line
+from hpcp_mpi.vocab.progress import Progress
+
+FIRST = 1.0  # seconds until it is said that the run is under way, however long the interval
+_WIDTH = 80 - len("2000-01-01 00:00:00 ")
+
+
+class Lines:
+    """A watcher that writes a line soon, and then every interval seconds. An interval of 0 is silence."""
+
+    def __init__(self, interval: float, write: Callable[[str], None]) -> None:
+        """write: adds the time"""
+        self._interval = interval
+        self._write = write
+        self._next = time.monotonic() + min(FIRST, interval)
+
+    def due(self) -> bool:
+        return self._interval > 0 and time.monotonic() >= self._next
+
+    def show(self, progress: Progress) -> None:
+        self._next = time.monotonic() + self._interval
+        self._write(line(progress, _WIDTH))
+
+    def close(self) -> None:
+        """Do nothing: a line stays."""
