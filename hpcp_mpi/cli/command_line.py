@@ -39,7 +39,8 @@ class CommandLine:
     @property
     def files(self) -> list[bytes]:
         """The files that a run writes beside what it is asked for."""
-        return [each for each in (self.report_file, self.ledger, self.failed) if each is not None]
+        written = (self.report_file, self.ledger, self.failed, self.log_file)
+        return [each for each in written if each is not None]
 
     @property
     def report_file(self) -> bytes | None:
