@@ -11,6 +11,9 @@
 #   make simulate  planner and workers on up to 4,096 simulated ranks     (ARGS=... goes to tests.simulate)
 #   make crashes  500 runs that are killed at random moments and resumed (ARGS='--seed 7', '--seconds 600', --help)
 #   make man     the man page, as build/hpcp-mpi.1
+#   make generated  docs/options.md, the man page and the completions in share, from the parser's options
+#   make docs    the site of docs, as build/site/index.html
+#   make dist    the source distribution and the wheel, in dist, and what twine says of them
 #   make cluster  as root: a shell on the head of four hosts with a real Slurm; `exit` takes them down
 #   make dfs     as root: a shell beside a volume with two clients            (ARGS=moosefs or ARGS=glusterfs)
 #   make clean   remove what the targets above made here
@@ -26,7 +29,7 @@ export SRC DST RANKS KEEP
 # Every process would compile all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-all quick environments check chaos crashes bench simulate man cluster dfs clean packages
+.PHONY: demo test test-all quick environments check chaos crashes bench simulate man generated docs dist cluster dfs clean packages
 
 demo: .venv/.ready
 	@sh tests/demo.sh
@@ -74,6 +77,18 @@ man: .venv/.ready
 	.venv/bin/hpcp-mpi --print-man >build/hpcp-mpi.1
 	@echo "man -l build/hpcp-mpi.1 shows it"
 
+generated: .venv/.ready-test
+	@.venv/bin/python -m tests.generated
+
+docs: .venv/.ready-test
+	.venv/bin/python -m mkdocs build --strict --quiet
+	@echo "build/site/index.html"
+
+dist: .venv/.ready-test
+	rm -rf dist
+	.venv/bin/python -m build
+	.venv/bin/python -m twine check --strict dist/*
+
 cluster: packages .venv/.ready-test
 	@.venv/bin/python -m tests.slurm
 
@@ -98,11 +113,11 @@ environments: packages
 	@touch $@
 
 .venv/.ready-test: pyproject.toml tests/make-venv.sh
-	@sh tests/make-venv.sh .venv mpich,test
+	@sh tests/make-venv.sh .venv mpich,test,docs
 	@touch .venv/.ready $@
 
 .venv/.ready-bench: .venv/.ready-test
-	@sh tests/make-venv.sh .venv mpich,test,bench
+	@sh tests/make-venv.sh .venv mpich,test,docs,bench
 	@touch $@
 
 # No test runs in here, only the tool.

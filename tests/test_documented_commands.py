@@ -19,7 +19,9 @@ from tests.support.trees import Dir, File, HardLink, Symlink, build
 
 pytestmark = needs_commands("rsync")
 ROOTS = ("scratch", "project", "data", "mirror", "new", "disk1", "disk2")
+REFUSAL = re.compile(r"(?m)^\$ (hpcp-mpi .*)\n((?:hpcp-mpi: .*\n)(?:  .*\n)*)")
 BLOCK = re.compile(r"(?ms)^```sh\n(.*?)^```$")
+PYTHON = re.compile(r"(?ms)^```python\n(.*?)^```$")
 A_ROOT = re.compile(rf"(?<![\w.])/(?=(?:{'|'.join(ROOTS)})(?:/|\b))")
 
 
@@ -79,3 +81,28 @@ def test_the_commands_for_resuming_do_what_is_said_of_them(place: Path) -> None:
     for block in blocks("docs/failures.md"):
         run(block, place)
     oracle.assert_equal_trees(place / "scratch/run1", place / "project/run1")
+
+
+def test_what_is_refused_is_refused_in_the_words_that_are_shown(place: Path) -> None:
+    (place / "proj").mkdir()
+    shown = REFUSAL.findall((launch.REPOSITORY / "docs/from-rsync.md").read_text())
+    for command, said in shown:
+        done = launch.run(command.split()[1:], flavour="plain", cwd=place)
+        assert (done.returncode, done.stdout + done.stderr) == (2, said)
+    assert len(shown) == 3
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/python.md"])
+def test_what_is_shown_of_python_works(name: str, place: Path) -> None:
+    (place / "mirror/proj").mkdir()
+    code = "\n".join(PYTHON.findall((launch.REPOSITORY / name).read_text()))
+    assert "hpcp_mpi.copy(" in code
+    program = place / "program.py"
+    program.write_text(A_ROOT.sub(f"{place}/", code))
+    done = launch.run([], flavour="plain", cwd=place, python_args=(os.fspath(program),)).check()
+    assert {path.name for path in (place / "project/run1").iterdir()} == {"a.dat", "cache", "link", "old", "twin"}
+    if name != "README.md":
+        oracle.assert_equal_trees(place / "data/proj", place / "mirror/proj")
+        oracle.assert_equal_trees(place / "scratch/run1", place / "project/run3")
+        assert "{'added': 0, 'modified': 0, 'deleted': 0}" in done.stdout
+        assert done.stdout.splitlines()[-2:] == ["0", "ended"] and "cannot use the source" in done.stdout

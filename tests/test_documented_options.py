@@ -26,6 +26,7 @@ FOREIGN = {
 }
 FENCE = re.compile(r"(?ms)^```.*?^```$")
 CODE = re.compile(r"(?ms)^```.*?^```$|`[^`\n]+`")
+REFUSED = re.compile(r"(?m)^\$ hpcp-mpi .*\n(?=hpcp-mpi: )")
 COMMAND = re.compile(r"(?:^|[\s`(])hpcp-mpi((?: +(?:'[^'\n]*'|\"[^\"\n]*\"|[^\s`'\"#|;&<>)]+))*)")
 OPTION = re.compile(r"`(--?[A-Za-z0][\w-]*)(?:[= ][^`\s]+)?`")
 
@@ -42,8 +43,8 @@ def exists(option: str) -> bool:
 
 
 def commands(text: str) -> Iterator[list[str]]:
-    """Yield the words of each call of the program in the code of a document."""
-    for code in CODE.findall(text):
+    """Yield the words of each call of the program in the code of a document, but for those shown with their refusal."""
+    for code in CODE.findall(REFUSED.sub("", text)):
         for found in COMMAND.findall(code.replace("\\\n", " ")):
             yield shlex.split(found)
 
@@ -67,6 +68,9 @@ def test_the_options_that_stand_alone_exist(document: Path) -> None:
 
 
 def test_an_option_that_does_not_exist_is_found() -> None:
-    text = "```\nmpiexec -n 4 hpcp-mpi --nonsense -rme -nv A B   # --no\n```\n and `hpcp-mpi -e '*.x' --frob=1 A` too"
+    refused = "$ hpcp-mpi --dryrun\nhpcp-mpi: unknown"
+    text = (
+        f"```\n{refused}\nmpiexec -n 4 hpcp-mpi --nonsense -rme A B   # --no\n```\n and `hpcp-mpi -e '*.x' --frob=1 A`"
+    )
     wrong = [option for words in commands(text) for option in options_of(words) if not exists(option)]
     assert wrong == ["--nonsense", "--frob"]

@@ -71,7 +71,6 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "mpi4py": ("cluster/mpi.py",),
     "subprocess": ("host/commands.py",),
     "argparse": ("cli/parser.py",),
-    "shtab": ("cli/completion.py",),
     "sqlite3": ("ledger/",),
     "multiprocessing": (),  # forks after MPI_Init, which MPI libraries forbid
 }

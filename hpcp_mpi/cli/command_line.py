@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hpcp_mpi.cli.habits import otherwise
+from hpcp_mpi.cli.habits import command, otherwise
 from hpcp_mpi.cli.option_conflicts import landing_note, refuse, refuse_with_status
-from hpcp_mpi.cli.options_how import DEFAULT_INTERVAL
+from hpcp_mpi.cli.options_how import DEFAULT_INTERVAL, TEMPLATES
 from hpcp_mpi.cli.options_imaging import given_names
 from hpcp_mpi.cli.parser import Given, read
 from hpcp_mpi.cluster.slurm import default_ledger
@@ -23,7 +23,7 @@ class CommandLine:
     """A parsed command line: the request, and how to show, record and stop the run."""
 
     request: Request
-    show: str = ""  # what to print instead of running: -h, --help, version, man, or the shell of a completion
+    show: str = ""  # to print instead of running: -h, --help, version, man, module, template NAME, or a shell
     progress: str = "auto"  # or bar, lines, json, none
     progress_interval: float = DEFAULT_INTERVAL
     quiet: bool = False
@@ -33,13 +33,19 @@ class CommandLine:
     ledger: bytes | None = None  # as given, or with resume the default of the Slurm job
     resume: bool = False
     stop_before: float | None = None  # minutes before the batch job's end
+    failed: bytes | None = None  # the file for the names of what failed; None: where there is room for it
     notes: tuple[str, ...] = ()  # what the user is told of the command line
 
     @property
     def files(self) -> list[bytes]:
         """The files that a run writes beside what it is asked for."""
-        files = [os.fsencode(self.json)] if self.json else []
-        return files + ([self.ledger] if self.ledger is not None else [])
+        written = (self.report_file, self.ledger, self.failed, self.log_file)
+        return [each for each in written if each is not None]
+
+    @property
+    def report_file(self) -> bytes | None:
+        """The file for the report; None if there is none, or it goes to standard output."""
+        return os.fsencode(self.json) if self.json is not None and self.json != Path("-") else None
 
 
 def parse(
@@ -52,13 +58,13 @@ def parse(
     exclude_lines: returns the patterns in an exclude file's content. environment: of a Slurm job, for its ledger's name
     """
     given = read(list(arguments))
-    show = given.help or ("version" if given.version else "man" if given.print_man else given.print_completion)
-    if show:
+    if show := given.help or _shown(given):
         return CommandLine(Request(Verb.COPY, ()), show)
     json = Path(given.json) if given.json else None
     if given.status is not None:
         refuse_with_status(given)
         return CommandLine(Request(Verb.COPY, ()), json=json, status=os.fsencode(given.status))
+    _refuse_command(given.src_path)
     verb = _verb(given)
     refuse(verb, given)
     request = _asked(verb, given, _options(verb, given, exclude_lines))
@@ -72,8 +78,26 @@ def parse(
         ledger=_ledger(given, environment or {}),
         resume=given.resume,
         stop_before=given.stop_before,
+        failed=None if given.failed is None else os.fsencode(given.failed),
         notes=(*given.notes, *landing_note(request, given.habits)),
     )
+
+
+def _refuse_command(paths: list[str]) -> None:
+    """Raise UsageError if the first path is a command elsewhere, and nothing has that name."""
+    if paths and (here := command(paths[0])) and not os.path.lexists(paths[0]):
+        raise UsageError(f"{paths[0]} is no file, and there are no commands: write {here}", "See hpcp-mpi -h.")
+
+
+def _shown(given: Given) -> str:
+    """Return what to print instead of running; "" to run. Raises UsageError."""
+    if given.print_template:
+        if given.src_path:
+            name = printable(os.fsencode(given.src_path[0]))
+            raise UsageError(f"there is no job template {name}", f"There are {', '.join(TEMPLATES)}.")
+        return f"template {given.print_template}"
+    flags = (("version", given.version), ("man", given.print_man), ("module", given.print_module))
+    return next((show for show, wanted in flags if wanted), given.print_completion or "")
 
 
 def _ledger(given: Given, environment: Mapping[str, str]) -> bytes | None:
@@ -114,7 +138,7 @@ def _verb_without_images(given: Given) -> Verb:
         )
     if given.remove_force and len(given.src_path) == 1:
         return Verb.REMOVE
-    if given.remove_force:
+    if given.remove_force and given.src_path:
         raise UsageError(
             "-rf with several paths: is the last one a destination?",
             "To remove all of them, add -rm. To copy, name the destination with -d.",

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from hpcp_mpi.formats.file_list import escaped
 from hpcp_mpi.host.output_file import Output, output_at
-from hpcp_mpi.operations.prepare.own_files import Own, in_any_tree, refuse
+from hpcp_mpi.operations.prepare.own_files import FAILED, Own, in_any_tree, refuse
 from hpcp_mpi.vocab.errors import Failure, FatalError, UsageError, reason_of
 from hpcp_mpi.vocab.paths import printable, relative_to
 from hpcp_mpi.vocab.request import Request
@@ -47,7 +47,7 @@ def _key(request: Request, here: bytes) -> bytes:
 
 def _may_be(path: bytes, request: Request) -> bool:
     try:
-        refuse(request, [Own("the list of failures", path)])
+        refuse(request, [Own(FAILED, path)])
     except UsageError:
         return False
     return not in_any_tree(path, request)
@@ -57,7 +57,7 @@ def failed_at(path: bytes) -> Output:
     """Return the place that a user names for the file. Raises FatalError if it could not be written there."""
     shown = f"the list of failures {printable(path)}"
     try:
-        output = output_at(path, "the list of failures")
+        output = output_at(path, FAILED)
     except OSError as error:
         raise FatalError(f"{shown} cannot be written: {reason_of(error)}", "Nothing was done.") from None
     if output.directory is not None and not os.access(output.directory, os.W_OK | os.X_OK):
@@ -83,13 +83,13 @@ def write(output: Output, failures: Sequence[Failure], base: bytes | None) -> No
 
 
 def write_first(paths: Sequence[bytes], failures: Sequence[Failure], base: bytes | None) -> tuple[bytes | None, str]:
-    """Write the file to the first of some places that takes it; return that, and why the last one did not."""
-    why = "no place for it is outside of what is copied" if not paths else ""
+    """Write the file to the first of some places that takes it; return that, and why the first one did not."""
+    why = "" if paths else "the working directory and home are among what is copied"
     for path in paths:
         try:
-            output = output_at(path, "the list of failures")
+            output = output_at(path, FAILED)
         except (OSError, FatalError) as error:
-            why = reason_of(error) if isinstance(error, OSError) else error.message
+            why = why or (f"{printable(path)}: {reason_of(error)}" if isinstance(error, OSError) else error.message)
             continue
         try:
             if output.in_place:
@@ -97,7 +97,7 @@ def write_first(paths: Sequence[bytes], failures: Sequence[Failure], base: bytes
             write(output, failures, base)
             return output.path, ""
         except OSError as error:
-            why = reason_of(error)
+            why = why or f"{printable(path)}: {reason_of(error)}"
         finally:
             output.close()
     return None, why

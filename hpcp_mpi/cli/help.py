@@ -1,4 +1,4 @@
-"""The text around the options: in both helps, in the man page, and without arguments."""
+"""The text around the options: in both helps, in the man page, and without arguments. Pure."""
 
 import re
 from collections.abc import Iterable
@@ -18,12 +18,18 @@ class Described:
     choices: tuple[str, ...] = ()  # the values that it can have, where they are words
     completed: str = ""  # what a shell completes the value with: "file", "directory"
     several: bool = False  # it takes any number of values
+    repeated: bool = False  # it may be given more than once
 
     @property
     def default(self) -> str:
         """The default as the text says it; "" where it says none."""
         found = re.search(r"\(default:? ([^;()]+)", self.text)
         return found[1].strip() if found else ""
+
+    @property
+    def brief(self) -> str:
+        """The first words of the text, for a line of a shell's completion."""
+        return re.split(r"[;:(]|, for |\. ", self.text)[0].strip()
 
     @property
     def is_option(self) -> bool:

@@ -160,6 +160,15 @@ def _text(show: str) -> str:
         from hpcp_mpi.cli.parser import described
 
         return man_page(described(), __version__, time.strftime("%Y-%m-%d"))
-    from hpcp_mpi.cli.completion import completion
+    if show == "module":
+        from hpcp_mpi.cli.shipped import module_file
+
+        return module_file()
+    if show.startswith("template "):
+        from hpcp_mpi.cli.shipped import template, templates
+
+        name = show.removeprefix("template ")
+        return templates() if name == "list" else template(name)
+    from hpcp_mpi.cli.completion.scripts import completion
 
     return completion(show) + "\n"

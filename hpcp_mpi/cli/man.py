@@ -18,15 +18,72 @@ _PROMPTS = (
     "-rm, -rme and a move ask for confirmation on the terminal before they remove something. Where there is none, as "
     "under mpiexec and srun, the run is refused before anything happens; add -rf then."
 )
+_SLURM_TEXT = (
+    "Two ranks a node are enough, as each runs several jobs (-j). With --mpi=pmix for Open MPI. As there is no "
+    "terminal, -rm and -rme need -rf. Two minutes before the end of the job the run stops with exit code 75, and the "
+    "job goes back to the queue; the next run resumes from the ledger. The template copy-requeue.sbatch also gives up "
+    "when it was started too often."
+)
+_SLURM_SCRIPT = """\
+#!/bin/bash
+#SBATCH --nodes=4 --ntasks-per-node=2 --cpus-per-task=4 --time=24:00:00
+#SBATCH --requeue --open-mode=append --output=%x-%j.log
+#SBATCH --signal=USR1@120
+export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK
+srun --mpi=pmi2 --no-kill --kill-on-bad-exit=0 --wait=0 \\
+    hpcp-mpi /scratch/project /archive/project
+code=$?
+[ $code -ne 75 ] || scontrol requeue $SLURM_JOB_ID
+exit $code"""
+_ENVIRONMENT = (
+    (
+        "SLURM_JOB_ID, SLURM_ARRAY_JOB_ID, SLURM_ARRAY_TASK_ID, SLURM_STEP_ID",
+        "the job, which the ledger is named after",
+    ),
+    ("SLURM_SUBMIT_DIR", "where the ledger of a job is"),
+    ("SLURM_RESTART_COUNT", "a job that was restarted resumes from its ledger without --resume"),
+    ("SLURM_JOB_END_TIME", "when the job ends, where Slurm says so here; else scontrol is asked (--stop-before)"),
+    (
+        "PMI_SIZE, PMI_RANK, PMI_FD, PMI_PORT, PMIX_RANK, OMPI_COMM_WORLD_SIZE, OMPI_COMM_WORLD_RANK, "
+        "MV2_COMM_WORLD_SIZE, MV2_COMM_WORLD_RANK, PALS_NRANKS, PALS_RANKID, FLUX_JOB_SIZE, SLURM_STEP_NUM_TASKS, "
+        "SLURM_PROCID",
+        "set by launchers: with one of them MPI is started, and the number of ranks has to be theirs",
+    ),
+    (
+        "MPI_LOCALNRANKS, SLURM_STEP_NUM_NODES, MPIR_CVAR_CH4_NETMOD",
+        "where all ranks are on one node, MPICH is told to use its netmod ofi unless the last one is set",
+    ),
+    ("TERM, COLUMNS, NO_COLOR", "of the terminal that progress is shown on; dumb: lines instead of a bar"),
+    (
+        "HOME, XDG_STATE_HOME",
+        "the ledger of a job is in hpcp-mpi below the latter (~/.local/state) if others can write "
+        "to the directory it was submitted from",
+    ),
+    ("TMPDIR", "records of a run that do not fit in memory, and copies of images that are replayed (default /tmp)"),
+    ("LANG, LC_ALL, LC_CTYPE", "the encoding of what is printed"),
+    ("PATH", "is not used to find programs: they are those of the system (/usr/local/bin, /usr/bin, /bin, and sbin)"),
+)
 _FILES = (
+    ("hpcp-mpi-JOB.ledger", "the ledger of a Slurm job, in the directory that it was submitted from (--ledger)"),
     ("DIFF_*_file_list.txt", "the table that -dfl writes without a name, in the working directory"),
     (
         ".hpcp-mpi.*",
         "staging directories in the destination. The next run removes those of a killed one.",
     ),
 )
+_LIMITS = (
+    "Linux, Python 3.10 or newer, and GNU cp are needed. SRC and DST are paths that each node has mounted: no remote "
+    "hosts, no object stores.",
+    "A file that is replaced needs room for both versions until the new one is complete. One that is written to while "
+    "it is copied in ranges fails and is named.",
+    "Sockets are noted and not copied. Attributes, ACLs and times that the destination cannot store are noted; with "
+    "--strict-metadata they are failures.",
+    "Patterns of -e are matched against absolute paths, and * matches / as well: both is different in rsync. There are "
+    "no include rules.",
+    "At most 1,024 jobs run at once on a rank, and a sixteenth of the files that it may open (ulimit -n).",
+)
 _ESCAPES = (("\\", r"\e"), ("-", r"\-"), ("'", r"\(aq"), ("^", r"\(ha"), ("~", r"\(ti"), ("`", r"\(ga"))
-_SEE_ALSO = ("cp(1)", "rm(1)", "rsync(1)", "mpiexec(1)", "srun(1)")
+_SEE_ALSO = ("cp(1)", "rm(1)", "rsync(1)", "mpiexec(1)", "sbatch(1)", "srun(1)", "tar(1)")
 
 
 def man_page(sections: Iterable[Section], version: str, date: str) -> str:
@@ -59,9 +116,17 @@ def _lines(sections: Iterable[Section], version: str, date: str) -> Iterator[str
     yield ".SH EXAMPLES"
     for what, command in EXAMPLES:
         yield from _tagged(_bold(command), what)
+    yield from (".SS In a Slurm job", _filled(_SLURM_TEXT), ".PP", ".nf", _text(_SLURM_SCRIPT), ".fi")
+    yield ".SH ENVIRONMENT"
+    for name, what in _ENVIRONMENT:
+        yield from _tagged(_bold(name), what)
     yield ".SH FILES"
     for name, what in _FILES:
         yield from _tagged(_bold(name), what)
+    yield ".SH LIMITS"
+    for at, paragraph in enumerate(_LIMITS):
+        yield from (".PP",) if at else ()
+        yield _filled(paragraph)
     yield from (".SH SEE ALSO", ", ".join(rf"\fB{_text(name[:-3])}\fR{name[-3:]}" for name in _SEE_ALSO))
 
 

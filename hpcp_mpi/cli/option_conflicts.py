@@ -79,6 +79,8 @@ def refuse_with_status(given: Any) -> None:
             "--status shows a ledger: it takes no sources and destinations",
             "hpcp-mpi --status LEDGER [--json FILE]",
         )
+    if given.failed is not None:
+        raise UsageError("--status only shows a ledger: --failed is for runs", "hpcp-mpi --status LEDGER [--json FILE]")
     if given.ledger is not None or given.resume:
         raise UsageError(
             "--status only shows a ledger: --ledger and --resume are for runs", "hpcp-mpi --status LEDGER [--json FILE]"
@@ -149,12 +151,19 @@ def _of_files(given: Any) -> Iterator[tuple[str, str]]:
             f"-dfl would write its table to {given.diff_file_list}, which is a directory",
             "The word after -dfl is its FILE: put -dfl last, or write -dfl=FILE.",
         )
+    if given.json == "-" and given.file_list == "-":
+        yield "--json - and -fl - both are standard output", "Give one of them a file."
+    if given.failed in ("", "-"):
+        yield "--failed: names of files go to a file", "Name one."
+    if given.json == "":
+        yield "--json: the name of the file is empty", "Leave it out, or name a file; - is standard output."
     if given.ledger == "":
         yield "--ledger: the name of the file is empty", "Leave it out, or name a file."
     written = {
         "-fl": given.file_list,
         "-dfl": given.diff_file_list,
         "--json": given.json,
+        "--failed": given.failed,
         "-sfl": given.source_list,
         "--ledger": given.ledger,
         "--status": given.status,

@@ -13,7 +13,8 @@ from hpcp_mpi.vocab.options import (
 
 DEFAULT_INTERVAL = 10.0  # seconds between log lines
 DEFAULT_HEARTBEAT = 60.0  # seconds of silence after which a rank is lost
-SHELLS = ("bash", "zsh", "tcsh")
+SHELLS = ("bash", "zsh", "fish", "tcsh")
+TEMPLATES = ("copy", "copy-array", "copy-requeue", "image", "remove", "sync", "verify")  # slurm/*.sbatch
 
 
 def add_identical(parser: Parser) -> None:
@@ -194,7 +195,9 @@ def add_shown(parser: Parser) -> None:
     )
     add(
         "--progress",
+        nargs="?",
         choices=("auto", "bar", "lines", "json", "none"),
+        const="auto",
         default="auto",
         help="how progress is shown on standard error: a bar, lines, JSON objects for programs, or not (default auto: "
         "a bar on a terminal, also under mpiexec; else lines)",
@@ -213,7 +216,19 @@ def add_shown(parser: Parser) -> None:
         complete="file",
         help="append to FILE what is said on standard error, with progress as lines and each line with its time",
     )
-    add("--json", metavar="FILE", complete="file", help="write the report to FILE, for programs")
+    add(
+        "--json",
+        metavar="FILE",
+        complete="file",
+        help="write the report to FILE, for programs (-: standard output, all else then goes to standard error)",
+    )
+    add(
+        "--failed",
+        metavar="FILE",
+        complete="file",
+        help="write the names of all that failed to FILE, as -sfl reads them (default: beside the ledger, else "
+        "hpcp-mpi-failed-*.list in the working directory or at home; no file in a dry run, or if nothing failed)",
+    )
     add("-h", "--help", action="help", help="show the options that are used most (-h), or all (--help)")
     add("-V", "--version", action="store_true", help="show the versions of this program and of what it uses")
     add(
@@ -223,3 +238,12 @@ def add_shown(parser: Parser) -> None:
         help=f"print the completion script for SHELL ({', '.join(SHELLS)})",
     )
     add("--print-man", action="store_true", help="print the man page")
+    add(
+        "--print-template",
+        nargs="?",
+        const="list",
+        choices=("list", *TEMPLATES),
+        metavar="NAME",
+        help="print a job template for Slurm, for `sbatch`; without NAME list them",
+    )
+    add("--print-module", action="store_true", help="print a module file for Lmod and Environment Modules")

@@ -1,21 +1,19 @@
 """One run of the program on rank 0: the frontend of the operation, then its report and what is printed."""
 
-import os
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 from hpcp_mpi import __version__
-from hpcp_mpi.cli import json_report
 from hpcp_mpi.cli import report as reporting
 from hpcp_mpi.cli.command_line import CommandLine
-from hpcp_mpi.cli.end_table import table
+from hpcp_mpi.cli.ending import Ending
 from hpcp_mpi.cli.log import Log
 from hpcp_mpi.cli.progress.choose import Watcher, watching
 from hpcp_mpi.cli.prompt import Asker
 from hpcp_mpi.cluster.signals import StopRequest
 from hpcp_mpi.cluster.slurm import job_number
+from hpcp_mpi.cluster.threads import ThreadWire
 from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.engine.checkpoints import CheckpointWriter
 from hpcp_mpi.engine.frontend import Frontend
@@ -26,9 +24,9 @@ from hpcp_mpi.operations.dispatch import items_of, lead_operation
 from hpcp_mpi.operations.prepare.own_files import known, own_files, refuse
 from hpcp_mpi.operations.prepare.places import placed
 from hpcp_mpi.operations.session import team_of_threads
-from hpcp_mpi.vocab.paths import in_one_line
+from hpcp_mpi.vocab.errors import FatalError
 from hpcp_mpi.vocab.report import Report
-from hpcp_mpi.vocab.request import Request, Verb
+from hpcp_mpi.vocab.request import Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,26 +45,31 @@ class Run:
         given = self.command_line
         self.log.quiet, self.log.as_json = given.quiet, given.progress == "json"
         request = placed(given.request, given.files)
-        output = json_report.report_at(given.json) if given.json else None
-        how = (given.progress, given.progress_interval)
-        with watching(*how, self.log, self.arguments, self.environment) as watcher:
-            report, items = self._operate(request, watcher)
+        processes = 1 if isinstance(self.wire, ThreadWire) else self.wire.size
+        ending = Ending(given, request, self.arguments, self.environment, processes, self.log)
+        refuse(request, own_files(request, given.ledger, given.report_file, given.failed, given.log_file))
+        if given.log_file is not None:
+            self.log.append_to(given.log_file)
+        self.log.say(reporting.first_line(request, processes))
+        ending.open()
         try:
-            if output is not None:  # first: what is printed may be shown to nobody
-                json_report.write_json(report, output)
-        finally:
-            self._print(request, report, items)
+            how = (given.progress, given.progress_interval)
+            with watching(*how, self.log, self.arguments, self.environment) as watcher:
+                report, items = self._operate(request, watcher, ending)
+        except FatalError as error:
+            ending.fatal(error)
+            raise
+        ending.finish(report, items)
         return report.exit_code
 
-    def _operate(self, request: Request, watcher: Watcher) -> tuple[Report, SortedItems | Differences]:
+    def _operate(self, request: Request, watcher: Watcher, ending: Ending) -> tuple[Report, SortedItems | Differences]:
         """Run the operation; return its report, and the changes or differences. Raises FatalError."""
         given, stop, say = self.command_line, self.stop, self.log.say
-        say(reporting.first_line(request, self.wire.size))
-        report_file = os.fsencode(given.json) if given.json else None
-        refuse(request, own_files(request, given.ledger, report_file))
         checkpoints = self._checkpoints(request)
         if checkpoints is not None:
+            ending.ledger = checkpoints.path
             request = replace(request, options=replace(request.options, sync_ranges=True))
+        ending.choose_place()
         items, asker = items_of(request.verb), Asker(request.force, stop, watcher.close)
         frontend = Frontend(
             stop=stop,
@@ -79,8 +82,9 @@ class Run:
             expect_answer=asker.expect,
             certain=request.force,
             say=say,
+            warns=self.log.warn,
             checkpoints=checkpoints,
-            own=known(own_files(request, checkpoints.path if checkpoints is not None else None, report_file)),
+            own=known(own_files(request, ending.ledger, given.report_file, given.failed, given.log_file)),
             team=partial(team_of_threads, stop),
         )
         try:
@@ -90,6 +94,7 @@ class Run:
             if checkpoints is not None:
                 checkpoints.add_before(report)
                 checkpoints.end(report.exit_code)
+                ending.ledger = None if checkpoints.broken else ending.ledger
         finally:
             if checkpoints is not None:
                 checkpoints.close()
@@ -106,25 +111,5 @@ class Run:
 
         command = ("hpcp-mpi", *self.arguments)
         return open_checkpoints(
-            request, given.ledger, given.resume, command, self.environment, self.log.say, __version__
+            request, given.ledger, given.resume, command, self.environment, self.log.warn, __version__
         )
-
-    def _print(self, request: Request, report: Report, items: SortedItems | Differences) -> None:
-        """Print the results."""
-        sys.stdout.writelines(line + "\n" for line in reporting.lines_of(items))
-        sys.stdout.flush()
-        if request.options.itemize and request.verb is Verb.COPY:
-            for line in reporting.ability_lines(report):
-                self.log.line(line)
-        for line in reporting.problem_lines(report):
-            self.log.line(in_one_line(line))
-        # A program that reads a list from standard output must get nothing but the list.
-        self.log.table(table(report), to_stderr=_lists(request))
-        (self.log.warn if report.exit_code else self.log.say)(reporting.last_line(report))
-
-
-def _lists(request: Request) -> bool:
-    """Return whether standard output gets lines of changes, differences or a file list."""
-    if request.verb is Verb.LIST:
-        return request.file_list == b"-"
-    return request.options.itemize

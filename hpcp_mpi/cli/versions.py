@@ -11,7 +11,7 @@ def describe() -> str:
     """Return the versions, a line for each program or library."""
     lines = [f"hpcp-mpi {__version__}, Python {platform.python_version()}", f"mpi4py {_package('mpi4py')}"]
     lines.append(f"MPI library: {_library()}")
-    lines += [f"{name} {_package(name)}" for name in ("xxhash", "numpy", "rich", "shtab")]
+    lines += [f"{name} {_package(name)}" for name in ("xxhash", "numpy", "rich")]
     lines += [f"{name}: {version or 'not found'}" for name, version in tool_versions().items()]
     return "\n".join(lines)
 

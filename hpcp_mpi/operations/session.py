@@ -24,11 +24,11 @@ from hpcp_mpi.host.dirfd import keep_directory
 from hpcp_mpi.operations.worker import JobWorker
 from hpcp_mpi.scheduling.messages import Shutdown, WorkerFailed
 from hpcp_mpi.vocab.errors import EXIT_FATAL, EXIT_RESUMABLE, FatalError
-from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.request import Request
 
 if TYPE_CHECKING:
     from hpcp_mpi.cluster.joining import Meeting
+    from hpcp_mpi.vocab.report import Report
 
 _LEAVING = 10.0  # seconds that others have to end well after one broke down
 
@@ -163,7 +163,7 @@ def _await_leave(wire: Wire) -> None:
     wire.abort(EXIT_FATAL)
 
 
-def on_all_ranks(wire: Wire | None, stop: StopRequest, do: Callable[[Wire], Report]) -> Report:
+def on_all_ranks(wire: Wire | None, stop: StopRequest, do: Callable[[Wire], "Report"]) -> "Report":
     """Do something with all ranks, as rank 0, or follow as another one; the report, on every rank.
 
     What rank 0 raises is raised on every rank.
@@ -176,6 +176,8 @@ def on_all_ranks(wire: Wire | None, stop: StopRequest, do: Callable[[Wire], Repo
         result = serve(wire, stop)
     finally:
         wire.close()
+    from hpcp_mpi.vocab.report import Report
+
     if isinstance(result, Report):
         return result
     if isinstance(result, Raised):
@@ -183,7 +185,7 @@ def on_all_ranks(wire: Wire | None, stop: StopRequest, do: Callable[[Wire], Repo
     raise result if isinstance(result, FatalError) else FatalError("rank 0 broke down")
 
 
-def run(request: Request, environment: Mapping[str, str]) -> Report:
+def run(request: Request, environment: Mapping[str, str]) -> "Report":
     """Do what is asked, with nobody watching; the report, on every rank. Raises FatalError, on every rank."""
     from hpcp_mpi.engine.frontend import Frontend, answer_no
     from hpcp_mpi.operations.dispatch import lead_operation

@@ -1,9 +1,10 @@
 """Rule: what may take long goes first, the rest in the order it came; a chunk is of one kind and of about the target.
 
-The order: what was given back; what makes new work (big files to begin, directories to list); units that alone are a
-good part of a chunk and ranges of big files, the heaviest first, since a giant that is started last decides when the
-run ends; everything else. What makes new work is held back while the backlog is full, so a tree of any size passes
-through limited memory.
+The order: big files whose ranges are all copied, as only their end gives them a name; what was given back; what makes
+new work (big files to begin, directories to list); units that alone are a good part of a chunk and ranges of big files,
+the heaviest first, since a giant that is started last decides when the run ends, but a file's ranges are not begun
+before those of the file before are granted; everything else. What makes new work is held back while the backlog is
+full, so a tree of any size passes through limited memory.
 
 A chunk of one kind can be learnt from, and one `cp` may do much of it.
 
@@ -31,6 +32,7 @@ BATCH_MEMORY = 400  # bytes of memory that a batch takes beside its units
 
 _BLOCK = 16  # units that are weighed at once, at least
 _NO_LIMITS = (float("inf"), float("inf"))
+_FIRST = float("-inf")
 _NEAR = 0.001  # of a target: nearer to it is reached
 
 
@@ -65,6 +67,7 @@ class Backlog:
         self._weights = weights
         self._returned: deque[_Piece] = deque()
         self._lanes: dict[Kind, deque[_Piece]] = {kind: deque() for kind in Kind}
+        self._end = self._lanes.pop(Kind.FINISH_FILE)
         self._begin = self._lanes.pop(Kind.START_FILE)
         self._listing = self._lanes.pop(Kind.LIST)
         self._begun: dict[int, _Piece] = {}  # light ones, by the rank that has a part of each
@@ -77,6 +80,11 @@ class Backlog:
 
     def __bool__(self) -> bool:
         return self.units > 0
+
+    @property
+    def ending(self) -> bool:
+        """Whether there are big files that are only to be finished."""
+        return bool(self._end)
 
     @property
     def weight(self) -> float:
@@ -95,9 +103,8 @@ class Backlog:
     def pending(self) -> Iterator[Batch]:
         """Yield all that there is, in no order. Names of plain files to copy or compare may be too many."""
         heavy = (piece for _, _, piece in self._heavy)
-        for piece in chain(
-            self._returned, self._begin, self._listing, heavy, self._begun.values(), *self._lanes.values()
-        ):
+        lanes = (self._end, self._returned, self._begin, self._listing, heavy, self._begun.values())
+        for piece in chain(*lanes, *self._lanes.values()):
             batch = piece.batch
             brief = batch.units.plain and batch.kind in (Kind.COPY, Kind.CHECK)
             yield batch if brief or not piece.at else batch.with_units(batch.units[piece.at :])
@@ -108,7 +115,9 @@ class Backlog:
         for batch in batches:
             if not len(batch.units):
                 continue
-            if first:
+            if batch.kind is Kind.FINISH_FILE:
+                self._end.append(self._piece(batch))
+            elif first:
                 pieces.append(self._piece(batch))
             elif batch.kind is Kind.START_FILE:
                 self._begin.append(self._piece(batch))
@@ -194,6 +203,8 @@ class Backlog:
             batch = self._take(piece, left, costs)
             if piece.at == len(piece.batch.units):
                 remove()
+            elif remove == self._pop_heavy:
+                self._go_on_with(piece)
             elif rank is not None:
                 self._begin_lane(piece, rank)
             taken.append(batch)
@@ -205,6 +216,12 @@ class Backlog:
         self._number += 1
         return Chunk(self._number, tuple(taken))
 
+    def _go_on_with(self, piece: _Piece) -> None:
+        """Have the first of the heavy pieces, of which a part was taken, stay the first, whatever comes."""
+        if self._heavy[0][0] > _FIRST:
+            self._pop_heavy()
+            heappush(self._heavy, (_FIRST, piece.order, piece))
+
     def _begin_lane(self, piece: _Piece, rank: int) -> None:
         """Note that a rank has a part of a piece, if it is the first of its lane."""
         lane = self._lanes.get(piece.batch.kind)
@@ -213,9 +230,11 @@ class Backlog:
 
     def _head(self, closed: frozenset[Kind], rank: int | None) -> tuple[_Piece, Callable[[], object]] | None:
         """Return the next piece of a kind that is not closed, and what removes it; None where there is none."""
+        if self._end:
+            return self._end[0], self._end.popleft
         if self._returned and self._returned[0].batch.kind not in closed:
             return self._returned[0], self._returned.popleft
-        if self._begin:
+        if self._begin and Kind.START_FILE not in closed:
             return self._begin[0], self._begin.popleft
         if self._listing and self.memory < ROOM:
             return self._listing[0], self._listing.popleft

@@ -82,7 +82,7 @@ class Reclaimed:
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """The run is to end in good order: return all that is not started, and end what is."""
+    """The run is to end in good order: return what is not started, but for big files that are only to be finished."""
 
 
 @dataclass(frozen=True, slots=True)

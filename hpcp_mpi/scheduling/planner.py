@@ -152,7 +152,7 @@ class Planner:
         return len(self._ranks.live) + len(self._spare)
 
     def drain(self) -> None:
-        """Grant nothing any more, and have all ranks return what they have not started."""
+        """Have all ranks return what they have not started, and grant only the end of big files that are copied."""
         if self._draining:
             return
         self._draining = 1
@@ -266,7 +266,7 @@ class Planner:
     def _deal(self) -> None:
         """Fill the queues, the emptiest first; when there is nothing left, have the fullest ranks give back."""
         ranks = self._ranks
-        while self._backlog and not self._draining:
+        while self._backlog.ending or (self._backlog and not self._draining):
             rank = ranks.emptiest()
             if rank is None or not self._grant(rank):
                 return

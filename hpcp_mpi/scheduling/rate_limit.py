@@ -4,6 +4,9 @@ While there is anything in it, all that is asked for is granted; a file that is 
 and nothing more is granted until time has paid it. Little is kept of time in which nothing was asked for, and no more
 is out than a short while's worth: workers that were held up must not all catch up at once.
 
+A file in ranges counts as a file when it is begun, and its bytes with its ranges; finishing it costs nothing and is
+never held back, as until then all of it may be lost.
+
 Pure: time comes in as a number. What is given back unused is put back.
 """
 
@@ -15,8 +18,10 @@ from hpcp_mpi.vocab.units import Batch, Kind
 SHARE = 0.25  # seconds: what is granted at once lasts no longer; so much is kept of idle time, too
 OUT = 2.0  # seconds: so much is granted and not done, at most
 
-# What writes content. Listing, comparing, and what is metadata, is free.
-COSTLY = frozenset({Kind.COPY, Kind.RANGE, Kind.FINISH_FILE})
+# What writes content, and what makes files. Listing, comparing, and what is metadata, is free.
+_BYTES = frozenset({Kind.COPY, Kind.RANGE})
+_FILES = frozenset({Kind.COPY, Kind.START_FILE})
+_NONE: frozenset[Kind] = frozenset()
 
 
 @dataclass(slots=True)
@@ -58,7 +63,7 @@ class RateLimiter:
     @property
     def closed(self) -> frozenset[Kind]:
         """Return the kinds of work that may not be granted now."""
-        return COSTLY if self._bytes.dry or self._files.dry else frozenset()
+        return (_BYTES if self._bytes.dry else _NONE) | (_FILES if self._files.dry else _NONE)
 
     def most(self, slots: int) -> dict[Kind, tuple[float, float]]:
         """Return (entries, bytes) that chunks may hold, by kind: infinity where there is no limit.
@@ -67,28 +72,30 @@ class RateLimiter:
         """
         seconds = min(SHARE, OUT / (2 * max(1, slots)))
         files, amount = (level.rate * seconds or float("inf") for level in (self._files, self._bytes))
-        return {Kind.COPY: (files, amount), Kind.RANGE: (float("inf"), amount), Kind.FINISH_FILE: (files, float("inf"))}
+        return {Kind.COPY: (files, amount), Kind.RANGE: (float("inf"), amount), Kind.START_FILE: (files, float("inf"))}
 
     def grant(self, kind: Kind, entries: int, amount: int) -> None:
         """Record that a chunk was granted."""
-        if kind in COSTLY:
-            self._files.draw(_files(kind, entries))
-            self._bytes.draw(amount)
+        self._files.draw(_files(kind, entries))
+        self._bytes.draw(_bytes(kind, amount))
 
     def done(self, kind: Kind, entries: int, amount: int) -> None:
         """Record that what was granted is done."""
-        if kind in COSTLY:
-            self._files.out -= _files(kind, entries)
-            self._bytes.out -= amount
+        self._files.out -= _files(kind, entries)
+        self._bytes.out -= _bytes(kind, amount)
 
     def give_back(self, batches: Iterable[Batch]) -> None:
         """Record that what was granted will not be done by the rank that it was granted to."""
         for batch in batches:
-            if batch.kind in COSTLY:
-                self._files.draw(-_files(batch.kind, batch.units.entries))
-                self._bytes.draw(-batch.units.amount)
+            self._files.draw(-_files(batch.kind, batch.units.entries))
+            self._bytes.draw(-_bytes(batch.kind, batch.units.amount))
 
 
 def _files(kind: Kind, entries: int) -> int:
-    """Return how many files a chunk is: a file in ranges counts when it is finished."""
-    return 0 if kind is Kind.RANGE else entries
+    """Return how many files a chunk is."""
+    return entries if kind in _FILES else 0
+
+
+def _bytes(kind: Kind, amount: int) -> int:
+    """Return how many bytes of content a chunk writes."""
+    return amount if kind in _BYTES else 0

@@ -19,7 +19,7 @@ from hpcp_mpi.scheduling.grants import CONTENT
 from hpcp_mpi.scheduling.messages import Progress, Reclaimed
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.tally import Tally
-from hpcp_mpi.vocab.units import Batch, Chunk
+from hpcp_mpi.vocab.units import Batch, Chunk, Kind
 
 BITES = 4  # in a chunk
 SHORTEST_BITE = 0.15  # seconds; starting a `cp` takes some milliseconds, and a bite may need several
@@ -95,7 +95,9 @@ class WorkerQueue:
         return batch.units.entries * self._file_cost + batch.units.amount
 
     def _set_aside(self) -> None:
-        for work in self._chunks.values():
+        # Big files that are only to be finished go first: until then all of one may be lost.
+        ending = [work for work in self._chunks.values() if work.rest and work.rest[0].kind is Kind.FINISH_FILE]
+        for work in [*ending, *self._chunks.values()]:
             while work.rest and self._free > 0:
                 self._free -= 1
                 work.running += 1
@@ -167,20 +169,26 @@ class WorkerQueue:
         return Reclaimed(tuple(parts), self.unstarted, self._latest, self._free > 0)
 
     def drain(self) -> Reclaimed:
-        """Return all that no slot has started, and forget it. Nothing is granted any more."""
+        """Return all that no slot has started, and forget it; but big files that are only to be finished are."""
         parts: dict[int, list[Batch]] = {}
-        while self._ready:
-            number, bite = self._ready.popleft()
+        ready, self._ready = self._ready, deque()
+        for number, bite in ready:
+            if bite[0].kind is Kind.FINISH_FILE:
+                self._ready.append((number, bite))
+                continue
             parts.setdefault(number, []).extend(bite)
             self._chunks[number].running -= 1
             self._free += 1
         for number, work in list(self._chunks.items()):
+            if work.rest and work.rest[0].kind is Kind.FINISH_FILE:
+                continue
             given = [*parts.get(number, ()), *work.rest]
             work.rest.clear()
             work.load = 0
             if given:
                 parts[number] = given
             self._settle(number)
+        self._set_aside()
         return Reclaimed(
             tuple((number, tuple(given)) for number, given in parts.items()), 0.0, self._latest, True, True
         )

@@ -7,11 +7,10 @@ from typing import Any
 
 from hpcp_mpi.vocab.checkpoint import Checkpoint, RankState, Sample
 from hpcp_mpi.vocab.errors import EXIT_INTERRUPTED, EXIT_RESUMABLE
-from hpcp_mpi.vocab.origin import TOOL, Origin
-from hpcp_mpi.vocab.paths import in_one_line, printable
+from hpcp_mpi.vocab.origin import TOOL, Origin, iso
+from hpcp_mpi.vocab.paths import printable
 from hpcp_mpi.vocab.report import failed_of, failures_as_dict
 from hpcp_mpi.vocab.tally import NOTHING, Tally
-from hpcp_mpi.vocab.times import iso
 
 # The rows of the end table that a ledger knows.
 AMOUNTS = ("found", "copied", "metadata_only", "identical", "failed", "left", "removed", "verified")
@@ -40,9 +39,9 @@ class RunStatus:
             "run": self.number,
             "version": self.version,
             "command": [printable(os.fsencode(word)) for word in self.command],
-            "host": in_one_line(self.host),
+            "host": self.host,
             "pid": self.pid,
-            "job": in_one_line(self.job) or None,
+            "job": self.job or None,
             "started": iso(self.started),
             "started_seconds": self.started,
             "alive": iso(self.alive),
@@ -79,14 +78,14 @@ class LedgerStatus:
 
     @property
     def condition(self) -> str:
-        """Return the last run's state in a word: running, silent, gone (killed), broken, stopped (resumable), ended."""
+        """Return the last run's state in a word: running, silent, killed, broken, stopped (resumable), ended."""
         last = self.last
         if last.state == "ended":
             return "stopped" if last.exit_code == EXIT_RESUMABLE else "ended"
         if last.state != "running":
             return "broken"
         if self.there is False:
-            return "gone"
+            return "killed"
         return "silent" if self.silence > SILENT else "running"
 
     @property

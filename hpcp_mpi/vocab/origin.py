@@ -1,10 +1,11 @@
-"""The origin of a report: which command made it, where, for whom."""
+"""The origin of a report: which command made it, where, when, for whom."""
 
 import os
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import Any
 
-from hpcp_mpi.vocab.paths import in_one_line, printable
+from hpcp_mpi.vocab.paths import printable
 
 TOOL = "hpcp-mpi"
 SCHEMA_VERSION = 1  # of reports and of --status; raised when a key is renamed, removed, or gets another meaning
@@ -26,9 +27,20 @@ class Origin:
             "schema_version": SCHEMA_VERSION,
             "kind": kind,
             "tool": TOOL,
-            "version": in_one_line(self.version) or None,
+            "version": self.version or None,
             "command": [printable(os.fsencode(word)) for word in self.command] or None,
-            "host": in_one_line(self.host) or None,
-            "user": in_one_line(self.user) or None,
-            "job": in_one_line(self.job) or None,
+            "host": self.host or None,
+            "user": self.user or None,
+            "job": self.job or None,
         }
+
+
+def iso(seconds: float | None) -> str | None:
+    """Return seconds since 1970 as `2026-01-31T08:15:30.123Z`; None for none, or for what no calendar has."""
+    if seconds is None:
+        return None
+    try:
+        moment = datetime.fromtimestamp(seconds, timezone.utc)
+    except (OverflowError, ValueError, OSError):
+        return None  # a ledger may say anything
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

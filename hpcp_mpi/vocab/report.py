@@ -20,11 +20,10 @@ from hpcp_mpi.vocab.errors import (
     FatalError,
 )
 from hpcp_mpi.vocab.options import Options
-from hpcp_mpi.vocab.origin import Origin
+from hpcp_mpi.vocab.origin import Origin, iso
 from hpcp_mpi.vocab.outcome import Outcome
-from hpcp_mpi.vocab.paths import in_one_line, printable
+from hpcp_mpi.vocab.paths import printable
 from hpcp_mpi.vocab.tally import NOTHING, Tally, left_of, total_of
-from hpcp_mpi.vocab.times import iso
 
 
 @dataclass(slots=True)
@@ -43,7 +42,7 @@ class RankShare:
     def as_dict(self) -> dict[str, Any]:
         return {
             "rank": self.rank,
-            "node": in_one_line(self.node),
+            "node": self.node,
             "slots": self.slots,
             "copied": self.copied.as_dict(),
             "chunks": self.chunks,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
+import textwrap
 from pathlib import Path
 
 import pytest
 
+import hpcp_mpi
 from hpcp_mpi.cli.help import Described, Section
 from hpcp_mpi.cli.man import man_page
 from hpcp_mpi.cli.parser import build_parser, described
@@ -40,7 +43,40 @@ def test_mandoc_finds_nothing_to_say_about_it(page: Path) -> None:
 @needs_commands("groff")
 def test_it_has_the_sections_of_a_man_page_in_their_order(page: Path) -> None:
     sections = re.findall(r"^([A-Z][A-Z ]+)$", shown(page), re.MULTILINE)
-    assert sections == ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "EXIT STATUS", "EXAMPLES", "FILES", "SEE ALSO"]
+    assert sections == [
+        *("NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "EXIT STATUS"),
+        *("EXAMPLES", "ENVIRONMENT", "FILES", "LIMITS", "SEE ALSO"),
+    ]
+
+
+# How the variables are called that launchers, batch systems, terminals and users set.
+VARIABLE = re.compile(
+    r"(SLURM|PMI|PMIX|OMPI|MV2|PALS|FLUX|MPI|MPIR|XDG|LC)_[A-Z_0-9]+|TERM|COLUMNS|NO_COLOR|TMPDIR|HOME"
+)
+
+
+@needs_commands("groff")
+def test_every_variable_that_the_program_reads_is_in_it(page: Path) -> None:
+    text = shown(page).partition("\nENVIRONMENT\n")[2].partition("\nFILES\n")[0]
+    read = {
+        node.value
+        for path in Path(hpcp_mpi.__file__).parent.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_bytes()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and VARIABLE.fullmatch(node.value)
+    }
+    assert {"SLURM_JOB_ID", "PMI_RANK", "XDG_STATE_HOME"} <= read
+    assert [name for name in sorted(read) if not re.search(rf"\b{name}\b", text)] == []
+
+
+@needs_commands("groff")
+def test_the_script_for_slurm_is_set_line_by_line_and_a_shell_parses_it(page: Path) -> None:
+    """Also its options: hpcp-mpi's are those of the parser."""
+    text = shown(page)
+    script = textwrap.dedent(text[text.index("       #!/bin/bash") : text.index("\nENVIRONMENT\n")])
+    lines = script.splitlines()
+    assert lines[0] == "#!/bin/bash" and sum(line.startswith("#SBATCH --") for line in lines) == 3
+    done = subprocess.run(["bash", "-n"], input=script, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "") and "hpcp-mpi /scratch" in script
 
 
 @needs_commands("groff")

@@ -14,8 +14,9 @@ import pytest
 from hpcp_mpi import __version__
 from hpcp_mpi.cli.command_line import parse
 from hpcp_mpi.cli.end_table import table
+from hpcp_mpi.cli.json_report import check_json, write_json
 from hpcp_mpi.cli.log import Log
-from hpcp_mpi.cli.report import check_json, first_line, item_lines, last_line, problem_lines, write_json
+from hpcp_mpi.cli.report import first_line, item_lines, last_line, problem_lines
 from hpcp_mpi.rules.excludes import from_lines
 from hpcp_mpi.vocab.errors import Failure, FatalError
 from hpcp_mpi.vocab.outcome import Outcome
@@ -62,15 +63,19 @@ def test_the_table_shows_what_was_found_copied_and_who_did_it() -> None:
         ranks=[RankShare(1, "node1", 4, Tally(1_000, bytes=1 << 30), chunks=9, stolen=2, seconds=20.0)],
         chunks=9, steals=2, messages=30, seconds=10.0, scan_seconds=1.0,
     )  # fmt: skip
-    lines = table(report).splitlines()
+    summary, *lines = table(report).splitlines()
+    assert summary == "copy: 1,000 files copied (1.00 GiB), 9 entries left"
     assert lines[0].split() == ["files", "directories", "links", "other", "bytes"]
     assert lines[1].split() == ["found", "12,345", "6", "7", "8", "3.00", "GiB"]
     assert lines[2].split() == ["copied", "1,000", "5", "4", "3", "1.00", "GiB"]
     assert [line.index(" 1,000") + 6 for line in lines[2:3]] == [lines[1].index("12,345") + 6], "columns line up"
-    assert "hard links made: 2   failed: 0   notes: 0" in lines
-    assert "time: 10.0s (scan 1.0s)   rate: 102.40 MiB/s, 100 files/s" in lines
-    assert "chunks: 9   steals: 2   messages: 30" in lines
-    assert lines[-1] == "rank 1 on node1: 1,000 files, 1.00 GiB, 9 chunks (2 stolen), 4 slots, busy 50 %"
+    assert "hard links made: 2" in lines
+    assert "time: 10.0s (scan 1.0s)   average: 102.40 MiB/s, 100 files/s" in lines
+    assert not any(word in line for line in lines for word in ("chunk", "steal", "message", "busy")), "machinery"
+    assert table(report, verbose=True).splitlines()[-2:] == [
+        "rank 1 on node1: 1,000 files, 1.00 GiB, busy 50 %, 9 chunks (2 stolen), 4 slots",
+        "chunks: 9   steals: 2   messages: 30",
+    ]
 
 
 def rows(report: Report) -> list[str]:
@@ -106,8 +111,9 @@ def test_each_verb_has_the_rows_that_it_is_about_and_no_others(report: Report, s
 
 def test_bytes_that_nobody_counted_are_not_shown_as_zero() -> None:
     removed = Report("remove", scanned=Tally(3, 2), outcome=Outcome(removed=Tally(3, 2)))
-    assert table(removed).splitlines()[0].split()[-1] == "other" and "B" not in table(removed).splitlines()[2]
-    mirrored = table(Report(scanned=Tally(files=3, bytes=9), outcome=Outcome(removed=Tally(3, 2)))).splitlines()
+    lines = table(removed).splitlines()[1:]
+    assert lines[0].split()[-1] == "other" and "B" not in lines[2]
+    mirrored = table(Report(scanned=Tally(files=3, bytes=9), outcome=Outcome(removed=Tally(3, 2)))).splitlines()[1:]
     assert mirrored[1].endswith("9 B") and mirrored[4].split() == ["left", "3", "0", "0", "0", "9", "B"]
     assert mirrored[5].split() == ["removed", "3", "2", "0", "0"]
 
@@ -122,20 +128,21 @@ def test_bytes_that_nobody_counted_are_not_shown_as_zero() -> None:
 )
 def test_where_nothing_is_copied_the_rate_is_that_of_entries(report: Report, rate: str) -> None:
     text = table(report)
-    assert f"rate: {rate}\n" in text and "B/s" not in text
+    assert f"average: {rate}" in text and "B/s" not in text
     assert ("(scan" in text) == bool(report.scan_seconds) and "hard links" not in text
 
 
 def test_the_ranks_of_other_verbs_are_not_said_to_have_copied_nothing() -> None:
     share = RankShare(1, "node1", 4, chunks=9, stolen=2, seconds=20.0)
-    text = table(Report("remove", ranks=[share], seconds=10.0))
-    assert text.endswith("\nrank 1 on node1: 9 chunks (2 stolen), 4 slots, busy 50 %")
+    text = table(Report("remove", ranks=[share], seconds=10.0), verbose=True)
+    assert "\nrank 1 on node1: busy 50 %, 9 chunks (2 stolen), 4 slots\n" in text
 
 
 def test_a_dry_run_says_would_and_has_no_rate() -> None:
     text = table(Report(dry_run=True, seconds=2.0))
-    assert text.splitlines()[2].startswith("would copy ")
-    assert "time: 2.0s\n" in text and "rate" not in text
+    assert text.splitlines()[0] == "dry run: copy: nothing to copy"
+    assert text.splitlines()[3].startswith("would copy ")
+    assert text.endswith("\ntime: 2.0s") and "average" not in text
 
 
 def test_no_link_is_said_to_be_made_that_is_not() -> None:
@@ -145,15 +152,16 @@ def test_no_link_is_said_to_be_made_that_is_not() -> None:
 
 
 def test_one_of_a_kind_is_not_many() -> None:
-    text = table(Report(ranks=[RankShare(1, "n", 1, Tally(files=1), chunks=1, stolen=0, seconds=1.0)], seconds=1.0))
-    assert text.endswith("\nrank 1 on n: 1 file, 0 B, 1 chunk (0 stolen), 1 slot, busy 100 %")
+    share = RankShare(1, "n", 1, Tally(files=1), chunks=1, stolen=0, seconds=1.0)
+    text = table(Report(ranks=[share], seconds=1.0), verbose=True)
+    assert "\nrank 1 on n: 1 file, 0 B, busy 100 %, 1 chunk (0 stolen), 1 slot\n" in text
 
 
 def test_of_many_ranks_the_busiest_sixteen_are_shown() -> None:
     report = Report(ranks=[RankShare(rank, "n", 1, seconds=rank) for rank in range(1, 41)], seconds=40.0)
     lines = [line for line in table(report).splitlines() if line.startswith("rank ")]
     assert [line.split()[1] for line in lines] == [str(rank) for rank in range(40, 24, -1)]
-    assert table(report).endswith("… and 24 more ranks, less busy than these (--json lists all)")
+    assert table(report).endswith("\n… and 24 more ranks, less busy than these (--json lists all)")
 
 
 @pytest.mark.parametrize(
@@ -258,32 +266,32 @@ def test_a_log_line_is_written_in_one_piece(say: Callable[[], None], monkeypatch
 
 
 def test_failures_in_many_directories_are_one_kind_if_they_end_alike() -> None:
-    reason = "cannot write to /dst/d{}: No space left on device"
+    reason = "cannot write to /dst/d{}: Input/output error"
     report = Report(outcome=Outcome(failures=[Failure(b"/src/d%d/f" % n, reason.format(n)) for n in range(300)]))
     lines = list(problem_lines(report))
     assert len(lines) == 6
-    assert lines[0] == "failed: /src/d0/f: cannot write to /dst/d0: No space left on device"
-    assert lines[-1] == "failed: … and 295 more: No space left on device (--json lists all)"
+    assert lines[0] == "failed: /src/d0/f: cannot write to /dst/d0: Input/output error"
+    assert lines[-1] == "failed: … and 295 more: Input/output error (--json lists all)"
 
 
 @pytest.mark.parametrize(
     "words, line",
     [
-        ("src dst", "src -> dst, working ranks: 3"),
-        ("-n src dst", "dry run: src -> dst, working ranks: 3"),
-        ("a b c d e f dst", "a b c d e and 1 more -> dst, working ranks: 3"),
-        ("src -d one -d two", "src -> one two, working ranks: 3"),
-        ("-rme src dst", "mirror src -> dst, working ranks: 3"),
-        ("-rm src -d dst", "move src -> dst, working ranks: 3"),
-        ("-rm -rme -n src -d dst", "dry run: mirror and move src -> dst, working ranks: 3"),
-        ("-rm src", "remove src, working ranks: 3"),
-        ("-fl list src", "list src -> list, working ranks: 3"),
-        ("-cfl src dst", "compare src with dst, working ranks: 3"),
-        ("-cfl src -fl list", "compare src with list, working ranks: 3"),
-        ("-sfl list base -d dst", "what list lists in base -> dst, working ranks: 3"),
-        ("-sfl - -d dst", "what standard input lists -> dst, working ranks: 3"),
-        ("-fl - src", "list src -> standard output, working ranks: 3"),
-        ("-cfl src -fl -", "compare src with standard input, working ranks: 3"),
+        ("src dst", "src -> dst, 4 ranks (1 coordinates, 3 copy)"),
+        ("-n src dst", "dry run: src -> dst, 4 ranks (1 coordinates, 3 copy)"),
+        ("a b c d e f dst", "a b c d e and 1 more -> dst, 4 ranks (1 coordinates, 3 copy)"),
+        ("src -d one -d two", "src -> one two, 4 ranks (1 coordinates, 3 copy)"),
+        ("-rme src dst", "mirror src -> dst, 4 ranks (1 coordinates, 3 copy)"),
+        ("-rm src -d dst", "move src -> dst, 4 ranks (1 coordinates, 3 copy)"),
+        ("-rm -rme -n src -d dst", "dry run: mirror and move src -> dst, 4 ranks (1 coordinates, 3 copy)"),
+        ("-rm src", "remove src, 4 ranks (1 coordinates, 3 remove)"),
+        ("-fl list src", "list src -> list, 4 ranks (1 coordinates, 3 list)"),
+        ("-cfl src dst", "compare src with dst, 4 ranks (1 coordinates, 3 compare)"),
+        ("-cfl src -fl list", "compare src with list, 4 ranks (1 coordinates, 3 compare)"),
+        ("-sfl list base -d dst", "what list lists in base -> dst, 4 ranks (1 coordinates, 3 copy)"),
+        ("-sfl - -d dst", "what standard input lists -> dst, 4 ranks (1 coordinates, 3 copy)"),
+        ("-fl - src", "list src -> standard output, 4 ranks (1 coordinates, 3 list)"),
+        ("-cfl src -fl -", "compare src with standard input, 4 ranks (1 coordinates, 3 compare)"),
     ],
 )
 def test_the_first_line_says_what_is_about_to_be_done(words: str, line: str) -> None:

@@ -73,8 +73,8 @@ def test_a_stopped_run_is_shown_with_all_that_a_reader_asks(stopped: Path, capsy
         "copied           500           10      1      0  1.00 GiB",
         "metadata only      7            0      0      0       0 B",
         "identical          0            0      0      0       0 B",
-        "hard links made: 7   failed: 7   notes: 6",
-        "time: 4m10s in 2 runs   rate: 4.10 MiB/s, 2 files/s",
+        "hard links made: 7   failures: 7   notes: 6",
+        "time: 4m10s in 2 runs   average: 4.10 MiB/s, 2 files/s",
         "chunks: 14   steals: 7   messages: 21",
         "still to scan, as far as known: 4 directories with everything below, 0 directories only",
         "node  ranks  lost  slots  chunks  files  bytes  busy",
@@ -176,15 +176,20 @@ def test_lost_ranks_of_earlier_runs_are_named(tmp_path: Path) -> None:
 def test_json_has_all_of_it(stopped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--status", str(stopped), "--json", str(tmp_path / "j")], {}) == 0
     found = json.loads((tmp_path / "j").read_text())
-    assert found["condition"] == "stopped" and found["destination"] == "/backup"
+    assert (
+        found["state"] == "stopped"
+        and found["schema_version"] == 1
+        and found["kind"] == "status"
+        and found["destination"] == "/backup"
+    )
     assert found["sources"] == ["/data/a\\xff", "/data/b\\nb"]
-    assert len(found["failures"]) == found["failed"] == 7 and len(found["samples"]) == 6
+    assert len(found["failures"]) == found["failure_count"] == 7 and len(found["timeline"]) == 6
     assert found["failures"][0] == {"path": "/data/a\\xff/0", "reason": "Permission denied", "vanished": False}
     assert [(each["run"], each["exit_code"], len(each["ranks"])) for each in found["runs"]] == [
         (1, None, 3),
         (2, 75, 3),
     ]
-    assert found["tallies"]["copied"]["bytes"] == 1 << 30 and found["todo"] == {"trees": 4, "directories": 0}
+    assert found["copied"]["bytes"] == 1 << 30 and found["todo"] == {"trees": 4, "directories": 0}
     assert found["runs"][0]["command"][1] == "/data/a\\xff"
 
 

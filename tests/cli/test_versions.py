@@ -16,7 +16,7 @@ def test_it_names_the_program_the_mpi_library_and_cp() -> None:
     assert f"mpi4py {mpi4py.__version__}" in done.stdout
     assert "MPI library: MPICH" in done.stdout
     assert cp in done.stdout
-    for package in ("xxhash", "numpy", "rich", "shtab"):
+    for package in ("xxhash", "numpy", "rich"):
         assert f"{package} not found" not in done.stdout
 
 

@@ -9,11 +9,13 @@ from tests.support.everyone import REPOSITORY
 
 
 def project_version() -> str:
-    return str(_value("version"))
+    match = re.search(r'^__version__ = "(.+)"$', (REPOSITORY / "hpcp_mpi/__init__.py").read_text(), re.M)
+    assert match is not None, "hpcp_mpi/__init__.py has no __version__"
+    return match[1]
 
 
 def dependencies() -> list[str]:
-    """Of every installation, by their names on PyPI."""
+    """Of every installation, as name>=version of PyPI."""
     found = _value("dependencies")
     assert isinstance(found, list)
     return found

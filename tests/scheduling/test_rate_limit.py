@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +14,8 @@ from hpcp_mpi.scheduling.messages import Grant, Hello, Progress, Reclaimed
 from hpcp_mpi.scheduling.planner import Planner
 from hpcp_mpi.scheduling.rate_limit import OUT, SHARE, RateLimiter
 from hpcp_mpi.vocab.outcome import Outcome
-from hpcp_mpi.vocab.units import Batch, Chunk, Kind
+from hpcp_mpi.vocab.tally import NOTHING, one_file
+from hpcp_mpi.vocab.units import Batch, BigFile, Chunk, Kind, Unit, Units
 from tests.scheduling.simulation import batch_of
 
 RATE = 1000.0  # bytes a second
@@ -88,7 +91,7 @@ def test_what_is_given_back_can_be_granted_again() -> None:
     assert not bucket.closed
 
 
-@pytest.mark.parametrize("kind", [Kind.LIST, Kind.CHECK, Kind.SET_DIR_METADATA, Kind.START_FILE, Kind.LINK])
+@pytest.mark.parametrize("kind", [Kind.LIST, Kind.CHECK, Kind.SET_DIR_METADATA, Kind.FINISH_FILE, Kind.LINK])
 def test_what_copies_nothing_is_free(kind: Kind) -> None:
     bucket = RateLimiter(RATE, 1)
     bucket.advance(0)
@@ -102,10 +105,22 @@ def test_a_file_in_ranges_counts_once() -> None:
     bucket = RateLimiter(0, 1)
     bucket.advance(0)
     bucket.advance(0.2)
-    bucket.grant(Kind.RANGE, 100, 10**9)
+    bucket.grant(Kind.START_FILE, 1, 0)
+    assert bucket.closed == {Kind.COPY, Kind.START_FILE}, "its ranges go on"
+    bucket.done(Kind.START_FILE, 1, 0)
+    bucket.advance(2)
     assert not bucket.closed
+    bucket.grant(Kind.RANGE, 100, 10**9)
     bucket.grant(Kind.FINISH_FILE, 1, 0)
-    assert Kind.FINISH_FILE in bucket.closed
+    assert not bucket.closed
+
+
+def test_its_bytes_count_with_its_ranges_and_when_there_are_none_left_it_is_finished_nevertheless() -> None:
+    bucket = RateLimiter(RATE, 0)
+    bucket.advance(0)
+    bucket.advance(0.1)
+    bucket.grant(Kind.RANGE, 1, 10**6)
+    assert bucket.closed == {Kind.COPY, Kind.RANGE}
 
 
 # --- with the planner
@@ -171,6 +186,61 @@ def test_checks_go_on_while_copies_wait() -> None:
     assert granted(planner) == [] and not planner.idle
     planner.tick(10**7)
     assert [batch.kind for chunk in granted(planner) for batch in chunk.batches] == [Kind.COPY]
+
+
+def big_file(name: bytes, ranges: int, kind: Kind = Kind.RANGE, size: int = 1000) -> Batch:
+    starts = [Unit(b"%d" % (at * size), NOTHING, size) for at in range(ranges)]
+    units = starts if kind is Kind.RANGE else [Unit(name, one_file(ranges * size))]
+    return Batch(kind, 0, b"", b"", Units.of(units), big=BigFile(name, name, ranges * size, b"stage." + name, ()))
+
+
+@given(
+    st.lists(st.integers(1, 6), min_size=1, max_size=8), st.integers(1, 3), st.randoms(use_true_random=False),
+    st.sampled_from([0.0, 500.0, 2000.0]),
+)  # fmt: skip
+def test_big_files_get_their_names_one_after_the_other_and_none_waits_for_another_ones_bytes(
+    files: list[int], slots: int, chance: Random, rate: float
+) -> None:
+    """Whatever sizes they have and whenever they come: no range is granted while a file begun before has others."""
+    planner = limited(rate, 0, slots)
+    coming = [big_file(b"%d" % number, ranges) for number, ranges in enumerate(files)]
+    whole = dict(enumerate(files))
+    ungranted, left, named = dict(whole), dict(whole), []
+    out: list[Chunk] = []
+
+    def take() -> None:
+        for chunk in granted(planner):
+            out.append(chunk)
+            for number, batch in ((int(batch.big.name), batch) for batch in chunk.batches if batch.big is not None):
+                if batch.kind is Kind.RANGE:
+                    begun = [each for each, count in ungranted.items() if 0 < count < whole[each]]
+                    assert begun in ([], [number])
+                    ungranted[number] -= len(batch.units)
+
+    def end(chunk: Chunk) -> None:
+        finish(planner, [chunk])
+        take()
+        for number, batch in ((int(batch.big.name), batch) for batch in chunk.batches if batch.big is not None):
+            if batch.kind is Kind.FINISH_FILE:
+                named.append(number)
+                continue
+            left[number] -= len(batch.units)
+            if not left[number]:
+                room = len(out) < 2 * slots
+                planner.add([big_file(b"%d" % number, whole[number], Kind.FINISH_FILE)])
+                take()
+                assert not room or out[-1].batches[0].kind is Kind.FINISH_FILE, "it waits for bytes of other files"
+
+    for step in range(10_000):
+        planner.tick(step / 20)
+        if coming and chance.random() < 0.3:
+            planner.add([coming.pop()])
+        take()
+        if out and chance.random() < 0.5:
+            end(out.pop(chance.randrange(len(out))))
+        if len(named) == len(files):
+            break
+    assert sorted(named) == sorted(whole)
 
 
 def test_what_a_rank_gives_back_is_not_paid_twice() -> None:

@@ -95,3 +95,20 @@ def test_what_a_bite_found_is_told_before_its_chunk_is_done() -> None:
 def test_kinds_are_not_mixed_in_a_bite() -> None:
     worker = worker_with([batch_of([1], [1], Kind.CHECK), batch_of([2], [1], Kind.COPY)], seconds=0.01)
     assert bites_of(worker) == [[b"1"], [b"2"]]
+
+
+def test_big_files_that_are_only_to_be_finished_go_first_and_are_finished_when_the_run_ends() -> None:
+    """Until then all of one may be lost."""
+    worker = worker_with([batch_of([1, 2], [50, 50], Kind.RANGE)])
+    running = worker.take()
+    worker.grant((Chunk(2, (batch_of([3], [50], Kind.RANGE),)),), (1.0,))
+    worker.grant((Chunk(3, (batch_of([4, 5], [0, 0], Kind.FINISH_FILE),)),), (0.01,))
+    assert running is not None
+    worker.finish(running[0], Outcome())
+    first = worker.take()
+    assert first is not None and first[1][0].kind is Kind.FINISH_FILE
+    worker.finish(first[0], Outcome())
+    worker.grant((Chunk(4, (batch_of([6], [0], Kind.FINISH_FILE),)),), (0.01,))
+    given = worker.drain()
+    assert [name for _, part in given.parts for name in names(list(part))] == [b"2", b"3"]
+    assert bites_of(worker) == [[b"6"]]

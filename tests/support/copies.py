@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.support import oracle
+from tests.support import oracle, reports
 from tests.support.launch import Argument, Finished, World
 
 PLAIN = World("plain")
@@ -56,7 +56,7 @@ def copy(*args: Argument, world: World = PLAIN, code: int = 0, **setting: Any) -
         done = world.run(["--json", path, *args], **setting)
         assert done.returncode == code, str(done)
         assert done.left_behind == (), str(done)
-        report = json.loads(path.read_text())
+        report = reports.check(json.loads(path.read_text()))
         assert report["exit_code"] == code
         return Copied(done, report)
 

@@ -21,7 +21,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NoReturn
@@ -141,7 +141,10 @@ def start(args: Sequence[Argument], **setting: Any) -> Iterator[Running]:
     venv, source = _places(how)
     tag = processes.new_tag()
     # Files, not pipes: a pipe stays open as long as any process that was left behind.
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, _temporary(how) as temporary:
+    with ExitStack() as stack:
+        out, err = (stack.enter_context(tempfile.TemporaryFile()) for _ in range(2))
+        temporary = stack.enter_context(_temporary(how))
+        cwd = how.cwd or stack.enter_context(_anywhere())  # the list of what failed is written there
         began = time.monotonic()
         command = _command(how, venv, args)
         process = subprocess.Popen(
@@ -150,7 +153,7 @@ def start(args: Sequence[Argument], **setting: Any) -> Iterator[Running]:
             stdout=out,
             stderr=err,
             env={**_surroundings(how, venv, source, temporary), processes.TAG: tag},
-            cwd=os.fsencode(how.cwd) if how.cwd is not None else None,
+            cwd=os.fsencode(cwd),
             start_new_session=True,
             **as_user,
         )
@@ -196,6 +199,14 @@ def _surroundings(how: _Setting, venv: Path, source: Path, temporary: Mapping[st
         **({"HOME": everyone.home(how.user)} if how.user is not None else {}),
         **(how.env or {}),
     }
+
+
+@contextmanager
+def _anywhere() -> Iterator[str]:
+    """A working directory that nothing depends on, in which every user may write."""
+    with tempfile.TemporaryDirectory(prefix="hpcp-mpi-cwd-", ignore_cleanup_errors=True) as made:
+        os.chmod(made, 0o1777)
+        yield made
 
 
 @contextmanager
@@ -266,6 +277,14 @@ class Running:
             if time.monotonic() > deadline:
                 self._hang(f"no {pattern!r} within {timeout} s")
             time.sleep(0.005)
+
+    def have_told(self) -> str:
+        """What the output is when each rank has said what it waits for, see `telling`; for runs that do not end."""
+        for process in self.processes():
+            if process.is_python:
+                process.send(signal.SIGUSR2)
+        time.sleep(1)  # nothing announces the last of it
+        return self.output()
 
     def finish(self, timeout: float = 60) -> Finished:
         try:

@@ -41,7 +41,7 @@ def entries(root: Path) -> int:
 def add_up(report: Report, left: Tally = NOTHING) -> None:
     """Without any clipping: nothing is counted twice, and nothing is forgotten."""
     done = report.outcome
-    assert report.scanned.minus(done.copied).minus(done.updated).minus(done.skipped) == left == report.left
+    assert report.scanned.minus(done.copied).minus(done.updated).minus(done.skipped) == left == report.undone
 
 
 @settings(max_examples=many(18), deadline=None, suppress_health_check=list(HealthCheck))
@@ -66,8 +66,8 @@ def test_the_numbers_of_any_copy_add_up(tree: Tree, data: st.DataObject) -> None
                 meddle(data.draw, dst)
             report = hpcp_mpi.copy(src, dst, **options, **how)
             assert meddled or report.failures == [], how  # a directory does not replace what is none
-            add_up(report, report.left)
-            assert bool(report.left) == bool(report.failures), how
+            add_up(report, report.undone)
+            assert bool(report.failed) == bool(report.failures) and not report.left, how
             refused = [each for each in report.failures if "cannot be made" in each.reason]  # with all below them
             assert whole in (None, report.scanned.entries) or (refused and report.scanned.entries < whole), how
 
@@ -100,7 +100,7 @@ def test_what_a_list_names(names: str, on_tmpfs: Path) -> None:
         kinds = ("files", "directories", "links", "other", "bytes")
         done = [[report[name][kind] for kind in kinds] for name in ("copied", "metadata_only", "identical")]
         assert [sum(some) for some in zip(*done, strict=True)] == [report["found"][kind] for kind in kinds], left_out
-        assert not any(report["left"].values())
+        assert not any((*report["failed"].values(), *report["left"].values()))
 
 
 def test_one_file_and_a_directory_that_is_in_the_way(on_tmpfs: Path) -> None:
@@ -109,7 +109,7 @@ def test_one_file_and_a_directory_that_is_in_the_way(on_tmpfs: Path) -> None:
     build(on_tmpfs / "dst", {"a": Dir({"in": File(b"the way")})})
     report = hpcp_mpi.copy(on_tmpfs / "src", on_tmpfs / "dst")
     assert len(report.failures) == 1
-    assert report.left.entries == 1 and report.left.files == 1
+    assert report.failed.entries == 1 and report.failed.files == 1
 
 
 @needs_fuse

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import dying, oracle
+from tests.support import dying, oracle, reports
 from tests.support.copies import PLAIN, copy
 from tests.support.launch import World
 from tests.support.marks import needs_commands
@@ -19,7 +19,7 @@ from tests.support.trees import Dir, File, HardLink, Node, Symlink, build
 pytestmark = needs_commands("rsync")
 
 T = 1_600_000_000 * 10**9
-KINDS = ("files", "directories", "links", "specials", "bytes")
+KINDS = ("files", "directories", "links", "other", "bytes")
 PHASES = ("scanning", "copying", "linking", "setting directory metadata")
 
 
@@ -53,7 +53,7 @@ def summed(account: dict[str, Any], names: tuple[str, ...]) -> list[int]:
 
 def in_table(text: str) -> dict[str, list[int]]:
     """The rows of the table in what was printed, without bytes."""
-    rows = ("found", "copied before", "copied", "metadata only", "identical", "left")
+    rows = ("found", "copied before", "copied", "metadata only", "identical", "failed", "left")
     found = {}
     for line in text.splitlines():
         for name in rows:
@@ -66,9 +66,8 @@ def in_table(text: str) -> dict[str, list[int]]:
 def status(ledger: Path) -> tuple[dict[str, Any], dict[str, list[int]]]:
     report = ledger.with_suffix(".json")
     done = PLAIN.run(["--status", ledger, "--json", report]).check()
-    account = json.loads(report.read_text())
-    numbers = {**account["tallies"], "left": account["left"]}
-    return numbers, in_table(done.stdout)
+    account = reports.check(json.loads(report.read_text()))
+    return account, in_table(done.stdout)
 
 
 @pytest.mark.parametrize("world, listing", [(PLAIN, ""), (World("mpich", 3), "-pfl")], ids=str)
@@ -84,22 +83,24 @@ def test_after_kills_in_every_phase_the_numbers_are_those_of_the_tree(
         done = world.run([*options, *again, src, dst], python_args=(dying.__file__, phase))
         killed += done.returncode not in (0, 23)
         numbers, table = status(ledger)
-        assert summed(numbers, ("found",)) == summed(numbers, ("copied", "updated", "identical", "left")), phase
-        rows = [table.get(name, [0] * 4) for name in ("copied", "metadata only", "identical", "left")]
+        assert summed(numbers, ("found",)) == summed(
+            numbers, ("copied", "metadata_only", "identical", "failed", "left")
+        ), phase
+        rows = [table.get(name, [0] * 4) for name in ("copied", "metadata only", "identical", "failed", "left")]
         assert table["found"] == [sum(some) for some in zip(*rows, strict=True)], phase
         assert sum(table["found"]) <= by_find(src)
     assert killed == len(PHASES)
     last = copy(*options, "--resume", src, dst, world=world)
     report = last.report
-    parts = ("copied_before", "copied", "metadata_updated", "skipped", "left")
-    assert summed(report, ("scanned",)) == summed(report, parts)
-    assert sum(report["scanned"][kind] for kind in KINDS[:4]) == by_find(src)
+    parts = ("copied_before", "copied", "metadata_only", "identical", "failed", "left")
+    assert summed(report, ("found",)) == summed(report, parts)
+    assert sum(report["found"][kind] for kind in KINDS[:4]) == by_find(src)
     assert not any(report["left"].values())
     table = in_table(last.done.stdout)
     rows = [table.get(name, [0] * 4) for name in ("copied before", "copied", "metadata only", "identical", "left")]
     assert table["found"] == [sum(some) for some in zip(*rows, strict=True)]
     assert sum(table["found"]) == by_find(src)
     numbers, table = status(ledger)
-    assert (summed(numbers, ("found",)), sum(table["found"])) == (summed(report, ("scanned",)), by_find(src))
+    assert (summed(numbers, ("found",)), sum(table["found"])) == (summed(report, ("found",)), by_find(src))
     assert not any(numbers["left"].values())
     oracle.assert_equal_trees(src, dst)

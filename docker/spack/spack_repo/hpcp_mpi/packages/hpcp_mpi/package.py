@@ -13,11 +13,10 @@ class HpcpMpi(PythonPackage):
     version("0.1.0")
 
     depends_on("python@3.10:", type=("build", "run"))
-    depends_on("py-setuptools@64:", type="build")
-    depends_on("py-mpi4py", type=("build", "run"))
-    depends_on("py-numpy", type=("build", "run"))
-    depends_on("py-xxhash", type=("build", "run"))
-    depends_on("py-rich", type=("build", "run"))
-    depends_on("py-shtab", type=("build", "run"))
+    depends_on("py-setuptools@77:", type="build")
+    depends_on("py-mpi4py@3.1.4:", type=("build", "run"))
+    depends_on("py-numpy@1.23.2:", type=("build", "run"))
+    depends_on("py-xxhash@3.1:", type=("build", "run"))
+    depends_on("py-rich@13.3:", type=("build", "run"))
     # Its mpiexec, and the flavour of PMI that srun is told. Copies are made by the system's GNU cp.
     depends_on("mpi", type="run")
