@@ -81,8 +81,8 @@ generated: .venv/.ready-test
 	@.venv/bin/python -m tests.generated
 
 docs: .venv/.ready-test
-	.venv/bin/python -m mkdocs build --strict --quiet
-	@echo "build/site/index.html"
+	NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --strict --quiet
+	@echo "build/site/index.html (with the search: python3 -m http.server -d build/site)"
 
 dist: .venv/.ready-test
 	rm -rf dist
