@@ -1,7 +1,8 @@
 """The interface of every rank to its network, which `mpi` and `threads` provide, and the pauses of polling."""
 
 import sys
-from queue import Empty, SimpleQueue
+import threading
+from contextlib import suppress
 from typing import Protocol
 
 from hpcp_mpi.scheduling.messages import Message
@@ -66,20 +67,19 @@ class Waker:
     """A sleep that ends when it is woken, by any thread and also by a signal handler.
 
     threading.Event is not for that: a handler runs in the main thread, which may be holding the event's lock just then,
-    and waits for itself for ever. SimpleQueue.put() may interrupt its own get() by its documentation.
+    and waits for itself for ever. Nor is SimpleQueue.get(): on a busy machine its time may be over before it looks at
+    the clock for the second time, and then it waits for ever, too. A lock may be released by anybody at any time.
     """
 
     def __init__(self) -> None:
-        self._calls: SimpleQueue[None] = SimpleQueue()
+        self._asleep = threading.Lock()
+        self._asleep.acquire()
 
     def wake(self) -> None:
         """End the sleep, or the next one."""
-        if self._calls.empty():  # else the sleeper is being woken, and looks at everything after that
-            self._calls.put(None)
+        with suppress(RuntimeError):  # released already: the sleeper is being woken, and looks at everything after that
+            self._asleep.release()
 
     def wait(self, seconds: float) -> None:
         """Sleep until it is woken, or for so long."""
-        try:
-            self._calls.get(timeout=max(0.0, seconds))
-        except Empty:
-            pass
+        self._asleep.acquire(timeout=max(0.0, seconds))

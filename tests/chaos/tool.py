@@ -13,6 +13,7 @@ from typing import Any
 from hpcp_mpi.cli.main import main
 from hpcp_mpi.engine import checkpoints as checkpoints
 from hpcp_mpi.engine.coordinator import Coordinator
+from tests.support.telling import tell_when_asked
 
 checkpoints.EVERY = checkpoints._FIRST = 0.05
 
@@ -30,4 +31,5 @@ def _marking(method: Any, word: Any) -> Any:
 Coordinator.drive = _marking(Coordinator.drive, lambda phase, feed: phase.encode())  # type: ignore[method-assign]
 checkpoints.CheckpointWriter.write = _marking(checkpoints.CheckpointWriter.write, lambda *_: b"checkpoint")  # type: ignore[method-assign]
 
+tell_when_asked()
 sys.exit(main(sys.argv[1:], os.environ))

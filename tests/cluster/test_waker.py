@@ -9,6 +9,8 @@ import time
 
 from hpcp_mpi.cluster.transport import Waker
 
+SOON = 30.0  # seconds; nothing here takes half as long
+
 # A signal comes at any moment of the main thread's sleep, thousands of times; never while another is handled.
 SCRIPT = """
 import random, signal, sys, threading, time
@@ -36,11 +38,11 @@ print("awake")
 """
 
 
-def came_to_its_end(which: str) -> bool:
-    """Whether the script ends, and does not wait for itself for ever."""
+def came_to_its_end(which: str, patience: float) -> bool:
+    """Whether the script, which takes three seconds, ends, and does not wait for itself for ever."""
     script = subprocess.Popen([sys.executable, "-c", SCRIPT, which], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     try:
-        return b"awake" in script.communicate(timeout=15)[0]
+        return b"awake" in script.communicate(timeout=patience)[0]
     except subprocess.TimeoutExpired:
         return False
     finally:
@@ -49,12 +51,12 @@ def came_to_its_end(which: str) -> bool:
 
 
 def test_a_signal_at_any_moment_of_the_sleep_wakes_it() -> None:
-    assert came_to_its_end("waker")
+    assert came_to_its_end("waker", SOON)
 
 
 def test_with_an_event_the_handler_waits_for_its_own_thread() -> None:
     """That is what the test above would find."""
-    assert not came_to_its_end("naive")
+    assert not came_to_its_end("naive", 6)
 
 
 def test_what_was_put_before_the_call_is_seen_after_the_sleep() -> None:
@@ -82,3 +84,18 @@ def test_without_a_call_it_sleeps_for_so_long_and_never_for_less_than_nothing() 
     waker.wait(0.05)
     assert time.monotonic() - began >= 0.05
     waker.wait(-1)
+
+
+def test_a_sleep_whose_time_is_over_before_it_begins_ends() -> None:
+    waker = Waker()
+
+    def sleep_often() -> None:
+        for _ in range(5000):
+            waker.wake()
+            waker.wait(SOON)
+            waker.wait(1e-6)  # a busy machine makes it the same with any time
+
+    sleeper = threading.Thread(target=sleep_often, daemon=True)
+    sleeper.start()
+    sleeper.join(SOON)
+    assert not sleeper.is_alive()

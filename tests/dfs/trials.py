@@ -25,6 +25,7 @@ from tests.support.copies import changed, cps, stages, state
 from tests.support.launch import Argument, Finished, Running, World
 
 PATIENCE = 90.0  # seconds for a run
+_TELLING = Path(__file__).parents[1] / "support/telling.py"
 _SMALL = ("-f", "20", "--chunk-seconds", "0.1")  # files in a chunk: all ranks get some
 _RANGES = (*_SMALL, "--split-size", "1M")
 _BASE = 1_500_000_000
@@ -188,7 +189,8 @@ class Trial:
 
     @contextmanager
     def started(self, more: list[Argument]) -> Iterator[Running]:
-        with self.world.start(self.arguments(more), wrapper=self.place.volume.wrapper) as running:
+        wrapper, telling = self.place.volume.wrapper, (str(_TELLING),)
+        with self.world.start(self.arguments(more), wrapper=wrapper, python_args=telling) as running:
             yield running
 
     def expect(self, done: Finished, codes: tuple[int, ...] = (0,)) -> None:
@@ -297,6 +299,7 @@ def _loses(lose: Callable[[Trial], Callable[[], None]], seconds: float) -> Calla
                 time.sleep(0.1)
             if not running.ended:
                 trial.problems.append(f"does not end by itself; programs:\n{_in_the_kernel(running)}")
+                running.have_told()  # what it is finished with shows it
             done = running.finish(1)
         trial.notes.append(
             f"{'struck' if struck else 'over before'}, exit {done.returncode} after {done.seconds:.0f} s"

