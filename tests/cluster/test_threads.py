@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from hpcp_mpi.cluster import signals
 from hpcp_mpi.cluster.coordinator_loop import CoordinatorLoop
 from hpcp_mpi.cluster.feed import Stream
 from hpcp_mpi.cluster.signals import StoppedEarly, StopRequest
@@ -28,6 +29,12 @@ from hpcp_mpi.vocab.tally import Tally
 from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 
 SOON = 30.0  # seconds; nothing here takes one
+
+
+@pytest.fixture(autouse=True)
+def little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a stop wait for what never ends for half a second, not for five."""
+    monkeypatch.setattr(signals, "SOON", 0.5)
 
 
 def batches(count: int, each: int = 10) -> list[Batch]:
