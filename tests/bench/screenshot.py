@@ -1,4 +1,4 @@
-"""A picture of the progress bar as SVG: `python -m tests.bench.screenshot SRC DST` copies with four ranks on a terminal.
+"""A picture of the progress bar as SVG: `python -m tests.bench.screenshot SRC DST` copies with 4 ranks on a terminal.
 
 What the terminal got until two thirds of the bytes were done is what the picture shows: it is drawn from a real run.
 """
@@ -6,6 +6,7 @@ What the terminal got until two thirds of the bytes were done is what the pictur
 from __future__ import annotations
 
 import fcntl
+import io
 import os
 import pty
 import re
@@ -64,7 +65,7 @@ def drawn(lines: list[str], title: str) -> str:
     from rich.console import Console
     from rich.text import Text
 
-    console = Console(record=True, width=COLUMNS, file=open(os.devnull, "w"), force_terminal=True)
+    console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
     for line in lines:
         console.print(Text.from_ansi(line))
     # Fonts would be loaded from elsewhere.
