@@ -21,7 +21,7 @@ Each does what the command does with the same paths and the options of the same 
 with `_` for `-`, so `help(hpcp_mpi.copy)` and `hpcp-mpi --help` say the same. Paths and patterns are str, bytes or
 os.PathLike, one or several; sizes and rates are numbers or "64K", "10M". Images (-di, -si, -dd): use the command.
 
-What comes back
+What comes back: help(hpcp_mpi.Report)
 
 A Report: what failed is in its `failures`, each a Failure (path, reason, ...), and its `exit_code` is what the command
 would have returned: 0 all is done, 3 there are differences, 23 something failed, 75 stopped early, and resumable.
@@ -74,33 +74,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from hpcp_mpi.api.copies import copy, mirror, move
     from hpcp_mpi.api.others import compare, list_files, remove, status, verify
-    from hpcp_mpi.vocab.errors import Failure, FatalError, UsageError
-    from hpcp_mpi.vocab.ledger_status import LedgerStatus
-    from hpcp_mpi.vocab.options import Options
-    from hpcp_mpi.vocab.progress import Progress
-    from hpcp_mpi.vocab.report import Report
-    from hpcp_mpi.vocab.tally import Tally
+    from hpcp_mpi.vocab.errors import Failure as Failure
+    from hpcp_mpi.vocab.errors import FatalError as FatalError
+    from hpcp_mpi.vocab.errors import UsageError as UsageError
+    from hpcp_mpi.vocab.ledger_status import LedgerStatus as LedgerStatus
+    from hpcp_mpi.vocab.options import Options as Options
+    from hpcp_mpi.vocab.progress import Progress as Progress
+    from hpcp_mpi.vocab.report import Report as Report
+    from hpcp_mpi.vocab.tally import Tally as Tally
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "Failure",
-    "FatalError",
-    "LedgerStatus",
-    "Options",
-    "Progress",
-    "Report",
-    "Tally",
-    "UsageError",
-    "compare",
-    "copy",
-    "list_files",
-    "mirror",
-    "move",
-    "remove",
-    "status",
-    "verify",
-]
+# The functions: what is not in here help() does not show, and the fields of all classes would be a thousand lines.
+__all__ = ["compare", "copy", "list_files", "mirror", "move", "remove", "status", "verify"]
 
 # Where each name is. It is loaded when it is asked for: a thousand ranks of the command import this package.
 _HOMES = {
@@ -127,4 +113,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *(name for names in _HOMES.values() for name in names)})

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from hpcp_mpi import __version__
-from hpcp_mpi.cli.completion import completion
+from hpcp_mpi.cli.completion.scripts import completion
 from hpcp_mpi.cli.help import SPELLINGS, Described, Section
 from hpcp_mpi.cli.man import man_page
 from hpcp_mpi.cli.parser import described
@@ -65,6 +65,7 @@ def made() -> dict[str, Callable[[], str]]:
         "share/man/man1/hpcp-mpi.1": lambda: man_page(described(), __version__, time.strftime("%Y-%m-%d")),
         "share/bash-completion/completions/hpcp-mpi": lambda: completion("bash") + "\n",
         "share/zsh/site-functions/_hpcp-mpi": lambda: completion("zsh") + "\n",
+        "share/fish/vendor_completions.d/hpcp-mpi.fish": lambda: completion("fish") + "\n",
     }
 
 

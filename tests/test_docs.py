@@ -99,6 +99,15 @@ def test_a_document_names_files_that_exist_and_its_links_lead_somewhere(document
             assert not anchor or anchor in anchors(target), link
 
 
+def test_readme_is_for_who_sees_it_first() -> None:
+    assert len((REPOSITORY / "README.md").read_text().splitlines()) <= 200
+
+
+def test_the_front_page_leads_to_every_document() -> None:
+    there = {each.name for each in (REPOSITORY / "docs").glob("*.md")} - {"index.md"}
+    assert there <= set(LINK.findall((REPOSITORY / "docs/index.md").read_text()))
+
+
 def test_docstrings_and_comments_name_files_that_exist() -> None:
     assert [
         f"{path.relative_to(REPOSITORY)}:{line}: {name}"

@@ -200,6 +200,7 @@ class _Given:
             **given,
             "dest_path": destinations,
             "src_path": sources,
+            "no_directory_sync": given.get("no_directory_sync") is False,  # converted to what it leaves allowed
             "remove": function == "move",
             "remove_extra": function == "mirror",
             "source_list": given.get("source_file_list"),

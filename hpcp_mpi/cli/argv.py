@@ -68,7 +68,7 @@ class _Reader:
         elif option := self.options.get(_dashed(name)):
             self._known(option, name, value if equals else None)
         elif word.startswith("--"):
-            self._unknown_long(name, value if equals else None)
+            self._unknown_long(name if name.strip("-") else word, value if equals else None)
         else:
             self._joined(word)
 
@@ -96,7 +96,11 @@ class _Reader:
         """Return the value that follows an option as a word of its own; None where argparse is to look for it."""
         following = self.rest[0] if self.rest else None
         if option.takes == "?" and option.choices:
-            return self.rest.pop(0) if following in option.choices else option.alone
+            if following in option.choices:
+                return self.rest.pop(0)
+            if following and following.isalpha() and (meant := values_like(following, option.choices)):
+                raise UsageError(f"{name} {following}:{meant}", f"If {following} is a path, write ./{following}")
+            return option.alone
         if option.takes != "1":
             return None
         if following is None:
@@ -123,10 +127,21 @@ class _Reader:
             self._known(self.options[attached], attached, word[len(attached) :])
         elif all(flag is not None and not flag.takes for flag in flags):
             self.rest[:0] = [f"-{letter}" for letter in letters]
-        elif (habit := None if self._is_long(letters) else habits.letters_habit(letters)) is not None:
+        elif (habit := self._letters(letters)) is not None:
             self._habit(word, habit)
         else:
             raise self._unknown(word.partition("=")[0])
+
+    def _letters(self, letters: str) -> habits.Habit | None:
+        """Return what letters behind one `-` mean elsewhere; None where they are rather a mistyped option."""
+        if self._is_long(letters):
+            return None
+        try:
+            return habits.letters_habit(letters)
+        except UsageError:
+            if len(letters) > 2 and self._attached(f"-{letters}"):
+                return None  # rather a value without a blank before it: -ddir
+            raise
 
     def _is_long(self, letters: str) -> bool:
         """Return whether letters behind one `-` begin a long option, or an option of several letters that removes."""
@@ -138,8 +153,6 @@ class _Reader:
         self.done.notes += [habit.note] if habit.note else []
         for name in habit.words:
             option, _, value = name.partition("=")
-            if option not in self.options:
-                raise self._unknown(word)
             self._known(self.options[option], option, value or None)
 
     def _unknown(self, name: str) -> UsageError:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hpcp_mpi.cli.habits import otherwise
+from hpcp_mpi.cli.habits import command, otherwise
 from hpcp_mpi.cli.option_conflicts import landing_note, refuse, refuse_with_status
 from hpcp_mpi.cli.options_how import DEFAULT_INTERVAL, TEMPLATES
 from hpcp_mpi.cli.options_imaging import given_names
@@ -39,7 +39,8 @@ class CommandLine:
     @property
     def files(self) -> list[bytes]:
         """The files that a run writes beside what it is asked for."""
-        return [each for each in (self.report_file, self.ledger, self.failed) if each is not None]
+        written = (self.report_file, self.ledger, self.failed, self.log_file)
+        return [each for each in written if each is not None]
 
     @property
     def report_file(self) -> bytes | None:
@@ -63,6 +64,7 @@ def parse(
     if given.status is not None:
         refuse_with_status(given)
         return CommandLine(Request(Verb.COPY, ()), json=json, status=os.fsencode(given.status))
+    _refuse_command(given.src_path)
     verb = _verb(given)
     refuse(verb, given)
     request = _asked(verb, given, _options(verb, given, exclude_lines))
@@ -79,6 +81,12 @@ def parse(
         failed=None if given.failed is None else os.fsencode(given.failed),
         notes=(*given.notes, *landing_note(request, given.habits)),
     )
+
+
+def _refuse_command(paths: list[str]) -> None:
+    """Raise UsageError if the first path is a command elsewhere, and nothing has that name."""
+    if paths and (here := command(paths[0])) and not os.path.lexists(paths[0]):
+        raise UsageError(f"{paths[0]} is no file, and there are no commands: write {here}", "See hpcp-mpi -h.")
 
 
 def _shown(given: Given) -> str:
@@ -130,7 +138,7 @@ def _verb_without_images(given: Given) -> Verb:
         )
     if given.remove_force and len(given.src_path) == 1:
         return Verb.REMOVE
-    if given.remove_force:
+    if given.remove_force and given.src_path:
         raise UsageError(
             "-rf with several paths: is the last one a destination?",
             "To remove all of them, add -rm. To copy, name the destination with -d.",

@@ -134,7 +134,7 @@ class Ending:
         listed.flush()
         if options.itemize and verb is Verb.COPY:
             for line in reporting.ability_lines(report):
-                self.log.line(line)
+                self.log.remark(line)
         for line in reporting.problem_lines(report, self._why):
             self.log.line(in_one_line(line))
         # A program that reads a list from standard output must get nothing but the list.

@@ -151,6 +151,19 @@ _OTHERWISE = {
     "-b": ("--batch", "rsync's and cp's -b make backups (--backup-dir DIR)"),
     "-s": ("--single-thread", "cp's -s makes symlinks, rsync's protects names from a shell, as is always done"),
 }
+# What is a command elsewhere, and in the Python API.
+_COMMANDS = {
+    "copy cp sync": "hpcp-mpi SRC DST",
+    "mirror": "hpcp-mpi -rme SRC DST",
+    "move mv": "hpcp-mpi -rm SRC -d DST",
+    "remove rm delete": "hpcp-mpi -rm PATH...",
+    "list ls list_files": "hpcp-mpi -fl LIST SRC",
+    "compare diff cmp": "hpcp-mpi -cfl SRC DST",
+    "verify": "hpcp-mpi --verify SRC DST",
+    "status": "hpcp-mpi --status LEDGER",
+    "help": "hpcp-mpi --help",
+    "version": "hpcp-mpi --version",
+}
 _SHELLS = re.compile(r"(?:.*/)?(?:ssh|rsh|remsh)\d*(?: .*)?")
 
 
@@ -217,6 +230,11 @@ def refuse_mixed(habits: list[str], letters: list[tuple[str, str, bool]]) -> Non
             raise UsageError(
                 f"{letter} beside {habits[0]} is ambiguous: here it is {here}; {there}", "Write the long option."
             )
+
+
+def command(word: str) -> str:
+    """Return how a command is written that is a word elsewhere; "" for another word."""
+    return next((here for words, here in _COMMANDS.items() if word in words.split()), "")
 
 
 def long_names() -> list[str]:

@@ -1,4 +1,4 @@
-"""The text around the options: in both helps, in the man page, and without arguments."""
+"""The text around the options: in both helps, in the man page, and without arguments. Pure."""
 
 import re
 from collections.abc import Iterable

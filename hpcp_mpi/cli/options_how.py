@@ -195,7 +195,9 @@ def add_shown(parser: Parser) -> None:
     )
     add(
         "--progress",
+        nargs="?",
         choices=("auto", "bar", "lines", "json", "none"),
+        const="auto",
         default="auto",
         help="how progress is shown on standard error: a bar, lines, JSON objects for programs, or not (default auto: "
         "a bar on a terminal, also under mpiexec; else lines)",

@@ -2,7 +2,6 @@
 
 import argparse
 import re
-import shutil
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
@@ -78,7 +77,7 @@ def help_text() -> str:
 
 
 def described() -> list[Section]:
-    """Return the options by heading, for the man page, the completions and docs/options.md."""
+    """Return the options by heading, for the man page, the completions and the documents."""
     groups = build_parser()._action_groups
     return [Section(group.title or "", tuple(_described(group))) for group in groups if group._group_actions]
 
@@ -151,6 +150,8 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
     """A formatter that shows each option in its documented spellings, and its value once."""
 
     def __init__(self, prog: str, **settings: Any) -> None:
+        import shutil  # which takes long to load, and is needed for the help only
+
         super().__init__(prog, width=min(_WIDTH, shutil.get_terminal_size().columns) - 2, **settings)
 
     def _format_action_invocation(self, action: argparse.Action) -> str:

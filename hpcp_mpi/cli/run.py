@@ -47,13 +47,14 @@ class Run:
         request = placed(given.request, given.files)
         processes = 1 if isinstance(self.wire, ThreadWire) else self.wire.size
         ending = Ending(given, request, self.arguments, self.environment, processes, self.log)
+        refuse(request, own_files(request, given.ledger, given.report_file, given.failed, given.log_file))
+        if given.log_file is not None:
+            self.log.append_to(given.log_file)
         self.log.say(reporting.first_line(request, processes))
-        refuse(request, own_files(request, given.ledger, given.report_file, given.failed))
         ending.open()
         try:
-            with watching(
-                given.progress, given.progress_interval, self.log, self.arguments, self.environment
-            ) as watcher:
+            how = (given.progress, given.progress_interval)
+            with watching(*how, self.log, self.arguments, self.environment) as watcher:
                 report, items = self._operate(request, watcher, ending)
         except FatalError as error:
             ending.fatal(error)
@@ -81,8 +82,9 @@ class Run:
             expect_answer=asker.expect,
             certain=request.force,
             say=say,
+            warns=self.log.warn,
             checkpoints=checkpoints,
-            own=known(own_files(request, ending.ledger, given.report_file, given.failed)),
+            own=known(own_files(request, ending.ledger, given.report_file, given.failed, given.log_file)),
             team=partial(team_of_threads, stop),
         )
         try:
@@ -109,5 +111,5 @@ class Run:
 
         command = ("hpcp-mpi", *self.arguments)
         return open_checkpoints(
-            request, given.ledger, given.resume, command, self.environment, self.log.say, __version__
+            request, given.ledger, given.resume, command, self.environment, self.log.warn, __version__
         )

@@ -7,7 +7,9 @@ there is erased. It is never hidden, as a killed program could not show it again
 import sys
 import threading
 
-_ERASE = "\r\x1b[J"  # from the beginning of the row to the end of the screen
+# From the beginning of the row to the end of the screen. Not from the first character on: where that is the first one
+# of the screen, tmux moves all of it to what can be scrolled back to.
+_ERASE = "\r \x1b[J\r"
 _NO_WRAP, _WRAP = "\x1b[?7l", "\x1b[?7h"  # a row that is too long, in a terminal that has just become narrow, is cut
 _UP = "\x1b[A"
 

@@ -78,7 +78,7 @@ def _state(account: LedgerStatus) -> str:
     seen = f"last sign of life {_when(last.alive)}"
     if condition == "broken":
         return f"broke down ({seen})"
-    if condition == "gone":
+    if condition == "killed":
         return f"killed: its process is gone ({seen})"
     silence = f"silent for {duration(account.silence)}"
     return f"{silence}, but its process is there" if account.there else f"{silence}, probably dead ({seen})"

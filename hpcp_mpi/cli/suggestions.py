@@ -4,7 +4,6 @@ Nothing is guessed: a suggestion is only named. Options that remove or overwrite
 one because it came first.
 """
 
-import difflib
 from collections.abc import Iterable, Mapping
 
 MOST = 3  # suggestions
@@ -41,8 +40,11 @@ _REMOVES = ("--remove", "--delete", "--yes", "--accept-loss", "--force", "--do-n
 def options_like(typed: str, options: Mapping[str, tuple[str, ...]]) -> str:
     """Return " did you mean --dry-run (-n)?" for an unknown option; "" where nothing is like it.
 
-    options: the spellings of each option that is shown, by each of its long ones
+    options: the spellings of each option that is shown, by each of them
     """
+    short = typed[1:]
+    if short in options and not short.startswith("--"):
+        return _question([short])
     word = typed.lstrip("-").replace("_", "-").lower()
     found = _like(word, [name for name in options if name.startswith("--")]) if word else []
     return _question([_shown(name, options[name]) for name in found])
@@ -50,7 +52,7 @@ def options_like(typed: str, options: Mapping[str, tuple[str, ...]]) -> str:
 
 def values_like(typed: str, values: Iterable[str]) -> str:
     """Return " did you mean auto?" for a value that is none of the possible ones; "" where none is like it."""
-    return _question(difflib.get_close_matches(typed.lower(), values, n=1, cutoff=0.6))
+    return _question(_near(typed.lower(), values, 1, 0.6))
 
 
 def _like(word: str, names: list[str]) -> list[str]:
@@ -61,9 +63,15 @@ def _like(word: str, names: list[str]) -> list[str]:
     if other := [name for name, words in _OTHER_WORDS.items() if word in words and name in names]:
         return other
     begin = [name for name in names if len(word) > 1 and name.startswith(f"--{word}")]
-    near = [f"--{each}" for each in difflib.get_close_matches(word, [name[2:] for name in names], n=MOST, cutoff=0.7)]
+    near = [f"--{each}" for each in _near(word, [name[2:] for name in names], MOST, 0.7)]
     unique = dict.fromkeys([*begin, *near])
     return sorted(unique, key=lambda name: name.startswith(_REMOVES))[:MOST]
+
+
+def _near(word: str, words: Iterable[str], most: int, alike: float) -> list[str]:
+    import difflib  # which only a mistake needs
+
+    return difflib.get_close_matches(word, list(words), n=most, cutoff=alike)
 
 
 def _shown(name: str, spellings: tuple[str, ...]) -> str:

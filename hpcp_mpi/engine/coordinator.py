@@ -37,7 +37,7 @@ from hpcp_mpi.vocab.job import Job
 from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.report import Report
-from hpcp_mpi.vocab.tally import NOTHING, Tally
+from hpcp_mpi.vocab.tally import NOTHING, Tally, total_of
 from hpcp_mpi.vocab.units import Kind
 
 
@@ -92,7 +92,7 @@ class Coordinator:
         self._began = time.monotonic()
         self._timeline = Timeline()
         self._meter = ProgressMeter()
-        self._failed = (0, 0)  # failures that were looked at, and their bytes
+        self._failed = (0, NOTHING)  # failures that were looked at, and what was to be done of them
         self.phase = ""
         if frontend.checkpoints is not None:
             frontend.checkpoints.next_job()
@@ -133,7 +133,7 @@ class Coordinator:
         self.context.lost.add(rank)
         share = next((share for share in self.planner.shares if share.rank == rank), None)
         where = f"rank {rank}" + (f" on {share.node}" if share is not None and share.node else "")
-        self.frontend.say(f"hpcp-mpi: {where} {why}; its work goes to other ranks")
+        self.frontend.warn(f"hpcp-mpi: {where} {why}; its work goes to other ranks")
 
     def drive_scan(
         self,
@@ -195,7 +195,8 @@ class Coordinator:
     def _counted(self) -> Counted:
         outcome, listed = self.planner.outcome, self._operation.listed()
         new = outcome.failures[self._failed[0] :]
-        self._failed = self._failed[0] + len(new), self._failed[1] + sum(failure.attempted.bytes for failure in new)
+        attempted = total_of(failure.attempted for failure in new)
+        self._failed = self._failed[0] + len(new), self._failed[1].plus(attempted)
         in_ranges, before = self._operation.in_ranges()
         options = self.job.options
         return Counted(
@@ -210,7 +211,7 @@ class Coordinator:
             in_ranges=in_ranges,
             before=before,
             identical=listed.skipped,
-            failed_bytes=self._failed[1],
+            failed=self._failed[1],
             entry_bytes=self._entry_bytes(),
             rates=(options.rate_bytes, options.rate_files),
         )

@@ -96,7 +96,12 @@ class Frontend:
     expect_answer: Callable[[], None] = no_question
     certain: bool = False  # confirm says yes to everything: nothing has to be found out for the question
     say: Callable[[str], None] = discard_line  # what is better known now than when it is in the report
+    warns: Callable[[str], None] | None = None  # the same of problems, which also a quiet run shows; None: say does it
     checkpoints: CheckpointWriter | None = None  # writes the run down
     own: frozenset[OwnFile] = frozenset()  # files of the run that are never removed
     # Rank 0 and a worker that are threads of this process, as of now: for what no other process may see.
     team: Callable[[], AbstractContextManager[Wire]] | None = None
+
+    def warn(self, text: str) -> None:
+        """Say what is a problem, or part of a question."""
+        (self.warns or self.say)(text)

@@ -32,7 +32,7 @@ class Counted:
     in_ranges: int = 0  # bytes of ranges of files that are not finished, and so in no outcome either
     before: int = 0  # bytes of ranges that an earlier run copied: they count when their files are finished
     identical: Tally = NOTHING  # what the scan saw to be identical
-    failed_bytes: int = 0  # that were to be copied of what failed
+    failed: Tally = NOTHING  # what was to be done of what failed
     entry_bytes: float = DEFAULT_CHUNK_SIZE / DEFAULT_CHUNK_FILES  # an entry is believed to take as long as so many
     rates: tuple[int, int] = (0, 0)  # bytes and files a second that are allowed; 0: no limit
 
@@ -67,11 +67,12 @@ def amounts(counted: Counted) -> Progress:
             files=read.files,
         )
     copied = outcome.copied.plus(under_way).plus(Tally(bytes=counted.in_ranges))
+    failed = max(counted.failed.entries, len(outcome.failures))
     return replace(
         progress,
-        entries=copied.entries + outcome.updated.entries + identical.entries + len(outcome.failures),
+        entries=copied.entries + outcome.updated.entries + identical.entries + failed,
         entries_total=found.entries,
-        bytes=copied.bytes + identical.bytes + outcome.updated.bytes + counted.failed_bytes,
+        bytes=copied.bytes + identical.bytes + outcome.updated.bytes + counted.failed.bytes,
         bytes_total=found.bytes,
         bytes_moved=copied.bytes - counted.before,
         files=copied.files,
@@ -88,7 +89,7 @@ class ProgressMeter:
 
     def read(self, counted: Counted) -> Progress:
         """Return the progress, of the moments that this was called at before."""
-        now = amounts(counted)
+        now = _no_more_than_found(amounts(counted))
         before = self._last[-1] if self._last else Progress("")
         if now.phase != before.phase:
             self._begin(now, before)
@@ -139,6 +140,13 @@ class ProgressMeter:
         if files_per_second:
             left = max(left, entries / files_per_second)
         return left
+
+
+def _no_more_than_found(now: Progress) -> Progress:
+    """Return progress with no more done than there is: files may grow, and what is under way is an estimate."""
+    if not now.total_known:
+        return now
+    return replace(now, entries=min(now.entries, now.entries_total), bytes=min(now.bytes, now.bytes_total))
 
 
 def _rates(now: Progress, since: Progress) -> tuple[float, float, float]:

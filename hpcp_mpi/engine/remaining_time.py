@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 _MOST = 128  # steps that are remembered: then two each become one
 _TRUST = 2.0  # what is believed before counts as much as so many steps
+_LEAST = 0.01  # of all time: so much of it entries and bytes take each, where a fit begins
 _FIRST = 1.0  # seconds of a step at first
 
 
@@ -72,16 +73,18 @@ def _latest(steps: list[_Step], seconds: float) -> list[_Step]:
 
 
 def _fitted(steps: list[_Step], done: _Step, entry_bytes: float) -> tuple[float, float]:
-    """Return the seconds of an entry and of a byte, by least squares; none is below 0. done: all steps
-
-    Unknown are factors on what is believed: so many equations say that both are 1.
-    """
+    """Return the seconds of an entry and of a byte, by least squares; none is below 0. done: all steps"""
     byte = done.seconds / (done.entries * entry_bytes + done.bytes)
-    entry = byte * entry_bytes
-    nn, nm, mm, nt, mt = _TRUST, 0.0, _TRUST, _TRUST, _TRUST
+    believed = byte * entry_bytes, byte
+    # Unknown are factors on a base, of which no part is next to nothing, else it could never grow again. So many
+    # equations more say that they are as believed.
+    least = [_LEAST * done.seconds / max(each, 1) for each in (done.entries, done.bytes)]
+    base = max(believed[0], least[0]), max(believed[1], least[1])
     mean = done.seconds / len(steps)
+    nn, nm, mm = _TRUST, 0.0, _TRUST
+    nt, mt = (_TRUST * right / part for right, part in zip(believed, base, strict=True))
     for seconds, entries, amount in steps:
-        n, m, t = entries * entry / mean, amount * byte / mean, seconds / mean
+        n, m, t = entries * base[0] / mean, amount * base[1] / mean, seconds / mean
         nn, nm, mm = nn + n * n, nm + n * m, mm + m * m
         nt, mt = nt + n * t, mt + m * t
     both = nn * mm - nm * nm  # more than 0, by what is believed
@@ -90,4 +93,4 @@ def _fitted(steps: list[_Step], done: _Step, entry_bytes: float) -> tuple[float,
         first, second = 0.0, mt / mm
     elif second < 0:
         first, second = nt / nn, 0.0
-    return entry * first, byte * second
+    return base[0] * first, base[1] * second

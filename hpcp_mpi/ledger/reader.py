@@ -235,14 +235,15 @@ def _account(connection: sqlite3.Connection, path: bytes) -> LedgerStatus:
     checkpointed = checked.first(connection, "r", "SELECT at FROM checkpoint")
     todo = dict(checked.rows(connection, "fn", "SELECT deep,count(*) FROM todo GROUP BY deep"))
     dead = liveness.is_dead(Writer.last_of(connection))
+    runs = tuple(_runs(connection))
     return LedgerStatus(
         path=os.path.abspath(path),
         time=time.time(),
         verb=verb,
         sources=rows.split(sources),
         destination=destination,
-        started=started,
-        runs=tuple(_runs(connection)),
+        started=started or runs[0].started,
+        runs=runs,
         there=None if dead is None else not dead,
         checkpointed=checkpointed[0] if checkpointed else None,
         latest=rows.latest_of(connection, with_todo=False),

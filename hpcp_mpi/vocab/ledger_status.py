@@ -78,14 +78,14 @@ class LedgerStatus:
 
     @property
     def condition(self) -> str:
-        """Return the last run's state in a word: running, silent, gone (killed), broken, stopped (resumable), ended."""
+        """Return the last run's state in a word: running, silent, killed, broken, stopped (resumable), ended."""
         last = self.last
         if last.state == "ended":
             return "stopped" if last.exit_code == EXIT_RESUMABLE else "ended"
         if last.state != "running":
             return "broken"
         if self.there is False:
-            return "gone"
+            return "killed"
         return "silent" if self.silence > SILENT else "running"
 
     @property

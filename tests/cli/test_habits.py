@@ -41,6 +41,7 @@ ACCEPTED: list[tuple[str, dict[str, Any]]] = [
     ("-avn", {"dry_run": True, "itemize": True}),
     ("-avcn", {"full_hash": True, "dry_run": True, "itemize": True}),
     ("-aS", {"sparse": "always"}),
+    ("-av --progress", {"itemize": True}),
     ("--archive --recursive --hard-links --acls --xattrs --numeric-ids --partial --stats", {}),
     ("--preserve=all", {}),
     ("--preserve", {}),
@@ -104,6 +105,7 @@ def test_what_has_an_equal_here_is_accepted(words: str, expected: dict[str, Any]
         ("--reflink", "--reflink takes auto, always or never, not 'src'"),
         ("--backup", "no suffix"),
         ("-xv", "unknown option -xv"),
+        ("-ddir", "unknown option -ddir: if 'dir' is the value of -d, write -d dir"),
     ],
 )
 def test_what_is_done_otherwise_is_refused_in_one_sentence_with_a_remedy(words: str, says: str) -> None:
@@ -170,6 +172,8 @@ def test_no_joined_letters_remove_overwrite_without_asking_or_change_what_is_cop
         ("--hash_siz", "--hash-size (-hs)?"),
         ("--target-directory=x", "--dest-path (-d)?"),
         ("--mirror", "--remove-extra (-rme)?"),
+        ("--cfl", "-cfl?"),
+        ("--hs=0", "-hs?"),
     ],
 )
 def test_a_misspelt_option_is_answered_with_what_it_may_have_been(typed: str, meant: str) -> None:
@@ -184,8 +188,21 @@ def test_no_beginning_of_an_option_is_taken_for_it_or_answered_with_one_that_rem
     with pytest.raises(UsageError, match=f"unknown option {typed}") as error:
         parsed(typed, "a", "b")
     harmless = [name for name in names if not name.startswith(("--remove", "--delete", "--yes", "--acc", "--force"))]
-    if harmless and "did you mean" in error.value.message:
+    if typed[1:] in build_parser()._option_string_actions:
+        assert f"did you mean {typed[1:]}?" in error.value.message, "a letter with one dash too many"
+    elif harmless and "did you mean" in error.value.message:
         assert any(f"did you mean {name}" in error.value.message for name in harmless), error.value.message
+
+
+@pytest.mark.parametrize("words", ["copy a b", "rm -rf x", "mv a b", "ls a", "help", "status l", "mirror a b -rf"])
+def test_a_command_of_other_tools_is_answered_with_how_it_is_written(
+    words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="there are no commands: write hpcp-mpi "):
+        parsed(*words.split())
+    (tmp_path / "copy").mkdir()
+    assert parsed("copy", "b").request.sources == (b"copy",)
 
 
 def test_a_word_of_rsync_with_a_directory_says_where_it_lands_and_mirrors_nothing_by_mistake(tmp_path: Path) -> None:

@@ -156,6 +156,27 @@ def test_a_value_may_begin_with_a_dash_where_it_is_joined_to_its_option(words: s
     assert pattern.decode() in words and pattern.startswith(b"-")
 
 
+@pytest.mark.parametrize(
+    "words, progress",
+    [
+        ("--progress", "auto"),
+        ("--progress=bar", "bar"),
+        ("--progress none", "none"),
+        ("--progress=lines --progress", "auto"),
+    ],
+)
+def test_progress_takes_no_source_for_its_value(words: str, progress: str) -> None:
+    command_line = parsed(*words.split(), "src", "dst")
+    assert (command_line.progress, command_line.request.sources) == (progress, (b"src",))
+
+
+def test_a_misspelt_word_behind_progress_is_no_source() -> None:
+    with pytest.raises(UsageError, match="--progress line: did you mean lines") as error:
+        parsed("--progress", "line", "src", "dst")
+    assert "./line" in error.value.remedy
+    assert parsed("--progress", "./line", "dst").request.sources == (b"./line",)
+
+
 def test_exclude_files_add_to_the_patterns_without_comments_and_blank_lines(tmp_path: Path) -> None:
     (tmp_path / "one").write_bytes(b"# build\n*.o\n\n cache\n")
     (tmp_path / "two").write_bytes(b"\xff")

@@ -81,7 +81,7 @@ def started(args: Sequence[Argument], heartbeat: float, **setting: Any) -> Itera
     """Start the tool such that it survives the loss of ranks."""
     words = ["--heartbeat-timeout", f"{heartbeat:g}", *args]
     with start(words, flavour="openmpi", n=RANKS, launcher_args=["--with-ft", "ulfm"], **setting) as running:
-        running.wait_for(r"working ranks: \d")
+        running.wait_for(r"ranks \(1 coordinates")
         yield running
 
 

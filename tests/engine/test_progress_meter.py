@@ -42,7 +42,7 @@ def test_what_the_scan_saw_to_be_identical_and_what_failed_is_done_too() -> None
     outcome = Outcome(skipped=one_file(5), updated=one_file(7), failures=[Failure(b"x", "EIO", attempted=one_file(11))])
     found = Tally(files=4, bytes=23 + 100)
     all_done = Counted(
-        "copying", found, True, outcome, 1, 1, 9.0, identical=Tally(1, bytes=100), failed_bytes=11
+        "copying", found, True, outcome, 1, 1, 9.0, identical=Tally(1, bytes=100), failed=one_file(11)
     )  # fmt: skip
     now = amounts(all_done)
     assert (now.entries, now.bytes, now.identical, now.failed) == (4, 123, 2, 1)

@@ -55,7 +55,7 @@ def test_a_full_disk_is_told_of_and_what_was_written_stays(small: Path) -> None:
     end_process(path)
     account = read(os.fsencode(path))
     assert account.latest is not None and len(account.latest.failures) == account.latest.linked
-    assert account.condition == "gone"
+    assert account.condition == "killed"
 
 
 @needs_root

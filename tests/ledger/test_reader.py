@@ -117,7 +117,7 @@ def test_the_condition_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert condition() == ("broken", False)
     resume_ledger(os.fsencode(path), heading())
     end_process(path)
-    assert condition() == ("gone", False)
+    assert condition() == ("killed", False)
     resume_ledger(os.fsencode(path), heading())[0].end(None, 75)
     assert condition() == ("stopped", False)
 
@@ -175,7 +175,7 @@ def test_what_a_killed_run_left_behind_is_rolled_back(tmp_path: Path) -> None:
     path = tmp_path / "ledger"
     half_written(path)
     account = read(os.fsencode(path))
-    assert account.latest is not None and account.latest.phase == "phase 1" and account.condition == "gone"
+    assert account.latest is not None and account.latest.phase == "phase 1" and account.condition == "killed"
     assert account.records["settled"][0] == 1
 
 

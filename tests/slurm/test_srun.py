@@ -60,7 +60,7 @@ def test_in_a_batch_script_without_srun_it_runs_alone(cluster: Cluster, src: Pat
     script.write_text("#!/bin/sh\n#SBATCH -N2 --ntasks-per-node=2 --output=log\npython -m hpcp_mpi src dst\n")
     job = cluster.wait(cluster.submit(script))
     assert job.state == "COMPLETED", str(job)
-    assert "working ranks: 1\n" in job.log
+    assert "1 rank (coordinates and copies)\n" in job.log
     oracle.assert_equal_trees(src, cluster.place / "dst")
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from hpcp_mpi.cli.completion.values import LAUNCHERS, value_needed
+from hpcp_mpi.cli.completion.values import LAUNCHERS
 from hpcp_mpi.cli.help import Described
 
 _HEAD = """\
@@ -11,7 +11,7 @@ _HEAD = """\
 # `mpiexec -n 4 hpcp-mpi ...` and `srun -n 64 hpcp-mpi ...` from the beginning.
 """
 _KIND = """\
-# What the value of an option is: directory, file, text, or the words themselves. Empty: it takes none.
+# What the value of an option is: directory, file, text, or words, with ? if they may be left out. Empty: it takes none.
 _hpcp_mpi_kind() {
     case ${1//_/-} in
 %s
@@ -31,8 +31,6 @@ _hpcp_mpi_complete() {
         option=${*: -3:1}
     elif [[ $cur == --*=* ]]; then
         option=${cur%%=*} before=$option= cur=${cur#*=}
-    elif [[ $option == @(%o) ]]; then
-        option='' # its value is joined to it
     fi
     COMPREPLY=()
     [[ $option == -* && " ${*:1:$#-2} " != *" -- "* ]] && _hpcp_mpi_kind "$option"
@@ -45,7 +43,11 @@ _hpcp_mpi_complete() {
                 mapfile -t COMPREPLY < <(compgen -W '%s' -- "$cur")
             fi
             ;;
-        *) mapfile -t COMPREPLY < <(compgen -P "$before" -W "$kind" -- "$cur") ;;
+        *)
+            # Where the words may be left out a path may follow: it is completed if none of them fits.
+            [[ $kind == \?* ]] || compopt +o default +o bashdefault 2>/dev/null
+            mapfile -t COMPREPLY < <(compgen -P "$before" -W "${kind#\?}" -- "$cur")
+            ;;
     esac
     if [[ $before && $kind == @(file|directory) ]]; then
         mapfile -t COMPREPLY < <(compgen -P "$before" -A "$kind" -- "$cur")
@@ -110,12 +112,11 @@ def script(options: Iterable[Described]) -> str:
     """Return the script for options."""
     options = list(options)
     names = " ".join(name for option in options for name in option.names)
-    joined = "|".join(name for option in options if option.value and not value_needed(option) for name in option.names)
     return "\n".join(
         [
             _HEAD,
             _KIND.replace("%s", "\n".join(_cases(options))),
-            _WORDS.replace("%s", names).replace("%o", joined),
+            _WORDS.replace("%s", names),
             _LAUNCHED.replace("%s", " ".join(LAUNCHERS)).rstrip(),
         ]
     )
@@ -126,6 +127,7 @@ def _cases(options: list[Described]) -> Iterator[str]:
     kinds: dict[str, list[str]] = {}
     for option in options:
         if option.value:
-            kinds.setdefault(" ".join(option.choices) or option.completed or "text", []).extend(option.names)
+            words = ("?" if option.optional else "") + " ".join(option.choices)
+            kinds.setdefault(words if option.choices else option.completed or "text", []).extend(option.names)
     for kind, names in kinds.items():
         yield f"        {'|'.join(names)}) kind='{kind}' ;;"

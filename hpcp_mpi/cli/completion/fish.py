@@ -1,8 +1,8 @@
 """The completion script for fish. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
-from hpcp_mpi.cli.completion.values import LAUNCHERS, value_needed
+from hpcp_mpi.cli.completion.values import LAUNCHERS
 from hpcp_mpi.cli.help import Described
 
 _HEAD = """\
@@ -32,12 +32,16 @@ end
 
 def script(options: Iterable[Described]) -> str:
     """Return the script for options."""
-    return "\n".join([_HEAD, *map(_line, options), "", _LAUNCHED.replace("%s", " ".join(LAUNCHERS)).rstrip()])
+    lines = [line for option in options for line in _lines(option)]
+    return "\n".join([_HEAD, *lines, "", _LAUNCHED.replace("%s", " ".join(LAUNCHERS)).rstrip()])
 
 
-def _line(option: Described) -> str:
+def _lines(option: Described) -> Iterator[str]:
     names = " ".join(map(_spelling, option.names))
-    return " ".join(filter(None, ("complete -c hpcp-mpi", names, _value(option), "-d", _quoted(option.brief))))
+    yield " ".join(filter(None, ("complete -c hpcp-mpi", names, _value(option), "-d", _quoted(option.brief))))
+    if option.optional and option.choices:
+        behind = f"contains -- (commandline -opc)[-1] {' '.join(option.names)}"
+        yield f"complete -c hpcp-mpi -n {_quoted(behind)} -a {_quoted(' '.join(option.choices))}"
 
 
 def _spelling(name: str) -> str:
@@ -51,7 +55,7 @@ def _value(option: Described) -> str:
     if not option.value:
         return ""
     words = f"-a {_quoted(' '.join(option.choices))}" if option.choices else ""
-    if not value_needed(option):
+    if option.optional and option.choices:
         return f"-f {words}"
     if option.completed == "file":
         return "-r -F"

@@ -44,9 +44,7 @@ def _specs(option: Described) -> Iterator[str]:
 
 def _equals(option: Described, name: str) -> str:
     """Return how a spelling is joined to its value: by = if it is a long one."""
-    if not option.value or not name.startswith("--"):
-        return ""
-    return "=-" if option.optional and option.choices else "="
+    return "=" if option.value and name.startswith("--") else ""
 
 
 def _value(option: Described) -> str:

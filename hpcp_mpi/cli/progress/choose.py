@@ -66,6 +66,8 @@ def watching(
         elif kind == "bar" or (kind == "auto" and not log.quiet):
             bar = _bar(log, arguments, environment, stack, wanted=kind == "bar")
             watchers = [bar or Lines(interval, log.progress)]
+        if log.has_file and kind != "none" and not any(isinstance(watcher, Lines) for watcher in watchers):
+            watchers.append(Lines(interval, log.file_only))
         watcher = Several(watchers)
         stack.callback(watcher.close)
         yield watcher

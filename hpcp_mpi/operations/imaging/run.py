@@ -151,6 +151,7 @@ def _with_names(frontend: Frontend, shown: Shown) -> Frontend:
     return replace(
         frontend,
         say=lambda text: frontend.say(shown.text(text)),
+        warns=lambda text: frontend.warn(shown.text(text)),
         confirm=lambda question: frontend.confirm(shown.text(question)),
         confirm_doubt=lambda question: frontend.confirm_doubt(shown.text(question)),
     )

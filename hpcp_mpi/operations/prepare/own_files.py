@@ -36,11 +36,18 @@ class Own:
         return os.path.realpath(self.path)
 
 
-def own_files(request: Request, ledger: bytes | None, report: bytes | None, failed: bytes | None = None) -> list[Own]:
+def own_files(
+    request: Request,
+    ledger: bytes | None,
+    report: bytes | None,
+    failed: bytes | None = None,
+    log: bytes | None = None,
+) -> list[Own]:
     """Return the own files of a run; pipes and what is on standard input or output are none."""
     found = [Own("the ledger", ledger, True)] if ledger is not None else []
     found += [Own("the report", report)] if report is not None else []
     found += [Own(FAILED, failed)] if failed is not None else []
+    found += [Own("the log file", log)] if log is not None else []
     lists = (request.source_list, request.file_list, request.changes_file)
     found += [Own("the list", each) for each in lists if each and each != b"-"]
     return [each for each in found if os.path.isfile(each.path) or not os.path.lexists(each.place)]

@@ -296,7 +296,7 @@ def test_a_signal_leaves_the_old_list_and_nothing_beside_it(src: Path) -> None:
     file = src.parent / "list"
     file.write_text("old")
     with faultfs.mounted(src, meta_us=100_000) as mount, PLAIN.start([f"{mount}/", "-fl", file]) as running:
-        running.wait_for("list .*working ranks")
+        running.wait_for("list .*1 rank ")
         running.signal(signal.SIGINT)
         assert running.finish().returncode == 130
     assert file.read_text() == "old"

@@ -197,7 +197,7 @@ def ask(run: Imaging, target: CloneTarget) -> bool:
         answer = run.frontend.confirm_doubt(f"{shown} is there ({target.image.status.st_size:,} bytes): replace it?")
     else:
         for line in _described(target):
-            run.frontend.say(f"hpcp-mpi: {line}")
+            run.frontend.warn(f"hpcp-mpi: {line}")
         answer = run.frontend.confirm_named(f"all that is on {shown} will be lost.", shown)
     if answer is None:
         raise UsageError(f"{shown} would be overwritten, and there is no terminal to ask on", _YES)

@@ -253,7 +253,7 @@ def _finish(run: Imaging, stage: Stage, packed: Packed, report: Report) -> None:
     except (Stopped, StoppedEarly):
         if run.frontend.stop.code == EXIT_RESUMABLE and not run.frontend.stop.urgent:
             path, note = _kept(stage)
-            run.frontend.say(f"hpcp-mpi: {printable(path)}: {note}")
+            run.frontend.warn(f"hpcp-mpi: {printable(path)}: {note}")
         raise
     stage.publish()
     if report.failures:

@@ -97,11 +97,11 @@ class Application:
         conflicts = plan.conflicts
         if not conflicts:
             return
-        say = self._run.frontend.say
+        warn = self._run.frontend.warn
         for path, reason in list(conflicts.items())[:_MOST]:
-            say(f"conflict: {printable(path or b'.')}: {reason}")
+            warn(f"conflict: {printable(path or b'.')}: {reason}")
         if len(conflicts) > _MOST:
-            say(f"and {len(conflicts) - _MOST:,} more conflicts")
+            warn(f"and {len(conflicts) - _MOST:,} more conflicts")
         count = f"{len(conflicts):,} of {len(plan.chains):,} entries in {shown}"
         if self._force:
             return

@@ -18,6 +18,5 @@ class HpcpMpi(PythonPackage):
     depends_on("py-numpy@1.23.2:", type=("build", "run"))
     depends_on("py-xxhash@3.1:", type=("build", "run"))
     depends_on("py-rich@13.3:", type=("build", "run"))
-    depends_on("py-shtab@1.5.5:", type=("build", "run"))
     # Its mpiexec, and the flavour of PMI that srun is told. Copies are made by the system's GNU cp.
     depends_on("mpi", type="run")
