@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 from hpcp_mpi.vocab.errors import EXIT_INTERRUPTED, EXIT_RESUMABLE
 
@@ -84,7 +85,7 @@ def interruptible(stop: StopRequest) -> Iterator[Callable[[], int]]:
     that is not the main one can set none.
     """
     came: list[int] = []
-    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    usual: dict[int, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
 
     def handle(number: int, frame: FrameType | None) -> None:
         restore()
