@@ -96,7 +96,8 @@ class Ending:
             if report.failures:
                 self._write_named(self._failed, report, base)
             elif not report.ended_early and not self._failed.in_place:
-                failed_file.remove_old([self._failed.path])
+                with suppress(OSError):
+                    self._failed.remove()
             self._failed.close()
         elif report.failures and not self.request.options.dry_run:
             report.failed_file, self._why = failed_file.write_first(self._places, report.failures, base)

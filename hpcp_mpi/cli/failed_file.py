@@ -66,12 +66,15 @@ def failed_at(path: bytes) -> Output:
     return output
 
 
-def write(output: Output, failures: Sequence[Failure], base: bytes | None) -> None:
+def write(output: Output, failures: Sequence[Failure], base: bytes | None, private: bool = False) -> None:
     """Write the names of what failed, each once, as a file list. Raises OSError.
 
     base: the directory that the names are relative to; None: they are absolute, which -sfl refuses
+    private: nobody else may read it, if it is new
     """
     with output.opened() as file:
+        if private and output.inode is None:
+            os.fchmod(file.fileno(), 0o600)
         lines: list[bytes] = []
         for failure in failures:
             name = failure.path if base is None else relative_to(failure.path, base)
@@ -83,7 +86,10 @@ def write(output: Output, failures: Sequence[Failure], base: bytes | None) -> No
 
 
 def write_first(paths: Sequence[bytes], failures: Sequence[Failure], base: bytes | None) -> tuple[bytes | None, str]:
-    """Write the file to the first of some places that takes it; return that, and why the first one did not."""
+    """Write the file to the first of some places that takes it; return that, and why the first one did not.
+
+    Nobody said who may read it, and it has names of directories that others may not list.
+    """
     why = "" if paths else "the working directory and home are among what is copied"
     for path in paths:
         try:
@@ -94,7 +100,7 @@ def write_first(paths: Sequence[bytes], failures: Sequence[Failure], base: bytes
         try:
             if output.in_place:
                 continue
-            write(output, failures, base)
+            write(output, failures, base, private=True)
             return output.path, ""
         except OSError as error:
             why = why or f"{printable(path)}: {reason_of(error)}"
