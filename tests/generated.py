@@ -21,14 +21,19 @@ _DATE = re.compile(r'(?m)^(\.TH \S+ 1 )"[^"]*"')
 _TOP = """\
 # Options
 
-What `hpcp-mpi --help` says, as a page. It is made from the program's own table: `make generated`. {}
+What `hpcp-mpi --help` says, as a page, made from the program's own table by `make generated`. {}
 What hpcp's options do differently is in [from hpcp](from-hpcp.md), what to use them for in the [guide](guide.md).
 """
 
 
 def options_page(sections: list[Section]) -> str:
     """docs/options.md"""
-    return "\n".join([_TOP.format(SPELLINGS), *(line for section in sections for line in _table(section))])
+    return "\n".join(
+        [
+            _TOP.format(re.sub(r"(?<!\S)(-*\w*_\w*|--\w[\w-]*)(?=[ ,.])", r"`\1`", SPELLINGS)),
+            *(line for section in sections for line in _table(section)),
+        ]
+    )
 
 
 def _table(section: Section) -> Iterator[str]:

@@ -6,7 +6,7 @@ In each column what was found is the sum of what became of it: copied, identical
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from hpcp_mpi.cli.amounts import duration, size
-from hpcp_mpi.vocab.paths import in_one_line
+from hpcp_mpi.vocab.paths import in_one_line, printable
 from hpcp_mpi.vocab.report import RankShare, Report
 from hpcp_mpi.vocab.request import Verb
 from hpcp_mpi.vocab.tally import Tally
@@ -40,12 +40,12 @@ def table(report: Report, verbose: bool = False) -> str:
 def _summary(report: Report) -> str:
     """Return in a line what was done, and what was not."""
     parts = _done(report)
-    if report.verb in COPYING and not parts:
+    if report.verb in COPYING and not parts and not report.images:
         parts.append("nothing copied" if report.undone else "nothing to copy")
     parts += [f"{_entries(each)} {what}" for each, what in _not_done(report) if each.entries]
     does = [word for word, given in (("mirror", report.mirror), ("move", report.move)) if given] or [report.verb]
     rehearsal = "dry run: " if report.dry_run and report.verb != Verb.COMPARE.value else ""
-    return f"{rehearsal}{' and '.join(does)}: {', '.join(parts) or 'nothing to do'}"
+    return f"{rehearsal}{' and '.join(does)}: {', '.join(parts) or _images(report)}"
 
 
 def _done(report: Report) -> list[str]:
@@ -65,6 +65,13 @@ def _done(report: Report) -> list[str]:
     if outcome.removed:
         words.append(f"{_entries(outcome.removed)} {'to remove' if would else 'removed'}")
     return words
+
+
+def _images(report: Report) -> str:
+    """Return what became of images, where that is all that there is to say."""
+    if len(report.images) > 1:
+        return f"{len(report.images):,} images {report.images[-1].what}"
+    return "".join(f"{printable(image.path)} {image.what}" for image in report.images) or "nothing to do"
 
 
 def _entries(tally: Tally) -> str:
@@ -99,7 +106,8 @@ def _rows(report: Report) -> Iterator[tuple[str, Tally, bool]]:
     outcome, verb = report.outcome, report.verb
     copies, compares, removes = verb in COPYING, verb == Verb.COMPARE.value, verb == Verb.REMOVE.value
     would = "would " if report.dry_run else ""
-    yield "found", report.found, copies
+    sized = copies or (compares and bool(report.found.bytes))
+    yield "found", report.found, sized
     if report.before:
         yield "copied before", report.before, True
     if copies:
@@ -107,16 +115,16 @@ def _rows(report: Report) -> Iterator[tuple[str, Tally, bool]]:
     if copies and outcome.updated:
         yield "metadata only", outcome.updated, True
     if compares and report.different:
-        yield "different", report.different, False
+        yield "different", report.different, sized
     if copies or compares:
-        yield "identical", outcome.skipped, copies
+        yield "identical", outcome.skipped, sized
     elif outcome.skipped:
         yield "kept", outcome.skipped, False
     if removes:
         yield "would remove" if would else "removed", outcome.removed, False
     for each, name in _not_done(report):
         if each:
-            yield name, each, copies
+            yield name, each, sized
     if not removes and outcome.removed:
         yield "would remove" if would else "removed", outcome.removed, False
     if outcome.verified:

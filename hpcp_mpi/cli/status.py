@@ -96,14 +96,16 @@ def _done(account: LedgerStatus, latest: Checkpoint) -> Iterator[str]:
     scan = "scan complete" if latest.scan_done else "scan running"
     at = "" if account.condition == "ended" else f", checkpoint {duration(account.time - _at(account))} ago"
     yield f"phase: {latest.phase} ({scan}){at}"
-    shown = ((name, tally) for name, tally in account.amounts.items() if tally or name in _ALWAYS)
+    rows = list(account.amounts.items())
+    rows.insert([name for name, _ in rows].index("left"), (UNDER_WAY, account.under_way))
+    shown = ((name, tally) for name, tally in rows if tally or name in _ALWAYS)
     yield from counts((name.replace("_", " "), tally, True) for name, tally in shown)
     every = (("hard links made", latest.linked), ("failures", len(latest.failures)), ("notes", len(latest.notes)))
     if any(count for _, count in every):
         yield "   ".join(f"{what}: {count:,}" for what, count in every if count)
     runs = len(account.runs)
     copied, seconds = latest.tallies.get("copied", NOTHING), max(latest.seconds, 1e-6)
-    copied = copied.plus(latest.tallies.get(UNDER_WAY, NOTHING))
+    copied = copied.plus(account.under_way)
     yield (
         f"time: {duration(latest.seconds)}{f' in {runs} runs' if runs > 1 else ''}   "
         f"average: {_rate(copied.bytes / seconds, copied.files / seconds)}{_lately(account)}"

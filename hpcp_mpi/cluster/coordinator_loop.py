@@ -16,7 +16,7 @@ from hpcp_mpi.scheduling.messages import Heartbeat, Hello, Shutdown, StartJob, S
 from hpcp_mpi.scheduling.planner import Planner
 from hpcp_mpi.vocab.errors import EXIT_FATAL, EXIT_RESUMABLE, FatalError
 
-_WORDS = 1000  # messages a second of what is under way, from all ranks together; from one of them one, at most
+_WORDS = 500  # messages a second of what is under way, from all ranks together; from one of them one, at most
 _FULL = 64 << 20  # bytes of memory of the backlog at which the feed is paused; it resumes at half of them
 
 

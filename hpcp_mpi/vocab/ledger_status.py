@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from hpcp_mpi.vocab.checkpoint import Checkpoint, RankState, Sample
+from hpcp_mpi.vocab.checkpoint import UNDER_WAY, Checkpoint, RankState, Sample
 from hpcp_mpi.vocab.errors import EXIT_INTERRUPTED, EXIT_RESUMABLE
 from hpcp_mpi.vocab.origin import TOOL, Origin, iso
 from hpcp_mpi.vocab.paths import printable
@@ -110,6 +110,11 @@ class LedgerStatus:
         every["left"] = undone.minus(failed)
         return {name: every.get(name, NOTHING) for name in AMOUNTS}
 
+    @property
+    def under_way(self) -> Tally:
+        """Return about how much is copied of files that are not: in no other amount, and not left."""
+        return NOTHING if self.latest is None else self.latest.tallies.get(UNDER_WAY, NOTHING)
+
     def as_dict(self) -> dict[str, Any]:
         """Return the account as JSON can hold it (docs/report.schema.json). Names are escaped as in file lists."""
         last, latest = self.last, self.latest
@@ -136,6 +141,7 @@ class LedgerStatus:
             "phase": None if latest is None else latest.phase,
             "scan_complete": latest is not None and latest.scan_done,
             **{name: amount.as_dict() for name, amount in self.amounts.items()},
+            "under_way_bytes": self.under_way.bytes,
             "hard_links": 0 if latest is None else latest.linked,
             **(failures_as_dict((), ()) if latest is None else failures_as_dict(latest.failures, latest.notes)),
             "resume": [printable(os.fsencode(word)) for word in self.resume] or None,

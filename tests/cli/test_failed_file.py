@@ -24,7 +24,7 @@ from hpcp_mpi.vocab.paths import printable
 from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.request import Request, Verb
 from hpcp_mpi.vocab.tally import ONE_DIRECTORY, one_file
-from tests.support import oracle
+from tests.support import oracle, reports
 from tests.support.copies import PLAIN, Copied, copy
 from tests.support.launch import Argument, Finished
 from tests.support.marks import needs_root
@@ -233,7 +233,7 @@ def test_who_ends_a_run_reads_how_to_go_on(on_tmpfs: Path) -> None:
             done = running.finish()
         assert done.returncode == 75, str(done)
         (line,) = re.findall("^to resume: (.*)$", done.stderr, re.M)
-        report = json.loads((on_tmpfs / "report").read_text())
+        report = reports.check(json.loads((on_tmpfs / "report").read_text()))
         assert shlex.split(line) == report["resume"] and report["exit_code"] == 75
         assert report["resume"][: len(resumed)] == resumed and report["resume"][-len(words) :] == words
         assert report["left"]["files"] and not report["failure_count"] and "to do again" not in done.stderr

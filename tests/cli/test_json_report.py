@@ -37,14 +37,15 @@ def told(*words: object, code: int = 0, world: World = PLAIN, **setting: Any) ->
     "words",
     [
         "-n src dst", "-v --verify src dst", "-rme -rf src dst", "-rm -rf src -d dst", "-sfl list src -d dst",
-        "src/a src/d -d dst -d dst2", "-cfl src dst", "-fl names src", "-cfl -sfl names -fl names", "-rm -rf src",
+        "src/a src/d -d dst -d dst2", "-cfl src dst", "-fl names src", "-cfl -sfl names -fl same", "-rm -rf src",
     ],
 )  # fmt: skip
 def test_every_verb_is_as_the_schema_says_and_adds_up(words: str, on_tmpfs: Path) -> None:
     build(on_tmpfs / "src", TREE)
     build(on_tmpfs / "dst", {"a": File(b"other"), "extra": File(b"extra")})
     (on_tmpfs / "list").write_text("a\nd/b\n")
-    (on_tmpfs / "names").write_text("a:\nd/\n")
+    for name in ("names", "same"):
+        (on_tmpfs / name).write_text("a:\nd/\n")
     report = told(*words.split(), cwd=on_tmpfs, code=3 if words == "-cfl src dst" else 0)
     assert report["tool"] == "hpcp-mpi" and report["version"] == __version__
     assert report["command"] == ["hpcp-mpi", "--json", "-", *words.split()]

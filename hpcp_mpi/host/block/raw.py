@@ -65,10 +65,11 @@ def differing(
     target_offset: int,
     length: int,
     stop: Callable[[], bool] = lambda: False,
+    progress: Callable[[int], None] = _nothing,
 ) -> list[tuple[int, int]]:
     """Return the ranges (offset in the source, length) in which two devices differ. Raises OSError, Stopped.
 
-    What cannot be read in the source counts as zeros.
+    progress: gets how many bytes were compared since. What cannot be read in the source counts as zeros.
     """
     found: list[tuple[int, int]] = []
     for at, content in _contents(source, source_offset, length, RawResult()):
@@ -76,6 +77,7 @@ def differing(
             raise Stopped
         if os.pread(target, len(content), target_offset + at - source_offset) != content:
             add_range(found, at, len(content))
+        progress(len(content))
     return found
 
 

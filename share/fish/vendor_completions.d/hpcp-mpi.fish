@@ -79,7 +79,8 @@ complete -c hpcp-mpi -l stop-before -x -d 'stop this long before the time limit 
 complete -c hpcp-mpi -l heartbeat-timeout -x -d 'treat a rank as lost after this long without a heartbeat, and give its work to others'
 complete -c hpcp-mpi -s v -l verbose -d 'list every entry that is changed, as rsync -i'
 complete -c hpcp-mpi -s q -l quiet -d 'show problems only'
-complete -c hpcp-mpi -l progress -x -a 'auto bar lines json none' -d 'how progress is shown on standard error'
+complete -c hpcp-mpi -l progress -f -a 'auto bar lines json none' -d 'how progress is shown on standard error'
+complete -c hpcp-mpi -n 'contains -- (commandline -opc)[-1] --progress' -a 'auto bar lines json none'
 complete -c hpcp-mpi -l progress-interval -x -d 'interval between progress lines, the first of which comes after 1 s'
 complete -c hpcp-mpi -l log-file -r -F -d 'append to FILE what is said on standard error, with progress as lines and each line with its time'
 complete -c hpcp-mpi -l json -r -F -d 'write the report to FILE'
@@ -89,6 +90,7 @@ complete -c hpcp-mpi -s V -l version -d 'show the versions of this program and o
 complete -c hpcp-mpi -l print-completion -x -a 'bash zsh fish tcsh' -d 'print the completion script for SHELL'
 complete -c hpcp-mpi -l print-man -d 'print the man page'
 complete -c hpcp-mpi -l print-template -f -a 'list copy copy-array copy-requeue image remove sync verify' -d 'print a job template for Slurm'
+complete -c hpcp-mpi -n 'contains -- (commandline -opc)[-1] --print-template' -a 'list copy copy-array copy-requeue image remove sync verify'
 complete -c hpcp-mpi -l print-module -d 'print a module file for Lmod and Environment Modules'
 
 function __hpcp_mpi_launched -d 'Whether hpcp-mpi is behind a launcher, as its own words are'

@@ -6,6 +6,7 @@ import time
 
 from hpcp_mpi.host.block import devices, making, raw
 from hpcp_mpi.host.block.mounts import store
+from hpcp_mpi.operations.imaging.blocks_shown import showing_blocks
 from hpcp_mpi.operations.imaging.clone.files import make_files
 from hpcp_mpi.operations.imaging.clone.plan import PlannedPart
 from hpcp_mpi.operations.imaging.clone.verify import verify_raw
@@ -55,6 +56,13 @@ def _raw(work: Work, part: PlannedPart, result: PartitionResult) -> None:
     raw.forget_cached(image.fd, volume.offset, volume.size)
     target.wipe(part.offset, part.size)
     look = _RoomLook(target.fd) if target.image is not None else None
+    shown = showing_blocks(run.frontend.watcher, "copying blocks", volume.size)
+
+    def wrote(count: int) -> None:
+        shown(count)
+        if look is not None:
+            look.wrote(count)
+
     done = raw.copy_blocks(
         image.fd,
         volume.offset,
@@ -62,7 +70,7 @@ def _raw(work: Work, part: PlannedPart, result: PartitionResult) -> None:
         part.offset,
         volume.size,
         lambda: run.stopping,
-        progress=look.wrote if look is not None else _nothing,
+        progress=wrote,
         zeros=target.is_zero,
         shown=target.path,
     )
@@ -82,10 +90,6 @@ def _store_live(number: int) -> None:
     found = devices.mount_of(number)
     if found is not None:
         store(found[0])
-
-
-def _nothing(count: int) -> None:
-    """Look at nothing."""
 
 
 class _RoomLook:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from hpcp_mpi.cluster.signals import StoppedEarly
 from hpcp_mpi.host.block import raw
+from hpcp_mpi.operations.imaging.blocks_shown import showing_blocks
 from hpcp_mpi.operations.imaging.clone.plan import PlannedPart
 from hpcp_mpi.operations.imaging.clone.work import Work, attached, mounted
 from hpcp_mpi.operations.imaging.pack.filling import compare_between
@@ -40,8 +41,9 @@ def verify_raw(work: Work, part: PlannedPart) -> None:
     run.frontend.say(f"hpcp-mpi: comparing {shown_partition(part.target)} with its source")
     raw.forget_cached(source.image.fd, volume.offset, volume.size)
     raw.forget_cached(work.target.fd, part.offset, volume.size)
+    shown = showing_blocks(run.frontend.watcher, "comparing blocks", volume.size)
     for offset, length in raw.differing(
-        source.image.fd, volume.offset, work.target.fd, part.offset, volume.size, lambda: run.stopping
+        source.image.fd, volume.offset, work.target.fd, part.offset, volume.size, lambda: run.stopping, shown
     ):
         why = f"{length:,} bytes differ from byte {offset:,} of the source on (--verify)"
         run.failures.append(Failure(work.called(part), why))
