@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from hpcp_mpi.cli.main import main
 from tests.support.launch import World, command_line
 from tests.support.marks import each_world, needs_root
 
@@ -89,17 +90,22 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("what", REFUSED)
-def test_a_log_file_is_refused_before_anything_is_done(what: str, place: Path) -> None:
+def test_a_log_file_is_refused_before_anything_is_done(
+    what: str, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     words, why = REFUSED[what]
     (place / "dst").mkdir()
     before = sorted(os.walk(place))
-    done = PLAIN.run(words, cwd=place)
-    assert done.returncode in (1, 2) and why in done.stderr, done
+    monkeypatch.chdir(place)
+    assert main(words, {}) in (1, 2)
+    assert why in capsys.readouterr().err
     assert sorted(os.walk(place)) == before
 
 
 @needs_root
-def test_no_other_user_chooses_what_a_log_is_written_to(place: Path) -> None:
+def test_no_other_user_chooses_what_a_log_is_written_to(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     shared, theirs = place / "shared", place / "passwd"
     shared.mkdir()
     shared.chmod(0o777)
@@ -114,8 +120,9 @@ def test_no_other_user_chooses_what_a_log_is_written_to(place: Path) -> None:
         else:
             log.touch()
             os.chown(log, 1, 1)
-        done = PLAIN.run(["--log-file", log, "src", "dst"], cwd=place)
-        assert done.returncode == 1 and "log file" in done.stderr, done
+        monkeypatch.chdir(place)
+        assert main(["--log-file", str(log), "src", "dst"], {}) == 1
+        assert "log file" in capsys.readouterr().err
         assert not (place / "dst").exists()
         assert theirs.read_text() == "root:x:0:0\n" and (trap != "owned" or log.read_text() == "")
 

@@ -15,7 +15,6 @@ from hpcp_mpi.cli.progress.json_lines import JsonLines
 from hpcp_mpi.cli.progress.lines import Lines
 from hpcp_mpi.vocab.progress import Progress
 from tests.support.launch import World, command_line
-from tests.support.marks import each_world
 
 DATED = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d copying( \d+%)?: .+")
 
@@ -58,11 +57,12 @@ def big(tmp_path: Path) -> Path:
 SLOW = ["-L", "4M", "--chunk-size", "1M"]  # bytes a second: the run takes two seconds
 
 
-@each_world(sizes=(4,), launchers=("mpich", "openmpi"))
-def test_json_gives_a_program_nothing_but_objects_each_in_a_line_of_its_own(
-    world: World, big: Path, tmp_path: Path
-) -> None:
-    done = world.run([*SLOW, "--progress", "json", "--progress-interval", "0.3", big, tmp_path / "dst"]).check()
+def test_json_gives_a_program_nothing_but_objects_each_in_a_line_of_its_own(big: Path, tmp_path: Path) -> None:
+    done = (
+        World("mpich", 4)
+        .run([*SLOW, "--progress", "json", "--progress-interval", "0.3", big, tmp_path / "dst"])
+        .check()
+    )
     objects = [json.loads(line) for line in done.stderr.splitlines()]
     progress = [each for each in objects if each["event"] == "progress"]
     assert objects[0]["event"] == objects[-1]["event"] == "news"
