@@ -29,20 +29,27 @@ export SRC DST RANKS KEEP
 # Every process would compile all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-all quick environments check chaos crashes bench simulate man generated docs dist cluster dfs clean packages
+.PHONY: demo test parallel serial test-all quick environments check chaos crashes bench simulate man generated docs dist cluster dfs clean packages
 
 demo: .venv/.ready
 	@sh tests/demo.sh
 
 # The packages come first: without gcc and the like, tests could only be skipped.
 test: environments
-	@$(MAKE) --no-print-directory check
 ifeq ($(strip $(ARGS)),)
-	@status=0; $(PYTEST) --part parallel -n $(PROCESSES) || status=1; \
-	$(PYTEST) --part serial && exit $$status
+	@status=0; $(MAKE) --no-print-directory --keep-going -j2 check parallel || status=1; \
+	$(MAKE) --no-print-directory serial && exit $$status
 else
+	@$(MAKE) --no-print-directory check
 	$(PYTEST) $(ARGS)
 endif
+
+# Side by side with the types, which keep one CPU busy for 20 s. Tests that call make are not to wait for this one's jobs.
+parallel: .venv/.ready-test
+	env -u MAKEFLAGS -u MFLAGS $(PYTEST) --part parallel -n $(PROCESSES)
+
+serial: .venv/.ready-test
+	env -u MAKEFLAGS -u MFLAGS $(PYTEST) --part serial
 
 quick: .venv/.ready-test
 	$(PYTEST) --part quick -n $(PROCESSES) -q

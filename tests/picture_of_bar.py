@@ -1,5 +1,6 @@
-"""The picture of the bar in the documentation, made of what a real run drew: .venv/bin/python tests/picture_of_bar.py [RANKS].
+"""The picture of the bar in the documentation, made of what a real run drew.
 
+Called as .venv/bin/python tests/picture_of_bar.py [RANKS].
 It copies files below /dev/shm with a rate limit, in a terminal of its own, and writes docs/progress.svg.
 """
 

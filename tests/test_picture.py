@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
 
 from tests.bench.picture import DOCUMENT, PICTURE, drawn, races
 
@@ -20,3 +23,10 @@ def test_it_shows_what_is_lost_too() -> None:
     assert (again.ours, again.best, again.who) == (1.78, 0.68, "rsync -a") and again.ratio > 2
     assert found["remove 1,000,000 files of 4 KiB, tmpfs, -rm -rf"].who == "rm -rf"
     assert "one tiny file: start-up" not in found, "cp takes no time that could be shown"
+
+
+@pytest.mark.parametrize("picture", sorted(DOCUMENT.parent.glob("*.svg")), ids=lambda path: path.name)
+def test_a_picture_is_whole_and_loads_nothing(picture: Path) -> None:
+    """The bar's is made anew by `python -m tests.bench.screenshot SRC DST`."""
+    ElementTree.fromstring(picture.read_text())
+    assert "url(http" not in picture.read_text() and "href" not in picture.read_text()

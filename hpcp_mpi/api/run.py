@@ -4,8 +4,10 @@ It may be called in any thread, and without MPI by several at once: it changes n
 open files, and while it is called in the main thread Ctrl-C's handler, if that is Python's own.
 """
 
+import gc
 import os
 import pwd
+import signal
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -39,21 +41,32 @@ def run(function: str, keywords: Mapping[str, Any]) -> Report:
     """Do what a function was called for; the report. keywords: all parameters of the function. Raises what it says."""
     stop = StopRequest()
     meeting = Meeting(function, patience(function, keywords), lambda: stop.code != 0)
-    with interruptible(stop) as interrupted, _one_at_a_time(function):
-        wire = connect(os.environ, meeting)
-        processes = 1 if wire is None else wire.size
+    error: FatalError | None = None
+    report = Report()
+    with interruptible(stop) as signalled, _one_at_a_time(function):
         try:
-            report = on_all_ranks(wire, stop, lambda ranks: _lead(function, keywords, ranks, stop, processes))
-        except FatalError as error:
-            if interrupted():
-                raise KeyboardInterrupt from error
-            raise
-        finally:
-            if wire is not None and wire.lost:
-                out_of_step(f"an earlier call lost {len(wire.lost)} of the ranks")
-    if interrupted() or report.stopped == EXIT_INTERRUPTED:
-        raise KeyboardInterrupt
+            report = _on_all_ranks(function, keywords, meeting, stop)
+        except FatalError as fatal:
+            if not signalled():
+                raise
+            error = fatal
+    if signalled() == signal.SIGTERM:
+        signal.raise_signal(signal.SIGTERM)  # now that nothing is left behind, it does what it would have done
+    if signalled() or report.stopped == EXIT_INTERRUPTED:
+        raise KeyboardInterrupt from error
     return report
+
+
+def _on_all_ranks(function: str, keywords: Mapping[str, Any], meeting: Meeting, stop: StopRequest) -> Report:
+    wire = connect(os.environ, meeting)
+    processes = 1 if wire is None else wire.size
+    try:
+        return on_all_ranks(wire, stop, lambda ranks: _lead(function, keywords, ranks, stop, processes))
+    finally:
+        if wire is not None and wire.lost:
+            out_of_step(f"an earlier call lost {len(wire.lost)} of the ranks")
+        # What a run has open is in cycles: a program could not unmount what it has copied to, and would run out.
+        gc.collect()
 
 
 @contextmanager

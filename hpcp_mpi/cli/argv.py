@@ -185,7 +185,9 @@ def _check(option: Option, name: str, value: str) -> None:
     if option.choices and value not in option.choices:
         possible = f"{', '.join(option.choices[:-1])} or {option.choices[-1]}"
         meant = values_like(value, option.choices)
-        raise UsageError(f"{name} takes {possible}, not {value!r}{';' if meant else ''}{meant}", habits.otherwise(name))
+        if meant:
+            raise UsageError(f"{name} takes {possible}, not {value!r};{meant}")
+        raise UsageError(f"{name} takes {possible}, not {value!r}", habits.otherwise(name))
     if option.check is not None:
         try:
             option.check(value)

@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 from hpcp_mpi.vocab.errors import EXIT_INTERRUPTED, EXIT_RESUMABLE
 
@@ -76,29 +77,37 @@ def watched(stop: StopRequest) -> Iterator[StopRequest]:
 
 
 @contextmanager
-def interruptible(stop: StopRequest) -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C into a request to stop, where Python's own handler would get it; the next one is Python's.
+def interruptible(stop: StopRequest) -> Iterator[Callable[[], int]]:
+    """Turn Ctrl-C, and the SIGTERM of a launcher or service manager, into a request to stop at once, where what Python
+    starts with would get them: it gets the next ones.
 
-    Yield a function that returns whether it came. A program's own handlers stay, and a thread that is not the main one
-    can set none.
+    Yield a function that returns the number of the one that came, or 0. A program's own handlers stay, and a thread
+    that is not the main one can set none.
     """
     came: list[int] = []
+    usual: dict[int, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
 
     def handle(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        restore()
         came.append(number)
+        stop.urgent = True
         stop.ask(number)
 
+    def restore() -> None:
+        for number, handler in usual.items():
+            if signal.getsignal(number) is handle:
+                signal.signal(number, handler)
+
     try:
-        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            signal.signal(signal.SIGINT, handle)
+        for number, handler in usual.items():
+            if signal.getsignal(number) is handler:
+                signal.signal(number, handle)
     except ValueError:
         pass
     try:
-        yield lambda: bool(came)
+        yield lambda: came[0] if came else 0
     finally:
-        if signal.getsignal(signal.SIGINT) is handle:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        restore()
 
 
 class StoppedEarly(Exception):

@@ -62,7 +62,7 @@ class Raised:
             error = pickle.loads(self.pickled)
         except Exception:  # another rank may not have its class
             error = None
-        return error if isinstance(error, BaseException) else FatalError(f"rank 0 broke down: {self.words}")
+        return error if isinstance(error, BaseException) else FatalError(f"rank 0 raised {self.words}")
 
 
 def connect(environment: Mapping[str, str], meeting: "Meeting | None" = None) -> Wire | None:

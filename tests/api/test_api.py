@@ -1,18 +1,16 @@
-"""The Python API: the command's copy, in process, with the same report on every rank."""
+"""The Python API: what the command does, in process, without a word."""
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
 import pytest
 
 import hpcp_mpi
-from hpcp_mpi.vocab.errors import FatalError
+from hpcp_mpi import FatalError
 from tests.support import oracle
-from tests.support.launch import World
-from tests.support.marks import needs_commands, worlds
+from tests.support.marks import needs_commands
 from tests.support.torture import torture
 from tests.support.trees import Dir, File, build
 
@@ -52,14 +50,12 @@ def test_what_cannot_start_raises(on_tmpfs: Path) -> None:
     with pytest.raises(FatalError, match="missing"):
         hpcp_mpi.copy(on_tmpfs / "missing", on_tmpfs / "dst")
     assert not (on_tmpfs / "dst").exists()
-    with pytest.raises(TypeError):
-        hpcp_mpi.copy(on_tmpfs, on_tmpfs / "dst", no_such_option=1)
 
 
 def test_compare_tells_what_differs_and_writes_nothing(on_tmpfs: Path) -> None:
     build(on_tmpfs / "src", {"same": File(b"s"), "new": File(b"n"), "changed": File(b"1")})
     hpcp_mpi.copy(on_tmpfs / "src", on_tmpfs / "dst")
-    equal = hpcp_mpi.compare(on_tmpfs / "src", on_tmpfs / "dst")
+    equal = hpcp_mpi.verify(on_tmpfs / "src", on_tmpfs / "dst")
     assert (equal.verb, equal.exit_code, sum((equal.differences or {"": 1}).values())) == ("compare", 0, 0)
     (on_tmpfs / "dst/new").rename(on_tmpfs / "dst/old")
     (on_tmpfs / "dst/changed").write_bytes(b"22")
@@ -67,6 +63,7 @@ def test_compare_tells_what_differs_and_writes_nothing(on_tmpfs: Path) -> None:
     before = oracle.lstats(on_tmpfs)
     report = hpcp_mpi.compare([on_tmpfs / "src"], on_tmpfs / "dst")
     assert (report.exit_code, report.differences) == (3, {"added": 1, "modified": 1, "deleted": 1})
+    assert report.paths == {"added": [b"new"], "modified": [b"changed"], "deleted": [b"old"]}
     assert oracle.lstats(on_tmpfs).keys() == before.keys()
 
 
@@ -99,43 +96,32 @@ def test_a_list_is_written_with_or_without_hashes(hashes: bool, on_tmpfs: Path) 
     assert ("d/y:ef46db3751d8e999" in (on_tmpfs / "list").read_text()) == hashes
 
 
-COLLECTIVE = """
-import json, sys
-from mpi4py import MPI
-import hpcp_mpi
-from hpcp_mpi.vocab.errors import FatalError
-rank = MPI.COMM_WORLD.rank
-answers = []
-def tried(verb, *arguments):
-    try:
-        answers.append(getattr(hpcp_mpi, verb)(*arguments).as_dict())
-    except FatalError as error:
-        answers.append("FatalError: " + error.message)
-missing, source, destination, listed = sys.argv[1:]
-tried("copy", missing, destination)
-tried("copy", source, destination)
-tried("compare", source, destination)
-tried("list_files", destination, listed)
-tried("remove", destination)
-everyones = MPI.COMM_WORLD.gather(answers)
-if rank == 0:
-    print(json.dumps(everyones))
-"""
+def test_verify_reads_every_byte(on_tmpfs: Path) -> None:
+    build(on_tmpfs / "src", {"big": File(b"x" * 1_000_000)})
+    hpcp_mpi.copy(on_tmpfs / "src", on_tmpfs / "dst")
+    times = (on_tmpfs / "src/big").stat()
+    with open(on_tmpfs / "dst/big", "r+b") as file:
+        file.write(b"y")
+    os.utime(on_tmpfs / "dst/big", ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert hpcp_mpi.compare(on_tmpfs / "src", on_tmpfs / "dst").exit_code == 0
+    assert hpcp_mpi.verify(on_tmpfs / "src", on_tmpfs / "dst").differences == {"added": 0, "modified": 1, "deleted": 0}
 
 
-@pytest.mark.parametrize("world", worlds((1, 3), launchers=("mpich", "openmpi")))
-def test_every_rank_gets_the_same_report_and_the_same_error(world: World, on_tmpfs: Path) -> None:
-    torture(on_tmpfs / "src", as_root=os.geteuid() == 0, beyond_path_max=False)
-    arguments = [on_tmpfs / "missing", on_tmpfs / "src", on_tmpfs / "dst", on_tmpfs / "list"]
-    done = world.run(arguments, python_args=("-c", COLLECTIVE)).check()
-    everyones = json.loads(done.stdout)
-    assert len(everyones) == world.n
-    assert all(each == everyones[0] for each in everyones)
-    error, *reports = everyones[0]
-    copied, compared, _listed, removed = reports
-    assert error.startswith("FatalError: cannot use the source")
-    assert [report["exit_code"] for report in reports] == [0, 0, 0, 0]
-    assert [report["verb"] for report in reports] == ["copy", "compare", "list", "remove"]
-    assert copied["copied"]["files"] > 100 and compared["differences"] == {"added": 0, "modified": 0, "deleted": 0}
-    assert len((on_tmpfs / "list").read_text().splitlines()) > 100
-    assert removed["removed"]["files"] >= copied["copied"]["files"] and not (on_tmpfs / "dst").exists()
+def test_a_list_is_what_a_tree_is_compared_with_and_what_is_copied(on_tmpfs: Path) -> None:
+    build(on_tmpfs / "src", {"x": File(b"x"), "d": Dir({"y": File(b"y")})})
+    hpcp_mpi.list_files(f"{on_tmpfs}/src/", on_tmpfs / "list")
+    (on_tmpfs / "src/d/y").unlink()
+    compared = hpcp_mpi.compare(f"{on_tmpfs}/src/", target_file_list=on_tmpfs / "list")
+    assert compared.exit_code == 3 and compared.differences == {"added": 0, "modified": 0, "deleted": 1}
+    (on_tmpfs / "names").write_text("x\n")
+    copied = hpcp_mpi.copy(on_tmpfs / "src", on_tmpfs / "dst", source_file_list=on_tmpfs / "names")
+    assert copied.outcome.copied.files == 1 and (on_tmpfs / "dst/x").exists()
+
+
+def test_the_report_tells_where_it_is_from_and_is_the_json_of_the_command(on_tmpfs: Path) -> None:
+    build(on_tmpfs / "src", {"x": File(b"x")})
+    said = hpcp_mpi.copy(on_tmpfs / "src", on_tmpfs / "dst", exclude_optional=["a b"], hash_size="1M").as_dict()
+    assert said["command"] == [
+        *("hpcp-mpi", "-d", str(on_tmpfs / "dst"), "-eo", "a b", "--hash_size", "1048576", str(on_tmpfs / "src"))
+    ]
+    assert said["version"] == hpcp_mpi.__version__ and said["host"] == os.uname().nodename and said["processes"] == 1

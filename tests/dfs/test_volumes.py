@@ -69,7 +69,9 @@ def test_metadata_can_be_lost_and_comes_back(on_dfs: Place) -> None:
     other.with_name("more").touch()
 
 
-@pytest.mark.parametrize("how, kind", [("owner", MooseFS), ("keeper", GlusterFS)])
+@pytest.mark.parametrize(
+    "how, kind", [("owner", MooseFS), pytest.param("keeper", GlusterFS, marks=pytest.mark.to_the_end)]
+)
 def test_nothing_outlives_whoever_wanted_it(how: str, kind: type[Volume], on_disk: Path) -> None:
     """A second one beside the session's, too."""
     if reason := kind.missing():

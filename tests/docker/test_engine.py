@@ -11,6 +11,7 @@ import pytest
 
 from tests.docker.engine import missing
 from tests.slurm.cluster import eventually
+from tests.support.effort import each_value
 from tests.support.everyone import REPOSITORY
 from tests.support.marks import needs_commands
 
@@ -41,6 +42,7 @@ with Engine(sys.argv[1]) as engine:
 """
 
 
+@each_value
 @pytest.mark.parametrize("network", ["host", "private"])
 @pytest.mark.parametrize("how", ["failure", "killed"])
 def test_nothing_outlives_whoever_wanted_it(how: str, network: str, on_disk: Path) -> None:

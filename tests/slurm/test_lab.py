@@ -60,7 +60,15 @@ def test_a_host_can_be_cut_off_and_joined_again(cluster: Cluster) -> None:
     eventually("n3 answers", lambda: cluster.lab.run(["timeout", "1", *reach]).returncode == 0)
 
 
-@pytest.mark.parametrize("how", ["ctrl-c", "killed", "keeper killed", "keeper's child killed"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        pytest.param("ctrl-c", marks=pytest.mark.to_the_end),
+        "killed",
+        pytest.param("keeper killed", marks=pytest.mark.to_the_end),
+        "keeper's child killed",
+    ],
+)
 def test_nothing_outlives_whoever_wanted_it(how: str, on_disk: Path) -> None:
     owner = subprocess.Popen(
         [sys.executable, "-c", OWNER, on_disk],

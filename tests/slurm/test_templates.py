@@ -164,7 +164,8 @@ def test_a_rank_that_is_killed_ends_the_job_soon_and_it_goes_on_by_its_ledger(
     cluster: Cluster, src: Path, submit: Submit
 ) -> None:
     dst = cluster.place / "dst"
-    number = submit("copy.sbatch", "-L", "100K", SRC=src, DST=dst)  # 16 s: on a busy machine it takes some to kill one
+    slow = ("-L", "100K", *LIMIT[2:])  # 16 s: on a busy machine it takes some to kill one
+    number = submit("copy.sbatch", *slow, SRC=src, DST=dst)
     eventually("a part is copied", lambda: list(dst.glob("dir*/file*")))
     kill = "for p in /proc/[0-9]*; do grep -qsz ^PMI_RANK=3 $p/environ && kill -9 ${p#/proc/}; done; true"
     cluster.lab.run(["sh", "-c", kill], host="n2")

@@ -3,7 +3,8 @@
 many(count)    so many random examples or rounds, in `make test` a third of them
 @each_value    of all combinations of a test's parameters, in `make test` so many that each value occurs
 @each_pair     ... so many that any two values of different parameters occur together
-to_the_end     a mark of tests that `make test` leaves out: the toy cluster of containers, as Slurm has a lab of its own
+to_the_end     a mark of tests that `make test` leaves out: the toy cluster of containers, as Slurm has its own lab,
+               and ways to end that one
 
 The two with @ are for tests whose parameters do not meet in the code, e.g. an error of the storage and the launcher.
 pytest without --part runs all combinations. A pytest plugin; tests/conftest.py loads it.

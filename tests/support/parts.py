@@ -38,7 +38,7 @@ QUICK = (
     "cli/test_hpcp_options.py",
     "cli/test_option_conflicts.py",
     "cli/test_parser.py",
-    "cli/test_progress.py",
+    "cli/progress",
     "cli/test_report.py",
     "cluster/test_launcher.py",
     "cluster/test_slurm.py",

@@ -45,8 +45,8 @@ _hpcp_mpi_complete() {
             ;;
         *)
             # Where the words may be left out a path may follow: it is completed if none of them fits.
-            [[ $kind == \?* ]] || compopt +o default +o bashdefault 2>/dev/null
-            mapfile -t COMPREPLY < <(compgen -P "$before" -W "${kind#\?}" -- "$cur")
+            [[ $kind == \\?* ]] || compopt +o default +o bashdefault 2>/dev/null
+            mapfile -t COMPREPLY < <(compgen -P "$before" -W "${kind#\\?}" -- "$cur")
             ;;
     esac
     if [[ $before && $kind == @(file|directory) ]]; then
