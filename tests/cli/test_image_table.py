@@ -10,7 +10,8 @@ import pytest
 from hpcp_mpi import __version__
 from hpcp_mpi.cli.command_line import parse
 from hpcp_mpi.cli.end_table import table
-from hpcp_mpi.cli.report import first_line, last_line, write_json
+from hpcp_mpi.cli.json_report import write_json
+from hpcp_mpi.cli.report import first_line, last_line
 from hpcp_mpi.rules.excludes import from_lines
 from hpcp_mpi.vocab.errors import Failure
 from hpcp_mpi.vocab.outcome import Outcome
