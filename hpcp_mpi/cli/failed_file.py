@@ -8,8 +8,8 @@ from contextlib import suppress
 
 from hpcp_mpi.formats.file_list import escaped
 from hpcp_mpi.host.output_file import Output, output_at
-from hpcp_mpi.operations.prepare.own_files import FAILED, Own, in_any_tree, refuse
-from hpcp_mpi.vocab.errors import Failure, FatalError, UsageError, reason_of
+from hpcp_mpi.operations.prepare.own_files import FAILED, outside
+from hpcp_mpi.vocab.errors import Failure, FatalError, reason_of
 from hpcp_mpi.vocab.paths import printable, relative_to
 from hpcp_mpi.vocab.request import Request
 
@@ -23,7 +23,7 @@ def default_places(request: Request, ledger: bytes | None) -> list[bytes]:
     It is beside the ledger and called like that, else in the working directory, else at home, and called so that the
     same command finds it again. It is never in a tree that the run reads or writes.
     """
-    return [path for path in _places(request, ledger) if _may_be(path, request)]
+    return outside(_places(request, ledger), request)
 
 
 def _places(request: Request, ledger: bytes | None) -> Iterator[bytes]:
@@ -43,14 +43,6 @@ def _key(request: Request, here: bytes) -> bytes:
     named = [request.verb.value.encode(), request.source_list or b"", b"", *request.sources, b"", *request.destinations]
     whole = b"\0".join(os.path.join(here, each) if each else b"" for each in named)
     return hashlib.sha256(whole).hexdigest()[:8].encode()
-
-
-def _may_be(path: bytes, request: Request) -> bool:
-    try:
-        refuse(request, [Own(FAILED, path)])
-    except UsageError:
-        return False
-    return not in_any_tree(path, request)
 
 
 def failed_at(path: bytes) -> Output:
