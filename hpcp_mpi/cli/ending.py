@@ -117,11 +117,12 @@ class Ending:
         start = commands.launcher(self.processes, self.environment)
         rest = commands.again(start, self.arguments, self.ledger)
         base = commands.base_of(report, self.request)
+        passed_on = self._failed is not None and self._failed.in_place  # nothing is there to be read again
         if report.ended_early:
             report.resume = rest
         elif all(failure.vanished for failure in report.failures) and not report.broken_off:
             return  # nothing is there to be done again
-        elif base is not None and report.failed_file is not None and report.counterparts is not None:
+        elif base is not None and report.failed_file is not None and report.counterparts is not None and not passed_on:
             places = base, report.counterparts[1]
             report.retry = commands.from_list(start, self.arguments, places, report.failed_file)
         else:

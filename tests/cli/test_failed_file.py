@@ -105,6 +105,13 @@ def test_it_is_beside_the_ledger_or_where_the_user_says(pair: tuple[Path, Path])
     assert not (cwd / "my list").exists(), "nothing failed any more"
 
 
+def test_a_list_that_is_passed_on_is_not_read_again(pair: tuple[Path, Path]) -> None:
+    src, cwd = pair
+    done = copied(src, "dst", "--failed", "/dev/stdout", code=23, cwd=cwd)
+    assert {f"bad{n}" for n in range(1, 9)} <= set(done.done.stdout.splitlines())
+    assert "-sfl" not in done.report["retry"] and done.report["retry"][-1] == "/dev/stdout"
+
+
 def test_a_directory_that_failed_is_done_again_by_the_same_command(pair: tuple[Path, Path]) -> None:
     """A list takes a directory without what is in it: to copy what it names would not be all."""
     src, cwd = pair
