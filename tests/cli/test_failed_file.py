@@ -200,6 +200,13 @@ def test_a_list_is_only_what_to_do_again_where_it_can_say_all_of_it(report: Repo
         assert commands.base_of(report, Request(verb, (b"s",), (b"d",))) is None
 
 
+def test_a_command_for_srun_names_the_flavour_of_pmi_that_this_one_was_started_with() -> None:
+    step = {"SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "8"}
+    assert commands.launcher(8, step | {"SLURM_MPI_TYPE": "pmi2"}) == ("srun", "--mpi=pmi2", "-n", "8")
+    assert commands.launcher(8, step) == ("srun", "-n", "8"), "one whose site chose the flavour"
+    assert commands.launcher(8, {"SLURM_MPI_TYPE": "pmi2"}) == ("mpiexec", "-n", "8"), "in a job, without srun"
+
+
 @pytest.mark.parametrize(
     "given, kept",
     [
