@@ -98,6 +98,13 @@ def test_a_mirror_with_a_pattern_that_matched_nothing_copies_and_removes_nothing
     assert notes(place)["chache"] == "this exclude pattern matched nothing" and "*.tmp" not in notes(place)
 
 
+def test_nobody_is_told_to_run_again_what_fails_for_its_pattern_each_time(place: Path) -> None:
+    for words in (["-rme", "-rf", "-e", "chache", "src", "dst"], ["-rm", "-rf", "-e", "chache", "src"]):
+        done = PLAIN.run(words, cwd=place)
+        assert done.returncode == REFUSED and "-rf twice" in done.stderr, str(done)
+        assert "to do again" not in done.stderr
+
+
 @pytest.mark.parametrize("more", [["-rf", "-rf", "-e", "chache"], ["-rf", "-eo", "chache"], ["-rf", "-xo", "patterns"]])
 def test_who_says_twice_that_it_is_meant_gets_it(more: list[str], place: Path) -> None:
     (place / "patterns").write_text("chache\nnever\n")
