@@ -27,6 +27,6 @@ def test_it_shows_what_is_lost_too() -> None:
 
 @pytest.mark.parametrize("picture", sorted(DOCUMENT.parent.glob("*.svg")), ids=lambda path: path.name)
 def test_a_picture_is_whole_and_loads_nothing(picture: Path) -> None:
-    """The bar's is made anew by `python -m tests.bench.screenshot SRC DST`."""
+    """The bar's is made anew by `python tests/picture_of_bar.py`."""
     ElementTree.fromstring(picture.read_text())
     assert "url(http" not in picture.read_text() and "href" not in picture.read_text()

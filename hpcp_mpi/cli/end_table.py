@@ -72,9 +72,10 @@ def _done(report: Report) -> list[str]:
 
 def _images(report: Report) -> str:
     """Return what became of images, where that is all that there is to say."""
+    to_be = "to be " if report.dry_run else ""
     if len(report.images) > 1:
-        return f"{len(report.images):,} images {report.images[-1].what}"
-    return "".join(f"{printable(image.path)} {image.what}" for image in report.images) or "nothing to do"
+        return f"{len(report.images):,} images {to_be}{report.images[-1].what}"
+    return "".join(f"{printable(image.path)} {to_be}{image.what}" for image in report.images) or "nothing to do"
 
 
 def _entries(tally: Tally) -> str:

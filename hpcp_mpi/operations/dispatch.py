@@ -48,6 +48,7 @@ def lead_operation(wire: "Wire", request: Request, frontend: "Frontend") -> "Rep
         frontend.expect_answer()  # not after hours of copying
     report = _leader(request)(wire, request, frontend)
     report.verb, report.mirror, report.move = request.verb.value, options.mirror, options.move
+    report.count_once()
     report.options = options
     if not report.ended_early and not report.broken_off:
         for pattern in sorted(report.unmatched or ()):

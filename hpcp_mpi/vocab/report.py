@@ -226,6 +226,16 @@ class Report:
         if other.stopped and not self.ended_early:
             self.stopped = other.stopped
 
+    def count_once(self) -> None:
+        """Take off what was counted twice: a rank that was lost had done it, and another one did it again."""
+        if not self._adds_up or not any(share.lost for share in self.ranks):
+            return
+        outcome, twice = self.outcome, left_of(self._done, self.scanned)
+        for name in ("skipped", "updated", "copied"):
+            off = twice.common(getattr(outcome, name))
+            setattr(outcome, name, getattr(outcome, name).minus(off))
+            twice = twice.minus(off)
+
     @property
     def different(self) -> Tally:
         """What a compare found to differ from what it is compared with."""

@@ -19,6 +19,7 @@ from tests.ledger.making import end_process, heading
 from tests.support.effort import many
 
 COUNTS = st.integers(0, 2**62)
+TALLIES = st.builds(Tally, *[COUNTS] * 5)
 SECONDS = st.floats(0, 1e9)
 NAMES = st.binary(max_size=8)
 WORDS = st.text(st.characters(), max_size=8)  # surrogates, too
@@ -27,7 +28,7 @@ CHECKPOINTS = st.builds(
     Checkpoint,
     phase=st.text(max_size=5).filter(bool),
     seconds=SECONDS,
-    tallies=st.dictionaries(st.sampled_from(["found", "copied"]), st.builds(Tally, *[COUNTS] * 5)),
+    tallies=st.dictionaries(st.sampled_from(["found", "copied"]), TALLIES),
     linked=COUNTS,
     scan_done=st.booleans(),
     chunks=COUNTS,
@@ -45,7 +46,7 @@ CHECKPOINTS = st.builds(
     sample=st.builds(Sample, SECONDS, COUNTS, COUNTS, COUNTS, COUNTS),
     state=NAMES,
     records=st.dictionaries(st.sampled_from(["a", "b"]), st.binary(max_size=8) | st.integers(50, 90).map(bytes)),
-    failures=st.lists(st.builds(Failure, NAMES, WORDS, st.booleans(), COUNTS), max_size=FEW).map(tuple),
+    failures=st.lists(st.builds(Failure, NAMES, WORDS, st.booleans(), TALLIES), max_size=FEW).map(tuple),
     notes=st.lists(st.tuples(NAMES, WORDS), max_size=FEW).map(tuple),
 )
 # A run: the checkpoints that it makes, and how it goes: by itself, by an exception, or killed.

@@ -144,7 +144,7 @@ def start(args: Sequence[Argument], **setting: Any) -> Iterator[Running]:
     with ExitStack() as stack:
         out, err = (stack.enter_context(tempfile.TemporaryFile()) for _ in range(2))
         temporary = stack.enter_context(_temporary(how))
-        cwd = how.cwd or stack.enter_context(_anywhere())  # the list of what failed is written there
+        cwd = how.cwd or _chosen() or stack.enter_context(_anywhere())  # the list of what failed is written there
         began = time.monotonic()
         command = _command(how, venv, args)
         process = subprocess.Popen(
@@ -199,6 +199,12 @@ def _surroundings(how: _Setting, venv: Path, source: Path, temporary: Mapping[st
         **({"HOME": everyone.home(how.user)} if how.user is not None else {}),
         **(how.env or {}),
     }
+
+
+def _chosen() -> str | None:
+    """The working directory that a test has gone to; None if it has not."""
+    here = os.getcwd()
+    return None if os.path.samefile(here, REPOSITORY) else here
 
 
 @contextmanager

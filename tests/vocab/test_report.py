@@ -59,3 +59,17 @@ def test_a_fatal_error_says_what_and_then_what_to_do() -> None:
     assert str(FatalError("it broke", "mend it")) == "it broke\n  mend it"
     assert str(FatalError("it broke")) == "it broke"
     assert (FatalError("").exit_code, UsageError("").exit_code) == (1, 2)
+
+
+def test_what_a_lost_rank_had_done_and_another_did_again_is_counted_once() -> None:
+    def report(lost: str) -> Report:
+        done = Outcome(copied=Tally(files=8, bytes=80), skipped=Tally(files=3, bytes=30))
+        ranks = [RankShare(1, "n", 4), RankShare(2, "n", 4, lost=lost)]
+        return Report(scanned=Tally(files=9, bytes=90), outcome=done, ranks=ranks)
+
+    lossy, whole = report("is unreachable"), report("")
+    lossy.count_once()
+    whole.count_once()
+    assert lossy.found == Tally(files=9, bytes=90)
+    assert lossy.outcome.copied == Tally(files=8, bytes=80) and lossy.outcome.skipped == one_file(10)
+    assert whole.outcome.skipped == Tally(files=3, bytes=30), "without a lost rank files grew, or came"
