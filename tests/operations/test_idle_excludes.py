@@ -200,11 +200,11 @@ def test_every_verb_notes_a_pattern_that_matched_nothing_once(words: list[str], 
 
 def test_python_callers_are_told_the_same(place: Path) -> None:
     src, dst = place / "src", place / "dst"
-    assert hpcp_mpi.copy(src, dst, mirror=True, excludes=(b"chache",)).exit_code == REFUSED
+    assert hpcp_mpi.mirror(src, dst, exclude=["chache"]).exit_code == REFUSED
     assert (dst / "old").exists()
-    assert hpcp_mpi.remove(dst, excludes=(b"chache",)).exit_code == REFUSED
+    assert hpcp_mpi.remove(dst, exclude=["chache"]).exit_code == REFUSED
     assert (dst / "old").exists()
-    assert hpcp_mpi.copy(src, dst, mirror=True, optional_excludes=(b"chache",)).exit_code == 0
+    assert hpcp_mpi.mirror(src, dst, exclude_optional=["chache"]).exit_code == 0
     assert not (dst / "old").exists()
 
 
