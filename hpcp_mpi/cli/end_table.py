@@ -5,7 +5,8 @@ In each column what was found is the sum of what became of it: copied, identical
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from hpcp_mpi.cli.amounts import duration, size
+from hpcp_mpi.cli.amounts import duration
+from hpcp_mpi.vocab.amounts import size
 from hpcp_mpi.vocab.paths import in_one_line, printable
 from hpcp_mpi.vocab.report import RankShare, Report
 from hpcp_mpi.vocab.request import Verb
