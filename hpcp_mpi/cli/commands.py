@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from shlex import quote
 
+from hpcp_mpi.rules.excludes import UNDOUBTED
 from hpcp_mpi.vocab.ledger_status import resuming
 from hpcp_mpi.vocab.origin import TOOL
 from hpcp_mpi.vocab.paths import printable, relative_to
@@ -44,6 +45,12 @@ def again(start: Sequence[str], arguments: Sequence[str], ledger: bytes | None) 
     """Return the command that does what is left: the same one, which resumes its ledger if it has one."""
     command = (TOOL, *arguments)
     return (*start, *(command if ledger is None else resuming(command, ledger)))
+
+
+def in_vain(report: Report, request: Request) -> bool:
+    """Return whether the same command would fail again, whatever is done about files: it has to be another one."""
+    idle = bool(report.failures) and all(failure.reason.endswith(UNDOUBTED) for failure in report.failures)
+    return idle or (request.source_list is not None and report.unfound)
 
 
 def base_of(report: Report, request: Request) -> bytes | None:

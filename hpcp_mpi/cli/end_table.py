@@ -43,7 +43,10 @@ def _summary(report: Report) -> str:
     parts = _done(report)
     if report.verb in COPYING and not parts and not report.images:
         parts.append("nothing copied" if report.undone else "nothing to copy")
-    parts += [f"{_entries(each)} {what}" for each, what in _not_done(report) if each.entries]
+    if report.failed:
+        parts.append(f"{number(report.failed_entries, 'entry', 'entries')} failed")
+    if report.left.entries:
+        parts.append(f"{_entries(report.left)} left")
     does = [word for word, given in (("mirror", report.mirror), ("move", report.move)) if given] or [report.verb]
     rehearsal = "dry run: " if report.dry_run and report.verb != Verb.COMPARE.value else ""
     return f"{rehearsal}{' and '.join(does)}: {', '.join(parts) or _images(report)}"
@@ -162,6 +165,8 @@ def _times(report: Report) -> str:
     if seconds < _RATED or (report.dry_run and report.verb != Verb.COMPARE.value):
         return time  # nothing was done, or no average means anything
     if report.verb in COPYING:
+        if not outcome.copied.files:
+            return time
         average = f"{size(outcome.copied.bytes / seconds)}/s, {outcome.copied.files / seconds:,.0f} files/s"
     else:
         entries = outcome.removed if report.verb == Verb.REMOVE.value else report.scanned

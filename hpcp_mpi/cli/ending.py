@@ -122,6 +122,8 @@ class Ending:
             report.resume = rest
         elif all(failure.vanished for failure in report.failures) and not report.broken_off:
             return  # nothing is there to be done again
+        elif commands.in_vain(report, self.request):
+            return
         elif base is not None and report.failed_file is not None and report.counterparts is not None and not passed_on:
             places = base, report.counterparts[1]
             report.retry = commands.from_list(start, self.arguments, places, report.failed_file)

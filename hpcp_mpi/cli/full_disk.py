@@ -20,6 +20,8 @@ def full_lines(report: Report, failures: Sequence[Failure]) -> Iterator[str]:
     for destination in _full(report, failures):
         yield f"full: {printable(destination)}: {' and '.join(kinds)}{_room(destination)}"
     needed = total_of(failure.attempted for failure in failures).bytes
+    if report.failed.bytes:
+        needed = min(needed, report.failed.bytes)  # each name of a file with hard links was tried with all its bytes
     needs = f" ({size(needed)})" if needed else ""
     yield f"failed: {number(len(failures), 'entry', 'entries')}{needs} for lack of room there"
     if report.failed_file is None:

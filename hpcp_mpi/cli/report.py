@@ -109,6 +109,8 @@ def problem_lines(report: Report, why: str = "") -> Iterable[str]:
     if report.failed_file is not None:
         count = len(report.failures)
         all_ = "what failed" if count == 1 else f"all {count:,} that failed"
+        if report.failed_entries > count:
+            all_ = "the one with a reason" if count == 1 else f"the {count:,} with a reason"
         yield f"{all_}: {printable(report.failed_file)}"
     elif why:
         yield f"the names of what failed were not written to a file: {why} (--failed FILE names another place)"
@@ -177,7 +179,7 @@ def last_line(report: Report) -> str:
 
 
 def _ending(report: Report) -> str:
-    failed, code = len(report.failures), report.exit_code
+    failed, code = report.failed_entries if report.failures else 0, report.exit_code
     if failed and not report.stopped:
         entries = number(failed, "entry", "entries")
         vanished = f"vanished after {'it was' if failed == 1 else 'they were'} listed"

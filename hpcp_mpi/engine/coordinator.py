@@ -94,6 +94,7 @@ class Coordinator:
         self._meter = ProgressMeter()
         self._failed = (0, NOTHING)  # failures that were looked at, and what was to be done of them
         self.phase = ""
+        self.removal: Callable[[], tuple[Tally, bool]] | None = None  # what one has found, and whether that is all
         if frontend.checkpoints is not None:
             frontend.checkpoints.next_job()
 
@@ -199,10 +200,13 @@ class Coordinator:
         self._failed = self._failed[0] + len(new), self._failed[1].plus(attempted)
         in_ranges, before = self._operation.in_ranges()
         options = self.job.options
+        # What a mirror removes is nothing that its scan found in the sources.
+        found = self._operation.scanned(), self._operation.scan_done()
+        scanned, scan_done = found if self.removal is None else self.removal()
         return Counted(
             phase=self.phase,
-            scanned=self._operation.scanned(),
-            scan_done=self._operation.scan_done(),
+            scanned=scanned,
+            scan_done=scan_done,
             outcome=outcome,
             active=self.planner.active,
             ranks=self.wire.size - 1,

@@ -1,5 +1,6 @@
 """The report of a run, and each rank's share of it."""
 
+import errno
 import os
 import time
 from collections.abc import Iterable, Sequence
@@ -110,6 +111,9 @@ class PartitionResult:
         plain = {name: getattr(self, name) for name in self.__slots__}
         shown = {"image": printable(self.image), "name": _shown(self.name), "seconds": round(self.seconds, 3)}
         return {**plain, **shown}
+
+
+_MISSING = os.strerror(errno.ENOENT)
 
 
 def _files(tally: Tally) -> str:
@@ -257,6 +261,22 @@ class Report:
     def failed(self) -> Tally:
         """What was found, was tried, and failed: of a run that came to its end all that is not done."""
         return failed_of(self.undone, self.failures, not (self.ended_early or self.broken_off))
+
+    @property
+    def failed_entries(self) -> int:
+        """How many entries failed: those with a reason, and those that only such ones kept from being done.
+
+        A directory that cannot be listed was no entry that was found; one that cannot be removed for what is in it has
+        no reason of its own.
+        """
+        return max(len(self.failures), self.failed.entries)
+
+    @property
+    def unfound(self) -> bool:
+        """Whether all that was asked for was missing: the names of a list may be those of another place."""
+        return (
+            not self.scanned and bool(self.failures) and all(each.reason.endswith(_MISSING) for each in self.failures)
+        )
 
     @property
     def left(self) -> Tally:

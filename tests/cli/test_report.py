@@ -21,7 +21,7 @@ from hpcp_mpi.rules.excludes import from_lines
 from hpcp_mpi.vocab.errors import Failure, FatalError
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.report import RankShare, Report
-from hpcp_mpi.vocab.tally import Tally
+from hpcp_mpi.vocab.tally import Tally, one_file
 from tests.support.launch import run
 
 
@@ -164,6 +164,19 @@ def test_of_many_ranks_the_busiest_sixteen_are_shown() -> None:
     assert table(report).endswith("\n… and 24 more ranks, less busy than these (--json lists all)")
 
 
+@pytest.mark.parametrize("found, failures", [(Tally(files=3, directories=2), 3), (Tally(files=1), 2)])
+def test_the_table_and_the_last_line_say_the_same_number_of_failures(found: Tally, failures: int) -> None:
+    report = Report("remove", scanned=found, outcome=Outcome(failures=failing({"EIO": failures})))
+    said = f"{max(found.entries, failures)} entries failed"
+    assert said in table(report).splitlines()[0] and said in last_line(report)
+
+
+def test_what_has_no_room_is_as_many_bytes_as_in_the_table_where_names_are_of_one_file() -> None:
+    failures = [Failure(b"/s/" + name, "No space left on device", attempted=one_file(7 << 20)) for name in (b"a", b"b")]
+    report = Report(destination=b"/d", scanned=Tally(files=2, bytes=7 << 20), outcome=Outcome(failures=failures))
+    assert "failed: 2 entries (7.00 MiB) for lack of room there" in list(problem_lines(report))
+
+
 @pytest.mark.parametrize(
     "report, line",
     [
@@ -179,6 +192,10 @@ def test_of_many_ranks_the_busiest_sixteen_are_shown() -> None:
         (Report("remove"), "hpcp-mpi: done: nothing removed in 0.0s"),
         (Report("list", scanned=Tally(files=1_200)), "hpcp-mpi: done: 1,200 entries listed in 0.0s"),
         (Report(outcome=Outcome(failures=failing({"EIO": 1234}))), "hpcp-mpi: 1,234 entries failed (exit code 23)"),
+        (
+            Report("remove", scanned=Tally(files=3, directories=2), outcome=Outcome(failures=failing({"EIO": 3}))),
+            "hpcp-mpi: 5 entries failed (exit code 23)",  # directories have no reason of their own
+        ),
         (
             Report(outcome=Outcome(failures=[Failure(b"/g", "", True)])),
             "hpcp-mpi: 1 entry vanished after it was listed (exit code 24)",

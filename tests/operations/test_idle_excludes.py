@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+import hpcp_mpi
 from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.request import Request, Verb
-from tests.support import direct
 from tests.support.interrupted import BrokenOff, Notes
 from tests.support.interrupted import run as run_recorded
 from tests.support.launch import Finished, World, command_line
@@ -96,6 +96,13 @@ def test_a_mirror_with_a_pattern_that_matched_nothing_copies_and_removes_nothing
     assert (place / "dst/old").exists() and (place / "dst/cache/made").exists()
     assert (place / "dst/g").read_bytes() == b"g"
     assert notes(place)["chache"] == "this exclude pattern matched nothing" and "*.tmp" not in notes(place)
+
+
+def test_nobody_is_told_to_run_again_what_fails_for_its_pattern_each_time(place: Path) -> None:
+    for words in (["-rme", "-rf", "-e", "chache", "src", "dst"], ["-rm", "-rf", "-e", "chache", "src"]):
+        done = PLAIN.run(words, cwd=place)
+        assert done.returncode == REFUSED and "-rf twice" in done.stderr, str(done)
+        assert "to do again" not in done.stderr
 
 
 @pytest.mark.parametrize("more", [["-rf", "-rf", "-e", "chache"], ["-rf", "-eo", "chache"], ["-rf", "-xo", "patterns"]])
@@ -193,11 +200,11 @@ def test_every_verb_notes_a_pattern_that_matched_nothing_once(words: list[str], 
 
 def test_python_callers_are_told_the_same(place: Path) -> None:
     src, dst = place / "src", place / "dst"
-    assert direct.copy(src, dst, mirror=True, excludes=(b"chache",)).exit_code == REFUSED
+    assert hpcp_mpi.mirror(src, dst, exclude=["chache"]).exit_code == REFUSED
     assert (dst / "old").exists()
-    assert direct.remove(dst, excludes=(b"chache",)).exit_code == REFUSED
+    assert hpcp_mpi.remove(dst, exclude=["chache"]).exit_code == REFUSED
     assert (dst / "old").exists()
-    assert direct.copy(src, dst, mirror=True, optional_excludes=(b"chache",)).exit_code == 0
+    assert hpcp_mpi.mirror(src, dst, exclude_optional=["chache"]).exit_code == 0
     assert not (dst / "old").exists()
 
 

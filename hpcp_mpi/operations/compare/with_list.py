@@ -24,6 +24,7 @@ from hpcp_mpi.operations.compare.differences import Differences
 from hpcp_mpi.operations.list_files.rank0 import NamesOf, prepare_list
 from hpcp_mpi.rules.equality import NEW, change_letters
 from hpcp_mpi.vocab.errors import UsageError
+from hpcp_mpi.vocab.paths import printable
 from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.request import Request, Style, style_of
 from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, ONE_LINK, ONE_SPECIAL, Tally, one_file
@@ -71,12 +72,28 @@ def _lead(wire: Wire, request: Request, frontend: Frontend, output: Output | Non
             request.file_list,
             f"only the names of {comparing.unknown:,} entries were compared: no hash or target of them is known",
         )
+    if unlike := _unlike(differences, report):
+        report.outcome.warn(request.file_list, unlike)
     if output is not None:
         changes_file.write(output, _tar_lines(differences, request.nul) if request.tar_list else comparing.table())
         frontend.say(changes_file.written(output.path, request.tar_list))
     differences.fill(report)
     report.seconds = time.time() - report.started
     return report
+
+
+def _unlike(differences: Differences, report: Report) -> str:
+    """Return why no name is on both sides, if all of a side begin with the name of its source, and that is another."""
+    if report.outcome.skipped or next(differences.of(Op.MODIFIED), None) is not None:
+        return ""
+    firsts = [next((path for _, path, _ in differences.of(op)), b"") for op in (Op.ADDED, Op.DELETED)]
+    new, old = (path.partition(b"/") for path in firsts)
+    if not (new[1] and old[1]) or new[0] == old[0]:
+        return ""
+    return (
+        f"no name of it is compared: they begin with {printable(old[0])}/, and those of what is compared with "
+        f"{printable(new[0])}/. A list of DIR/, with the slash, has names without DIR: write and compare such ones"
+    )
 
 
 def _lines_in(path: bytes, style: Style, stop: StopRequest) -> tuple[ExternalSort, Tally]:

@@ -72,7 +72,11 @@ class RemovalFeed:
 
     def drive(self, phase: str) -> None:
         """Have all of it done, directories too. phase: what it is called. Raises StoppedEarly, FatalError."""
-        self._coordinator.drive(phase, self)
+        self._coordinator.removal = lambda: (self.found, self.done)
+        try:
+            self._coordinator.drive(phase, self)
+        finally:
+            self._coordinator.removal = None
 
     @property
     def done(self) -> bool:

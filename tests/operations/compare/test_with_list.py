@@ -125,6 +125,19 @@ def test_the_groups_are_shown_and_the_exit_code_tells(world: World, listed: tupl
     assert same.report["differences"] == {"added": 0, "modified": 0, "deleted": 0}
 
 
+def test_a_list_whose_names_begin_with_another_directory_is_told_to_a_reader(listed: tuple[Path, Path]) -> None:
+    old, names = listed[0].with_name("old"), listed[1].with_name("by name")
+    assert PLAIN.run(["-fl", names, old]).returncode == 0
+    told = "no name of it is compared: they begin with old/, and those of what is compared with root/."
+    for source, known, code, is_told in (
+        (listed[0], names, 3, True),
+        (old, names, 0, False),
+        (f"{listed[0]}/", listed[1], 3, False),
+    ):
+        done = PLAIN.run([source, "-fl", known, "-cfl"])
+        assert done.returncode == code and (told in done.stderr) is is_told, str(done)
+
+
 def test_the_table_has_what_lists_know(listed: tuple[Path, Path], on_tmpfs: Path) -> None:
     copy(f"{listed[0]}/", "-fl", listed[1], "-dfl", on_tmpfs / "table", code=3)
     assert (on_tmpfs / "table").read_bytes() == TABLE

@@ -114,6 +114,15 @@ def test_after_half_of_the_time_half_of_the_files_have_their_names(world: World,
     oracle.assert_equal_trees(on_tmpfs / "src", on_tmpfs / "dst")
 
 
+def test_a_mirror_removes_of_what_is_extra_and_not_of_what_its_sources_hold(on_tmpfs: Path) -> None:
+    same = {f"f{n}": File(b"", mtime_ns=10**18) for n in range(500)}
+    build(on_tmpfs / "src", same)
+    build(on_tmpfs / "dst", {**same, "extra": Dir({f"e{n}": File() for n in range(99)})})
+    done = PLAIN.run([*JSON, "-rme", "-rf", "-F", "60", on_tmpfs / "src", on_tmpfs / "dst"]).check()
+    totals = {line["entries_total"] for line in told(done) if line["phase"] == "removing"}
+    assert totals and max(totals) <= 100, totals
+
+
 def test_what_had_its_name_when_ctrl_c_came_is_whole_and_stays(on_tmpfs: Path) -> None:
     six_files(on_tmpfs)
     named = Named(on_tmpfs / "dst")

@@ -17,7 +17,7 @@ from hpcp_mpi.operations.copy.rank0 import run_copies
 from hpcp_mpi.operations.prepare.copy_job import prepare
 from hpcp_mpi.vocab.errors import FatalError, UsageError
 from hpcp_mpi.vocab.options import Options
-from hpcp_mpi.vocab.paths import printable
+from hpcp_mpi.vocab.paths import printable, relative_to
 from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.request import Request, Style, style_of
 
@@ -40,8 +40,21 @@ def lead_copy_listed(wire: Wire, request: Request, frontend: Frontend) -> Report
     prepared = prepare([base.rstrip(b"/") + b"/"], request.destinations[0], options, listed=True)
     scan = partial(ListedScan, names)
     if options.links == "anywhere":
-        return run_copies(wire, prepared, frontend, (scan,))
-    return run_copy(wire, prepared, frontend, scan)
+        report = run_copies(wire, prepared, frontend, (scan,))
+    else:
+        report = run_copy(wire, prepared, frontend, scan)
+    if report.unfound and not report.ended_early:
+        report.outcome.warn(os.path.abspath(request.source_list), _elsewhere(report, os.path.abspath(base)))
+    return report
+
+
+def _elsewhere(report: Report, base: bytes) -> str:
+    """Return what a reader may do about a list of which nothing is in the directory that it was looked for in."""
+    firsts = {(relative_to(failure.path, base) or b"").partition(b"/")[0] for failure in report.failures}
+    first = firsts.pop() if len(firsts) == 1 else b""
+    there = printable(os.path.dirname(base)) if first and first == os.path.basename(base) else "DIR"
+    holds = f" that holds {printable(first)}" if first else " that they are in"
+    return f"none of its names is in {printable(base)}: name the directory{holds}, before -d: -sfl LIST {there} -d DST"
 
 
 def copy_names(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -21,7 +22,7 @@ from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.request import Request, Style, Verb
 from tests.support import oracle
-from tests.support.copies import changed, copy, refused, state
+from tests.support.copies import PLAIN, changed, copy, refused, state
 from tests.support.effort import many
 from tests.support.launch import Argument, World
 from tests.support.lists import find, made, run_with_input
@@ -268,6 +269,20 @@ def test_what_is_missing_is_named_with_its_line_and_the_rest_is_copied(src: Path
         f"{src}/d/no/f": "line 4: cannot open the directory d/no: No such file or directory",
     }
     assert find(src.parent / "d") == {b"a", b"d", b"d/g"}
+
+
+def test_a_list_for_another_directory_is_told_and_not_to_be_tried_again(src: Path) -> None:
+    """Lists of DIR have names that begin with it: they are relative to where it lies."""
+    listed, dst = src.with_name("list"), src.with_name("dst")
+    assert PLAIN.run(["-fl", listed, src]).returncode == 0
+    done = PLAIN.run(["-sfl", listed, src, "-d", dst])
+    assert done.returncode == 23 and "to do again" not in done.stderr, str(done)
+    (told,) = re.findall(f"^note: {listed}: none of its names is in {src}: .* before -d: (.*)$", done.stderr, re.M)
+    assert told == f"-sfl LIST {src.parent} -d DST"
+    PLAIN.run(told.replace("LIST", str(listed)).replace("DST", str(dst)).split()).check()
+    oracle.assert_equal_trees(src, dst / src.name)
+    elsewhere = PLAIN.run(["-sfl", listed, "-d", dst], cwd="/")
+    assert f"none of its names is in /: name the directory that holds {src.name}, before -d" in elsewhere.stderr
 
 
 def test_what_is_not_what_was_listed_is_named(src: Path) -> None:
