@@ -1,12 +1,8 @@
-"""Parsing and formatting of sizes, rates and durations for people: those of `vocab.amounts`, and the command line's."""
+"""Amounts that only the command line reads and shows: sizes of disks, numbers, durations. Others: `vocab.amounts`."""
 
 import re
 from collections.abc import Callable
 from decimal import Decimal
-
-from hpcp_mpi.vocab.amounts import parse_rate as parse_rate
-from hpcp_mpi.vocab.amounts import parse_size as parse_size
-from hpcp_mpi.vocab.amounts import size as size
 
 _DISK_SIZE = re.compile(r"(\d{1,20}(?:\.\d{1,20})?)(?:([KMGTP])(IB?|B)?|B)?")
 _BIGGEST = 2**63 - 1  # of a file

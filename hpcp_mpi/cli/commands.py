@@ -34,7 +34,9 @@ def launcher(processes: int, environment: Mapping[str, str]) -> tuple[str, ...]:
     if processes <= 1:
         return ()
     if "SLURM_STEP_NUM_TASKS" in environment or "SLURM_STEP_ID" in environment:
-        return "srun", "-n", str(processes)
+        # Slurm tells the flavour of PMI to the tasks of a step only, and a site's default is another one as a rule.
+        flavour = environment.get("SLURM_MPI_TYPE")
+        return "srun", *([f"--mpi={flavour}"] if flavour else []), "-n", str(processes)
     return "mpiexec", "-n", str(processes)
 
 

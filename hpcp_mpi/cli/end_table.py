@@ -5,7 +5,8 @@ In each column what was found is the sum of what became of it: copied, identical
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from hpcp_mpi.cli.amounts import duration, size
+from hpcp_mpi.cli.amounts import duration
+from hpcp_mpi.vocab.amounts import size
 from hpcp_mpi.vocab.paths import in_one_line, printable
 from hpcp_mpi.vocab.report import RankShare, Report
 from hpcp_mpi.vocab.request import Verb
@@ -69,9 +70,10 @@ def _done(report: Report) -> list[str]:
 
 def _images(report: Report) -> str:
     """Return what became of images, where that is all that there is to say."""
+    to_be = "to be " if report.dry_run else ""
     if len(report.images) > 1:
-        return f"{len(report.images):,} images {report.images[-1].what}"
-    return "".join(f"{printable(image.path)} {image.what}" for image in report.images) or "nothing to do"
+        return f"{len(report.images):,} images {to_be}{report.images[-1].what}"
+    return "".join(f"{printable(image.path)} {to_be}{image.what}" for image in report.images) or "nothing to do"
 
 
 def _entries(tally: Tally) -> str:

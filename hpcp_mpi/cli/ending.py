@@ -96,7 +96,8 @@ class Ending:
             if report.failures:
                 self._write_named(self._failed, report, base)
             elif not report.ended_early and not self._failed.in_place:
-                failed_file.remove_old([self._failed.path])
+                with suppress(OSError):
+                    self._failed.remove()
             self._failed.close()
         elif report.failures and not self.request.options.dry_run:
             report.failed_file, self._why = failed_file.write_first(self._places, report.failures, base)
@@ -116,11 +117,12 @@ class Ending:
         start = commands.launcher(self.processes, self.environment)
         rest = commands.again(start, self.arguments, self.ledger)
         base = commands.base_of(report, self.request)
+        passed_on = self._failed is not None and self._failed.in_place  # nothing is there to be read again
         if report.ended_early:
             report.resume = rest
         elif all(failure.vanished for failure in report.failures) and not report.broken_off:
             return  # nothing is there to be done again
-        elif base is not None and report.failed_file is not None and report.counterparts is not None:
+        elif base is not None and report.failed_file is not None and report.counterparts is not None and not passed_on:
             places = base, report.counterparts[1]
             report.retry = commands.from_list(start, self.arguments, places, report.failed_file)
         else:

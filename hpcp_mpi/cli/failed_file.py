@@ -8,8 +8,8 @@ from contextlib import suppress
 
 from hpcp_mpi.formats.file_list import escaped
 from hpcp_mpi.host.output_file import Output, output_at
-from hpcp_mpi.operations.prepare.own_files import FAILED, Own, in_any_tree, refuse
-from hpcp_mpi.vocab.errors import Failure, FatalError, UsageError, reason_of
+from hpcp_mpi.operations.prepare.own_files import FAILED, outside
+from hpcp_mpi.vocab.errors import Failure, FatalError, reason_of
 from hpcp_mpi.vocab.paths import printable, relative_to
 from hpcp_mpi.vocab.request import Request
 
@@ -23,7 +23,7 @@ def default_places(request: Request, ledger: bytes | None) -> list[bytes]:
     It is beside the ledger and called like that, else in the working directory, else at home, and called so that the
     same command finds it again. It is never in a tree that the run reads or writes.
     """
-    return [path for path in _places(request, ledger) if _may_be(path, request)]
+    return outside(_places(request, ledger), request)
 
 
 def _places(request: Request, ledger: bytes | None) -> Iterator[bytes]:
@@ -45,14 +45,6 @@ def _key(request: Request, here: bytes) -> bytes:
     return hashlib.sha256(whole).hexdigest()[:8].encode()
 
 
-def _may_be(path: bytes, request: Request) -> bool:
-    try:
-        refuse(request, [Own(FAILED, path)])
-    except UsageError:
-        return False
-    return not in_any_tree(path, request)
-
-
 def failed_at(path: bytes) -> Output:
     """Return the place that a user names for the file. Raises FatalError if it could not be written there."""
     shown = f"the list of failures {printable(path)}"
@@ -66,12 +58,15 @@ def failed_at(path: bytes) -> Output:
     return output
 
 
-def write(output: Output, failures: Sequence[Failure], base: bytes | None) -> None:
+def write(output: Output, failures: Sequence[Failure], base: bytes | None, private: bool = False) -> None:
     """Write the names of what failed, each once, as a file list. Raises OSError.
 
     base: the directory that the names are relative to; None: they are absolute, which -sfl refuses
+    private: nobody else may read it, if it is new
     """
     with output.opened() as file:
+        if private and output.inode is None:
+            os.fchmod(file.fileno(), 0o600)
         lines: list[bytes] = []
         for failure in failures:
             name = failure.path if base is None else relative_to(failure.path, base)
@@ -83,7 +78,10 @@ def write(output: Output, failures: Sequence[Failure], base: bytes | None) -> No
 
 
 def write_first(paths: Sequence[bytes], failures: Sequence[Failure], base: bytes | None) -> tuple[bytes | None, str]:
-    """Write the file to the first of some places that takes it; return that, and why the first one did not."""
+    """Write the file to the first of some places that takes it; return that, and why the first one did not.
+
+    Nobody said who may read it, and it has names of directories that others may not list.
+    """
     why = "" if paths else "the working directory and home are among what is copied"
     for path in paths:
         try:
@@ -94,7 +92,7 @@ def write_first(paths: Sequence[bytes], failures: Sequence[Failure], base: bytes
         try:
             if output.in_place:
                 continue
-            write(output, failures, base)
+            write(output, failures, base, private=True)
             return output.path, ""
         except OSError as error:
             why = why or f"{printable(path)}: {reason_of(error)}"

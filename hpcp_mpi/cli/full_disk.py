@@ -3,9 +3,9 @@
 import os
 from collections.abc import Iterable, Iterator, Sequence
 
-from hpcp_mpi.cli.amounts import size
 from hpcp_mpi.cli.end_table import number
 from hpcp_mpi.host.free_space import FreeSpace, rooms
+from hpcp_mpi.vocab.amounts import size
 from hpcp_mpi.vocab.errors import Failure
 from hpcp_mpi.vocab.paths import printable
 from hpcp_mpi.vocab.report import Report

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from hpcp_mpi.cli.amounts import duration, size
+from hpcp_mpi.cli.amounts import duration
+from hpcp_mpi.vocab.amounts import size
 from hpcp_mpi.vocab.paths import first_few, in_one_line, printable
 from hpcp_mpi.vocab.report import ImageResult, PartitionResult, Report
 from hpcp_mpi.vocab.request import Request, Verb

@@ -1,7 +1,8 @@
 """The options for how work is done and what is shown, in groups as `hpcp-mpi --help` shows them."""
 
-from hpcp_mpi.cli.amounts import at_least, parse_rate, parse_size, whole_number
+from hpcp_mpi.cli.amounts import at_least, whole_number
 from hpcp_mpi.cli.options_what import Parser
+from hpcp_mpi.vocab.amounts import parse_rate, parse_size
 from hpcp_mpi.vocab.options import (
     DEFAULT_CHUNK_FILES,
     DEFAULT_CHUNK_SECONDS,

@@ -6,12 +6,13 @@ import time
 from collections.abc import Iterable
 
 from hpcp_mpi import __version__
-from hpcp_mpi.cli.amounts import duration, size
+from hpcp_mpi.cli.amounts import duration
 from hpcp_mpi.cli.commands import words
 from hpcp_mpi.cli.end_table import differing, number, ranks_in_words
 from hpcp_mpi.engine.sorted_items import SortedItems
 from hpcp_mpi.operations.compare.differences import GROUPS, Differences
 from hpcp_mpi.vocab.abilities import ENDLESS_NS, SECOND_NS, Acls, StoredTimes
+from hpcp_mpi.vocab.amounts import size
 from hpcp_mpi.vocab.errors import EXIT_CODES, EXIT_DIFFERENT, EXIT_OK, EXIT_VANISHED
 from hpcp_mpi.vocab.paths import first_few, printable
 from hpcp_mpi.vocab.report import Report

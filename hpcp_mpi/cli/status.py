@@ -6,11 +6,12 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from hpcp_mpi.cli.amounts import duration, size
+from hpcp_mpi.cli.amounts import duration
 from hpcp_mpi.cli.commands import words
 from hpcp_mpi.cli.end_table import counts, in_columns, number
 from hpcp_mpi.cli.json_report import STANDARD_OUTPUT, report_at, write_json
 from hpcp_mpi.cli.report import grouped
+from hpcp_mpi.vocab.amounts import size
 from hpcp_mpi.vocab.checkpoint import UNDER_WAY, Checkpoint, RankState, Sample
 from hpcp_mpi.vocab.errors import EXIT_CODES, EXIT_OK
 from hpcp_mpi.vocab.ledger_status import LedgerStatus, RunStatus

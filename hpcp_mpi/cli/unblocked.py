@@ -17,12 +17,8 @@ class Unblocked:
     """A way to write to a descriptor. The processes that share it keep one that waits: only our own way does not."""
 
     def __init__(self, fd: int) -> None:
-        self._socket: socket.socket | None = None
-        self._fd = _without_waiting(fd)
-        if self._fd < 0 and _is_socket(fd):
-            self._socket = socket.socket(fileno=os.dup(fd))
-        # Else it is a file, which does not wait, or a terminal of another user, which does.
-        self._to = self._fd if self._fd >= 0 else fd
+        self._socket = socket.socket(fileno=os.dup(fd)) if _is_socket(fd) else None
+        self._to = _own_way(fd)
         self._lock = threading.RLock()  # a signal handler writes, too
         self._kept = bytearray()
         self._dropped = 0  # pieces
@@ -52,15 +48,6 @@ class Unblocked:
         thread = self._thread
         if thread is not None:
             thread.join()
-
-    def close(self) -> None:
-        """Let go of our own way, when nothing is kept; write() may be called no more."""
-        with self._lock:
-            if not self._kept:
-                if self._fd >= 0:
-                    os.close(self._fd)
-                if self._socket is not None:
-                    self._socket.close()
 
     def _send(self, data: bytes) -> int:
         if self._socket is not None:
@@ -96,10 +83,12 @@ class Unblocked:
                     return
 
 
-def _without_waiting(fd: int) -> int:
-    """Return a descriptor of our own, which does not wait, for the terminal or pipe behind fd; -1: there is none.
+def _own_way(fd: int) -> int:
+    """Return a descriptor of our own for what is behind fd: one that does not wait for a terminal or pipe.
 
-    The flag belongs to what was opened, which the shell and other programs share: so it is opened once more.
+    The flag belongs to what was opened, which the shell and other programs share: so it is opened once more. A file
+    does not wait, and a terminal of another user does. What is kept may be written when the caller has closed fd, and
+    its number is that of a file that is being copied.
     """
     try:
         mode = os.fstat(fd).st_mode
@@ -107,7 +96,10 @@ def _without_waiting(fd: int) -> int:
             return os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError:
         pass
-    return -1
+    try:
+        return os.dup(fd)
+    except OSError:  # no descriptor is left
+        return fd
 
 
 def _is_socket(fd: int) -> bool:

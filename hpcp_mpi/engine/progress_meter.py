@@ -143,9 +143,16 @@ class ProgressMeter:
 
 
 def _no_more_than_found(now: Progress) -> Progress:
-    """Return progress with no more done than there is: files may grow, and what is under way is an estimate."""
+    """Return progress with no more done than there is: files may grow, and what is under way is an estimate.
+
+    While the scan goes on there is at least what is done: a resumed run knows that before it finds the files again.
+    """
     if not now.total_known:
-        return now
+        return replace(
+            now,
+            entries_total=max(now.entries, now.entries_total),
+            bytes_total=max(now.bytes, now.bytes_total),
+        )
     return replace(now, entries=min(now.entries, now.entries_total), bytes=min(now.bytes, now.bytes_total))
 
 

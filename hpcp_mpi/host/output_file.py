@@ -80,6 +80,12 @@ class Output:
             os.close(self._fd)
         self._fd = -1
 
+    def remove(self) -> None:
+        """Remove a regular file of ours that has the name, in the directory that was looked at. Raises OSError."""
+        found = os.stat(self._place.name, dir_fd=self._place.directory, follow_symlinks=False)
+        if not self.in_place and stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid():
+            os.unlink(self._place.name, dir_fd=self._place.directory)
+
     @contextmanager
     def opened(self, stopped: Stop = never) -> Iterator[IO[bytes]]:
         """Yield a file, to be written in one `with` block. Raises OSError; Stopped while it waits for a reader."""

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcp_mpi.cli.amounts import duration, parse_rate, parse_size, size
+from hpcp_mpi.cli.amounts import duration
+from hpcp_mpi.vocab.amounts import parse_rate, parse_size, size
 
 
 @pytest.mark.parametrize(

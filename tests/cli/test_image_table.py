@@ -39,7 +39,8 @@ CLONED = Report(
 
 def test_each_image_has_a_line_and_each_partition_a_row_with_what_was_before() -> None:
     lines = table(CLONED).splitlines()
-    assert lines[:6] == [
+    assert lines[0] == "clone: 1,234 files copied (700.00 MiB)"
+    assert lines[1:7] == [
         "image a.img: read, 4.00 GiB (900.00 MiB allocated), gpt, UUID D-1",
         "image b.img: cloned in 12.5s, 1.00 GiB (800.00 MiB allocated), gpt, UUID D-1",
         "partition  content  treatment                 start                    size  entries       bytes  failed"
@@ -50,12 +51,12 @@ def test_each_image_has_a_line_and_each_partition_a_row_with_what_was_before() -
         "  11.0s",
         r"partition 4 ro\not: sn\x1bapshot",
     ]
-    assert "copied" in lines[8] and "1,234" in lines[8], "then the table of any copy"
+    assert "copied" in lines[9] and "1,234" in lines[9], "then the table of any copy"
 
 
 def test_columns_of_nothing_are_left_out() -> None:
     read = Report(partitions=[PartitionResult(b"a", 2, "", "swap", "left out"), PartitionResult(b"a", 3, "", "xfs")])
-    assert [line.split() for line in table(read).splitlines()[:2]] == [
+    assert [line.split() for line in table(read).splitlines()[1:3]] == [
         ["partition", "content", "treatment"],
         ["2", "swap", "left", "out"],
     ]
@@ -63,7 +64,8 @@ def test_columns_of_nothing_are_left_out() -> None:
 
 def test_a_dry_run_says_what_it_would_make() -> None:
     report = Report("image", dry_run=True, images=[ImageResult(b"x", "made", 300 * MIB, None, "xfs", "data")])
-    assert table(report).startswith("image x: would make, 300.00 MiB, xfs, label data\n")
+    says = "dry run: image: x to be made\nimage x: would make, 300.00 MiB, xfs, label data\n"
+    assert table(report).startswith(says)
     assert last_line(report) == "hpcp-mpi: dry run: nothing was changed"
 
 

@@ -97,3 +97,10 @@ def test_nobody_knows_how_much_is_left_before_all_is_found_or_anything_is_done()
     found = Tally(10, bytes=10 * MIB)
     assert ProgressMeter().read(counted(1, one_file(MIB), found, scan_done=False)).remaining is None
     assert ProgressMeter().read(counted(1, NOTHING, found)).remaining is None
+
+
+def test_no_more_is_done_than_was_found_while_a_resumed_run_scans() -> None:
+    now = amounts(counted(1, NOTHING, NOTHING, scan_done=False, before=32, in_ranges=32))
+    shown = ProgressMeter().read(counted(1, NOTHING, NOTHING, scan_done=False, before=32, in_ranges=32))
+    assert now.bytes == 32, "what is known of before"
+    assert (shown.bytes, shown.bytes_total, shown.total_known) == (32, 32, False)

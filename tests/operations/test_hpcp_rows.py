@@ -179,7 +179,7 @@ def test_what_relative_links_point_to(option: tuple[str, ...], inside: bool, out
 
 
 def test_link_tracking_and_none_exclude_each_other(here: Path) -> None:
-    refused("-lt", "-nlt", "src", "dst", says="not allowed with")
+    refused("-lt", "-nlt", "src", "dst", says="-lt and -nlt exclude each other")
 
 
 def test_minus_pfl_copies_the_same(here: Path) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-import hpcp_mpi
 from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.request import Request, Verb
+from tests.support import direct
 from tests.support.interrupted import BrokenOff, Notes
 from tests.support.interrupted import run as run_recorded
 from tests.support.launch import Finished, World, command_line
@@ -193,11 +193,11 @@ def test_every_verb_notes_a_pattern_that_matched_nothing_once(words: list[str], 
 
 def test_python_callers_are_told_the_same(place: Path) -> None:
     src, dst = place / "src", place / "dst"
-    assert hpcp_mpi.copy(src, dst, mirror=True, excludes=(b"chache",)).exit_code == REFUSED
+    assert direct.copy(src, dst, mirror=True, excludes=(b"chache",)).exit_code == REFUSED
     assert (dst / "old").exists()
-    assert hpcp_mpi.remove(dst, excludes=(b"chache",)).exit_code == REFUSED
+    assert direct.remove(dst, excludes=(b"chache",)).exit_code == REFUSED
     assert (dst / "old").exists()
-    assert hpcp_mpi.copy(src, dst, mirror=True, optional_excludes=(b"chache",)).exit_code == 0
+    assert direct.copy(src, dst, mirror=True, optional_excludes=(b"chache",)).exit_code == 0
     assert not (dst / "old").exists()
 
 

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from hpcp_mpi.vocab.checkpoint import Relist, ResumeState
 
 COPYING = "copying"
+COMPARING = "comparing"  # a dry run moves no content
 _MOST_TOUCHED = 10_000  # directories that are remembered before they are put aside
 
 
@@ -92,7 +93,8 @@ class _Copy(Operation):
         self._scan.start(self._todo)
         try:
             with self._marked():
-                self._coordinator.drive_scan(COPYING, self._scan, self._wrapped, self._scan.relists)
+                phase = COMPARING if options.dry_run else COPYING
+                self._coordinator.drive_scan(phase, self._scan, self._wrapped, self._scan.relists)
             self._space = None  # there is no more to come
             waiting = self._scan.waiting
             shared = map(SharedName._make, waiting.shared)
@@ -185,7 +187,7 @@ class _Copy(Operation):
         self._coordinator.frontend.say(
             f"hpcp-mpi: resumes {saved.runs:,} earlier run{'s' if saved.runs > 1 else ''}: "
             f"{saved.latest.tallies['copied'].entries:,} entries copied before, "
-            f"{len(todo):,} directories to scan again"
+            f"{len(todo):,} {'directory' if len(todo) == 1 else 'directories'} to scan again"
         )
         return todo
 

@@ -129,7 +129,9 @@ class Mirror:
     def _remove(self) -> None:
         outcome = self._coordinator.outcome
         removed, skipped = outcome.removed, outcome.skipped
-        RemovalFeed(self._coordinator, self._batches(Kind.REMOVE)).drive("removing")
+        RemovalFeed(self._coordinator, self._batches(Kind.REMOVE)).drive(
+            "counting" if self._options.dry_run else "removing"
+        )
         outcome = self._coordinator.outcome
         # If all of it stayed (what is excluded lies below it), as it will each time, there is nothing to be undone.
         if outcome.removed != removed and self._options.directory_sync and not self._options.dry_run:

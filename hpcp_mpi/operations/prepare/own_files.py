@@ -156,18 +156,34 @@ def _refuse_at(destination: bytes, own: list[Own], request: Request) -> None:
                 )
 
 
-def in_any_tree(path: bytes, request: Request) -> bool:
-    """Return whether a path lies in a tree that the run reads or writes, or is one of its places."""
-    named = [*request.sources, *request.destinations]
-    if request.source_list is not None and not request.sources:
-        named.append(b".")
-    images = request.images
+def outside(paths: Iterable[bytes], request: Request) -> list[bytes]:
+    """Return those of some absolute paths that lie in no tree that the run reads or writes, and are none of its places.
+
+    There may be very many sources: each is looked at once.
+    """
+    sources = [name for pattern in request.sources for name in expanded(pattern)]
+    if request.source_list is not None:
+        sources = [name.rstrip(b"/") + b"/" for name in sources or [b"."]]
+    images, lists = request.images, (request.source_list, request.file_list, request.changes_file)
+    named = [each + b"/" if os.path.isdir(each) else each for each in request.destinations]
+    named += [each for each in lists if each]
     if images is not None:
         named += [each for each in (*images.images, images.image, *images.patches, images.patch) if each]
-    for argument in (each for pattern in named for each in expanded(pattern)):
-        if _within(path, argument) is not None or os.path.realpath(argument) == path:
-            return True
-    return False
+    left = {path: {key for each in (*_and_above(path), b"/") if (key := _inode(each)) is not None} for path in paths}
+    for argument in (*named, *sources):
+        found = _inode(argument, argument.endswith(b"/"))
+        real = os.path.realpath(argument) if found is None or os.path.islink(argument) else None
+        left = {path: above for path, above in left.items() if found not in above and real != path}
+    return list(left)
+
+
+def _inode(path: bytes, follow: bool = True) -> tuple[int, int] | None:
+    """Return what an entry is known by; None where there is none."""
+    try:
+        found = os.stat(path, follow_symlinks=follow)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _landings(destination: bytes, request: Request) -> Iterator[tuple[Landing, bytes]]:

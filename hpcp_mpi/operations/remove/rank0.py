@@ -201,7 +201,7 @@ class _Remove(Operation):
                 return
         coordinator = self._begun()
         self._removal = removal = RemovalFeed(coordinator, removable.batches(Kind.REMOVE), marks=removable.marks())
-        removal.drive("removing")
+        removal.drive("counting" if self._options.dry_run else "removing")
         for pinned in removable.pinned:
             if pinned.source in removal.emptied:
                 self._remove_root(coordinator, pinned)

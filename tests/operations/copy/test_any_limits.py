@@ -20,9 +20,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-import hpcp_mpi
 from hpcp_mpi.vocab.report import Report
-from tests.support import faultfs
+from tests.support import direct, faultfs
 from tests.support.copies import changed, stages, state
 from tests.support.effort import many
 from tests.support.marks import needs_commands, needs_fuse
@@ -108,7 +107,7 @@ def test_all_agree_and_no_content_is_lost(
         with faultfs.mounted(at / "backing", **{name: value for name, value in limits.items() if value}) as mount:
             dst, kept = mount / "dst", mount / "kept"
             wanted = contents(src)
-            first = hpcp_mpi.copy(src, dst, **options)
+            first = direct.copy(src, dst, **options)
             assert wanted == contents(src)
             if not limits["fold"]:  # else names that are one there are copied one over the other each time
                 assert options["strict_metadata"] or first.failures == []
@@ -117,12 +116,12 @@ def test_all_agree_and_no_content_is_lost(
             # An older copy is changed, then made equal again; what is replaced or removed goes to the backup.
             meddle(data.draw, dst)
             everything = contents(src, dst)
-            mended = hpcp_mpi.copy(src, dst, **options, mirror=True, backup_dir=os.fsencode(kept))
+            mended = direct.copy(src, dst, **options, mirror=True, backup_dir=os.fsencode(kept))
             assert contents(src, dst, kept) == everything, mended.failures
             if not limits["fold"]:
                 assert options["strict_metadata"] or mended.failures == []
                 agreed(src, dst, options, mended)
-            moved = hpcp_mpi.copy(src, dst, **options, move=True)
+            moved = direct.copy(src, dst, **options, move=True)
             assert contents(src, dst, kept) == everything
             assert moved.failures or not src.exists()
             for path in src.rglob("*") if src.exists() else ():
@@ -135,7 +134,7 @@ def agreed(src: Path, dst: Path, options: dict[str, Any], before: Report) -> Non
     """All say that the copies are equal, and touch nothing; or, with strict_metadata, name the same entries."""
     was = state(dst)
     for how in ({}, {"verify": True}, {"hash_size": 0}, {"dry_run": True}):
-        again = hpcp_mpi.copy(src, dst, **{**options, **how})
+        again = direct.copy(src, dst, **{**options, **how})
         if how.get("dry_run") or "hash_size" in how:
             assert failed(again) <= failed(before), how
         else:
@@ -146,4 +145,4 @@ def agreed(src: Path, dst: Path, options: dict[str, Any], before: Report) -> Non
     touched = changed(was, state(dst))
     assert touched <= {b"."}, touched  # finding out what can be stored leaves a trace there
     strict = {**options, "strict_metadata": False}
-    assert not any((hpcp_mpi.compare(src, dst, **strict).differences or {"none": 1}).values())
+    assert not any((direct.compare(src, dst, **strict).differences or {"none": 1}).values())

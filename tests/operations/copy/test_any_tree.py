@@ -11,11 +11,10 @@ from unittest import mock
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import hpcp_mpi
 from hpcp_mpi.host import listing
 from hpcp_mpi.operations.scan import link_groups
 from hpcp_mpi.operations.scan import worker as exploring
-from tests.support import oracle
+from tests.support import direct, oracle
 from tests.support.copies import changed, stages, state
 from tests.support.effort import many
 from tests.support.marks import needs_commands
@@ -60,11 +59,11 @@ def judge(src: Path, dst: Path, options: dict[str, Any]) -> None:
 
 def settled(src: Path, dst: Path, options: dict[str, Any]) -> None:
     """Copy and judge; copy again, and nothing is touched."""
-    report = hpcp_mpi.copy(src, dst, **options)
+    report = direct.copy(src, dst, **options)
     assert report.failures == []
     judge(src, dst, options)
     before = state(dst)
-    again = hpcp_mpi.copy(src, dst, **options)
+    again = direct.copy(src, dst, **options)
     assert again.failures == [] and changed(before, state(dst)) == set()
     assert again.outcome.copied.entries == again.outcome.updated.entries == again.outcome.linked == 0
 

@@ -13,9 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import hpcp_mpi
 from tests.operations.copy.test_any_tree import OPTIONS
-from tests.support import oracle
+from tests.support import direct, oracle
 from tests.support.copies import TINY_CHUNKS, changed, copy, refused, run, stages, state
 from tests.support.effort import many
 from tests.support.launch import World
@@ -52,11 +51,11 @@ def test_the_old_tree_can_be_had_back(tree: Tree, other: Tree, options: dict[str
         build(src, tree)
         build(dst, other)
         if data.draw(st.booleans()):
-            hpcp_mpi.copy(src, dst, mirror=True)
+            direct.copy(src, dst, mirror=True)
             meddle(data.draw, dst)
         run(["cp", "-a", dst, old])
         wanted = contents(old)
-        report = hpcp_mpi.copy(src, dst, **options, backup_dir=os.fsencode(backup))
+        report = direct.copy(src, dst, **options, backup_dir=os.fsencode(backup))
         assert report.failures == []
         oracle.assert_equal_trees(src, dst)
         kept = contents(backup)
@@ -65,7 +64,7 @@ def test_the_old_tree_can_be_had_back(tree: Tree, other: Tree, options: dict[str
         lost = {path for path, what in wanted.items() if now.get(path) != what and kept.get(path) != what}
         assert lost == set()
         assert stages(dst) == [] and stages(backup) == []
-        again = hpcp_mpi.copy(src, dst, **options, backup_dir=os.fsencode(backup))
+        again = direct.copy(src, dst, **options, backup_dir=os.fsencode(backup))
         assert again.failures == [] and contents(backup) == kept
 
 
@@ -151,7 +150,7 @@ def test_where_links_are_refused_old_versions_are_renamed(on_tmpfs: Path, monkey
         raise OSError(errno.EPERM, "not here")
 
     monkeypatch.setattr(os, "link", refuse)
-    report = hpcp_mpi.copy(src, dst, backup_dir=b"bak")
+    report = direct.copy(src, dst, backup_dir=b"bak")
     assert report.failures == []
     assert {path: what[-1] for path, what in contents(dst / "bak").items()} == {
         b".": "directory", b"f": b"old", b"d": b"was a file",
@@ -167,7 +166,7 @@ def test_what_cannot_be_kept_is_not_replaced(on_tmpfs: Path, monkeypatch: pytest
         raise OSError(errno.EDQUOT, "quota exceeded")
 
     monkeypatch.setattr(os, "link", refuse)
-    report = hpcp_mpi.copy(src, dst, backup_dir=b"bak", mirror=True)
+    report = direct.copy(src, dst, backup_dir=b"bak", mirror=True)
     assert [failure.path for failure in report.failures if b"src" in failure.path] == [os.fsencode(src / "f")]
     assert (dst / "f").read_bytes() == b"old" and (dst / "g").exists() and (dst / "extra").exists()
 

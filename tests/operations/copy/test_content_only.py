@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-import hpcp_mpi
-from tests.support import oracle
+from tests.support import direct, oracle
 from tests.support.copies import TINY_CHUNKS, changed, copy, items, refused, run, state
 from tests.support.launch import World
 from tests.support.marks import needs_commands, needs_root, worlds
@@ -112,7 +111,7 @@ def test_a_size_alone_makes_nothing_identical(on_tmpfs: Path) -> None:
     copy("-co", "-hs", "0", "-fh", on_tmpfs / "src", on_tmpfs / "dst")
     assert (on_tmpfs / "dst/same size").read_bytes() == b"1"
     build(on_tmpfs / "dst2", {"same size": File(b"0"), "longer": File(b"0")})
-    hpcp_mpi.copy(on_tmpfs / "src", on_tmpfs / "dst2", content_only=True, hash_size=0)  # as there is no one to refuse
+    direct.copy(on_tmpfs / "src", on_tmpfs / "dst2", content_only=True, hash_size=0)  # as there is no one to refuse
     assert (on_tmpfs / "dst2/same size").read_bytes() == b"1"
 
 
@@ -149,7 +148,7 @@ def test_a_user_who_cannot_give_files_away_replaces_them_all_the_same(on_tmpfs: 
 def test_equal_sizes_alone_are_no_reason_to_remove_the_source_of_a_move(on_tmpfs: Path) -> None:
     build(on_tmpfs / "src", {"f": File(b"new")})
     build(on_tmpfs / "dst", {"f": File(b"old")})
-    hpcp_mpi.copy(on_tmpfs / "src", on_tmpfs / "dst", content_only=True, hash_size=0, move=True)
+    direct.copy(on_tmpfs / "src", on_tmpfs / "dst", content_only=True, hash_size=0, move=True)
     assert (on_tmpfs / "dst/f").read_bytes() == b"new" and not (on_tmpfs / "src").exists()
 
 

@@ -17,9 +17,8 @@ from typing import Any
 
 import pytest
 
-import hpcp_mpi
 from hpcp_mpi.operations.copy import directories, hard_links, worker
-from tests.support import oracle
+from tests.support import direct, oracle
 from tests.support.copies import PLAIN, TINY_CHUNKS, copy
 from tests.support.effort import each_value
 from tests.support.launch import World
@@ -137,7 +136,7 @@ def test_a_hard_link_is_not_made_to_what_was_put_in_the_leaders_place(
 
     build(dst, {"a": Dir({}, owner=(U, U)), "z": Dir({}, owner=(U, U))})
     monkeypatch.setattr(hard_links, "_link", linking)
-    hpcp_mpi.copy(src, dst)
+    direct.copy(src, dst)
     (follower,) = followers
     assert (dst / os.fsdecode(follower)).read_bytes() == b"roots"
 
@@ -246,7 +245,7 @@ def test_a_stage_of_another_run_under_the_name_of_a_directory_is_not_settled(
         real(context, batch, unit, outcome)
 
     monkeypatch.setattr(directories, "_settle", settling)
-    report = hpcp_mpi.copy(src, dst, **TINY, directory_only=True)
+    report = direct.copy(src, dst, **TINY, directory_only=True)
     assert swapped == [b"u/d"]
     (failure,) = report.failures
     assert failure.path == os.fsencode(src / "u/d")
@@ -292,7 +291,7 @@ def test_a_private_directory_that_stands_under_the_name_of_a_public_one_is_not_r
     monkeypatch.setattr(directories, "_settle", settling)
     if exchange == "while it is settled":
         build(dst / "p", {"v": Dir({"f": File(b"older")}, owner=(BOB, BOB), mode=0o700)})
-    report = hpcp_mpi.copy(src, dst, **TINY)
+    report = direct.copy(src, dst, **TINY)
     assert seen
     assert b"another directory has its name" in b"".join(each.reason.encode() for each in report.failures)
     assert not [path for path in dst.rglob("f") if path.read_bytes() == b"secret" and u_can_read(path)]
@@ -358,7 +357,7 @@ def test_a_directory_is_closed_before_anything_is_put_in_it(
     build(dst, {"private": OPEN[old]})
     os.chmod(src / "private/sub", 0o750)
     seen = watched(src, dst)
-    report = hpcp_mpi.copy(src, dst, parallel_listing=parallel, **TINY)
+    report = direct.copy(src, dst, parallel_listing=parallel, **TINY)
     assert report.failures == []
     assert "" in seen and set(seen) == {""}
     oracle.assert_equal_trees(src, dst)
@@ -376,7 +375,7 @@ def test_whom_an_acl_names_is_kept_out_too(on_tmpfs: Path, monkeypatch: pytest.M
         read.append(u_can_read(dst / "p/f"))
 
     monkeypatch.setattr(worker, "publish_unit", publishing)
-    assert hpcp_mpi.copy(src, dst).failures == []
+    assert direct.copy(src, dst).failures == []
     assert read == [False]
     oracle.assert_equal_trees(src, dst)
 
@@ -394,7 +393,7 @@ def test_a_new_destination_is_closed_until_it_is_settled(
     before = os.umask(0)
     try:
         sources = [f"{on_tmpfs}/more/", f"{src}/"] if merged else [src]
-        assert hpcp_mpi.copy(sources, dst, **TINY).failures == []
+        assert direct.copy(sources, dst, **TINY).failures == []
     finally:
         os.umask(before)
     assert "" in seen and set(seen) == {""}
@@ -429,7 +428,7 @@ def test_who_makes_a_directory_before_root_does_cannot_read_what_is_put_in_it(
 
     monkeypatch.setattr(worker, "_copy_batch", copying)
     monkeypatch.setattr(worker, "publish_unit", publishing)
-    hpcp_mpi.copy(src, dst, **TINY)
+    direct.copy(src, dst, **TINY)
     assert made and read and not any(read)
     oracle.assert_equal_trees(src, dst)
 
@@ -513,6 +512,6 @@ def test_a_tightened_entry_that_cannot_change_hands_is_as_it_was(
         raise OSError(errno.EPERM, "not here")
 
     monkeypatch.setattr(os, "chown", refuse)
-    (failure,) = hpcp_mpi.copy(src, dst).failures
+    (failure,) = direct.copy(src, dst).failures
     assert "not here" in failure.reason
     assert owner_and_mode(dst / "f") == (0, "0o640")

@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-import hpcp_mpi
-from tests.support import oracle
+from tests.support import direct, oracle
 from tests.support.copies import PLAIN, TINY_CHUNKS, changed, copy, items, state
 from tests.support.effort import each_value
 from tests.support.launch import World
@@ -141,7 +140,7 @@ def test_a_link_whose_answer_was_lost_is_there(really: bool, on_tmpfs: Path, mon
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
 
     monkeypatch.setattr(os, "link", repeated)
-    report = hpcp_mpi.copy(src, dst, parallel_listing=True, chunk_files=1)
+    report = direct.copy(src, dst, parallel_listing=True, chunk_files=1)
     if really:
         assert report.failures == []
         oracle.assert_equal_trees(src, dst)

@@ -15,9 +15,8 @@ from pathlib import Path
 
 import pytest
 
-import hpcp_mpi
 from hpcp_mpi.vocab.report import Report
-from tests.support import faultfs, oracle
+from tests.support import direct, faultfs, oracle
 from tests.support.copies import changed, copy, items, state
 from tests.support.launch import World
 from tests.support.marks import needs_commands, needs_fuse
@@ -107,16 +106,16 @@ def test_what_is_refused_is_found_at_first_and_equal_ever_after(dest: Path, on_t
     build(on_tmpfs / "src", TREE)
     src, dst, judge = on_tmpfs / "src", dest / "dst", dest / "judge"
     subprocess.run(["cp", "-aT", src, judge], check=True)
-    done = hpcp_mpi.copy(src, dst, split_size=5000)
+    done = direct.copy(src, dst, split_size=5000)
     assert done.failures == [] and attributes(dst) == attributes(judge)
     (note,) = noted(done, "attribute")  # of five
     assert "5 such entries" in note or "does not store ACLs and extended attributes" in note
     before = state(dst)
     for how in HOW:
-        assert is_quiet(hpcp_mpi.copy(src, dst, split_size=5000, itemize=True, **how)), how
+        assert is_quiet(direct.copy(src, dst, split_size=5000, itemize=True, **how)), how
     assert changed(before, state(dst)) <= {b"."}  # finding out what can be stored leaves a trace there
-    assert is_quiet(hpcp_mpi.copy(src, dst, dry_run=True, itemize=True))
-    assert hpcp_mpi.compare(src, dst).differences == {"added": 0, "modified": 0, "deleted": 0}
+    assert is_quiet(direct.copy(src, dst, dry_run=True, itemize=True))
+    assert direct.compare(src, dst).differences == {"added": 0, "modified": 0, "deleted": 0}
     assert changed(before, state(dst)) <= {b"."}
 
 
@@ -134,25 +133,25 @@ def test_exactness_is_a_failure_of_each_entry_every_time(dest: Path, on_tmpfs: P
     src, dst = on_tmpfs / "src", dest / "strict"
     names = {str(src / name) for name in ("big", "dir", "dir/big", "ranged")}
     for how in ({}, {}, {"parallel_listing": True, "verify": True}):
-        done = hpcp_mpi.copy(src, dst, strict_metadata=True, split_size=5000, **how)
+        done = direct.copy(src, dst, strict_metadata=True, split_size=5000, **how)
         assert failed(done) - names <= {str(src / "linked"), str(src / "name")} != failed(done), how
         assert len(failed(done)) > len(names) and names < failed(done)
         assert all("does not store its attribute user." in failure.reason for failure in done.failures)
         assert (dst / "big").read_bytes() == b"big" and done.exit_code == 23
-    differing = hpcp_mpi.compare(src, dst, strict_metadata=True).differences
+    differing = direct.compare(src, dst, strict_metadata=True).differences
     assert differing and differing["modified"] == len(names) + 2  # both names of one file
     before = state(dst)
-    hpcp_mpi.copy(src, dst, strict_metadata=True)
+    direct.copy(src, dst, strict_metadata=True)
     assert changed(before, state(dst)) <= {b"."}  # it fails, and is not copied again
 
 
 def test_a_change_beside_a_refused_attribute_is_still_made(dest: Path, on_tmpfs: Path) -> None:
     build(on_tmpfs / "src", TREE)
     src, dst = on_tmpfs / "src", dest / "beside"
-    hpcp_mpi.copy(src, dst)
+    direct.copy(src, dst)
     os.chmod(src / "big", 0o604)
     os.chmod(src / "dir", 0o775)
-    done = hpcp_mpi.copy(src, dst, itemize=True)
+    done = direct.copy(src, dst, itemize=True)
     assert {(change, path) for change, path, _ in done.outcome.items} == {
         (".f...p.....", b"big"),
         (".d...p.....", b"dir/"),
@@ -170,21 +169,21 @@ def test_times_beyond_the_range_are_equal_ever_after(inode: int, on_tmpfs: Path)
     with ext4(on_tmpfs, inode) as at:
         dst, judge = at / "dst", at / "judge"
         subprocess.run(["cp", "-aT", src, judge], check=True)
-        done = hpcp_mpi.copy(src, dst, verify=True)
+        done = direct.copy(src, dst, verify=True)
         assert done.failures == []
         for path in ("late", "d/old"):
             assert (dst / path).stat().st_mtime_ns == (judge / path).stat().st_mtime_ns
         (note,) = noted(done, "cannot store its time")
         assert "the first of 2 such entries" in note
         for how in HOW:
-            again = hpcp_mpi.copy(src, dst, **how)
+            again = direct.copy(src, dst, **how)
             assert is_quiet(again) and not noted(again, "time,"), how
-        assert not any((hpcp_mpi.compare(src, dst).differences or {"none": 1}).values())
+        assert not any((direct.compare(src, dst).differences or {"none": 1}).values())
         for target in (dst, at / "other"):
-            assert failed(hpcp_mpi.copy(src, target, strict_metadata=True)) == late
-        differing = hpcp_mpi.compare(src, dst, strict_metadata=True).differences
+            assert failed(direct.copy(src, target, strict_metadata=True)) == late
+        differing = direct.compare(src, dst, strict_metadata=True).differences
         assert differing and differing["modified"] == 2
-        assert hpcp_mpi.copy(src, dst, move=True).failures == []
+        assert direct.copy(src, dst, move=True).failures == []
         assert not src.exists() and (dst / "late").read_bytes() == b"x"
 
 
@@ -193,11 +192,11 @@ def test_an_acl_that_is_not_stored_is_lost_at_the_first_run_too(on_tmpfs: Path) 
     build(on_tmpfs / "src", {"f": File(b"f", acl="u::rw-,u:1234:r--,g::---,m::r--,o::---", mtime_ns=T)})
     (on_tmpfs / "backing").mkdir()
     with faultfs.mounted(on_tmpfs / "backing") as at:
-        first = hpcp_mpi.copy(on_tmpfs / "src", at / "dst")
+        first = direct.copy(on_tmpfs / "src", at / "dst")
         assert first.failures == [] and noted(first, "does not store its ACL")
-        assert is_quiet(hpcp_mpi.copy(on_tmpfs / "src", at / "dst"))
+        assert is_quiet(direct.copy(on_tmpfs / "src", at / "dst"))
         for name in ("dst", "other"):
-            strict = hpcp_mpi.copy(on_tmpfs / "src", at / name, strict_metadata=True)
+            strict = direct.copy(on_tmpfs / "src", at / name, strict_metadata=True)
             assert failed(strict) == {str(on_tmpfs / "src/f")}
     assert (on_tmpfs / "backing/other/f").read_bytes() == b"f"
 

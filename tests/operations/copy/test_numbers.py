@@ -14,10 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import hpcp_mpi
 from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.tally import NOTHING, Tally
-from tests.support import faultfs
+from tests.support import direct, faultfs
 from tests.support.copies import copy
 from tests.support.effort import many
 from tests.support.marks import needs_fuse
@@ -64,7 +63,7 @@ def test_the_numbers_of_any_copy_add_up(tree: Tree, data: st.DataObject) -> None
             meddled = how.pop("meddle", False)
             if meddled:
                 meddle(data.draw, dst)
-            report = hpcp_mpi.copy(src, dst, **options, **how)
+            report = direct.copy(src, dst, **options, **how)
             assert meddled or report.failures == [], how  # a directory does not replace what is none
             add_up(report, report.undone)
             assert bool(report.failed) == bool(report.failures) and not report.left, how
@@ -78,7 +77,7 @@ def test_what_two_sources_have_is_counted_for_each(parallel: bool, on_tmpfs: Pat
     build(on_tmpfs / "two", {"dir": Dir({"other": File(b"o", mtime_ns=T)}, mtime_ns=T), "z": File(b"z", mtime_ns=T)})
     sources = [f"{on_tmpfs}/one/", f"{on_tmpfs}/two/"]
     for _ in range(2):
-        report = hpcp_mpi.copy(sources, on_tmpfs / "dst", parallel_listing=parallel)
+        report = direct.copy(sources, on_tmpfs / "dst", parallel_listing=parallel)
         assert report.scanned.entries == entries(on_tmpfs / "one") + entries(on_tmpfs / "two")
         add_up(report)
 
@@ -86,7 +85,7 @@ def test_what_two_sources_have_is_counted_for_each(parallel: bool, on_tmpfs: Pat
 def test_several_destinations(on_tmpfs: Path) -> None:
     build(on_tmpfs / "src", TREE)
     for _ in range(2):
-        report = hpcp_mpi.copy(on_tmpfs / "src", [on_tmpfs / "d1", on_tmpfs / "d2"])
+        report = direct.copy(on_tmpfs / "src", [on_tmpfs / "d1", on_tmpfs / "d2"])
         assert report.scanned.entries == entries(on_tmpfs / "src")
         add_up(report)
 
@@ -105,9 +104,9 @@ def test_what_a_list_names(names: str, on_tmpfs: Path) -> None:
 
 def test_one_file_and_a_directory_that_is_in_the_way(on_tmpfs: Path) -> None:
     build(on_tmpfs / "src", TREE)
-    add_up(hpcp_mpi.copy(on_tmpfs / "src/a", on_tmpfs / "new"))
+    add_up(direct.copy(on_tmpfs / "src/a", on_tmpfs / "new"))
     build(on_tmpfs / "dst", {"a": Dir({"in": File(b"the way")})})
-    report = hpcp_mpi.copy(on_tmpfs / "src", on_tmpfs / "dst")
+    report = direct.copy(on_tmpfs / "src", on_tmpfs / "dst")
     assert len(report.failures) == 1
     assert report.failed.entries == 1 and report.failed.files == 1
 
@@ -120,6 +119,6 @@ def test_what_failed_is_left_and_named(parallel: bool, on_tmpfs: Path) -> None:
     )
     with faultfs.mounted(on_tmpfs / "src", eio_read="f3") as src:
         for _ in range(2):
-            report = hpcp_mpi.copy(src, on_tmpfs / "dst", parallel_listing=parallel)
+            report = direct.copy(src, on_tmpfs / "dst", parallel_listing=parallel)
             assert [failure.path for failure in report.failures] == [os.fsencode(src / "f3")]
             add_up(report, Tally(files=1, bytes=3))

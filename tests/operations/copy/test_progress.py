@@ -56,6 +56,18 @@ def test_bytes_move_while_one_big_file_is_copied_in_ranges(world: World, on_tmpf
     moves(told(done), "copying", 64 * MIB)
 
 
+def test_a_dry_run_does_not_say_that_it_copies_or_removes(on_tmpfs: Path) -> None:
+    build(on_tmpfs / "src", {f"f{number}": File(b"x") for number in range(1000)})
+    build(on_tmpfs / "dst", {f"g{number}": File(b"x") for number in range(2000)})
+    often = ["-n", "--progress", "json", "--progress-interval", "0.005"]
+    mirror = PLAIN.run([*often, "-rme", on_tmpfs / "src", on_tmpfs / "dst"])
+    removal = PLAIN.run([*often, "-rm", on_tmpfs / "dst"])
+    for done, phase in ((mirror, "comparing"), (removal, "counting")):
+        assert done.returncode == 0, str(done)
+        phases = {each["phase"] for each in told(done)}
+        assert phase in phases and not phases & {"copying", "removing"}
+
+
 @needs_fuse
 def test_bytes_move_while_one_cp_works_and_while_it_is_read_again(on_tmpfs: Path) -> None:
     """Each block takes 30 ms: about 3 s for the file, and as long to read it again."""

@@ -11,10 +11,9 @@ from typing import Any
 
 import pytest
 
-import hpcp_mpi
 from hpcp_mpi.engine import destination
 from hpcp_mpi.operations.copy import worker as copying
-from tests.support import oracle
+from tests.support import direct, oracle
 from tests.support.copies import stages
 from tests.support.trees import Dir, File, HardLink, Symlink, build
 
@@ -46,7 +45,7 @@ def test_a_directory_that_came_meanwhile_is_merged(
         destination.publish(context, staged_as, dest, target, *rest, **own)
 
     monkeypatch.setattr(copying, "publish", publish)
-    report = hpcp_mpi.copy(src, dst, **options)
+    report = direct.copy(src, dst, **options)
     assert came
     kept = isinstance(there.get("deep"), File) and not options.get("mirror")
     if kept:  # a directory does not replace what is none

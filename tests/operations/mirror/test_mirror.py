@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-import hpcp_mpi
 from hpcp_mpi.cluster.signals import StopRequest
 from hpcp_mpi.engine.frontend import Frontend
 from hpcp_mpi.operations.dispatch import lead_operation
@@ -18,7 +17,7 @@ from hpcp_mpi.vocab.errors import UsageError
 from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.request import Request, Verb
-from tests.support import oracle
+from tests.support import direct, oracle
 from tests.support.copies import PLAIN, TINY_CHUNKS, changed, copy, refused, run, state
 from tests.support.faultfs import mounted
 from tests.support.launch import Argument, World
@@ -328,7 +327,7 @@ def test_the_question_warns_of_an_empty_source_that_may_not_be_mounted(on_tmpfs:
 
 def test_nothing_is_asked_if_nothing_is_extra(trees: tuple[Path, Path]) -> None:
     src, dst = trees
-    hpcp_mpi.copy(src, dst, mirror=True)  # a program that says so is not asked
+    direct.copy(src, dst, mirror=True)  # a program that says so is not asked
     oracle.assert_equal_trees(src, dst)
 
     def confirm(question: str) -> bool:
@@ -368,7 +367,7 @@ def test_a_source_that_the_mirror_of_another_could_remove_is_refused(on_tmpfs: P
 def test_what_limits_a_mirror_needs_one(options: dict[str, object], on_tmpfs: Path) -> None:
     build(on_tmpfs / "src", {"f": File()})
     with pytest.raises(UsageError):
-        hpcp_mpi.copy(on_tmpfs / "src", on_tmpfs / "dst", **options)
+        direct.copy(on_tmpfs / "src", on_tmpfs / "dst", **options)
     assert not (on_tmpfs / "dst").exists()
 
 

@@ -19,7 +19,7 @@ from hpcp_mpi.operations.remove import worker as removing
 from hpcp_mpi.operations.scan import link_groups
 from hpcp_mpi.operations.scan import worker as exploring
 from tests.operations.copy.test_any_tree import LIMITS, OPTIONS
-from tests.support import oracle
+from tests.support import direct, oracle
 from tests.support.copies import changed, stages, state
 from tests.support.effort import many
 from tests.support.marks import needs_commands
@@ -95,20 +95,20 @@ def mirrored(src: Path, dst: Path, options: dict[str, Any]) -> None:
     protected = excluded(dst, options["excludes"])
     before, whole = marks(dst, protected), state(dst)
     if in_the_way(src, protected, options["excludes"]) and not options["delete_excluded"]:
-        report = hpcp_mpi.copy(src, dst, **options)
+        report = direct.copy(src, dst, **options)
         assert report.exit_code == 23
         assert untouched(dst, before)
         return
-    dry = hpcp_mpi.copy(src, dst, **{**options, "dry_run": True, "itemize": True})
+    dry = direct.copy(src, dst, **{**options, "dry_run": True, "itemize": True})
     assert dry.failures == [] and changed(whole, state(dst)) == set()
-    report = hpcp_mpi.copy(src, dst, **{**options, "itemize": True})
+    report = direct.copy(src, dst, **{**options, "itemize": True})
     assert report.failures == []
     assert deleted(dry) == deleted(report)
     assert dry.outcome.removed == report.outcome.removed
     assert report.outcome.removed.entries == len(deleted(report))
     judge(src, dst, options, protected, before)
     after = state(dst)
-    again = hpcp_mpi.copy(src, dst, **options)
+    again = direct.copy(src, dst, **options)
     assert again.failures == [] and changed(after, state(dst)) == set()
     assert again.outcome.removed.entries == again.outcome.copied.entries == again.outcome.updated.entries == 0
 

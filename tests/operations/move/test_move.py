@@ -17,7 +17,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import hpcp_mpi
 from hpcp_mpi.cluster.signals import StopRequest
 from hpcp_mpi.engine.frontend import Frontend
 from hpcp_mpi.host import timestamps
@@ -32,7 +31,7 @@ from hpcp_mpi.vocab.errors import FatalError
 from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.request import Request, Verb
 from tests.operations.copy.test_any_tree import OPTIONS
-from tests.support import oracle
+from tests.support import direct, oracle
 from tests.support.copies import TINY_CHUNKS, changed, copy, refused, run, state
 from tests.support.effort import many
 from tests.support.faultfs import mounted
@@ -75,7 +74,7 @@ def test_after_a_move_the_destination_holds_what_the_source_held(
         build(src, tree)
         run(["cp", "-a", src, twin])
         if data.draw(st.booleans()):
-            hpcp_mpi.copy(src, dst)
+            direct.copy(src, dst)
             meddle(data.draw, dst)
             for path in map(os.fsdecode, names(src)):  # which would not be replaced by a directory
                 there, here = (os.lstat(each / path) if os.path.lexists(each / path) else None for each in (dst, src))
@@ -86,7 +85,7 @@ def test_after_a_move_the_destination_holds_what_the_source_held(
         holders = {path[:at] for path in excluded for at in range(len(path)) if path[at : at + 1] == b"/"}
         extras = names(dst) - names(src)
         kept = state(src)
-        report = hpcp_mpi.copy(src, dst, move=True, **options)
+        report = direct.copy(src, dst, move=True, **options)
         assert report.failures == []
         assert names(src) == set(excluded) | holders
         assert src.exists() == bool(excluded)
@@ -155,8 +154,8 @@ def test_names_of_one_file_in_several_sources_are_moved_one_by_one(more: tuple[s
 
 def test_what_was_copied_by_an_earlier_run_is_moved_too(on_tmpfs: Path) -> None:
     build(on_tmpfs / "src", {"f": File(b"f"), "d": Dir({"g": File(b"g")})})
-    hpcp_mpi.copy(on_tmpfs / "src", on_tmpfs / "dst")
-    report = hpcp_mpi.copy(on_tmpfs / "src", on_tmpfs / "dst", move=True)
+    direct.copy(on_tmpfs / "src", on_tmpfs / "dst")
+    report = direct.copy(on_tmpfs / "src", on_tmpfs / "dst", move=True)
     assert report.failures == [] and report.outcome.copied.entries == 0
     assert not (on_tmpfs / "src").exists()
 
@@ -196,13 +195,13 @@ def test_what_changed_meanwhile_stays_and_is_named(
     src, dst = on_tmpfs / "src", on_tmpfs / "dst"
     build(src, {"d": Dir({"f": File(b"first"), "g": File(b"g")}), "h": File(b"h")})
     with before_the_removal(lambda: happens(src / "d/f"), monkeypatch):
-        report = hpcp_mpi.copy(src, dst, move=True)
+        report = direct.copy(src, dst, move=True)
     assert names(src) == {b"d", b"d/f"} and report.exit_code == 23
     assert [(failure.path, failure.reason) for failure in report.failures] == [
         (os.fsencode(src / "d/f"), "changed during the move, or just before; kept")
     ]
     assert (dst / "d/f").read_bytes() == b"first"
-    again = hpcp_mpi.copy(src, dst, move=True)
+    again = direct.copy(src, dst, move=True)
     assert again.failures == [] and not src.exists()
 
 
@@ -216,7 +215,7 @@ def test_what_came_meanwhile_stays_and_is_named(on_tmpfs: Path, monkeypatch: pyt
         build(src / "d", {"g": File(b"g"), "same": File(b"1234", mtime_ns=10**18)})
 
     with before_the_removal(come, monkeypatch):
-        report = hpcp_mpi.copy(src, dst, move=True)
+        report = direct.copy(src, dst, move=True)
     assert names(src) == {b"d", b"d/g", b"d/same", b"new", b"new/n", b"empty"}
     assert {failure.path[len(os.fsencode(src)) + 1 :]: failure.reason for failure in report.failures} == {
         b"d/g": "created during the move; kept",
@@ -241,7 +240,7 @@ def test_a_copy_that_is_gone_or_changed_keeps_its_source(on_tmpfs: Path, monkeyp
         os.utime(dst / "l", ns=(times.st_atime_ns, times.st_mtime_ns), follow_symlinks=False)
 
     with before_the_removal(spoil, monkeypatch):
-        report = hpcp_mpi.copy(src, dst, move=True, links="never")
+        report = direct.copy(src, dst, move=True, links="never")
     assert names(src) == {b"d", b"d/f", b"e", b"e/g", b"h", b"l"}
     assert {failure.path[len(os.fsencode(src)) + 1 :] for failure in report.failures} == {b"d/f", b"e", b"h", b"l"}
 
@@ -270,7 +269,7 @@ def test_a_directory_whose_copy_lacks_metadata_stays_with_all_in_it(
         real(place, batch, unit, outcome)
 
     monkeypatch.setattr(directories, "_settle", refuse)
-    report = hpcp_mpi.copy(src, on_tmpfs / "dst", move=True, chunk_size=1)
+    report = direct.copy(src, on_tmpfs / "dst", move=True, chunk_size=1)
     assert names(src) == {b"d", b"d/f", b"d/e"}
     assert [failure.path for failure in report.failures] == [os.fsencode(src / "d")]
 
@@ -390,7 +389,7 @@ def test_clocks_that_cannot_be_asked_leave_what_is_recent(
     monkeypatch.setattr(os, "mkdir", refuse_stages)
     if not local:
         monkeypatch.setattr(timestamps, "has_this_clock", lambda path: False)
-    report = hpcp_mpi.copy(src, on_tmpfs / "dst", move=True)
+    report = direct.copy(src, on_tmpfs / "dst", move=True)
     if local:
         assert report.failures == [] and not src.exists()
         return
@@ -416,7 +415,7 @@ def test_what_cannot_be_stored_is_not_moved(on_tmpfs: Path, monkeypatch: pytest.
     build(on_tmpfs / "src", {"a": File(b"a")})
     monkeypatch.setattr(rereading, "write_out", lambda fd: False)
     with pytest.raises(FatalError, match="could not be stored") as refusal:
-        hpcp_mpi.copy(on_tmpfs / "src", on_tmpfs / "dst", move=True)
+        direct.copy(on_tmpfs / "src", on_tmpfs / "dst", move=True)
     assert str(on_tmpfs / "dst") in str(refusal.value) and "system log" in str(refusal.value)
     oracle.assert_equal_trees(on_tmpfs / "src", on_tmpfs / "dst")
 

@@ -12,14 +12,13 @@ from typing import Any
 
 import pytest
 
-import hpcp_mpi
 from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.operations import dispatch
 from hpcp_mpi.operations.move import worker
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.units import Batch, Kind
 from tests.operations.move.test_move import before_the_removal, names, same_size_and_time
-from tests.support import oracle
+from tests.support import direct, oracle
 from tests.support.copies import copy, run
 from tests.support.faultfs import mounted
 from tests.support.launch import World
@@ -188,7 +187,7 @@ def test_a_copy_that_is_called_otherwise_by_now_is_none(on_tmpfs: Path, monkeypa
     src, dst = on_tmpfs / "src", on_tmpfs / "dst"
     build(src, {"f": File(b"f"), "g": File(b"g")})
     with before_the_removal(lambda: os.rename(dst / "f", dst / "F"), monkeypatch):
-        report = hpcp_mpi.copy(src, dst, move=True)
+        report = direct.copy(src, dst, move=True)
     assert names(src) == {b"f"} and report.exit_code == 23
 
 
@@ -213,7 +212,7 @@ def test_a_file_of_several_names_that_is_another_one_by_now_stays(
             same_size_and_time(src / "f")
 
     with before_the_removal(change, monkeypatch):
-        report = hpcp_mpi.copy(src, dst, move=True)
+        report = direct.copy(src, dst, move=True)
     assert names(src) == {b"f", b"g"} and report.exit_code == 23
     assert {failure.reason for failure in report.failures} == {"its copy holds other bytes; kept"}
     assert (src / "f").read_bytes() in (b"abcde", b"54321") and (dst / "f").read_bytes() == b"12345"
@@ -240,7 +239,7 @@ def test_what_was_linked_to_an_old_copy_as_the_first_name_failed_stays(
 
     monkeypatch.setitem(dispatch.TOGETHER, Kind.CHECK, check)
     with mounted(src, eio_read="first" if happens == "unreadable" else "-") as mounted_src:
-        report = hpcp_mpi.copy(mounted_src, dst, move=True, parallel_listing=False)
+        report = direct.copy(mounted_src, dst, move=True, parallel_listing=False)
         assert report.exit_code in (23, 24)
     assert b"new" in contents(src), "else it is nowhere"
     assert (src / "b/other").exists() or (dst / "b/other").read_bytes() == b"new"
@@ -277,7 +276,7 @@ def test_a_directory_that_takes_the_place_of_a_copied_one_is_not_taken_for_it(
         os.rename(on_tmpfs / "new/sub", on_tmpfs / "src/d/sub")
 
     with before_the_removal(exchange, monkeypatch):
-        report = hpcp_mpi.copy([on_tmpfs / "src"], on_tmpfs / "dst", move=True, **options)
+        report = direct.copy([on_tmpfs / "src"], on_tmpfs / "dst", move=True, **options)
     assert contents(on_tmpfs / "src") == {b"n"} and contents(on_tmpfs / "dst", on_tmpfs / "old") == {b"o"}
     assert {failure.reason for failure in report.outcome.failures} == {"its copy holds other bytes; kept"}
 
@@ -288,5 +287,5 @@ def test_no_directory_is_doubted_that_nobody_changed(on_tmpfs: Path, monkeypatch
     monkeypatch.setattr(worker, "same_content", lambda *these: compared.append(these[1][1]) or True)
     build(on_tmpfs / "src", {f"d{i}": Dir({"s": Dir({"f": File(b"f")}), "g": File(b"g")}) for i in range(20)})
     time.sleep(0.05)
-    report = hpcp_mpi.copy(on_tmpfs / "src", on_tmpfs / "dst", move=True, chunk_files=1)
+    report = direct.copy(on_tmpfs / "src", on_tmpfs / "dst", move=True, chunk_files=1)
     assert report.outcome.removed.files == 40 and compared == []

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-import hpcp_mpi
 from hpcp_mpi.operations.move import take_out
 from hpcp_mpi.operations.move import worker as moving
 from tests.operations.move.test_move import names
+from tests.support import direct
 from tests.support.copies import stages
 from tests.support.trees import Dir, File, HardLink, Symlink, build
 
@@ -78,7 +78,7 @@ def test_what_gets_the_name_meanwhile_stays_under_it(
             os.rename(new, src / "d/f")
 
     between(change, disposer, monkeypatch)
-    report = hpcp_mpi.copy(src, dst, move=True)
+    report = direct.copy(src, dst, move=True)
     if disposer is Naive:
         assert report.failures == [] and not os.path.lexists(src / "d/f"), "the attack takes what has no copy"
         return
@@ -105,7 +105,7 @@ def test_what_comes_after_the_name_was_gone_stays(on_tmpfs: Path, monkeypatch: p
         return kept
 
     monkeypatch.setattr(moving.CopiedGuard, "must_keep", must_keep)
-    hpcp_mpi.copy(src, dst, move=True)
+    direct.copy(src, dst, move=True)
     assert (src / "d/f").read_bytes() == b"newer"
 
 
@@ -123,7 +123,7 @@ def test_a_name_that_is_taken_twice_keeps_both(on_tmpfs: Path, monkeypatch: pyte
 
     between(change, take_out.TakenOut, monkeypatch)
     monkeypatch.setattr(take_out, "rename_if_free", put_back)
-    report = hpcp_mpi.copy(src, dst, move=True)
+    report = direct.copy(src, dst, move=True)
     monkeypatch.undo()
     assert (src / "d/f").read_bytes() == b"third"
     (failure,) = (each for each in report.failures if each.path == os.fsencode(src / "d/f"))
@@ -137,7 +137,7 @@ def test_where_there_is_no_place_to_take_it_to_it_is_looked_at_once_more(
 ) -> None:
     src, dst = scene(on_tmpfs)
     real_mkdir, real_rename = os.mkdir, os.rename
-    hpcp_mpi.copy(src, dst)
+    direct.copy(src, dst)
 
     def mkdir(path: Any, *args: Any, **more: Any) -> None:
         if number == errno.ENOSPC and os.readlink(f"/proc/self/fd/{more['dir_fd']}").startswith(str(src)):
@@ -152,7 +152,7 @@ def test_where_there_is_no_place_to_take_it_to_it_is_looked_at_once_more(
     monkeypatch.setattr(os, "mkdir", mkdir)
     monkeypatch.setattr(os, "rename", rename)
     between(lambda: real_rename(on_tmpfs / "new/f", src / "d/f"), take_out.TakenOut, monkeypatch)
-    report = hpcp_mpi.copy(src, dst, move=True)
+    report = direct.copy(src, dst, move=True)
     monkeypatch.undo()
     assert names(src) == {b"d", b"d/f"} and (src / "d/f").read_bytes() == b"newer"
     assert [failure.reason for failure in report.failures] == [REASON]

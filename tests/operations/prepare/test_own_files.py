@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcp_mpi.operations.prepare.own_files import Own, own_files, refuse
+from hpcp_mpi.operations.prepare.own_files import Own, outside, own_files, refuse
 from hpcp_mpi.vocab.errors import UsageError
 from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.request import Request, Verb
@@ -106,3 +106,38 @@ def test_a_file_system_that_is_seen_at_two_paths_is_known_by_its_inodes(place: P
     assert own == [Own("the ledger", os.fsencode(place / "dst/sub/x.led"), True)]
     with pytest.raises(UsageError, match="is to be removed"):
         refuse(request, own)
+
+
+INSIDE = {
+    "a source": ("src", "dst", {}),
+    "a destination": ("other", "src", {}),
+    "a link to the destination": ("other", "link", {}),
+    "the directory of a list": ("link", "dst", {"source_list": b"x"}),
+    "the working directory of a list": ("", "dst", {"source_list": b"x"}),
+    "the list that is read": ("other", "dst", {"source_list": b"link/deep/run.list"}),
+    "all": ("/", "dst", {}),
+    "by a pattern": ("s*c", "dst", {}),
+}
+
+
+@pytest.mark.parametrize("what", INSIDE)
+def test_a_file_that_nobody_named_lies_in_no_tree_of_the_run(
+    what: str, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, destination, more = INSIDE[what]
+    (place / "src/deep").mkdir()
+    (place / "other").mkdir()
+    (place / "link").symlink_to("src")
+    (place / "src/deep/run.list").write_text("")
+    monkeypatch.chdir(place / "src" if not source else place)
+    sources = (source.encode(),) if source else ()
+    destinations = (bytes(place / destination),)
+    path, beside = bytes(place / "src/deep/run.list"), bytes(place / "else/run.list")
+    found = outside([path, beside], Request(Verb.COPY, sources, destinations, **more))  # type: ignore[arg-type]
+    assert found == ([] if what == "all" else [beside])
+
+
+def test_a_tree_of_which_only_a_link_is_copied_is_none_of_the_run(place: Path) -> None:
+    (place / "link").symlink_to("src")
+    path = bytes(place / "src/run.list")
+    assert outside([path], Request(Verb.COPY, (bytes(place / "link"),), (bytes(place / "dst"),))) == [path]

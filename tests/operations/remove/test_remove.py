@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 
-import hpcp_mpi
 from hpcp_mpi.host import latency as gate
 from hpcp_mpi.operations.remove import empty_directory as emptying
 from hpcp_mpi.operations.remove import worker as removing
-from tests.support import oracle
+from tests.support import direct, oracle
 from tests.support.copies import PLAIN, refused, state
 from tests.support.launch import World
 from tests.support.marks import each_world
@@ -176,7 +175,7 @@ def test_a_huge_directory_is_removed_in_slices(
     files |= {f"l{i}": Symlink("x") for i in range(50)}
     folders: dict[Name, Node] = {f"d{i}": Dir(simple()) for i in range(60)}
     build(on_tmpfs / "huge", {**files, **folders, "sub": Dir({**files, "keep": File()})})
-    report = hpcp_mpi.remove(on_tmpfs / "huge", excludes=(b"keep", b"l1*"), slots=4)
+    report = direct.remove(on_tmpfs / "huge", excludes=(b"keep", b"l1*"), slots=4)
     assert report.failures == []
     left = set(oracle.entries(on_tmpfs / "huge"))
     links = {f"l{i}".encode() for i in range(50) if str(i).startswith("1")}
@@ -197,7 +196,7 @@ def test_in_a_huge_directory_what_cannot_be_removed_is_named_once_and_the_rest_g
     build(on_tmpfs / "huge", {f"stuck{i}": File() for i in range(100)} | {f"f{i}": File() for i in range(100)})
     build(on_tmpfs / "huge/d", simple())
     monkeypatch.setattr(os, "unlink", failing)
-    report = hpcp_mpi.remove(on_tmpfs / "huge", slots=4)
+    report = direct.remove(on_tmpfs / "huge", slots=4)
     monkeypatch.undo()
     assert sorted(os.listdir(on_tmpfs / "huge")) == sorted(f"stuck{i}" for i in range(100))
     assert len(report.failures) == 100 and report.exit_code == 23

@@ -15,12 +15,11 @@ from unittest import mock
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import hpcp_mpi
 from hpcp_mpi.host import latency as gate
 from hpcp_mpi.operations.remove import empty_directory as emptying
 from hpcp_mpi.operations.remove import rank0 as removals
 from hpcp_mpi.operations.remove import worker as removing
-from tests.support import oracle
+from tests.support import direct, oracle
 from tests.support.copies import state
 from tests.support.effort import many
 from tests.support.removing import left_by_rule
@@ -74,9 +73,9 @@ def test_what_is_excluded_stays_and_nothing_else(
         options = {"excludes": excludes, "unmatched_excludes": True, "slots": slots, **chunks}
         # As the root of the work, or as one of many that are removed by name.
         with mock.patch("hpcp_mpi.operations.remove.prepare._PINNED", 0 if by_name else 16):
-            would = hpcp_mpi.remove(root, dry_run=True, itemize=True, **options)
+            would = direct.remove(root, dry_run=True, itemize=True, **options)
             assert set(oracle.entries(root)) == entries
-            report = hpcp_mpi.remove(root, itemize=True, **options)
+            report = direct.remove(root, itemize=True, **options)
         left = {b"", *oracle.entries(root)} if root.exists() else set()
         assert left == stay
         assert report.failures == [] == would.failures
@@ -96,8 +95,8 @@ def test_more_than_max_delete_and_nothing_is_removed(
     with tempfile.TemporaryDirectory(dir="/dev/shm") as place, limited(limits):
         root = built(place, tree)
         entries = [b"", *oracle.entries(root)]
-        foretold = hpcp_mpi.remove(root, slots=slots, max_delete=allowed, dry_run=True)
-        report = hpcp_mpi.remove(root, slots=slots, max_delete=allowed, optional_excludes=(b"nowhere",))
+        foretold = direct.remove(root, slots=slots, max_delete=allowed, dry_run=True)
+        report = direct.remove(root, slots=slots, max_delete=allowed, optional_excludes=(b"nowhere",))
         enough = len(entries) <= allowed
         assert foretold.exit_code == report.exit_code
         assert report.exit_code == (0 if enough else 25)

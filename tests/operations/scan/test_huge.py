@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-import hpcp_mpi
 from hpcp_mpi.host import listing
 from hpcp_mpi.operations.scan import worker as exploring
-from tests.support import oracle
+from tests.support import direct, oracle
 from tests.support.copies import changed, state
 from tests.support.marks import needs_commands
 from tests.support.trees import Dir, File, HardLink, Name, Node, Socket, Symlink, build
@@ -46,7 +45,7 @@ def forest() -> dict[Name, Node]:
 
 def copied(src: Path, dst: Path, *, sockets: list[str], **options: object) -> None:
     """Copy, judge what is there and what is told; copy again, and nothing is touched."""
-    report = hpcp_mpi.copy(src, dst, **options)
+    report = direct.copy(src, dst, **options)
     assert report.failures == []
     oracle.assert_equal_trees(src, dst, sockets=False)
     done = report.outcome.copied.plus(report.outcome.skipped).plus(report.outcome.updated)
@@ -55,7 +54,7 @@ def copied(src: Path, dst: Path, *, sockets: list[str], **options: object) -> No
     assert report.scanned.entries == len(kinds) - len(sockets)
     assert sorted(os.fsdecode(path) for path, _ in report.outcome.notes) == sorted(f"{src}/{each}" for each in sockets)
     before = state(dst)
-    again = hpcp_mpi.copy(src, dst, **options)
+    again = direct.copy(src, dst, **options)
     assert again.outcome.copied.entries == again.outcome.updated.entries == 0
     assert again.scanned.entries == report.scanned.entries
     assert changed(before, state(dst)) == set()
@@ -81,7 +80,7 @@ def test_a_root_that_is_huge_is_counted_once(parallel: bool, on_tmpfs: Path) -> 
 def test_changes_in_huge_directories_are_found(parallel: bool, on_tmpfs: Path) -> None:
     src, dst = on_tmpfs / "src", on_tmpfs / "dst"
     build(src, forest())
-    hpcp_mpi.copy(src, dst)
+    direct.copy(src, dst)
     outer = dst / "outer"
     (outer / "f1").unlink()
     (outer / "f2").write_bytes(b"other content")
@@ -90,7 +89,7 @@ def test_changes_in_huge_directories_are_found(parallel: bool, on_tmpfs: Path) -
     (outer / "d1").rmdir()
     (outer / "d1").symlink_to("elsewhere")
     (outer / "inner/.hidden1").unlink()
-    report = hpcp_mpi.copy(src, dst, parallel_listing=parallel, backup_dir=os.fsencode(on_tmpfs / "backup"))
+    report = direct.copy(src, dst, parallel_listing=parallel, backup_dir=os.fsencode(on_tmpfs / "backup"))
     assert report.failures == []
     oracle.assert_equal_trees(src, dst, sockets=False)
     assert report.outcome.removed.links == 1
@@ -109,7 +108,7 @@ def test_stages_of_killed_runs_are_found_among_many_names(parallel: bool, on_tmp
             )
         },
     )
-    hpcp_mpi.copy(src, dst, parallel_listing=parallel)
+    direct.copy(src, dst, parallel_listing=parallel)
     assert not (dst / "d/.hpcp-mpi.deadbeef.1.1").exists()
     assert {name for name in os.listdir(dst / "d") if name[0] != "z"} == set(os.listdir(src / "d")) - {"socket"}
 
@@ -120,7 +119,7 @@ def test_stages_and_what_is_excluded_are_not_copied(parallel: bool, on_tmpfs: Pa
     extra: dict[Name, Node] = {".hpcp-mpi.deadbeef.1.1": Dir({"f": File()}, mode=0o1700), "no.tmp": File()}
     only_called_so = {".hpcp-mpi.x.1.1": Dir({"f": File()}), ".hpcp-mpi.file": File(b"f")}
     build(src, {"d": Dir({**many(), **extra, **only_called_so, "dir.tmp": Dir({"f": File()})})})
-    report = hpcp_mpi.copy(src, dst, parallel_listing=parallel, excludes=(b"*.tmp", b"f7"))
+    report = direct.copy(src, dst, parallel_listing=parallel, excludes=(b"*.tmp", b"f7"))
     assert report.failures == []
     wanted = set(os.listdir(src / "d")) - {*extra, "dir.tmp", "f7", "socket"}
     assert set(os.listdir(dst / "d")) == wanted

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-import hpcp_mpi
 from hpcp_mpi.host import listing
-from tests.support import oracle
+from tests.support import direct, oracle
 from tests.support.marks import needs_commands
 from tests.support.trees import Dir, File, build, encode_acl
 
@@ -30,7 +29,7 @@ def pair(on_tmpfs: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
     """A tree and its copy, as if it had been made long ago: all clocks agree."""
     monkeypatch.setattr(listing, "_CLOCKS_NS", 0)
     build(on_tmpfs / "src", {"d": Dir({name: File(b"same", mtime_ns=T) for name in ("f", "g", "h")})})
-    hpcp_mpi.copy(on_tmpfs / "src", on_tmpfs / "dst")
+    direct.copy(on_tmpfs / "src", on_tmpfs / "dst")
     return on_tmpfs / "src", on_tmpfs / "dst"
 
 
@@ -40,7 +39,7 @@ def test_attributes_of_a_source_that_was_changed_since_are_given_to_the_copy(
     change: str, parallel: bool, pair: tuple[Path, Path]
 ) -> None:
     CHANGES[change](pair[0] / "d/f")
-    report = hpcp_mpi.copy(*pair, hash_size=0, parallel_listing=parallel)
+    report = direct.copy(*pair, hash_size=0, parallel_listing=parallel)
     assert (report.outcome.updated.files, report.outcome.skipped.files) == (1, 2)
     oracle.assert_equal_trees(*pair)
 
@@ -51,12 +50,12 @@ def test_what_only_a_copy_got_since_goes_where_content_is_compared(
     change: str, parallel: bool, pair: tuple[Path, Path]
 ) -> None:
     CHANGES[change](pair[1] / "d/f")
-    report = hpcp_mpi.copy(*pair, parallel_listing=parallel)
+    report = direct.copy(*pair, parallel_listing=parallel)
     assert (report.outcome.updated.files, report.outcome.skipped.files) == (1, 2)
     oracle.assert_equal_trees(*pair)
 
 
 @LISTINGS
 def test_what_is_not_asked_is_counted_as_identical(parallel: bool, pair: tuple[Path, Path]) -> None:
-    report = hpcp_mpi.copy(*pair, hash_size=0, parallel_listing=parallel)
+    report = direct.copy(*pair, hash_size=0, parallel_listing=parallel)
     assert (report.scanned.files, report.outcome.skipped.files, report.outcome.skipped.bytes) == (3, 3, 12)
