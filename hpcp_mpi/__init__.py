@@ -45,8 +45,9 @@ TypeError for a wrong type or an unknown keyword.
 
 Progress, and an end before the end
 
-progress= is called with a Progress about five times a second, should_stop= is asked as often, both in the calling
-thread. A run that is stopped returns its report: what was done is in it, and the same call does the rest.
+progress= is called with a Progress about five times a second and once at the end, should_stop= is asked as often, both
+in the calling thread. A run that is stopped returns its report: what was done is in it, and the same call does the
+rest.
 
     >>> import threading
     >>> cancelled, seen = threading.Event(), []

@@ -92,10 +92,11 @@ def copy(
     backup_dir             move there what would be replaced
     rate_limit, file_rate_limit
                            bytes and files a second, all ranks together: 500_000_000 or "500M"; 0: no limit
-    max_workers            jobs at once on each rank; None: four per CPU. single_thread: one on one rank
+    max_workers            jobs at once on each rank; None: four per CPU, 0: half its CPUs, -N: N per CPU;
+                           single_thread: one on one rank
     ledger, resume         a file to record the run in; resume the run that is in it
     stop_before            minutes before the end of the Slurm job, to stop in good order
-    progress               is called with a Progress about five times a second, in this thread
+    progress               is called with a Progress about five times a second and at the end, in this thread
     should_stop            is asked as often; when it is true the run ends in good order, with exit_code 75
     join_timeout           seconds in which all ranks have to call this, under MPI
 

@@ -144,6 +144,7 @@ def _operate(call: Asked, callbacks: watching.Callbacks, wire: Wire, stop: StopR
         frontend = Frontend(
             stop=stop,
             watcher=callbacks,
+            shows_end=True,
             confirm=lambda question: True,
             certain=True,
             say=watching.say,

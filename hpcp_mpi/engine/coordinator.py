@@ -263,6 +263,8 @@ class Coordinator:
     def fill(self, report: Report) -> None:
         """Put into a report what is the same for all verbs. Its outcome is the caller's."""
         self.watch()
+        if self.frontend.shows_end:
+            self.frontend.watcher.show(self._meter.read(self._counted()))
         report.ranks = self.planner.shares
         report.chunks, report.steals, report.messages = self.planner.chunks, self.planner.steals, self._loop.messages
         report.seconds = time.monotonic() - self._began

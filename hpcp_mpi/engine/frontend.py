@@ -83,6 +83,7 @@ class Frontend:
 
     stop: StopRequest = field(default_factory=StopRequest)
     watcher: ProgressWatcher = field(default_factory=Unwatched)
+    shows_end: bool = False  # the watcher is shown how it ended, due or not: it has nothing else to tell that
     items: Items | None = None  # takes what was or would be changed; without it that is in the report
     # Asks before something is removed; False is no. Raises UsageError where no user can answer, StoppedEarly on Ctrl-C.
     confirm: Callable[[str], bool] = answer_no

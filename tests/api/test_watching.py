@@ -41,7 +41,7 @@ def leftovers(place: Path) -> list[str]:
     return [path.name for path in place.rglob(".hpcp-mpi.*")]
 
 
-def test_progress_is_called_in_this_thread_five_times_a_second_at_most(
+def test_progress_is_called_in_this_thread_five_times_a_second_at_most_and_at_the_end(
     source: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     seen: list[tuple[float, int, Progress]] = []
@@ -54,12 +54,34 @@ def test_progress_is_called_in_this_thread_five_times_a_second_at_most(
 
     report = slowly(source, progress=progress, should_stop=stop.is_set)
     assert {thread for _, thread, _ in seen} == {threading.get_ident()}
-    moments = [moment for moment, _, _ in seen]
+    moments = [moment for moment, _, _ in seen[:-1]]  # the last one is not on time: it is the end
     assert len(moments) > 1 and min(b - a for a, b in itertools.pairwise(moments)) >= 0.19
     counts = [now.entries for _, _, now in seen]
     assert counts == sorted(counts) and all(now.phase == "copying" for _, _, now in seen)
     assert report.exit_code == 75 and 0 < report.outcome.copied.files < 300
+    assert counts[-1] == report.outcome.copied.files
     assert capfd.readouterr() == ("", "")
+
+
+def test_the_last_progress_of_a_run_that_did_all_says_so(on_tmpfs: Path) -> None:
+    src, dst, kept = on_tmpfs / "src", on_tmpfs / "dst", on_tmpfs / "kept"
+    build(src, {"a": Dir({f"{number}": File(b"x") for number in range(20)}), "b": File(b"xx")})
+    calls: list[Callable[[Callable[[Progress], object]], Report]] = [
+        lambda show: hpcp_mpi.copy(src, dst, dry_run=True, progress=show),
+        lambda show: hpcp_mpi.copy(src, dst, progress=show),
+        lambda show: hpcp_mpi.copy(src, kept, verify=True, progress=show),
+        lambda show: hpcp_mpi.mirror(src, dst, progress=show),
+        lambda show: hpcp_mpi.verify(src, dst, progress=show),
+        lambda show: hpcp_mpi.list_files(src, on_tmpfs / "list", progress=show),
+        lambda show: hpcp_mpi.move(src, on_tmpfs / "moved", progress=show),
+        lambda show: hpcp_mpi.remove([dst, kept], progress=show),
+    ]
+    for number, call in enumerate(calls):
+        seen: list[Progress] = []
+        assert call(seen.append).exit_code == 0
+        last = seen[-1]
+        assert (number, last.fraction, last.entries) == (number, 1.0, last.entries_total)
+        assert last.entries == (46 if number == 7 else 23)
 
 
 def test_a_run_that_is_stopped_returns_what_it_did_and_the_same_call_does_the_rest(source: Path) -> None:

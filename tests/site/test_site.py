@@ -61,6 +61,11 @@ def nothing_is_wrong(reader: Browser, address: str) -> Iterator[None]:
     assert not [each for each in reader.requests if not each.startswith((address, "data:", "blob:", "about:"))]
 
 
+def test_the_site_holds_pages_and_what_they_show(site: Path) -> None:
+    kinds = {path.suffix for path in site.rglob("*") if path.is_file()}
+    assert kinds <= {".html", ".css", ".js", ".map", ".json", ".svg", ".png", ".xml", ".gz"}
+
+
 def test_the_front_page_names_the_tool_and_leads_to_the_guide(reader: Browser, address: str) -> None:
     reader.open(address)
     assert reader.value("document.querySelector('h1').innerText").startswith("hpcp-mpi")

@@ -73,6 +73,8 @@ class _Move(Operation):
         self._frontend = frontend
         self._coordinator: Coordinator | None = None
         self._removal: RemovalFeed | None = None
+        self._emptied = 0  # sources, which are removed when nothing is left in them
+        self._all_tried = False
 
     def run(self) -> None:
         """Remove. Raises StoppedEarly, FatalError."""
@@ -82,13 +84,15 @@ class _Move(Operation):
         removal.drive("removing")
         for index, root in enumerate(self._job.sources):
             if index in removal.emptied and self._landings[index].name is None:
+                self._emptied += 1
                 _remove_root(root, coordinator.outcome)
+        self._all_tried = True
 
     def scanned(self) -> Tally:
-        return NOTHING if self._removal is None else self._removal.found
+        return NOTHING if self._removal is None else self._removal.found.plus(Tally(directories=self._emptied))
 
     def scan_done(self) -> bool:
-        return self._removal is None
+        return self._removal is None or self._all_tried
 
     def report(self) -> Report:
         """Return what was done."""

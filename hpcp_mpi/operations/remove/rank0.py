@@ -182,6 +182,7 @@ class _Remove(Operation):
         self._frontend = frontend
         self._coordinator: Coordinator | None = None
         self._removal: RemovalFeed | None = None
+        self._all_tried = False
         self._report = Report(sources=[target.argument for target in removable.targets])
         self._report.dry_run = self._options.dry_run
 
@@ -208,6 +209,7 @@ class _Remove(Operation):
         for pinned in removable.pinned:
             if pinned.source in removal.emptied:
                 self._remove_root(coordinator, pinned)
+        self._all_tried = True
         count = coordinator.outcome.removed.entries
         if self._options.dry_run and limit is not None and count > limit:
             self._exceeded(count, limit)
@@ -224,10 +226,12 @@ class _Remove(Operation):
         return bool(agreed)
 
     def scanned(self) -> Tally:
-        return NOTHING if self._removal is None else self._removal.found
+        if self._removal is None:
+            return NOTHING
+        return self._removal.found.plus(Tally(directories=len(self._removable.pinned)))  # which hold what it finds
 
     def scan_done(self) -> bool:
-        return self._removal is None
+        return self._removal is None or self._all_tried
 
     def _begun(self) -> Coordinator:
         if self._coordinator is None:
@@ -285,7 +289,7 @@ class _Remove(Operation):
         outcome.failures = list({failure.path: failure for failure in outcome.failures}.values())
         outcome.skipped = outcome.skipped.plus(self._removable.skipped)
         if self._removal is not None:
-            report.scanned = self._removal.found.plus(Tally(directories=len(self._removable.pinned)))
+            report.scanned = self.scanned()
         report.stopped = stopped or report.stopped
         return report
 
