@@ -1,29 +1,20 @@
 """Progress as JSON for programs: one object a line, with the fields of vocab.progress.Progress."""
 
-import time
 from collections.abc import Callable
 from typing import Any
 
-from hpcp_mpi.cli.progress.lines import FIRST
+from hpcp_mpi.cli.progress.lines import AtIntervals
 from hpcp_mpi.vocab.progress import Progress
 
 
-class JsonLines:
-    """A watcher that writes an object soon, and then every interval seconds. An interval of 0 is silence."""
+class JsonLines(AtIntervals):
+    """A watcher that writes objects."""
 
     def __init__(self, interval: float, write: Callable[[str, dict[str, Any]], None]) -> None:
         """write: gets the event, "progress", and its fields"""
-        self._interval = interval
+        super().__init__(interval)
         self._write = write
-        self._next = time.monotonic() + min(FIRST, interval)
 
-    def due(self) -> bool:
-        return self._interval > 0 and time.monotonic() >= self._next
-
-    def show(self, progress: Progress) -> None:
-        self._next = time.monotonic() + self._interval
+    def write(self, progress: Progress) -> None:
         fraction = progress.fraction
         self._write("progress", {**progress.as_dict(), "fraction": None if fraction is None else round(fraction, 6)})
-
-    def close(self) -> None:
-        """Do nothing: a line stays."""

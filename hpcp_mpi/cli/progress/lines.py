@@ -10,13 +10,11 @@ FIRST = 1.0  # seconds until it is said that the run is under way, however long 
 _WIDTH = 80 - len("2000-01-01 00:00:00 ")
 
 
-class Lines:
-    """A watcher that writes a line soon, and then every interval seconds. An interval of 0 is silence."""
+class AtIntervals:
+    """A watcher that writes progress soon, and then every interval seconds. An interval of 0 is silence."""
 
-    def __init__(self, interval: float, write: Callable[[str], None]) -> None:
-        """write: adds the time"""
+    def __init__(self, interval: float) -> None:
         self._interval = interval
-        self._write = write
         self._next = time.monotonic() + min(FIRST, interval)
 
     def due(self) -> bool:
@@ -24,7 +22,22 @@ class Lines:
 
     def show(self, progress: Progress) -> None:
         self._next = time.monotonic() + self._interval
-        self._write(line(progress, _WIDTH))
+        self.write(progress)
+
+    def write(self, progress: Progress) -> None:
+        raise NotImplementedError
 
     def close(self) -> None:
         """Do nothing: a line stays."""
+
+
+class Lines(AtIntervals):
+    """A watcher that writes lines of text."""
+
+    def __init__(self, interval: float, write: Callable[[str], None]) -> None:
+        """write: adds the time"""
+        super().__init__(interval)
+        self._write = write
+
+    def write(self, progress: Progress) -> None:
+        self._write(line(progress, _WIDTH))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hpcp_mpi.cli.progress import json_lines, lines
+from hpcp_mpi.cli.progress import lines
 from hpcp_mpi.cli.progress.json_lines import JsonLines
 from hpcp_mpi.cli.progress.lines import Lines
 from hpcp_mpi.vocab.progress import Progress
@@ -22,8 +22,7 @@ DATED = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d copying( \d+%)?: .+")
 class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 100.0
-        for module in (lines, json_lines):
-            monkeypatch.setattr(module.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(lines.time, "monotonic", lambda: self.now)
 
 
 @pytest.mark.parametrize("interval, moments", [(10.0, [1, 11, 21]), (0.5, [0.5, 1, 1.5]), (0.0, [])])
