@@ -21,7 +21,17 @@ TABLE = re.compile(r"(?ms)^## If you know cp, rsync or hpcp$.*?(?=^## )")
 # said to be none.
 FOREIGN = {
     *("--no-recursion", "--null", "--itemize-changes", "--include-deps", "--acl", "-U", "-u", "-i", "-ddir"),
-    *("--no-kill", "--signal", "--requeue", "--mpi", "--kill-on-bad-exit", "--wait", "--with-ft"),
+    *(
+        "--dependency",
+        "--mail-type",
+        "--no-kill",
+        "--signal",
+        "--requeue",
+        "--mpi",
+        "--kill-on-bad-exit",
+        "--wait",
+        "--with-ft",
+    ),
     *("--bind", "--cleanenv", "--user", "--volume", "--cap-add", "--device"),
 }
 FENCE = re.compile(r"(?ms)^```.*?^```$")
