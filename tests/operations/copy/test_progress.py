@@ -44,7 +44,8 @@ def moves(samples: list[dict[str, Any]], phase: str, size: int) -> None:
     assert bytes_ == sorted(bytes_) and bytes_[-1] <= size
     under_way = [each for each in own if each["bytes"] > 0]
     assert all(each["total_known"] and each["bytes_total"] == size for each in under_way)
-    assert all(each["remaining"] is not None and each["bytes_per_second"] > 0 for each in under_way[1:])
+    moved = [each for each in under_way if each["bytes"] > under_way[0]["bytes"]]
+    assert moved and all(each["remaining"] is not None and each["bytes_per_second"] > 0 for each in moved), moved
 
 
 @each_value
