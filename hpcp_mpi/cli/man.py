@@ -41,6 +41,7 @@ _ENVIRONMENT = (
         "the job, which the ledger is named after",
     ),
     ("SLURM_SUBMIT_DIR", "where the ledger of a job is"),
+    ("SLURM_MPI_TYPE", "what the commands that are shown give srun as --mpi"),
     ("SLURM_RESTART_COUNT", "a job that was restarted resumes from its ledger without --resume"),
     ("SLURM_JOB_END_TIME", "when the job ends, where Slurm says so here; else scontrol is asked (--stop-before)"),
     (
