@@ -172,7 +172,7 @@ def ours(
 @functools.cache
 def _our_help() -> str | None:
     """None if it cannot be had. Then nothing is called unknown: the race will show what is wrong."""
-    done = launch.run(["-h"], flavour="plain")
+    done = launch.run(["--help"], flavour="plain")
     return done.stdout if done.returncode == 0 else None
 
 

@@ -5,6 +5,7 @@ many(count)    so many random examples or rounds, in `make test` a third of them
 @each_pair     ... so many that any two values of different parameters occur together
 to_the_end     a mark of tests that `make test` leaves out: the toy cluster of containers, as Slurm has its own lab,
                and ways to end that one
+seldom(values) values of a parameter that `make test` leaves out
 
 The two with @ are for tests whose parameters do not meet in the code, e.g. an error of the storage and the launcher.
 pytest without --part runs all combinations. A pytest plugin; tests/conftest.py loads it.
@@ -14,16 +15,28 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import combinations
+from typing import Any
 
 import pytest
+from _pytest.mark import ParameterSet
 from hypothesis import HealthCheck, settings
 
 TO_THE_END = bool(os.environ.get("HPCP_MPI_CHAOS"))
 each_value = pytest.mark.combinations(1)
 each_pair = pytest.mark.combinations(2)
 Value = tuple[str, int]  # of a parameter: its name, and which of its values it is
+
+
+def seldom(values: Iterable[object]) -> list[object]:
+    """The values of a parameter, each with the mark to_the_end: what others show already, but for rare accidents."""
+    return [_marked(value) for value in values]
+
+
+def _marked(value: Any) -> object:
+    known = value if isinstance(value, ParameterSet) else pytest.param(value)
+    return pytest.param(*known.values, id=known.id, marks=[*known.marks, pytest.mark.to_the_end])
 
 
 def many(count: int) -> int:

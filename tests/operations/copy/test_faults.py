@@ -13,7 +13,7 @@ import pytest
 
 from tests.support import oracle
 from tests.support.copies import PLAIN, TINY_CHUNKS, copy, cps, partial_files, run, stages
-from tests.support.effort import each_pair
+from tests.support.effort import each_value
 from tests.support.faultfs import mounted
 from tests.support.launch import World
 from tests.support.marks import needs_commands, needs_fuse, needs_root, worlds
@@ -49,7 +49,7 @@ def others_are_there(src: Path, dst: Path, failed: set[str]) -> None:
             assert (dst / name).lstat().st_size == info.st_size or not (src / name).is_file(), name
 
 
-@each_pair
+@each_value
 @needs_root
 @CHUNKS
 @WORLDS
@@ -108,7 +108,7 @@ def broken_tree() -> dict[Name, Node]:
 BROKEN = ("whole/broken", "whole/deep/broken-too", "mixed/broken", "mixed/few/broken")
 
 
-@each_pair
+@each_value
 @needs_fuse
 @CHUNKS
 @WORLDS
@@ -182,7 +182,7 @@ def test_what_another_user_cannot_read(
     assert not os.path.lexists(mine / "dst/a/secret") and not os.path.lexists(mine / "dst/a/twin")
 
 
-@each_pair
+@each_value
 @needs_fuse
 @CHUNKS
 @WORLDS

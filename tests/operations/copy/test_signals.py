@@ -13,6 +13,7 @@ import pytest
 
 from tests.support import oracle
 from tests.support.copies import PLAIN, copy, cps, partial_files, stages
+from tests.support.effort import each_value
 from tests.support.faultfs import mounted
 from tests.support.launch import Finished, Running, World
 from tests.support.marks import needs_commands, needs_fuse, worlds
@@ -85,6 +86,7 @@ def completed(src: Path, dst: Path, backing: Path) -> None:
     assert copy(src, backing).copied_entries == 0
 
 
+@each_value
 @pytest.mark.parametrize("how", SIGNALS)
 @pytest.mark.parametrize("world", WORLDS)
 def test_a_signal_ends_the_run_soon_and_cleanly(how: str, world: World, slow: tuple[Path, Path, Path]) -> None:

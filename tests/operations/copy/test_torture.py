@@ -11,7 +11,7 @@ import pytest
 
 from tests.support import oracle
 from tests.support.copies import PLAIN, TINY_CHUNKS, changed, copy, stages, state
-from tests.support.effort import each_pair, each_value
+from tests.support.effort import each_value, seldom
 from tests.support.launch import World
 from tests.support.marks import each_world, needs_commands, needs_root, worlds
 from tests.support.torture import SOCKETS, torture
@@ -22,8 +22,10 @@ pytestmark = needs_commands("rsync")
 # Open MPI takes seconds to start, so it has fewer sizes.
 WORLDS = [
     *worlds(launchers=("plain", "nompi")),
-    *worlds((1, 2, 4, 8), launchers=("mpich",)),
-    *worlds((1, 2, 4), launchers=("openmpi",)),
+    *worlds((2, 4), launchers=("mpich",)),
+    *worlds((2,), launchers=("openmpi",)),
+    *seldom(worlds((1, 8), launchers=("mpich",))),
+    *seldom(worlds((1, 4), launchers=("openmpi",))),
 ]
 CHUNKS = pytest.mark.parametrize("chunks", [(), TINY_CHUNKS], ids=["chunks", "tiny-chunks"])
 
@@ -68,7 +70,7 @@ def test_between_file_systems(way: str, on_disk: Path, on_tmpfs: Path) -> None:
     copy_twice(PLAIN, src / "src", dst / "dst")
 
 
-@each_pair
+@each_value
 @needs_root
 @CHUNKS
 @each_world(sizes=(4,), launchers=("plain", "mpich"))

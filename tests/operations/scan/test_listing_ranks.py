@@ -13,7 +13,7 @@ import pytest
 from tests.operations.copy.test_torture import copy_twice
 from tests.support import oracle
 from tests.support.copies import TINY_CHUNKS, changed, copy, items, rsync_items, state
-from tests.support.effort import each_value
+from tests.support.effort import each_value, seldom
 from tests.support.launch import World
 from tests.support.marks import needs_commands, needs_root, worlds
 from tests.support.torture import torture
@@ -28,8 +28,10 @@ RANGES = ("--split-size", "4K")
 
 RUNS = [
     *[(world, TINY) for world in worlds((3,), launchers=("plain", "mpich", "openmpi"))],
-    *[(world, RANGES) for world in worlds((1, 2, 8), launchers=("mpich",))],
-    *[(world, (*TINY, *RANGES)) for world in worlds((5,), launchers=("plain", "mpich"))],
+    *[(world, RANGES) for world in worlds((2,), launchers=("mpich",))],
+    *[(world, RANGES) for world in seldom(worlds((1, 8), launchers=("mpich",)))],
+    *[(world, (*TINY, *RANGES)) for world in worlds((5,), launchers=("mpich",))],
+    *[(world, (*TINY, *RANGES)) for world in seldom(worlds(launchers=("plain",)))],
 ]
 
 
