@@ -6,12 +6,10 @@ open files, and while it is called in the main thread Ctrl-C's handler, if that 
 
 import gc
 import os
-import pwd
 import signal
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -26,7 +24,8 @@ from hpcp_mpi.cluster.slurm import job_number
 from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.engine.frontend import Frontend
 from hpcp_mpi.engine.walltime import before_the_end
-from hpcp_mpi.operations.dispatch import lead_operation
+from hpcp_mpi.host.machine import user_name
+from hpcp_mpi.operations.dispatch import lead_recorded
 from hpcp_mpi.operations.prepare.own_files import known, own_files, refuse
 from hpcp_mpi.operations.prepare.places import placed
 from hpcp_mpi.operations.session import connect, on_all_ranks, team_of_threads
@@ -100,16 +99,9 @@ def _lead(function: str, keywords: Mapping[str, Any], wire: Wire, stop: StopRequ
     if callbacks.raised is not None:
         raise callbacks.raised
     report.processes = processes
-    report.origin = Origin(__version__, call.command, os.uname().nodename, _user(), job_number(os.environ))
+    report.origin = Origin(__version__, call.command, os.uname().nodename, user_name(), job_number(os.environ))
     watching.log_report(function, report)
     return report
-
-
-def _user() -> str:
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        return str(os.geteuid())
 
 
 def _unstarted(call: Asked, stop: StopRequest) -> Report:
@@ -140,7 +132,6 @@ def _operate(call: Asked, callbacks: watching.Callbacks, wire: Wire, stop: StopR
             checkpoints = open_checkpoints(
                 request, ledger, call.resume, call.command, os.environ, watching.say, __version__
             )
-            request = replace(request, options=replace(request.options, sync_ranges=True))
         frontend = Frontend(
             stop=stop,
             watcher=callbacks,
@@ -157,13 +148,5 @@ def _operate(call: Asked, callbacks: watching.Callbacks, wire: Wire, stop: StopR
             if call.stop_before is not None
             else nullcontext()
         )
-        try:
-            with in_time:
-                report = lead_operation(wire, request, frontend)
-            if checkpoints is not None:
-                checkpoints.add_before(report)
-                checkpoints.end(report.exit_code)
-        finally:
-            if checkpoints is not None:
-                checkpoints.close()
-    return report
+        with in_time:
+            return lead_recorded(wire, request, frontend)

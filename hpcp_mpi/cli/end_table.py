@@ -83,10 +83,6 @@ def _entries(tally: Tally) -> str:
     return number(tally.entries, "entry", "entries")
 
 
-def _not_done(report: Report) -> tuple[tuple[Tally, str], ...]:
-    return (report.failed, "failed"), (report.left, "left")
-
-
 def counts(tallies: Iterable[tuple[str, Tally, bool]]) -> list[str]:
     """Return lines of counts for (name, tally, whether bytes are counted)."""
     rows = [_COLUMNS, *((name, *_cells(tally, sized)) for name, tally, sized in tallies)]
@@ -127,7 +123,7 @@ def _rows(report: Report) -> Iterator[tuple[str, Tally, bool]]:
         yield "kept", outcome.skipped, False
     if removes:
         yield "would remove" if would else "removed", outcome.removed, False
-    for each, name in _not_done(report):
+    for name, each in (("failed", report.failed), ("left", report.left)):
         if each:
             yield name, each, sized
     if not removes and outcome.removed:
@@ -180,7 +176,7 @@ def ranks_in_words(processes: int, verb: str, imaging: bool = False) -> str:
         return number(processes, "rank") + (f" (1 works, {processes - 1:,} idle)" if processes > 1 else "")
     does = verb if verb in (Verb.REMOVE.value, Verb.LIST.value, Verb.COMPARE.value) else Verb.COPY.value
     if processes == 1:
-        return f"1 rank (coordinates and {'copies' if does == 'copy' else does + 's'})"
+        return f"1 rank (coordinates and {_third_person(does)})"
     return f"{processes:,} ranks (1 coordinates, {processes - 1:,} {does if processes > 2 else _third_person(does)})"
 
 

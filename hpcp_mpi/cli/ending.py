@@ -1,6 +1,5 @@
 """The end of a run on rank 0: the list of what failed, the report for programs, then what is printed."""
 
-import getpass
 import os
 import sys
 import time
@@ -17,6 +16,7 @@ from hpcp_mpi.cli.json_report import STANDARD_OUTPUT, report_at, write_json
 from hpcp_mpi.cli.log import Log
 from hpcp_mpi.cluster.slurm import job_number
 from hpcp_mpi.engine.sorted_items import SortedItems
+from hpcp_mpi.host.machine import user_name
 from hpcp_mpi.host.output_file import Output
 from hpcp_mpi.operations.compare.differences import Differences
 from hpcp_mpi.vocab.errors import FatalError, reason_of
@@ -85,7 +85,7 @@ class Ending:
             return
         report.started, report.ended = min(report.started, self._began), time.time()
         report.origin = Origin(
-            __version__, (TOOL, *self.arguments), os.uname().nodename, _user(), job_number(self.environment)
+            __version__, (TOOL, *self.arguments), os.uname().nodename, user_name(), job_number(self.environment)
         )
         write_json(report, self._json)
 
@@ -150,10 +150,3 @@ class Ending:
     def _lists(self) -> bool:
         """Whether standard output gets lines of changes, differences or a file list."""
         return self.request.file_list == b"-" if self.request.verb is Verb.LIST else self.request.options.itemize
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return str(os.geteuid())

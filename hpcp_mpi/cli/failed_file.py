@@ -102,7 +102,10 @@ def write_first(paths: Sequence[bytes], failures: Sequence[Failure], base: bytes
 
 
 def remove_old(paths: Sequence[bytes]) -> None:
-    """Remove what an earlier run of the same command left: nobody is to do again what has not failed."""
+    """Remove what an earlier run of the same command left: nobody is to do again what has not failed.
+
+    By the name itself, unlike `Output.remove`: no user gave it, so a link there leads to nothing of ours.
+    """
     for path in paths:
         with suppress(OSError):
             old = os.lstat(path)

@@ -12,6 +12,7 @@ from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.tally import total_of
 
 _SOME = 5  # failures that are named
+_FEW = 1000  # inodes that may be what is full
 
 
 def full_lines(report: Report, failures: Sequence[Failure]) -> Iterator[str]:
@@ -62,6 +63,3 @@ def _left(room: FreeSpace) -> Iterator[str]:
         yield f"{size(room.bytes)} {words}"
     if room.inodes is not None and (room.whose or room.inodes < _FEW):
         yield f"{room.inodes:,} inodes {words}"
-
-
-_FEW = 1000  # inodes that may be what is full

@@ -13,7 +13,7 @@ from hpcp_mpi.engine.sorted_items import SortedItems
 from hpcp_mpi.operations.compare.differences import GROUPS, Differences
 from hpcp_mpi.vocab.abilities import ENDLESS_NS, SECOND_NS, Acls, StoredTimes
 from hpcp_mpi.vocab.amounts import size
-from hpcp_mpi.vocab.errors import EXIT_CODES, EXIT_DIFFERENT, EXIT_OK, EXIT_VANISHED
+from hpcp_mpi.vocab.errors import EXIT_CODES, EXIT_DIFFERENT, EXIT_OK, EXIT_VANISHED, Failure
 from hpcp_mpi.vocab.paths import first_few, printable
 from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.request import Request, Verb
@@ -95,10 +95,10 @@ def problem_lines(report: Report, why: str = "") -> Iterable[str]:
         if share.lost:
             where = f" on {share.node}" if share.node else ", before it said where it is:"
             yield f"lost: rank {share.rank}{where} {share.lost}"
-    full = [failure for failure in report.failures if kind_of(failure.reason) in FULL]
-    others = (
-        [failure for failure in report.failures if kind_of(failure.reason) not in FULL] if full else report.failures
-    )
+    full: list[Failure] = []
+    others: list[Failure] = []
+    for failure in report.failures:
+        (full if kind_of(failure.reason) in FULL else others).append(failure)
     if full:
         from hpcp_mpi.cli.full_disk import full_lines
 

@@ -1,7 +1,7 @@
 """One run of the program on rank 0: the frontend of the operation, then its report and what is printed."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from hpcp_mpi import __version__
@@ -20,7 +20,7 @@ from hpcp_mpi.engine.frontend import Frontend
 from hpcp_mpi.engine.sorted_items import SortedItems
 from hpcp_mpi.engine.walltime import before_the_end
 from hpcp_mpi.operations.compare.differences import Differences
-from hpcp_mpi.operations.dispatch import items_of, lead_operation
+from hpcp_mpi.operations.dispatch import items_of, lead_recorded
 from hpcp_mpi.operations.prepare.own_files import known, own_files, refuse
 from hpcp_mpi.operations.prepare.places import placed
 from hpcp_mpi.operations.session import team_of_threads
@@ -68,7 +68,6 @@ class Run:
         checkpoints = self._checkpoints(request)
         if checkpoints is not None:
             ending.ledger = checkpoints.path
-            request = replace(request, options=replace(request.options, sync_ranges=True))
         ending.choose_place()
         items, asker = items_of(request.verb), Asker(request.force, stop, watcher.close)
         frontend = Frontend(
@@ -87,17 +86,11 @@ class Run:
             own=known(own_files(request, ending.ledger, given.report_file, given.failed, given.log_file)),
             team=partial(team_of_threads, stop),
         )
-        try:
-            with before_the_end(given.stop_before, self.environment, stop, say):
-                report = lead_operation(self.wire, request, frontend)
-            report.declined = asker.declined
-            if checkpoints is not None:
-                checkpoints.add_before(report)
-                checkpoints.end(report.exit_code)
-                ending.ledger = None if checkpoints.broken else ending.ledger
-        finally:
-            if checkpoints is not None:
-                checkpoints.close()
+        with before_the_end(given.stop_before, self.environment, stop, say):
+            report = lead_recorded(self.wire, request, frontend)
+        report.declined = asker.declined
+        if checkpoints is not None and checkpoints.broken:
+            ending.ledger = None
         return report, items
 
     def _checkpoints(self, request: Request) -> CheckpointWriter | None:

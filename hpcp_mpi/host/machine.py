@@ -1,4 +1,4 @@
-"""Limits of this machine: CPUs, slots, open files."""
+"""Limits of this machine: CPUs, slots, open files; and who works on it."""
 
 import os
 import resource
@@ -72,3 +72,13 @@ def open_files() -> int:
     allow_open_files()
     soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return _OPEN_FILES if soft == resource.RLIM_INFINITY else min(soft, _OPEN_FILES)
+
+
+def user_name() -> str:
+    """Return the name of the user whose rights this process has; the number where it has none."""
+    import pwd  # for reports, on rank 0
+
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())

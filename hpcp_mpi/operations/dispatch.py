@@ -56,6 +56,21 @@ def lead_operation(wire: "Wire", request: Request, frontend: "Frontend") -> "Rep
     return report
 
 
+def lead_recorded(wire: "Wire", request: Request, frontend: "Frontend") -> "Report":
+    """Do as lead_operation does; the ledger that the frontend has, if any, gets how it ended, and is closed."""
+    checkpoints = frontend.checkpoints
+    if checkpoints is None:
+        return lead_operation(wire, request, frontend)
+    request = replace(request, options=replace(request.options, sync_ranges=True))
+    try:
+        report = lead_operation(wire, request, frontend)
+        checkpoints.add_before(report)
+        checkpoints.end(report.exit_code)
+    finally:
+        checkpoints.close()
+    return report
+
+
 UNMATCHED = "this exclude pattern matched nothing"
 
 

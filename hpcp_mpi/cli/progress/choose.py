@@ -11,6 +11,7 @@ from hpcp_mpi.cli.progress.json_lines import JsonLines
 from hpcp_mpi.cli.progress.lines import Lines
 from hpcp_mpi.cli.streams import Shown
 from hpcp_mpi.cli.unblocked import Unblocked
+from hpcp_mpi.engine.frontend import ProgressWatcher
 from hpcp_mpi.host import terminal
 from hpcp_mpi.host.terminal import Terminal
 from hpcp_mpi.vocab.progress import Progress
@@ -18,12 +19,8 @@ from hpcp_mpi.vocab.progress import Progress
 _DUMB = ("", "dumb", "unknown")  # terminals that know no sequences, by TERM
 
 
-class Watcher(Protocol):
+class Watcher(ProgressWatcher, Protocol):
     """A display that can be taken away."""
-
-    def due(self) -> bool: ...
-
-    def show(self, progress: Progress) -> None: ...
 
     def close(self) -> None: ...
 
