@@ -34,6 +34,7 @@ from hpcp_mpi.vocab.origin import Origin
 from hpcp_mpi.vocab.report import Report
 
 _with_mpi = threading.Lock()
+_collecting = threading.Lock()
 
 
 def run(function: str, keywords: Mapping[str, Any]) -> Report:
@@ -64,8 +65,10 @@ def _on_all_ranks(function: str, keywords: Mapping[str, Any], meeting: Meeting, 
     finally:
         if wire is not None and wire.lost:
             out_of_step(f"an earlier call lost {len(wire.lost)} of the ranks")
-        # What a run has open is in cycles: a program could not unmount what it has copied to, and would run out.
-        gc.collect()
+        # What a run has open is in cycles: a program could not unmount what it has copied to, and would run out. Python
+        # collects nothing for who asks while another thread does.
+        with _collecting:
+            gc.collect()
 
 
 @contextmanager
