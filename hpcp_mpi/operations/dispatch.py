@@ -125,8 +125,7 @@ def _start_files(context: JobContext, batch: Batch, outcome: Outcome) -> None:
 
 
 def _list(context: JobContext, batch: Batch, outcome: Outcome) -> None:
-    with context.gate:
-        explore(context, batch, outcome, check_all)
+    explore(context, batch, outcome, check_all, copy)
 
 
 def _remove_copied(context: JobContext, batch: Batch, outcome: Outcome) -> None:
