@@ -22,7 +22,8 @@ from hpcp_mpi.vocab.units import Batch, Kind, Units
 
 _SECONDS = 0.1  # after which no further directory is begun: others may be idle
 _EACH = 0.01  # the same for each directory that was asked for: at first there is one, and all others are idle
-_DEEP = 0.5  # the same where nobody is idle: a part of the time that a chunk is to last
+_DEEP = 0.25  # the same where nobody is idle: a part of the time that a chunk is to last
+_BITE = 0.5  # of a bite: so much is copied at once
 _HUGE = 50_000  # entries of a directory that are not held here; rank 0 lists it in slices
 
 
@@ -32,9 +33,12 @@ Check = Callable[[JobContext, Sequence[Batch], Outcome], list[Batch]]
 Copy = Callable[[JobContext, Sequence[Batch], Outcome], None]
 
 
-def explore(context: JobContext, batch: Batch, outcome: Outcome, check: Check, copy: Copy) -> None:
-    """List the directories of a LIST batch and what is below them, for as long as it is short."""
-    _Walk(context, outcome, check, copy).walk(batch)
+def explore(context: JobContext, batch: Batch, outcome: Outcome, *, began: float, check: Check, copy: Copy) -> None:
+    """List the directories of a LIST batch and what is below them, for as long as it is short.
+
+    began: when the rank began with this batch and those before it, as time.monotonic() says it
+    """
+    _Walk(context, outcome, check, copy).walk(batch, began)
 
 
 class _Walk:
@@ -55,14 +59,15 @@ class _Walk:
         self._deep = False  # what is found is copied here
         self._own: list[Batch] = []  # what is to be copied here
         self._weight = 0  # of that, bytes
+        self._bite = _BITE * context.options.bite_weight
 
-    def walk(self, batch: Batch) -> None:
+    def walk(self, batch: Batch, began: float) -> None:
         options = self._context.options
         waiting = self._folders(batch)
         waiting.reverse()
-        seconds = min(_SECONDS, _EACH * len(waiting))
         if batch.deep and not (options.rate_bytes or options.rate_files):  # else rank 0 says when it may be copied
-            self._deep, seconds = True, _DEEP * options.chunk_seconds
+            self._deep, self._deadline = True, began + _DEEP * options.chunk_seconds
+        seconds = min(_SECONDS, _EACH * len(waiting))
         begun = False
         while waiting or not begun:
             with self._context.gate:
@@ -101,7 +106,7 @@ class _Walk:
 
         begun: whether any was listed. Return the same of now.
         """
-        while waiting and self._weight < self._context.options.bite_weight:
+        while waiting and self._weight < self._bite:
             if begun and (time.monotonic() > self._deadline or self._context.ending.is_set()):
                 self._builder.hand_over(waiting)
                 waiting.clear()
@@ -176,6 +181,6 @@ class _Walk:
                 return
             bite.append(batch)
             weight += batch.amount + batch.entries * options.file_cost
-            if weight >= options.bite_weight or number == len(own) - 1:
+            if weight >= self._bite or number == len(own) - 1:
                 self._copy(self._context, bite, self._outcome)
                 bite, weight = [], 0
