@@ -1,7 +1,7 @@
 """A feed of directories to walk through, which are found while others are walked.
 
 The last found go first, so that what waits does not grow with the tree; only a hundred
-per slot are handed out at a time.
+per slot are handed out at a time. Pure.
 """
 
 from collections.abc import Callable, Iterable

@@ -11,11 +11,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tests.simulate.engine import Result, Simulation
+from tests.simulate.listing import Busy, table
 from tests.simulate.scenarios import CHUNK_SECONDS, Scenario, scenarios
 
 RANKS = [4, 64, 1024, 4096]
 LONG = 4096  # ranks at which one scenario takes half a minute
 ALWAYS = "pareto 1.3"  # the one that is run at so many, unless others are asked for
+LISTED = "listing"  # a tree that has to be listed, of 10^8 files: a table of its own
 
 COLUMNS = (
     f"{'scenario':25}{'ranks':>6}{'slots':>6}{'makespan':>10}{'ideal':>8}{'ratio':>7}{'spread':>8}{'slots':>7}"
@@ -37,8 +39,11 @@ def line(result: Result) -> str:
     )
 
 
-def targets(results: list[Result]) -> list[tuple[str, bool, str]]:
-    """Return what is to be reached, whether it is, and the worst figure. Only what was run is judged."""
+def targets(results: list[Result], listed: list[Busy] | None = None) -> list[tuple[str, bool, str]]:
+    """Return what is to be reached, whether it is, and the worst figure. Only what was run is judged.
+
+    listed: copies of a tree that has to be listed
+    """
     found = []
 
     def judge(target: str, figures: list[float], limit: float, least: bool = False) -> None:
@@ -54,6 +59,8 @@ def targets(results: list[Result]) -> list[tuple[str, bool, str]]:
     spreads = [result.spread / CHUNK_SECONDS for result in results]
     judge("first rank done to last one: at most 1 chunk, everywhere", spreads, 1.0)
     judge("at least 20,000 chunks/s: 1024 ranks, any sizes", [result.rate for result in many], 20_000, least=True)
+    busy = [each.after_ten for each in listed or ()]
+    judge("slots busy for 0.95 of the time from the tenth second on: a tree to list", busy, 0.95, least=True)
     return found
 
 
@@ -73,15 +80,21 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args()
     results = []
-    print(COLUMNS)
-    for scenario in chosen(options.ranks, options.only):
+    wanted = chosen(options.ranks, options.only)
+    if wanted:
+        print(COLUMNS)
+    for scenario in wanted:
         results.append(Simulation(scenario, options.feed_rate).run())
         print(line(results[-1]), flush=True)
-    print(NOTES)
-    for target, reached, figure in targets(results):
+    if results:
+        print(NOTES)
+    listed: list[Busy] = []
+    if options.only is None or options.only in LISTED:
+        listed = table([count for count in options.ranks if count < LONG], lambda text: print(text, flush=True))
+    for target, reached, figure in targets(results, listed):
         print(f"{'reached    ' if reached else 'NOT REACHED'}  {target}: {figure}")
     if options.json is not None:
-        options.json.write_text(json.dumps([asdict(result) for result in results], indent=1) + "\n")
+        options.json.write_text(json.dumps([asdict(result) for result in [*results, *listed]], indent=1) + "\n")
 
 
 if __name__ == "__main__":
