@@ -58,8 +58,8 @@ def add_work(parser: Parser) -> None:
         "--parallel-file-listing",
         action="store_const",
         const=True,
-        help="all ranks list and compare directories, instead of rank 0 alone (default: only if the destination holds "
-        "something already)",
+        help="all ranks list and compare directories from the start, instead of rank 0 alone (default: if the "
+        "destination holds something already, and from when on ranks run dry)",
     )
     add(
         "--verify",
