@@ -54,6 +54,11 @@ class LinkGroups:
             del self._files[entry.inode]
         return known.leader
 
+    @property
+    def incomplete(self) -> int:
+        """How many files there are of which not all names were seen."""
+        return len(self._files)
+
     def take_seen(self) -> list[LinkedName]:
         """Return the names that were seen since the last call."""
         seen, self.seen = self.seen or [], []

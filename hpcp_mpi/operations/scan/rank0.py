@@ -44,6 +44,8 @@ from hpcp_mpi.vocab.paths import child_path
 from hpcp_mpi.vocab.tally import NOTHING, Tally
 from hpcp_mpi.vocab.units import Batch, Kind
 
+_LINKED = 0.25  # of the files found: if of more not all names were seen, others list nothing
+
 
 class Scan:
     """The stream of work that the trees hold. A feed; `outcome` says what could not be read.
@@ -224,7 +226,8 @@ class Scan:
         sharing = self._sharing
         sharing.look(time.monotonic(), self._supply())
         count = sharing.wanted(self._pool.waiting)
-        if count:
+        # Who sees some names of a file copies it once more: of many, that costs more than waiting for rank 0.
+        if count and self.builder.links.incomplete <= _LINKED * self.builder.scanned.files:
             with self._lock:
                 tasks = self._pool.take(count, lambda task: task.fresh)
                 if tasks:

@@ -51,8 +51,9 @@ class Sharing:
         before, self.supply = self.supply, supply
         if self._began is None:
             self._began = self._looked = now
-        past = exp((self._looked - now) / LATELY)
-        self._dry = self._dry * past + before.idle / max(1, before.ranks) * (1 - past)
+        if self._looked - self._began >= ALONE_SECONDS:  # before, all ranks are idle, as in any run
+            past = exp((self._looked - now) / LATELY)
+            self._dry = self._dry * past + before.idle / max(1, before.ranks) * (1 - past)
         self._looked = now
         if self.always or self.never:
             self._on = self.always
@@ -60,7 +61,7 @@ class Sharing:
             self._on = supply.seconds < ENOUGH_SECONDS
         else:
             # Alone with rank 0, a worker would only take turns with it.
-            self._on = supply.ranks > 1 and now - self._began >= ALONE_SECONDS and self._dry >= DRY
+            self._on = supply.ranks > 1 and self._dry >= DRY
 
     def wanted(self, waiting: int) -> int:
         """Return how many of the directories that wait for rank 0 others should list.
