@@ -72,6 +72,6 @@ def test_what_was_killed_while_listing_was_shared_is_resumed(on_tmpfs: Path) -> 
         processes.kill_all(running._tag)
         running.finish()
     assert not cps(dst)
-    done = copy("--resume", ledger, world=World("mpich", 4), python_args=EAGER)
+    done = copy("--resume", *arguments, world=World("mpich", 4), python_args=EAGER)
     oracle.assert_equal_trees(src, dst)
     assert stages(dst) == [], str(done.done)

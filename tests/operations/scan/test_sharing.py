@@ -42,7 +42,7 @@ def test_a_small_tree_is_not_shared_though_all_ranks_are_idle() -> None:
 
 def test_ranks_that_run_dry_are_to_list_all_but_one_slots_share() -> None:
     assert looked(DRY).wanted(90) == 80
-    many = looked(DRY._replace(ranks=1024, slots=2048))
+    many = looked(DRY._replace(ranks=1024, idle=900, slots=2048))
     assert many.wanted(90) == 89, "who keeps none has nothing to go on with"
     assert many.wanted(1) == many.wanted(0) == 0
 
