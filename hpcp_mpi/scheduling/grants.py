@@ -89,7 +89,7 @@ def stage_dirs(batches: Iterable[Batch]) -> Iterator[bytes]:
     for batch in batches:
         if batch.kind in CONTENT or batch.kind is Kind.START_FILE:
             yield batch.dest_dir
-        elif batch.kind is Kind.LINK:
+        elif batch.kind is Kind.LINK or batch.deep:  # stages below directories that are listed are found by listing
             yield from {unit.target.rpartition(b"/")[0] for unit in batch.units}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from random import Random
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from hpcp_mpi.scheduling.grants import GrantRecord, requeue, stage_dirs
 from hpcp_mpi.vocab.checkpoint import Relist
-from hpcp_mpi.vocab.tally import Tally, one_file
+from hpcp_mpi.vocab.tally import NOTHING, Tally, one_file
 from hpcp_mpi.vocab.units import Batch, BigFile, Kind, Unit, Units
 
 FILE, TREE = one_file(10), Tally(3, 1, 0, 0, 30)
@@ -135,3 +136,14 @@ def test_in_whatever_parts_it_is_told_what_is_out_is_remembered(chance: Random, 
         assert named <= out.keys(), "what is done is not granted again"
         assert deep <= {directory + b"/" + name for name, (directory, _) in out.items()}
     assert kept.batches == []
+
+
+def test_directories_to_list_that_a_lost_rank_may_have_copied_say_so_to_whoever_lists_them() -> None:
+    units = Units.of([Unit(b"a/b", NOTHING, 0, b"a/b"), Unit(b"c", NOTHING, 0, b"c")])
+    shallow = Batch(Kind.LIST, 0, b"", b"", units, new=True)
+    assert requeue([shallow], False, 3) == ([shallow], [])
+    again, todo = requeue([shallow.deeper()], False, 3)
+    once_more, _ = requeue(again, False, 5)
+    assert todo == [] and [each.lost for each in (*again, *once_more)] == [(3,), (3, 5)]
+    assert sorted(stage_dirs(again)) == [b"", b"a"] and list(stage_dirs([shallow])) == []
+    assert pickle.loads(pickle.dumps(once_more)) == once_more
