@@ -119,6 +119,7 @@ def counted(ended: Ended, src: Path) -> None:
 COPIES = {
     "whole subtrees": (),
     "small chunks": SMALL,
+    "all list": (*SMALL, "-pfl"),
     "big files": (*SMALL, "--split-size", "1M", "-j", "2"),
     "verified": (*SMALL, "--verify", "--split-size", "1M"),
 }
