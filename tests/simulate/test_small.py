@@ -100,7 +100,7 @@ def test_directories_stay_with_one_rank_and_nobody_waits_for_that() -> None:
 
 def test_when_listing_is_the_bottleneck_others_list_too_and_each_file_is_copied_once() -> None:
     tree = Tree((40, 40))
-    alone, shared = (ListingSimulation(16, tree, shares, 4).busy() for shares in (False, True))
+    alone, shared = (ListingSimulation(64, tree, shares).busy() for shares in (False, True))
     assert alone.shared_since is None and shared.shared_since is not None
     assert shared.makespan < 0.7 * alone.makespan
     assert len(shared.line()) == len(BUSY_COLUMNS)
