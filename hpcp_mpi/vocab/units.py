@@ -13,7 +13,7 @@ from enum import Enum
 from itertools import repeat
 from typing import Any, NamedTuple
 
-from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, Tally
+from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, Tally, total_of
 
 
 class Kind(Enum):
@@ -97,6 +97,21 @@ class Units:
     def plain(self) -> bool:
         """Return whether all are plain files under their own names."""
         return self.more is None
+
+    @property
+    def targets(self) -> list[bytes]:
+        """Return the names that they get."""
+        if self.more is None:
+            return self.names
+        pairs = zip(self.names, self.more, strict=True)
+        return [name if dest_name is None else dest_name for name, (_, dest_name) in pairs]
+
+    @property
+    def tally(self) -> Tally:
+        """Return what all of them hold."""
+        if self.more is None:
+            return Tally(len(self.names), 0, 0, 0, sum(self.amounts))
+        return total_of(tally for tally, _ in self.more)
 
     def __len__(self) -> int:
         return len(self.names)

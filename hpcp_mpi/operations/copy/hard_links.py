@@ -12,7 +12,8 @@ from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.stage import staged
 from hpcp_mpi.operations.copy.check import check
-from hpcp_mpi.operations.copy.worker import LEADS_TO_ITS_PLACE, copy, leads_to_its_place
+from hpcp_mpi.operations.copy.publishing import LEADS_TO_ITS_PLACE, leads_to_its_place
+from hpcp_mpi.operations.copy.worker import copy
 from hpcp_mpi.rules.equality import NEW, change_letters, maybe_identical
 from hpcp_mpi.vocab.errors import VANISHED, Failure, reason_of
 from hpcp_mpi.vocab.outcome import Outcome

@@ -324,14 +324,14 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path, Path], list[str]
 
     def watch(src: Path, dst: Path) -> list[str]:
         found: list[str] = []
-        real = worker.publish_unit
+        real = worker.publish_units
 
         def publishing(*args: Any) -> None:
             found.extend(more_open(src, dst))
             real(*args)
             found.append("")
 
-        monkeypatch.setattr(worker, "publish_unit", publishing)
+        monkeypatch.setattr(worker, "publish_units", publishing)
         return found
 
     return watch
@@ -367,14 +367,14 @@ def test_whom_an_acl_names_is_kept_out_too(on_tmpfs: Path, monkeypatch: pytest.M
     src, dst = on_tmpfs / "src", on_tmpfs / "dst"
     build(src, {"p": Dir({"f": File(b"f")}, mode=0o750, owner=(BOB, BOB))})
     build(dst, {"p": Dir({}, mode=0o750, owner=(BOB, BOB), acl=f"u::rwx,u:{U}:rwx,g::r-x,m::rwx,o::---")})
-    real = worker.publish_unit
+    real = worker.publish_units
     read: list[bool] = []
 
     def publishing(*args: Any) -> None:
         real(*args)
         read.append(u_can_read(dst / "p/f"))
 
-    monkeypatch.setattr(worker, "publish_unit", publishing)
+    monkeypatch.setattr(worker, "publish_units", publishing)
     assert direct.copy(src, dst).failures == []
     assert read == [False]
     oracle.assert_equal_trees(src, dst)
@@ -412,7 +412,7 @@ def test_who_makes_a_directory_before_root_does_cannot_read_what_is_put_in_it(
     src, dst = on_tmpfs / "src", on_tmpfs / "dst"
     build(src, {"u": Dir({"p": Dir({"f": File(b"f", owner=(BOB, BOB))}, mode=0o700, owner=(BOB, BOB))}, owner=(U, U))})
     build(dst, {"u": Dir({}, owner=(U, U))})
-    real_copy, real = worker._copy_batch, worker.publish_unit
+    real_copy, real = worker._copy_batch, worker.publish_units
     made: list[str] = []
     read: list[bool] = []
 
@@ -427,7 +427,7 @@ def test_who_makes_a_directory_before_root_does_cannot_read_what_is_put_in_it(
         read.append(u_can_read(dst / "u/p/f"))
 
     monkeypatch.setattr(worker, "_copy_batch", copying)
-    monkeypatch.setattr(worker, "publish_unit", publishing)
+    monkeypatch.setattr(worker, "publish_units", publishing)
     direct.copy(src, dst, **TINY)
     assert made and read and not any(read)
     oracle.assert_equal_trees(src, dst)
