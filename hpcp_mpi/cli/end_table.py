@@ -156,7 +156,7 @@ def _counts(report: Report) -> str:
 
 def _times(report: Report) -> str:
     seconds, outcome = report.seconds, report.outcome
-    scan = f" (scan {duration(report.scan_seconds)})" if report.scan_seconds else ""
+    scan = f" (scan {duration(report.scan_seconds)}{_listed(report)})" if report.scan_seconds else ""
     time = f"time: {duration(seconds)}{scan}"
     if seconds < _RATED or (report.dry_run and report.verb != Verb.COMPARE.value):
         return time  # nothing was done, or no average means anything
@@ -168,6 +168,13 @@ def _times(report: Report) -> str:
         entries = outcome.removed if report.verb == Verb.REMOVE.value else report.scanned
         average = f"{entries.entries / seconds:,.0f} entries/s"
     return f"{time}   average: {average}"
+
+
+def _listed(report: Report) -> str:
+    """Return who listed, where it was not rank 0 alone."""
+    if report.listed_by_all is None:
+        return ""
+    return f", all ranks list from {duration(report.listed_by_all)} on" if report.listed_by_all else ", all ranks list"
 
 
 def ranks_in_words(processes: int, verb: str, imaging: bool = False) -> str:

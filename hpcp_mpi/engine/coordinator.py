@@ -32,6 +32,7 @@ from hpcp_mpi.scheduling.backlog import Backlog
 from hpcp_mpi.scheduling.cost_model import CostModel
 from hpcp_mpi.scheduling.planner import Planner
 from hpcp_mpi.scheduling.rate_limit import RateLimiter
+from hpcp_mpi.scheduling.supply import Supply
 from hpcp_mpi.vocab.checkpoint import Relist
 from hpcp_mpi.vocab.errors import reason_of
 from hpcp_mpi.vocab.job import Job
@@ -115,6 +116,11 @@ class Coordinator:
         """Return the exclude patterns that matched nothing so far, and should."""
         options = self.job.options
         return unmatched(options.all_excludes, len(options.excludes), self.excluding)
+
+    @property
+    def supply(self) -> Supply:
+        """What ranks have to do."""
+        return self.planner.supply
 
     @property
     def slots(self) -> int:

@@ -50,6 +50,22 @@ class Pool(Generic[T]):
                 if not self._alive:
                     self._grow()
 
+    @property
+    def waiting(self) -> int:
+        """The number of tasks that nobody is at. No lock: it changes all the time."""
+        return len(self._tasks)
+
+    def take(self, most: int, which: Callable[[T], bool]) -> list[T]:
+        """Take the oldest of certain tasks that nobody is at, to be done elsewhere; return them, the oldest first."""
+        with self._changed:
+            taken: list[T] = []
+            left: list[T] = []
+            for task in self._tasks:
+                (taken if len(taken) < most and which(task) else left).append(task)
+            self._tasks[:] = left
+            self._changed.notify_all()  # there may be nothing more to wait for
+        return taken
+
     def hold(self, held: bool) -> None:
         """Pause or resume the walk: work that was found already should be done first."""
         if held != self._held:

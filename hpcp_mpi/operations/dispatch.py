@@ -3,10 +3,13 @@
 What only some verbs need is imported when it is needed: a thousand workers import this.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from hpcp_mpi.engine.broken_work import surviving
 from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.engine.walk_feed import WalkResult
 from hpcp_mpi.operations.copy.big_files.rules import FileEnded, FilesStarted, RangeFailed
@@ -124,9 +127,10 @@ def _start_files(context: JobContext, batch: Batch, outcome: Outcome) -> None:
     outcome.findings.append(FilesStarted(len(batch.units)))
 
 
-def _list(context: JobContext, batch: Batch, outcome: Outcome) -> None:
-    with context.gate:
-        explore(context, batch, outcome, check_all)
+def _list(context: JobContext, batches: Sequence[Batch], outcome: Outcome) -> None:
+    began = time.monotonic()  # of all of them
+    for batch in batches:
+        surviving(context, batch, outcome, partial(explore, began=began, check=check_all, copy=copy), undone)
 
 
 def _remove_copied(context: JobContext, batch: Batch, outcome: Outcome) -> None:
@@ -217,7 +221,6 @@ def undone(batch: Batch, reason: str) -> list[Any]:
 REPEATED = frozenset({Kind.VERIFY, Kind.LINK, Kind.MKDIR, Kind.SET_DIR_METADATA})
 
 ONE_BY_ONE: dict[Kind, Callable[[JobContext, Batch, Outcome], None]] = {
-    Kind.LIST: _list,
     Kind.START_FILE: _start_files,
     Kind.RANGE: copy_range,
     Kind.FINISH_FILE: finish_or_copy,
@@ -237,4 +240,5 @@ TOGETHER: dict[Kind, Callable[[JobContext, Sequence[Batch], Outcome], None]] = {
     Kind.COPY: copy,
     Kind.CHECK: check_and_copy,
     Kind.VERIFY: _verify,
+    Kind.LIST: _list,
 }

@@ -89,9 +89,13 @@ class Backlog:
     @property
     def weight(self) -> float:
         """Seconds of a slot that all of it takes, as far as is known by now."""
+        return self.weight_but(None)
+
+    def weight_but(self, left_out: Kind | None) -> float:
+        """Return the same without what is of one kind."""
         seconds = 0.0
         for kind, (entries, amount) in self._loads.items():
-            if entries:
+            if entries and kind is not left_out:
                 entry, byte = self._weights.costs(kind)
                 seconds += entries * entry + amount * byte
         return seconds

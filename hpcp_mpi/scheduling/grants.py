@@ -52,10 +52,10 @@ class GrantRecord:
         return [part.batch for part in self._parts]
 
 
-def requeue(batches: Iterable[Batch], whole: bool) -> tuple[list[Batch], list[Relist]]:
+def requeue(batches: Iterable[Batch], whole: bool, rank: int = 0) -> tuple[list[Batch], list[Relist]]:
     """Return the work that is to be granted again, and the directories that have to be looked at again.
 
-    batches: as GrantRecord remembers them. whole: as for GrantRecord
+    batches: as GrantRecord remembers them. whole: as for GrantRecord. rank: the one that is lost
     """
     granted: list[Batch] = []
     todo: list[Relist] = []
@@ -64,7 +64,11 @@ def requeue(batches: Iterable[Batch], whole: bool) -> tuple[list[Batch], list[Re
             # What it was begun in is left behind, and found there.
             todo.append(Relist(batch.source, batch.source_dir, batch.dest_dir, False))
         if batch.kind not in CONTENT:
-            granted.append(replace(batch, again=True) if batch.kind is Kind.FINISH_FILE else batch)
+            if batch.kind is Kind.FINISH_FILE:
+                batch = replace(batch, again=True)
+            elif batch.deep:
+                batch = replace(batch, lost=(*batch.lost, rank))
+            granted.append(batch)
             continue
         files = []
         for unit in batch.units:

@@ -14,6 +14,7 @@ from hpcp_mpi.scheduling.messages import Drain, Grant, Hello, Message, Progress,
 from hpcp_mpi.scheduling.rank_speed import SpeedModel
 from hpcp_mpi.scheduling.rank_table import QUEUE_DEPTH, OutstandingChunk, Rank, Ranks
 from hpcp_mpi.scheduling.rate_limit import RateLimiter
+from hpcp_mpi.scheduling.supply import Supply
 from hpcp_mpi.vocab.checkpoint import Relist
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.report import RankShare
@@ -97,6 +98,14 @@ class Planner:
         return self._ranks.slots
 
     @property
+    def supply(self) -> Supply:
+        """What ranks have to do."""
+        ranks, slots = self._ranks, self._ranks.slots
+        if not self._backlog:
+            return Supply(len(ranks), len(ranks.idle), slots)
+        return Supply(len(ranks), 0, slots, self._backlog.weight_but(Kind.LIST) / max(1, slots))
+
+    @property
     def active(self) -> int:
         """How many ranks have work."""
         return self._ranks.active
@@ -141,7 +150,7 @@ class Planner:
             if self._limiter is not None:
                 self._limiter.done(out.kind, out.entries, out.amount)
             if out.kept is not None:
-                granted, todo = requeue(out.kept.batches, self.whole)
+                granted, todo = requeue(out.kept.batches, self.whole, number)
                 self.left.update(stage_dirs(out.kept.batches))
                 self._backlog.add(granted, first=True)
                 self.todo += todo

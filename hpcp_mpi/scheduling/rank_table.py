@@ -91,6 +91,9 @@ class Ranks:
         self.asked = 0
         self.idle: set[int] = set()
 
+    def __len__(self) -> int:
+        return len(self._ranks)
+
     def __getitem__(self, number: int) -> Rank:
         return self._ranks[number]
 

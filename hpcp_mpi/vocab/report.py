@@ -150,6 +150,7 @@ class Report:
     timeline: list[Sample] = field(default_factory=list)
     started: float = field(default_factory=time.time)  # seconds since 1970-01-01 UTC
     scan_seconds: float = 0.0
+    listed_by_all: float | None = None  # seconds after the beginning from which on all ranks listed; None: rank 0 alone
     seconds: float = 0.0
     stopped: int = EXIT_OK  # the exit code of an early stop
     broken_off: bool = False  # rank 0 could not continue, as a failure says: what was to follow was not done
@@ -220,6 +221,8 @@ class Report:
         self.images += other.images
         self.partitions += other.partitions
         self.scan_seconds += other.scan_seconds
+        if self.listed_by_all is None:
+            self.listed_by_all = other.listed_by_all
         self.seconds += other.seconds
         if other.unmatched is not None:
             self.unmatched = other.unmatched if self.unmatched is None else self.unmatched & other.unmatched
@@ -310,6 +313,7 @@ class Report:
             "ended_seconds": round(ended, 3),
             "seconds": round(self.seconds, 3),
             "scan_seconds": round(self.scan_seconds, 3),
+            "listed_by_all": None if self.listed_by_all is None else round(self.listed_by_all, 3),
             "verb": self.verb,
             "dry_run": self.dry_run,
             "mirror": self.mirror,

@@ -55,6 +55,7 @@ def _texts(big: BigFile) -> list[Any]:
 def _batch(
     kind: str, source: int, source_dir: str, dest_dir: str, leader: str, flags: int, units: list[Any], big: Any
 ) -> Batch:
+    given: dict[str, Any] = {name: bool(_number(flags) >> bit & 1) for bit, name in enumerate(_FLAGS)}
     return Batch(
         Kind(kind),
         _number(source),
@@ -63,7 +64,7 @@ def _batch(
         _units(*units),
         leader=_path(leader),
         big=None if big is None else _big(*big),
-        **{name: bool(_number(flags) >> bit & 1) for bit, name in enumerate(_FLAGS)},
+        **given,
     )
 
 

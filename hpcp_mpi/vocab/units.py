@@ -8,7 +8,7 @@ There may be millions of units on the way, so a batch holds them in columns, and
 
 from array import array
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import repeat
 from typing import Any, NamedTuple
@@ -234,6 +234,8 @@ class Batch:
     # them as it likes. LIST: the same of the directory that these are in. False where nobody looked.
     ours: bool = False
     inode: int = 0  # COPY, CHECK, START_FILE: of source_dir when it was listed; 0 where that is not known
+    deep: bool = False  # LIST: what is found may be copied at once, as nobody waits for it
+    lost: tuple[int, ...] = ()  # LIST: ranks that were lost with it, and may have copied some of what is in there
 
     @property
     def entries(self) -> int:
@@ -257,16 +259,20 @@ class Batch:
         """Return the batches of the first count units and of the rest."""
         return self.with_units(self.units[:count]), self.with_units(self.units[count:])
 
+    def deeper(self) -> "Batch":
+        """Return a LIST batch like this one, of which what is found is copied at once."""
+        return replace(self, deep=True)
+
     def with_units(self, units: Units) -> "Batch":
         """Return a batch like this one, of other units. dataclasses.replace takes twice as long."""
         rest = (self.leader, self.over, self.restore, self.new, self.above, self.equal, self.big)
-        more = (self.again, self.lossy, self.ours, self.inode)
+        more = (self.again, self.lossy, self.ours, self.inode, self.deep, self.lost)
         return Batch(self.kind, self.source, self.source_dir, self.dest_dir, units, *rest, *more)
 
     def __reduce__(self) -> Any:
         # Half the bytes and a third of the time of what pickle makes of a dataclass.
         rest = (self.leader, self.over, self.restore, self.new, self.above, self.equal, self.big)
-        more = (self.again, self.lossy, self.ours, self.inode)
+        more = (self.again, self.lossy, self.ours, self.inode, self.deep, self.lost)
         return _batch, (self.kind.value, self.source, self.source_dir, self.dest_dir, self.units, *rest, *more)
 
 

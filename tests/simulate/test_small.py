@@ -11,6 +11,7 @@ import pytest
 from hpcp_mpi.vocab.units import Batch, Kind, Units
 from tests.simulate.__main__ import COLUMNS, chosen, line, targets
 from tests.simulate.engine import Result, Simulation, _Rank
+from tests.simulate.listing import BUSY_COLUMNS, ListingSimulation, Tree
 from tests.simulate.scenarios import CHUNK_SECONDS, NAMES, Scenario, equal, giant, pareto, scenarios
 
 
@@ -95,3 +96,17 @@ def test_directories_stay_with_one_rank_and_nobody_waits_for_that() -> None:
     assert simulation.run().ratio < 1.1
     shared = sum(len(ranks) > 1 for ranks in simulation.ranks.values())
     assert shared < 0.02 * len(simulation.ranks)  # 0.15 without it
+
+
+def test_when_listing_is_the_bottleneck_others_list_too_and_each_file_is_copied_once() -> None:
+    tree = Tree((20, 40))
+    alone, shared = (ListingSimulation(16, tree, shares, 4).busy() for shares in (False, True))
+    assert alone.shared_since is None and shared.shared_since is not None
+    assert shared.makespan < 1.6 * shared.ideal < alone.makespan
+    assert len(shared.line()) == len(BUSY_COLUMNS)
+
+
+def test_where_rank_0_lists_faster_than_others_copy_it_lists_alone() -> None:
+    result = ListingSimulation(2, Tree((10, 10)), slots=2).busy()
+    assert result.shared_since is None
+    assert result.makespan < 1.1 * result.ideal

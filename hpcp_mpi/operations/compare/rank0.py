@@ -127,7 +127,7 @@ class _Compare(Operation):
         self._differences = differences
         self._found = _Found(differences)
         self._coordinator = coordinator = Coordinator(wire, prepared.job, replace(frontend, items=self._found), self)
-        self._scan = Scan(coordinator.context, prepared.landings, False, wire.wake, lambda: coordinator.slots)
+        self._scan = Scan(coordinator.context, prepared.landings, False, wire.wake, lambda: coordinator.supply)
         self.report = Report()
 
     def scanned(self) -> Tally:
@@ -211,7 +211,7 @@ class _Compare(Operation):
         report.dry_run = True
         report.scanned = scan.builder.scanned
         report.outcome = outcome
-        report.scan_seconds = scan.seconds
+        report.scan_seconds, report.listed_by_all = scan.seconds, scan.shared_since
         report.stopped = stopped
         if not stopped:
             self._differences.fill(report)

@@ -68,7 +68,7 @@ class _Copy(Operation):
         self._before = 0  # bytes of ranges that an earlier run copied
         self._coordinator = coordinator = Coordinator(wire, prepared.job, frontend, self)
         self._scan: CopyScan = (scan or Scan)(
-            coordinator.context, prepared.landings, prepared.made_root, wire.wake, lambda: coordinator.slots
+            coordinator.context, prepared.landings, prepared.made_root, wire.wake, lambda: coordinator.supply
         )
         self._totals = Totals({})  # with those of earlier runs that this one resumes
         self._verification = _verification(coordinator)
@@ -231,7 +231,7 @@ class _Copy(Operation):
         report.outcome = outcome
         scan.count()
         self._totals.fill(report, scan.numbers)
-        report.scan_seconds = scan.seconds
+        report.scan_seconds, report.listed_by_all = scan.seconds, scan.shared_since
         report.stopped = stopped or self._stopped
         return report
 

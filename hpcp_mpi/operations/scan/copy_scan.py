@@ -25,6 +25,10 @@ class CopyScan(Lookable, Protocol):
     relists: bool  # what is in a directory can be found again by listing it
 
     @property
+    def shared_since(self) -> float | None:
+        """The seconds after its beginning from which on all ranks listed; None: rank 0 alone did."""
+
+    @property
     def resumable(self) -> "Scan | None":
         """The scan, if another run can resume it in the middle; None: that one looks at everything again."""
 

@@ -1,7 +1,7 @@
 """Rank 0 lists source and destination side by side; what it finds becomes units as it goes.
 
-With `parallel_listing` the directories are handed out instead, and only what others leave is listed here: directories
-too big to be held in memory, whose entries come in slices.
+Others list, too, when they run dry (`sharing`). With `parallel_listing` they list from the start, and only what they
+leave is listed here: directories too big to be held in memory, whose entries come in slices.
 """
 
 import os
@@ -11,12 +11,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 
 from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.engine.itemize import note_replaced
 from hpcp_mpi.engine.unstorable_times import lost_time
-from hpcp_mpi.engine.walk_feed import most_asked
 from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.listing import Slice
 from hpcp_mpi.host.machine import most_threads
@@ -32,19 +30,19 @@ from hpcp_mpi.operations.scan.records import (
     unfinished,
 )
 from hpcp_mpi.operations.scan.relist import Relister, above, emit_split, maximal
+from hpcp_mpi.operations.scan.sharing import Sharing
+from hpcp_mpi.operations.scan.single_entry import PIPE, leads_to_pipe, renamed
 from hpcp_mpi.operations.scan.task import ScanTask
 from hpcp_mpi.operations.scan.waiting import Waiting
 from hpcp_mpi.rules.landing import Landing
 from hpcp_mpi.rules.relisting import todo_of
+from hpcp_mpi.scheduling.supply import Supply
 from hpcp_mpi.vocab.checkpoint import Relist
 from hpcp_mpi.vocab.errors import Failure, failure_of
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import child_path
 from hpcp_mpi.vocab.tally import NOTHING, Tally
-from hpcp_mpi.vocab.units import Batch, Kind, Units
-
-PIPE = "a symlink to a pipe, as <(...) of a shell: the link is copied, and nothing of what comes out of the pipe"
-_AT_ONCE = 100  # directories per slot that others are asked to list; fewer, and slots wait for the next
+from hpcp_mpi.vocab.units import Batch, Kind
 
 
 class Scan:
@@ -60,11 +58,11 @@ class Scan:
         landings: list[Landing],
         made_root: bool,
         wake: Callable[[], None],
-        slots: Callable[[], int],
+        supply: Callable[[], Supply],
         only: int | None = None,
         choose: Choose | None = None,
     ) -> None:
-        """made_root: the destination root was made by this run. slots: how many there are on all ranks.
+        """made_root: the destination root was made by this run. supply: returns what ranks have to do.
 
         only: the one landing that is scanned; the others are another scan's
         choose: leaves out what is another destination's
@@ -81,20 +79,20 @@ class Scan:
         self._landings = landings
         self._made_root = made_root
         self._wake = wake
-        self._slots = slots
+        self._supply = supply
         self._lock = threading.Lock()
         self._ready: deque[Batch] = deque()
         self._error: BaseException | None = None
         self._began = time.monotonic()
         self._parallel = self._many_should_list()
+        alone = context.options.parallel_listing is False or context.options.single or self.resumable is None
+        self._sharing = Sharing(self._parallel, alone)
         self.builder.hand_on = self._parallel
         self._lister = Lister(context, self.outcome.warn, choose)
         refused = self.outcome.failures.append
         self._relister = Relister(context, landings, self.builder, self._lister, self._root, refused)
         if choose is not None:
             self.builder.collapse = False  # cp would copy all that is in a directory
-        self._lists: list[Batch] = []  # directories for others to list; the last found go first, as in any walk
-        self._asked = 0  # directories that others were asked to list
         self._held = False
         self._open: set[ScanTask] = set()  # directories that are not listed to their end
         self._links_recorded = False
@@ -108,6 +106,11 @@ class Scan:
     def resumable(self) -> "Scan | None":
         """The scan itself, if it is of all that is to be copied: another run can resume it in the middle."""
         return self if self._only is None and self._choose is None else None
+
+    @property
+    def shared_since(self) -> float | None:
+        """The seconds after its beginning from which on all ranks listed; None: rank 0 alone did."""
+        return self._sharing.since
 
     def start(self, todo: Sequence[Relist] | None = None) -> None:
         """Begin to list. todo: what is left to look at of a run that is resumed; None: all"""
@@ -158,7 +161,7 @@ class Scan:
             for task, below in maximal(self._open, self._lister):
                 found.append(task.todo)
                 again = again.plus(below)
-            for batch in (*self._ready, *self._lists):
+            for batch in (*self._ready, *self._sharing.lists):
                 found += todo_of(batch)
                 again = again.plus(batch.below)
             self.numbers = self._numbers()._replace(skipped=self.builder.skipped.plus(above(self._open)), again=again)
@@ -188,7 +191,7 @@ class Scan:
     @property
     def done(self) -> bool:
         # In this order: what the last listing found is ready before the pool is exhausted.
-        waiting = self._asked or not self._pool.exhausted or self._lists or self._ready
+        waiting = self._sharing.asked or not self._pool.exhausted or self._sharing.lists or self._ready
         done = not waiting and self._error is None
         if done and not self._links_recorded:
             self.seconds = self.seconds or time.monotonic() - self._began
@@ -207,27 +210,41 @@ class Scan:
         """Return the work that was found since the last call. Raises what a listing thread raised."""
         if self._error is not None:
             raise self._error
+        self._share()
         taken = []
         while self._ready:
             taken.append(self._ready.popleft())
-        most = most_asked(self._slots(), _AT_ONCE)
-        while self._lists and self._asked < most and not self._held:
-            batch = self._lists.pop()
-            if len(batch.units) > most - self._asked:
-                rest, batch = batch.split(len(batch.units) - (most - self._asked))
-                self._lists.append(rest)
-            self._asked += len(batch.units)
-            taken.append(batch)
+        if self._sharing.lists and not self._held:
+            with self._lock:
+                taken += self._sharing.take()
         return taken
+
+    def _share(self) -> None:
+        """Leave to others what waits here, if they should list it; or take back what they need not list."""
+        sharing = self._sharing
+        sharing.look(time.monotonic(), self._supply())
+        count = sharing.wanted(self._pool.waiting)
+        if count:
+            with self._lock:
+                tasks = self._pool.take(count, lambda task: task.fresh)
+                if tasks:
+                    self.builder.links.partial = True  # others see names that are not seen here
+                    self._open.difference_update(tasks)
+                    self.builder.hand_over([task.folder for task in tasks])
+                    self._emit()
+        elif sharing.lists and self._pool.exhausted:
+            with self._lock:
+                for batch in sharing.back():
+                    self._pool.add(self._tasks(self._lister.folders(self.builder, batch)))
 
     def on_findings(self, findings: list[ScanFindings]) -> None:
         """Add the findings of other ranks that were asked to list directories."""
         with self._lock:
             for found in findings:
-                self._asked -= found.done
+                self._sharing.asked -= found.done
                 self.builder.count(found.scanned)
                 self.waiting.add(found.deferred)
-                self._lists += found.lists
+                self._sharing.add(found.lists)
                 for batch in found.huge:
                     self._pool.add(self._tasks(self._lister.folders(self.builder, batch)))
 
@@ -246,11 +263,8 @@ class Scan:
         """Hand on what the builder has; the lock is held."""
         self.waiting.add(self.builder.deferred)
         if self.builder.out:
-            for batch in self.builder.out:
-                if batch.kind is Kind.LIST:
-                    self._lists.append(batch)
-                else:
-                    self._ready.append(batch)
+            self._ready += (batch for batch in self.builder.out if batch.kind is not Kind.LIST)
+            self._sharing.add([batch for batch in self.builder.out if batch.kind is Kind.LIST])
             self.builder.out.clear()
             self._wake()
 
@@ -296,7 +310,7 @@ class Scan:
         directory = self._context.job.sources[index].path
         with self._context.source_tree(index).handle(b"") as source:
             status = os.stat(name, dir_fd=source, follow_symlinks=False)
-            if stat.S_ISLNK(status.st_mode) and _leads_to_pipe(source, name):
+            if stat.S_ISLNK(status.st_mode) and leads_to_pipe(source, name):
                 self.outcome.warn(child_path(directory, name), PIPE)
         there = None
         if self._context.job.destination_root is not None:
@@ -315,7 +329,7 @@ class Scan:
         self.builder.close(folder)
         dest_name = landing.dest_name
         if dest_name is not None:
-            self.builder.out[:] = [_renamed(batch, dest_name) for batch in self.builder.out]
+            self.builder.out[:] = [renamed(batch, dest_name) for batch in self.builder.out]
 
     def _state(self, dest_dir: bytes) -> tuple[bool, os.stat_result | None]:
         """Return (missing, the non-directory that is there) of a directory directly below the destination root."""
@@ -379,14 +393,3 @@ class Scan:
             self.outcome.failures.append(failure)
             self.builder.unlisted(task.folder, failure.vanished)
             self._emit()
-
-
-def _leads_to_pipe(directory: int, name: bytes) -> bool:
-    try:
-        return stat.S_ISFIFO(os.stat(name, dir_fd=directory).st_mode)
-    except OSError:
-        return False
-
-
-def _renamed(batch: Batch, dest_name: bytes) -> Batch:
-    return replace(batch, units=Units.of(unit._replace(dest_name=dest_name) for unit in batch.units))

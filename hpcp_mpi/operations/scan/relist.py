@@ -1,10 +1,9 @@
 """What a scan has left to look at, and what it looks at again: after a rank was lost, or when a run is resumed."""
 
-import stat
 from collections.abc import Callable, Iterable, Iterator
 
 from hpcp_mpi.engine.context import JobContext
-from hpcp_mpi.host.entries import lstat
+from hpcp_mpi.operations.scan.counterpart import counterpart
 from hpcp_mpi.operations.scan.lister import Lister, in_its_place
 from hpcp_mpi.operations.scan.records import Folder
 from hpcp_mpi.operations.scan.task import ScanTask
@@ -12,7 +11,7 @@ from hpcp_mpi.operations.scan.unit_builder import UnitBuilder
 from hpcp_mpi.rules.landing import Landing
 from hpcp_mpi.vocab.checkpoint import Relist
 from hpcp_mpi.vocab.errors import Failure
-from hpcp_mpi.vocab.paths import child_path, join
+from hpcp_mpi.vocab.paths import child_path
 from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, Tally
 from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 
@@ -53,7 +52,7 @@ class Relister:
         return tasks
 
     def _folders(self, relist: Relist) -> list[Folder]:
-        new, over, above = self._counterpart(relist.dest_dir)
+        new, over, above = counterpart(self._context, relist.dest_dir)
         if over and not self._context.options.replaces_others:
             source = self._context.job.sources[relist.source].path
             self._refused(in_its_place(self._context, child_path(source, relist.source_dir)))
@@ -65,23 +64,6 @@ class Relister:
         folder = self._builder.place(relist.source, relist.source_dir, relist.dest_dir)
         folder.new, folder.needs_metadata, folder.replaces_file = new, new, over
         return [folder]
-
-    def _counterpart(self, dest_dir: bytes) -> tuple[bool, bool, bool]:
-        """Return of a directory's counterpart: it is missing, a non-directory is in its place, or on the way there."""
-        names = dest_dir.split(b"/") if dest_dir else []
-        if self._context.job.destination_root is None:
-            return True, False, False
-        for depth, name in enumerate(names):
-            try:
-                with self._context.dest.at(join(*names[:depth])) as directory:
-                    status = lstat(name, directory)
-            except OSError:
-                break  # listing it reports the error
-            if status is None:
-                return True, False, False
-            if not stat.S_ISDIR(status.st_mode):
-                return True, True, depth < len(names) - 1
-        return False, False, False
 
 
 def emit_split(tasks: Iterable[ScanTask], builder: UnitBuilder) -> None:

@@ -65,6 +65,11 @@ class ScanTask:
             self._ahead, self._problem = None, problem
 
     @property
+    def fresh(self) -> bool:
+        """Whether nothing was listed of it, and any rank may list it: what is in it was never counted before."""
+        return not (self._begun or self.again or self.reported or self.flat or self.skipped)
+
+    @property
     def ended(self) -> bool:
         return self._ahead is None and self._problem is None
 

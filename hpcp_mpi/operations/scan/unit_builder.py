@@ -80,6 +80,10 @@ class UnitBuilder:
             if number:
                 self._scanned[index] += number
 
+    def fill(self) -> None:
+        """Make no small batches at first: nobody gets what is found before a while."""
+        self._enough = BATCH * self.limit
+
     def root(self, source: int, dest_dir: bytes, new: bool, over: bool = False) -> Folder:
         """Return the folder of a source root, opened: roots are never one unit."""
         folder = self.place(source, b"", dest_dir)

@@ -95,10 +95,12 @@ class _Walk:
         self.tasks = [task for task in self.tasks if task not in tasks]
 
 
-def deliver(forest: Forest, make: Callable[[], UnitBuilder], data: st.DataObject, parallel: bool) -> Delivered:
+def deliver(
+    forest: Forest, make: Callable[[], UnitBuilder], data: st.DataObject, parallel: bool, shared: bool = False
+) -> Delivered:
     """Hand the forest over: directories interleaved, each in slices; parallel: to one builder a walk, as with -pfl.
 
-    make: returns a UnitBuilder
+    make: returns a UnitBuilder. shared: now and then some of rank 0's directories go to others, and back to it
     """
     found = Delivered()
     rank0 = _Walk(forest, make(), data)
@@ -108,7 +110,13 @@ def deliver(forest: Forest, make: Callable[[], UnitBuilder], data: st.DataObject
     (builder.hand_over if parallel else rank0.begin)(roots)
     lists = found.take(builder)
     while rank0.tasks or lists:
-        if lists and (not rank0.tasks or data.draw(st.booleans())):
+        what = data.draw(st.integers(0, 3), label="sharing") if shared else 0
+        if what == 1 and (fresh := rank0.fresh()):
+            builder.links.partial = True
+            rank0.leave(fresh[: data.draw(st.integers(1, len(fresh)), label="shared")])
+        elif what == 2 and lists:
+            rank0.begin(FOLDERS(NOBODY, builder, lists.pop()))
+        elif lists and (not rank0.tasks or data.draw(st.booleans())):
             batch = lists.pop(data.draw(st.integers(0, len(lists) - 1)))
             if len(batch.units) > 1 and data.draw(st.booleans()):
                 batch, rest = batch.split(1)

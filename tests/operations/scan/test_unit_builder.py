@@ -32,7 +32,8 @@ class Built:
         self.limit = data.draw(st.sampled_from([1, 20, 60, 100, 10**6]), label="limit")
         self.collapse = data.draw(st.integers(0, 4), label="collapse") > 0
         self.split = data.draw(st.sampled_from([0, 10, 30]), label="split_size")
-        self.parallel = data.draw(st.booleans(), label="parallel")
+        listed = data.draw(st.sampled_from(["by rank 0", "by all", "shared"]), label="listed")
+        self.parallel = listed != "by rank 0"
         most = data.draw(st.sampled_from([50_000, 50_000, 1, 2]), label="most leaders")
         self.whole_view = not self.parallel and most > 2
         check_size = data.draw(st.sampled_from([None, 0, 10]), label="check_size")
@@ -44,7 +45,7 @@ class Built:
             mock.patch.object(unit_builder, "MAX_INNER_PATH", MAX_INNER),
             mock.patch.object(link_groups, "_MOST_LEADERS", most),
         ):
-            self.found = deliver(self.forest, make, data, self.parallel)
+            self.found = deliver(self.forest, make, data, listed == "by all", listed == "shared")
         self.streamed = self.found.batches
         self.links = list(link_batches(sorted(set(self.found.linked))))
         self.parted = list(separation_batches(sorted(set(self.found.shared)), self.split))

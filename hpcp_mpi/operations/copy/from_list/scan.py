@@ -28,6 +28,7 @@ from hpcp_mpi.operations.scan.lister import Lister, Unlisted, builder_for
 from hpcp_mpi.operations.scan.records import DeferredRecords, Folder, ScanFindings, ScanNumbers
 from hpcp_mpi.operations.scan.waiting import Waiting
 from hpcp_mpi.rules.landing import Landing
+from hpcp_mpi.scheduling.supply import Supply
 from hpcp_mpi.vocab.checkpoint import Relist
 from hpcp_mpi.vocab.errors import Failure, reason_of
 from hpcp_mpi.vocab.outcome import Outcome
@@ -85,7 +86,7 @@ class ListedScan:
         landings: list[Landing],
         made_root: bool,
         wake: Callable[[], None],
-        slots: Callable[[], int],
+        supply: Callable[[], Supply],
     ) -> None:
         self.outcome = Outcome()
         self.builder = builder_for(context.options)
@@ -94,6 +95,7 @@ class ListedScan:
         self.waiting = Waiting()
         self.numbers = ScanNumbers()
         self.seconds = 0.0
+        self.shared_since: float | None = None  # rank 0 alone reads the list
         self._names = names
         self._context = context
         self._base = context.job.sources[0].path
