@@ -20,7 +20,7 @@ from hpcp_mpi.operations.scan.records import (
     with_identities,
 )
 from hpcp_mpi.vocab.tally import ONE_SPECIAL, Tally, one_file
-from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
+from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units, link_unit
 
 _TOGETHER = 1000  # units that are handed out as one batch
 
@@ -59,19 +59,31 @@ def _settle(source: int, restore: bool, written: bool, created: bool, units: lis
     return Batch(Kind.SET_DIR_METADATA, source, b"", b"", Units.of(units), restore=restore, again=written, new=created)
 
 
-def link_batches(records: Iterable[LinkedName]) -> Iterator[Batch]:
+def link_batches(records: Iterable[LinkedName], late: frozenset[bytes] | None = None) -> Iterator[Batch]:
     """Yield the links to make when everything else is copied: one inode's names become names of its leader.
 
     A scan that saw only some names of a file chose a leader among them: one of those leads all, the others follow.
+
+    late: targets; only files are linked that one of these is a name of, and no other name counts: it did before
     """
+    groups: dict[int, list[Unit]] = {}  # by source; names of one file and those that were seen next are neighbours
     for names, leader, _ in _families(records):
-        by_source: dict[int, list[Unit]] = {}
+        if late is not None and leader not in late and late.isdisjoint(names):
+            continue
         for record in names.values():
-            if record.target != leader:
-                unit = Unit(record.path, COUNTS[record.counts], 0, record.target)
-                by_source.setdefault(record.source, []).append(unit)
-        for source, units in by_source.items():
-            yield Batch(Kind.LINK, source, b"", b"", Units.of(units), leader)
+            if record.target == leader:
+                continue
+            counts = record.counts if late is None or record.target in late else 0
+            group = groups.setdefault(record.source, [])
+            group.append(link_unit(record.path, COUNTS[counts], record.target, leader))
+            if len(group) == _TOGETHER:
+                yield _linking(record.source, groups.pop(record.source))
+    for source, units in groups.items():
+        yield _linking(source, units)
+
+
+def _linking(source: int, units: list[Unit]) -> Batch:
+    return Batch(Kind.LINK, source, b"", b"", Units.of(units))
 
 
 def leading_batches(records: Iterable[LinkedName]) -> Iterator[Batch]:
