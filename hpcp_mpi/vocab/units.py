@@ -65,7 +65,12 @@ def link_unit(name: bytes, tally: Tally, target: bytes, leader: bytes) -> Unit:
 
     All three are paths below the roots, so none has an empty part.
     """
-    return Unit(name, tally, 0, target + b"//" + leader)
+    return Unit(name, tally, 0, link_target(target, leader))
+
+
+def link_target(target: bytes, leader: bytes) -> bytes:
+    """Return what a unit of LINK has in the place of its target."""
+    return target + b"//" + leader
 
 
 def link_paths(unit: Unit) -> tuple[bytes, bytes]:
@@ -111,6 +116,13 @@ class Units:
     def plain(self) -> bool:
         """Return whether all are plain files under their own names."""
         return self.more is None
+
+    @property
+    def tally(self) -> Tally:
+        """Return what all of them hold."""
+        if self.more is None:
+            return Tally(len(self.names), 0, 0, 0, sum(self.amounts))
+        return Tally(*map(sum, zip(*(tally for tally, _ in self.more), strict=True))) if self.more else NOTHING
 
     def __len__(self) -> int:
         return len(self.names)
