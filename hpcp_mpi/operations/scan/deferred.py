@@ -9,6 +9,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import NamedTuple
 
+from hpcp_mpi.operations.scan.link_groups import SOMEWHERE
 from hpcp_mpi.operations.scan.records import (
     CONTENT_CHANGED,
     COUNTS,
@@ -118,7 +119,7 @@ def _families(records: Iterable[LinkedName]) -> Iterator[tuple[dict[bytes, Linke
     for _, same in groupby(records, key=_INODE):
         some = list(same)
         names = {record.target: record for record in some}
-        every = {record.leader for record in some}
+        every = {record.leader for record in some} - {SOMEWHERE} or {min(names)}
         if len(names) == len(some):
             doubted = {target for target in every if target in names and names[target].leader != target}
         else:  # one may have been seen again, by a run that resumes

@@ -1,7 +1,9 @@
 """Files with several names, as far as a scan has seen these: which name is copied, and which are linked to it. Pure.
 
 The first name seen of an inode is its leader; later ones are its followers. Who sees only a part of a file's names
-records all of them at the end: `scan.deferred` puts the parts together.
+records all of them at the end: `scan.deferred` puts the parts together. Of too many files the oldest are given up: all
+that is kept in mind is that they have a leader somewhere. Where that is wrongly believed of another file, none of its
+names is copied before the end.
 """
 
 from collections import OrderedDict
@@ -20,6 +22,9 @@ from hpcp_mpi.vocab.tally import Tally
 
 _MOST_LEADERS = 50_000  # files of which not all names were seen yet; of more, the oldest are given up
 _MOST_FOLLOWERS = 50_000  # names of those that are kept in mind; of more, all are recorded
+_BITS = 28  # of the place that stands for a file that was given up: 32 MiB, as far as they are used
+_ODD = 0x9E3779B97F4A7C15
+SOMEWHERE = b""  # the leader of a name that follows one of those
 
 
 class LinkGroups:
@@ -36,6 +41,7 @@ class LinkGroups:
         self._deferred = deferred
         self._files: OrderedDict[Inode, NamesSeen] = OrderedDict()
         self._followers = 0  # that are kept in mind
+        self._given_up = _Inodes()
 
     def leader(self, folder: Folder, entry: Linked) -> bytes | None:
         """Record a name in folder; return the leader that it follows, None if it is the first name seen."""
@@ -43,12 +49,16 @@ class LinkGroups:
         known = self._files.get(inode)
         if self.seen is not None:
             path = join(folder.dest_dir, entry.name)
-            first = path if known is None else known.target
+            first = known.target if known is not None else SOMEWHERE if inode in self._given_up else path
             self.seen.append(LinkedName(inode, folder.source, join(folder.source_dir, entry.name), path, first, 0))
         if known is None:
+            if inode in self._given_up:
+                return SOMEWHERE
             if len(self._files) >= _MOST_LEADERS:
                 self.partial = True
-                self._record(*self._files.popitem(last=False))
+                oldest, names = self._files.popitem(last=False)
+                self._record(oldest, names)
+                self._given_up.add(oldest)
             paths = join(folder.source_dir, entry.name), join(folder.dest_dir, entry.name)
             self._files[inode] = NamesSeen(folder.source, *paths, entry.names - 1)
             return None
@@ -99,6 +109,29 @@ class LinkGroups:
         paths = join(folder.source_dir, name), join(folder.dest_dir, name)
         size = tally.bytes if tally.files else -1
         self._deferred.shared.append(SharedName(dest_inode, inode, folder.source, *paths, size))
+
+
+class _Inodes:
+    """A set of inodes in little memory: it knows all that were added, and few others as well."""
+
+    def __init__(self) -> None:
+        self._places = bytearray()
+
+    def add(self, inode: Inode) -> None:
+        self._places = self._places or bytearray(1 << _BITS - 3)
+        for place in _places(inode):
+            self._places[place >> 3] |= 1 << (place & 7)
+
+    def __contains__(self, inode: Inode) -> bool:
+        places = self._places
+        return bool(places) and all(places[place >> 3] >> (place & 7) & 1 for place in _places(inode))
+
+
+def _places(inode: Inode) -> tuple[int, int]:
+    """Return two bits that stand for an inode: of numbers that follow each other no two share the first."""
+    device, number = inode
+    number += device << 20
+    return number & (1 << _BITS) - 1, number * _ODD >> 40 & (1 << _BITS) - 1
 
 
 def outside_leaders(folder: Folder) -> list[bytes]:

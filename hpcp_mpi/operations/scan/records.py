@@ -128,7 +128,7 @@ class LinkedName(NamedTuple):
     source: int
     path: bytes  # below the source root
     target: bytes  # below the destination root
-    leader: bytes  # the name that is copied, or was by the rank that found this one; may be target itself
+    leader: bytes  # the name that is copied, or was by who found this one; may be target itself; b"": it is not known
     counts: int  # as what it counts when it is linked: 0 nothing more, 1 a file, 2 a symlink, 3 a special file
 
 
