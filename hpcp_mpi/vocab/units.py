@@ -25,7 +25,7 @@ class Kind(Enum):
     START_FILE = "start_file"  # a big file: make its stage, or share all its blocks at once
     RANGE = "range"  # a part of a big file; the unit's name is where it begins, in decimal
     FINISH_FILE = "finish_file"  # a big file whose ranges are all copied: give it its metadata and its name
-    LINK = "link"  # another name of an inode that was copied under Batch.leader
+    LINK = "link"  # other names of what was copied; units are as link_unit() makes them
     MKDIR = "mkdir"  # a directory that nothing is copied to
     SET_DIR_METADATA = "set_dir_metadata"  # a directory's metadata, when all in it is done
     CLEAN_STAGE = "clean_stage"  # a stage that a killed run left behind
@@ -58,6 +58,25 @@ class Unit(NamedTuple):
     def entries(self) -> int:
         """How many entries have to be handled."""
         return self.tally.entries or 1
+
+
+def link_unit(name: bytes, tally: Tally, target: bytes, leader: bytes) -> Unit:
+    """Return a unit of LINK: an entry of the source, which is to be at target another name of what is at leader.
+
+    All three are paths below the roots, so none has an empty part.
+    """
+    return Unit(name, tally, 0, link_target(target, leader))
+
+
+def link_target(target: bytes, leader: bytes) -> bytes:
+    """Return what a unit of LINK has in the place of its target."""
+    return target + b"//" + leader
+
+
+def link_paths(unit: Unit) -> tuple[bytes, bytes]:
+    """Return the target and the leader of a unit of LINK, relative to the destination root."""
+    target, _, leader = unit.target.partition(b"//")
+    return target, leader
 
 
 class Units:
@@ -215,7 +234,6 @@ class Batch:
     source_dir: bytes
     dest_dir: bytes
     units: Units
-    leader: bytes = b""  # LINK: the name to link to, relative to the destination root
     over: bool = False  # a non-directory on the way of dest_dir is to be replaced: the scan saw it there
     # SET_DIR_METADATA: they were equal; what this run wrote in them changed their times.
     # REMOVE, COUNT, REMOVE_COPIED: of one directory that is listed again.

@@ -125,17 +125,17 @@ def test_a_hard_link_is_not_made_to_what_was_put_in_the_leaders_place(
     src, dst = on_tmpfs / "src", on_tmpfs / "dst"
     build(src, {"a": Dir({"x": File(b"roots", mtime_ns=T)}, owner=(U, U)), "z": Dir({"x": HardLink("a/x")})})
     os.chown(src / "z", U, U)
-    real = hard_links._link
+    real = hard_links._Links._make
     followers: list[bytes] = []
 
-    def linking(context: Any, batch: Any, unit: Any, leader: bytes, outcome: Any) -> bool:
+    def linking(links: Any, unit: Any, target: bytes, leader: bytes) -> bool:
         if not followers:
-            followers.append(unit.target)
+            followers.append(target)
             as_u("sh", "-c", 'rm -f "$0"; printf EVIL! >"$0"; touch -d @1600000000 "$0"', dst / os.fsdecode(leader))
-        return real(context, batch, unit, leader, outcome)
+        return real(links, unit, target, leader)
 
     build(dst, {"a": Dir({}, owner=(U, U)), "z": Dir({}, owner=(U, U))})
-    monkeypatch.setattr(hard_links, "_link", linking)
+    monkeypatch.setattr(hard_links._Links, "_make", linking)
     direct.copy(src, dst)
     (follower,) = followers
     assert (dst / os.fsdecode(follower)).read_bytes() == b"roots"
