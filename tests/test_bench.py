@@ -20,10 +20,10 @@ from tests.bench import (
 )
 from tests.bench.benchmarks import BENCHMARKS
 from tests.bench.contestants import CONTESTANTS, Job
-from tests.bench.races import Big, Flat
 from tests.bench.results import Report, Result, rotated
 from tests.bench.targets import TARGETS, UNITS, Target, verdicts
 from tests.bench.tasks import TASKS
+from tests.bench.trees import Big, Flat
 from tests.support import launch
 
 JOB = Job(Path("/s/src"), Path("/d/dst"), Path("/w"))
@@ -218,7 +218,7 @@ def test_an_option_that_this_version_does_not_know_makes_it_missing(monkeypatch:
 def test_trees_scale_and_say_what_they_are() -> None:
     assert str(races.SMALL) == "200,000 files of 4 KiB in 2,000 directories"
     assert str(races.SMALL.scaled(0.001)) == "200 files of 4 KiB in 2 directories"
-    assert str(Big(4 << 30)) == "one file of 4 GiB" and str(Flat(99, size=0)) == "99 empty files in 1 directories"
+    assert str(Big(4 << 30)) == "one file of 4 GiB" and str(Flat(99, size=0)) == "99 empty files in one directory"
     assert races.RACES["startup"].at(0.01) == races.RACES["startup"]
     assert "part of /usr" in races.RACES["usr-disk"].at(0.5).describe()
 
@@ -227,8 +227,10 @@ def test_the_estimate_counts_rounds_and_slow_ones(tmp_path: Path) -> None:
     setting = arena.Setting(tmp_path, rounds=5)
     cost = races.RACES["copy-small"].cost
     wanted = {"copy-small": ["cp", "hpcp"]}
-    assert estimate.seconds(wanted, setting) == cost.prepare + 5 * cost.run + cost.slow
-    assert estimate.seconds(wanted, replace(setting, scale=0.5)) == estimate.seconds(wanted, setting) / 2
+    assert estimate.seconds(wanted, {"copy-small": setting}) == cost.prepare + 5 * cost.run + cost.slow
+    assert 2 * estimate.seconds(wanted, {"copy-small": replace(setting, scale=0.5)}) == estimate.seconds(
+        wanted, {"copy-small": setting}
+    )
     assert estimate.words(1900) == "about 32 minutes" and estimate.words(7200) == "about 2.0 hours"
 
 

@@ -20,7 +20,7 @@ from tests.bench import (
     verify,
 )
 from tests.bench.contestants import Command
-from tests.bench.races import Big, Existing, Flat
+from tests.bench.trees import Big, Existing, Flat
 from tests.support.marks import needs_commands
 from tests.support.trees import File, HardLink, Symlink, build
 

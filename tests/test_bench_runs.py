@@ -25,8 +25,8 @@ from tests.bench import (
 )
 from tests.bench.benchmarks import BENCHMARKS
 from tests.bench.contestants import Command, Contestant, Job
-from tests.bench.races import Flat
 from tests.bench.results import Report
+from tests.bench.trees import Flat
 from tests.support import launch
 from tests.support.marks import needs_commands, needs_fuse, needs_root, worlds
 

@@ -215,7 +215,7 @@ def rank_lines(report: Report, verbose: bool) -> Iterator[str]:
 
 def _called(report: Report, share: RankShare) -> str:
     """Return what a rank is called: alone, the one process coordinates and works."""
-    return f"rank {0 if report.processes == 1 else share.rank}"
+    return f"rank {0 if report.processes == 1 and not share.lost else share.rank}"
 
 
 def _busy(report: Report, share: RankShare) -> float:

@@ -28,12 +28,12 @@ def console() -> NoReturn:
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
     streams.install()
-    sys.exit(main(sys.argv[1:], os.environ))
+    sys.exit(main(sys.argv[1:], os.environ, forks=True))
 
 
-def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Run the command line; return the exit code."""
-    code, alone = _main(arguments, environment)
+def main(arguments: Sequence[str], environment: Mapping[str, str], forks: bool = False) -> int:
+    """Run the command line; return the exit code. forks: this process does nothing else, so it may fork"""
+    code, alone = _main(arguments, environment, forks)
     code = streams.settle(code)
     if alone:
         # At the end of this process MPI would wait for the lost ranks.
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     return code
 
 
-def _main(arguments: Sequence[str], environment: Mapping[str, str]) -> tuple[int, bool]:
+def _main(arguments: Sequence[str], environment: Mapping[str, str], forks: bool) -> tuple[int, bool]:
     """Run the command line; return the exit code, and whether this process ends without MPI's end."""
     options = itertools.takewhile(lambda word: word != "--", arguments)
     if any(word.partition("=")[0] == "--status" for word in options):
@@ -56,18 +56,20 @@ def _main(arguments: Sequence[str], environment: Mapping[str, str]) -> tuple[int
         return error.exit_code, False
     stop = StopRequest()
     with watched(stop):
-        code = _run(arguments, environment, wire, stop)
+        code = _run(arguments, environment, wire, stop, forks)
     return code, wire is not None and bool(wire.lost)
 
 
-def _run(arguments: Sequence[str], environment: Mapping[str, str], wire: Wire | None, stop: StopRequest) -> int:
+def _run(
+    arguments: Sequence[str], environment: Mapping[str, str], wire: Wire | None, stop: StopRequest, forks: bool
+) -> int:
     if wire is not None and wire.rank > 0:
         return _follow(wire, stop)
     from hpcp_mpi.cli.log import Log
 
     log = Log()
     try:
-        with lead(wire, stop) as ranks:
+        with lead(wire, stop, forks) as ranks:
             return _rank0(arguments, environment, ranks.wire, stop, log)
     except FatalError as error:
         log.complain(error)

@@ -4,6 +4,7 @@ Both poll with a growing pause and are woken by their own threads, so an idle ra
 becomes free waits for no other rank.
 """
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +18,8 @@ from hpcp_mpi.scheduling.planner import Planner
 from hpcp_mpi.vocab.errors import EXIT_FATAL, EXIT_RESUMABLE, FatalError
 
 _WORDS = 500  # messages a second of what is under way, from all ranks together; from one of them one, at most
+_LASTS = 0.1  # seconds after which a job with work in the backlog is one that lasts
+_ENDED = "has ended before its work was done"  # a process of this machine: it was killed, or crashed
 _FULL = 64 << 20  # bytes of memory of the backlog at which the feed is paused; it resumes at half of them
 
 
@@ -52,6 +55,9 @@ class CoordinatorLoop:
         self._watched = max(1.0, wire.size / _WORDS) if watched else 0.0
         self._ready: set[int] = set()  # ranks that said Hello
         self._together = False
+        self._start = StartJob(None)
+        self._told = 1  # ranks below this one were given the job
+        self._lasts = math.inf  # when the job is one that lasts, if it is not done by then
         self.messages = 0
 
     def begin(self, job: Any, together: bool = False) -> None:
@@ -62,8 +68,17 @@ class CoordinatorLoop:
         self._together = together
         self._wire.heartbeat = self._heartbeat
         self._pulse = FailureDetector(self._heartbeat, self._others(), time.monotonic())
-        for rank in self._others():
-            self._wire.send(rank, StartJob(job, self._heartbeat, self._watched))
+        self._start = StartJob(job, self._heartbeat, self._watched)
+        self._lasts = time.monotonic() + _LASTS
+        self._told = 1
+        self._tell_new()
+
+    def _tell_new(self) -> None:
+        """Give the job to workers that do not have it."""
+        for rank in range(self._told, self._wire.size):
+            if rank not in self._wire.lost:
+                self._wire.send(rank, self._start)
+        self._told = self._wire.size
 
     def _others(self) -> list[int]:
         """Return the workers that are not lost."""
@@ -85,6 +100,7 @@ class CoordinatorLoop:
         while True:
             now = time.monotonic()
             moved = self._receive_all()
+            self._tell_new()
             self._look_for_lost(now)
             if self._planner.news:
                 feed.on_findings(self._planner.news)
@@ -94,6 +110,9 @@ class CoordinatorLoop:
             if batches:
                 self._planner.add(batches)
             self._planner.tick(now)
+            if now > self._lasts and self._planner.behind:
+                self._lasts = math.inf
+                self._wire.recruit(self._planner.slots)
             self._stop_if_asked(now)
             self._send_all()
             held = self._drained_by > 0 or self._backlog_memory() > (_FULL // 2 if held else _FULL)
@@ -123,7 +142,7 @@ class CoordinatorLoop:
         silent = self._pulse.silent(now)
         self._wire.quiet = self._pulse.quiet
         gone = {rank: f"sent no heartbeat for {self._heartbeat:g} s" for rank in silent}
-        gone |= dict.fromkeys(self._wire.suspects, "is unreachable")
+        gone |= dict.fromkeys(self._wire.suspects, _ENDED if self._wire.united else "is unreachable")
         for rank in self._wire.lost.intersection(gone):
             del gone[rank]
         for rank, why in gone.items():

@@ -88,6 +88,9 @@ class MpiWire:
         self.size: int = self._comm.Get_size()
         self.node = os.uname().nodename
         self.mates = self._count_mates() if self.size > 1 else 1
+        self.part = (0, 1)
+        self.united = False
+        self.stand_in = 0
         # A thread sends heartbeats; where the library allows no second thread, no rank expects them.
         self.fallible = MPI.Query_thread() >= MPI.THREAD_SERIALIZED
         self.heartbeat = DEFAULT
@@ -205,6 +208,9 @@ class MpiWire:
 
     def wake(self) -> None:
         self._waker.wake()
+
+    def recruit(self, slots: int) -> None:
+        """Do nothing: there are all from the start."""
 
     def abort(self, code: int) -> None:
         MPI.COMM_WORLD.Abort(code)

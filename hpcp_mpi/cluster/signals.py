@@ -77,6 +77,17 @@ def watched(stop: StopRequest) -> Iterator[StopRequest]:
 
 
 @contextmanager
+def noted(stop: StopRequest) -> Iterator[None]:
+    """Turn signals into requests to stop, also one that comes again: another process decides when this one ends."""
+    before = {number: signal.signal(number, lambda number, frame: stop.ask(number)) for number in _CODES}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
 def interruptible(stop: StopRequest) -> Iterator[Callable[[], int]]:
     """Turn Ctrl-C, and the SIGTERM of a launcher or service manager, into a request to stop at once, where what Python
     starts with would get them: it gets the next ones.

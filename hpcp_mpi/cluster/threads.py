@@ -14,7 +14,10 @@ class ThreadWire:
         self.rank = rank
         self.node = os.uname().nodename
         self.mates = 1
+        self.part = (0, 1)
         self.fallible = False
+        self.united = False
+        self.stand_in = 0
         self.heartbeat = 0.0
         self.quiet: frozenset[int] = frozenset()
         self.suspects: set[int] = set()
@@ -40,6 +43,9 @@ class ThreadWire:
 
     def wake(self) -> None:
         self._waker.wake()
+
+    def recruit(self, slots: int) -> None:
+        """Do nothing: there are all from the start."""
 
     def lose(self, rank: int) -> None:
         self.lost.add(rank)

@@ -14,6 +14,9 @@ class Wire(Protocol):
     rank: int
     node: str
     mates: int  # ranks that share this rank's CPUs, itself included
+    part: tuple[int, int]  # which part of one process's slots are this rank's, of how many; (0, 1): it has its own
+    united: bool  # all ranks are one program to its user; who is gone is known at once, and what comes ends wait()
+    stand_in: int  # a rank that works only until others are there; 0: none
     fallible: bool  # other ranks may be lost, and send() may be called by any thread
     heartbeat: float  # seconds of silence after which a rank is taken for lost; 0: none ever is
     quiet: frozenset[int]  # ranks to which no heartbeats are sent: a call to one that is gone takes long
@@ -34,6 +37,9 @@ class Wire(Protocol):
 
     def wake(self) -> None:
         """Wake this rank from wait()."""
+
+    def recruit(self, slots: int) -> None:
+        """Have more workers join if there can be any, as the work will last. slots: that there are"""
 
     def abort(self, code: int) -> None:
         """End the whole job now, all ranks. Returns only where there are no other processes."""
@@ -61,6 +67,7 @@ FIRST_PAUSE = 0.0002  # seconds between two polls of an idle rank, at first; dou
 
 
 LAST_PAUSE = 0.005  # seconds, at most
+LONG_PAUSE = 0.2  # seconds, at most, where whatever comes ends the pause
 
 
 class Waker:

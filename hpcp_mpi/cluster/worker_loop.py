@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from hpcp_mpi.cluster.heartbeat import DEFAULT, EARLIER, FailureDetector, HeartbeatSender
 from hpcp_mpi.cluster.signals import ORDERLY, StopRequest
-from hpcp_mpi.cluster.transport import FIRST_PAUSE, LAST_PAUSE, Wire, complain
+from hpcp_mpi.cluster.transport import FIRST_PAUSE, LAST_PAUSE, LONG_PAUSE, Wire, complain
 from hpcp_mpi.scheduling.messages import (
     Drain,
     Grant,
@@ -82,7 +82,7 @@ def follow(wire: Wire, make_runner: Callable[[Any, Wire], JobRunner], stop: Stop
     """
     heart = HeartbeatSender(wire, lambda: (0,))
     follower = Follower(wire, make_runner, heart)
-    pause = FIRST_PAUSE
+    pause, longest = FIRST_PAUSE, LONG_PAUSE if wire.united else LAST_PAUSE
     sent = 0  # 1: rank 0 knows that a signal asks to stop, 2: at once
     try:
         while True:
@@ -109,7 +109,7 @@ def follow(wire: Wire, make_runner: Callable[[Any, Wire], JobRunner], stop: Stop
                 pause = FIRST_PAUSE
             else:
                 follower.wait(pause)
-                pause = min(2 * pause, LAST_PAUSE)
+                pause = min(2 * pause, longest)
     except CutOff:
         follower.leave_cut_off()
         raise
@@ -240,7 +240,7 @@ class Follower:
         if 0 in self._wire.suspects:
             now = time.monotonic()
             self._missed = self._missed or now
-            if now - self._missed > _LAST_WORD:
+            if now - self._missed > (0.0 if self._wire.united else _LAST_WORD):
                 raise CutOff("rank 0 is unreachable")
         if self._heart.stalled:
             raise CutOff("this process was stopped, and rank 0 considers it lost")

@@ -66,6 +66,8 @@ class JobContext:
         self._foreign: dict[int, frozenset[tuple[int, int]]] = {}
         # Of a move: copies with several names, and the source file that each is the copy of: (device, inode) both.
         self.vouched: dict[tuple[int, int], tuple[int, int]] = {}
+        # Copies (device, inode) that can have no more names: the copy that leads further ones.
+        self.full: dict[tuple[int, int], bytes] = {}
         # What goes at the destination, as a directory takes its place: (path below the root, mode).
         self.replaced: deque[tuple[bytes, int]] = deque()
         self.workers = 1  # ranks that do this job's work

@@ -14,6 +14,7 @@ from typing import Protocol
 from hpcp_mpi.cluster.coordinator_loop import CoordinatorLoop
 from hpcp_mpi.cluster.feed import Feed
 from hpcp_mpi.cluster.transport import Wire
+from hpcp_mpi.engine.as_one import as_one, shares_as_one
 from hpcp_mpi.engine.checkpoints import Snapshot
 from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.engine.frontend import Frontend, Unwatched
@@ -71,7 +72,7 @@ class Coordinator:
         self.context.pin_roots(wire.rank, wire.node)
         self._costs = costs = CostModel(options.chunk_seconds, options.chunk_files, options.chunk_size)
         self.backlog = Backlog(costs)
-        fallible = wire.fallible and options.heartbeat_timeout > 0
+        fallible = wire.united or (wire.fallible and options.heartbeat_timeout > 0)
         self.planner = Planner(
             self.backlog,
             costs,
@@ -79,6 +80,7 @@ class Coordinator:
             options.single,
             _rate_limiter(options),
             fallible or frontend.checkpoints is not None,
+            wire.stand_in,
         )
         self._loop = CoordinatorLoop(
             wire,
@@ -193,11 +195,15 @@ class Coordinator:
         if self.frontend.items is not None and outcome.items:
             self.frontend.items.add(outcome.items)
             outcome.items = []
-        self._timeline.look(outcome, self.planner.active, self.planner.alive)
+        self._timeline.look(outcome, self._shown(self.planner.active), self._shown(self.planner.alive))
         if self.frontend.checkpoints is not None and self.frontend.checkpoints.due():
             self.write_down()
         if self.frontend.watcher.due():
             self.frontend.watcher.show(self._meter.read(self._counted()))
+
+    def _shown(self, ranks: int) -> int:
+        """Return how many ranks its user takes so many for."""
+        return min(1, ranks) if self.wire.united else ranks
 
     def _counted(self) -> Counted:
         outcome, listed = self.planner.outcome, self._operation.listed()
@@ -214,8 +220,8 @@ class Coordinator:
             scanned=scanned,
             scan_done=scan_done,
             outcome=outcome,
-            active=self.planner.active,
-            ranks=self.wire.size - 1,
+            active=self._shown(self.planner.active),
+            ranks=self._shown(self.wire.size - 1),
             seconds=time.monotonic() - self._began,
             under_way=self.planner.under_way,
             in_ranges=in_ranges,
@@ -254,9 +260,9 @@ class Coordinator:
             chunks=self.planner.chunks,
             steals=self.planner.steals,
             messages=self._loop.messages,
-            active=self.planner.active,
-            alive=self.planner.alive,
-            ranks=self.planner.load(),
+            active=self._shown(self.planner.active),
+            alive=self._shown(self.planner.alive),
+            ranks=as_one(self.planner.load()) if self.wire.united else self.planner.load(),
             under_way=self._under_way(),
         )
 
@@ -271,7 +277,7 @@ class Coordinator:
         self.watch()
         if self.frontend.shows_end:
             self.frontend.watcher.show(self._meter.read(self._counted()))
-        report.ranks = self.planner.shares
+        report.ranks = shares_as_one(self.planner.shares) if self.wire.united else self.planner.shares
         report.chunks, report.steals, report.messages = self.planner.chunks, self.planner.steals, self._loop.messages
         report.seconds = time.monotonic() - self._began
         report.timeline = self._timeline.samples

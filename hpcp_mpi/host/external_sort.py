@@ -22,17 +22,20 @@ class ExternalSort:
 
     def __init__(self, most: int = _MOST) -> None:
         self._most = most
-        self._held: set[Record] = set()
+        self._held: list[Record] = []  # some may be there twice: a set would lose the order, in which most come
         self._file: IO[bytes] | None = None
         self._runs: list[list[tuple[int, int]]] = []  # by sorted part: the (offset, length) of its blocks
         self._end = 0
 
     def add(self, records: Iterable[Record]) -> None:
         """Add records. Raises OSError when the file cannot be written."""
-        self._held.update(records)
+        self._held.extend(records)
         if len(self._held) >= self._most:
-            self._write(sorted(self._held))
-            self._held.clear()
+            self._held = list(_unique(sorted(self._held)))
+            if 2 * len(self._held) <= self._most:
+                return
+            self._write(self._held)
+            self._held = []
             if len(self._runs) >= _MOST_RUNS:
                 runs, self._runs = self._runs, []
                 self._write(_unique(heapq.merge(*(self._read(run) for run in runs))))

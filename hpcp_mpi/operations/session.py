@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from hpcp_mpi.cluster import launcher
 from hpcp_mpi.cluster.heartbeat import HeartbeatSender
-from hpcp_mpi.cluster.signals import StopRequest
-from hpcp_mpi.cluster.threads import thread_cluster
+from hpcp_mpi.cluster.signals import StopRequest, noted
+from hpcp_mpi.cluster.threads import ThreadWire, thread_cluster
 from hpcp_mpi.cluster.transport import Wire
 from hpcp_mpi.cluster.worker_loop import CutOff, follow
 from hpcp_mpi.host.dirfd import keep_directory
+from hpcp_mpi.host.machine import cpus
+from hpcp_mpi.host.roots import Pin
 from hpcp_mpi.operations.worker import JobWorker
 from hpcp_mpi.scheduling.messages import Shutdown, WorkerFailed
 from hpcp_mpi.vocab.errors import EXIT_FATAL, EXIT_RESUMABLE, FatalError
@@ -98,8 +100,10 @@ class Ranks:
 
 
 @contextmanager
-def lead(wire: Wire | None, stop: StopRequest) -> Iterator[Ranks]:
+def lead(wire: Wire | None, stop: StopRequest, forks: bool = False) -> Iterator[Ranks]:
     """Lead all ranks, as rank 0. The others are let go at the end of the block. Without a wire, threads are the ranks.
+
+    forks: this process is the command's own, so that workers of a run that lasts may be forked
 
     What ends the block is what the others get: a FatalError as it is, anything else as Raised.
     """
@@ -109,7 +113,8 @@ def lead(wire: Wire | None, stop: StopRequest) -> Iterator[Ranks]:
             own = wire
             stack.callback(own.close)
         else:
-            own, other = thread_cluster(2)
+            own, other = _threads(forks)
+            stack.callback(own.close)
             worker = threading.Thread(target=serve, args=(other, StopRequest()), name="worker")
             worker.start()
             stack.callback(worker.join)
@@ -126,6 +131,25 @@ def lead(wire: Wire | None, stop: StopRequest) -> Iterator[Ranks]:
             for rank in range(1, own.size):
                 # After a run that was completed nothing is left to stop.
                 own.send(rank, Shutdown(ranks.result, stop=True, alone=bool(own.lost)))
+
+
+def _threads(forks: bool) -> list[ThreadWire]:
+    """Return the wires of a rank 0 and a worker that are threads."""
+    if not forks or "mpi4py.MPI" in sys.modules:  # MPI libraries do not survive a fork
+        return thread_cluster(2)
+    from hpcp_mpi.cluster.processes import growing_cluster
+
+    return growing_cluster(_work, cpus, Pin)
+
+
+def _work(wire: Wire) -> None:
+    """Be a worker of a process of its own."""
+    stop = StopRequest()
+    with noted(stop):
+        result = serve(wire, stop)
+        wire.close()
+    if isinstance(result, Abandoned):
+        print(f"hpcp-mpi: {result}", file=sys.stderr)
 
 
 @contextmanager

@@ -31,7 +31,9 @@ class JobWorker:
         self._context.pin_roots(wire.rank, wire.node)
         if job.stored:
             _store(self._context, wire)
-        self.slots = 1 if job.options.single else slots(job.options.slots, cpus(), wire.mates)
+        part, parts = wire.part
+        wanted = slots(job.options.slots, cpus(), wire.mates)
+        self.slots = 1 if job.options.single else max(1, (wanted + parts - 1 - part) // parts)
         self._context.slots = self.slots
         self.bite_weight = job.options.bite_weight
         self.file_cost = job.options.file_cost

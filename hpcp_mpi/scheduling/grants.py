@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from hpcp_mpi.vocab.checkpoint import Relist
 from hpcp_mpi.vocab.paths import join
-from hpcp_mpi.vocab.units import Batch, Kind, Units
+from hpcp_mpi.vocab.units import Batch, Kind, Units, link_paths
 
 CONTENT = frozenset({Kind.COPY, Kind.CHECK})
 
@@ -89,7 +89,9 @@ def stage_dirs(batches: Iterable[Batch]) -> Iterator[bytes]:
     for batch in batches:
         if batch.kind in CONTENT or batch.kind is Kind.START_FILE:
             yield batch.dest_dir
-        elif batch.kind is Kind.LINK or batch.deep:  # stages below directories that are listed are found by listing
+        elif batch.kind is Kind.LINK:
+            yield from {link_paths(unit)[0].rpartition(b"/")[0] for unit in batch.units}
+        elif batch.deep:  # those below directories that are listed are found when they are listed again
             yield from {unit.target.rpartition(b"/")[0] for unit in batch.units}
 
 
@@ -108,7 +110,6 @@ def _same_place(one: Batch, other: Batch) -> bool:
         and one.source_dir == other.source_dir
         and one.dest_dir == other.dest_dir
         and one.equal is other.equal
-        and one.leader == other.leader
         and (one.big is None) is (other.big is None)
         and (one.big is None or other.big is None or one.big.stage == other.big.stage)
     )

@@ -42,10 +42,12 @@ class Planner:
         single: bool = False,
         limiter: RateLimiter | None = None,
         remember: bool = False,
+        stand_in: int = 0,
     ) -> None:
         """chunk_seconds: how long a chunk keeps a slot busy. limiter: limits what is copied; then tick() is needed.
 
         remember: ranks may be lost, so what is granted is kept in mind
+        stand_in: a rank that works only while there is no other; 0: none
         """
         self._remember = remember
         self.whole = True  # as for GrantRecord; may be changed before anything is granted
@@ -57,7 +59,7 @@ class Planner:
         self._costs = costs
         self._chunk_seconds = chunk_seconds
         self._single = single
-        self._ranks = Ranks()
+        self._ranks = Ranks(stand_in)
         self._speeds = SpeedModel()
         self._stolen = 0  # units at the front of the backlog that were given back
         self.outbox: list[tuple[int, Message]] = []
@@ -74,6 +76,11 @@ class Planner:
     def idle(self) -> bool:
         """Return whether nothing is left to grant and nothing is out."""
         return not (self._backlog or self._ranks.active or self._ranks.asked)
+
+    @property
+    def behind(self) -> bool:
+        """Return whether there is work for which ranks have no room yet."""
+        return bool(self._backlog)
 
     @property
     def shares(self) -> list[RankShare]:

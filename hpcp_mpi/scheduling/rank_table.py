@@ -78,7 +78,10 @@ class Ranks:
     idle:   ranks with a slot that has nothing to do
     """
 
-    def __init__(self) -> None:
+    def __init__(self, stand_in: int = 0) -> None:
+        """stand_in: a rank that is paused while others are there and not lost; 0: none"""
+        self._stand_in = stand_in
+        self._to_pause: Collection[int] = ()  # as asked last
         self._ranks: dict[int, Rank] = {}
         self._room: list[_Place] = []
         self._victims: list[tuple[float, int]] = []  # (-seconds per slot, rank number)
@@ -102,12 +105,17 @@ class Ranks:
         self._ranks[share.rank] = rank = Rank(share)
         self.slots += share.slots
         self.changed(rank)
+        if self._stand_in:
+            self.pause(self._to_pause)
 
     def pause(self, numbers: Collection[int]) -> None:
         """Have these ranks get nothing, and all others what there is. Raises ValueError if no rank would."""
         live = [number for number, rank in self._ranks.items() if not rank.share.lost]
         if live and all(number in numbers for number in live):
             raise ValueError("all ranks are paused")
+        self._to_pause = numbers
+        if any(number not in numbers and number != self._stand_in for number in live):
+            numbers = {*numbers, self._stand_in}
         for number in live:
             rank = self._ranks[number]
             if rank.paused is not (number in numbers):

@@ -29,7 +29,7 @@ def unpacked(data: bytes) -> list[Batch]:
 
 def _plain(batch: Batch) -> list[Any]:
     flags = sum(getattr(batch, name) << bit for bit, name in enumerate(_FLAGS))
-    paths = [each.decode(_CODE) for each in (batch.source_dir, batch.dest_dir, batch.leader)]
+    paths = [each.decode(_CODE) for each in (batch.source_dir, batch.dest_dir)]
     big = batch.big
     return [
         batch.kind.value,
@@ -52,9 +52,7 @@ def _texts(big: BigFile) -> list[Any]:
     return [each.decode(_CODE) if isinstance(each, bytes) else each for each in astuple(big)]
 
 
-def _batch(
-    kind: str, source: int, source_dir: str, dest_dir: str, leader: str, flags: int, units: list[Any], big: Any
-) -> Batch:
+def _batch(kind: str, source: int, source_dir: str, dest_dir: str, flags: int, units: list[Any], big: Any) -> Batch:
     given: dict[str, Any] = {name: bool(_number(flags) >> bit & 1) for bit, name in enumerate(_FLAGS)}
     return Batch(
         Kind(kind),
@@ -62,7 +60,6 @@ def _batch(
         _path(source_dir),
         _path(dest_dir),
         _units(*units),
-        leader=_path(leader),
         big=None if big is None else _big(*big),
         **given,
     )

@@ -76,10 +76,7 @@ def tally_of(status: os.stat_result) -> Tally:
 
 def total_of(tallies: Iterable[Tally]) -> Tally:
     """Return the sum of tallies."""
-    total = NOTHING
-    for each in tallies:
-        total = total.plus(each)
-    return total
+    return Tally(*map(sum, zip(*tallies, strict=True)))
 
 
 def left_of(found: Tally, *done: Tally) -> Tally:

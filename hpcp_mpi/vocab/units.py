@@ -13,7 +13,7 @@ from enum import Enum
 from itertools import repeat
 from typing import Any, NamedTuple
 
-from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, Tally
+from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, Tally, total_of
 
 
 class Kind(Enum):
@@ -25,7 +25,7 @@ class Kind(Enum):
     START_FILE = "start_file"  # a big file: make its stage, or share all its blocks at once
     RANGE = "range"  # a part of a big file; the unit's name is where it begins, in decimal
     FINISH_FILE = "finish_file"  # a big file whose ranges are all copied: give it its metadata and its name
-    LINK = "link"  # another name of an inode that was copied under Batch.leader
+    LINK = "link"  # other names of what was copied; units are as link_unit() makes them
     MKDIR = "mkdir"  # a directory that nothing is copied to
     SET_DIR_METADATA = "set_dir_metadata"  # a directory's metadata, when all in it is done
     CLEAN_STAGE = "clean_stage"  # a stage that a killed run left behind
@@ -58,6 +58,25 @@ class Unit(NamedTuple):
     def entries(self) -> int:
         """How many entries have to be handled."""
         return self.tally.entries or 1
+
+
+def link_unit(name: bytes, tally: Tally, target: bytes, leader: bytes) -> Unit:
+    """Return a unit of LINK: an entry of the source, which is to be at target another name of what is at leader.
+
+    All three are paths below the roots, so none has an empty part.
+    """
+    return Unit(name, tally, 0, link_target(target, leader))
+
+
+def link_target(target: bytes, leader: bytes) -> bytes:
+    """Return what a unit of LINK has in the place of its target."""
+    return target + b"//" + leader
+
+
+def link_paths(unit: Unit) -> tuple[bytes, bytes]:
+    """Return the target and the leader of a unit of LINK, relative to the destination root."""
+    target, _, leader = unit.target.partition(b"//")
+    return target, leader
 
 
 class Units:
@@ -97,6 +116,21 @@ class Units:
     def plain(self) -> bool:
         """Return whether all are plain files under their own names."""
         return self.more is None
+
+    @property
+    def targets(self) -> list[bytes]:
+        """Return the names that they get."""
+        if self.more is None:
+            return self.names
+        pairs = zip(self.names, self.more, strict=True)
+        return [name if dest_name is None else dest_name for name, (_, dest_name) in pairs]
+
+    @property
+    def tally(self) -> Tally:
+        """Return what all of them hold."""
+        if self.more is None:
+            return Tally(len(self.names), 0, 0, 0, sum(self.amounts))
+        return total_of(tally for tally, _ in self.more)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -200,7 +234,6 @@ class Batch:
     source_dir: bytes
     dest_dir: bytes
     units: Units
-    leader: bytes = b""  # LINK: the name to link to, relative to the destination root
     over: bool = False  # a non-directory on the way of dest_dir is to be replaced: the scan saw it there
     # SET_DIR_METADATA: they were equal; what this run wrote in them changed their times.
     # REMOVE, COUNT, REMOVE_COPIED: of one directory that is listed again.
@@ -250,13 +283,13 @@ class Batch:
 
     def with_units(self, units: Units) -> "Batch":
         """Return a batch like this one, of other units. dataclasses.replace takes twice as long."""
-        rest = (self.leader, self.over, self.restore, self.new, self.above, self.equal, self.big)
+        rest = (self.over, self.restore, self.new, self.above, self.equal, self.big)
         more = (self.again, self.lossy, self.ours, self.inode, self.deep, self.lost)
         return Batch(self.kind, self.source, self.source_dir, self.dest_dir, units, *rest, *more)
 
     def __reduce__(self) -> Any:
         # Half the bytes and a third of the time of what pickle makes of a dataclass.
-        rest = (self.leader, self.over, self.restore, self.new, self.above, self.equal, self.big)
+        rest = (self.over, self.restore, self.new, self.above, self.equal, self.big)
         more = (self.again, self.lossy, self.ours, self.inode, self.deep, self.lost)
         return _batch, (self.kind.value, self.source, self.source_dir, self.dest_dir, self.units, *rest, *more)
 

@@ -29,6 +29,7 @@ class Setting:
     slow_rounds: runs of those that are slow in a race
     scale:       fraction of the files
     timeout:     seconds for one run
+    warm_up:     run all once before the race; only those that have run shortly before need not
     """
 
     place: Path = Path("/dev/shm")
@@ -37,6 +38,7 @@ class Setting:
     slow_rounds: int = 1
     scale: float = 1.0
     timeout: float = 1800
+    warm_up: bool = True
 
     def rounds_of(self, contestant: str, race: Race) -> int:
         return min(self.rounds, self.slow_rounds) if contestant in race.slow else self.rounds
@@ -77,7 +79,7 @@ class Entrant:
 def run(full: Race, contestants: Sequence[Contestant], setting: Setting, site_of: SiteOf = grounds.site) -> Report:
     """Raises sources.NoRoom. A contestant that fails leaves the race and is reported as failed."""
     race = full.at(setting.scale)
-    because = grounds.unavailable(race)
+    because = grounds.unavailable(race, setting.place)
     entrants = [
         Entrant(who, setting.rounds_of(who.name, race), because or who.missing())
         for who in (one.given(race.options) for one in contestants)
@@ -101,11 +103,18 @@ def run(full: Race, contestants: Sequence[Contestant], setting: Setting, site_of
     )
 
 
+def missing(race: Race, contestants: Sequence[Contestant], why: str) -> Report:
+    """The report of a race that could not be held."""
+    results = tuple(Result(who.name, who.title, "missing", remark=why) for who in contestants)
+    return Report(race.name, race.describe(), "s", race.baseline, True, results)
+
+
 def _hold(race: Race, entrants: Sequence[Entrant], place: Path, setting: Setting, site_of: SiteOf) -> None:
     grounds.home(place).parent.mkdir()
     src = sources.make(race.source, grounds.home(place))
     sources.read_all(src)
-    _warm_up(entrants, place, setting)
+    if setting.warm_up:
+        _warm_up(entrants, place, setting)
     for number in range(setting.rounds):
         for entrant in rotated(entrants, number):
             if entrant.runs_in(number):
@@ -132,10 +141,12 @@ def _one_run(race: Race, entrant: Entrant, place: Path, src: Path, setting: Sett
                 entrant.fail(outcome.failure, outcome.stderr)
                 return
             if not entrant.seconds:
-                judgement = TASKS[race.task].judge(site.true_src, site.true_dst)
+                task = TASKS[race.task]
+                judgement = task.judge(site.true_src, site.true_dst)
                 entrant.remark = judgement.remark
-                if judgement.error is not None:
-                    entrant.fail(judgement.error, outcome.stderr)
+                error = judgement.error or (judgement.lost and entrant.who.program in task.strict and judgement.remark)
+                if error:
+                    entrant.fail(error, outcome.stderr)
     except mounts.NotMounted as error:
         entrant.fail(str(error))
         return

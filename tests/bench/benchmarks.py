@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from tests.bench import arena, dfs, idle, images, listing, rank0
+from tests.bench import arena, dfs, idle, images, listing, rank0, shapes
 from tests.bench.arena import Setting
 from tests.bench.contestants import Contestant
 from tests.bench.races import RACES, SMALL, Cost, Race
@@ -22,6 +22,9 @@ class Benchmark:
     slow:        contestants that run in --slow-rounds rounds only
     max_rounds:  rounds are limited to these
     on_demand:   runs only when asked for by name
+    part_of:     the benchmark that it is a part of
+    scale:       of it without --scale
+    rounds:      of it without --rounds
     tasks:       their names in tasks.TASKS
     """
 
@@ -34,6 +37,9 @@ class Benchmark:
     slow: frozenset[str] = frozenset()
     max_rounds: int = 1000
     on_demand: bool = False
+    part_of: str = ""
+    scale: float = 1.0
+    rounds: int = 5
     tasks: tuple[str, ...] = ("copy",)
 
     @property
@@ -127,8 +133,42 @@ def _dfs_alone(race: Race) -> Benchmark:
     def run(names: Sequence[str], setting: Setting) -> list[Report]:
         return dfs.run(names, setting, [race.name])
 
-    what, who = race.describe(), race.contestants
-    return Benchmark(race.name, what, who, run, race.cost, (race.name,), on_demand=True, tasks=(race.task,))
+    what, who, reports = race.describe(), race.contestants, (race.name,)
+    return Benchmark(
+        race.name, what, who, run, race.cost, reports, on_demand=True, part_of=dfs.NAME, tasks=(race.task,)
+    )
+
+
+_SHAPES = Benchmark(
+    shapes.NAME,
+    shapes.WHAT,
+    shapes.CONTESTANTS,
+    shapes.run,
+    shapes.COST,
+    tuple(shapes.RACES),
+    on_demand=True,
+    scale=shapes.SCALE,
+    rounds=shapes.ROUNDS,
+    tasks=shapes.TASKS_DONE,
+)
+
+
+def _shape_alone(race: Race) -> Benchmark:
+    def run(names: Sequence[str], setting: Setting) -> list[Report]:
+        return shapes.run(names, setting, [race.name])
+
+    return Benchmark(
+        race.name,
+        race.describe(),
+        race.contestants,
+        run,
+        race.cost,
+        (race.name,),
+        race.slow,
+        on_demand=True,
+        part_of=shapes.NAME,
+        tasks=(race.task,),
+    )
 
 
 _ALL = (
@@ -140,5 +180,7 @@ _ALL = (
     _RANK0_MEMORY,
     _DFS,
     *map(_dfs_alone, dfs.RACES.values()),
+    _SHAPES,
+    *map(_shape_alone, shapes.RACES.values()),
 )
 BENCHMARKS: Mapping[str, Benchmark] = {one.name: one for one in _ALL}

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.bench import estimate, machine, plot, tables, targets
+from tests.bench import estimate, machine, plot, shapes, tables, targets
 from tests.bench.arena import Setting
-from tests.bench.benchmarks import BENCHMARKS
+from tests.bench.benchmarks import BENCHMARKS, Benchmark
 from tests.bench.contestants import Contestant
-from tests.bench.results import Report
+from tests.bench.results import Report, losses_first
 from tests.bench.sources import NoRoom
 from tests.bench.tasks import NAMES, TASKS
 
@@ -28,14 +28,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.list:
         _list()
         return 0
-    setting = Setting(options.place, options.disk, options.rounds, options.slow_rounds, options.scale)
     wanted = {name: _taking_part(name, options.contestants) for name in options.only}
     to = tables.console()
     line = machine.describe({who for names in wanted.values() for who in names})
     to.print(line, highlight=False, markup=False)
-    to.print(_method(setting), highlight=False)
-    to.print(_duration(wanted, setting), highlight=False)
-    reports, short_of_room = _run_all(wanted, setting, to)
+    settings = {name: _setting(name, options) for name in wanted}
+    to.print(_method(settings), highlight=False)
+    to.print(_duration(wanted, settings), highlight=False)
+    reports, short_of_room = _run_all(wanted, settings, to)
+    tables.show_losses(losses_first(reports, tables.OURS), to)
     verdicts = targets.verdicts(reports)
     tables.show_targets(verdicts, to)
     if options.json is not None:
@@ -46,7 +47,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(failed or short_of_room)
 
 
-def _run_all(wanted: dict[str, list[str]], setting: Setting, to: Console) -> tuple[list[Report], bool]:
+def _setting(benchmark: str, options: argparse.Namespace) -> Setting:
+    """With what the benchmark takes where nothing is said."""
+    one = BENCHMARKS[benchmark]
+    rounds, scale = options.rounds or one.rounds, options.scale or one.scale
+    return Setting(options.place, options.disk, rounds, options.slow_rounds, scale)
+
+
+def _run_all(wanted: dict[str, list[str]], settings: Mapping[str, Setting], to: Console) -> tuple[list[Report], bool]:
     """The reports, and whether some benchmark was left out for want of room."""
     reports: list[Report] = []
     short_of_room = False
@@ -55,7 +63,7 @@ def _run_all(wanted: dict[str, list[str]], setting: Setting, to: Console) -> tup
             to.print(f"{name}: none of its contestants was asked for")
             continue
         try:
-            found = BENCHMARKS[name].run(names, setting)
+            found = BENCHMARKS[name].run(names, settings[name])
         except NoRoom as error:
             print(f"bench: {error}", file=sys.stderr)
             short_of_room = True
@@ -85,7 +93,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME[,NAME]",
         help="what the others are compared with should be one of them",
     )
-    parser.add_argument("--rounds", type=_at_least(1), default=5, metavar="N", help="default 5")
+    parser.add_argument(
+        "--rounds", type=_at_least(1), metavar="N", help=f"default 5, of {shapes.NAME} all at once {shapes.ROUNDS}"
+    )
     parser.add_argument(
         "--slow-rounds",
         type=_at_least(0),
@@ -93,7 +103,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="who takes a minute or more in a race runs in its first N rounds only (default 1)",
     )
-    parser.add_argument("--scale", type=_fraction, default=1.0, help="fraction of the files, for a quick try")
+    parser.add_argument(
+        "--scale",
+        type=_fraction,
+        help=f"fraction of the files, for a quick try; default 1, of {shapes.NAME} all at once {shapes.SCALE}",
+    )
     parser.add_argument("--place", type=_directory, default=DEFAULT_PLACE, help=f"for trees; default {DEFAULT_PLACE}")
     parser.add_argument(
         "--disk", type=_directory, default=DEFAULT_DISK, help=f"for file systems on disk; default {DEFAULT_DISK}"
@@ -153,22 +167,29 @@ def _taking_part(benchmark: str, asked_for: Sequence[str]) -> list[str]:
     return [name for name in BENCHMARKS[benchmark].contestants if name in asked_for]
 
 
-def _method(setting: Setting) -> str:
+def _method(settings: Mapping[str, Setting]) -> str:
+    setting = next(iter(settings.values()))
+    rounds = " or ".join(map(str, sorted({one.rounds for one in settings.values()})))
     return (
-        f"{setting.rounds} rounds, interleaved, on {setting.place}; slow ones in the first {setting.slow_rounds} only; "
+        f"{rounds} rounds, interleaved, on {setting.place}; slow ones in the first {setting.slow_rounds} only; "
         "wall time with start-up, medians; each first copy verified"
     )
 
 
-def _duration(wanted: dict[str, list[str]], setting: Setting) -> str:
+def _duration(wanted: dict[str, list[str]], settings: Mapping[str, Setting]) -> str:
     present = {
         benchmark: [name for name in names if _contestants(benchmark)[name].missing() is None]
         for benchmark, names in wanted.items()
     }
     running = {report for name in wanted for report in BENCHMARKS[name].reports}
-    left_out = [name for name, one in BENCHMARKS.items() if one.on_demand and not running.issuperset(one.reports)]
+    left_out = [name for name, one in BENCHMARKS.items() if _is_left_out(one, running)]
     more = f"; not without being named: {', '.join(left_out)}" if left_out else ""
-    return f"This takes {estimate.words(estimate.seconds(present, setting))}{more}."
+    return f"This takes {estimate.words(estimate.seconds(present, settings))}{more}."
+
+
+def _is_left_out(one: Benchmark, running: Collection[str]) -> bool:
+    """And worth to be named: what only runs with others is so by their name."""
+    return one.on_demand and not one.part_of and not set(running).issuperset(one.reports)
 
 
 def _plot(path: Path, reports: Sequence[Report], line: str) -> None:

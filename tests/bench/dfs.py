@@ -15,9 +15,10 @@ from pathlib import Path
 
 from tests.bench import arena, grounds, procs
 from tests.bench.arena import Setting
-from tests.bench.races import Big, Cost, Existing, Flat, Race
-from tests.bench.results import Report, Result
+from tests.bench.races import Cost, Race
+from tests.bench.results import Report
 from tests.bench.tasks import TASKS
+from tests.bench.trees import Big, Existing, Flat
 from tests.dfs.glusterfs import GlusterFS
 from tests.dfs.moosefs import MooseFS
 from tests.dfs.volume import Volume
@@ -68,20 +69,13 @@ def run(names: Sequence[str], setting: Setting, only: Collection[str] = tuple(RA
         with ExitStack() as stack:
             ground = _Ground(stack.enter_context(kind())) if missing is None else None
             for race in races:
-                taking_part = [who for who in race.contestants if who in names]
+                contestants = [TASKS[race.task].contestants[who] for who in race.contestants if who in names]
                 if ground is None:
-                    reports.append(_missing(race, taking_part, missing or ""))
+                    reports.append(arena.missing(race, contestants, missing or ""))
                     continue
-                contestants = [TASKS[race.task].contestants[who] for who in taking_part]
                 with ground.kept():
                     reports.append(arena.run(race, contestants, setting, ground.site))
     return reports
-
-
-def _missing(race: Race, names: Sequence[str], why: str) -> Report:
-    whose = TASKS[race.task].contestants
-    results = tuple(Result(who, whose[who].title, "missing", remark=why) for who in names)
-    return Report(race.name, race.describe(), "s", race.baseline, True, results)
 
 
 @dataclass

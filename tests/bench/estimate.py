@@ -8,9 +8,9 @@ from tests.bench.arena import Setting
 from tests.bench.benchmarks import BENCHMARKS
 
 
-def seconds(wanted: Mapping[str, Sequence[str]], setting: Setting) -> float:
+def seconds(wanted: Mapping[str, Sequence[str]], settings: Mapping[str, Setting]) -> float:
     """wanted: names of contestants by benchmark. Measured on 2 cores; others may take half or twice as long."""
-    return sum(BENCHMARKS[name].seconds(contestants, setting) for name, contestants in wanted.items())
+    return sum(BENCHMARKS[name].seconds(contestants, settings[name]) for name, contestants in wanted.items())
 
 
 def words(amount: float) -> str:

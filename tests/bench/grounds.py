@@ -44,14 +44,14 @@ def remove(path: Path) -> None:
     subprocess.run(["rm", "-rf", "--", path], check=True)
 
 
-def unavailable(race: Race) -> str | None:
-    """Why the race cannot be held here; None if it can."""
+def unavailable(race: Race, place: Path) -> str | None:
+    """Why the race cannot be held here, with trees in `place`; None if it can."""
     of_ground: dict[Ground, Callable[[], str | None]] = {
         "memory": lambda: None,
         "disk": mounts.ext4_unavailable,
         "slow": mounts.slow_unavailable,
     }
-    return sources.unavailable(race.source) or of_ground[race.ground]()
+    return sources.unavailable(race.source, place) or of_ground[race.ground]()
 
 
 def check_room(race: Race, place: Path, disk: Path) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from tests.bench import grounds, mounts, sources
 from tests.bench.image_tasks import RANKS, SQUASH
-from tests.bench.races import Cost, Existing, Flat, Ground, Race
+from tests.bench.races import Cost, Ground, Race
+from tests.bench.trees import Existing, Flat
 
 _USR = Existing(Path("/usr"))
 _DISK = 4 << 30

@@ -16,9 +16,10 @@ from pathlib import Path
 from tests.bench import grounds, procs, sources, stopwatch
 from tests.bench.arena import Entrant, Setting
 from tests.bench.contestants import Job
-from tests.bench.races import Cost, Flat, Race
+from tests.bench.races import Cost, Race
 from tests.bench.results import Report, Result, disturbance, rotated
 from tests.bench.tasks import TASKS
+from tests.bench.trees import Flat
 
 # 500,000 entries, of which 5,000 are directories.
 _NAMES = Flat(495_000, size=0, per_directory=99)

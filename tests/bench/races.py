@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from tests.bench.trees import Big, Existing, Flat, Source
+
 # memory: source and destination below --place, best a tmpfs
 # disk:   the destination is a fresh ext4 for each run
 # slow:   source and destination are below one mount on which every operation takes 2 ms
@@ -15,64 +17,6 @@ Ground = Literal["memory", "disk", "slow"]
 LATENCY_US = 2000
 # Names stay known, as on parallel file systems with leases; attributes do not.
 ENTRY_TIMEOUT_S = 60
-
-
-@dataclass(frozen=True)
-class Flat:
-    """`files` files of `size` bytes in directories of `per_directory`. scales: --scale changes their number.
-
-    users: how many users the directories belong to, some of them writable for a group; 0: to who runs it
-    """
-
-    files: int
-    size: int = 4096
-    per_directory: int = 100
-    scales: bool = True
-    users: int = 0
-
-    @property
-    def directories(self) -> int:
-        return -(-self.files // self.per_directory)
-
-    def scaled(self, scale: float) -> Flat:
-        return replace(self, files=max(1, round(self.files * scale))) if self.scales else self
-
-    def __str__(self) -> str:
-        if self.files == 1:
-            return f"1 file of {_amount(self.size)}"
-        files = f"files of {_amount(self.size)}" if self.size else "empty files"
-        whose = f" of {self.users} users" if self.users else ""
-        return f"{self.files:,} {files} in {self.directories:,} directories{whose}"
-
-
-@dataclass(frozen=True)
-class Big:
-    """One file of `size` bytes."""
-
-    size: int
-
-    def scaled(self, scale: float) -> Big:
-        return Big(max(1 << 20, round(self.size * scale)))
-
-    def __str__(self) -> str:
-        return f"one file of {_amount(self.size)}"
-
-
-@dataclass(frozen=True)
-class Existing:
-    """A tree that is there anyway; of it the `fraction` of the entries at depth two, with all below them."""
-
-    path: Path
-    fraction: float = 1.0
-
-    def scaled(self, scale: float) -> Existing:
-        return Existing(self.path, scale)
-
-    def __str__(self) -> str:
-        return str(self.path) if self.fraction == 1 else f"a part of {self.path}"
-
-
-Source = Flat | Big | Existing
 
 
 @dataclass(frozen=True)
@@ -115,13 +59,6 @@ class Race:
 
     def describe(self) -> str:
         return self.what.format(source=self.source)
-
-
-def _amount(size: int) -> str:
-    for unit, factor in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
-        if size >= factor:
-            return f"{size / factor:.3g} {unit}"
-    return f"{size} bytes"
 
 
 OURS = ("plain", "mpich-4", "openmpi-4")

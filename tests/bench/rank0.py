@@ -18,8 +18,9 @@ from pathlib import Path
 from tests.bench import grounds, mounts, procs, sources, stopwatch, verify
 from tests.bench.arena import Setting
 from tests.bench.contestants import CONTESTANTS, Job
-from tests.bench.races import SMALL, Cost, Flat
+from tests.bench.races import SMALL, Cost
 from tests.bench.results import Report, Result
+from tests.bench.trees import Flat
 
 NAME, MEMORY = "rank0", "rank0-memory"
 CPU, SCAN, FIRST = "rank0-cpu", "rank0-scan", "rank0-first"

@@ -18,8 +18,8 @@ from pathlib import Path
 
 from tests.bench import grounds, sources, stopwatch
 from tests.bench.contestants import Contestant, Job
-from tests.bench.races import Flat
 from tests.bench.tasks import TASKS
+from tests.bench.trees import Flat
 from tests.dfs.glusterfs import GlusterFS
 from tests.dfs.moosefs import MooseFS
 from tests.dfs.volume import Volume

@@ -10,6 +10,7 @@ from typing import Literal, TypeVar
 Item = TypeVar("Item")
 # A fifth of one of two cores is enough to turn a ratio around.
 MAX_DISTURBANCE = 0.10
+_PARALLEL = ("dcp-4", "dsync-4", "drm-4")
 State = Literal["ok", "failed", "missing"]
 
 
@@ -71,6 +72,43 @@ class Report:
             if result.contestant == contestant:
                 return f"{contestant} {'is missing' if result.state == 'missing' else result.state}"
         return f"{contestant} was not asked for"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How one contestant did against another in one benchmark."""
+
+    benchmark: str
+    contestant: str
+    label: str
+    seconds: float
+    of: str
+    of_seconds: float
+    disturbed: bool
+
+    @property
+    def ratio(self) -> float:
+        return self.seconds / self.of_seconds
+
+
+def losses_first(reports: Iterable[Report], whose: str) -> list[Standing]:
+    """All of the program whose label begins so, against the baselines and mpiFileUtils; the worst ratio first."""
+    found = []
+    for report in reports:
+        timed = [(result, median) for result in report.results if (median := result.median) is not None]
+        ours = [(result, median) for result, median in timed if result.label.startswith(whose)]
+        others = [
+            (result, median)
+            for result, median in timed
+            if median and (result.contestant == report.baseline or result.contestant in _PARALLEL)
+        ]
+        found += [
+            Standing(report.benchmark, one.contestant, one.label, mine, other.label, theirs, report.disturbed)
+            for other, theirs in others
+            for one, mine in ours
+            if one is not other and report.unit == "s"
+        ]
+    return sorted(found, key=lambda standing: -standing.ratio)
 
 
 def disturbance(foreign: Iterable[float], seconds: Iterable[float], cores: int) -> float:

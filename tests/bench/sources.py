@@ -1,16 +1,18 @@
-"""Make the trees of races.py, and say what room they need."""
+"""Make the trees of races, and say what room they need."""
 
 from __future__ import annotations
 
 import os
 import re
 import shutil
+import stat
 import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bench.races import Big, Existing, Flat, Source
+from tests.bench import shaped
+from tests.bench.trees import Big, Existing, Flat, Source
 from tests.bench.verify import size_of
 
 _MIB = 1 << 20
@@ -35,22 +37,20 @@ class Room:
         return self.content + 1024 * self.entries + _MIB
 
 
-def unavailable(source: Source) -> str | None:
-    """Why the tree cannot be copied as it is; None if it can."""
+def unavailable(source: Source, place: Path) -> str | None:
+    """Why the tree cannot be made in `place`, or not be copied as it is; None if it can."""
     if isinstance(source, Flat) and source.users and os.geteuid() != 0:
         return "needs root, to give directories to other users"
     if not isinstance(source, Existing):
-        return None
+        return shaped.unavailable(source, place)
     if not source.path.is_dir():
         return f"there is no {source.path}"
     return None if os.geteuid() == 0 else f"needs root, to read all of {source.path} and to keep owners"
 
 
 def room(source: Source) -> Room:
-    if isinstance(source, Flat):
-        return Room(source.files * -(-source.size // 4096) * 4096, source.files + source.directories)
-    if isinstance(source, Big):
-        return Room(source.size, 2)
+    if not isinstance(source, Existing):
+        return Room(source.content, source.entries)
     files, size = size_of(source.path)
     # Links and directories count as well; half a block is lost per file.
     part = min(1.0, 4 * source.fraction)  # a sample may be unlucky
@@ -84,6 +84,8 @@ def make(source: Source, root: Path) -> Path:
         _make_flat(source, root)
     elif isinstance(source, Big):
         _make_big(source, root)
+    elif not isinstance(source, Existing):
+        shaped.make(source, root)
     elif source.fraction == 1:
         return source.path
     else:
@@ -98,10 +100,11 @@ def _make_flat(tree: Flat, root: Path) -> None:
         directory = os.path.join(root, f"dir{first // tree.per_directory:05}")
         os.mkdir(directory)
         for number in range(first, min(first + tree.per_directory, tree.files)):
-            fd = os.open(f"{directory}/file{number:07}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-            if tree.size:
-                os.write(fd, (b"%d\n" % number * (tree.size // 2 + 1))[: tree.size])
-            os.close(fd)
+            path = f"{directory}/file{number:07}"
+            if tree.size < _MIB:
+                shaped.small_file(path, number, tree.extra, tree.size)
+            else:
+                _big_file(path, number, tree.size)
     if tree.users:
         _give_away(root, tree.users)
 
@@ -120,10 +123,14 @@ def _give_away(root: Path, users: int) -> None:
 def _make_big(tree: Big, root: Path) -> None:
     """No two MiB of it are equal, and none is a hole."""
     root.mkdir(parents=True)
+    _big_file(os.path.join(root, "big"), 0, tree.size)
+
+
+def _big_file(path: str, number: int, size: int) -> None:
     noise = os.urandom(_MIB)
-    with open(root / "big", "xb", buffering=0) as file:
-        for start in range(0, tree.size, _MIB):
-            file.write((b"%016d" % start + noise[16:])[: tree.size - start])
+    with open(path, "xb", buffering=0) as file:
+        for start in range(0, size, _MIB):
+            file.write((b"%08d%08d" % (number, start >> 20) + noise[16:])[: size - start])
 
 
 def _copy_part(tree: Existing, root: Path) -> None:
@@ -137,11 +144,12 @@ def _copy_part(tree: Existing, root: Path) -> None:
 
 
 def read_all(root: Path) -> None:
-    """So that all contestants find the same in the page cache."""
+    """So that all contestants find the same in the page cache. What is a hole is not read."""
     for here, _, names in os.walk(root):
         for name in names:
             path = os.path.join(here, name)
-            if os.path.isfile(path) and not os.path.islink(path):
+            status = os.lstat(path)
+            if stat.S_ISREG(status.st_mode) and status.st_blocks * 1024 >= status.st_size:
                 with open(path, "rb", buffering=0) as file:
                     while file.read(_MIB):
                         pass

@@ -14,9 +14,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from tests.bench.results import Report, Result
+from tests.bench.results import Report, Result, Standing, losses_first
 from tests.bench.targets import Verdict
 
+OURS = "hpcp-mpi"
 WIDTH = 140  # where there is no terminal to ask
 
 
@@ -98,6 +99,20 @@ def show_targets(verdicts: Sequence[Verdict], to: Console) -> None:
     to.print(table)
 
 
+def show_losses(standings: Sequence[Standing], to: Console) -> None:
+    """Each of ours against each of what others would take, losses first."""
+    if not standings:
+        return
+    to.print("losses first", style="bold")
+    table = Table()
+    for heading in ("benchmark", "contestant", "s", "against", "its s", "ratio"):
+        table.add_column(heading, no_wrap=True, justify="left" if heading in ("benchmark", "contestant") else "right")
+    for one in standings:
+        cells = (one.benchmark, one.label, number(one.seconds), one.of, number(one.of_seconds), number(one.ratio))
+        table.add_row(*map(escape, cells), style="red" if one.ratio > 1 else "green")
+    to.print(table)
+
+
 def as_json(machine: str, reports: Sequence[Report], verdicts: Sequence[Verdict]) -> dict[str, object]:
     return {
         "machine": machine,
@@ -112,6 +127,10 @@ def as_json(machine: str, reports: Sequence[Report], verdicts: Sequence[Verdict]
             }
             for report in reports
         },
+        "losses": [
+            {"benchmark": one.benchmark, "contestant": one.contestant, "against": one.of, "ratio": one.ratio}
+            for one in losses_first(reports, OURS)
+        ],
         "targets": [
             {
                 "benchmark": verdict.target.benchmark,

@@ -19,10 +19,12 @@ class Task:
     """
     contestants: by name
     judge:       (src, dst) -> what is wrong after a run; it sees them without latency
+    strict:      programs that fail if they lose anything, where others are remarked on
     """
 
     contestants: Mapping[str, Contestant]
     judge: Callable[[Path, Path], Judgement]
+    strict: frozenset[str] = frozenset()
 
 
 def _named(contestants: Iterable[Contestant]) -> dict[str, Contestant]:
@@ -101,6 +103,7 @@ def _gone(src: Path, dst: Path) -> Judgement:
 
 TASKS: Mapping[str, Task] = {
     "copy": Task(_named(_verifiers()), verify.judge),
+    "copy-all": Task(CONTESTANTS, verify.judge_all, frozenset({"cp", "hpcp-mpi"})),
     "remove": Task(_named(_removers()), _gone),
     "compare": Task(_named(_comparers()), verify.judge),
     "list": Task(_named(_listers()), lambda src, dst: Judgement()),

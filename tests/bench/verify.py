@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.bench.inodes import different_data, is_sparse, unlike
 from tests.support import oracle
 
 # A line of rsync -i for what exists: how it changes, what it is, and a letter for each attribute that differs;
@@ -25,10 +26,15 @@ MAX_IN_FULL = 1_000_000
 
 @dataclass(frozen=True)
 class Judgement:
-    """error: what is wrong, None if nothing is. remark: what is not wrong but saves time."""
+    """
+    error:  what is wrong, None if nothing is
+    remark: what many do not keep, or what could not be looked at
+    lost:   the remark says that something is not as in the source
+    """
 
     error: str | None = None
     remark: str = ""
+    lost: bool = False
 
 
 def judge(src: Path, dst: Path) -> Judgement:
@@ -42,6 +48,16 @@ def judge(src: Path, dst: Path) -> Judgement:
     return _by_rsync(src, dst) if shutil.which("rsync") else _by_diff(src, dst)
 
 
+def judge_all(src: Path, dst: Path) -> Judgement:
+    """As judge, and also which names are of one inode, holes, and times to the nanosecond; holes are not read."""
+    if size_of(src) != size_of(dst) or not shutil.which("rsync"):
+        return judge(src, dst)
+    sparse = is_sparse(src)
+    if sparse and (found := different_data(src, dst)) is not None:
+        return Judgement(f"wrong copy: {found}")
+    return _by_rsync(src, dst, checksum=not sparse, beside=unlike(src, dst))
+
+
 def size_of(root: Path) -> tuple[int, int]:
     """Entries that are no directories, and their bytes; (0, 0) for a root that is missing."""
     files = size = 0
@@ -52,10 +68,10 @@ def size_of(root: Path) -> tuple[int, int]:
     return files, size
 
 
-def _by_rsync(src: Path, dst: Path) -> Judgement:
+def _by_rsync(src: Path, dst: Path, checksum: bool = True, beside: Counter[str] | None = None) -> Judgement:
     left: Counter[str] = Counter()
     serious = []
-    found = oracle.differences(src, dst)
+    found = oracle.differences(src, dst, checksum=checksum)
     for line in found:
         shortcomings = _shortcomings(line)
         left.update(shortcomings)
@@ -63,8 +79,9 @@ def _by_rsync(src: Path, dst: Path) -> Judgement:
             serious.append(line)
     if serious:
         return Judgement(f"wrong copy: {len(found)} differences, such as {serious[0]}")
+    left.update({what: count for what, count in (beside or {}).items() if what not in left})
     said = ", ".join(f"{count:,} {what}" for what, count in left.items())
-    return Judgement(remark=f"wrong: {said}" if said else "")
+    return Judgement(remark=f"wrong: {said}" if said else "", lost=bool(said))
 
 
 def _shortcomings(line: str) -> list[str]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hpcp_mpi.scheduling.grants import GrantRecord, requeue, stage_dirs
 from hpcp_mpi.vocab.checkpoint import Relist
 from hpcp_mpi.vocab.tally import NOTHING, Tally, one_file
-from hpcp_mpi.vocab.units import Batch, BigFile, Kind, Unit, Units
+from hpcp_mpi.vocab.units import Batch, BigFile, Kind, Unit, Units, link_unit
 
 FILE, TREE = one_file(10), Tally(3, 1, 0, 0, 30)
 
@@ -99,7 +99,13 @@ def test_what_no_listing_finds_again_is_checked_by_name() -> None:
 
 
 def test_a_stage_may_be_where_content_was_for_and_where_names_are_linked() -> None:
-    links = Batch(Kind.LINK, 0, b"", b"", Units.of([Unit(b"x/a", dest_name=b"to/a"), Unit(b"b")]))
+    links = Batch(
+        Kind.LINK,
+        0,
+        b"",
+        b"",
+        Units.of([link_unit(b"x/a", NOTHING, b"to/a", b"e/l"), link_unit(b"b", NOTHING, b"b", b"l")]),
+    )
     left = stage_dirs(
         [batch(Kind.COPY, "a"), batch(Kind.START_FILE, "b", b"e"), links, batch(Kind.SET_DIR_METADATA, "s", b"f")]
     )

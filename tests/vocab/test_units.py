@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcp_mpi.vocab.tally import NOTHING, Tally, one_file
-from hpcp_mpi.vocab.units import Batch, BigFile, Chunk, Kind, Unit, Units
+from hpcp_mpi.vocab.units import Batch, BigFile, Chunk, Kind, Unit, Units, link_paths, link_unit
 
 # As file systems have them: any bytes but NUL and `/`; a root has the empty name.
 NAMES = st.binary(max_size=6).map(lambda name: bytes(byte for byte in name if byte not in b"\0/"))
@@ -32,7 +32,7 @@ def columns(units: Units) -> tuple[object, ...]:
 
 def batch_of(names: list[bytes], kind: Kind = Kind.COPY) -> Batch:
     units = Units.of(Unit(name, one_file(5), 3) for name in names)
-    return Batch(kind, 2, b"from", b"to", units, b"leader", True, True, True, True, True)
+    return Batch(kind, 2, b"from", b"to", units, True, True, True, True, True)
 
 
 def units_of(*batches: Batch) -> list[Unit]:
@@ -58,7 +58,7 @@ def test_units_arrive_as_they_were_sent(units: Units) -> None:
 def test_a_batch_arrives_as_it_was_sent(units: Units, kind: Kind, one: bool, other: bool) -> None:
     big = BigFile(b"f", b"t", 2**60, b".stage", (1, -5, 2**63), -1, "why", one) if other else None
     flags = one, not one, other, not other, one
-    batch = Batch(kind, 3, b"\xff", b"d/e", units, b"leader", *flags, big)
+    batch = Batch(kind, 3, b"\xff", b"d/e", units, *flags, big)
     arrived = pickle.loads(pickle.dumps(batch))
     assert arrived == batch and arrived.big == big and columns(arrived.units) == columns(units)
 
@@ -102,7 +102,7 @@ def test_splitting_a_batch_keeps_every_unit_once_and_all_else(names: list[bytes]
     for part in (head, rest):
         assert (part.kind, part.source, part.source_dir, part.dest_dir) == (Kind.COPY, 2, b"from", b"to")
         flags = part.over, part.restore, part.new, part.above, part.equal
-        assert (part.leader, *flags) == (b"leader", True, True, True, True, True)
+        assert flags == (True, True, True, True, True)
 
 
 @given(chunks())
@@ -116,3 +116,9 @@ def test_a_unit_lands_under_its_own_name_unless_it_has_another() -> None:
     assert Unit(b"a").target == b"a"
     assert Unit(b"a", NOTHING, 1, b"b").target == b"b"
     assert Unit(b"a", NOTHING, 1, b"").target == b""
+
+
+@given(st.binary(min_size=1), st.binary(min_size=1))
+def test_a_link_has_its_target_and_its_leader(target: bytes, leader: bytes) -> None:
+    target, leader = (b"/".join(part for part in path.split(b"/") if part) or b"n" for path in (target, leader))
+    assert link_paths(link_unit(b"s/n", Tally(1), target, leader)) == (target, leader)

@@ -228,7 +228,7 @@ def linked_groups(linked: ExternalSort) -> Iterator[set[bytes]]:
     for _, same in groupby(map(LinkedName._make, linked), key=lambda record: record.inode):
         group: set[bytes] = set()
         for record in same:
-            group |= {record.target, record.leader}
+            group |= {record.target, record.leader or record.target}
         yield group
 
 

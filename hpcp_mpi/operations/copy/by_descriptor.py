@@ -7,7 +7,7 @@ With content alone (-co) only what is no directory comes here: those are never c
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from hpcp_mpi.engine.context import JobContext
@@ -22,7 +22,7 @@ from hpcp_mpi.operations.copy.cp_failures import CpDamage
 from hpcp_mpi.vocab.errors import VANISHED, Failure, reason_of
 from hpcp_mpi.vocab.paths import join
 from hpcp_mpi.vocab.tally import NOTHING, Tally, tally_of
-from hpcp_mpi.vocab.units import Batch, Unit
+from hpcp_mpi.vocab.units import Batch
 
 _PIN = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 MOST_FILES = 200  # that one cp is given as descriptors
@@ -53,13 +53,16 @@ class ByDescriptor:
         self._directories: list[tuple[bytes, os.stat_result, tuple[Xattrs, Xattrs]]] = []
         self._damage = CpDamage()
 
-    def copy(self, source: int, units: Sequence[Unit]) -> CpDamage:
-        """Copy units, entries of the directory source; return what of them could not be. Raises Stopped."""
+    def copy(self, source: int, units: Iterable[bytes]) -> CpDamage:
+        """Copy units, entries of the directory source; return what of them could not be. Raises Stopped.
+
+        units: their names
+        """
         try:
             for unit in units:
-                if lstat(unit.name, self._stage) is not None:
-                    remove_tree(self._stage, unit.name)
-                self._walk(source, unit.name)
+                if lstat(unit, self._stage) is not None:
+                    remove_tree(self._stage, unit)
+                self._walk(source, unit)
             self._copy_files()
             for leader, path, size in self._links:
                 self._link(leader, path, size)

@@ -22,7 +22,7 @@ from hpcp_mpi.vocab.errors import VANISHED, Failure, failure_of, reason_of
 from hpcp_mpi.vocab.options import MIB
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import join
-from hpcp_mpi.vocab.tally import Tally, total_of
+from hpcp_mpi.vocab.tally import Tally
 from hpcp_mpi.vocab.units import DEST, Batch, Kind, Unit, Units
 
 _LONG = MIB  # tails of this size are hashed, not held
@@ -37,9 +37,7 @@ def check(context: JobContext, batch: Batch, outcome: Outcome) -> Batch:
                 source = stack.enter_context(context.listed(batch))
         except OSError as error:
             path = context.source_path(batch)
-            outcome.failures.append(
-                failure_of(path, error, "cannot open the directory", total_of(unit.tally for unit in batch.units))
-            )
+            outcome.failures.append(failure_of(path, error, "cannot open the directory", batch.units.tally))
             return batch.with_units(Units([], []))
         try:
             with context.dest_latency.noted():

@@ -19,7 +19,7 @@ from hpcp_mpi.rules.equality import metadata_changes
 from hpcp_mpi.vocab.errors import VANISHED, Failure, reason_of
 from hpcp_mpi.vocab.paths import join
 from hpcp_mpi.vocab.tally import NOTHING, Tally, one_file, tally_of
-from hpcp_mpi.vocab.units import Batch, Unit
+from hpcp_mpi.vocab.units import Batch
 
 
 @dataclass(slots=True)
@@ -72,14 +72,14 @@ class CpFailures:
         self._code = code
         self.damage = CpDamage()
 
-    def take(self, units: Sequence[Unit]) -> CpDamage:
-        """Return the damage to units, the arguments of that call."""
+    def take(self, units: Sequence[bytes]) -> CpDamage:
+        """Return the damage to units, the arguments of that call. units: their names"""
         try:
             for unit in units:
                 try:
-                    self._unit(unit.name)
+                    self._unit(unit)
                 except OSError as error:
-                    self._give_up(unit.name, error)
+                    self._give_up(unit, error)
             self._leftovers(units)
         finally:
             self._stage.close()
@@ -179,9 +179,9 @@ class CpFailures:
     def _common_words(self) -> str:
         return ending(self._code, self._others)
 
-    def _leftovers(self, units: Sequence[Unit]) -> None:
+    def _leftovers(self, units: Sequence[bytes]) -> None:
         """Report words that belong to no entry: nothing that cp says is swallowed."""
-        ours = {unit.name for unit in units}
+        ours = set(units)
         for path in [path for path in self._words if path.partition(b"/")[0] in ours]:
             directory, _, name = path.rpartition(b"/")
             words = self._words[path]
@@ -195,7 +195,7 @@ class CpFailures:
         for path, words in self._words.items():
             self.damage.failures.append(Failure(self._path(path), words))
         if not (self.damage.failures or self.damage.lacking):
-            self.damage.failures += [Failure(self._path(unit.name), self._common_words()) for unit in units[:1]]
+            self.damage.failures += [Failure(self._path(unit), self._common_words()) for unit in units[:1]]
 
     def _path(self, path: bytes) -> bytes:
         return self._context.source_path(self._batch, path)

@@ -5,7 +5,7 @@ that cannot be shown of is thrown away and copied by descriptor, entry by entry.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from contextlib import ExitStack, suppress
 from functools import partial
 
@@ -16,38 +16,47 @@ from hpcp_mpi.host.dirfd import path_of, pinned
 from hpcp_mpi.host.unchanged import MountTable
 from hpcp_mpi.operations.copy.by_descriptor import MOST_FILES, ByDescriptor
 from hpcp_mpi.operations.copy.cp_failures import CpDamage, CpFailures
-from hpcp_mpi.vocab.units import Batch, Unit
+from hpcp_mpi.vocab.units import Batch, Units
 
-Copied = tuple[CpDamage, dict[bytes, tuple[int, bytes]]]  # what is not good; (stage, name in it), by unit
+Copied = tuple[CpDamage, dict[bytes, tuple[int, bytes]]]  # what is not good; which are elsewhere: (stage, name in it)
 
 
 def copy_into(
-    context: JobContext, batch: Batch, units: Sequence[Unit], source: int, stage: int, scratch: Callable[[], int]
+    context: JobContext, batch: Batch, units: Units, source: int, stage: int, scratch: Callable[[], int]
 ) -> Copied:
     """Copy units, entries of the directory source, into a stage, or into another one if they need that.
 
     scratch: returns that other one. Raises OSError, host.commands.Stopped.
     """
-    placed = {unit.name: (stage, unit.name) for unit in units}
-    trees = [unit for unit in units if unit.tally.directories]
+    trees = set() if units.plain else {unit.name for unit in units if unit.tally.directories}
     if not trees or context.unchanged(batch.source).still_quiet(source):
-        return _guarded(context, batch, units, source, stage, scratch), placed
+        return _guarded(context, batch, units.names, trees, source, stage, scratch), {}
     # Names change in the directory that they are in, so they are looked up once, here.
-    damage = CpDamage()
-    for begin in range(0, len(trees), MOST_FILES):
-        damage.add(_pinned(context, batch, trees[begin : begin + MOST_FILES], source, stage, scratch, placed))
-    others = [unit for unit in units if not unit.tally.directories]
+    damage, apart = CpDamage(), dict[bytes, tuple[int, bytes]]()
+    names = [name for name in units.names if name in trees]
+    for begin in range(0, len(names), MOST_FILES):
+        damage.add(_pinned(context, batch, names[begin : begin + MOST_FILES], source, stage, scratch, apart))
+    others = [name for name in units.names if name not in trees]
     if others:
-        damage.add(_guarded(context, batch, others, source, stage, scratch))
-    return damage, placed
+        damage.add(_guarded(context, batch, others, set(), source, stage, scratch))
+    return damage, apart
 
 
 def _guarded(
-    context: JobContext, batch: Batch, units: Sequence[Unit], source: int, stage: int, scratch: Callable[[], int]
+    context: JobContext,
+    batch: Batch,
+    units: Sequence[bytes],
+    trees: Set[bytes],
+    source: int,
+    stage: int,
+    scratch: Callable[[], int],
 ) -> CpDamage:
-    """Copy units with `cp`; what it may not have found where it is meant to be, by descriptor."""
-    places = {unit.name: (source, unit.name, path_of(stage, unit.name)) for unit in units if unit.tally.directories}
-    command = cp.command(context.options, stage, [unit.name for unit in units])
+    """Copy units with `cp`; what it may not have found where it is meant to be, by descriptor.
+
+    units: their names. trees: those of directories
+    """
+    places = {name: (source, name, path_of(stage, name)) for name in units if name in trees} if trees else {}
+    command = cp.command(context.options, stage, [*units])
     by_descriptor = partial(ByDescriptor, context, batch, stage)
     with _Guard(context, batch, source) as guard:
         try:
@@ -61,26 +70,29 @@ def _guarded(
     damage = CpFailures(context, batch, stage, code, stderr).take(units) if code else CpDamage()
     damage.said += stderr
     if doubtful:
-        damage.add(by_descriptor(scratch()).copy(source, [unit for unit in units if unit.name in doubtful]))
+        damage.add(by_descriptor(scratch()).copy(source, [name for name in units if name in doubtful]))
     return damage
 
 
 def _pinned(
     context: JobContext,
     batch: Batch,
-    trees: Sequence[Unit],
+    trees: Sequence[bytes],
     source: int,
     stage: int,
     scratch: Callable[[], int],
-    placed: dict[bytes, tuple[int, bytes]],
+    apart: dict[bytes, tuple[int, bytes]],
 ) -> CpDamage:
-    """Copy subtrees that are opened here and that `cp` gets as descriptors. placed gets the names they have."""
+    """Copy subtrees that are opened here and that `cp` gets as descriptors.
+
+    trees: their names. apart: gets where they are
+    """
     with ExitStack() as stack:
         fds: dict[bytes, int] = {}
         with suppress(OSError):  # copying it by descriptor reports the error
-            for unit in trees:
-                fds[unit.name] = stack.enter_context(pinned(source, unit.name))
-        doubtful = {unit.name for unit in trees}
+            for name in trees:
+                fds[name] = stack.enter_context(pinned(source, name))
+        doubtful = set(trees)
         said = b""
         if len(fds) == len(trees):
             other = scratch()
@@ -91,8 +103,8 @@ def _pinned(
                 astray = partial(guard.any_doubtful, places)
                 code, said = context.commands.run(command, b"/", (other, *fds.values()), astray)
                 doubtful = doubtful if code else guard.doubtful(places)
-            placed.update({name: (other, b"%d" % fd) for name, fd in fds.items() if name not in doubtful})
-        left = [unit for unit in trees if unit.name in doubtful]
+            apart.update({name: (other, b"%d" % fd) for name, fd in fds.items() if name not in doubtful})
+        left = [name for name in trees if name in doubtful]
         damage = ByDescriptor(context, batch, stage, scratch()).copy(source, left) if left else CpDamage()
         damage.said += said
         return damage

@@ -115,15 +115,13 @@ class _Copy(Operation):
         """Yield batches of what was counted as identical and is copied after all."""
         for batch in batches:
             outcome = self._coordinator.outcome
-            for unit in batch.units:
-                outcome.skipped = outcome.skipped.minus(unit.tally)
+            outcome.skipped = outcome.skipped.minus(batch.units.tally)
             yield batch
 
     def _repeated(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         """Yield batches of what an earlier run may have found, and done."""
         for batch in batches:
-            for unit in batch.units:
-                self._totals.repeated = self._totals.repeated.plus(unit.tally)
+            self._totals.repeated = self._totals.repeated.plus(batch.units.tally)
             yield batch
 
     def _marked(self) -> "AbstractContextManager[None]":

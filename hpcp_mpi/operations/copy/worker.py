@@ -1,40 +1,40 @@
 """Copying units: `cp` into a stage, then renames into place."""
 
-import errno
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
-from dataclasses import replace
 from functools import partial
+from itertools import islice
 
 from hpcp_mpi.engine.broken_work import persistently, surviving
 from hpcp_mpi.engine.context import JobContext
-from hpcp_mpi.engine.destination import FULL, IN_THE_WAY, close_late, made, publish
+from hpcp_mpi.engine.destination import close_late, made
 from hpcp_mpi.engine.itemize import itemize_copies
 from hpcp_mpi.engine.unstorable_times import set_nearest
 from hpcp_mpi.host import cp
-from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.host.dirfd import path_of, pinned
-from hpcp_mpi.host.entries import is_directory, lstat
+from hpcp_mpi.host.entries import lstat
 from hpcp_mpi.host.machine import kept_open
-from hpcp_mpi.host.retrying import names_passing, passes
+from hpcp_mpi.host.retrying import names_passing
 from hpcp_mpi.host.stage import staged
 from hpcp_mpi.operations.copy.check import check_all
-from hpcp_mpi.operations.copy.content_only import default_acl, keep_metadata
+from hpcp_mpi.operations.copy.content_only import default_acl
 from hpcp_mpi.operations.copy.cp_failures import CpDamage, CpFailures
-from hpcp_mpi.operations.scan.records import ScanFindings
-from hpcp_mpi.operations.verify.records import WrittenUnit
-from hpcp_mpi.vocab.errors import Failure, failure_of, reason_of
-from hpcp_mpi.vocab.outcome import Outcome
-from hpcp_mpi.vocab.paths import join, printable
-from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, Tally, total_of
-from hpcp_mpi.vocab.units import DEST, Batch, Kind, Unit, Units
-
-LEADS_TO_ITS_PLACE = (
-    "a symlink to what it would replace in the destination, or through that: it would lead to itself; not copied. "
-    "Remove the link, or exclude it"
+from hpcp_mpi.operations.copy.publishing import (
+    LEADS_TO_ITS_PLACE,
+    is_link,
+    leads_to_its_place,
+    publish_unit,
+    publish_units,
+    refuse,
 )
+from hpcp_mpi.vocab.errors import failure_of, reason_of
+from hpcp_mpi.vocab.outcome import Outcome
+from hpcp_mpi.vocab.paths import printable
+from hpcp_mpi.vocab.tally import NOTHING
+from hpcp_mpi.vocab.units import Batch, Unit, Units
+
 _MAX_PINNED = 200  # files that one cp is given as descriptors
 FEW = 16  # files in a directory for which a cp of their own costs more than pinning each
 
@@ -82,33 +82,16 @@ def _pretend(context: JobContext, batch: Batch, outcome: Outcome) -> None:
     try:
         itemize_copies(context, batch, outcome)
     except OSError as error:
-        attempted = total_of(unit.tally for unit in batch.units)
-        outcome.failures.append(failure_of(context.source_path(batch), error, "", attempted))
+        outcome.failures.append(failure_of(context.source_path(batch), error, "", batch.units.tally))
         return
     for unit in batch.units:
-        if _is_link(unit) and not context.options.compare:
+        if is_link(unit.tally) and not context.options.compare:
             with suppress(OSError), context.source(batch).at(batch.source_dir) as source:
                 with context.dest.at(batch.dest_dir) as dest:
                     if leads_to_its_place(source, unit.name, (source, unit.name), dest, unit.target):
-                        _refuse(context, batch, [unit], LEADS_TO_ITS_PLACE, outcome)
+                        refuse(context, batch, [unit], LEADS_TO_ITS_PLACE, outcome)
                         continue
         outcome.copied = outcome.copied.plus(unit.tally)
-
-
-def _is_link(unit: Unit) -> bool:
-    return unit.tally.links == 1 == unit.entries
-
-
-def leads_to_its_place(source: int, name: bytes, link: tuple[int, bytes], dest: int, target: bytes) -> bool:
-    """Return whether a symlink would replace what it leads to. Arguments are as for host.link_path.
-
-    What replaces nothing, as nearly all links, costs one lstat. Raises OSError.
-    """
-    if lstat(target, dest) is None:
-        return False
-    from hpcp_mpi.host.link_path import replaces_its_target  # few links replace anything
-
-    return replaces_its_target(source, name, link, dest, target)
 
 
 def _copy_batch(context: JobContext, batch: Batch, outcome: Outcome, last: bool) -> None:
@@ -130,19 +113,23 @@ def _copy_batch(context: JobContext, batch: Batch, outcome: Outcome, last: bool)
             if context.options.itemize:
                 itemize_copies(context, batch, outcome)
         except OSError as error:
-            _refuse(context, batch, batch.units, f"cannot write to {to}: {reason_of(error)}", outcome)
+            refuse(context, batch, batch.units, f"cannot write to {to}: {reason_of(error)}", outcome)
             return
         mends = not context.job.times.clamps
         other = _Lazily(lambda: staged(dest, context.run_id, outcome.warn, context.options.content_only), stack)
         for units in _calls(batch.units):
             try:
-                damage, placed = _into_stage(context, batch, units, source, stage, other)
+                damage, apart = _into_stage(context, batch, units, source, stage, other)
             except OSError as error:
-                _refuse(context, batch, units, f"cannot be copied to {to}: {reason_of(error)}", outcome)
+                refuse(context, batch, units, f"cannot be copied to {to}: {reason_of(error)}", outcome)
                 continue
             outcome.failures += damage.failures
             if damage.said or damage.refused or context.options.strict_metadata:
-                note_losses(context, batch, placed, damage, outcome)
+                note_losses(context, batch, _placed(units, stage, apart), damage, outcome)
+            if not (mends or apart or damage.lost or damage.unknown or damage.failures):
+                publish_units(context, batch, units, units.names, (stage, dest), outcome)
+                continue
+            placed = _placed(units, stage, apart)
             staying = damage.unknown if last else damage.unknown | _passing(context, batch, damage)
             for unit in units:
                 if unit.name in staying:
@@ -154,10 +141,15 @@ def _copy_batch(context: JobContext, batch: Batch, outcome: Outcome, last: bool)
                 publish_unit(context, batch, unit, (*placed[unit.name], dest), lost, outcome)
 
 
+def _placed(units: Units, stage: int, apart: dict[bytes, tuple[int, bytes]]) -> dict[bytes, tuple[int, bytes]]:
+    """Return where copies are (stage, name in it), by the name of their unit. apart: those that are not in stage"""
+    return {name: (stage, name) for name in units.names} | apart
+
+
 def _into_stage(
-    context: JobContext, batch: Batch, units: list[Unit], source: int, stage: int, other: Callable[[], int]
+    context: JobContext, batch: Batch, units: Units, source: int, stage: int, other: Callable[[], int]
 ) -> tuple[CpDamage, dict[bytes, tuple[int, bytes]]]:
-    """Copy units into a stage; return what is not good, and where they are: (stage, name in it) of each.
+    """Copy units into a stage; return what is not good, and which are elsewhere: (stage, name in it) of each.
 
     other: returns another stage. Raises OSError, host.commands.Stopped.
     """
@@ -165,11 +157,11 @@ def _into_stage(
         from hpcp_mpi.operations.copy.guarded_cp import copy_into  # not needed in root's own trees
 
         return copy_into(context, batch, units, source, stage, other)
-    command = cp.command(context.options, stage, [unit.name for unit in units])
+    command = cp.command(context.options, stage, units.names)
     code, stderr = context.commands.run(command, path_of(source), (stage,))
-    damage = CpFailures(context, batch, stage, code, stderr).take(units) if code else CpDamage()
+    damage = CpFailures(context, batch, stage, code, stderr).take(units.names) if code else CpDamage()
     damage.said += stderr
-    return damage, {unit.name: (stage, unit.name) for unit in units}
+    return damage, {}
 
 
 class _Lazily:
@@ -210,92 +202,19 @@ def _passing(context: JobContext, batch: Batch, damage: CpDamage) -> set[bytes]:
     return {path[len(directory) :].lstrip(b"/").partition(b"/")[0] for path in paths}
 
 
-def _refuse(context: JobContext, batch: Batch, units: Iterable[Unit], reason: str, outcome: Outcome) -> None:
-    outcome.failures += [Failure(context.source_path(batch, u.name), reason, attempted=u.tally) for u in units]
-
-
-def _calls(units: Iterable[Unit]) -> Iterator[list[Unit]]:
+def _calls(units: Units) -> Iterator[Units]:
     """Yield units in groups whose names fit in a command line."""
-    group: list[Unit] = []
-    size = 0
-    for unit in units:
-        size += len(unit.name) + 16
-        if group and size > cp.MAX_ARGUMENTS:
-            yield group
-            group, size = [], len(unit.name) + 16
-        group.append(unit)
-    if group:
-        yield group
-
-
-def publish_unit(
-    context: JobContext,
-    batch: Batch,
-    unit: Unit,
-    staged_as: tuple[int, bytes, int],
-    lost: Tally,
-    outcome: Outcome,
-    elsewhere: list[tuple[Batch, Unit]] | None = None,
-) -> None:
-    """Rename what is in the stage for unit to its name, and count it. staged_as: (stage, name in it, destination).
-
-    elsewhere: gets what cannot be renamed from a stage in another directory: there may be a mount, or another project
-    of a quota, between the two. Raises host.commands.Stopped.
-    """
-    stage, name, dest = staged_as
-    if context.commands.stopped:
-        raise Stopped  # another rank may have done it by now, and more
-    try:
-        if _is_link(unit) and lstat(unit.target, dest) is not None:
-            with context.source(batch).handle(batch.source_dir) as source:
-                if leads_to_its_place(source, unit.name, (stage, name), dest, unit.target):
-                    _refuse(context, batch, [unit], LEADS_TO_ITS_PLACE, outcome)
-                    return
-        if context.options.content_only:
-            keep_metadata(stage, name, dest, unit.target, context.hides_acls(DEST))
-        publish(context, (stage, name), dest, unit.target, batch.dest_dir, own=batch.again)
-    except OSError as error:
-        if error.errno == errno.EXDEV and elsewhere is not None:
-            elsewhere.append((batch, unit))
-            return
-        left = not _is_gone(name, stage)
-        if lost and not left:
-            return  # cp made nothing of it; that is a failure already
-        if not left and passes(error):
-            pass  # it was renamed, and only the answer was lost
-        elif context.options.mirror and error.errno in FULL and not unit.tally.directories:
-            outcome.after_mirror.append(replace(batch, kind=Kind.COPY, units=Units.of([unit]), equal=False, big=None))
-            return
-        elif error.errno in FULL and unit.tally.directories and not batch.again and is_directory(dest, unit.target):
-            outcome.findings.append(_merging(batch, unit))
-            return
-        else:
-            why = IN_THE_WAY if error.errno in FULL else reason_of(error)
-            reason = f"cannot be put in place in {printable(context.dest_path(batch.dest_dir))}: {why}"
-            _refuse(context, batch, [unit], reason, outcome)
-            return
-    outcome.copied = outcome.copied.plus(unit.tally.minus(lost))
-    if context.options.verify:
-        outcome.findings.append(WrittenUnit(batch, unit, bool(lost)))
-
-
-def _merging(batch: Batch, unit: Unit) -> ScanFindings:
-    """Return what has a subtree listed that was missing at the destination, and has been made there by others since.
-
-    It is merged with what is there by now. What is in it was counted as found, and is found again.
-    """
-    source_dir, dest_dir = join(batch.source_dir, unit.name), join(batch.dest_dir, unit.target)
-    units = Units.of([Unit(source_dir, NOTHING, unit.amount, dest_dir)])
-    listing = Batch(Kind.LIST, batch.source, b"", b"", units)
-    return ScanFindings(scanned=ONE_DIRECTORY.minus(unit.tally), lists=[listing])
-
-
-def _is_gone(name: bytes, stage: int) -> bool:
-    """Return whether an entry of a stage, which no other user may enter, is known not to be there."""
-    try:
-        return lstat(name, stage) is None
-    except OSError:
-        return False
+    names = units.names
+    if sum(map(len, names)) + 16 * len(names) <= cp.MAX_ARGUMENTS:
+        yield units
+        return
+    begin = size = 0
+    for end, name in enumerate(names):
+        size += len(name) + 16
+        if size > cp.MAX_ARGUMENTS and end > begin:
+            yield units[begin:end]
+            begin, size = end, len(name) + 16
+    yield units[begin:]
 
 
 def _together(batches: list[Batch], slots: int) -> list[list[Batch]]:
@@ -347,12 +266,14 @@ def _copy_together(context: JobContext, batches: list[Batch], outcome: Outcome) 
                 outcome.items += found.items
         except OSError:
             return False
-        mends = not context.job.times.clamps
-        elsewhere: list[tuple[Batch, Unit]] = []
-        for fd, (index, unit) in files.items():
-            if mends:
+        if not context.job.times.clamps:
+            for fd, (index, unit) in files.items():
                 set_nearest(context, batches[index], unit, partial(os.fstat, fd), (stage, b"%d" % fd), outcome)
-            publish_unit(context, batches[index], unit, (stage, b"%d" % fd, dests[index]), NOTHING, outcome, elsewhere)
+        elsewhere: list[tuple[Batch, Unit]] = []
+        names = iter([b"%d" % fd for fd in files])
+        for batch, dest in zip(batches, dests, strict=True):
+            mine = list(islice(names, len(batch.units)))
+            publish_units(context, batch, batch.units, mine, (stage, dest), outcome, elsewhere)
     for batch in batches:
         units = [unit for each, unit in elsewhere if each is batch]
         if units:

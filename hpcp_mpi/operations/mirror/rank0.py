@@ -4,7 +4,7 @@ Only if nothing failed: what could not be listed, or was not copied, may be why 
 yes, nor if it were more entries than --max-delete allows.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import groupby, islice
 
@@ -20,8 +20,8 @@ from hpcp_mpi.operations.scan.waiting import Waiting
 from hpcp_mpi.rules.excludes import UNDOUBTED, in_doubt
 from hpcp_mpi.vocab.errors import EXIT_MAX_DELETE, EXIT_OK, Failure
 from hpcp_mpi.vocab.paths import join, printable
-from hpcp_mpi.vocab.tally import NOTHING, Tally
-from hpcp_mpi.vocab.units import Batch, Kind, Units
+from hpcp_mpi.vocab.tally import Tally
+from hpcp_mpi.vocab.units import Batch, Kind, Units, link_paths
 
 _NAMED = 3  # extra entries that the question names
 
@@ -150,9 +150,9 @@ class Mirror:
         late, self._coordinator.outcome.after_mirror = self._coordinator.outcome.after_mirror, []
         if not late:
             return
-        targets = {join(batch.dest_dir, unit.target) for batch in late for unit in batch.units}
+        targets = frozenset(target for batch in late for target in _targets(batch))
         drive("copying", Stream(self._late_copies(late)))
-        drive("linking", Stream(self._late_links(targets)))
+        drive("linking", Stream(link_batches(map(LinkedName._make, self._waiting.linked), targets)))
 
     def _late_copies(self, late: list[Batch]) -> Iterator[Batch]:
         size = self._options.split_size
@@ -165,10 +165,9 @@ class Mirror:
             else:
                 yield batch
 
-    def _late_links(self, targets: set[bytes]) -> Iterator[Batch]:
-        """Yield the links of files of which a name is one of targets: the others may have found no leader."""
-        for batch in link_batches(map(LinkedName._make, self._waiting.linked)):
-            if batch.leader in targets or any(unit.target in targets for unit in batch.units):
-                counted_already = [unit._replace(tally=NOTHING) for unit in batch.units if unit.target not in targets]
-                others = [unit for unit in batch.units if unit.target in targets]
-                yield batch.with_units(Units.of(others + counted_already))
+
+def _targets(batch: Batch) -> Iterable[bytes]:
+    """Return where the units of a copy or of links are to be."""
+    if batch.kind is Kind.LINK:
+        return (link_paths(unit)[0] for unit in batch.units)
+    return (join(batch.dest_dir, unit.target) for unit in batch.units)

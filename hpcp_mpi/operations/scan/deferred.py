@@ -6,7 +6,10 @@ file, are neighbours.
 
 from collections.abc import Iterable, Iterator
 from itertools import groupby
+from operator import itemgetter
+from typing import NamedTuple
 
+from hpcp_mpi.operations.scan.link_groups import SOMEWHERE
 from hpcp_mpi.operations.scan.records import (
     CONTENT_CHANGED,
     COUNTS,
@@ -20,9 +23,10 @@ from hpcp_mpi.operations.scan.records import (
     with_identities,
 )
 from hpcp_mpi.vocab.tally import ONE_SPECIAL, Tally, one_file
-from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
+from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units, link_target
 
 _TOGETHER = 1000  # units that are handed out as one batch
+_INODE = itemgetter(0)  # of a LinkedName; records are compared millions of times
 
 
 def settle_batches(records: Iterable[DirectoryMetadata]) -> Iterator[Batch]:
@@ -59,19 +63,41 @@ def _settle(source: int, restore: bool, written: bool, created: bool, units: lis
     return Batch(Kind.SET_DIR_METADATA, source, b"", b"", Units.of(units), restore=restore, again=written, new=created)
 
 
-def link_batches(records: Iterable[LinkedName]) -> Iterator[Batch]:
+def link_batches(records: Iterable[LinkedName], late: frozenset[bytes] | None = None) -> Iterator[Batch]:
     """Yield the links to make when everything else is copied: one inode's names become names of its leader.
 
     A scan that saw only some names of a file chose a leader among them: one of those leads all, the others follow.
+
+    late: targets; only files are linked that one of these is a name of, and no other name counts: it did before
     """
+    groups: dict[int, _Links] = {}  # by source; names of one file and those that were seen next are neighbours
     for names, leader, _ in _families(records):
-        by_source: dict[int, list[Unit]] = {}
-        for record in names.values():
-            if record.target != leader:
-                unit = Unit(record.path, COUNTS[record.counts], 0, record.target)
-                by_source.setdefault(record.source, []).append(unit)
-        for source, units in by_source.items():
-            yield Batch(Kind.LINK, source, b"", b"", Units.of(units), leader)
+        if late is not None and leader not in late and late.isdisjoint(names):
+            continue
+        for _, source, path, target, _, counts in names.values():
+            if target == leader:
+                continue
+            links = groups.get(source)
+            if links is None:
+                links = groups[source] = _Links([], [])
+            links.names.append(path)
+            tally = COUNTS[counts if late is None or target in late else 0]
+            links.more.append((tally, link_target(target, leader)))
+            if len(links.names) == _TOGETHER:
+                yield _linking(source, groups.pop(source))
+    for source, links in groups.items():
+        yield _linking(source, links)
+
+
+class _Links(NamedTuple):
+    """Columns of units."""
+
+    names: list[bytes]
+    more: list[tuple[Tally, bytes | None]]
+
+
+def _linking(source: int, links: _Links) -> Batch:
+    return Batch(Kind.LINK, source, b"", b"", Units(links.names, [0] * len(links.names), links.more))
 
 
 def leading_batches(records: Iterable[LinkedName]) -> Iterator[Batch]:
@@ -90,18 +116,25 @@ def leading_batches(records: Iterable[LinkedName]) -> Iterator[Batch]:
 
 def _families(records: Iterable[LinkedName]) -> Iterator[tuple[dict[bytes, LinkedName], bytes, bool]]:
     """Yield the recorded names of each inode, which of all leads them, and whether that may not have been copied."""
-    for _, same in groupby(records, key=lambda record: record.inode):
-        names: dict[bytes, LinkedName] = {}
-        leaders: dict[bytes, set[bytes]] = {}  # of each name; one may have been seen again by a run that resumes
-        for record in same:
-            known = names.get(record.target, record)
-            names[record.target] = max(known, record, key=lambda each: each.counts)
-            leaders.setdefault(record.target, set()).add(record.leader)
+    for _, same in groupby(records, key=_INODE):
+        some = list(same)
+        names = {record.target: record for record in some}
+        every = {record.leader for record in some} - {SOMEWHERE} or {min(names)}
+        if len(names) == len(some):
+            doubted = {target for target in every if target in names and names[target].leader != target}
+        else:  # one may have been seen again, by a run that resumes
+            leaders: dict[bytes, set[bytes]] = {}  # of each name
+            for record in some:
+                names[record.target] = max(names[record.target], record, key=lambda each: each.counts)
+                leaders.setdefault(record.target, set()).add(record.leader)
+            doubted = {target for target in every if leaders.get(target, {target}) != {target}}
         # One that is not recorded itself was seen with all of its names, or last: it is the one to keep. One that was
         # seen as a follower, too, may never have been copied.
-        every = set().union(*leaders.values())
-        doubted = {target for target in every if leaders.get(target, {target}) != {target}}
-        leader = min(every, key=lambda target: (target in names, target in doubted, target))
+        leader = (
+            min(every, key=lambda target: (target in names, target in doubted, target))
+            if len(every) > 1
+            else every.pop()
+        )
         yield names, leader, leader in doubted
 
 

@@ -1,14 +1,17 @@
 """Files with several names, as far as a scan has seen these: which name is copied, and which are linked to it. Pure.
 
 The first name seen of an inode is its leader; later ones are its followers. Who sees only a part of a file's names
-records all of them at the end: `scan.deferred` puts the parts together.
+records all of them at the end: `scan.deferred` puts the parts together. Of too many files the oldest are given up: all
+that is kept in mind is that they have a leader somewhere. Where that is wrongly believed of another file, none of its
+names is copied before the end.
 """
+
+from collections import OrderedDict
 
 from hpcp_mpi.operations.scan.records import (
     DeferredRecords,
     Folder,
     Inode,
-    Leader,
     Linked,
     LinkedName,
     NamesSeen,
@@ -16,9 +19,12 @@ from hpcp_mpi.operations.scan.records import (
 )
 from hpcp_mpi.vocab.paths import join
 from hpcp_mpi.vocab.tally import Tally
-from hpcp_mpi.vocab.units import Unit
 
 _MOST_LEADERS = 50_000  # files of which not all names were seen yet; of more, the oldest are given up
+_MOST_FOLLOWERS = 50_000  # names of those that are kept in mind; of more, all are recorded
+_BITS = 28  # of the place that stands for a file that was given up: 32 MiB, as far as they are used
+_ODD = 0x9E3779B97F4A7C15
+SOMEWHERE = b""  # the leader of a name that follows one of those
 
 
 class LinkGroups:
@@ -33,26 +39,39 @@ class LinkGroups:
         self.partial = False
         self.seen: list[LinkedName] | None = None
         self._deferred = deferred
-        self._files: dict[Inode, NamesSeen] = {}
+        self._files: OrderedDict[Inode, NamesSeen] = OrderedDict()
+        self._followers = 0  # that are kept in mind
+        self._given_up = _Inodes()
 
-    def leader(self, folder: Folder, entry: Linked) -> Leader | None:
+    def leader(self, folder: Folder, entry: Linked) -> bytes | None:
         """Record a name in folder; return the leader that it follows, None if it is the first name seen."""
-        source_path, path = join(folder.source_dir, entry.name), join(folder.dest_dir, entry.name)
-        known = self._files.get(entry.inode)
+        inode = entry.inode
+        known = self._files.get(inode)
         if self.seen is not None:
-            first = known.leader.target if known is not None else path
-            self.seen.append(LinkedName(entry.inode, folder.source, source_path, path, first, 0))
+            path = join(folder.dest_dir, entry.name)
+            first = known.target if known is not None else SOMEWHERE if inode in self._given_up else path
+            self.seen.append(LinkedName(inode, folder.source, join(folder.source_dir, entry.name), path, first, 0))
         if known is None:
+            if inode in self._given_up:
+                return SOMEWHERE
             if len(self._files) >= _MOST_LEADERS:
                 self.partial = True
-                self._record(next(iter(self._files)))
-            self._files[entry.inode] = NamesSeen(Leader(folder.source, source_path, path), entry.names - 1)
+                oldest, names = self._files.popitem(last=False)
+                self._record(oldest, names)
+                self._given_up.add(oldest)
+            paths = join(folder.source_dir, entry.name), join(folder.dest_dir, entry.name)
+            self._files[inode] = NamesSeen(folder.source, *paths, entry.names - 1)
             return None
-        known.followers.append((folder.source, source_path, path))
         known.to_come -= 1
         if not known.to_come:
-            del self._files[entry.inode]
-        return known.leader
+            del self._files[inode]
+            self._followers -= len(known.followers)
+        elif not folder.split:  # else it is recorded at once
+            known.followers.append((folder, entry.name))
+            self._followers += 1
+            if self._followers >= _MOST_FOLLOWERS:
+                self._record_followers()
+        return known.target
 
     @property
     def incomplete(self) -> int:
@@ -66,20 +85,29 @@ class LinkGroups:
 
     def give_up(self) -> None:
         """Record the names of all files of which not all names were seen: other ranks may see the others."""
-        for inode in list(self._files):
-            self._record(inode)
+        while self._files:
+            self._record(*self._files.popitem(last=False))
 
-    def _record(self, inode: Inode) -> None:
-        """Record all names seen of a file, and forget it."""
-        names = self._files.pop(inode)
-        for source, path, target in ((*names.leader,), *names.followers):
-            self._deferred.linked.append(LinkedName(inode, source, path, target, names.leader.target, 0))
+    def _record_followers(self) -> None:
+        """Record the names that are kept in mind: their files may have any number of them."""
+        for inode, names in self._files.items():
+            if names.followers:
+                self._record(inode, names)
 
-    def link(self, folder: Folder, unit: Unit, inode: Inode, leader: Leader) -> None:
+    def _record(self, inode: Inode, names: NamesSeen) -> None:
+        """Record the names of a file that were not recorded yet."""
+        records, leader = self._deferred.linked, names.target
+        records.append(LinkedName(inode, names.source, names.path, leader, leader, 0))
+        for folder, name in names.followers:
+            paths = join(folder.source_dir, name), join(folder.dest_dir, name)
+            records.append(LinkedName(inode, folder.source, *paths, leader, 0))
+        self._followers -= len(names.followers)
+        names.followers = []
+
+    def link(self, folder: Folder, name: bytes, counts: int, inode: Inode, leader: bytes) -> None:
         """Record a follower in folder that has to be linked when all leaders are there."""
-        paths = join(folder.source_dir, unit.name), join(folder.dest_dir, unit.name)
-        counts = 1 if unit.tally.files else 2 if unit.tally.links else 3
-        self._deferred.linked.append(LinkedName(inode, folder.source, *paths, leader.target, counts))
+        paths = join(folder.source_dir, name), join(folder.dest_dir, name)
+        self._deferred.linked.append(LinkedName(inode, folder.source, *paths, leader, counts))
 
     def share(self, folder: Folder, name: bytes, tally: Tally, inode: Inode, dest_inode: Inode) -> None:
         """Record a name in folder whose file at the destination has several."""
@@ -88,10 +116,33 @@ class LinkGroups:
         self._deferred.shared.append(SharedName(dest_inode, inode, folder.source, *paths, size))
 
 
+class _Inodes:
+    """A set of inodes in little memory: it knows all that were added, and few others as well."""
+
+    def __init__(self) -> None:
+        self._places = bytearray()
+
+    def add(self, inode: Inode) -> None:
+        self._places = self._places or bytearray(1 << _BITS - 3)
+        for place in _places(inode):
+            self._places[place >> 3] |= 1 << (place & 7)
+
+    def __contains__(self, inode: Inode) -> bool:
+        places = self._places
+        return bool(places) and all(places[place >> 3] >> (place & 7) & 1 for place in _places(inode))
+
+
+def _places(inode: Inode) -> tuple[int, int]:
+    """Return two bits that stand for an inode: of numbers that follow each other no two share the first."""
+    device, number = inode
+    number += device << 20
+    return number & (1 << _BITS) - 1, number * _ODD >> 40 & (1 << _BITS) - 1
+
+
 def outside_leaders(folder: Folder) -> list[bytes]:
     """Return the leaders that are not in a folder itself of the followers that are in it."""
     inside = folder.dest_dir + b"/"
-    leaders = [leader.target for _, _, leader in folder.followers]
+    leaders = [leader for _, _, _, leader in folder.followers]
     for child in folder.with_outside_links:
         leaders += child.outside_leaders
     return [leader for leader in leaders if not leader.startswith(inside)]

@@ -128,11 +128,12 @@ class LinkedName(NamedTuple):
     source: int
     path: bytes  # below the source root
     target: bytes  # below the destination root
-    leader: bytes  # the name that is copied, or was by the rank that found this one; may be target itself
+    leader: bytes  # the name that is copied, or was by who found this one; may be target itself; b"": it is not known
     counts: int  # as what it counts when it is linked: 0 nothing more, 1 a file, 2 a symlink, 3 a special file
 
 
 COUNTS = (NOTHING, one_file(0), ONE_LINK, ONE_SPECIAL)  # what LinkedName.counts means
+Follower = tuple[bytes, int, Inode, bytes]  # (name, LinkedName.counts, inode, leader) of one in a folder
 
 
 class SharedName(NamedTuple):
@@ -261,7 +262,7 @@ class Folder:
         self.equal: tuple[list[bytes], list[int]] = ([], [])  # files that are equal in all that lstat shows
         self.units: list[Unit] = []
         self.checks: list[Unit] = []
-        self.followers: list[tuple[Unit, Inode, Leader]] = []
+        self.followers: list[Follower] = []
         self.with_outside_links: list[Folder] = []  # finished and closed, with followers of outside leaders
         self.outside_leaders: list[bytes] = []  # the leaders of those
 
@@ -308,23 +309,17 @@ def unfinished(folder: Folder) -> list[DirectoryMetadata]:
     return found
 
 
-class Leader(NamedTuple):
-    """The first name seen of a file with several."""
-
-    source: int
-    path: bytes  # below the source root
-    target: bytes  # below the destination root
-
-
 class NamesSeen:
-    """The names seen of a file with several."""
+    """The names seen of a file with several: the first one, and others that are recorded nowhere."""
 
-    __slots__ = ("followers", "leader", "to_come")
+    __slots__ = ("followers", "path", "source", "target", "to_come")
 
-    def __init__(self, leader: Leader, to_come: int) -> None:
-        self.leader = leader
+    def __init__(self, source: int, path: bytes, target: bytes, to_come: int) -> None:
+        self.source = source
+        self.path = path  # below the source root
+        self.target = target  # below the destination root
         self.to_come = to_come
-        self.followers: list[tuple[int, bytes, bytes]] = []  # (source, path, target)
+        self.followers: list[tuple[Folder, bytes]] = []  # (folder, name in it)
 
 
 class ScanNumbers(NamedTuple):

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable
 from hpcp_mpi.operations.scan.link_groups import LinkGroups, outside_leaders
 from hpcp_mpi.operations.scan.records import (
     CONTENT_CHANGED,
+    COUNTS,
     ClassifiedEntries,
     DeferredRecords,
     Extra,
@@ -123,8 +124,8 @@ class UnitBuilder:
             self._add_entry(folder, entry.name, entry.tally, True)
             if entry.dest_inode is not None:
                 self.links.share(folder, entry.name, entry.tally, entry.inode, entry.dest_inode)
-        for linked in listing.linked:
-            self._add_linked(folder, linked)
+        if listing.linked:
+            self._add_linked(folder, listing.linked)
         for beyond in listing.beyond:
             self.lost(*beyond)
         if listing.sweeps:
@@ -256,22 +257,37 @@ class UnitBuilder:
     def _read(self, size: int) -> int:
         return size if self.check_size is None else min(size, self.check_size)
 
-    def _add_linked(self, folder: Folder, entry: Linked) -> None:
-        leader = self.links.leader(folder, entry)
-        if leader is None:
-            self._add_entry(folder, entry.name, entry.tally, entry.existing)
-            if entry.existing and entry.dest_inode is not None:
-                self.links.share(folder, entry.name, entry.tally, entry.inode, entry.dest_inode)
-            return
-        unit = Unit(entry.name, entry.tally._replace(bytes=0))
-        self.count(unit.tally)
-        folder.longest_path = max(folder.longest_path, len(entry.name))
-        if folder.split:
-            self.links.link(folder, unit, entry.inode, leader)
-        else:
-            folder.count(unit.tally)
-            folder.weight += self.file_cost
-            folder.followers.append((unit, entry.inode, leader))
+    def _add_linked(self, folder: Folder, entries: Iterable[Linked]) -> None:
+        """Add files with several names, in one loop: there are trees of little else."""
+        links, of = self.links, [0] * len(COUNTS)  # how many followers count as what
+        names: list[bytes] = []
+        sizes: list[int] = []
+        for entry in entries:
+            name, tally, inode, _, existing, dest_inode = entry
+            leader = links.leader(folder, entry)
+            if leader is None:
+                if tally.files and not existing:
+                    names.append(name)
+                    sizes.append(tally.bytes)
+                    continue
+                self._add_entry(folder, name, tally, existing)
+                if existing and dest_inode is not None:
+                    links.share(folder, name, tally, inode, dest_inode)
+                continue
+            counts = 1 if tally.files else 2 if tally.links else 3
+            of[counts] += 1
+            if folder.split:
+                links.link(folder, name, counts, inode, leader)
+            else:
+                folder.followers.append((name, counts, inode, leader))
+            if len(name) > folder.longest_path:
+                folder.longest_path = len(name)
+        self._add_plain(folder, names, sizes)
+        followers = Tally(of[1], 0, of[2], of[3], 0)
+        self.count(followers)
+        if not folder.split:
+            folder.count(followers)
+            folder.weight += followers.entries * self.file_cost
 
     # --- directories
 
@@ -324,8 +340,8 @@ class UnitBuilder:
 
     def _open_one(self, folder: Folder) -> list[Folder]:
         folder.split = folder.needs_metadata = True
-        for unit, inode, leader in folder.followers:
-            self.links.link(folder, unit, inode, leader)
+        for follower in folder.followers:
+            self.links.link(folder, *follower)
         folder.followers = []
         tentative, folder.with_outside_links = folder.with_outside_links, []
         return tentative

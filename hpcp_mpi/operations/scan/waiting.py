@@ -21,9 +21,11 @@ class Waiting:
         if not deferred:
             return
         some = deferred.take()
-        for record in some.linked:
-            if record.counts:
-                self.counted = self.counted.plus(COUNTS[record.counts])
+        if some.linked:
+            of = [0] * len(COUNTS)
+            for record in some.linked:
+                of[record.counts] += 1
+            self.counted = self.counted.plus(Tally(of[1], 0, of[2], of[3], 0))
         self.counted = self.counted.plus(
             Tally(directories=sum(record.why in (DIFFERS, CREATED) for record in some.settled))
         )

@@ -160,7 +160,9 @@ class Verification:
             return
         planner = self._coordinator.planner
         shares = [share for share in planner.shares if not share.lost]
-        found = groups([(share.rank, share.node) for share in shares])
+        ranks = [(share.rank, share.node) for share in shares]
+        # Workers that are processes of one program are one rank to its user.
+        found = [frozenset(rank for rank, _ in ranks)] if self._coordinator.wire.united else groups(ranks)
         orphans = frozenset(journal.owners).difference(*found)  # what lost ranks have written any rank may read
         try:
             for group in [*found, orphans] if orphans else found:

@@ -27,7 +27,7 @@ from hpcp_mpi.vocab.errors import Failure, reason_of
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import join
 from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, Tally, one_file, tally_of
-from hpcp_mpi.vocab.units import Batch, BigFile, Kind, Unit, Units
+from hpcp_mpi.vocab.units import Batch, BigFile, Kind, Unit, Units, link_unit
 
 APPEARED = "created after its directory was listed; not copied"
 _FEW = 16  # entries for which it does not pay to have a whole file system written out
@@ -348,4 +348,5 @@ class _Subtree:
         self._differ(path, tally_of(wanted), CopyDiffers(MISSING, counted))
 
     def _linking(self, links: list[Unit], leader: bytes) -> Batch:
-        return Batch(Kind.LINK, self._verifier.batch.source, b"", b"", Units.of(links), leader, again=True)
+        units = Units.of(link_unit(unit.name, unit.tally, unit.target, leader) for unit in links)
+        return Batch(Kind.LINK, self._verifier.batch.source, b"", b"", units, again=True)

@@ -125,17 +125,17 @@ def test_a_hard_link_is_not_made_to_what_was_put_in_the_leaders_place(
     src, dst = on_tmpfs / "src", on_tmpfs / "dst"
     build(src, {"a": Dir({"x": File(b"roots", mtime_ns=T)}, owner=(U, U)), "z": Dir({"x": HardLink("a/x")})})
     os.chown(src / "z", U, U)
-    real = hard_links._link
+    real = hard_links._Links._make
     followers: list[bytes] = []
 
-    def linking(context: Any, batch: Any, unit: Any, leader: bytes, outcome: Any) -> bool:
+    def linking(links: Any, unit: Any, target: bytes, leader: bytes) -> bool:
         if not followers:
-            followers.append(unit.target)
+            followers.append(target)
             as_u("sh", "-c", 'rm -f "$0"; printf EVIL! >"$0"; touch -d @1600000000 "$0"', dst / os.fsdecode(leader))
-        return real(context, batch, unit, leader, outcome)
+        return real(links, unit, target, leader)
 
     build(dst, {"a": Dir({}, owner=(U, U)), "z": Dir({}, owner=(U, U))})
-    monkeypatch.setattr(hard_links, "_link", linking)
+    monkeypatch.setattr(hard_links._Links, "_make", linking)
     direct.copy(src, dst)
     (follower,) = followers
     assert (dst / os.fsdecode(follower)).read_bytes() == b"roots"
@@ -324,14 +324,14 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path, Path], list[str]
 
     def watch(src: Path, dst: Path) -> list[str]:
         found: list[str] = []
-        real = worker.publish_unit
+        real = worker.publish_units
 
         def publishing(*args: Any) -> None:
             found.extend(more_open(src, dst))
             real(*args)
             found.append("")
 
-        monkeypatch.setattr(worker, "publish_unit", publishing)
+        monkeypatch.setattr(worker, "publish_units", publishing)
         return found
 
     return watch
@@ -367,14 +367,14 @@ def test_whom_an_acl_names_is_kept_out_too(on_tmpfs: Path, monkeypatch: pytest.M
     src, dst = on_tmpfs / "src", on_tmpfs / "dst"
     build(src, {"p": Dir({"f": File(b"f")}, mode=0o750, owner=(BOB, BOB))})
     build(dst, {"p": Dir({}, mode=0o750, owner=(BOB, BOB), acl=f"u::rwx,u:{U}:rwx,g::r-x,m::rwx,o::---")})
-    real = worker.publish_unit
+    real = worker.publish_units
     read: list[bool] = []
 
     def publishing(*args: Any) -> None:
         real(*args)
         read.append(u_can_read(dst / "p/f"))
 
-    monkeypatch.setattr(worker, "publish_unit", publishing)
+    monkeypatch.setattr(worker, "publish_units", publishing)
     assert direct.copy(src, dst).failures == []
     assert read == [False]
     oracle.assert_equal_trees(src, dst)
@@ -412,7 +412,7 @@ def test_who_makes_a_directory_before_root_does_cannot_read_what_is_put_in_it(
     src, dst = on_tmpfs / "src", on_tmpfs / "dst"
     build(src, {"u": Dir({"p": Dir({"f": File(b"f", owner=(BOB, BOB))}, mode=0o700, owner=(BOB, BOB))}, owner=(U, U))})
     build(dst, {"u": Dir({}, owner=(U, U))})
-    real_copy, real = worker._copy_batch, worker.publish_unit
+    real_copy, real = worker._copy_batch, worker.publish_units
     made: list[str] = []
     read: list[bool] = []
 
@@ -427,7 +427,7 @@ def test_who_makes_a_directory_before_root_does_cannot_read_what_is_put_in_it(
         read.append(u_can_read(dst / "u/p/f"))
 
     monkeypatch.setattr(worker, "_copy_batch", copying)
-    monkeypatch.setattr(worker, "publish_unit", publishing)
+    monkeypatch.setattr(worker, "publish_units", publishing)
     direct.copy(src, dst, **TINY)
     assert made and read and not any(read)
     oracle.assert_equal_trees(src, dst)

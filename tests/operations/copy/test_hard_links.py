@@ -132,10 +132,13 @@ def test_a_link_whose_answer_was_lost_is_there(really: bool, on_tmpfs: Path, mon
     build(src, {"a": Dir({"f": File(b"f")}), "b": Dir({"link": HardLink("a/f")})})
     real = os.link
 
+    def hidden(directory: int) -> bool:  # a stage
+        return "/.hpcp-mpi." in os.readlink(f"/proc/self/fd/{directory}")
+
     def repeated(*names: Any, **where: Any) -> None:
         if really:
             real(*names, **where)
-        else:
+        elif hidden(where["dst_dir_fd"]):
             os.close(os.open(names[1], os.O_CREAT | os.O_WRONLY, dir_fd=where["dst_dir_fd"]))
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from hpcp_mpi.engine import destination
 from hpcp_mpi.operations.copy import worker as copying
+from hpcp_mpi.operations.copy.publishing import publish_units
 from tests.support import direct, oracle
 from tests.support.copies import stages
 from tests.support.trees import Dir, File, HardLink, Symlink, build
@@ -37,14 +37,14 @@ def test_a_directory_that_came_meanwhile_is_merged(
     build(src, TREE)
     came: list[bytes] = []
 
-    def publish(context: Any, staged_as: Any, dest: int, target: bytes, *rest: Any, **own: Any) -> None:
-        if target == b"d" and not came:
-            came.append(target)
+    def publish(context: Any, batch: Any, units: Any, *rest: Any) -> None:
+        if b"d" in units.targets and not came:
+            came.append(b"d")
             (dst / "d").mkdir()
             build(dst / "d", there)
-        destination.publish(context, staged_as, dest, target, *rest, **own)
+        publish_units(context, batch, units, *rest)
 
-    monkeypatch.setattr(copying, "publish", publish)
+    monkeypatch.setattr(copying, "publish_units", publish)
     report = direct.copy(src, dst, **options)
     assert came
     kept = isinstance(there.get("deep"), File) and not options.get("mirror")

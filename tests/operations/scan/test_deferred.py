@@ -16,7 +16,7 @@ from hpcp_mpi.operations.scan.records import (
     directory_metadata,
 )
 from hpcp_mpi.vocab.tally import NOTHING, ONE_LINK, ONE_SPECIAL, Tally, one_file
-from hpcp_mpi.vocab.units import Batch, Kind
+from hpcp_mpi.vocab.units import Batch, Kind, link_paths
 
 
 def settled(records: list[DirectoryMetadata]) -> dict[bytes, tuple[int, bytes, bool, bool]]:
@@ -84,9 +84,13 @@ def name(target: bytes, leader: bytes, counts: int = 0, inode: int = 1, source: 
 def linked(*records: LinkedName) -> list[tuple[bytes, dict[bytes, Tally]]]:
     """(leader, its followers and what they count) of each batch."""
     found: list[Batch] = list(link_batches(sorted(set(records))))
-    assert all(unit.name == b"s/" + unit.target for batch in found for unit in batch.units)
     assert all(batch.kind is Kind.LINK for batch in found)
-    return [(batch.leader, {unit.target: unit.tally for unit in batch.units}) for batch in found]
+    groups: dict[bytes, dict[bytes, Tally]] = {}
+    for unit in (unit for batch in found for unit in batch.units):
+        target, leader = link_paths(unit)
+        assert unit.name == b"s/" + target
+        groups.setdefault(leader, {})[target] = unit.tally
+    return list(groups.items())
 
 
 def test_names_follow_a_leader_that_all_of_them_know() -> None:
@@ -112,9 +116,8 @@ def test_a_name_that_stayed_alone_is_linked_to_nothing() -> None:
 def test_names_in_several_sources_become_batches_of_each() -> None:
     records = [name(b"a", b"a"), name(b"b", b"a", 1), name(b"c", b"a", 1, source=1)]
     batches = list(link_batches(sorted(records)))
-    assert [(batch.source, batch.leader, batch.units.names) for batch in batches] == [
-        (0, b"a", [b"s/b"]), (1, b"a", [b"s/c"]),
-    ]  # fmt: skip
+    assert [(batch.source, batch.units.names) for batch in batches] == [(0, [b"s/b"]), (1, [b"s/c"])]
+    assert [link_paths(unit) for batch in batches for unit in batch.units] == [(b"b", b"a"), (b"c", b"a")]
 
 
 def shared(path: bytes, inode: int, dest_inode: int = 1, size: int = 5) -> SharedName:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from hpcp_mpi.operations.scan.deferred import leading_batches, link_batches
 from hpcp_mpi.operations.scan.records import LinkedName
-from hpcp_mpi.vocab.units import Kind
+from hpcp_mpi.vocab.units import Kind, link_paths
 from tests.support.effort import many
 
 INODE = (0, 7)
@@ -60,11 +60,11 @@ def test_all_names_become_one_file(
         for unit in batch.units:
             there.setdefault(batch.dest_dir + b"/" + unit.target, object())
     # Each unit may be done by another rank, at any time.
-    links = [(batch.leader, unit) for batch in link_batches(sorted(records)) for unit in batch.units]
+    links = [link_paths(unit) for batch in link_batches(sorted(records)) for unit in batch.units]
     rng.shuffle(links)
-    for leader, unit in links:
+    for target, leader in links:
         assert leader in there, "whoever makes a link finds nothing to link to"
-        there[unit.target] = there[leader]
+        there[target] = there[leader]
     assert set(there) == set(names)
     assert len(set(map(id, there.values()))) == 1
 
@@ -72,7 +72,7 @@ def test_all_names_become_one_file(
 def test_a_name_that_was_counted_once_counts() -> None:
     """Of what is known of a name, that it counts is not lost, whatever its leaders are called."""
     records = [record(b"d/b", b"d/a", 1), record(b"d/b", b"d/c", 0), record(b"d/c", b"d/c", 0)]
-    counted = {unit.target: unit.tally.files for batch in link_batches(sorted(records)) for unit in batch.units}
+    counted = {link_paths(unit)[0]: unit.tally.files for batch in link_batches(sorted(records)) for unit in batch.units}
     assert counted.pop(b"d/b") == 1 and not any(counted.values())
 
 

@@ -15,7 +15,7 @@ from hpcp_mpi.operations.scan import link_groups, unit_builder
 from hpcp_mpi.operations.scan.deferred import link_batches, separation_batches, settle_batches
 from hpcp_mpi.operations.scan.unit_builder import UnitBuilder
 from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, Tally
-from hpcp_mpi.vocab.units import Batch, Kind
+from hpcp_mpi.vocab.units import Batch, Kind, link_paths
 from tests.operations.scan import forest
 from tests.operations.scan.delivery import deliver
 from tests.operations.scan.forest import Dir, Path, forests, joined
@@ -62,8 +62,9 @@ class Built:
         for unit in batch.units:
             path = (batch.source, joined(batch.source_dir, unit.name))
             if batch.kind is Kind.LINK:
-                assert unit.target == self.forest.dest(path)
-                self.how.append((path, Kind.LINK, batch.leader))
+                target, leader = link_paths(unit)
+                assert target == self.forest.dest(path)
+                self.how.append((path, Kind.LINK, leader))
                 self.counted += [path] if unit.tally else []
             elif batch.kind in (Kind.COPY, Kind.CHECK, Kind.START_FILE):
                 assert joined(batch.dest_dir, unit.target) == self.forest.dest(path)

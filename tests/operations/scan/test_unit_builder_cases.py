@@ -13,15 +13,16 @@ from hpcp_mpi.operations.scan.deferred import link_batches
 from hpcp_mpi.operations.scan.records import ClassifiedEntries, Existing, Linked
 from hpcp_mpi.operations.scan.unit_builder import UnitBuilder
 from hpcp_mpi.vocab.tally import Tally
-from hpcp_mpi.vocab.units import Batch, Kind
+from hpcp_mpi.vocab.units import Kind, link_paths
 from tests.operations.scan.delivery import deliver
 from tests.operations.scan.forest import forests
 from tests.operations.scan.test_unit_builder import FILE_COST, total_of
 from tests.support.effort import many
 
 
-def links(builder: UnitBuilder) -> list[Batch]:
-    return list(link_batches(sorted(builder.deferred.linked)))
+def links(builder: UnitBuilder) -> list[tuple[bytes, bytes]]:
+    """(target, leader) of each link."""
+    return [link_paths(unit) for batch in link_batches(sorted(builder.deferred.linked)) for unit in batch.units]
 
 
 @settings(max_examples=many(30))
@@ -69,8 +70,8 @@ def test_a_tree_deeper_than_the_interpreters_stack_becomes_units(follower_below:
             builder.close(folder)
     made = [each for each in builder.deferred.settled if each.source_dir]
     assert len(made) == follower_below
-    assert [batch.leader for batch in links(builder)] == ([b"leader"] if follower_below else [])
-    assert total_of([*builder.out, *links(builder)]).directories == 3000 - follower_below
+    assert [leader for _, leader in links(builder)] == ([b"leader"] if follower_below else [])
+    assert total_of(builder.out).directories == 3000 - follower_below
 
 
 def test_stages_of_killed_runs_are_swept_where_they_were_found() -> None:
@@ -116,9 +117,7 @@ def test_a_leader_in_a_directory_whose_name_only_begins_alike_is_outside() -> No
     builder.add(shorter, ClassifiedEntries(linked=[Linked(b"follower", Tally(1), (1, 1), 2, False, None)]))
     for folder in (longer, shorter, root):
         builder.close(folder)
-    assert [(batch.leader, [unit.target for unit in batch.units]) for batch in links(builder)] == [
-        (b"data2/leader", [b"data/follower"])
-    ]
+    assert links(builder) == [(b"data/follower", b"data2/leader")]
 
 
 def test_a_directory_that_is_left_to_others_is_the_last_that_is_handed_out() -> None:

@@ -24,7 +24,8 @@ from hpcp_mpi.host.retrying import names_passing, tries
 from hpcp_mpi.operations.copy.big_files.rules import EMPTIED, FileEnded, FileStarted, RangeDone, RangeFailed
 from hpcp_mpi.operations.copy.content_only import drop_writing, new_mode
 from hpcp_mpi.operations.copy.cp_failures import CpDamage
-from hpcp_mpi.operations.copy.worker import copy, note_losses, publish_unit
+from hpcp_mpi.operations.copy.publishing import publish_unit
+from hpcp_mpi.operations.copy.worker import copy, note_losses
 from hpcp_mpi.operations.verify.records import WrittenUnit
 from hpcp_mpi.vocab.errors import VANISHED, Failure, reason_of
 from hpcp_mpi.vocab.options import MIB
