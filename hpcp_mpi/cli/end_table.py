@@ -171,10 +171,10 @@ def _times(report: Report) -> str:
 
 
 def _listed(report: Report) -> str:
-    """Return who listed, where it was not rank 0 alone."""
+    """Return since when others listed, too, where rank 0 did not alone."""
     if report.listed_by_all is None:
         return ""
-    return f", all ranks list from {duration(report.listed_by_all)} on" if report.listed_by_all else ", all ranks list"
+    return f", shared out from {duration(report.listed_by_all)} on" if report.listed_by_all else ", shared out"
 
 
 def ranks_in_words(processes: int, verb: str, imaging: bool = False) -> str:

@@ -132,6 +132,15 @@ def test_where_nothing_is_copied_the_rate_is_that_of_entries(report: Report, rat
     assert ("(scan" in text) == bool(report.scan_seconds) and "hard links" not in text
 
 
+@pytest.mark.parametrize(
+    "since, words", [(None, "2.0s"), (0.0, "2.0s, shared out"), (0.4, "2.0s, shared out from 0.4s on")]
+)
+def test_the_table_and_the_report_say_since_when_listing_was_shared_out(since: float | None, words: str) -> None:
+    report = Report(seconds=9.0, scan_seconds=2.0, listed_by_all=since)
+    assert f"time: 9.0s (scan {words})" in table(report).splitlines()
+    assert report.as_dict()["listed_by_all"] == since
+
+
 def test_the_ranks_of_other_verbs_are_not_said_to_have_copied_nothing() -> None:
     share = RankShare(1, "node1", 4, chunks=9, stolen=2, seconds=20.0)
     text = table(Report("remove", ranks=[share], seconds=10.0), verbose=True)
