@@ -25,7 +25,7 @@ NAME = "shapes"
 WHAT = "trees of every shape: copy, the same again, and remove"
 STARTUP = "shape-startup"
 # What `--only shapes` takes unless told otherwise: ten minutes.
-SCALE, ROUNDS = 0.2, 2
+SCALE, ROUNDS = 0.15, 2
 TIMEOUT = 180  # a run of a sparse file's that reads all of it would go on for an hour
 SOURCES: dict[str, Source] = {
     "uniform": Flat(200_000),
