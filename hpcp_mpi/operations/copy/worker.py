@@ -153,6 +153,15 @@ def _into_stage(
 
     other: returns another stage. Raises OSError, host.commands.Stopped.
     """
+    if units.more is not None and any(is_link(tally) for tally, _ in units.more):
+        from hpcp_mpi.operations.copy.symlinks import make_links  # not every rank gets any
+
+        left = make_links(context, batch, units, source, stage)
+        if not left:
+            return CpDamage(), {}
+        if len(left) < len(units):
+            names = set(left)
+            units = Units.of(unit for unit in units if unit.name in names)
     if not batch.ours:
         from hpcp_mpi.operations.copy.guarded_cp import copy_into  # not needed in root's own trees
 
