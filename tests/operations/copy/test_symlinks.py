@@ -13,6 +13,7 @@ import pytest
 
 from hpcp_mpi.host.commands import Commands, Stopped
 from hpcp_mpi.operations.copy.publishing import publish_units
+from hpcp_mpi.operations.copy.worker import united
 from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.tally import ONE_LINK, Tally, one_file
@@ -169,3 +170,11 @@ def test_a_rank_whose_time_is_over_gives_no_more_names(kind: Tally, on_tmpfs: Pa
         for fd in fds:
             os.close(fd)
     assert sorted(os.listdir(dest)) == ["0", "1", "2", "3", "4"] and len(os.listdir(stage)) == 4
+
+
+def test_batches_that_differ_only_in_their_units_are_one_call_of_cp() -> None:
+    first = Batch(Kind.COPY, 0, b"d", b"d", Units([b"a", b"b"], [1, 2]), ours=True)
+    other = Batch(Kind.COPY, 0, b"e", b"e", Units([b"c"], [3]), ours=True)
+    again = Batch(Kind.COPY, 0, b"d", b"d", Units([b"z"], [9]), ours=True, again=True)
+    found = united([first, other, again, first.with_units(Units([b"x"], [4]))])
+    assert found == [first.with_units(Units([b"a", b"b", b"x"], [1, 2, 4])), other, again]
