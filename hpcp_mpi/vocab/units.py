@@ -112,6 +112,15 @@ class Units:
         units = list(units)
         return cls([u.name for u in units], [u.amount for u in units], [(u.tally, u.dest_name) for u in units])
 
+    @classmethod
+    def joined(cls, parts: "list[Units]") -> "Units":
+        """Return the units of several, of each of which all is read."""
+        if len(parts) == 1:
+            return parts[0]
+        if any(not part.plain for part in parts):
+            return cls.of(unit for part in parts for unit in part)
+        return cls([name for part in parts for name in part.names], [size for part in parts for size in part.amounts])
+
     @property
     def plain(self) -> bool:
         """Return whether all are plain files under their own names."""

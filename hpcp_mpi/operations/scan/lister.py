@@ -16,7 +16,7 @@ from hpcp_mpi.host.retrying import names_passing, tries
 from hpcp_mpi.host.stage import owner_of_stage, stages_among
 from hpcp_mpi.operations.scan.classify import Classifier
 from hpcp_mpi.operations.scan.records import ClassifiedEntries, Folder
-from hpcp_mpi.operations.scan.symlinks import NOWHERE, tracked
+from hpcp_mpi.operations.scan.symlinks import NOWHERE, climbs, tracked
 from hpcp_mpi.operations.scan.unit_builder import UnitBuilder
 from hpcp_mpi.rules.equality import is_whiteout, metadata_changes
 from hpcp_mpi.vocab.abilities import ENDLESS_NS
@@ -168,14 +168,16 @@ class Lister:
         landed = self._landed[folder.source]
         if landed == NOWHERE:
             return
-        entries = [
-            *listing.others,
-            *((each.name, each.tally) for each in listing.existing),
-            *((each.name, each.tally) for each in listing.linked),
-        ]
-        for name in [name for name, tally in entries if tally.links]:
-            with suppress(OSError):  # copying it reports the error
+        names = [name for name, tally in listing.others if tally.links]
+        names += [each.name for each in listing.existing if each.tally.links]
+        names += [each.name for each in listing.linked if each.tally.links]
+        within = climbs(landed, folder.source_dir, folder.dest_dir)
+        for name in names:
+            try:
                 target = os.readlink(name, dir_fd=source)
+            except OSError:
+                continue  # copying it reports the error
+            if target.count(b"..") > within:
                 found = tracked(landed, folder.source_dir, folder.dest_dir, target, self._outside)
                 if found is not None:
                     listing.tracked.append(found)

@@ -38,6 +38,7 @@ MAX_GUARDED_PATH = 200  # the same where others may exchange directories: each o
 BATCH = 4
 _FIRST = 32  # the first batches are so much lighter than later ones: idle workers wait for them
 _FEW = 500  # files for which a cp of their own is a waste
+_LINKS = 3  # symlinks that weigh as much as a file: each takes 4 requests to a server, a file 10 and more
 _LIST_ENTRIES = 64  # what a directory is taken for that was not listed yet
 
 
@@ -252,7 +253,7 @@ class UnitBuilder:
             folder.units.append(unit)
         folder.count(tally)
         folder.longest_path = max(folder.longest_path, len(name))
-        folder.weight += unit.amount + self.file_cost
+        folder.weight += unit.amount + (self.file_cost // _LINKS if tally.links else self.file_cost)
 
     def _read(self, size: int) -> int:
         return size if self.check_size is None else min(size, self.check_size)
