@@ -76,10 +76,8 @@ def tally_of(status: os.stat_result) -> Tally:
 
 def total_of(tallies: Iterable[Tally]) -> Tally:
     """Return the sum of tallies."""
-    total = NOTHING
-    for each in tallies:
-        total = total.plus(each)
-    return total
+    columns = list(zip(*tallies, strict=True))
+    return Tally(*map(sum, columns)) if columns else NOTHING
 
 
 def left_of(found: Tally, *done: Tally) -> Tally:

@@ -13,7 +13,7 @@ from enum import Enum
 from itertools import repeat
 from typing import Any, NamedTuple
 
-from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, Tally
+from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, Tally, total_of
 
 
 class Kind(Enum):
@@ -122,7 +122,7 @@ class Units:
         """Return what all of them hold."""
         if self.more is None:
             return Tally(len(self.names), 0, 0, 0, sum(self.amounts))
-        return Tally(*map(sum, zip(*(tally for tally, _ in self.more), strict=True))) if self.more else NOTHING
+        return total_of(tally for tally, _ in self.more)
 
     def __len__(self) -> int:
         return len(self.names)
