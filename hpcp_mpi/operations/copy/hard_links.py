@@ -157,13 +157,14 @@ class _Links:
         dest_dir, _, name = target.rpartition(b"/")
         dest = self._dest(dest_dir, source.status)
         # Names that are there come together, as those that are not: each is asked for as the one before was.
-        if not self._occupied or lstat(name, dest.fd) is None:
+        there = lstat(name, dest.fd) if self._occupied else None
+        if there is None:
             if context.commands.stopped:
                 raise Stopped
             try:
                 first.link(name, dest.fd)
             except FileExistsError:
-                pass
+                there = lstat(name, dest.fd)
             except OSError as error:
                 return self._unlinkable(unit, first, error)
             else:
@@ -174,7 +175,11 @@ class _Links:
                 self._count(unit, target, first.path, wanted.st_mode)
                 return True
         self._occupied = True
-        return self._replace(unit, (source_dir, source_name), (dest_dir, dest.fd, name), first, wanted)
+        if _is_file(first.found, there):
+            outcome.skipped = outcome.skipped.plus(unit.tally)
+            return True
+        replacing = there is not None
+        return self._replace(unit, (source_dir, source_name), (dest_dir, dest.fd, name), first, wanted, replacing)
 
     def _unlinkable(self, unit: Unit, first: _Leader, error: OSError) -> bool:
         """Return False where an entry has to be copied as it cannot be linked; else raise the error."""
@@ -199,17 +204,14 @@ class _Links:
         to: tuple[bytes, int, bytes],
         first: _Leader,
         wanted: os.stat_result,
+        replacing: bool,
     ) -> bool:
         """Make a link where something has the name. of: the source's directory and name; to: the same, with an fd."""
         context, outcome, batch = self._context, self._outcome, self._batch
         source_dir, source_name = of
         dest_dir, dest, name = to
-        there = lstat(name, dest)
-        if _is_file(first.found, there):
-            outcome.skipped = outcome.skipped.plus(unit.tally)
-            return True
         with ExitStack() as stack:
-            if there is not None and stat.S_ISLNK(wanted.st_mode):
+            if replacing and stat.S_ISLNK(wanted.st_mode):
                 source = stack.enter_context(context.source(batch).handle(source_dir))
                 if leads_to_its_place(source, source_name, (source, source_name), dest, name):
                     raise OSError(0, LEADS_TO_ITS_PLACE)
@@ -245,7 +247,11 @@ class _Links:
         directory = self._kept(1, path)
         if directory is None:
             directory = self._keep(1, path, made(self._context, path, self._batch.over))
-            close_late(self._context, self._batch.source, path, above, directory.fd)
+            try:
+                close_late(self._context, self._batch.source, path, above, directory.fd)
+            except BaseException:
+                self._drop(1, path)  # nothing is put in it before that was done
+                raise
         return directory
 
     def _whole(self, path: bytes, wanted: os.stat_result) -> _Leader | None:
@@ -260,7 +266,8 @@ class _Links:
                 found = leader.found
                 if maybe_identical(wanted, found, context.job.times) and _owned(context, wanted, found):
                     return leader
-            self._forget(path)
+            self._leader = None
+            self._drop(2, path.rpartition(b"/")[0])  # it may be another one by now
         return None
 
     def _look(self, path: bytes) -> _Leader | None:
@@ -285,11 +292,10 @@ class _Links:
         self._leader = known = _Leader(path, name, directory, found, pin)
         return known
 
-    def _forget(self, path: bytes) -> None:
-        """Have a leader looked at anew, by its path."""
-        self._leader = None
-        self._last[2] = None
-        directory = self._open.pop((2, path.rpartition(b"/")[0]), None)
+    def _drop(self, use: int, path: bytes) -> None:
+        """Close a directory if it is kept."""
+        self._last[use] = None
+        directory = self._open.pop((use, path), None)
         if directory is not None:
             directory.keeps.close()
 
