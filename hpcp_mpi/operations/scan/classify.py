@@ -4,7 +4,7 @@ import os
 import stat
 from collections.abc import Callable, Collection, Iterable
 
-from hpcp_mpi.operations.scan.records import ClassifiedEntries, Existing, Linked
+from hpcp_mpi.operations.scan.records import ClassifiedEntries, Existing, Inode, Linked
 from hpcp_mpi.rules.equality import is_whiteout, maybe_identical
 from hpcp_mpi.vocab.abilities import StoredTimes
 from hpcp_mpi.vocab.outcome import SOCKET
@@ -100,9 +100,13 @@ class Classifier:
                 self.excluded is not None and self.excluded(child_path(directory, name), False)
             ) or self._directory_only:
                 listing.open = True
-            elif stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and dest is None:
-                names.append(name)
-                sizes.append(status.st_size)
+            elif dest is None and stat.S_ISREG(status.st_mode):
+                if status.st_nlink == 1:
+                    names.append(name)
+                    sizes.append(status.st_size)
+                else:
+                    linked = Linked(name, one_file(status.st_size), self._inode(status), status.st_nlink, False, None)
+                    listing.linked.append(linked)
             elif stat.S_ISSOCK(status.st_mode):
                 self._skip(listing, child_path(directory, name), SOCKET)
             elif self._overlay and is_whiteout(status):
@@ -112,6 +116,9 @@ class Classifier:
             if not first <= status[8] <= last:
                 equal = dest is not None and maybe_identical(status, dest, self._times)
                 self.time(listing, child_path(directory, name), status.st_mtime_ns, equal)
+
+    def _inode(self, status: os.stat_result) -> Inode:
+        return self._device(status.st_dev), status.st_ino
 
     def _skip(self, listing: ClassifiedEntries, path: bytes, why: str) -> None:
         listing.open = True
@@ -126,8 +133,8 @@ class Classifier:
             else ONE_LINK if stat.S_ISLNK(status.st_mode) else ONE_SPECIAL
         )  # fmt: skip
         existing = dest is not None and maybe_identical(status, dest, self._times)
-        inode = (self._device(status.st_dev), status.st_ino)
-        dest_inode = (self._device(dest.st_dev), dest.st_ino) if dest is not None and dest.st_nlink > 1 else None
+        inode = self._inode(status)
+        dest_inode = self._inode(dest) if dest is not None and dest.st_nlink > 1 else None
         if status.st_nlink > 1:
             listing.linked.append(Linked(name, tally, inode, status.st_nlink, existing, dest_inode))
         elif existing:

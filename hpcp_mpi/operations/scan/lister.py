@@ -80,6 +80,7 @@ class Lister:
         self._devices = [context.inode_of(source)[0] for source in context.job.sources]
         if self._never is not None:
             self._devices.append(self._never[0])
+        self._known: dict[int, int] = {}  # what stands for a device
         self._overlay = context.job.abilities.kind == "overlay"
         self._classifier = Classifier(
             context.job.times,
@@ -103,7 +104,10 @@ class Lister:
 
     def _device(self, number: int) -> int:
         """Return what stands for a device on all nodes: which of the roots it is the first to be of."""
-        return self._devices.index(number) if number in self._devices else -number
+        known = self._known.get(number)
+        if known is None:
+            known = self._known[number] = self._devices.index(number) if number in self._devices else -number
+        return known
 
     def folders(self, builder: UnitBuilder, batch: Batch) -> list[Folder]:
         """Return the folders of the directories in a LIST batch, ready to be listed into the builder."""

@@ -24,6 +24,7 @@ from hpcp_mpi.operations.scan.records import (
     DeferredRecords,
     Extra,
     Folder,
+    Follower,
     Linked,
     SymlinkTarget,
     directory_metadata,
@@ -263,6 +264,7 @@ class UnitBuilder:
         links, of = self.links, [0] * len(COUNTS)  # how many followers count as what
         names: list[bytes] = []
         sizes: list[int] = []
+        followers: list[Follower] = []
         for entry in entries:
             name, tally, inode, _, existing, dest_inode = entry
             leader = links.leader(folder, entry)
@@ -277,18 +279,18 @@ class UnitBuilder:
                 continue
             counts = 1 if tally.files else 2 if tally.links else 3
             of[counts] += 1
-            if folder.split:
-                links.link(folder, name, counts, inode, leader)
-            else:
-                folder.followers.append((name, counts, inode, leader))
+            followers.append((name, counts, inode, leader))
             if len(name) > folder.longest_path:
                 folder.longest_path = len(name)
         self._add_plain(folder, names, sizes)
-        followers = Tally(of[1], 0, of[2], of[3], 0)
-        self.count(followers)
-        if not folder.split:
-            folder.count(followers)
-            folder.weight += followers.entries * self.file_cost
+        found = Tally(of[1], 0, of[2], of[3], 0)
+        self.count(found)
+        if folder.split:
+            links.link(folder, followers)
+        else:
+            folder.followers += followers
+            folder.count(found)
+            folder.weight += len(followers) * self.file_cost
 
     # --- directories
 
@@ -317,6 +319,7 @@ class UnitBuilder:
             parent.with_outside_links.append(folder)
         else:
             parent.units.append(Unit(folder.name, folder.tally, folder.bytes))
+            folder.names, folder.sizes, folder.units, folder.followers = [], [], [], []  # it may be remembered
         parent.count(folder.tally)
         parent.ours_below = parent.ours_below and folder.ours and folder.ours_below
         parent.weight += folder.weight
@@ -341,8 +344,7 @@ class UnitBuilder:
 
     def _open_one(self, folder: Folder) -> list[Folder]:
         folder.split = folder.needs_metadata = True
-        for follower in folder.followers:
-            self.links.link(folder, *follower)
+        self.links.link(folder, folder.followers)
         folder.followers = []
         tentative, folder.with_outside_links = folder.with_outside_links, []
         return tentative
