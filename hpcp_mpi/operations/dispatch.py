@@ -16,7 +16,6 @@ from hpcp_mpi.operations.copy.directories import make, settle, sweep_left_behind
 from hpcp_mpi.operations.copy.hard_links import link
 from hpcp_mpi.operations.copy.worker import check_and_copy, copy
 from hpcp_mpi.operations.scan.records import ScanFindings
-from hpcp_mpi.operations.scan.worker import explore
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.request import Request, Verb
 from hpcp_mpi.vocab.units import DEST, Batch, Kind
@@ -125,6 +124,8 @@ def _start_files(context: JobContext, batch: Batch, outcome: Outcome) -> None:
 
 
 def _list(context: JobContext, batch: Batch, outcome: Outcome) -> None:
+    from hpcp_mpi.operations.scan.worker import explore
+
     with context.gate:
         explore(context, batch, outcome, check_all)
 
