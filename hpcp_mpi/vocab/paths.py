@@ -69,7 +69,7 @@ def unescape(text: str) -> bytes:
 
 def join(*parts: bytes) -> bytes:
     """Return the parts that are not empty, joined by `/`. A relative root is the empty path."""
-    return b"/".join(part for part in parts if part)
+    return b"/".join(filter(None, parts))
 
 
 def child_path(directory: bytes, name: bytes) -> bytes:

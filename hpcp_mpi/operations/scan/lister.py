@@ -79,9 +79,10 @@ class Lister:
         ]
         root = context.job.destination_root
         self._never = context.inode_of(root) if root is not None else None
-        self._devices = [context.inode_of(source)[0] for source in context.job.sources]
+        devices = [context.inode_of(source)[0] for source in context.job.sources]
         if self._never is not None:
-            self._devices.append(self._never[0])
+            devices.append(self._never[0])
+        self._devices = {number: index for index, number in reversed(list(enumerate(devices)))}
         self._overlay = context.job.abilities.kind == "overlay"
         times = context.job.times
         self._classifier = Classifier(
@@ -114,7 +115,7 @@ class Lister:
 
     def _device(self, number: int) -> int:
         """Return what stands for a device on all nodes: which of the roots it is the first to be of."""
-        return self._devices.index(number) if number in self._devices else -number
+        return self._devices.get(number, -number)
 
     def folders(self, builder: UnitBuilder, batch: Batch) -> list[Folder]:
         """Return the folders of the directories in a LIST batch, ready to be listed into the builder."""
