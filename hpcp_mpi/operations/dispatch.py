@@ -19,7 +19,6 @@ from hpcp_mpi.operations.copy.directories import make, settle, sweep_left_behind
 from hpcp_mpi.operations.copy.hard_links import link
 from hpcp_mpi.operations.copy.worker import check_and_copy, copy
 from hpcp_mpi.operations.scan.records import ScanFindings
-from hpcp_mpi.operations.scan.worker import explore
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.request import Request, Verb
 from hpcp_mpi.vocab.units import DEST, Batch, Kind
@@ -128,6 +127,8 @@ def _start_files(context: JobContext, batch: Batch, outcome: Outcome) -> None:
 
 
 def _list(context: JobContext, batches: Sequence[Batch], outcome: Outcome) -> None:
+    from hpcp_mpi.operations.scan.worker import explore
+
     began = time.monotonic()  # of all of them
     for batch in batches:
         surviving(context, batch, outcome, partial(explore, began=began, check=check_all, copy=copy), undone)

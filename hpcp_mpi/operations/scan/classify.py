@@ -91,23 +91,24 @@ class Classifier:
     def entries(self, listing: ClassifiedEntries, directory: bytes, found: Iterable[Entry]) -> None:
         """Add what is not a directory to a listing. directory: their absolute path, for excludes and notes."""
         names, sizes = listing.plain
-        astray = self.astray
+        others, astray, excluded = listing.others, self.astray, self.excluded
         first, last = self._times.seconds
         for name, status, dest in found:
             if astray is not None and astray(status.st_mtime_ns):
                 listing.open = True  # a worker sets its time, which `cp` could not
-            if (
-                self.excluded is not None and self.excluded(child_path(directory, name), False)
-            ) or self._directory_only:
+            kind, single = stat.S_IFMT(status[0]), status[3] == 1 and dest is None
+            if self._directory_only or (excluded is not None and excluded(child_path(directory, name), False)):
                 listing.open = True
-            elif dest is None and stat.S_ISREG(status.st_mode):
-                if status.st_nlink == 1:
+            elif dest is None and kind == stat.S_IFREG:
+                if single:
                     names.append(name)
-                    sizes.append(status.st_size)
+                    sizes.append(status[6])
                 else:
                     linked = Linked(name, one_file(status.st_size), self._inode(status), status.st_nlink, False, None)
                     listing.linked.append(linked)
-            elif stat.S_ISSOCK(status.st_mode):
+            elif single and kind == stat.S_IFLNK:
+                others.append((name, ONE_LINK))
+            elif kind == stat.S_IFSOCK:
                 self._skip(listing, child_path(directory, name), SOCKET)
             elif self._overlay and is_whiteout(status):
                 self._skip(listing, child_path(directory, name), WHITEOUT)

@@ -31,6 +31,16 @@ class Linked(NamedTuple):
     dest_inode: Inode | None
 
 
+class Leaf(NamedTuple):
+    """A new directory that holds nothing but new plain files with one name, and what shows of it."""
+
+    name: bytes
+    ours: bool  # as of a Folder
+    inode: int
+    names: list[bytes]
+    sizes: list[int]
+
+
 @dataclass(slots=True)
 class ClassifiedEntries:
     """Some entries of one directory, in the order the system gave them."""
@@ -41,6 +51,7 @@ class ClassifiedEntries:
     existing: list[Existing] = field(default_factory=list)
     linked: list[Linked] = field(default_factory=list)
     folders: list[tuple[bytes, bool, bool]] = field(default_factory=list)  # (name, missing at dest, over a non-dir)
+    leaves: list[Leaf] = field(default_factory=list)  # directories that were listed at once with this one
     extras: list[tuple[bytes, bool]] = field(default_factory=list)  # only at the destination: (name, is a directory)
     tracked: list[tuple[int, bytes, int, bytes]] = field(default_factory=list)  # Tracked, without the source
     sweeps: list[bytes] = field(default_factory=list)  # stages of killed runs at the destination
@@ -52,7 +63,8 @@ class ClassifiedEntries:
     @property
     def entries(self) -> int:
         plain = self.same.files + len(self.plain[0]) + len(self.equal[0])
-        return plain + len(self.others) + len(self.existing) + len(self.linked) + len(self.folders)
+        leaves = sum(1 + len(leaf.names) for leaf in self.leaves)
+        return plain + len(self.others) + len(self.existing) + len(self.linked) + len(self.folders) + leaves
 
 
 class DirectoryMetadata(NamedTuple):
@@ -281,6 +293,15 @@ class Folder:
         self.links += tally.links
         self.specials += tally.specials
         self.bytes += tally.bytes
+
+    def absorb(self, child: "Folder", tally: Tally) -> None:
+        """Count a directory in it that is finished and closed, and all below that. tally: the child's"""
+        self.count(tally)
+        self.ours_below = self.ours_below and child.ours and child.ours_below
+        self.weight += child.weight
+        longest = len(child.name) + 1 + child.longest_path
+        if longest > self.longest_path:
+            self.longest_path = longest
 
 
 def settling(folder: Folder) -> list[DirectoryMetadata]:
