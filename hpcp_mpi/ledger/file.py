@@ -22,7 +22,7 @@ from hpcp_mpi.vocab.errors import FatalError, reason_of
 from hpcp_mpi.vocab.paths import in_one_line, printable
 
 APPLICATION = 0x68706C67  # "hplg", in the file's header, so that file(1) and we know it
-FORMAT = 4
+FORMAT = 5
 SIDE_FILES = (b"-journal", b"-wal", b"-shm")  # that SQLite looks for beside a file
 SCHEMA = """
 CREATE TABLE heading(one INTEGER PRIMARY KEY, verb, sources BLOB, destination BLOB, command BLOB, fingerprint, started,

@@ -226,6 +226,7 @@ class Scan:
             for found in findings:
                 self._asked -= found.done
                 self.builder.count(found.scanned)
+                self.builder.holes += found.holes
                 self.waiting.add(found.deferred)
                 self._lists += found.lists
                 for batch in found.huge:
@@ -359,7 +360,7 @@ class Scan:
             return []
         if not (task.again or task.reported) and task.ended:
             return self.builder.add(task.folder, listing)
-        before, hand_on = self.builder.scanned, self.builder.hand_on
+        before, holes, hand_on = self.builder.scanned, self.builder.holes, self.builder.hand_on
         if task.again or task.reported:
             self.builder.hand_on = False  # another rank would count what is below
         children = self.builder.add(task.folder, listing)
@@ -367,6 +368,7 @@ class Scan:
         found = self.builder.scanned.minus(before)
         if task.again:
             self.builder.count(NOTHING.minus(found))
+            self.builder.holes = holes
         elif task.reported:
             self._listed_again = self._listed_again.plus(found)
         else:

@@ -68,6 +68,7 @@ class UnitBuilder:
         self.skipped = NOTHING  # what was found and needs nothing
         self.placed = 0  # directories to settle that were not found, but for entries in them
         self._scanned = [0] * len(NOTHING)  # a Tally that is counted up
+        self.holes = 0  # of its bytes: of files that were found to be copied
 
     @property
     def scanned(self) -> Tally:
@@ -113,6 +114,8 @@ class UnitBuilder:
             folder.count(listing.same)
         if listing.equal[0]:
             self._add_equal(folder, *listing.equal)
+        for name, tally, holes in listing.sparse:
+            self._add_entry(folder, name, tally, False, holes)
         for name, tally in listing.others:
             self._add_entry(folder, name, tally, False)
         for entry in listing.existing:
@@ -234,17 +237,21 @@ class UnitBuilder:
         folder.equal[1].extend(sizes)
         folder.weight += len(names) * self.file_cost + 2 * Units(names, sizes, most=self.check_size).amount
 
-    def _add_entry(self, folder: Folder, name: bytes, tally: Tally, check: bool) -> None:
+    def _add_entry(self, folder: Folder, name: bytes, tally: Tally, check: bool, holes: int = 0) -> None:
         self.count(tally)
         if check:
             unit = Unit(name, tally, 2 * self._read(tally.bytes))
             folder.checks.append(unit)
+            holes = 0  # what it has is not known to be copied
         elif self.split_size and tally.bytes >= self.split_size:
             self._start_file(folder, Unit(name, tally))
+            self.holes += holes
             return
         else:
-            unit = Unit(name, tally, tally.bytes)
+            unit = Unit(name, tally, tally.bytes - holes)
             folder.units.append(unit)
+        self.holes += holes
+        folder.holes += holes
         folder.count(tally)
         folder.longest_path = max(folder.longest_path, len(name))
         folder.weight += unit.amount + self.file_cost
@@ -255,7 +262,7 @@ class UnitBuilder:
     def _add_linked(self, folder: Folder, entry: Linked) -> None:
         leader = self.links.leader(folder, entry)
         if leader is None:
-            self._add_entry(folder, entry.name, entry.tally, entry.existing)
+            self._add_entry(folder, entry.name, entry.tally, entry.existing, entry.holes)
             if entry.existing and entry.dest_inode is not None:
                 self.links.share(folder, entry.name, entry.tally, entry.inode, entry.dest_inode)
             return
@@ -295,8 +302,9 @@ class UnitBuilder:
         if folder.outside_leaders:
             parent.with_outside_links.append(folder)
         else:
-            parent.units.append(Unit(folder.name, folder.tally, folder.bytes))
+            parent.units.append(Unit(folder.name, folder.tally, folder.bytes - folder.holes))
         parent.count(folder.tally)
+        parent.holes += folder.holes
         parent.ours_below = parent.ours_below and folder.ours and folder.ours_below
         parent.weight += folder.weight
         parent.longest_path = max(parent.longest_path, len(folder.name) + 1 + folder.longest_path)

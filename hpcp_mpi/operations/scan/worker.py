@@ -57,7 +57,7 @@ class _Walk:
         self._builder.links.give_up()
         self._sort_out()
         found, builder = self._found, self._builder
-        found.scanned = builder.scanned
+        found.scanned, found.holes = builder.scanned, builder.holes
         self._outcome.skipped = self._outcome.skipped.plus(builder.skipped)
         found.deferred = builder.deferred
         self._outcome.findings.append(found)

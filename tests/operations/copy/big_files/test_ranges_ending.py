@@ -16,6 +16,7 @@ import pytest
 
 from hpcp_mpi.host.commands import Commands, Stopped
 from hpcp_mpi.host.stage import sweep
+from hpcp_mpi.operations.copy.big_files import beginning
 from hpcp_mpi.operations.copy.big_files import worker as ranging
 from hpcp_mpi.vocab.tally import NOTHING, one_file
 from hpcp_mpi.vocab.units import Kind
@@ -218,7 +219,7 @@ def test_a_stage_that_another_run_sweeps_is_a_failure_and_no_file_with_holes(qui
 def test_work_of_one_kind_may_come_in_any_portions(quick: Callable[..., Copying]) -> None:
     job = quick()
     fill(job.src / "f")
-    ranging.begin(job.places[0], job.batch("f"), job.outcome)
+    beginning.begin(job.places[0], job.batch("f"), job.outcome)
     (batch,) = job.plan.update(job.outcome.findings.pop())
     first, rest = batch.split(7)
     for place, part in zip(job.places, (rest, replace(first, over=True)), strict=True):
