@@ -88,7 +88,8 @@ class Units:
             self.amount = sum(amounts)
         else:
             self.amount = sum(min(amount, most) for amount in amounts)
-        self.entries = len(names) if more is None else sum(tally.entries or 1 for tally, _ in more)
+        # Tally.entries, without a call for each.
+        self.entries = len(names) if more is None else sum(t[0] + t[1] + t[2] + t[3] or 1 for t, _ in more)
 
     @classmethod
     def of(cls, units: Iterable[Unit]) -> "Units":
