@@ -16,6 +16,7 @@ from typing import Protocol
 from hpcp_mpi.host.entries import _CODING, _TYPE, encoded, lstat
 from hpcp_mpi.host.latency import ParallelCalls
 from hpcp_mpi.host.stage import stages_among
+from hpcp_mpi.vocab.tally import HOLES_MATTER
 
 _FEW = 3  # with no more entries, threads do not gain
 _SLICE = 4096  # entries of one slice, at most
@@ -241,7 +242,12 @@ def _all_new(entries: Iterable["os.DirEntry[str]"], some: Slice, seconds: tuple[
         except OSError as error:
             failed(encoded(entry.name), error)
             continue
-        if status[0] & _TYPE == S_IFREG and status[3] == 1 and first <= status[8] <= last:
+        if (
+            status[0] & _TYPE == S_IFREG
+            and status[3] == 1
+            and first <= status[8] <= last
+            and (status[6] < HOLES_MATTER or status.st_blocks * 512 >= status[6])
+        ):
             names.append(entry.name)
             sizes.append(status[6])
         else:
@@ -303,7 +309,13 @@ def _mostly_equal(
             failed(encoded(name), error)
             continue
         regular = status[0] & _TYPE == S_IFREG
-        if found is None and regular and status[3] == 1 and first <= status[8] <= last:
+        if (
+            found is None
+            and regular
+            and status[3] == 1
+            and first <= status[8] <= last
+            and (status[6] < HOLES_MATTER or status.st_blocks * 512 >= status[6])
+        ):
             fresh.append(name)
             some.fresh[1].append(status[6])
         else:

@@ -13,7 +13,7 @@ from hpcp_mpi.engine.broken_work import surviving
 from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.engine.walk_feed import WalkResult
 from hpcp_mpi.operations.copy.big_files.rules import FileEnded, FilesStarted, RangeFailed
-from hpcp_mpi.operations.copy.big_files.worker import begin, copy_range, finish_or_copy
+from hpcp_mpi.operations.copy.big_files.worker import copy_range, finish_or_copy
 from hpcp_mpi.operations.copy.check import check_all
 from hpcp_mpi.operations.copy.directories import make, settle, sweep_left_behind
 from hpcp_mpi.operations.copy.hard_links import link
@@ -122,6 +122,8 @@ def items_of(verb: Verb) -> "SortedItems | Differences":
 
 
 def _start_files(context: JobContext, batch: Batch, outcome: Outcome) -> None:
+    from hpcp_mpi.operations.copy.big_files.beginning import begin
+
     begin(context, batch, outcome)
     outcome.findings.append(FilesStarted(len(batch.units)))
 

@@ -9,7 +9,7 @@ from hpcp_mpi.rules.equality import is_whiteout, maybe_identical
 from hpcp_mpi.vocab.abilities import StoredTimes
 from hpcp_mpi.vocab.outcome import SOCKET
 from hpcp_mpi.vocab.paths import child_path
-from hpcp_mpi.vocab.tally import ONE_LINK, ONE_SPECIAL, one_file
+from hpcp_mpi.vocab.tally import ONE_LINK, ONE_SPECIAL, holes_of, one_file
 
 Entry = tuple[bytes, os.stat_result, os.stat_result | None]  # (name, source's lstat, the destination's)
 
@@ -99,7 +99,7 @@ class Classifier:
             kind, single = stat.S_IFMT(status[0]), status[3] == 1 and dest is None
             if self._directory_only or (excluded is not None and excluded(child_path(directory, name), False)):
                 listing.open = True
-            elif dest is None and kind == stat.S_IFREG:
+            elif dest is None and kind == stat.S_IFREG and not holes_of(status):
                 if single:
                     names.append(name)
                     sizes.append(status[6])
@@ -136,9 +136,12 @@ class Classifier:
         existing = dest is not None and maybe_identical(status, dest, self._times)
         inode = self._inode(status)
         dest_inode = self._inode(dest) if dest is not None and dest.st_nlink > 1 else None
+        holes = holes_of(status) if tally.files else 0
         if status.st_nlink > 1:
-            listing.linked.append(Linked(name, tally, inode, status.st_nlink, existing, dest_inode))
+            listing.linked.append(Linked(name, tally, inode, status.st_nlink, existing, dest_inode, holes))
         elif existing:
             listing.existing.append(Existing(name, tally, inode, dest_inode))
+        elif holes:
+            listing.sparse.append((name, tally, holes))
         else:
             listing.others.append((name, tally))

@@ -29,6 +29,7 @@ class Linked(NamedTuple):
     names: int  # st_nlink
     existing: bool  # may be identical at the destination
     dest_inode: Inode | None
+    holes: int = 0  # bytes
 
 
 class Leaf(NamedTuple):
@@ -47,6 +48,7 @@ class ClassifiedEntries:
 
     plain: tuple[list[bytes], list[int]] = field(default_factory=lambda: ([], []))  # (names, sizes) of files to copy
     equal: tuple[list[bytes], list[int]] = field(default_factory=lambda: ([], []))  # of files equal in all of lstat
+    sparse: list[tuple[bytes, Tally, int]] = field(default_factory=list)  # files to copy, with the bytes of their holes
     others: list[tuple[bytes, Tally]] = field(default_factory=list)  # links and specials to copy
     existing: list[Existing] = field(default_factory=list)
     linked: list[Linked] = field(default_factory=list)
@@ -63,6 +65,7 @@ class ClassifiedEntries:
     @property
     def entries(self) -> int:
         plain = self.same.files + len(self.plain[0]) + len(self.equal[0])
+        plain += len(self.sparse)
         leaves = sum(1 + len(leaf.names) for leaf in self.leaves)
         return plain + len(self.others) + len(self.existing) + len(self.linked) + len(self.folders) + leaves
 
@@ -218,6 +221,7 @@ class Folder:
         "equal",
         "files",
         "followers",
+        "holes",
         "identity",
         "inode",
         "links",
@@ -268,6 +272,7 @@ class Folder:
         self.longest_path = 0  # bytes in the longest path below
         self.weight = 0  # of what is held here
         self.files = self.links = self.specials = self.bytes = 0
+        self.holes = 0  # of bytes: those that need not be read
         self.directories = 1
         self.names: list[bytes] = []  # of plain files to copy
         self.sizes: list[int] = []  # theirs
@@ -299,6 +304,7 @@ class Folder:
         self.count(tally)
         self.ours_below = self.ours_below and child.ours and child.ours_below
         self.weight += child.weight
+        self.holes += child.holes
         longest = len(child.name) + 1 + child.longest_path
         if longest > self.longest_path:
             self.longest_path = longest
@@ -360,6 +366,7 @@ class ScanFindings:
 
     done: int = 0  # directories that it was asked for
     scanned: Tally = NOTHING
+    holes: int = 0  # of its bytes
     lists: list[Batch] = field(default_factory=list)  # directories that it had no time for
     huge: list[Batch] = field(default_factory=list)  # those that it cannot hold
     deferred: DeferredRecords = field(default_factory=DeferredRecords)

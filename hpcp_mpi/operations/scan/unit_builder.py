@@ -74,6 +74,7 @@ class UnitBuilder:
         self.skipped = NOTHING  # what was found and needs nothing
         self.placed = 0  # directories to settle that were not found, but for entries in them
         self._scanned = [0] * len(NOTHING)  # a Tally that is counted up
+        self.holes = 0  # of its bytes: of files that were found to be copied
 
     @property
     def scanned(self) -> Tally:
@@ -118,6 +119,8 @@ class UnitBuilder:
             folder.count(listing.same)
         if listing.equal[0]:
             self._add_equal(folder, *listing.equal)
+        for name, tally, holes in listing.sparse:
+            self._add_entry(folder, name, tally, False, holes)
         if listing.others:
             self._add_others(folder, listing.others)
         for entry in listing.existing:
@@ -260,17 +263,21 @@ class UnitBuilder:
             return
         self.count(with_links(folder, [name for name, _ in others], self.file_cost))
 
-    def _add_entry(self, folder: Folder, name: bytes, tally: Tally, check: bool) -> None:
+    def _add_entry(self, folder: Folder, name: bytes, tally: Tally, check: bool, holes: int = 0) -> None:
         self.count(tally)
         if check:
             unit = Unit(name, tally, 2 * self._read(tally.bytes))
             folder.checks.append(unit)
+            holes = 0  # what it has is not known to be copied
         elif self.split_size and tally.bytes >= self.split_size:
             self._start_file(folder, Unit(name, tally))
+            self.holes += holes
             return
         else:
-            unit = Unit(name, tally, tally.bytes)
+            unit = Unit(name, tally, tally.bytes - holes)
             folder.units.append(unit)
+        self.holes += holes
+        folder.holes += holes
         folder.count(tally)
         folder.longest_path = max(folder.longest_path, len(name))
         folder.weight += unit.amount + (self.file_cost // _LINKS if tally.links else self.file_cost)
@@ -285,14 +292,14 @@ class UnitBuilder:
         sizes: list[int] = []
         followers: list[Follower] = []
         for entry in entries:
-            name, tally, inode, _, existing, dest_inode = entry
+            name, tally, inode, _, existing, dest_inode, holes = entry
             leader = links.leader(folder, entry)
             if leader is None:
-                if tally.files and not existing:
+                if tally.files and not (existing or holes):
                     names.append(name)
                     sizes.append(tally.bytes)
                     continue
-                self._add_entry(folder, name, tally, existing)
+                self._add_entry(folder, name, tally, existing, holes)
                 if existing and dest_inode is not None:
                     links.share(folder, name, tally, inode, dest_inode)
                 continue
@@ -339,7 +346,7 @@ class UnitBuilder:
         if folder.outside_leaders:
             parent.with_outside_links.append(folder)
         else:
-            parent.units.append(Unit(folder.name, tally, folder.bytes))
+            parent.units.append(Unit(folder.name, tally, folder.bytes - folder.holes))
             folder.names, folder.sizes, folder.units, folder.followers = [], [], [], []  # it may be remembered
         parent.absorb(folder, tally)
         self._relieve(parent)
