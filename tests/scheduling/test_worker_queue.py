@@ -45,6 +45,11 @@ def test_a_bite_is_no_heavier_than_the_bite_weight() -> None:
     assert [len(bite) for bite in bites_of(worker)] == [10] * 10
 
 
+def test_a_bite_of_directories_to_remove_is_as_long_as_any_whatever_they_are_said_to_weigh() -> None:
+    worker = worker_with([batch_of(list(range(100)), [9] * 100, Kind.REMOVE)], bite_weight=100)
+    assert [len(bite) for bite in bites_of(worker)] == [25] * BITES
+
+
 @given(SIZES)
 def test_bites_keep_the_order_of_ranges(sizes: list[list[int]]) -> None:
     batches, first = [], 0
