@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from hpcp_mpi.vocab.units import Batch
 
 _TAKEN = 100  # batches that are handed out at once
+_UNITS = 5000  # of these batches: with more, who waits for the first would wait for the last
 
 
 class Feed(Protocol):
@@ -30,7 +31,13 @@ class Stream:
     def next_batches(self) -> list[Batch]:
         if self._held or self.done:
             return []
-        taken = list(islice(self._batches, _TAKEN))
+        taken: list[Batch] = []
+        units = 0
+        for batch in islice(self._batches, _TAKEN):
+            taken.append(batch)
+            units += len(batch.units)
+            if units >= _UNITS:
+                break
         self.done = not taken
         return taken
 

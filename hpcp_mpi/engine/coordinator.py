@@ -210,7 +210,6 @@ class Coordinator:
         new = outcome.failures[self._failed[0] :]
         attempted = total_of(failure.attempted for failure in new)
         self._failed = self._failed[0] + len(new), self._failed[1].plus(attempted)
-        in_ranges, before = self._operation.in_ranges()
         options = self.job.options
         # What a mirror removes is nothing that its scan found in the sources.
         found = self._operation.scanned(), self._operation.scan_done()
@@ -224,8 +223,7 @@ class Coordinator:
             ranks=self._shown(self.wire.size - 1),
             seconds=time.monotonic() - self._began,
             under_way=self.planner.under_way,
-            in_ranges=in_ranges,
-            before=before,
+            in_ranges=self._operation.in_ranges(),
             identical=listed.skipped,
             failed=self._failed[1],
             entry_bytes=self._entry_bytes(),
@@ -270,7 +268,7 @@ class Coordinator:
         """Return about how much is copied of what is in no outcome."""
         verifying = self.phase == "verifying"  # then it is read
         copied = NOTHING if verifying else self.planner.under_way
-        return copied.plus(Tally(bytes=self._operation.in_ranges()[0]))
+        return copied.plus(Tally(bytes=self._operation.in_ranges().copied))
 
     def fill(self, report: Report) -> None:
         """Put into a report what is the same for all verbs. Its outcome is the caller's."""

@@ -2,6 +2,7 @@
 
 from hpcp_mpi.engine.checkpoints import CopyState
 from hpcp_mpi.vocab.outcome import Outcome
+from hpcp_mpi.vocab.progress import InRanges
 from hpcp_mpi.vocab.tally import NOTHING, Tally
 
 
@@ -20,12 +21,9 @@ class Operation:
         """Return what rank 0 could not list, and what it noted; the same object each time, if there is any."""
         return Outcome()
 
-    def in_ranges(self) -> tuple[int, int]:
-        """Return the bytes of ranges of files that are not finished, and those of ranges that an earlier run copied.
-
-        Called often.
-        """
-        return 0, 0
+    def in_ranges(self) -> InRanges:
+        """Return what is known of files that are copied in ranges. Called often."""
+        return InRanges()
 
     def tick(self) -> None:
         """Do what has to be done from time to time. Called very often."""

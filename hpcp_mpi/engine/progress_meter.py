@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from hpcp_mpi.engine.remaining_time import RemainingTime
 from hpcp_mpi.vocab.options import DEFAULT_CHUNK_FILES, DEFAULT_CHUNK_SIZE
 from hpcp_mpi.vocab.outcome import Outcome
-from hpcp_mpi.vocab.progress import Progress
+from hpcp_mpi.vocab.progress import NONE_IN_RANGES, InRanges, Progress
 from hpcp_mpi.vocab.tally import NOTHING, Tally
 
 WINDOW = 10.0  # seconds: a rate is of so many last ones
@@ -29,8 +29,7 @@ class Counted:
     ranks: int  # that work
     seconds: float  # since the run began
     under_way: Tally = NOTHING  # about how much ranks have done that is in no outcome
-    in_ranges: int = 0  # bytes of ranges of files that are not finished, and so in no outcome either
-    before: int = 0  # bytes of ranges that an earlier run copied: they count when their files are finished
+    in_ranges: InRanges = NONE_IN_RANGES  # those of an earlier run count when their files are finished
     identical: Tally = NOTHING  # what the scan saw to be identical
     failed: Tally = NOTHING  # what was to be done of what failed
     entry_bytes: float = DEFAULT_CHUNK_SIZE / DEFAULT_CHUNK_FILES  # an entry is believed to take as long as so many
@@ -66,15 +65,16 @@ def amounts(counted: Counted) -> Progress:
             bytes_moved=read.bytes,
             files=read.files,
         )
-    copied = outcome.copied.plus(under_way).plus(Tally(bytes=counted.in_ranges))
+    big = counted.in_ranges
+    copied = outcome.copied.plus(under_way).plus(Tally(bytes=big.copied - big.passed))
     failed = max(counted.failed.entries, len(outcome.failures))
     return replace(
         progress,
         entries=copied.entries + outcome.updated.entries + identical.entries + failed,
         entries_total=found.entries,
-        bytes=copied.bytes + identical.bytes + outcome.updated.bytes + counted.failed.bytes,
-        bytes_total=found.bytes,
-        bytes_moved=copied.bytes - counted.before,
+        bytes=max(0, copied.bytes + identical.bytes + outcome.updated.bytes + counted.failed.bytes),
+        bytes_total=max(0, found.bytes - big.holes),
+        bytes_moved=max(0, copied.bytes - big.before),
         files=copied.files,
     )
 

@@ -74,7 +74,7 @@ class Tree:
     @contextmanager
     def at(self, path: bytes) -> Iterator[int]:
         """Yield a descriptor of the directory path (relative; b"" is the root). Raises OSError."""
-        fd = self._open(path)
+        fd = self.opened(path)
         try:
             yield fd
         finally:
@@ -83,7 +83,7 @@ class Tree:
     @contextmanager
     def handle(self, path: bytes) -> Iterator[int]:
         """Yield a descriptor for using names in the directory path; it cannot be listed. Raises OSError."""
-        fd = self._open(path, _HANDLE)
+        fd = self.opened(path, _HANDLE)
         try:
             yield fd
         finally:
@@ -97,7 +97,7 @@ class Tree:
         are made writable; they get their final mode later (SET_DIR_METADATA). Raises OSError.
         """
         try:
-            fd = self._open(path, _HANDLE)
+            fd = self.opened(path, _HANDLE)
         except OSError:
             fd = retried(lambda: self._make(path, mode, over), self._stopped)
         try:
@@ -106,7 +106,8 @@ class Tree:
         finally:
             os.close(fd)
 
-    def _open(self, path: bytes, flags: int = FLAGS) -> int:
+    def opened(self, path: bytes, flags: int = FLAGS) -> int:
+        """Return a descriptor of the directory path, as `at` does; the caller closes it. Raises OSError."""
         try:
             return self._open_once(path, flags)
         except OSError as error:

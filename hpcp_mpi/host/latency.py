@@ -12,7 +12,6 @@ the first two of these.
 import math
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
 SLOW = 0.0003  # seconds of a call from which threads gain
-_LAST = 4  # calls whose times are kept
+_LAST = 4  # calls of which one that is fast counts
 _AGAIN = 0.02  # seconds between two checks of a waiting thread
 
 
@@ -30,18 +29,23 @@ class Latency:
     """The times of the last few calls. The shortest counts, as any of them may have waited for a CPU."""
 
     def __init__(self) -> None:
-        self._last: deque[float] = deque(maxlen=_LAST)
+        self.slow = False
+        self._more = 1  # slow calls that are to come until all of the last few were slow
 
-    @property
-    def slow(self) -> bool:
-        return bool(self._last) and min(self._last) >= SLOW
+    def note(self, seconds: float) -> None:
+        """Record how long a call took."""
+        if seconds < SLOW:
+            self.slow, self._more = False, _LAST
+        elif not self.slow:
+            self._more -= 1
+            self.slow = not self._more
 
     @contextmanager
     def noted(self) -> Iterator[None]:
         """Record how long the `with` block takes."""
         began = time.perf_counter()
         yield
-        self._last.append(time.perf_counter() - began)
+        self.note(time.perf_counter() - began)
 
 
 class AdaptiveGate:

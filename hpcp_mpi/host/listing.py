@@ -9,13 +9,14 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, repeat
 from stat import S_IFREG, S_ISDIR
 from typing import Protocol
 
 from hpcp_mpi.host.entries import _CODING, _TYPE, encoded, lstat
 from hpcp_mpi.host.latency import ParallelCalls
 from hpcp_mpi.host.stage import stages_among
+from hpcp_mpi.vocab.tally import HOLES_MATTER
 
 _FEW = 3  # with no more entries, threads do not gain
 _SLICE = 4096  # entries of one slice, at most
@@ -37,6 +38,24 @@ class Stats(Protocol):
 
 
 Failed = Callable[[bytes, OSError], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Sorting:
+    """What the entries of a directory are told apart by.
+
+    plain:    False where no entry may be sorted out here, as with excludes
+    by_lstat: files equal by lstat are equal, unless the source's inode was changed after the copy's
+    astray:   returns whether the destination changes an mtime (ns): such entries are not sorted out here
+    within_ns: mtimes no further apart are equal
+    seconds:  the first and the last that the destination can store; other new files are not sorted out here
+    """
+
+    plain: bool
+    by_lstat: bool
+    astray: Callable[[int], bool] | None = None
+    within_ns: int = 0
+    seconds: tuple[int, int] = ALL_SECONDS
 
 
 @dataclass(slots=True)
@@ -78,27 +97,14 @@ def _stages(directory: int, names: Iterable[str]) -> list[bytes]:
 
 
 def slices(
-    source: int,
-    dest: int | None,
-    names: Names | None,
-    plain: bool,
-    by_lstat: bool,
-    failed: Failed,
-    crowd: ParallelCalls,
-    astray: Callable[[int], bool] | None = None,
-    within_ns: int = 0,
-    seconds: tuple[int, int] = ALL_SECONDS,
+    source: int, dest: int | None, names: Names | None, how: Sorting, failed: Failed, crowd: ParallelCalls
 ) -> Iterator[Slice]:
     """Yield the entries of source beside those of dest, some thousand at a time.
 
-    names:    what dest holds, from entries_of
-    plain:    False where no entry may be sorted out here, as with excludes
-    by_lstat: files equal by lstat are equal, unless the source's inode was changed after the copy's
-    astray:   returns whether the destination changes an mtime (ns): such entries are not sorted out here
-    within_ns: mtimes no further apart are equal
-    seconds:  the first and the last that the destination can store; other new files are not sorted out here
-    failed:   called with each name whose lstat fails, and the error. Raises OSError if the directory is unreadable.
+    names:  what dest holds, from entries_of
+    failed: called with each name whose lstat fails, and the error. Raises OSError if the directory is unreadable.
     """
+    astray = how.astray
     with os.scandir(source) as entries:
         while True:
             some = Slice()
@@ -109,17 +115,36 @@ def slices(
             if astray is not None:
                 listed = _without_astray(listed, astray, some, beside, failed)
             # In one loop for each case: a call per entry would take as long as an lstat.
-            if plain and (dest is None or (names is not None and not names)):
-                _all_new(listed, some, seconds, failed)
-            elif plain and dest is not None:
+            if how.plain and (dest is None or (names is not None and not names)):
+                _all_new(listed, some, how.seconds, failed)
+            elif how.plain and dest is not None:
                 there = names if names is not None else {entry.name: _Unheld(entry.name, dest) for entry in listed}
-                _mostly_equal(listed, some, beside, there, (by_lstat, within_ns, *seconds), failed)
+                _mostly_equal(listed, some, beside, there, how, failed)
             else:
                 for entry in listed:
                     _again(entry, some, beside, failed)
             yield some
             if last:
                 return
+
+
+def all_new(source: int, how: Sorting, crowd: ParallelCalls) -> Slice | None:
+    """Return the only slice of a directory of which the destination has nothing; None where there are more.
+
+    Raises OSError, also where an entry cannot be looked at.
+    """
+    with os.scandir(source) as entries:
+        listed = list(islice(entries, _SLICE))
+    if len(listed) == _SLICE or not how.plain or how.astray is not None:
+        return None
+    some = Slice()
+    _look_ahead(listed, None, crowd)
+    _all_new(listed, some, how.seconds, _raised)
+    return some
+
+
+def _raised(name: bytes, error: OSError) -> None:
+    raise error
 
 
 def _without_astray(
@@ -150,9 +175,11 @@ def _look_ahead(listed: list["os.DirEntry[str]"], names: Names | None, crowd: Pa
         with suppress(OSError):  # the next call reports it
             entry.stat(follow_symlinks=False)
 
+    if len(listed) <= _FEW:
+        return
     ours, theirs = listed[:2], [names[entry.name] for entry in listed[:2] if entry.name in names] if names else []
     # One of the two file systems may be slow, or both.
-    if len(listed) > _FEW and (seconds := crowd.gains(look, ours) or crowd.gains(look, theirs)):
+    if seconds := crowd.gains(look, ours) or crowd.gains(look, theirs):
         ours = [entry for entry in listed if not entry.is_dir(follow_symlinks=False)]
         theirs = [names[entry.name] for entry in ours if entry.name in names] if names else []
         crowd.all(look, ours + theirs, seconds)
@@ -200,22 +227,37 @@ def _all_new(entries: Iterable["os.DirEntry[str]"], some: Slice, seconds: tuple[
     """Add entries to a slice where the destination has nothing."""
     first, last = seconds
     names: list[str] = []
+    folders: list[str] = []
+    rest: list[str] = []
+    inodes: list[int] = []
+    statuses: list[os.stat_result] = []
     sizes = some.fresh[1]
     for entry in entries:
         try:
             if entry.is_dir(follow_symlinks=False):
-                some.folders.append((encoded(entry.name), entry.inode(), None))
+                folders.append(entry.name)
+                inodes.append(entry.inode())
                 continue
             status = entry.stat(follow_symlinks=False)
         except OSError as error:
             failed(encoded(entry.name), error)
             continue
-        if status[0] & _TYPE == S_IFREG and status[3] == 1 and entry.name[0] != "." and first <= status[8] <= last:
+        if (
+            status[0] & _TYPE == S_IFREG
+            and status[3] == 1
+            and first <= status[8] <= last
+            and (status[6] < HOLES_MATTER or status.st_blocks * 512 >= status[6])
+        ):
             names.append(entry.name)
             sizes.append(status[6])
         else:
-            some.rest.append((encoded(entry.name), status, None))
+            rest.append(entry.name)
+            statuses.append(status)
     some.fresh[0].extend(_all_encoded(names))
+    if folders:
+        some.folders.extend(zip(_all_encoded(folders), inodes, repeat(None)))
+    if rest:
+        some.rest.extend(zip(_all_encoded(rest), statuses, repeat(None)))
 
 
 def _mostly_equal(
@@ -223,11 +265,11 @@ def _mostly_equal(
     some: Slice,
     beside: _DestSide,
     there: Mapping[str, Stats],
-    how: tuple[bool, int, int, int],
+    how: Sorting,
     failed: Failed,
 ) -> None:
-    """Add entries to a slice where the destination has copies of most. how: by_lstat, within_ns, seconds"""
-    by_lstat, within_ns, first, last = how
+    """Add entries to a slice where the destination has copies of most."""
+    by_lstat, within_ns, (first, last) = how.by_lstat, how.within_ns, how.seconds
     equal: list[str] = []
     fresh: list[str] = []
     sizes = some.equal[1]
@@ -251,7 +293,6 @@ def _mostly_equal(
                     and status[3:7] == found[3:7]  # names, owner, group, size
                     and status[3] == 1
                     and status[0] & _TYPE == S_IFREG
-                    and name[0] != "."
                 ):
                     if by_lstat and status.st_ctime_ns < found.st_ctime_ns - _CLOCKS_NS:
                         count += 1
@@ -268,7 +309,13 @@ def _mostly_equal(
             failed(encoded(name), error)
             continue
         regular = status[0] & _TYPE == S_IFREG
-        if found is None and regular and status[3] == 1 and name[0] != "." and first <= status[8] <= last:
+        if (
+            found is None
+            and regular
+            and status[3] == 1
+            and first <= status[8] <= last
+            and (status[6] < HOLES_MATTER or status.st_blocks * 512 >= status[6])
+        ):
             fresh.append(name)
             some.fresh[1].append(status[6])
         else:

@@ -98,6 +98,7 @@ class RangeCopier:
     ) -> None:
         """stopped: called between blocks; returns whether to stop. moved: called with the bytes of each block."""
         here, there = os.fstat(source), os.fstat(dest)
+        self.copied = 0  # bytes, without holes
         self._source = source
         self._dest = dest
         self._stopped = stopped
@@ -118,21 +119,32 @@ class RangeCopier:
         with suppress(OSError):
             os.posix_fadvise(source, 0, 0, os.POSIX_FADV_SEQUENTIAL)
 
-    def copy(self, start: int, length: int) -> None:
-        """Copy one range, in bytes. Raises OSError, host.commands.Stopped."""
+    def copy(self, start: int, length: int, most: int = 0) -> int:
+        """Copy one range, in bytes; return where that ended. most: bytes of data after which it ends early; 0: all
+
+        Raises OSError, host.commands.Stopped.
+        """
         end = start + length
+        left = most or length
         with self._putting_pages():
             for begin, stop in self._data(start, end):
+                if stop - begin >= left:
+                    stop = end = begin + left
+                left -= stop - begin
+                self.copied += stop - begin
                 if self._by_kernel and self._pages is None:
                     begin = self._copy_by_kernel(begin, stop)
                 self._copy_through_memory(begin, stop)
+                if not left:
+                    break
         if os.fstat(self._source).st_size < end:  # a missing end looks like a hole
             raise OSError(errno.ENODATA, SHRANK)
         if self._drop_cache:
             # That drops pages of other programs too, unless mapped: the kernel does not show whose they are. Those of
             # the copy stay, as they would have to be written first.
             with suppress(OSError):
-                os.posix_fadvise(self._source, start, length, os.POSIX_FADV_DONTNEED)
+                os.posix_fadvise(self._source, start, end - start, os.POSIX_FADV_DONTNEED)
+        return end
 
     @contextmanager
     def _putting_pages(self) -> Iterator[None]:

@@ -9,6 +9,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import TypeVar
 
 PASSING = (errno.ESTALE, errno.ENOTCONN)
@@ -85,7 +86,12 @@ def retried(call: Callable[[], T], stopped: Callable[[], bool] = never) -> T:
 
     Raises OSError.
     """
-    for last in tries(stopped):
+    try:
+        return call()  # nearly always: what may be called a million times costs no more than a function
+    except OSError as error:
+        if not passes(error):
+            raise
+    for last in islice(tries(stopped), 1, None):
         try:
             result = call()
         except OSError as error:

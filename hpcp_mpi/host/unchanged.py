@@ -39,6 +39,11 @@ def only_ours(directory: os.stat_result, user: int) -> bool:
     return directory.st_uid in (0, user) and not directory.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
+def may_be_leaf(directory: os.stat_result) -> bool:
+    """Return whether a directory's links do not tell that it holds directories."""
+    return directory.st_nlink <= _LEAF
+
+
 class Unchanged:
     """What shows of a source root that names in it were not changed since a run began."""
 

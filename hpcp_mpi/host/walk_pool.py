@@ -27,24 +27,26 @@ class Pool(Generic[T]):
         self._step = step
         self._failed = failed
         self._most = most
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._tasks: list[T] = []
         self._busy = 0
         self._threads = 0  # that were ever started
         self._alive = 0
+        self._waiting = 0  # of those, for tasks
         self._held = False
         self._ended = False
 
     @property
     def exhausted(self) -> bool:
         """Whether no task is waiting or running."""
-        with self._changed:
+        with self._lock:
             return not self._tasks and not self._busy
 
     def add(self, tasks: list[T]) -> None:
         """Add tasks, to be done in their order before those that are waiting."""
         if tasks:
-            with self._changed:
+            with self._lock:
                 self._tasks += reversed(tasks)
                 self._changed.notify_all()
                 if not self._alive:
@@ -69,13 +71,13 @@ class Pool(Generic[T]):
     def hold(self, held: bool) -> None:
         """Pause or resume the walk: work that was found already should be done first."""
         if held != self._held:
-            with self._changed:
+            with self._lock:
                 self._held = held
                 self._changed.notify_all()
 
     def end(self) -> None:
         """Start no further task."""
-        with self._changed:
+        with self._lock:
             self._ended = True
             self._changed.notify_all()
 
@@ -85,33 +87,39 @@ class Pool(Generic[T]):
         threading.Thread(target=self._run, name=f"scan-{self._threads}", daemon=True).start()
 
     def _run(self) -> None:
+        found: list[T] | None = None
         try:
-            while (task := self._next()) is not None:
+            while (task := self._turn(found)) is not None:
                 found = self._step(task[0])
-                with self._changed:
-                    self._tasks.extend(reversed(found))
-                    self._busy -= 1
-                    self._changed.notify(len(found) if self._tasks else self._alive)
-                    self._consider()
         except BaseException as error:
-            with self._changed:
+            with self._lock:
                 self._alive -= 1
             self.end()
             self._failed(error)
 
-    def _next(self) -> tuple[T] | None:
-        with self._changed:
-            while not self._ended and (self._held or not self._tasks) and not self.exhausted:
+    def _turn(self, found: list[T] | None) -> tuple[T] | None:
+        """Take in what a task has found, None at first; return the next one, None at the end. One lock for both."""
+        tasks = self._tasks
+        with self._lock:
+            if found is not None:
+                self._busy -= 1
+                tasks += reversed(found)
+                if self._waiting:
+                    self._changed.notify(len(found) if tasks else self._waiting)
+                self._consider()
+            while not self._ended and (self._held or not tasks) and (tasks or self._busy):
+                self._waiting += 1
                 self._changed.wait()
-            if self._ended or not self._tasks:
+                self._waiting -= 1
+            if self._ended or not tasks:
                 self._alive -= 1
                 return None
             self._busy += 1
-            return (self._tasks.pop(),)
+            return (tasks.pop(),)
 
     def _consider(self) -> None:
         """Add threads if there is work for them and they would gain."""
         # As many again as there are: sixty are reached within a few steps.
-        for _ in range(self._alive if not self._held and self._slow() else 0):
-            if self._alive < self._most and len(self._tasks) > 1:
+        if len(self._tasks) > 1 and self._alive < self._most and not self._held and self._slow():
+            for _ in range(min(self._alive, self._most - self._alive)):
                 self._grow()

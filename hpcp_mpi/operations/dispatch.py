@@ -13,13 +13,12 @@ from hpcp_mpi.engine.broken_work import surviving
 from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.engine.walk_feed import WalkResult
 from hpcp_mpi.operations.copy.big_files.rules import FileEnded, FilesStarted, RangeFailed
-from hpcp_mpi.operations.copy.big_files.worker import begin, copy_range, finish_or_copy
+from hpcp_mpi.operations.copy.big_files.worker import copy_range, finish_or_copy
 from hpcp_mpi.operations.copy.check import check_all
 from hpcp_mpi.operations.copy.directories import make, settle, sweep_left_behind
 from hpcp_mpi.operations.copy.hard_links import link
 from hpcp_mpi.operations.copy.worker import check_and_copy, copy
 from hpcp_mpi.operations.scan.records import ScanFindings
-from hpcp_mpi.operations.scan.worker import explore
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.request import Request, Verb
 from hpcp_mpi.vocab.units import DEST, Batch, Kind
@@ -123,11 +122,15 @@ def items_of(verb: Verb) -> "SortedItems | Differences":
 
 
 def _start_files(context: JobContext, batch: Batch, outcome: Outcome) -> None:
+    from hpcp_mpi.operations.copy.big_files.beginning import begin
+
     begin(context, batch, outcome)
     outcome.findings.append(FilesStarted(len(batch.units)))
 
 
 def _list(context: JobContext, batches: Sequence[Batch], outcome: Outcome) -> None:
+    from hpcp_mpi.operations.scan.worker import explore
+
     began = time.monotonic()  # of all of them
     for batch in batches:
         surviving(context, batch, outcome, partial(explore, began=began, check=check_all, copy=copy), undone)

@@ -9,7 +9,8 @@ In doubt more is remembered than is out, never less. Pure.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import compress
 
 from hpcp_mpi.vocab.checkpoint import Relist
 from hpcp_mpi.vocab.paths import join
@@ -18,10 +19,20 @@ from hpcp_mpi.vocab.units import Batch, Kind, Units, link_paths
 CONTENT = frozenset({Kind.COPY, Kind.CHECK})
 
 
+Name = tuple[bytes, bytes]  # of a unit, and of its target
+
+
 @dataclass(slots=True)
 class _Part:
     batch: Batch
     left: int  # units that are not known to be done or given back; what is remembered by name is found by its name
+    gone: set[Name] = field(default_factory=set)  # what is done or given back, and perhaps is in the batch still
+
+    def drop(self, names: Iterable[Name]) -> None:
+        """Forget units. When there are enough of them: a chunk of thousands may be done in hundreds of parts."""
+        self.gone.update(names)
+        if self.left <= 0 or 2 * len(self.gone) >= len(self.batch.units):
+            self.batch, self.gone = _without(self.batch, self.gone), set()
 
 
 class GrantRecord:
@@ -37,19 +48,20 @@ class GrantRecord:
         """Forget what is done, or was given back."""
         for batch in batches:
             count = len(batch.units)
+            names = list(_names(batch.units))
             for part in self._parts:
                 # From which of them it is does not matter: they share their directories.
                 if _same_place(part.batch, batch):
                     known = min(part.left, count)
                     part.left -= known
                     count -= known
-                    part.batch = _without(part.batch, batch)
+                    part.drop(names)
         self._parts = [part for part in self._parts if part.left > 0 or len(part.batch.units)]
 
     @property
     def batches(self) -> list[Batch]:
         """What is left, as it is remembered."""
-        return [part.batch for part in self._parts]
+        return [_without(part.batch, part.gone) for part in self._parts]
 
 
 def requeue(batches: Iterable[Batch], whole: bool, rank: int = 0) -> tuple[list[Batch], list[Relist]]:
@@ -115,9 +127,19 @@ def _same_place(one: Batch, other: Batch) -> bool:
     )
 
 
-def _without(batch: Batch, part: Batch) -> Batch:
-    if not len(batch.units):
+def _names(units: Units) -> Iterable[Name]:
+    if units.more is None:
+        return zip(units.names, units.names, strict=True)
+    return ((name, name if other is None else other) for name, (_, other) in zip(units.names, units.more, strict=True))
+
+
+def _without(batch: Batch, gone: set[Name]) -> Batch:
+    if not gone or not len(batch.units):
         return batch
-    gone = {(unit.name, unit.target) for unit in part.units}
-    left = [unit for unit in batch.units if (unit.name, unit.target) not in gone]
-    return batch if len(left) == len(batch.units) else batch.with_units(Units.of(left))
+    units = batch.units
+    stays = [name not in gone for name in _names(units)]
+    if all(stays):
+        return batch
+    more = units.more and list(compress(units.more, stays))
+    left = Units(list(compress(units.names, stays)), list(compress(units.amounts, stays)), more, units.most)
+    return batch.with_units(left)

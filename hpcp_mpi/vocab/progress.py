@@ -1,7 +1,19 @@
 """The progress of a run at one moment: for displays, `--progress json`, and the callback of the Python API."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
+
+
+class InRanges(NamedTuple):
+    """What outcomes do not say of files that are copied in ranges, in bytes."""
+
+    copied: int = 0  # of ranges of files that are not finished
+    before: int = 0  # of ranges that an earlier run copied
+    holes: int = 0  # of files that were begun: found, and never copied
+    passed: int = 0  # of them: of files that are finished, so that outcomes count them
+
+
+NONE_IN_RANGES = InRanges()
 
 
 @dataclass(frozen=True, slots=True, repr=False)

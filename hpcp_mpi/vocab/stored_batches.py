@@ -81,12 +81,21 @@ def _row(
 
 
 def _big(
-    name: str, target: str, size: int, stage: str, identity: list[int], read_ns: int, spoilt: str, vanished: bool
+    name: str,
+    target: str,
+    size: int,
+    stage: str,
+    identity: list[int],
+    read_ns: int,
+    spoilt: str,
+    vanished: bool,
+    data: int,
 ) -> BigFile:
     if not isinstance(spoilt, str) or not isinstance(vanished, bool):
         raise ValueError("not a big file")
     numbers = tuple(map(_number, identity))
-    return BigFile(_path(name), _path(target), _number(size), _path(stage), numbers, _number(read_ns), spoilt, vanished)
+    named = _path(name), _path(target), _number(size), _path(stage)
+    return BigFile(*named, numbers, _number(read_ns), spoilt, vanished, _number(data))
 
 
 def _number(given: Any) -> int:

@@ -58,11 +58,21 @@ NOTHING = Tally()
 ONE_DIRECTORY = Tally(directories=1)
 ONE_LINK = Tally(links=1)
 ONE_SPECIAL = Tally(specials=1)
+HOLES_MATTER = 1 << 20  # bytes: smaller files weigh their size
 
 
 def one_file(size: int) -> Tally:
     """Return the tally of one regular file of size bytes."""
     return Tally(1, 0, 0, 0, size)
+
+
+def holes_of(status: os.stat_result) -> int:
+    """Return how many bytes of a regular file need not be read, by its blocks: little holes are none.
+
+    That is a weight: where files are compressed, those with fewer blocks than bytes have no holes.
+    """
+    size = status.st_size
+    return max(0, size - status.st_blocks * 512) if size >= HOLES_MATTER else 0
 
 
 def tally_of(status: os.stat_result) -> Tally:

@@ -7,10 +7,10 @@ There may be millions of units on the way, so a batch holds them in columns, and
 """
 
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
-from itertools import repeat
+from itertools import pairwise, repeat
 from typing import Any, NamedTuple
 
 from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, Tally, total_of
@@ -23,7 +23,7 @@ class Kind(Enum):
     CHECK = "check"  # may be identical: compare what lstat does not show, then copy or write metadata
     LIST = "list"  # a directory of the source: list it beside its counterpart, report to rank 0 what was found
     START_FILE = "start_file"  # a big file: make its stage, or share all its blocks at once
-    RANGE = "range"  # a part of a big file; the unit's name is where it begins, in decimal
+    RANGE = "range"  # a part of a big file; the unit's name is where it begins, in decimal; its tally has its bytes
     FINISH_FILE = "finish_file"  # a big file whose ranges are all copied: give it its metadata and its name
     LINK = "link"  # other names of what was copied; units are as link_unit() makes them
     MKDIR = "mkdir"  # a directory that nothing is copied to
@@ -38,6 +38,8 @@ class Kind(Enum):
     DESCRIBE = "describe"  # entries to describe in a table of changes
     VERIFY = "verify"  # copies to be read again
 
+
+DataExtent = tuple[int, int, int]  # a part of a file that is no hole: where it begins and ends, its bytes of data
 
 DEST = -1  # Batch.source of what is done to the destination's own tree
 
@@ -105,12 +107,22 @@ class Units:
             self.amount = sum(amounts)
         else:
             self.amount = sum(min(amount, most) for amount in amounts)
-        self.entries = len(names) if more is None else sum(tally.entries or 1 for tally, _ in more)
+        # Tally.entries, without a call for each.
+        self.entries = len(names) if more is None else sum(t[0] + t[1] + t[2] + t[3] or 1 for t, _ in more)
 
     @classmethod
     def of(cls, units: Iterable[Unit]) -> "Units":
         units = list(units)
         return cls([u.name for u in units], [u.amount for u in units], [(u.tally, u.dest_name) for u in units])
+
+    @classmethod
+    def joined(cls, parts: "list[Units]") -> "Units":
+        """Return the units of several, of each of which all is read."""
+        if len(parts) == 1:
+            return parts[0]
+        if any(not part.plain for part in parts):
+            return cls.of(unit for part in parts for unit in part)
+        return cls([name for part in parts for name in part.names], [size for part in parts for size in part.amounts])
 
     @property
     def plain(self) -> bool:
@@ -221,6 +233,12 @@ class BigFile:
     read_ns: int = 0  # the source's atime before it was read
     failure: str = ""  # why it is not to be finished
     vanished: bool = False  # that failed because the source was gone
+    data: int = -1  # about so many bytes of it are no holes; -1: all
+
+    @property
+    def holes(self) -> int:
+        """How many bytes of it are holes, about."""
+        return 0 if self.data < 0 else self.size - self.data
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,8 +332,30 @@ class Chunk:
         return sum(batch.amount for batch in self.batches)
 
 
-def ranges(size: int, length: int) -> Units:
-    """Return the units that cover a file of size bytes: each is called by where it begins."""
-    starts = range(0, size, length)
-    amounts = [min(length, size - start) for start in starts]
-    return Units([b"%d" % start for start in starts], amounts, [(NOTHING, None)] * len(starts))
+def ranges(size: int, length: int, data: Sequence[DataExtent] | None = None, step: int = 1) -> Units:
+    """Return the units that cover a file of size bytes: each is called by where it begins, its tally has its bytes.
+
+    length: of data that each has, about. data: the parts that are no holes; None: all
+    step:   ranges begin at multiples of it; length is one, too
+    """
+    starts, amounts, before = [0], [0], 0
+    for begin, end, amount in ((0, size, size),) if data is None else data:
+        if amounts[-1] >= length and (cut := begin // step * step) >= max(before, starts[-1] + 1):
+            starts.append(cut)
+            amounts.append(0)
+        at, left = begin, amount
+        while left:
+            more = max(0, length - amounts[-1])
+            cut = -(-(at - (-more * (end - at) // left)) // step) * step if more < left else end
+            part = left if cut >= end else left * (cut - at) // (end - at)
+            amounts[-1] += part
+            if cut >= end:
+                break
+            starts.append(cut)
+            amounts.append(0)
+            at, left = cut, left - part
+        before = end
+    if not size:
+        return Units([], [])
+    spans = [last - first for first, last in pairwise([*starts, size])]
+    return Units([b"%d" % start for start in starts], amounts, [(Tally(bytes=span), None) for span in spans])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.effort import each_value
 from tests.support.launch import World
 from tests.support.marks import each_world
 from tests.support.trees import Dir, File, build
@@ -14,6 +15,7 @@ SCRIPT = str(Path(__file__).with_name("breaking.py"))
 SECONDS = 30  # for a run that breaks at once; a hang would wait for close(), a minute
 
 
+@each_value
 @pytest.mark.parametrize("where, rank", [("slot", 2), ("slot", 1), ("loop", 2), ("scan", 0)])
 @each_world(sizes=(4,), launchers=("mpich", "openmpi"))
 def test_a_rank_that_raises_ends_the_job_with_its_traceback(

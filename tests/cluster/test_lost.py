@@ -11,15 +11,17 @@ import json
 import os
 import random
 import signal
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from _pytest.mark import ParameterSet
 
 from tests.cluster.victims import RANKS, Ended, busy_for_the, open_below, pid_of, started, struck
 from tests.support import oracle
 from tests.support.copies import copy, stages
+from tests.support.effort import seldom
 from tests.support.faultfs import mounted
 from tests.support.launch import Running, World
 from tests.support.marks import needs_commands, needs_fuse
@@ -88,13 +90,23 @@ def half_done(trees: Trees) -> None:
                 os.utime(name, (1, 1))
 
 
-def chances(kind: str) -> list[object]:
+def chances(kind: str) -> list[ParameterSet]:
     """The parameters of the runs of a kind: a victim and a moment for each."""
     found = []
     for number in range(RUNS):
         chance = random.Random(f"{kind} {number}")
         found.append(pytest.param(chance.randrange(1, RANKS), chance.randint(1, 12 if number else 5), id=f"{number}"))
     return found
+
+
+def of_kinds(kinds: Iterable[str], later: Container[str] = ()) -> list[object]:
+    """The parameters of the runs of all kinds; of `later` ones, which join what others have, where we go to the end."""
+    marks = {kind: [pytest.mark.to_the_end] if kind in later else [] for kind in kinds}
+    return [
+        pytest.param(kind, *each.values, id=f"{kind}-{each.id}", marks=marks[kind])
+        for kind in kinds
+        for each in chances(kind)
+    ]
 
 
 def survived(ended: Ended, victim: int, trees: Trees) -> None:
@@ -125,10 +137,7 @@ COPIES = {
 }
 
 
-@pytest.mark.parametrize(
-    "kind, victim, nth",
-    [pytest.param(kind, *each.values, id=f"{kind}-{each.id}") for kind in COPIES for each in chances(kind)],
-)
+@pytest.mark.parametrize("kind, victim, nth", of_kinds(COPIES))
 def test_a_copy_is_completed_without_the_rank(kind: str, victim: int, nth: int, trees: Trees) -> None:
     ended = struck([*COPIES[kind], trees.src, trees.dst], [trees.dst], trees.place, victim, nth)
     survived(ended, victim, trees)
@@ -146,10 +155,7 @@ SYNCS = {
 }
 
 
-@pytest.mark.parametrize(
-    "kind, victim, nth",
-    [pytest.param(kind, *each.values, id=f"{kind}-{each.id}") for kind in SYNCS for each in chances(kind)],
-)
+@pytest.mark.parametrize("kind, victim, nth", of_kinds(SYNCS, later=("all list, big", "rates", "mirror, all list")))
 def test_a_destination_is_brought_up_to_date_without_the_rank(kind: str, victim: int, nth: int, trees: Trees) -> None:
     half_done(trees)
     extras = "-rme" in SYNCS[kind]
@@ -194,7 +200,7 @@ def test_a_list_is_complete_without_the_rank(victim: int, nth: int, trees: Trees
     assert found.read_bytes().splitlines() == expected.splitlines()
 
 
-@pytest.mark.parametrize("listing", [(), ("-pfl",)], ids=["rank-0-lists", "all-list"])
+@pytest.mark.parametrize("listing", [("-pfl",), *seldom([pytest.param((), id="rank-0-lists")])], ids=["all-list", None])
 @pytest.mark.parametrize("victim, nth", chances("compare"))
 def test_a_compare_finds_each_difference_once(victim: int, nth: int, listing: tuple[str, ...], trees: Trees) -> None:
     half_done(trees)

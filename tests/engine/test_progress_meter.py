@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hpcp_mpi.engine.progress_meter import Counted, ProgressMeter, amounts
 from hpcp_mpi.vocab.errors import Failure
 from hpcp_mpi.vocab.outcome import Outcome
-from hpcp_mpi.vocab.progress import Progress
+from hpcp_mpi.vocab.progress import InRanges, Progress
 from hpcp_mpi.vocab.tally import NOTHING, Tally, one_file
 from tests.support.effort import many
 
@@ -24,18 +24,27 @@ def counted(seconds: float, done: Tally, found: Tally, phase: str = "copying", *
 
 def test_ranges_and_running_work_count_while_their_files_are_not_done() -> None:
     found = Tally(files=10, bytes=1000)
-    now = amounts(counted(1, Tally(3, bytes=300), found, under_way=Tally(1, bytes=120), in_ranges=80))
+    now = amounts(counted(1, Tally(3, bytes=300), found, under_way=Tally(1, bytes=120), in_ranges=InRanges(80)))
     assert (now.entries, now.files, now.bytes, now.bytes_moved) == (4, 4, 500, 500)
     assert now.total_known and now.fraction == 0.5
 
 
 def test_what_an_earlier_run_copied_of_a_file_is_done_and_was_not_moved_by_this_one() -> None:
     found = Tally(files=1, bytes=1000)
-    first, last = (counted(at, done, found, before=600, in_ranges=some) for at, done, some in (
+    first, last = (counted(at, done, found, in_ranges=InRanges(some, 600)) for at, done, some in (
         (1, NOTHING, 700), (2, one_file(1000), 0),
     ))  # fmt: skip
     assert (amounts(first).bytes, amounts(first).bytes_moved) == (700, 100)
     assert (amounts(last).bytes, amounts(last).bytes_moved) == (1000, 400)
+
+
+def test_holes_of_big_files_are_neither_done_nor_to_be_done() -> None:
+    """Of two files one is finished, with 400 bytes of holes; of the other 150 of 300 bytes of data are copied."""
+    found, holes = Tally(files=2, bytes=500 + 1000), 400 + 700
+    now = amounts(counted(1, one_file(500), found, in_ranges=InRanges(150, 0, holes, 400)))
+    assert (now.bytes, now.bytes_total, now.bytes_moved) == (250, 400, 250)
+    end = amounts(counted(2, Tally(2, bytes=1500), found, in_ranges=InRanges(0, 0, holes, holes)))
+    assert (end.bytes, end.bytes_total, end.fraction) == (400, 400, 1.0)
 
 
 def test_what_the_scan_saw_to_be_identical_and_what_failed_is_done_too() -> None:
@@ -65,7 +74,7 @@ def test_whatever_ranks_say_nothing_that_is_shown_goes_back_in_a_phase(told: lis
     for at, (under_way, in_ranges, more) in enumerate(told, 1):
         done = done.plus(one_file(more))
         found = Tally(1000, bytes=10_000)
-        now = meter.read(counted(at, done, found, under_way=Tally(bytes=under_way), in_ranges=in_ranges))
+        now = meter.read(counted(at, done, found, under_way=Tally(bytes=under_way), in_ranges=InRanges(in_ranges)))
         assert (now.entries, now.files) >= (before.entries, before.files)
         assert now.bytes >= max(before.bytes, done.bytes) and now.bytes_moved >= before.bytes_moved
         assert now.bytes_per_second >= 0 and now.average_bytes >= 0
@@ -100,7 +109,7 @@ def test_nobody_knows_how_much_is_left_before_all_is_found_or_anything_is_done()
 
 
 def test_no_more_is_done_than_was_found_while_a_resumed_run_scans() -> None:
-    now = amounts(counted(1, NOTHING, NOTHING, scan_done=False, before=32, in_ranges=32))
-    shown = ProgressMeter().read(counted(1, NOTHING, NOTHING, scan_done=False, before=32, in_ranges=32))
+    now = amounts(counted(1, NOTHING, NOTHING, scan_done=False, in_ranges=InRanges(32, 32)))
+    shown = ProgressMeter().read(counted(1, NOTHING, NOTHING, scan_done=False, in_ranges=InRanges(32, 32)))
     assert now.bytes == 32, "what is known of before"
     assert (shown.bytes, shown.bytes_total, shown.total_known) == (32, 32, False)

@@ -82,8 +82,12 @@ def test_calls_are_slow_when_even_the_shortest_of_the_last_few_is() -> None:
     latency = Latency()
     assert not latency.slow  # nothing is known
     for seconds in (9.0, 9.0, SLOW):
-        latency._last.append(seconds)
-    assert latency.slow
+        latency.note(seconds)
+        assert latency.slow
     with latency.noted():
         pass
     assert not latency.slow
+    for seconds in (9.0, 9.0, SLOW, 9.0):
+        assert not latency.slow
+        latency.note(seconds)
+    assert latency.slow

@@ -13,6 +13,7 @@ import pytest
 from tests.slurm.cluster import Cluster, being_written, eventually, missing, on_slow_storage, venv_of
 from tests.support import oracle
 from tests.support.copies import items, rsync_items, stages
+from tests.support.effort import seldom
 from tests.support.everyone import REPOSITORY
 from tests.support.marks import needs_commands, needs_fuse
 from tests.support.trees import Dir, File, HardLink, Symlink, build, flat
@@ -269,7 +270,7 @@ def test_verify_reads_every_byte(cluster: Cluster, src: Path, submit: Submit) ->
 
 @on_cluster
 @needs_commands("mksquashfs", "unsquashfs", "mkfs.ext4")
-@pytest.mark.parametrize("suffix", [".sqsh", ".img"])
+@pytest.mark.parametrize("suffix", [".img", *seldom([".sqsh"])])
 def test_image_makes_one_and_restores_it(suffix: str, cluster: Cluster, src: Path, submit: Submit) -> None:
     image = cluster.place / f"a project{suffix}"
     job = cluster.wait(submit("image.sbatch", "-e", "dir0001*", SRC=src, IMG=image))

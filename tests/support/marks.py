@@ -41,14 +41,19 @@ needs_fuse = pytest.mark.skipif(faultfs.unavailable() is not None, reason=str(fa
 
 
 def worlds(sizes: Iterable[int] = (1, 2, 4), launchers: Iterable[str] = launch.LAUNCHERS) -> list[object]:
-    """pytest parameters: each launcher with each number of ranks, and those without a launcher once."""
+    """pytest parameters: each launcher with each number of ranks, and those without a launcher once.
+
+    Of several numbers `make test` takes the first and the last, of Open MPI, which takes seconds to start, the last.
+    """
     sizes = tuple(sizes)
+    usual = {name: sizes[-1:] if name == "openmpi" else (sizes[0], sizes[-1]) for name in launch.WITH_MPIEXEC}
     found: list[object] = []
     for name in launchers:
         for n in sizes if name in launch.WITH_MPIEXEC else (1,):
             world = launch.World(name, n)
             marks = [pytest.mark.skipif(bool(world.missing()), reason=world.missing() or "")]
             marks += [pytest.mark.mpi] if name in launch.WITH_MPIEXEC else []
+            marks += [pytest.mark.to_the_end] if n not in usual.get(name, (n,)) else []
             found.append(pytest.param(world, id=str(world), marks=marks))
     return found
 

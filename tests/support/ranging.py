@@ -14,6 +14,7 @@ from typing import Any
 
 from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.host.commands import Commands
+from hpcp_mpi.operations.copy.big_files import beginning
 from hpcp_mpi.operations.copy.big_files import worker as ranging
 from hpcp_mpi.operations.copy.big_files.rules import Ranges
 from hpcp_mpi.operations.prepare.arguments import root_of
@@ -28,7 +29,7 @@ from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 BLOCK = 4096
 RANGE = 4 * BLOCK
 SIZE = 10 * RANGE + 123
-DO = {Kind.START_FILE: ranging.begin, Kind.RANGE: ranging.copy_range, Kind.FINISH_FILE: ranging.finish}
+DO = {Kind.START_FILE: beginning.begin, Kind.RANGE: ranging.copy_range, Kind.FINISH_FILE: ranging.finish}
 Meddle = Callable[[Batch], None]
 
 
@@ -117,6 +118,31 @@ def fill(path: Path, size: int = SIZE, holes: bool = False) -> Path:
             file.write(os.urandom(min(RANGE, size - at)))
         file.truncate(size)
     return path
+
+
+def sparse(path: Path, size: int, written: list[tuple[int, int]]) -> Path:
+    """A file with random bytes in some parts (offset, bytes), and holes in between."""
+    with open(path, "wb") as file:
+        for at, count in written:
+            file.seek(at)
+            file.write(os.urandom(count))
+        file.truncate(size)
+    return path
+
+
+def pieces_of(path: Path) -> list[tuple[int, bytes]]:
+    """What a file has beside holes, by SEEK_DATA: (offset, bytes)."""
+    found: list[tuple[int, bytes]] = []
+    with open(path, "rb") as file:
+        at = 0
+        while True:
+            try:
+                at = os.lseek(file.fileno(), at, os.SEEK_DATA)
+            except OSError:
+                return found
+            end = os.lseek(file.fileno(), at, os.SEEK_HOLE)
+            found.append((at, os.pread(file.fileno(), end - at, at)))
+            at = end
 
 
 def names(path: Path) -> list[str]:

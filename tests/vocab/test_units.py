@@ -7,7 +7,7 @@ import pickle
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcp_mpi.vocab.tally import NOTHING, Tally, one_file
+from hpcp_mpi.vocab.tally import NOTHING, Tally, one_file, total_of
 from hpcp_mpi.vocab.units import Batch, BigFile, Chunk, Kind, Unit, Units, link_paths, link_unit
 
 # As file systems have them: any bytes but NUL and `/`; a root has the empty name.
@@ -122,3 +122,12 @@ def test_a_unit_lands_under_its_own_name_unless_it_has_another() -> None:
 def test_a_link_has_its_target_and_its_leader(target: bytes, leader: bytes) -> None:
     target, leader = (b"/".join(part for part in path.split(b"/") if part) or b"n" for path in (target, leader))
     assert link_paths(link_unit(b"s/n", Tally(1), target, leader)) == (target, leader)
+
+
+@given(st.lists(some_units(), min_size=1, max_size=4))
+def test_units_that_are_joined_are_all_of_them_in_order(parts: list[Units]) -> None:
+    joined = Units.joined(parts)
+    assert list(joined) == [unit for part in parts for unit in part]
+    assert joined.plain == all(part.plain for part in parts)
+    assert joined.tally == total_of(unit.tally for unit in joined)
+    assert joined.targets == [unit.target for unit in joined]

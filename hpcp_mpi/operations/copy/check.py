@@ -51,7 +51,8 @@ def check(context: JobContext, batch: Batch, outcome: Outcome) -> Batch:
         for unit in units:
             try:
                 if not _same(context, batch, unit, source, dest, outcome):
-                    differing.append(unit)
+                    is_file = unit.tally.files == 1 == unit.tally.entries
+                    differing.append(unit._replace(amount=unit.tally.bytes) if is_file else unit)
             except OSError as error:
                 outcome.failures.append(failure_of(context.source_path(batch, unit.name), error, "", unit.tally))
     return replace(batch, kind=Kind.COPY, equal=False, units=Units.of(differing))
@@ -224,15 +225,13 @@ def _same_content(context: JobContext, unit: Unit, source: int, dest: int, wante
     options = context.options
     if not options.full_hash and options.hash_size == 0:
         return True
-    if options.full_hash and not options.compare:
+    if options.full_hash:
         return _same_bytes(context, unit, source, dest, wanted.st_size)
     mine = _digest(context, unit.name, source, wanted.st_size)
     try:
         return mine == _digest(context, unit.target, dest, wanted.st_size)
     except OSError as error:
-        if options.compare:
-            raise OSError(error.errno, f"its counterpart cannot be read: {reason_of(error)}") from None
-        return False  # a copy that cannot be read is no copy; a new one takes its place
+        return _unread_copy(context, error)
 
 
 def _same_bytes(context: JobContext, unit: Unit, source: int, dest: int, size: int) -> bool:
@@ -244,18 +243,22 @@ def _same_bytes(context: JobContext, unit: Unit, source: int, dest: int, size: i
         try:
             theirs, _ = stack.enter_context(opened(dest, unit.target))
             return same_bytes(mine, theirs, 0, size, lambda: context.commands.stopped)
-        except ReadError as error:
-            if error.mine:
+        except OSError as error:
+            if isinstance(error, ReadError) and error.mine:
                 raise
-            return False  # a copy that cannot be read is no copy; a new one takes its place
-        except OSError:
-            return False
+            return _unread_copy(context, error)
+
+
+def _unread_copy(context: JobContext, error: OSError) -> bool:
+    """Return that a copy that cannot be read is no copy, so a new one takes its place. A comparison raises OSError."""
+    if context.options.compare:
+        raise OSError(error.errno, f"its counterpart cannot be read: {reason_of(error)}") from None
+    return False
 
 
 def _digest(context: JobContext, name: bytes, directory: int, size: int) -> int:
     with opened(directory, name) as (fd, _):
         try:
-            tail = None if context.options.full_hash else context.options.hash_size
-            return digest(fd, size, tail, lambda: context.commands.stopped)
+            return digest(fd, size, context.options.hash_size, lambda: context.commands.stopped)
         except InterruptedError:
             raise Stopped from None

@@ -13,7 +13,7 @@ import os
 import stat
 from collections import OrderedDict
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from types import TracebackType
 from typing import NamedTuple
 
@@ -33,6 +33,7 @@ from hpcp_mpi.rules.equality import NEW, change_letters, maybe_identical
 from hpcp_mpi.vocab.errors import VANISHED, Failure, reason_of
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import printable
+from hpcp_mpi.vocab.tally import Tally, total_of
 from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units, link_paths
 
 # No link can be made, but a file can: too many links, other quota or file system, no links at all.
@@ -96,6 +97,9 @@ class _Links:
         self._instead: dict[bytes, bytes] = {}  # what leads in the place of leaders that nothing can be linked to
         self._full: tuple[int, int] | None = None  # the inode that can have no more names
         self._occupied = False  # the last name was there already
+        self._last: list[tuple[bytes, _Directory] | None] = [None] * _IN_USE  # what each use was made of last
+        self._touched: _Directory | None = None  # the one that was written to last
+        self._made: list[Tally] = []
 
     def __enter__(self) -> "_Links":
         return self
@@ -104,6 +108,8 @@ class _Links:
         self._pin.close()
         for directory in self._open.values():
             directory.keeps.close()
+        self._outcome.copied = self._outcome.copied.plus(total_of(self._made))
+        self._outcome.linked += len(self._made)
 
     def make(self, units: Sequence[Unit]) -> int:
         """Make links; return the number of units up to the first that has to be copied instead."""
@@ -134,11 +140,10 @@ class _Links:
         """Make one link; return False where the entry has to be copied instead. Raises OSError."""
         context, outcome = self._context, self._outcome
         source_dir, _, source_name = unit.name.rpartition(b"/")
-        wanted = None
-        with suppress(FileNotFoundError):
+        try:
             source = self._source(source_dir)
-            wanted = lstat(source_name, source.fd)
-        if wanted is None:
+            wanted = os.stat(source_name, dir_fd=source.fd, follow_symlinks=False)
+        except FileNotFoundError:
             _vanished(context, self._batch, unit, outcome)
             return True
         if context.options.dry_run:
@@ -153,22 +158,29 @@ class _Links:
         dest_dir, _, name = target.rpartition(b"/")
         dest = self._dest(dest_dir, source.status)
         # Names that are there come together, as those that are not: each is asked for as the one before was.
-        if not self._occupied or lstat(name, dest) is None:
+        there = lstat(name, dest.fd) if self._occupied else None
+        if there is None:
             if context.commands.stopped:
                 raise Stopped
             try:
-                first.link(name, dest)
+                first.link(name, dest.fd)
             except FileExistsError:
-                pass
+                there = lstat(name, dest.fd)
             except OSError as error:
                 return self._unlinkable(unit, first, error)
             else:
                 self._occupied = False
-                outcome.touched.add((self._batch.source, source_dir, dest_dir))
+                if dest is not self._touched:
+                    self._touched = dest
+                    outcome.touched.add((self._batch.source, source_dir, dest_dir))
                 self._count(unit, target, first.path, wanted.st_mode)
                 return True
         self._occupied = True
-        return self._replace(unit, (source_dir, source_name), (dest_dir, dest, name), first, wanted)
+        if _is_file(first.found, there):
+            outcome.skipped = outcome.skipped.plus(unit.tally)
+            return True
+        replacing = there is not None
+        return self._replace(unit, (source_dir, source_name), (dest_dir, dest.fd, name), first, wanted, replacing)
 
     def _unlinkable(self, unit: Unit, first: _Leader, error: OSError) -> bool:
         """Return False where an entry has to be copied as it cannot be linked; else raise the error."""
@@ -184,8 +196,7 @@ class _Links:
     def _count(self, unit: Unit, target: bytes, leader: bytes, mode: int) -> None:
         if self._context.options.itemize:
             self._outcome.items.append((change_letters("h", mode, NEW), target, leader))
-        self._outcome.copied = self._outcome.copied.plus(unit.tally)
-        self._outcome.linked += 1
+        self._made.append(unit.tally)
 
     def _replace(
         self,
@@ -194,17 +205,14 @@ class _Links:
         to: tuple[bytes, int, bytes],
         first: _Leader,
         wanted: os.stat_result,
+        replacing: bool,
     ) -> bool:
         """Make a link where something has the name. of: the source's directory and name; to: the same, with an fd."""
         context, outcome, batch = self._context, self._outcome, self._batch
         source_dir, source_name = of
         dest_dir, dest, name = to
-        there = lstat(name, dest)
-        if _is_file(first.found, there):
-            outcome.skipped = outcome.skipped.plus(unit.tally)
-            return True
         with ExitStack() as stack:
-            if there is not None and stat.S_ISLNK(wanted.st_mode):
+            if replacing and stat.S_ISLNK(wanted.st_mode):
                 source = stack.enter_context(context.source(batch).handle(source_dir))
                 if leads_to_its_place(source, source_name, (source, source_name), dest, name):
                     raise OSError(0, LEADS_TO_ITS_PLACE)
@@ -235,13 +243,17 @@ class _Links:
     def _source(self, path: bytes) -> _Directory:
         return self._kept(0, path) or self._keep(0, path, self._context.source(self._batch).handle(path))
 
-    def _dest(self, path: bytes, above: os.stat_result) -> int:
-        """Return a descriptor of a directory of the destination. above: the fstat of its counterpart"""
+    def _dest(self, path: bytes, above: os.stat_result) -> _Directory:
+        """Return a directory of the destination. above: the fstat of its counterpart"""
         directory = self._kept(1, path)
         if directory is None:
             directory = self._keep(1, path, made(self._context, path, self._batch.over))
-            close_late(self._context, self._batch.source, path, above, directory.fd)
-        return directory.fd
+            try:
+                close_late(self._context, self._batch.source, path, above, directory.fd)
+            except BaseException:
+                self._drop(1, path)  # nothing is put in it before that was done
+                raise
+        return directory
 
     def _whole(self, path: bytes, wanted: os.stat_result) -> _Leader | None:
         """Return the leader at path; None where it is not there, or not whole.
@@ -255,7 +267,8 @@ class _Links:
                 found = leader.found
                 if maybe_identical(wanted, found, context.job.times) and _owned(context, wanted, found):
                     return leader
-            self._forget(path)
+            self._leader = None
+            self._drop(2, path.rpartition(b"/")[0])  # it may be another one by now
         return None
 
     def _look(self, path: bytes) -> _Leader | None:
@@ -280,16 +293,20 @@ class _Links:
         self._leader = known = _Leader(path, name, directory, found, pin)
         return known
 
-    def _forget(self, path: bytes) -> None:
-        """Have a leader looked at anew, by its path."""
-        self._leader = None
-        directory = self._open.pop((2, path.rpartition(b"/")[0]), None)
+    def _drop(self, use: int, path: bytes) -> None:
+        """Close a directory if it is kept."""
+        self._last[use] = None
+        directory = self._open.pop((use, path), None)
         if directory is not None:
             directory.keeps.close()
 
     def _kept(self, use: int, path: bytes) -> _Directory | None:
+        last = self._last[use]
+        if last is not None and last[0] == path:
+            return last[1]
         known = self._open.get((use, path))
         if known is not None:
+            self._last[use] = path, known
             self._open.move_to_end((use, path))
         return known
 
@@ -300,7 +317,11 @@ class _Links:
             directory = _Directory(ExitStack(), fd, os.fstat(fd))
             directory = directory._replace(keeps=stack.pop_all())
         self._open[use, path] = directory
+        self._last[use] = path, directory
         if len(self._open) > self._most:
+            for each, last in enumerate(self._last):
+                if last is not None:
+                    self._open.move_to_end((each, last[0]))
             self._open.popitem(last=False)[1].keeps.close()
         return directory
 

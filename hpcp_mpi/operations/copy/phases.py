@@ -17,6 +17,7 @@ from hpcp_mpi.engine.frontend import Frontend
 from hpcp_mpi.engine.operation import Operation
 from hpcp_mpi.host.entries import identity
 from hpcp_mpi.operations.copy.big_files.rank0 import WithRanges
+from hpcp_mpi.operations.copy.big_files.rules import Holes
 from hpcp_mpi.operations.copy.totals import Totals
 from hpcp_mpi.operations.scan.deferred import leading_batches, link_batches, separation_batches, settle_batches
 from hpcp_mpi.operations.scan.records import (
@@ -31,6 +32,7 @@ from hpcp_mpi.rules.landing import counterpart_of
 from hpcp_mpi.vocab.errors import EXIT_OK, Failure, reason_of
 from hpcp_mpi.vocab.outcome import Outcome, first_of_each
 from hpcp_mpi.vocab.paths import printable
+from hpcp_mpi.vocab.progress import InRanges
 from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.tally import NOTHING, Tally, left_of
 from hpcp_mpi.vocab.units import Batch, Kind
@@ -66,6 +68,7 @@ class _Copy(Operation):
         self._started = started  # big files that an earlier run began
         self._feed: WithRanges | None = None
         self._before = 0  # bytes of ranges that an earlier run copied
+        self._holes = Holes()  # of big files of feeds before that one
         self._coordinator = coordinator = Coordinator(wire, prepared.job, frontend, self)
         self._scan: CopyScan = (scan or Scan)(
             coordinator.context, prepared.landings, prepared.made_root, wire.wake, lambda: coordinator.supply
@@ -160,6 +163,7 @@ class _Copy(Operation):
     def _wrapped(self, feed: Feed) -> Feed:
         """Return feed with what follows from it."""
         started, self._started = self._started, []
+        self._holes = self._all_holes()
         self._feed = with_ranges = WithRanges(feed, self._prepared.job.options.split_size, started)
         self._before += with_ranges.before
         return with_ranges if self._verification is None else self._verification.recorded(with_ranges)
@@ -262,8 +266,12 @@ class _Copy(Operation):
     def scan_done(self) -> bool:
         return self._scan.done
 
-    def in_ranges(self) -> tuple[int, int]:
-        return self._feed.copied if self._feed is not None else 0, self._before
+    def in_ranges(self) -> InRanges:
+        copied = self._feed.copied if self._feed is not None else 0
+        return InRanges(copied, self._before, *self._all_holes())
+
+    def _all_holes(self) -> Holes:
+        return self._holes if self._feed is None else self._holes.plus(self._feed.holes)
 
     def listed(self) -> Outcome:
         self._scan.outcome.skipped = self._scan.builder.skipped
@@ -291,7 +299,10 @@ class _Copy(Operation):
     def tick(self) -> None:
         if self._space is not None:
             waiting = partial(self._coordinator.planner.waiting, (Kind.COPY, Kind.RANGE))
-            self._space.look(self._scan.builder.scanned, self._coordinator.outcome.copied, waiting, self._scan.done)
+            found, copied = self._scan.builder.scanned, self._coordinator.outcome.copied
+            found = found._replace(bytes=found.bytes - self._scan.builder.holes)
+            copied = copied._replace(bytes=max(0, copied.bytes - self._all_holes().passed))
+            self._space.look(found, copied, waiting, self._scan.done)
         outcome = self._coordinator.outcome
         if max(len(outcome.touched), len(outcome.made)) > _MOST_TOUCHED:
             self._note_touched()

@@ -24,12 +24,13 @@ LEADS_TO_ITS_PLACE = (
     "a symlink to what it would replace in the destination, or through that: it would lead to itself; not copied. "
     "Remove the link, or exclude it"
 )
+_LINK = ONE_LINK[:4]  # whatever it has of bytes
 Misplaced = list[tuple[Batch, Unit]]  # what cannot be renamed from a stage in another directory
 
 
 def is_link(tally: Tally) -> bool:
     """Return whether a unit that holds this is a symlink."""
-    return tally[:4] == ONE_LINK[:4]
+    return tally[:4] == _LINK
 
 
 def leads_to_its_place(source: int, name: bytes, link: tuple[int, bytes], dest: int, target: bytes) -> bool:

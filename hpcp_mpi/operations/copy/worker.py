@@ -36,6 +36,7 @@ from hpcp_mpi.vocab.tally import NOTHING
 from hpcp_mpi.vocab.units import Batch, Unit, Units
 
 _MAX_PINNED = 200  # files that one cp is given as descriptors
+_NONE = Units([], [])
 FEW = 16  # files in a directory for which a cp of their own costs more than pinning each
 
 
@@ -45,7 +46,17 @@ def copy(context: JobContext, batches: Sequence[Batch], outcome: Outcome) -> Non
         for batch in batches:
             _pretend(context, batch, outcome)
         return
-    persistently(context, batches, outcome, partial(_copy, context))
+    persistently(context, united(batches), outcome, partial(_copy, context))
+
+
+def united(batches: Sequence[Batch]) -> Sequence[Batch]:
+    """Return batches, those of them as one that differ in nothing but their units: a bite may end one of two."""
+    if len(batches) < 2:
+        return batches
+    alike: dict[Batch, list[Units]] = {}
+    for batch in batches:
+        alike.setdefault(batch.with_units(_NONE), []).append(batch.units)
+    return [batch.with_units(Units.joined(some)) for batch, some in alike.items()]
 
 
 def _copy(context: JobContext, batches: Sequence[Batch], outcome: Outcome, last: bool) -> None:
@@ -153,6 +164,15 @@ def _into_stage(
 
     other: returns another stage. Raises OSError, host.commands.Stopped.
     """
+    if units.more is not None and any(is_link(tally) for tally, _ in units.more):
+        from hpcp_mpi.operations.copy.symlinks import make_links  # not every rank gets any
+
+        left = make_links(context, batch, units, source, stage)
+        if not left:
+            return CpDamage(), {}
+        if len(left) < len(units):
+            names = set(left)
+            units = Units.of(unit for unit in units if unit.name in names)
     if not batch.ours:
         from hpcp_mpi.operations.copy.guarded_cp import copy_into  # not needed in root's own trees
 

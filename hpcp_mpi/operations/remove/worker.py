@@ -108,6 +108,7 @@ class RemoveWorker:
         self._foreign = context.foreign_to(batch.source)
         self._emptier = DirectoryEmptier(context, batch, outcome, guard, disposer)
         self._deadline = 0.0
+        self._deepest = kept_open(_DEEP, 64)
         self._noted = False  # how long it takes to open a directory
         self._progress = RemovalProgress()
 
@@ -184,7 +185,7 @@ class RemoveWorker:
 
     def _walk_from(self, top: Folder, folder: Folder) -> None:
         """Empty and remove a directory in top and, as long as there is time, those in it. A stack: it may be deep."""
-        stack, deepest = [top, folder], kept_open(_DEEP, 64)
+        stack, deepest = [top, folder], self._deepest
         try:
             self._empty(folder)
             while len(stack) > 1:

@@ -4,12 +4,12 @@ import os
 import stat
 from collections.abc import Callable, Collection, Iterable
 
-from hpcp_mpi.operations.scan.records import ClassifiedEntries, Existing, Linked
+from hpcp_mpi.operations.scan.records import ClassifiedEntries, Existing, Inode, Linked
 from hpcp_mpi.rules.equality import is_whiteout, maybe_identical
 from hpcp_mpi.vocab.abilities import StoredTimes
 from hpcp_mpi.vocab.outcome import SOCKET
 from hpcp_mpi.vocab.paths import child_path
-from hpcp_mpi.vocab.tally import ONE_LINK, ONE_SPECIAL, one_file
+from hpcp_mpi.vocab.tally import ONE_LINK, ONE_SPECIAL, holes_of, one_file
 
 Entry = tuple[bytes, os.stat_result, os.stat_result | None]  # (name, source's lstat, the destination's)
 
@@ -91,19 +91,24 @@ class Classifier:
     def entries(self, listing: ClassifiedEntries, directory: bytes, found: Iterable[Entry]) -> None:
         """Add what is not a directory to a listing. directory: their absolute path, for excludes and notes."""
         names, sizes = listing.plain
-        astray = self.astray
+        others, astray, excluded = listing.others, self.astray, self.excluded
         first, last = self._times.seconds
         for name, status, dest in found:
             if astray is not None and astray(status.st_mtime_ns):
                 listing.open = True  # a worker sets its time, which `cp` could not
-            if (
-                self.excluded is not None and self.excluded(child_path(directory, name), False)
-            ) or self._directory_only:
+            kind, single = stat.S_IFMT(status[0]), status[3] == 1 and dest is None
+            if self._directory_only or (excluded is not None and excluded(child_path(directory, name), False)):
                 listing.open = True
-            elif stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and dest is None:
-                names.append(name)
-                sizes.append(status.st_size)
-            elif stat.S_ISSOCK(status.st_mode):
+            elif dest is None and kind == stat.S_IFREG and not holes_of(status):
+                if single:
+                    names.append(name)
+                    sizes.append(status[6])
+                else:
+                    linked = Linked(name, one_file(status.st_size), self._inode(status), status.st_nlink, False, None)
+                    listing.linked.append(linked)
+            elif single and kind == stat.S_IFLNK:
+                others.append((name, ONE_LINK))
+            elif kind == stat.S_IFSOCK:
                 self._skip(listing, child_path(directory, name), SOCKET)
             elif self._overlay and is_whiteout(status):
                 self._skip(listing, child_path(directory, name), WHITEOUT)
@@ -112,6 +117,9 @@ class Classifier:
             if not first <= status[8] <= last:
                 equal = dest is not None and maybe_identical(status, dest, self._times)
                 self.time(listing, child_path(directory, name), status.st_mtime_ns, equal)
+
+    def _inode(self, status: os.stat_result) -> Inode:
+        return self._device(status.st_dev), status.st_ino
 
     def _skip(self, listing: ClassifiedEntries, path: bytes, why: str) -> None:
         listing.open = True
@@ -126,11 +134,14 @@ class Classifier:
             else ONE_LINK if stat.S_ISLNK(status.st_mode) else ONE_SPECIAL
         )  # fmt: skip
         existing = dest is not None and maybe_identical(status, dest, self._times)
-        inode = (self._device(status.st_dev), status.st_ino)
-        dest_inode = (self._device(dest.st_dev), dest.st_ino) if dest is not None and dest.st_nlink > 1 else None
+        inode = self._inode(status)
+        dest_inode = self._inode(dest) if dest is not None and dest.st_nlink > 1 else None
+        holes = holes_of(status) if tally.files else 0
         if status.st_nlink > 1:
-            listing.linked.append(Linked(name, tally, inode, status.st_nlink, existing, dest_inode))
+            listing.linked.append(Linked(name, tally, inode, status.st_nlink, existing, dest_inode, holes))
         elif existing:
             listing.existing.append(Existing(name, tally, inode, dest_inode))
+        elif holes:
+            listing.sparse.append((name, tally, holes))
         else:
             listing.others.append((name, tally))

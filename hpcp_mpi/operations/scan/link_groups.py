@@ -7,10 +7,12 @@ names is copied before the end.
 """
 
 from collections import OrderedDict
+from collections.abc import Iterable
 
 from hpcp_mpi.operations.scan.records import (
     DeferredRecords,
     Folder,
+    Follower,
     Inode,
     Linked,
     LinkedName,
@@ -99,21 +101,30 @@ class LinkGroups:
         records, leader = self._deferred.linked, names.target
         records.append(LinkedName(inode, names.source, names.path, leader, leader, 0))
         for folder, name in names.followers:
-            paths = join(folder.source_dir, name), join(folder.dest_dir, name)
-            records.append(LinkedName(inode, folder.source, *paths, leader, 0))
+            if not folder.split:  # else it is recorded by now
+                paths = join(folder.source_dir, name), join(folder.dest_dir, name)
+                records.append(LinkedName(inode, folder.source, *paths, leader, 0))
         self._followers -= len(names.followers)
         names.followers = []
 
-    def link(self, folder: Folder, name: bytes, counts: int, inode: Inode, leader: bytes) -> None:
-        """Record a follower in folder that has to be linked when all leaders are there."""
-        paths = join(folder.source_dir, name), join(folder.dest_dir, name)
-        self._deferred.linked.append(LinkedName(inode, folder.source, *paths, leader, counts))
+    def link(self, folder: Folder, followers: Iterable[Follower]) -> None:
+        """Record followers in folder that have to be linked when all leaders are there."""
+        source, above, below = folder.source, _prefix(folder.source_dir), _prefix(folder.dest_dir)
+        self._deferred.linked += [
+            LinkedName(inode, source, above + name, below + name, leader, counts)
+            for name, counts, inode, leader in followers
+        ]
 
     def share(self, folder: Folder, name: bytes, tally: Tally, inode: Inode, dest_inode: Inode) -> None:
         """Record a name in folder whose file at the destination has several."""
         paths = join(folder.source_dir, name), join(folder.dest_dir, name)
         size = tally.bytes if tally.files else -1
         self._deferred.shared.append(SharedName(dest_inode, inode, folder.source, *paths, size))
+
+
+def _prefix(directory: bytes) -> bytes:
+    """Return what the paths of all names in a directory begin with."""
+    return directory + b"/" if directory else b""
 
 
 class _Inodes:

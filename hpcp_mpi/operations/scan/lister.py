@@ -1,24 +1,26 @@
 """Listing one directory of the source beside its counterpart: what rank 0's scan and every other rank do alike."""
 
 import os
-import stat
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from typing import Protocol
 
 from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.engine.destination import close_to_others, not_replaced
 from hpcp_mpi.engine.itemize import note_replaced
 from hpcp_mpi.host import metadata
-from hpcp_mpi.host.entries import first_in, identity, lstat, statx_call
-from hpcp_mpi.host.listing import Names, Slice, entries_of, only_in, slices
+from hpcp_mpi.host.entries import identity, lstat, statx_call
+from hpcp_mpi.host.listing import Names, Slice, Sorting, entries_of, only_in, slices
 from hpcp_mpi.host.retrying import names_passing, tries
-from hpcp_mpi.host.stage import owner_of_stage, stages_among
+from hpcp_mpi.host.stage import owner_of_stage
+from hpcp_mpi.operations.scan.at_once import AtOnce, looked_at
 from hpcp_mpi.operations.scan.classify import Classifier
+from hpcp_mpi.operations.scan.extras import Extras
 from hpcp_mpi.operations.scan.records import ClassifiedEntries, Folder
-from hpcp_mpi.operations.scan.symlinks import NOWHERE, tracked
+from hpcp_mpi.operations.scan.symlinks import NOWHERE, climbs, tracked
 from hpcp_mpi.operations.scan.unit_builder import UnitBuilder
-from hpcp_mpi.rules.equality import is_whiteout, metadata_changes
+from hpcp_mpi.rules.equality import metadata_changes
 from hpcp_mpi.vocab.abilities import ENDLESS_NS
 from hpcp_mpi.vocab.errors import Failure, failure_of, reason_of
 from hpcp_mpi.vocab.options import Options
@@ -77,13 +79,15 @@ class Lister:
         ]
         root = context.job.destination_root
         self._never = context.inode_of(root) if root is not None else None
-        self._devices = [context.inode_of(source)[0] for source in context.job.sources]
+        devices = [context.inode_of(source)[0] for source in context.job.sources]
         if self._never is not None:
-            self._devices.append(self._never[0])
+            devices.append(self._never[0])
+        self._devices = {number: index for index, number in reversed(list(enumerate(devices)))}
         self._overlay = context.job.abilities.kind == "overlay"
+        times = context.job.times
         self._classifier = Classifier(
-            context.job.times,
-            context.options.directory_only,
+            times,
+            options.directory_only,
             context.excluded,
             self.forbidden,
             self._device,
@@ -91,6 +95,14 @@ class Lister:
             options.strict_metadata,
             self._overlay,
         )
+        self._extras = Extras(context, self._classifier.excluded, self._overlay)
+        by_lstat = options.hash_size == 0 and not options.full_hash
+        astray = self._classifier.astray
+        self._how = Sorting(self._classifier.plain, by_lstat, astray, times.within_ns, times.seconds)
+        usual = choose is None and self._how.plain and astray is None
+        self._at_once = AtOnce(context, self._how, self._sorted) if usual else None
+        self._merged, self._left_out = context.job.merged, options.left_out
+        self._end_of_time = times.latest_ns is not None and times.latest_ns < ENDLESS_NS
 
     def forbidden(self, path: bytes, inode: int) -> bool:
         """Return whether a directory is the destination itself."""
@@ -103,7 +115,7 @@ class Lister:
 
     def _device(self, number: int) -> int:
         """Return what stands for a device on all nodes: which of the roots it is the first to be of."""
-        return self._devices.index(number) if number in self._devices else -number
+        return self._devices.get(number, -number)
 
     def folders(self, builder: UnitBuilder, batch: Batch) -> list[Folder]:
         """Return the folders of the directories in a LIST batch, ready to be listed into the builder."""
@@ -133,14 +145,18 @@ class Lister:
         if self._context.options.move and any(map(self._context.own, (name for name, _, _ in some.folders))):
             raise Unlisted(Failure(directory, ITSELF))
         count, size = some.same
-        listing = ClassifiedEntries(plain=some.fresh, equal=some.equal, same=Tally(files=count, bytes=size))
-        self._classifier.folders(listing, directory, some.folders, self._stages(directory, some, source))
-        self._classifier.entries(listing, directory, some.rest)
+        listing = ClassifiedEntries(some.fresh, some.equal)
+        if count:
+            listing.same = Tally(files=count, bytes=size)
+        if some.folders:
+            self._classifier.folders(listing, directory, some.folders, self._stages(directory, some, source))
+        if some.rest:
+            self._classifier.entries(listing, directory, some.rest)
         return listing
 
     def leave_out(self, directory: bytes, some: Slice) -> bool:
         """Take out of a slice of a directory what the run's options leave out; return whether there was any."""
-        left = self._context.options.left_out
+        left = self._left_out
         kept = [each for each in some.rest if (each[1].st_dev, each[1].st_ino) not in left]
         for name, status, _ in some.rest:
             if (status.st_dev, status.st_ino) in left:
@@ -151,8 +167,8 @@ class Lister:
     def _stages(self, directory: bytes, some: Slice, source: int) -> list[bytes]:
         """Return which directories are this user's stages. Another user's are data, as nobody can tell what it is."""
         found: list[bytes] = []
-        for name, _, _ in some.folders:
-            owner = owner_of_stage(source, name) if name.startswith(STAGE_PREFIX) else None
+        for name in [name for name, _, _ in some.folders if name.startswith(STAGE_PREFIX)]:
+            owner = owner_of_stage(source, name)
             if owner == os.geteuid():
                 found.append(name)
             elif owner is not None:
@@ -168,23 +184,41 @@ class Lister:
         landed = self._landed[folder.source]
         if landed == NOWHERE:
             return
-        entries = [
-            *listing.others,
-            *((each.name, each.tally) for each in listing.existing),
-            *((each.name, each.tally) for each in listing.linked),
-        ]
-        for name in [name for name, tally in entries if tally.links]:
-            with suppress(OSError):  # copying it reports the error
+        names = [name for name, tally in listing.others if tally.links]
+        names += [each.name for each in listing.existing if each.tally.links]
+        names += [each.name for each in listing.linked if each.tally.links]
+        within = climbs(landed, folder.source_dir, folder.dest_dir)
+        for name in names:
+            try:
                 target = os.readlink(name, dir_fd=source)
+            except OSError:
+                continue  # copying it reports the error
+            if target.count(b"..") > within:
                 found = tracked(landed, folder.source_dir, folder.dest_dir, target, self._outside)
                 if found is not None:
                     listing.tracked.append(found)
 
     def listings(self, folder: Folder, failures: list[Failure]) -> Iterator[ClassifiedEntries]:
-        """Yield the entries of a folder, some thousand at a time. failures gets what cannot be looked at.
+        """Return the entries of a folder, some thousand at a time. failures gets what cannot be looked at.
 
-        What goes wrong with the first of them and may be over in a moment is tried again. Raises Unlisted.
+        What goes wrong with the first of them and may be over in a moment is tried again. Raises Unlisted, also later.
         """
+        found = self._at_once.entries(folder) if self._at_once is not None else None
+        return self._tried(folder, failures) if found is None else iter((found,))
+
+    def _path(self, folder: Folder) -> bytes:
+        """Return the absolute path of a folder."""
+        return child_path(self._context.job.sources[folder.source].path, folder.source_dir)
+
+    def _sorted(self, folder: Folder, some: Slice, source: int) -> ClassifiedEntries:
+        """Return entries of a folder, sorted by what is to be done. source: its descriptor. Raises Unlisted."""
+        listing = self.listing(self._path(folder), some, source)
+        if listing.others or listing.existing or listing.linked:
+            self.track(folder, listing, source)
+        return listing
+
+    def _tried(self, folder: Folder, failures: list[Failure]) -> Iterator[ClassifiedEntries]:
+        """Yield the entries of a folder; try again what may be over in a moment. Raises Unlisted."""
         for last in tries(lambda: self._context.commands.stopped):
             listings = self._listings(folder, failures)
             try:
@@ -203,7 +237,7 @@ class Lister:
     def _listings(self, folder: Folder, failures: list[Failure]) -> Iterator[ClassifiedEntries]:
         """Yield the entries of a folder once. Raises Unlisted."""
         context, going = self._context, list[tuple[bytes, os.stat_result]]()
-        path = child_path(context.job.sources[folder.source].path, folder.source_dir)
+        path = self._path(folder)
         with ExitStack() as stack:
             names: Names | None = {}
             stages: list[bytes] = []
@@ -222,11 +256,10 @@ class Lister:
             try:
                 with context.latency.noted():
                     source = stack.enter_context(context.source_tree(folder.source).at(folder.source_dir))
-                status, unchanged = os.fstat(source), context.unchanged(folder.source)
-                folder.ours, folder.inode = unchanged.ours(status), status.st_ino
-                quiet = unchanged.quiet(status)
-                leaving = (status.st_dev, status.st_ino) in context.options.left_out
-                merged = folder.dest_dir in context.job.merged
+                status = os.fstat(source)
+                quiet = looked_at(folder, status, context.unchanged(folder.source))
+                leaving = (status.st_dev, status.st_ino) in self._left_out
+                merged = folder.dest_dir in self._merged
                 if dest is not None and context.options.directory_sync:
                     self.compare_folder(folder, source, dest, found)
 
@@ -235,37 +268,29 @@ class Lister:
 
                 alone = context.options.mirror and dest is not None
                 beside = 0  # entries that both sides have
-                astray = self._classifier.astray
-                own = astray is not None and astray(status.st_mtime_ns)
-                by_lstat = context.options.hash_size == 0 and not context.options.full_hash
-                times = context.job.times
-                within_ns, seconds, mtime_ns = times.within_ns, times.seconds, None
-                if times.latest_ns is not None and times.latest_ns < ENDLESS_NS:
-                    mtime_ns = os.fstat(source).st_mtime_ns
-                plain, crowd = self._classifier.plain and not leaving, context.crowd
-                for some in slices(source, dest, names, plain, by_lstat, failed, crowd, astray, within_ns, seconds):
+                own = self._how.astray is not None and self._how.astray(status.st_mtime_ns)
+                mtime_ns = status.st_mtime_ns if self._end_of_time else None
+                how = replace(self._how, plain=False) if leaving else self._how
+                for some in slices(source, dest, names, how, failed, context.crowd):
                     if self._choose is not None:
                         self._choose(folder, some, source)
                     left = leaving and self.leave_out(path, some)
-                    listing = self.listing(path, some, source)
+                    listing = self._sorted(folder, some, source)
                     listing.open = listing.open or left
                     going += self._replaced(path, listing, dest, failures)
-                    if listing.others or listing.existing or listing.linked:
-                        self.track(folder, listing, source)
                     if mtime_ns is not None and context.options.directory_sync:
                         self._classifier.time(listing, path, mtime_ns, dest is not None)
                         mtime_ns = None
                     listing.sweeps, stages = stages, []
-                    # What others change meanwhile is copied by descriptor, entry by entry.
                     listing.open = listing.open or merged or own or not quiet or bool(failures)
                     if alone and dest is not None:
                         beside += some.beside
                         if not context.options.compare:
-                            listing.extras += self._to_make_way(folder, some, dest)
+                            listing.extras += self._extras.to_make_way(folder, some, dest)
                     yield listing
                 if alone and dest is not None:
                     for extras in only_in(dest, source, names, beside):
-                        yield ClassifiedEntries(extras=self._really_extra(folder, extras, dest))
+                        yield ClassifiedEntries(extras=self._extras.unclaimed(folder, extras, dest))
                 for name, status in going:
                     note_replaced(context, join(folder.dest_dir, name), status)
             except OSError as error:
@@ -288,76 +313,6 @@ class Lister:
         listing.refused = len(found)
         return []
 
-    def _really_extra(self, folder: Folder, extras: list[tuple[bytes, bool]], dest: int) -> list[tuple[bytes, bool]]:
-        """Return those that nothing claims: not our stages, not excluded, not in another source that lands here too."""
-        stages = stages_among(dest, (name for name, is_directory in extras if is_directory))
-        context = self._context
-        path = child_path(context.job.sources[folder.source].path, folder.source_dir)
-        excluded = None if context.options.delete_excluded else self._classifier.excluded
-        merged = folder.dest_dir in context.job.merged
-        return [
-            (name, is_directory)
-            for name, is_directory in extras
-            if not context.own(name)
-            and name not in stages
-            and not (excluded is not None and excluded(child_path(path, name), is_directory))
-            and not (merged and self._elsewhere(folder, name))
-            and not (context.options.left_out and self._is_left_out(name, dest))
-        ]
-
-    def _is_left_out(self, name: bytes, dest: int) -> bool:
-        status = lstat(name, dest)
-        return status is not None and (status.st_dev, status.st_ino) in self._context.options.left_out
-
-    def _to_make_way(self, folder: Folder, some: Slice, dest: int) -> list[tuple[bytes, bool]]:
-        """Return what is at the destination beside entries and has to go: directories where the source has none.
-
-        An empty one is replaced by a copy. And with delete_excluded whatever is excluded.
-        """
-        context = self._context
-        path = child_path(context.job.sources[folder.source].path, folder.source_dir)
-        excluded = self._classifier.excluded or (lambda path, is_directory: False)
-        extras: list[tuple[bytes, bool]] = []
-        for name, status, there in some.rest:
-            if there is None or stat.S_ISSOCK(status.st_mode):
-                continue
-            if self._overlay and is_whiteout(status):
-                continue
-            is_directory = stat.S_ISDIR(there.st_mode)
-            entry = child_path(path, name)
-            if excluded(entry, False) or (is_directory and excluded(entry, True)):
-                goes = context.options.delete_excluded
-            else:
-                goes = is_directory and not context.options.directory_only and first_in(dest, name) is not None
-            if goes:
-                extras.append((name, is_directory))
-        if context.options.delete_excluded:
-            extras += [
-                (name, there)
-                for name, _, there in some.folders
-                if there is not None and excluded(child_path(path, name), True)
-            ]
-        merged = folder.dest_dir in context.job.merged
-        return [extra for extra in extras if not (merged and self._elsewhere(folder, extra[0]))]
-
-    def _elsewhere(self, folder: Folder, name: bytes) -> bool:
-        """Return whether another source has what lands as name in a folder that several sources have."""
-        context = self._context
-        if join(folder.dest_dir, name) in context.job.targets:
-            return True
-        for index in range(len(context.job.sources)):
-            source_dir = context.job.source_dir_of(index, join(folder.dest_dir, name))
-            if not source_dir or index == folder.source:
-                continue
-            directory, _, last = source_dir.rpartition(b"/")
-            try:
-                with context.source_tree(index).at(directory) as fd:
-                    if lstat(last, fd) is not None:
-                        return True
-            except (FileNotFoundError, NotADirectoryError):
-                continue
-        return False
-
     def _has_a_later(self, folder: Folder) -> bool:
         """Return whether a later source has a directory, too: it is that one's metadata that the copy gets."""
         context = self._context
@@ -376,7 +331,7 @@ class Lister:
         context = self._context
         wanted = os.fstat(source)
         letters = metadata.xattr_letters(*context.xattrs_of((source, b"."), (dest, b"."), folder.source))
-        merged = folder.dest_dir in context.job.merged
+        merged = folder.dest_dir in self._merged
         changes = metadata_changes(wanted, found or os.fstat(dest), context.job.times, context.rights, letters)
         if not (changes or merged):
             return

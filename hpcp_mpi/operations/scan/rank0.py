@@ -246,6 +246,7 @@ class Scan:
             for found in findings:
                 self._sharing.asked -= found.done
                 self.builder.count(found.scanned)
+                self.builder.holes += found.holes
                 self.waiting.add(found.deferred)
                 self._sharing.add(found.lists)
                 for batch in found.huge:
@@ -376,7 +377,7 @@ class Scan:
             return []
         if not (task.again or task.reported) and task.ended:
             return self.builder.add(task.folder, listing)
-        before, hand_on = self.builder.scanned, self.builder.hand_on
+        before, holes, hand_on = self.builder.scanned, self.builder.holes, self.builder.hand_on
         if task.again or task.reported:
             self.builder.hand_on = False  # another rank would count what is below
         children = self.builder.add(task.folder, listing)
@@ -384,6 +385,7 @@ class Scan:
         found = self.builder.scanned.minus(before)
         if task.again:
             self.builder.count(NOTHING.minus(found))
+            self.builder.holes = holes
         elif task.reported:
             self._listed_again = self._listed_again.plus(found)
         else:

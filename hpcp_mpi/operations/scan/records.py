@@ -29,6 +29,17 @@ class Linked(NamedTuple):
     names: int  # st_nlink
     existing: bool  # may be identical at the destination
     dest_inode: Inode | None
+    holes: int = 0  # bytes
+
+
+class Leaf(NamedTuple):
+    """A new directory that holds nothing but new plain files with one name, and what shows of it."""
+
+    name: bytes
+    ours: bool  # as of a Folder
+    inode: int
+    names: list[bytes]
+    sizes: list[int]
 
 
 @dataclass(slots=True)
@@ -37,10 +48,12 @@ class ClassifiedEntries:
 
     plain: tuple[list[bytes], list[int]] = field(default_factory=lambda: ([], []))  # (names, sizes) of files to copy
     equal: tuple[list[bytes], list[int]] = field(default_factory=lambda: ([], []))  # of files equal in all of lstat
+    sparse: list[tuple[bytes, Tally, int]] = field(default_factory=list)  # files to copy, with the bytes of their holes
     others: list[tuple[bytes, Tally]] = field(default_factory=list)  # links and specials to copy
     existing: list[Existing] = field(default_factory=list)
     linked: list[Linked] = field(default_factory=list)
     folders: list[tuple[bytes, bool, bool]] = field(default_factory=list)  # (name, missing at dest, over a non-dir)
+    leaves: list[Leaf] = field(default_factory=list)  # directories that were listed at once with this one
     extras: list[tuple[bytes, bool]] = field(default_factory=list)  # only at the destination: (name, is a directory)
     tracked: list[tuple[int, bytes, int, bytes]] = field(default_factory=list)  # Tracked, without the source
     sweeps: list[bytes] = field(default_factory=list)  # stages of killed runs at the destination
@@ -52,7 +65,9 @@ class ClassifiedEntries:
     @property
     def entries(self) -> int:
         plain = self.same.files + len(self.plain[0]) + len(self.equal[0])
-        return plain + len(self.others) + len(self.existing) + len(self.linked) + len(self.folders)
+        plain += len(self.sparse)
+        leaves = sum(1 + len(leaf.names) for leaf in self.leaves)
+        return plain + len(self.others) + len(self.existing) + len(self.linked) + len(self.folders) + leaves
 
 
 class DirectoryMetadata(NamedTuple):
@@ -206,6 +221,7 @@ class Folder:
         "equal",
         "files",
         "followers",
+        "holes",
         "identity",
         "inode",
         "links",
@@ -256,6 +272,7 @@ class Folder:
         self.longest_path = 0  # bytes in the longest path below
         self.weight = 0  # of what is held here
         self.files = self.links = self.specials = self.bytes = 0
+        self.holes = 0  # of bytes: those that need not be read
         self.directories = 1
         self.names: list[bytes] = []  # of plain files to copy
         self.sizes: list[int] = []  # theirs
@@ -281,6 +298,16 @@ class Folder:
         self.links += tally.links
         self.specials += tally.specials
         self.bytes += tally.bytes
+
+    def absorb(self, child: "Folder", tally: Tally) -> None:
+        """Count a directory in it that is finished and closed, and all below that. tally: the child's"""
+        self.count(tally)
+        self.ours_below = self.ours_below and child.ours and child.ours_below
+        self.weight += child.weight
+        self.holes += child.holes
+        longest = len(child.name) + 1 + child.longest_path
+        if longest > self.longest_path:
+            self.longest_path = longest
 
 
 def settling(folder: Folder) -> list[DirectoryMetadata]:
@@ -339,6 +366,7 @@ class ScanFindings:
 
     done: int = 0  # directories that it was asked for
     scanned: Tally = NOTHING
+    holes: int = 0  # of its bytes
     lists: list[Batch] = field(default_factory=list)  # directories that it had no time for
     huge: list[Batch] = field(default_factory=list)  # those that it cannot hold
     deferred: DeferredRecords = field(default_factory=DeferredRecords)

@@ -32,6 +32,16 @@ def above(path: bytes, up: int) -> bytes:
     return b"/" + join(*names[: max(0, len(names) - up)])
 
 
+def climbs(landed: bytes | None, source_dir: bytes, dest_dir: bytes) -> int:
+    """Return how often a link in a directory may say `..` and not lead out of what is copied with it; -1: never.
+
+    landed, source_dir, dest_dir: as for `tracked`, which returns None for each such link
+    """
+    if landed is None or dest_dir != join(landed, source_dir):
+        return -1
+    return source_dir.count(b"/") + 1 if source_dir else 0
+
+
 NOWHERE = b"/"  # instead of where a source lands: its links are not looked at
 
 

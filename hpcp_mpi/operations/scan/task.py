@@ -1,5 +1,7 @@
 """A directory on its way through rank 0's scan, slice by slice, and what has to be looked at if the run ends there."""
 
+from collections.abc import Iterator
+
 from hpcp_mpi.operations.scan.lister import Lister, Unlisted
 from hpcp_mpi.operations.scan.records import ClassifiedEntries, Folder
 from hpcp_mpi.vocab.checkpoint import Relist
@@ -12,14 +14,14 @@ class ScanTask:
 
     __slots__ = (
         "_ahead",
-        "_begun",
+        "_lister",
+        "_listings",
         "_problem",
         "again",
         "failures",
         "flat",
         "folder",
         "found",
-        "listings",
         "reported",
         "seen",
         "skipped",
@@ -35,15 +37,14 @@ class ScanTask:
         self.skipped: frozenset[bytes] = frozenset()  # directories in it that are not looked at
         self.seen: list[bytes] = []  # directories that were found in it, while there may be more
         self.failures: list[Failure] = []
-        self.listings = lister.listings(folder, self.failures)
+        self._lister = lister
+        self._listings: Iterator[ClassifiedEntries] | None = None
         self._ahead: ClassifiedEntries | None = None
         self._problem: Unlisted | None = None
-        self._begun = False
 
     def next(self) -> ClassifiedEntries | None:
         """Return some more of it, None if there is nothing; `ended` says whether that was all. Raises Unlisted."""
-        if not self._begun:
-            self._begun = True
+        if self._listings is None:
             self._look_ahead()
         if self._problem is not None:
             raise self._problem
@@ -51,23 +52,27 @@ class ScanTask:
         if listing is not None:
             self._look_ahead()
             if self.flat:
-                listing.folders = []
+                listing.folders, listing.leaves = [], []
             elif self.skipped:
                 listing.folders = [each for each in listing.folders if each[0] not in self.skipped]
+                listing.leaves = [leaf for leaf in listing.leaves if leaf.name not in self.skipped]
         return listing
 
     def _look_ahead(self) -> None:
         # So a directory is known to be at its end before what is in it is walked: else all on the way would be looked
         # at again when a run is resumed.
         try:
-            self._ahead = next(self.listings, None)
+            if self._listings is None:
+                self._listings = self._lister.listings(self.folder, self.failures)
+            self._ahead = next(self._listings, None)
         except Unlisted as problem:
             self._ahead, self._problem = None, problem
 
     @property
     def fresh(self) -> bool:
         """Whether nothing was listed of it, and any rank may list it: what is in it was never counted before."""
-        return not (self._begun or self.again or self.reported or self.flat or self.skipped)
+        begun = self._listings is not None or self._problem is not None
+        return not (begun or self.again or self.reported or self.flat or self.skipped)
 
     @property
     def ended(self) -> bool:

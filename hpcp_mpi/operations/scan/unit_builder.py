@@ -16,6 +16,7 @@ Pure: listings in, batches out. Not thread-safe; the scan holds a lock around ea
 
 from collections.abc import Callable, Iterable
 
+from hpcp_mpi.operations.scan.in_bulk import below, parted, with_leaves, with_links
 from hpcp_mpi.operations.scan.link_groups import LinkGroups, outside_leaders
 from hpcp_mpi.operations.scan.records import (
     CONTENT_CHANGED,
@@ -24,13 +25,14 @@ from hpcp_mpi.operations.scan.records import (
     DeferredRecords,
     Extra,
     Folder,
+    Follower,
+    Leaf,
     Linked,
     SymlinkTarget,
     directory_metadata,
     settling,
 )
-from hpcp_mpi.vocab.paths import join
-from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, Tally, one_file
+from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, ONE_LINK, Tally, one_file
 from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 
 MAX_INNER_PATH = 3000  # bytes below a unit's directory; cp works with path strings and fails at PATH_MAX, 4096
@@ -38,7 +40,10 @@ MAX_GUARDED_PATH = 200  # the same where others may exchange directories: each o
 BATCH = 4
 _FIRST = 32  # the first batches are so much lighter than later ones: idle workers wait for them
 _FEW = 500  # files for which a cp of their own is a waste
+_LINKS = 3  # symlinks that weigh as much as a file: each takes 4 requests to a server, a file 10 and more
 _LIST_ENTRIES = 64  # what a directory is taken for that was not listed yet
+
+_FILES, _DIRECTORIES, _BYTES = map(Tally._fields.index, ("files", "directories", "bytes"))
 
 
 class UnitBuilder:
@@ -69,6 +74,7 @@ class UnitBuilder:
         self.skipped = NOTHING  # what was found and needs nothing
         self.placed = 0  # directories to settle that were not found, but for entries in them
         self._scanned = [0] * len(NOTHING)  # a Tally that is counted up
+        self.holes = 0  # of its bytes: of files that were found to be copied
 
     @property
     def scanned(self) -> Tally:
@@ -101,25 +107,22 @@ class UnitBuilder:
 
     def child(self, parent: Folder, name: bytes, new: bool, over: bool) -> Folder:
         """Return the folder of a directory in parent; it is to be listed and closed."""
-        child = Folder(parent, parent.source, join(parent.source_dir, name), join(parent.dest_dir, name), name)
-        child.new, child.replaces_file = new, over or parent.replaces_file
-        child.split = not (new and self.collapse)
-        child.needs_metadata = child.split and new
-        child.weight = self.file_cost
-        parent.children += 1
-        return child
+        return below(parent, [(name, new, over)], self.collapse, self.file_cost)[0]
 
     def add(self, folder: Folder, listing: ClassifiedEntries) -> list[Folder]:
         """Add some entries of a folder; return its directories, which are to be listed and closed too."""
-        self._add_plain(folder, *listing.plain)
-        if listing.same:
+        if listing.plain[0]:
+            self._add_plain(folder, *listing.plain)
+        if listing.same is not NOTHING:
             self.skipped = self.skipped.plus(listing.same)
             self.count(listing.same)
             folder.count(listing.same)
         if listing.equal[0]:
             self._add_equal(folder, *listing.equal)
-        for name, tally in listing.others:
-            self._add_entry(folder, name, tally, False)
+        for name, tally, holes in listing.sparse:
+            self._add_entry(folder, name, tally, False, holes)
+        if listing.others:
+            self._add_others(folder, listing.others)
         for entry in listing.existing:
             self._add_entry(folder, entry.name, entry.tally, True)
             if entry.dest_inode is not None:
@@ -133,9 +136,12 @@ class UnitBuilder:
             self.out.append(Batch(Kind.CLEAN_STAGE, folder.source, folder.source_dir, folder.dest_dir, units))
         for extra in listing.extras:
             self.deferred.extras.append(Extra(folder.dest_dir, *extra, folder.source, folder.source_dir))
-        self.deferred.tracked += [SymlinkTarget(*each, folder.source) for each in listing.tracked]
-        self.count(Tally(directories=len(listing.folders) + listing.refused))
-        children = [self.child(folder, *each) for each in listing.folders]
+        if listing.tracked:
+            self.deferred.tracked += [SymlinkTarget(*each, folder.source) for each in listing.tracked]
+        self._scanned[_DIRECTORIES] += len(listing.folders) + listing.refused
+        if listing.leaves:
+            self._add_leaves(folder, listing.leaves)
+        children = below(folder, listing.folders, self.collapse, self.file_cost) if listing.folders else []
         if listing.open:
             self._open(folder)
         self._relieve(folder)
@@ -143,6 +149,22 @@ class UnitBuilder:
             self.hand_over(children)
             return []
         return children
+
+    def _add_leaves(self, folder: Folder, leaves: list[Leaf]) -> None:
+        """Add directories that were listed to their ends. Most are light, and become units of folder without ado."""
+        most = min(self.split_size, self.limit) if self.split_size else self.limit
+        counted, others = with_leaves(folder, leaves, self.file_cost, most if self.collapse else 0, MAX_GUARDED_PATH)
+        self.count(counted)
+        for leaf in others:
+            self._add_leaf(folder, leaf)
+
+    def _add_leaf(self, folder: Folder, leaf: Leaf) -> None:
+        """Add a directory as one that was found, and then listed."""
+        self._scanned[_DIRECTORIES] += 1
+        child = self.child(folder, leaf.name, True, False)
+        child.ours, child.inode = leaf.ours, leaf.inode
+        self.add(child, ClassifiedEntries((leaf.names, leaf.sizes)))
+        self.close(child)
 
     def hand_over(self, folders: Iterable[Folder]) -> None:
         """Have other ranks list folders that nothing was added to; what they lie in is opened."""
@@ -201,12 +223,13 @@ class UnitBuilder:
         self.close(folder)
 
     def _add_plain(self, folder: Folder, names: list[bytes], sizes: list[int]) -> None:
-        if not names:
-            return
         total = sum(sizes)
-        self.count(Tally(len(names), 0, 0, 0, total))
+        self._scanned[_FILES] += len(names)
+        self._scanned[_BYTES] += total
         if self.split_size and max(sizes) >= self.split_size:
-            names, sizes = self._split_off_big(folder, names, sizes)
+            names, sizes, big = parted(names, sizes, self.split_size)
+            for name, size in big:
+                self._start_file(folder, Unit(name, one_file(size)))
             total = sum(sizes)
         folder.names += names
         folder.sizes += sizes
@@ -215,13 +238,6 @@ class UnitBuilder:
         folder.weight += total + len(names) * self.file_cost
         if names:
             folder.longest_path = max(folder.longest_path, max(map(len, names)))
-
-    def _split_off_big(self, folder: Folder, names: list[bytes], sizes: list[int]) -> tuple[list[bytes], list[int]]:
-        big = [Unit(name, one_file(size)) for name, size in zip(names, sizes, strict=True) if size >= self.split_size]
-        for unit in big:
-            self._start_file(folder, unit)
-        small = [(name, size) for name, size in zip(names, sizes, strict=True) if size < self.split_size]
-        return [name for name, _ in small], [size for _, size in small]
 
     def _start_file(self, folder: Folder, unit: Unit) -> None:
         """Have a big file copied in ranges."""
@@ -239,20 +255,32 @@ class UnitBuilder:
         folder.equal[1].extend(sizes)
         folder.weight += len(names) * self.file_cost + 2 * Units(names, sizes, most=self.check_size).amount
 
-    def _add_entry(self, folder: Folder, name: bytes, tally: Tally, check: bool) -> None:
+    def _add_others(self, folder: Folder, others: list[tuple[bytes, Tally]]) -> None:
+        """Add entries to copy that are no new files. Most are symlinks: they are counted together."""
+        if any(tally is not ONE_LINK for _, tally in others):
+            for name, tally in others:
+                self._add_entry(folder, name, tally, False)
+            return
+        self.count(with_links(folder, [name for name, _ in others], self.file_cost))
+
+    def _add_entry(self, folder: Folder, name: bytes, tally: Tally, check: bool, holes: int = 0) -> None:
         self.count(tally)
         if check:
             unit = Unit(name, tally, 2 * self._read(tally.bytes))
             folder.checks.append(unit)
+            holes = 0  # what it has is not known to be copied
         elif self.split_size and tally.bytes >= self.split_size:
             self._start_file(folder, Unit(name, tally))
+            self.holes += holes
             return
         else:
-            unit = Unit(name, tally, tally.bytes)
+            unit = Unit(name, tally, tally.bytes - holes)
             folder.units.append(unit)
+        self.holes += holes
+        folder.holes += holes
         folder.count(tally)
         folder.longest_path = max(folder.longest_path, len(name))
-        folder.weight += unit.amount + self.file_cost
+        folder.weight += unit.amount + (self.file_cost // _LINKS if tally.links else self.file_cost)
 
     def _read(self, size: int) -> int:
         return size if self.check_size is None else min(size, self.check_size)
@@ -262,32 +290,34 @@ class UnitBuilder:
         links, of = self.links, [0] * len(COUNTS)  # how many followers count as what
         names: list[bytes] = []
         sizes: list[int] = []
+        followers: list[Follower] = []
         for entry in entries:
-            name, tally, inode, _, existing, dest_inode = entry
+            name, tally, inode, _, existing, dest_inode, holes = entry
             leader = links.leader(folder, entry)
             if leader is None:
-                if tally.files and not existing:
+                if tally.files and not (existing or holes):
                     names.append(name)
                     sizes.append(tally.bytes)
                     continue
-                self._add_entry(folder, name, tally, existing)
+                self._add_entry(folder, name, tally, existing, holes)
                 if existing and dest_inode is not None:
                     links.share(folder, name, tally, inode, dest_inode)
                 continue
             counts = 1 if tally.files else 2 if tally.links else 3
             of[counts] += 1
-            if folder.split:
-                links.link(folder, name, counts, inode, leader)
-            else:
-                folder.followers.append((name, counts, inode, leader))
+            followers.append((name, counts, inode, leader))
             if len(name) > folder.longest_path:
                 folder.longest_path = len(name)
-        self._add_plain(folder, names, sizes)
-        followers = Tally(of[1], 0, of[2], of[3], 0)
-        self.count(followers)
-        if not folder.split:
-            folder.count(followers)
-            folder.weight += followers.entries * self.file_cost
+        if names:
+            self._add_plain(folder, names, sizes)
+        found = Tally(of[1], 0, of[2], of[3], 0)
+        self.count(found)
+        if folder.split:
+            links.link(folder, followers)
+        else:
+            folder.followers += followers
+            folder.count(found)
+            folder.weight += len(followers) * self.file_cost
 
     # --- directories
 
@@ -307,19 +337,19 @@ class UnitBuilder:
         """Hand a finished, closed folder to its parent."""
         parent = folder.parent
         assert parent is not None
-        folder.outside_leaders = outside_leaders(folder)
+        if folder.followers or folder.with_outside_links:
+            folder.outside_leaders = outside_leaders(folder)
         if folder.outside_leaders and parent.split:
             self._open(folder)
             self._finish(folder)
             return
+        tally = folder.tally
         if folder.outside_leaders:
             parent.with_outside_links.append(folder)
         else:
-            parent.units.append(Unit(folder.name, folder.tally, folder.bytes))
-        parent.count(folder.tally)
-        parent.ours_below = parent.ours_below and folder.ours and folder.ours_below
-        parent.weight += folder.weight
-        parent.longest_path = max(parent.longest_path, len(folder.name) + 1 + folder.longest_path)
+            parent.units.append(Unit(folder.name, tally, folder.bytes - folder.holes))
+            folder.names, folder.sizes, folder.units, folder.followers = [], [], [], []  # it may be remembered
+        parent.absorb(folder, tally)
         self._relieve(parent)
 
     def _open(self, folder: Folder) -> None:
@@ -340,8 +370,7 @@ class UnitBuilder:
 
     def _open_one(self, folder: Folder) -> list[Folder]:
         folder.split = folder.needs_metadata = True
-        for follower in folder.followers:
-            self.links.link(folder, *follower)
+        self.links.link(folder, folder.followers)
         folder.followers = []
         tentative, folder.with_outside_links = folder.with_outside_links, []
         return tentative

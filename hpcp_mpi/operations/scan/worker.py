@@ -77,7 +77,7 @@ class _Walk:
         self._builder.links.give_up()
         found, builder = self._found, self._builder
         found.done = len(batch.units)
-        found.scanned = builder.scanned
+        found.scanned, found.holes = builder.scanned, builder.holes
         if batch.lost:
             found.lists = [replace(each, lost=batch.lost) for each in found.lists]
         self._outcome.skipped = self._outcome.skipped.plus(builder.skipped)

@@ -57,7 +57,8 @@ class Recorder:
         assert batch.big is not None
         if not batch.big.size:
             return replace(_verifying(batch), big=None)
-        return _verifying(batch.with_units(ranges(batch.big.size, self._split_size)))
+        length = self._split_size * batch.big.size // max(1, batch.big.size - batch.big.holes)
+        return _verifying(batch.with_units(ranges(batch.big.size, length)))
 
 
 def _verifying(batch: Batch) -> Batch:

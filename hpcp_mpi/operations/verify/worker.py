@@ -150,8 +150,8 @@ class _Verifier:
         for unit in self.batch.units:
             start = int(unit.name)
             try:
-                self.reread.read(files, start, unit.amount)
-                good = good.plus(Tally(int(not start), 0, 0, 0, unit.amount))
+                self.reread.read(files, start, unit.tally.bytes)
+                good = good.plus(unit.tally._replace(files=int(not start)))
             except CopyDiffers as problem:
                 differs.append((start, problem.reason))
         return good

@@ -65,9 +65,10 @@ def always(operations: Iterable[str], numbers: Iterator[int]) -> list[Fault]:
     return [{"fail_op": operation, "fail_errno": next(numbers)} for operation in operations]
 
 
-def half(operations: Mapping[str, int], which: bool) -> Mapping[str, int]:
-    """Every second one, where another run has the others; all where we go to the end."""
-    return {name: count for at, (name, count) in enumerate(sorted(operations.items())) if TO_THE_END or at % 2 == which}
+def some(operations: Mapping[str, int], which: int, of: int = 3) -> Mapping[str, int]:
+    """Every third one, where other runs have other ones; all where we go to the end."""
+    names = sorted(operations)
+    return {name: operations[name] for at, name in enumerate(names) if TO_THE_END or at % of == which}
 
 
 def once(operations: Mapping[str, int], numbers: Iterator[int], part: float) -> list[Fault]:
@@ -84,9 +85,9 @@ def test_each_operation_of_the_destination_fails(verb: str) -> None:
     operations = calls_of(verb)
     if verb == "again":  # what a new copy calls too was tried there, but for every second one
         new = calls_of("new")
-        operations = {name: operations[name] for name in operations if name not in new or name in half(new, True)}
+        operations = {name: operations[name] for name in operations if name not in new or name in some(new, 1, of=2)}
     elif verb == "new":
-        operations = half(operations, False)
+        operations = dict(some(operations, 0, of=2))
     results = all_of(verb, always(operations, cycle(ERRNOS)))
     assert any(result.code == 23 for result in results)
 
@@ -97,18 +98,18 @@ def test_what_a_verb_does_besides_copying_fails(verb: str) -> None:
     assert found.keys() >= _MORE[verb]
     operations = {name: count for name, count in found.items() if name in _MORE[verb]}
     # The last calls are those of the last phases.
-    faults = [*always(half(operations, False), cycle(ERRNOS)), *once(half(operations, True), cycle(ERRNOS[1:]), 0.9)]
+    faults = [*always(some(operations, 0), cycle(ERRNOS)), *once(some(operations, 1), cycle(ERRNOS[1:]), 0.9)]
     all_of(verb, faults)
 
 
 @pytest.mark.parametrize("part", [0.25, 0.75])
 def test_one_call_of_each_operation_fails(part: float) -> None:
-    all_of("new", once(half(calls_of("new"), part > 0.5), cycle(ERRNOS), part))
+    all_of("new", once(some(calls_of("new"), 2 if part > 0.5 else 1), cycle(ERRNOS), part))
 
 
 def test_each_operation_fails_inside_the_stages() -> None:
     operations = {name: count for name, count in calls_of("new").items() if name not in ("statfs", *_NOT_TOLD)}
-    operations = dict(half(operations, True))  # the others fail everywhere, a few lines above
+    operations = dict(some(operations, 1))  # the others fail everywhere, a few lines above
     faults = [{**fault, "fail_path": ".hpcp-mpi."} for fault in always(operations, cycle(ERRNOS))]
     assert any(result.code == 23 for result in all_of("new", faults))
 
@@ -120,9 +121,9 @@ def test_each_operation_of_the_source_fails(verb: str) -> None:
     others = {name: count for name, count in operations.items() if name not in _OF_THE_CLOCK}
     if verb == "move":
         new = calls_of("new", "src")
-        others = {name: others[name] for name in others if name not in new or name in half(new, True)}
+        others = {name: others[name] for name in others if name not in new or name in some(new, 1)}
     else:
-        others = dict(half(others, False))
+        others = dict(some(others, 0))
     all_of(verb, always(others, cycle(ERRNOS)), "src")
 
 
@@ -131,7 +132,7 @@ def test_what_is_over_in_a_moment_is_tried_again_and_nothing_fails() -> None:
     operations = {name: count for name, count in calls_of("again").items() if name not in _NOT_TOLD}
     faults = [
         {"fail_op": name, "fail_errno": next(numbers), "fail_first": max(1, count // 2), "fail_count": 2}
-        for name, count in operations.items()
+        for name, count in some(operations, 0, of=2).items()
     ]
     results = all_of("again", faults)
     failed = {str(fault): result.failures for fault, result in zip(faults, results, strict=True) if result.code}

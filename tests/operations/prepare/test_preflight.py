@@ -85,6 +85,7 @@ def test_too_little_room_is_said_at_once_and_with_enes_ends_the_run(on_tmpfs: Pa
 def test_sparse_files_are_no_reason_to_warn(on_tmpfs: Path) -> None:
     with tmpfs(on_tmpfs / "src", "size=64m") as src, tmpfs(on_tmpfs / "small", "size=4m") as small:
         build(src / "tree", {"sparse": Sparse(40 * MIB, ((MIB, b"x"),))})
+        build(src, {"large": File(bytes(range(256)) * (40 << 10))})  # so that what is used there is no bound
         done = copy("-enes", src / "tree", "-d", small / "dst")
         assert done.notes == {}
 

@@ -128,7 +128,7 @@ def test_excluded_names_are_not_there_and_open_the_directory(pair: tuple[Path, P
 
 
 def test_every_type_is_told_of_under_its_kind(on_tmpfs: Path) -> None:
-    build(on_tmpfs / "src", {"l": Symlink("x"), "p": Fifo(), "d": Dir(), ".h": File(b"1"), "a": File(b"12"),
+    build(on_tmpfs / "src", {"l": Symlink("x"), "p": Fifo(), "d": Dir({"e": Dir()}), ".h": File(b"1"), "a": File(b"12"),
                              "b": HardLink("a"), b"\xff": File(b"123")})  # fmt: skip
     (on_tmpfs / "dst").mkdir()
     for new in (True, False):

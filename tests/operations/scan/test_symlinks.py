@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcp_mpi.operations.scan.symlinks import leads, tracked
-from hpcp_mpi.vocab.paths import is_within
+from hpcp_mpi.operations.scan.symlinks import climbs, leads, tracked
+from hpcp_mpi.vocab.paths import is_within, join
 
 names = st.sampled_from([b"a", b"b", b"c"])
 paths = st.lists(names, max_size=4).map(b"/".join)
@@ -67,3 +67,12 @@ def test_which_targets_are_copied_too(
 )  # fmt: skip
 def test_what_lies_below(path: bytes, directory: bytes, below: bool) -> None:
     assert is_within(path, directory) == below
+
+
+@given(st.none() | paths, paths, paths, targets, st.booleans())
+def test_a_link_that_climbs_no_higher_than_what_is_copied_leads_nowhere_else(
+    landed: bytes | None, source_dir: bytes, other: bytes, target: bytes, outside: bool
+) -> None:
+    for dest_dir in (join(landed or b"", source_dir), other):
+        if target.count(b"..") <= climbs(landed, source_dir, dest_dir):
+            assert tracked(landed, source_dir, dest_dir, target, outside) is None

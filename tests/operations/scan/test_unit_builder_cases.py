@@ -12,7 +12,7 @@ from hpcp_mpi.operations.scan import unit_builder
 from hpcp_mpi.operations.scan.deferred import link_batches
 from hpcp_mpi.operations.scan.records import ClassifiedEntries, Existing, Linked
 from hpcp_mpi.operations.scan.unit_builder import UnitBuilder
-from hpcp_mpi.vocab.tally import Tally
+from hpcp_mpi.vocab.tally import Tally, one_file
 from hpcp_mpi.vocab.units import Kind, link_paths
 from tests.operations.scan.delivery import deliver
 from tests.operations.scan.forest import forests
@@ -94,6 +94,22 @@ def test_a_check_weighs_what_is_read_on_both_sides(check_size: int | None, amoun
     builder.add(root, ClassifiedEntries(existing=[Existing(b"f", Tally(1, 0, 0, 0, 50), (1, 1), None)]))
     builder.close(root)
     assert [(batch.kind, batch.entries, batch.amount) for batch in builder.out] == [(Kind.CHECK, 1, amount)]
+
+
+@pytest.mark.parametrize("named", ["once", "twice"])
+def test_a_sparse_file_weighs_its_data_and_counts_its_size(named: str) -> None:
+    builder = UnitBuilder(1000, 1, None, split_size=10**6)
+    root = builder.root(0, b"", new=True)
+    (folder,) = builder.add(root, ClassifiedEntries(folders=[(b"d", True, False)]))
+    for name, size in ((b"f", 10**5), (b"big", 10**7)):
+        once = [(name, one_file(size), size - 50)] if named == "once" or name == b"big" else []
+        linked = [] if once else [Linked(name, one_file(size), (1, 1), 2, False, None, size - 50)]
+        builder.add(folder if name == b"f" else root, ClassifiedEntries(sparse=once, linked=linked))
+    builder.close(folder)
+    builder.close(root)
+    found = {batch.kind: (batch.units.names, batch.amount) for batch in builder.out}
+    assert found == {Kind.COPY: ([b"d"], 50), Kind.START_FILE: ([b"big"], 0)}, "a directory that cp copies whole"
+    assert builder.scanned == Tally(2, 2, 0, 0, 10**5 + 10**7) and builder.holes == 10**5 + 10**7 - 100
 
 
 @pytest.mark.parametrize("check_size, amount", [(None, 50), (10, 10), (0, 0), (1000, 50)])

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from hpcp_mpi.cluster.feed import Feed
-from hpcp_mpi.operations.copy.big_files.rules import FilesStarted, Key, Ranges
+from hpcp_mpi.operations.copy.big_files.rules import FilesStarted, Holes, Key, Ranges
 from hpcp_mpi.operations.scan.records import ScanFindings
 from hpcp_mpi.vocab.units import Batch, Kind, Units
 
@@ -32,6 +32,11 @@ class WithRanges:
     def copied(self) -> int:
         """The bytes of ranges whose files have not ended: no outcome counts them."""
         return self._ranges.copied
+
+    @property
+    def holes(self) -> Holes:
+        """The holes of the files that were begun."""
+        return self._ranges.holes
 
     @property
     def done(self) -> bool:

@@ -5,10 +5,11 @@ by any ranks, in any order.
 """
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from hpcp_mpi.vocab.options import MIB
 from hpcp_mpi.vocab.tally import one_file
-from hpcp_mpi.vocab.units import Batch, BigFile, Kind, Unit, Units, ranges
+from hpcp_mpi.vocab.units import Batch, BigFile, DataExtent, Kind, Unit, Units, ranges
 
 # What no two ranks may write to at once: a page or a block of NFS, a stripe of most parallel file systems. Each would
 # read, lock or send the whole of it for the other's half.
@@ -25,6 +26,7 @@ class FileStarted:
 
     batch: Batch  # of this file alone, with its BigFile
     block: int = 0  # bytes that the destination likes to be written at once (st_blksize)
+    data: tuple[DataExtent, ...] | None = None  # its parts that are no holes; None: all
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +37,19 @@ class FilesStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class NearlyEmpty:
+    """Files so full of holes that each is copied by one cp."""
+
+    holes: int  # bytes
+
+
+@dataclass(frozen=True, slots=True)
 class RangeDone:
     """Some ranges of a file were copied."""
 
     key: Key
     ranges: int
-    bytes: int  # that they span
+    bytes: int  # of data that they have, about
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +69,16 @@ class FileEnded:
     key: Key
 
 
+class Holes(NamedTuple):
+    """The holes of big files, in bytes: nobody copies them."""
+
+    found: int = 0  # of all that were begun
+    passed: int = 0  # of those that have ended: their sizes are in outcomes
+
+    def plus(self, other: "Holes") -> "Holes":
+        return Holes(self.found + other.found, self.passed + other.passed)
+
+
 @dataclass(slots=True)
 class _File:
     batch: Batch
@@ -76,8 +95,10 @@ class Ranges:
         self._split_size = max(1, split_size)
         self._alignment = alignment
         self._files: dict[Key, _File] = {}
-        self._ending: dict[Key, int] = {}  # files whose ranges are all accounted for: bytes of those that were copied
-        self.copied = 0  # bytes of ranges whose files have not ended
+        # Files whose ranges are all accounted for: bytes of those that were copied, bytes of their holes.
+        self._ending: dict[Key, tuple[int, int]] = {}
+        self.copied = 0  # bytes of data of ranges whose files have not ended
+        self.holes = Holes()
 
     @property
     def active(self) -> int:
@@ -98,10 +119,11 @@ class Ranges:
         big = finish.big
         if big is None:
             raise ValueError("a file is to be finished that is not described")
-        key, copied = (finish.dest_dir, big.stage), big.size - left.amount
+        key, copied = (finish.dest_dir, big.stage), max(0, big.size - big.holes - left.amount)
         self.copied += copied
+        self.holes = self.holes.plus(Holes(big.holes))
         if not len(left):
-            self._ending[key] = copied
+            self._ending[key] = copied, big.holes
             return replace(finish, again=True)
         self._files[key] = _File(finish.with_units(Units([], [])), big, len(left), copied)
         return replace(finish, kind=Kind.RANGE, units=left)
@@ -115,22 +137,24 @@ class Ranges:
         if isinstance(news, RangeFailed):
             return self._on_ranges(news.key, news.ranges, 0, news)
         if isinstance(news, FileEnded):
-            self.copied -= self._ending.pop(news.key, 0)
+            copied, holes = self._ending.pop(news.key, (0, 0))
+            self.copied -= copied
+            self.holes = self.holes.plus(Holes(0, holes))
+        if isinstance(news, NearlyEmpty):
+            self.holes = self.holes.plus(Holes(news.holes, news.holes))
         return []
 
     def _begun(self, news: FileStarted) -> list[Batch]:
         big = news.batch.big
         if big is None:
             raise ValueError("a file was begun that is not described")
-        units = ranges(big.size, self._length(news.block))
+        step = max(self._alignment, news.block)
+        units = ranges(big.size, -(-self._split_size // step) * step, news.data, step)
         if not len(units):
             return [_finish(news.batch, big)]
+        self.holes = self.holes.plus(Holes(big.holes))
         self._files[news.batch.dest_dir, big.stage] = _File(news.batch, big, len(units))
         return [replace(news.batch, kind=Kind.RANGE, units=units)]
-
-    def _length(self, block: int) -> int:
-        step = max(self._alignment, block)
-        return -(-self._split_size // step) * step
 
     def _on_ranges(self, key: Key, count: int, copied: int, failed: RangeFailed | None) -> list[Batch]:
         file = self._files.get(key)
@@ -145,7 +169,7 @@ class Ranges:
         if file.waiting > 0:
             return []
         del self._files[key]
-        self._ending[key] = file.copied
+        self._ending[key] = file.copied, file.big.holes
         return [_finish(file.batch, file.big)]
 
 
@@ -155,11 +179,11 @@ def _finish(batch: Batch, big: BigFile) -> Batch:
 
 
 def divided(batch: Batch, size: int) -> list[Batch]:
-    """Return a batch; of a COPY batch the files of size bytes and more, copied in ranges, are one of their own."""
+    """Return a batch; of a COPY batch the files with size bytes of data, copied in ranges, are one of their own."""
     if batch.kind is not Kind.COPY or not size or batch.amount < size:
         return [batch]
     units = list(batch.units)
-    big = [unit for unit in units if unit.tally.files == 1 == unit.tally.entries and unit.tally.bytes >= size]
+    big = [unit for unit in units if unit.tally.files == 1 == unit.tally.entries and unit.amount >= size]
     small = [unit for unit in units if unit not in big]
     found = replace(batch, kind=Kind.START_FILE, units=Units.of(unit._replace(amount=0) for unit in big))
     return [each for each in (found, batch.with_units(Units.of(small))) if len(each.units)]

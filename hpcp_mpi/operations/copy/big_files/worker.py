@@ -1,7 +1,8 @@
 """Big files are copied in ranges by all free ranks, and appear under their names complete, or not at all.
 
-START_FILE makes a stage that outlives it, with an empty copy of the full size in it; RANGE fills in a part, on any
-rank; FINISH_FILE gives the copy its metadata and its name. Only FINISH_FILE counts the file, or names it as failed.
+START_FILE (`beginning`) makes a stage that outlives it, with an empty copy of the full size in it; RANGE fills in a
+part, on any rank; FINISH_FILE gives the copy its metadata and its name. Only FINISH_FILE counts the file, or names it
+as failed.
 
 Each of them looks the source up again: if it is another file, or one that was written to, the copy is spoilt.
 """
@@ -14,15 +15,14 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 
 from hpcp_mpi.engine.context import JobContext
-from hpcp_mpi.engine.destination import close_late, made
 from hpcp_mpi.engine.itemize import itemize_copies
 from hpcp_mpi.engine.unstorable_times import warn
 from hpcp_mpi.host.cp import attributes_command, complaints, ending
 from hpcp_mpi.host.entries import lstat
-from hpcp_mpi.host.range_copy import RangeCopier, changed, identity, opened, share_blocks
+from hpcp_mpi.host.range_copy import RangeCopier, changed, opened
 from hpcp_mpi.host.retrying import names_passing, tries
-from hpcp_mpi.operations.copy.big_files.rules import EMPTIED, FileEnded, FileStarted, RangeDone, RangeFailed
-from hpcp_mpi.operations.copy.content_only import drop_writing, new_mode
+from hpcp_mpi.operations.copy.big_files.rules import EMPTIED, FileEnded, RangeDone, RangeFailed
+from hpcp_mpi.operations.copy.content_only import drop_writing
 from hpcp_mpi.operations.copy.cp_failures import CpDamage
 from hpcp_mpi.operations.copy.publishing import publish_unit
 from hpcp_mpi.operations.copy.worker import copy, note_losses
@@ -31,13 +31,12 @@ from hpcp_mpi.vocab.errors import VANISHED, Failure, reason_of
 from hpcp_mpi.vocab.options import MIB
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import printable
-from hpcp_mpi.vocab.tally import NOTHING
+from hpcp_mpi.vocab.tally import NOTHING, Tally
 from hpcp_mpi.vocab.units import Batch, BigFile, Kind, Unit, Units
 
 CHANGED = "it changed while it was copied"
 _HOUR_NS = 3600 * 10**9
-_STEP = 64 * MIB  # of a range, after which it is looked whether the run is to end
-_NEW = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+_STEP = 64 * MIB  # of data of a range, after which it is looked whether the run is to end
 _OLD = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # never O_CREAT: what is gone stays gone
 
 
@@ -48,62 +47,6 @@ class _Spoilt(Exception):
         super().__init__(reason, vanished)
         self.reason = reason
         self.vanished = vanished
-
-
-def begin(context: JobContext, batch: Batch, outcome: Outcome) -> None:
-    """Begin the files of a START_FILE batch; those whose blocks can be shared are finished at once.
-
-    What cannot be begun is left to `cp`, which copies whatever is there now, or says what is wrong in its own words.
-    """
-    if context.options.dry_run:
-        copy(context, [replace(batch, kind=Kind.COPY)], outcome)
-        return
-    left: list[Unit] = []
-    with ExitStack() as stack:
-        try:
-            source = stack.enter_context(context.listed(batch))
-            dest = stack.enter_context(made(context, batch.dest_dir, batch.over))
-            close_late(context, batch.source, batch.dest_dir, os.fstat(source), dest)
-        except OSError:
-            left = list(batch.units)
-        else:
-            outcome.touched.add((batch.source, batch.source_dir, batch.dest_dir))
-            left = [unit for unit in batch.units if not _begin(context, batch, unit, source, dest, outcome)]
-    if left:
-        copy(context, [replace(batch, kind=Kind.COPY, units=Units.of(left))], outcome)
-
-
-def _begin(context: JobContext, batch: Batch, unit: Unit, source: int, dest: int, outcome: Outcome) -> bool:
-    """Make the stage of a file and an empty copy in it; return False when that is not possible."""
-    try:
-        name, stage = context.stages.make(dest, batch.dest_dir)
-    except OSError:
-        return False
-    with ExitStack() as stack:
-        removal = stack.enter_context(ExitStack())
-        removal.callback(context.stages.remove, dest, name, stage, outcome.warn)
-        try:
-            with opened(source, unit.name) as (file, status):
-                mode = new_mode(status) if context.options.content_only else 0o600
-                big = BigFile(unit.name, unit.target, status.st_size, name, identity(status), status.st_atime_ns)
-                copied = os.open(name, _NEW, mode, dir_fd=stage)
-                try:
-                    shared = share_blocks(file, copied, context.options)
-                    if not shared:
-                        os.ftruncate(copied, status.st_size)
-                    block = os.fstat(copied).st_blksize
-                finally:
-                    os.close(copied)
-        except OSError:
-            return False
-        alone = replace(batch, units=Units.of([unit]), big=big)
-        if shared:
-            _finish(context, alone, big, unit, (source, stage, dest), outcome)
-        else:
-            outcome.findings.append(FileStarted(alone, block))
-            removal.pop_all()
-            os.close(stage)
-    return True
 
 
 def copy_range(context: JobContext, batch: Batch, outcome: Outcome) -> None:
@@ -145,7 +88,8 @@ def _copied(units: Units, left: Units) -> Units:
     if not len(left):
         return units
     (cut,), (rest,) = units[done : done + 1], left[:1]
-    begun = [cut._replace(amount=cut.amount - rest.amount)] if rest.amount < cut.amount else []
+    copied = cut._replace(tally=cut.tally.minus(rest.tally), amount=cut.amount - rest.amount)
+    begun = [copied] if copied.tally.bytes else []
     return Units.of([*units[:done], *begun])
 
 
@@ -195,14 +139,13 @@ def _fill(context: JobContext, batch: Batch, big: BigFile, copied: int) -> Units
                 file, copied, context.options, lambda: context.commands.stopped, context.commands.moved.add
             )
             for number, unit in enumerate(batch.units):
-                start, end = int(unit.name), int(unit.name) + unit.amount
+                start, end, before = int(unit.name), int(unit.name) + unit.tally.bytes, copier.copied
                 while start < end:
                     if context.ending.is_set():
-                        rest = Unit(b"%d" % start, unit.tally, end - start)
+                        left = max(0, unit.amount - (copier.copied - before))
+                        rest = Unit(b"%d" % start, Tally(bytes=end - start), left)
                         return Units.of([rest, *batch.units[number + 1 :]])
-                    step = min(_STEP, end - start)
-                    copier.copy(start, step)
-                    start += step
+                    start = copier.copy(start, end - start, _STEP)
         except OSError as error:
             raise _Spoilt(reason_of(error)) from None
     return Units([], [])
@@ -279,7 +222,7 @@ def finish(context: JobContext, batch: Batch, outcome: Outcome) -> None:
         except OSError as error:
             _fail(context, batch, unit, f"cannot open its directory: {reason_of(error)}", outcome)
             return
-        _finish(context, batch, big, unit, (source, stage, dest), outcome)
+        finish_begun(context, batch, big, unit, (source, stage, dest), outcome)
 
 
 def finish_or_copy(context: JobContext, batch: Batch, outcome: Outcome) -> None:
@@ -294,10 +237,10 @@ def finish_or_copy(context: JobContext, batch: Batch, outcome: Outcome) -> None:
     outcome.add(mine)
 
 
-def _finish(
+def finish_begun(
     context: JobContext, batch: Batch, big: BigFile, unit: Unit, directories: tuple[int, int, int], outcome: Outcome
 ) -> None:
-    """directories: of the source, the stage, the destination."""
+    """Give a copy that is complete its metadata and its name. directories: of the source, the stage, the destination"""
     source, stage, dest = directories
     try:
         for last in tries(lambda: context.commands.stopped):

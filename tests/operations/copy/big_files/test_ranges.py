@@ -13,12 +13,13 @@ import pytest
 
 from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.operations.copy import worker as copying
+from hpcp_mpi.vocab.options import MIB
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.tally import one_file
 from hpcp_mpi.vocab.units import Kind
 from tests.support import oracle
 from tests.support.marks import needs_commands, needs_root
-from tests.support.ranging import RANGE, SIZE, Copying, fill, names, spoilt
+from tests.support.ranging import BLOCK, RANGE, SIZE, Copying, fill, names, pieces_of, sparse, spoilt
 
 
 @contextmanager
@@ -39,7 +40,7 @@ def as_nobody() -> Iterator[None]:
 @pytest.mark.parametrize("threads", [1, 4])
 @pytest.mark.parametrize("holes", [False, True], ids=["dense", "sparse"])
 def test_a_file_in_ranges_comes_out_as_with_cp(copying_in: Callable[..., Copying], threads: int, holes: bool) -> None:
-    job = copying_in()
+    job = copying_in(split_size=RANGE)
     path = fill(job.src / "f", holes=holes)
     os.setxattr(path, "user.colour", b"blue")
     subprocess.run(["setfacl", "-m", "u:33:r,g:44:rw", path], check=True)
@@ -49,7 +50,7 @@ def test_a_file_in_ranges_comes_out_as_with_cp(copying_in: Callable[..., Copying
     assert outcome.failures == [] and outcome.notes == []
     assert outcome.copied == one_file(SIZE)
     assert outcome.touched == {(0, b"", b"")}
-    assert (job.kinds(Kind.RANGE), job.kinds(Kind.FINISH_FILE)) == (11, 1)
+    assert (job.kinds(Kind.RANGE), job.kinds(Kind.FINISH_FILE)) == (6 if holes else 11, 1), "by data"
     copy = (job.dst / "f").stat()
     assert (copy.st_mtime_ns, copy.st_atime_ns) == (before.st_mtime_ns, before.st_atime_ns)
     oracle.assert_equal_trees(job.src, job.dst, top=False)
@@ -111,6 +112,39 @@ def test_holes_are_made_and_filled_as_asked(quick: Callable[..., Copying], spars
     subprocess.run(["cmp", job.src / "f", job.dst / "f"], check=True)
     blocks = [(d / "f").stat().st_blocks for d in (job.src, job.dst)]
     assert blocks[1] < blocks[0] if sparse == "always" else blocks[1] * 512 >= SIZE > blocks[0] * 512
+
+
+@needs_root
+@pytest.mark.parametrize("at", [0, 5 << 40, (8 << 40) - 4096], ids=["beginning", "middle", "end"])
+def test_a_file_that_is_nearly_all_hole_is_as_soon_copied_as_by_cp(quick: Callable[..., Copying], at: int) -> None:
+    job = quick()
+    path = sparse(job.src / "f", 8 << 40, [(at, 4096)])
+    outcome = job.run("f")
+    assert outcome.failures == [] and outcome.copied == one_file(8 << 40) and job.kinds(Kind.RANGE) == 0
+    assert pieces_of(job.dst / "f") == pieces_of(path)
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_ranges_have_data_and_holes_take_no_time(copying_in: Callable[..., Copying], threads: int) -> None:
+    job = copying_in(split_size=MIB)
+    written = [(at << 30, MIB + 77) for at in (0, 3, 4, 90, 999)]
+    path = sparse(job.src / "f", 1 << 40, written)
+    outcome = job.run("f", threads=threads)
+    assert outcome.failures == [] and outcome.copied == one_file(1 << 40)
+    assert 5 <= job.kinds(Kind.RANGE) <= 5 * MIB // RANGE + 10
+    assert pieces_of(job.dst / "f") == pieces_of(path)
+
+
+@pytest.mark.parametrize("limited", [False, True])
+def test_files_with_little_data_each_are_copied_at_once_or_when_rates_allow(
+    quick: Callable[..., Copying], limited: bool
+) -> None:
+    job = quick(split_size=RANGE, rate_bytes=int(limited))
+    for name in "ab":
+        sparse(job.src / name, SIZE, [(0, BLOCK)])
+    outcome = job.run("a", "b")
+    assert outcome.copied.files == (0 if limited else 2) and job.kinds(Kind.RANGE) == 0
+    assert [(batch.kind, batch.amount) for batch in outcome.new_work] == ([(Kind.COPY, 2 * BLOCK)] if limited else [])
 
 
 def test_files_of_one_batch_get_their_names_whatever_they_are(quick: Callable[..., Copying]) -> None:

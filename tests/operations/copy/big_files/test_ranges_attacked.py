@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from hpcp_mpi.host import range_copy as ranges
-from hpcp_mpi.operations.copy.big_files import worker as ranging
+from hpcp_mpi.operations.copy.big_files import beginning
 from hpcp_mpi.vocab.units import Kind
 from tests.support.ranging import RANGE, SIZE, Copying, fill, names, once, spoilt, stage_of
 
@@ -93,7 +93,7 @@ def test_what_is_no_file_when_its_turn_comes_is_left_to_cp(quick: Callable[..., 
         path.symlink_to("nowhere")
     elif how == "is a directory":
         path.mkdir()
-    ranging.begin(job.places[0], batch, job.outcome)
+    beginning.begin(job.places[0], batch, job.outcome)
     assert job.outcome.findings == []
     if how == "is gone":
         spoilt(job, "f", "vanished", vanished=True)

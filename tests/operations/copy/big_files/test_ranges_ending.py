@@ -15,13 +15,16 @@ from typing import Any
 import pytest
 
 from hpcp_mpi.host.commands import Commands, Stopped
+from hpcp_mpi.host.range_copy import RangeCopier
 from hpcp_mpi.host.stage import sweep
+from hpcp_mpi.operations.copy.big_files import beginning
 from hpcp_mpi.operations.copy.big_files import worker as ranging
+from hpcp_mpi.operations.copy.big_files.rules import Ranges
 from hpcp_mpi.vocab.tally import NOTHING, one_file
 from hpcp_mpi.vocab.units import Kind
 from tests.support import faultfs, oracle
 from tests.support.marks import needs_fuse, needs_pages, needs_root
-from tests.support.ranging import RANGE, SIZE, Copying, fill, names, once, spoilt, stage_of, started
+from tests.support.ranging import BLOCK, RANGE, SIZE, Copying, fill, names, once, spoilt, stage_of, started
 
 REPOSITORY = Path(__file__).resolve().parents[4]
 
@@ -215,10 +218,41 @@ def test_a_stage_that_another_run_sweeps_is_a_failure_and_no_file_with_holes(qui
     spoilt(job, "f", "its staging directory is lost: No such file or directory")
 
 
+@pytest.mark.parametrize("holes", [False, True], ids=["dense", "sparse"])
+def test_what_a_run_that_ends_leaves_of_a_range_is_all_that_another_copies(
+    quick: Callable[..., Copying], monkeypatch: pytest.MonkeyPatch, holes: bool
+) -> None:
+    job = quick(split_size=RANGE, sync_ranges=True, verify=True)
+    fill(job.src / "f", holes=holes)
+    beginning.begin(job.places[0], job.batch("f"), job.outcome)
+    (batch,) = Ranges(10**6, alignment=BLOCK).update(job.outcome.findings.pop())
+    assert len(batch.units) == 1
+    monkeypatch.setattr(ranging, "_STEP", 2 * RANGE)
+    copied, real = [], RangeCopier.copy
+
+    def copy(copier: RangeCopier, *args: int) -> int:
+        copied.append(real(copier, *args))
+        if len(copied) == 2:
+            job.places[0].ending.set()
+        return copied[-1]
+
+    monkeypatch.setattr(RangeCopier, "copy", copy)
+    ranging.copy_range(job.places[0], batch, job.outcome)
+    (rest,) = job.outcome.new_work
+    (unit,) = rest.units
+    assert int(unit.name) == copied[1] < SIZE == copied[1] + unit.tally.bytes
+    assert unit.amount == batch.amount - 4 * RANGE
+    done, written = job.outcome.findings
+    assert done.bytes == 4 * RANGE and [each.tally.bytes for each in written.batch.units] == [copied[1]]
+    ranging.copy_range(job.places[1], rest, job.outcome)
+    ranging.finish(job.places[1], replace(batch, kind=Kind.FINISH_FILE, units=job.batch("f").units), job.outcome)
+    oracle.assert_equal_trees(job.src, job.dst, top=False)
+
+
 def test_work_of_one_kind_may_come_in_any_portions(quick: Callable[..., Copying]) -> None:
     job = quick()
     fill(job.src / "f")
-    ranging.begin(job.places[0], job.batch("f"), job.outcome)
+    beginning.begin(job.places[0], job.batch("f"), job.outcome)
     (batch,) = job.plan.update(job.outcome.findings.pop())
     first, rest = batch.split(7)
     for place, part in zip(job.places, (rest, replace(first, over=True)), strict=True):

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpcp_mpi.operations.copy.big_files.rules import ALIGNMENT, FileEnded, FileStarted, RangeDone, RangeFailed, Ranges
+from hpcp_mpi.operations.copy.big_files.rules import (
+    ALIGNMENT,
+    FileEnded,
+    FileStarted,
+    Holes,
+    NearlyEmpty,
+    RangeDone,
+    RangeFailed,
+    Ranges,
+)
 from hpcp_mpi.vocab.options import MIB
-from hpcp_mpi.vocab.tally import NOTHING, one_file
+from hpcp_mpi.vocab.tally import NOTHING, Tally, one_file
 from hpcp_mpi.vocab.units import Batch, BigFile, Kind, Unit, Units
 
 
@@ -54,10 +64,64 @@ def test_ranges_cover_a_file_exactly_once_and_begin_where_blocks_do(size: int, s
     at = 0
     for unit in batch.units:
         assert int(unit.name) == at and at % alignment == 0
-        assert unit.tally == NOTHING and unit.amount > 0
+        assert unit.tally == Tally(bytes=unit.amount) and unit.amount > 0
         at += unit.amount
     assert at == size == batch.amount
     assert len({unit.amount for unit in list(batch.units)[:-1]}) <= 1
+
+
+@st.composite
+def maps(draw: st.DrawFn) -> tuple[int, list[tuple[int, int, int]]]:
+    """A size, and where a file of that size has data, and how much."""
+    at, data = 0, []
+    for hole, length in draw(st.lists(st.tuples(st.integers(0, 3000), st.integers(1, 3000)), max_size=12)):
+        data.append((at + hole, at + hole + length, draw(st.integers(1, length))))
+        at = data[-1][1]
+    return at + draw(st.integers(0, 10**6)), data
+
+
+@settings(deadline=None)
+@given(maps(), st.integers(0, 2000), st.sampled_from([1, 16, 512]))
+def test_ranges_of_a_sparse_file_cover_it_once_and_have_equal_parts_of_its_data(
+    file: tuple[int, list[tuple[int, int, int]]], split: int, alignment: int
+) -> None:
+    size, data = file
+    began = replace(begun(size), data=tuple(data))
+    (batch,) = Ranges(split, alignment).update(began)
+    if not size:
+        assert batch.kind is Kind.FINISH_FILE
+        return
+    at, total = 0, sum(amount for _, _, amount in data)
+    length = max(1, -(-max(1, split) // alignment) * alignment)
+    for unit in batch.units:
+        assert int(unit.name) == at and at % alignment == 0 and unit.tally == Tally(bytes=unit.tally.bytes)
+        assert 0 <= unit.amount <= min(unit.tally.bytes, length + 2 * alignment)
+        at += unit.tally.bytes
+    assert at == size and batch.amount == total
+    assert len(batch.units) <= 1 + 2 * total // length, "a hole is no reason for a range"
+
+
+def test_holes_are_known_from_the_beginning_of_a_file_to_its_end() -> None:
+    planner = Ranges(100, alignment=1)
+    sparse = begun(10**6)
+    assert sparse.batch.big is not None
+    big = replace(sparse.batch.big, data=300)
+    began = FileStarted(replace(sparse.batch, big=big), data=((1000, 1300, 300),))
+    (batch,) = planner.update(began)
+    assert (planner.holes, batch.amount, len(batch.units)) == (Holes(10**6 - 300, 0), 300, 3)
+    (finish,) = planner.update(done(batch))
+    assert planner.copied == 300 and planner.holes.passed == 0
+    planner.update(FileEnded((finish.dest_dir, big.stage)))
+    planner.update(NearlyEmpty(50))
+    assert planner.copied == 0 and planner.holes == Holes(10**6 - 300 + 50, 10**6 - 300 + 50)
+
+
+def test_what_is_left_of_a_sparse_file_is_its_data() -> None:
+    big = BigFile(b"f", b"f", 10**12, b"stage0", (10**12, 1, 2, 3), data=500)
+    finish = Batch(Kind.FINISH_FILE, 0, b"s", b"d", Units.of([Unit(b"f", one_file(10**12))]), big=big)
+    planner = Ranges(100, alignment=1)
+    planner.resume(finish, Units.of([Unit(b"0", Tally(bytes=10**11), 200)]))
+    assert planner.copied == 300 and planner.holes == Holes(10**12 - 500, 0)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from hpcp_mpi.vocab.errors import Failure, FatalError
 from hpcp_mpi.vocab.options import MIB, Options
 from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.request import Request, Verb
-from hpcp_mpi.vocab.tally import NOTHING
+from hpcp_mpi.vocab.tally import Tally
 from hpcp_mpi.vocab.units import Unit, Units
 from tests.chaos import trees
 from tests.support import oracle
@@ -253,11 +253,11 @@ def files(root: Path) -> list[bytes]:
 
 
 def test_of_ranges_that_were_cut_all_that_was_copied_is_verified() -> None:
-    units = Units.of(Unit(b"%d" % (start * MIB), NOTHING, 4 * MIB) for start in (0, 4, 8))
+    units = Units.of(Unit(b"%d" % (start * MIB), Tally(bytes=4 * MIB), 2 * MIB) for start in (0, 4, 8))  # half is holes
     assert list(_copied(units, Units([], []))) == list(units)
     for done in range(3):
         whole, cut = units[:done], list(units)[done]
         assert list(_copied(units, units[done:])) == list(whole)
-        rest = Unit(b"%d" % (int(cut.name) + MIB), NOTHING, 3 * MIB)
+        rest = Unit(b"%d" % (int(cut.name) + MIB), Tally(bytes=3 * MIB), 2 * MIB)
         left = Units.of([rest, *units[done + 1 :]])
-        assert list(_copied(units, left)) == [*whole, cut._replace(amount=MIB)]
+        assert list(_copied(units, left)) == [*whole, cut._replace(tally=Tally(bytes=MIB), amount=0)]
