@@ -11,7 +11,6 @@ from dataclasses import replace
 
 from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.engine.unstorable_times import lost_time
-from hpcp_mpi.operations.scan.counterpart import counterpart
 from hpcp_mpi.operations.scan.lister import Lister, Unlisted, builder_for, in_its_place
 from hpcp_mpi.operations.scan.records import ClassifiedEntries, Folder, ScanFindings
 from hpcp_mpi.operations.scan.unit_builder import UnitBuilder
@@ -89,6 +88,8 @@ class _Walk:
         """Return the folders to list. Where a lost rank may have copied some of it, what is there is looked up."""
         if not batch.lost:
             return self._lister.folders(self._builder, batch)
+        from hpcp_mpi.operations.scan.counterpart import counterpart  # few ranks are lost
+
         self._context.lost.update(batch.lost)
         folders: list[Folder] = []
         for unit in batch.units:
