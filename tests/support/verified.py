@@ -17,13 +17,14 @@ from hpcp_mpi.engine import destination
 from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.engine.frontend import Frontend
 from hpcp_mpi.operations import session
-from hpcp_mpi.operations.copy import worker as copying
+from hpcp_mpi.operations.copy import publishing
 from hpcp_mpi.operations.dispatch import lead_operation
 from hpcp_mpi.operations.verify import records as written
 from hpcp_mpi.operations.verify.reread import CopyComparer, OpenPair
 from hpcp_mpi.vocab.options import Options
 from hpcp_mpi.vocab.report import Report
 from hpcp_mpi.vocab.request import Request, Verb
+from hpcp_mpi.vocab.units import Units
 
 Meddle = Callable[[int, bytes], None]  # with an entry of a directory, before it lands
 
@@ -49,14 +50,22 @@ def run(src: Path, dst: Path, nodes: Sequence[str] = ("a", "b"), **options: Any)
 def meddling(monkeypatch: Any, meddle: Meddle) -> Iterator[None]:
     """Call meddle with every file, link and special file before it gets its name, also with those in subtrees."""
 
-    def publishing(
+    together = publishing._renamed
+
+    def renamed(context: JobContext, units: Units, names: Sequence[bytes], stage: int, dest: int) -> list[int]:
+        for name, target in zip(names, units.targets, strict=True):
+            _each(stage, name, target, meddle)
+        return together(context, units, names, stage, dest)
+
+    def publish(
         context: JobContext, staged_as: tuple[int, bytes], dest: int, target: bytes, *rest: Any, **own: Any
     ) -> None:
         _each(*staged_as, target, meddle)
         destination.publish(context, staged_as, dest, target, *rest, **own)
 
     with monkeypatch.context() as patch:
-        patch.setattr(copying, "publish", publishing)
+        patch.setattr(publishing, "_renamed", renamed)
+        patch.setattr(publishing, "publish", publish)
         yield
 
 
