@@ -277,7 +277,8 @@ class UnitBuilder:
             followers.append((name, counts, inode, leader))
             if len(name) > folder.longest_path:
                 folder.longest_path = len(name)
-        self._add_plain(folder, names, sizes)
+        if names:
+            self._add_plain(folder, names, sizes)
         found = Tally(of[1], 0, of[2], of[3], 0)
         self.count(found)
         if folder.split:
