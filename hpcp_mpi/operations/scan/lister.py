@@ -245,7 +245,8 @@ class Lister:
             try:
                 if not folder.new:
                     with context.dest_latency.noted():
-                        dest = stack.enter_context(context.dest.at(folder.dest_dir))
+                        dest = context.dest.opened(folder.dest_dir)
+                    stack.callback(os.close, dest)
                     found = os.fstat(dest)  # what is known from opening it; listing it changes its atime
                     names, stages = entries_of(dest)
                     stages = [stage for stage in stages if not context.in_use(stage)]
@@ -255,7 +256,8 @@ class Lister:
                 raise Unlisted(Failure(path, reason)) from None
             try:
                 with context.latency.noted():
-                    source = stack.enter_context(context.source_tree(folder.source).at(folder.source_dir))
+                    source = context.source_tree(folder.source).opened(folder.source_dir)
+                stack.callback(os.close, source)
                 status = os.fstat(source)
                 quiet = looked_at(folder, status, context.unchanged(folder.source))
                 leaving = (status.st_dev, status.st_ino) in self._left_out

@@ -14,6 +14,7 @@ import pytest
 
 from hpcp_mpi.host.external_sort import RecordedSort
 from hpcp_mpi.operations.copy.big_files.worker import _copied
+from hpcp_mpi.operations.scan.at_once import AtOnce
 from hpcp_mpi.operations.scan.lister import Lister, Unlisted
 from hpcp_mpi.vocab.checkpoint import Checkpoint, ResumeState
 from hpcp_mpi.vocab.errors import Failure, FatalError
@@ -59,6 +60,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> Looks:
         yield from listings(self, folder, failures)
 
     monkeypatch.setattr(Lister, "listings", counted)
+    monkeypatch.setattr(AtOnce, "_leaf", lambda self, *args: None)
     return found
 
 
