@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable
-from decimal import Decimal
 
 _DISK_SIZE = re.compile(r"(\d{1,20}(?:\.\d{1,20})?)(?:([KMGTP])(IB?|B)?|B)?")
 _BIGGEST = 2**63 - 1  # of a file
@@ -10,6 +9,8 @@ _BIGGEST = 2**63 - 1  # of a file
 
 def parse_disk_size(text: str) -> int:
     """Return the bytes in `20GiB` and `20G` (powers of 1024), `500MB` (of 1000), `65536`: hpcp's. Raises ValueError."""
+    from decimal import Decimal  # only images need it
+
     match = _DISK_SIZE.fullmatch(text.strip().upper())
     if match is None:
         raise ValueError(f"not a size: {text!r}; write it as 20GiB or 20G (1024), 500MB (1000), or in bytes")

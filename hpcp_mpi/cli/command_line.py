@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from hpcp_mpi.cli.habits import command, otherwise
 from hpcp_mpi.cli.option_conflicts import landing_note, refuse, refuse_with_status
@@ -28,7 +27,7 @@ class CommandLine:
     progress_interval: float = DEFAULT_INTERVAL
     quiet: bool = False
     log_file: bytes | None = None
-    json: Path | None = None
+    json: str | None = None
     status: bytes | None = None  # a ledger to show instead of running
     ledger: bytes | None = None  # as given, or with resume the default of the Slurm job
     resume: bool = False
@@ -45,7 +44,7 @@ class CommandLine:
     @property
     def report_file(self) -> bytes | None:
         """The file for the report; None if there is none, or it goes to standard output."""
-        return os.fsencode(self.json) if self.json is not None and self.json != Path("-") else None
+        return os.fsencode(self.json) if self.json is not None and self.json != "-" else None
 
 
 def parse(
@@ -60,7 +59,7 @@ def parse(
     given = read(list(arguments))
     if show := given.help or _shown(given):
         return CommandLine(Request(Verb.COPY, ()), show)
-    json = Path(given.json) if given.json else None
+    json = given.json or None
     if given.status is not None:
         refuse_with_status(given)
         return CommandLine(Request(Verb.COPY, ()), json=json, status=os.fsencode(given.status))
@@ -268,7 +267,8 @@ def _excludes(
     patterns = {os.fsencode(pattern): option for pattern in given}
     for name in files:
         try:
-            lines = exclude_lines(Path(name).read_bytes())
+            with open(name, "rb") as file:
+                lines = exclude_lines(file.read())
         except OSError as error:
             why = otherwise("-x") if isinstance(error, IsADirectoryError) else ""
             raise FatalError(f"cannot read the exclude file {name}: {error.strerror}", why) from None

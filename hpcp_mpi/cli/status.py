@@ -4,7 +4,6 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from hpcp_mpi.cli.amounts import duration
 from hpcp_mpi.cli.commands import words
@@ -26,7 +25,7 @@ _BLOCKS = " ▁▂▃▄▅▆▇█"
 _ASCII = " .:-=+*#@"
 
 
-def show(path: bytes, json: Path | None) -> int:
+def show(path: bytes, json: str | None) -> int:
     """Print the state of the run in the ledger at path; return the exit code. Raises FatalError if it is unreadable."""
     output = report_at(json) if json is not None else None
     from hpcp_mpi.ledger.reader import read  # which loads SQLite

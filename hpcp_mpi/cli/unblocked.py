@@ -3,13 +3,14 @@
 What is not taken at once is kept, and written by a thread as it is taken.
 """
 
+import _socket  # not `socket`, whose import takes a millisecond of every run
 import os
 import select
-import socket
 import stat
 import threading
 
 _MOST = 1 << 20  # bytes that are kept; of what comes then, whole pieces are dropped and counted
+_DONT_WAIT = _socket.MSG_DONTWAIT
 _POLL = 500  # milliseconds
 
 
@@ -17,7 +18,7 @@ class Unblocked:
     """A way to write to a descriptor. The processes that share it keep one that waits: only our own way does not."""
 
     def __init__(self, fd: int) -> None:
-        self._socket = socket.socket(fileno=os.dup(fd)) if _is_socket(fd) else None
+        self._socket = _socket.socket(fileno=os.dup(fd)) if _is_socket(fd) else None
         self._to = _own_way(fd)
         self._lock = threading.RLock()  # a signal handler writes, too
         self._kept = bytearray()
@@ -51,7 +52,7 @@ class Unblocked:
 
     def _send(self, data: bytes) -> int:
         if self._socket is not None:
-            return self._socket.send(data, socket.MSG_DONTWAIT)
+            return self._socket.send(data, _DONT_WAIT)
         return os.write(self._to, data)
 
     def _keep(self, data: bytes) -> None:

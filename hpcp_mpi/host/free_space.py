@@ -4,13 +4,15 @@ quotactl_fd (Linux 5.14) takes a descriptor; no path and no device are needed. W
 there is none.
 """
 
-import ctypes
 import fcntl
 import os
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from ctypes import Array, c_char
 
 _QUOTACTL_FD = 443  # on all architectures
 _GETQUOTA = 0x800007
@@ -53,6 +55,8 @@ def rooms(directory: int, uid: int, gid: int) -> list[FreeSpace]:
 
 
 def _quota(directory: int, kind: int, number: int, name: str) -> Iterator[FreeSpace]:
+    import ctypes  # root has no quota
+
     answer = ctypes.create_string_buffer(_ANSWER.size)
     if _call(directory, _GETQUOTA << 8 | kind, number, answer):
         return  # no quotas, or this user may not read them
@@ -67,7 +71,9 @@ def _left(limit: int, used: int) -> int | None:
     return max(0, limit - used) if limit else None
 
 
-def _call(directory: int, command: int, number: int, answer: "ctypes.Array[ctypes.c_char]") -> int:
+def _call(directory: int, command: int, number: int, answer: "Array[c_char]") -> int:
+    import ctypes
+
     return int(ctypes.CDLL(None).syscall(_QUOTACTL_FD, directory, command, number, answer))
 
 

@@ -2,7 +2,6 @@
 
 import os
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from typing import Any
 
 from hpcp_mpi.vocab.paths import printable
@@ -39,6 +38,8 @@ def iso(seconds: float | None) -> str | None:
     """Return seconds since 1970 as `2026-01-31T08:15:30.123Z`; None for none, or for what no calendar has."""
     if seconds is None:
         return None
+    from datetime import datetime, timezone  # for reports of programs, which not every run writes
+
     try:
         moment = datetime.fromtimestamp(seconds, timezone.utc)
     except (OverflowError, ValueError, OSError):
