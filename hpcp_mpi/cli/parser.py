@@ -28,7 +28,6 @@ def build_parser() -> argparse.ArgumentParser:
         prog="hpcp-mpi",
         usage=USAGE,
         description=DESCRIPTION,
-        epilog=epilog(),
         formatter_class=_Formatter,
         allow_abbrev=False,
         add_help=False,
@@ -73,7 +72,9 @@ def _end(words: list[str]) -> int:
 
 def help_text() -> str:
     """Return the help with all options."""
-    return build_parser().format_help()
+    parser = build_parser()
+    parser.epilog = epilog()  # wrapping it takes as long as reading a command line
+    return parser.format_help()
 
 
 def described() -> list[Section]:

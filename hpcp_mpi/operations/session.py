@@ -146,10 +146,8 @@ def _work(wire: Wire) -> None:
     """Be a worker of a process of its own."""
     stop = StopRequest()
     with noted(stop):
-        result = serve(wire, stop)
+        serve(wire, stop)
         wire.close()
-    if isinstance(result, Abandoned):
-        print(f"hpcp-mpi: {result}", file=sys.stderr)
 
 
 @contextmanager

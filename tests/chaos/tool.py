@@ -32,4 +32,4 @@ Coordinator.drive = _marking(Coordinator.drive, lambda phase, feed: phase.encode
 checkpoints.CheckpointWriter.write = _marking(checkpoints.CheckpointWriter.write, lambda *_: b"checkpoint")  # type: ignore[method-assign]
 
 tell_when_asked()
-sys.exit(main(sys.argv[1:], os.environ))
+sys.exit(main(sys.argv[1:], os.environ, forks=True))
