@@ -13,7 +13,7 @@ from contextlib import suppress
 from hpcp_mpi.cluster.channel import pair
 
 _DEAF = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)  # a terminal sends them to all processes
-MOST = 32  # workers of one server
+MOST = 16  # workers of one server: rank 0 can hardly list for more
 _NUMBER = 4  # bytes of a descriptor's number in a message
 
 

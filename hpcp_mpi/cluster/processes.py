@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 _LEAVING = 12.0  # seconds for workers to end: they have 10 to end their slots
 _LONG = 3600.0  # seconds; whatever comes ends the sleep
+# Workers beside one for each CPU. 200,000 files of 100 B on 2 CPUs take 6.7 s with 2 workers, 5.6 with 3: slots of one
+# process wait for each other, and not all are busy all the time.
+_MORE = 1
 _STAND_IN = 1  # the rank of the thread
 
 
@@ -94,7 +97,7 @@ class GrowingWire(ThreadWire):
         if self._bell is not None or slots < 2:
             return
         self._bell = _Bell()
-        ends = self._server.fork(min(self._cpus(), slots))
+        ends = self._server.fork(min(self._cpus() + _MORE, slots))
         self._coming = [Channel(end, self._kind) for end in ends]
         self._parts = len(ends)
 
@@ -252,4 +255,5 @@ def growing_cluster(work: Callable[[Wire], None], cpus: Callable[[], int], kind:
     if alone():
         with suppress(OSError):
             peers[0] = GrowingWire(peers, ForkServer(begin), cpus, kind)
+            peers[1].united = True
     return peers
