@@ -20,6 +20,7 @@ from tests.bench import (
     mounts,
     races,
     rank0,
+    shapes,
     sources,
     tables,
 )
@@ -63,7 +64,7 @@ def test_without_names_everything_runs_but_what_takes_minutes(
         stub = replace(one, run=lambda names, setting, name=name: ran.append(name) or [])
         monkeypatch.setitem(BENCHMARKS, name, stub)  # type: ignore[arg-type]
     assert cli.main(["--place", "/dev/shm"]) == 0
-    named_only = [rank0.MEMORY, dfs.NAME, *dfs.RACES]
+    named_only = [rank0.MEMORY, dfs.NAME, *dfs.RACES, shapes.NAME, *shapes.RACES]
     assert ran == [name for name in BENCHMARKS if name not in named_only]
     out = capsys.readouterr().out
     assert "This takes about" in out and "not without being named: rank0-memory" in out
