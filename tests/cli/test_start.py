@@ -15,7 +15,7 @@ atexit.register(lambda: print(*sorted(sys.modules), sep="\\n"))
 console()
 """
 MOST_LOADED = 190  # modules of ours, and packages
-HEAVY = {"dataclasses", "inspect", "pathlib", "urllib.parse", "hashlib", "socket", "datetime", "decimal", "sqlite3"}
+HEAVY = {"pathlib", "urllib.parse", "hashlib", "socket", "datetime", "decimal", "sqlite3"}
 
 
 def test_the_copy_of_one_small_file_loads_no_more_than_it_needs(tmp_path: Path) -> None:
