@@ -64,10 +64,9 @@ class Scan:
         only: int | None = None,
         choose: Choose | None = None,
     ) -> None:
-        """made_root: the destination root was made by this run. supply: returns what ranks have to do.
+        """made_root: this run made the destination root. supply: returns what ranks have to do.
 
-        only: the one landing that is scanned; the others are another scan's
-        choose: leaves out what is another destination's
+        only: the one landing that is scanned. choose: leaves out what is another destination's
         """
         self._choose = choose
         self._only = only
@@ -212,7 +211,8 @@ class Scan:
         """Return the work that was found since the last call. Raises what a listing thread raised."""
         if self._error is not None:
             raise self._error
-        self._share()
+        if self._sharing.unfinished or not self._pool.exhausted:
+            self._share()
         taken = []
         while self._ready:
             taken.append(self._ready.popleft())

@@ -46,6 +46,11 @@ class Sharing:
     _dry: float = 0.0  # part of the ranks that was idle lately
     _waiting: int = 0  # directories in lists
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether others list, or are to list."""
+        return bool(self.lists or self.asked)
+
     def look(self, now: float, supply: Supply) -> None:
         """Record what ranks have to do at this moment, in seconds of any clock."""
         before, self.supply = self.supply, supply
