@@ -21,7 +21,7 @@ _FEW = 3  # with no more entries, threads do not gain
 _SLICE = 4096  # entries of one slice, at most
 _MOST_NAMES = 100_000  # of a destination directory that are held; in a bigger one every name is looked up
 ALL_SECONDS = (-(1 << 63), 1 << 63)  # all that a file can have
-_CLOCKS_NS = 1_000_000_000  # the most by which the clocks of two file systems may differ
+CLOCKS_NS = 1_000_000_000  # the most by which the clocks of two file systems may differ
 
 # An entry of the source: its name, its lstat, and the lstat of the entry of that name at the destination.
 # A plain tuple: a named one takes as long to make as the lstat.
@@ -51,15 +51,19 @@ class Slice:
     folders: list[tuple[bytes, int, bool | None]] = field(default_factory=list)  # (name, inode, what is at the
     # destination: None nothing, False a non-directory)
     rest: list[Pair] = field(default_factory=list)
+    links: list[bytes] = field(default_factory=list)  # where symlinks lead that are equal on both sides
+    twins: list[Pair] = field(default_factory=list)  # files with several names, each equal to what has its name
 
     @property
     def beside(self) -> int:
         """The number of entries whose name exists at the destination, as any type."""
         folders = sum(there is not None for _, _, there in self.folders)
-        return self.same[0] + len(self.equal[0]) + folders + sum(there is not None for _, _, there in self.rest)
+        same = self.same[0] + len(self.equal[0]) + len(self.links) + len(self.twins)
+        return same + folders + sum(there is not None for _, _, there in self.rest)
 
     def __len__(self) -> int:
-        return self.same[0] + len(self.fresh[0]) + len(self.equal[0]) + len(self.folders) + len(self.rest)
+        same = self.same[0] + len(self.equal[0]) + len(self.links) + len(self.twins)
+        return same + len(self.fresh[0]) + len(self.folders) + len(self.rest)
 
 
 def entries_of(directory: int) -> tuple[Names | None, list[bytes]]:
@@ -253,7 +257,7 @@ def _mostly_equal(
                     and status[0] & _TYPE == S_IFREG
                     and name[0] != "."
                 ):
-                    if by_lstat and status.st_ctime_ns < found.st_ctime_ns - _CLOCKS_NS:
+                    if by_lstat and status.st_ctime_ns < found.st_ctime_ns - CLOCKS_NS:
                         count += 1
                         total += status[6]
                         continue

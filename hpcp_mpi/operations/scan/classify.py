@@ -113,6 +113,14 @@ class Classifier:
                 equal = dest is not None and maybe_identical(status, dest, self._times)
                 self.time(listing, child_path(directory, name), status.st_mtime_ns, equal)
 
+    def twins(self, listing: ClassifiedEntries, found: Iterable[Entry]) -> None:
+        """Add files with several names to a listing that are equal to what has their names."""
+        for name, status, dest in found:
+            if dest is not None:
+                inode = self._device(status.st_dev), status.st_ino
+                dest_inode = self._device(dest.st_dev), dest.st_ino
+                listing.twins.append(Linked(name, one_file(status.st_size), inode, status.st_nlink, True, dest_inode))
+
     def _skip(self, listing: ClassifiedEntries, path: bytes, why: str) -> None:
         listing.open = True
         self._note(path, why)

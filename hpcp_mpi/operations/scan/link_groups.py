@@ -2,10 +2,14 @@
 
 The first name seen of an inode is its leader; later ones are its followers. Who sees only a part of a file's names
 records all of them at the end: `scan.deferred` puts the parts together.
+
+Names whose copies are names of one equal file are twins. Where all names of a file are seen as such, nothing of it is
+recorded.
 """
 
 from hpcp_mpi.operations.scan.records import (
     DeferredRecords,
+    EqualNames,
     Folder,
     Inode,
     Leader,
@@ -19,6 +23,7 @@ from hpcp_mpi.vocab.tally import Tally
 from hpcp_mpi.vocab.units import Unit
 
 _MOST_LEADERS = 50_000  # files of which not all names were seen yet; of more, the oldest are given up
+_MOST_NAMES = 16  # of a file with equal ones, in a record: many of these are held in memory
 
 
 class LinkGroups:
@@ -34,6 +39,7 @@ class LinkGroups:
         self.seen: list[LinkedName] | None = None
         self._deferred = deferred
         self._files: dict[Inode, NamesSeen] = {}
+        self._twins: dict[tuple[Inode, Inode], _Twins] = {}
 
     def leader(self, folder: Folder, entry: Linked) -> Leader | None:
         """Record a name in folder; return the leader that it follows, None if it is the first name seen."""
@@ -63,12 +69,46 @@ class LinkGroups:
         """Record the names of all files of which not all names were seen: other ranks may see the others."""
         for inode in list(self._files):
             self._record(inode)
+        self.end_twins()
 
     def _record(self, inode: Inode) -> None:
         """Record all names seen of a file, and forget it."""
         names = self._files.pop(inode)
         for source, path, target in ((*names.leader,), *names.followers):
             self._deferred.linked.append(LinkedName(inode, source, path, target, names.leader.target, 0))
+
+    def twin(self, folder: Folder, entry: Linked) -> bool:
+        """Record a name in folder, which is equal to what has that name; return whether it is the file's first one."""
+        assert entry.dest_inode is not None
+        key = entry.inode, entry.dest_inode
+        twins = self._twins.get(key)
+        first = twins is None
+        if twins is None:
+            if len(self._twins) >= _MOST_LEADERS:
+                self._record_twins(next(iter(self._twins)))
+            twins = self._twins[key] = _Twins(folder, entry)
+        if twins.parts and twins.parts[-1][1] == folder.dest_dir:
+            twins.parts[-1][2].append(entry.name)
+        else:
+            twins.parts.append((folder.source_dir, folder.dest_dir, [entry.name]))
+        twins.to_come -= 1
+        if not twins.to_come and twins.distinct == entry.names:
+            del self._twins[key]
+        return first
+
+    def end_twins(self) -> None:
+        """Record the twins of all files of which not all names were seen."""
+        for key in list(self._twins):
+            self._record_twins(key)
+
+    def _record_twins(self, key: tuple[Inode, Inode]) -> None:
+        twins = self._twins.pop(key)
+        inode, dest_inode = key
+        for source_dir, dest_dir, names in twins.parts:
+            for at in range(0, len(names), _MOST_NAMES):
+                some = tuple(names[at : at + _MOST_NAMES])
+                about = inode, dest_inode, twins.source, twins.leader, twins.number, twins.size
+                self._deferred.equal.append(EqualNames(*about, source_dir, dest_dir, some))
 
     def link(self, folder: Folder, unit: Unit, inode: Inode, leader: Leader) -> None:
         """Record a follower in folder that has to be linked when all leaders are there."""
@@ -81,6 +121,24 @@ class LinkGroups:
         paths = join(folder.source_dir, name), join(folder.dest_dir, name)
         size = tally.bytes if tally.files else -1
         self._deferred.shared.append(SharedName(dest_inode, inode, folder.source, *paths, size))
+
+
+class _Twins:
+    """The names seen of a file with several that are equal to those of a file at the destination."""
+
+    __slots__ = ("leader", "number", "parts", "size", "source", "to_come")
+
+    def __init__(self, folder: Folder, entry: Linked) -> None:
+        self.source = folder.source
+        self.leader = join(folder.dest_dir, entry.name)
+        self.number = self.to_come = entry.names
+        self.size = entry.tally.bytes
+        self.parts: list[tuple[bytes, bytes, list[bytes]]] = []  # (source_dir, dest_dir, names in there)
+
+    @property
+    def distinct(self) -> int:
+        """The number of names; a directory may be listed twice."""
+        return len({(dest_dir, name) for _, dest_dir, names in self.parts for name in names})
 
 
 def outside_leaders(folder: Folder) -> list[bytes]:

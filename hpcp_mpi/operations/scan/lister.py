@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from typing import Protocol
 
@@ -15,6 +15,7 @@ from hpcp_mpi.host.listing import Names, Slice, entries_of, only_in, slices
 from hpcp_mpi.host.retrying import names_passing, tries
 from hpcp_mpi.host.stage import owner_of_stage, stages_among
 from hpcp_mpi.operations.scan.classify import Classifier
+from hpcp_mpi.operations.scan.equal_entries import EqualEntries
 from hpcp_mpi.operations.scan.records import ClassifiedEntries, Folder
 from hpcp_mpi.operations.scan.symlinks import NOWHERE, tracked
 from hpcp_mpi.operations.scan.unit_builder import UnitBuilder
@@ -92,6 +93,8 @@ class Lister:
             self._overlay,
         )
 
+        self._equal = EqualEntries(context, options.hash_size == 0 and not options.full_hash)
+
     def forbidden(self, path: bytes, inode: int) -> bool:
         """Return whether a directory is the destination itself."""
         if self._never is None or inode != self._never[1]:
@@ -133,9 +136,11 @@ class Lister:
         if self._context.options.move and any(map(self._context.own, (name for name, _, _ in some.folders))):
             raise Unlisted(Failure(directory, ITSELF))
         count, size = some.same
-        listing = ClassifiedEntries(plain=some.fresh, equal=some.equal, same=Tally(files=count, bytes=size))
+        same = Tally(files=count, links=len(some.links), bytes=size)
+        listing = ClassifiedEntries(plain=some.fresh, equal=some.equal, same=same)
         self._classifier.folders(listing, directory, some.folders, self._stages(directory, some, source))
         self._classifier.entries(listing, directory, some.rest)
+        self._classifier.twins(listing, some.twins)
         return listing
 
     def leave_out(self, directory: bytes, some: Slice) -> bool:
@@ -160,10 +165,10 @@ class Lister:
                 self._note(child_path(directory, name), note)
         return found
 
-    def track(self, folder: Folder, listing: ClassifiedEntries, source: int) -> None:
+    def track(self, folder: Folder, listing: ClassifiedEntries, source: int, known: Sequence[bytes] = ()) -> None:
         """Add to a listing of some of a folder where its relative symlinks lead, if that may have to be copied too.
 
-        source: a descriptor of the folder
+        source: a descriptor of the folder. known: where those lead that are in no list
         """
         landed = self._landed[folder.source]
         if landed == NOWHERE:
@@ -173,12 +178,14 @@ class Lister:
             *((each.name, each.tally) for each in listing.existing),
             *((each.name, each.tally) for each in listing.linked),
         ]
+        targets = list(known)
         for name in [name for name, tally in entries if tally.links]:
             with suppress(OSError):  # copying it reports the error
-                target = os.readlink(name, dir_fd=source)
-                found = tracked(landed, folder.source_dir, folder.dest_dir, target, self._outside)
-                if found is not None:
-                    listing.tracked.append(found)
+                targets.append(os.readlink(name, dir_fd=source))
+        for target in targets:
+            found = tracked(landed, folder.source_dir, folder.dest_dir, target, self._outside)
+            if found is not None:
+                listing.tracked.append(found)
 
     def listings(self, folder: Folder, failures: list[Failure]) -> Iterator[ClassifiedEntries]:
         """Yield the entries of a folder, some thousand at a time. failures gets what cannot be looked at.
@@ -246,12 +253,14 @@ class Lister:
                 for some in slices(source, dest, names, plain, by_lstat, failed, crowd, astray, within_ns, seconds):
                     if self._choose is not None:
                         self._choose(folder, some, source)
+                    if plain and dest is not None and some.rest:
+                        self._equal.take(some, source, dest, folder.source)
                     left = leaving and self.leave_out(path, some)
                     listing = self.listing(path, some, source)
                     listing.open = listing.open or left
                     going += self._replaced(path, listing, dest, failures)
-                    if listing.others or listing.existing or listing.linked:
-                        self.track(folder, listing, source)
+                    if listing.others or listing.existing or listing.linked or some.links:
+                        self.track(folder, listing, source, some.links)
                     if mtime_ns is not None and context.options.directory_sync:
                         self._classifier.time(listing, path, mtime_ns, dest is not None)
                         mtime_ns = None

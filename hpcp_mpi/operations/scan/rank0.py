@@ -201,7 +201,8 @@ class Scan:
         with self._lock:
             if self._parallel or self.builder.links.partial:
                 self.builder.links.give_up()
-                self.waiting.add(self.builder.deferred)
+            self.builder.links.end_twins()
+            self.waiting.add(self.builder.deferred)
 
     def next_batches(self) -> list[Batch]:
         """Return the work that was found since the last call. Raises what a listing thread raised."""

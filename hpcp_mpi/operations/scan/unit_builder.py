@@ -121,6 +121,8 @@ class UnitBuilder:
                 self.links.share(folder, entry.name, entry.tally, entry.inode, entry.dest_inode)
         for linked in listing.linked:
             self._add_linked(folder, linked)
+        if listing.twins:
+            self._add_twins(folder, listing.twins)
         for beyond in listing.beyond:
             self.lost(*beyond)
         if listing.sweeps:
@@ -268,6 +270,14 @@ class UnitBuilder:
             folder.count(unit.tally)
             folder.weight += self.file_cost
             folder.followers.append((unit, entry.inode, leader))
+
+    def _add_twins(self, folder: Folder, entries: list[Linked]) -> None:
+        """Count names that need nothing, unless others show that they are not those of one file."""
+        size = sum(entry.tally.bytes for entry in entries if self.links.twin(folder, entry))
+        found = Tally(files=len(entries), bytes=size)
+        self.skipped = self.skipped.plus(found)
+        self.count(found)
+        folder.count(found)
 
     # --- directories
 
