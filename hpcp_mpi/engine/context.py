@@ -15,7 +15,7 @@ from hpcp_mpi.host.dirfd import Tree
 from hpcp_mpi.host.entries import identity
 from hpcp_mpi.host.latency import AdaptiveGate, Latency, ParallelCalls
 from hpcp_mpi.host.machine import kept_open, most_threads
-from hpcp_mpi.host.metadata import Refusals, Xattrs, refused_beside, xattrs_of
+from hpcp_mpi.host.metadata import Refusals, Xattrs, has_none, refused_beside, xattrs_of
 from hpcp_mpi.host.mounts import Mounts, invents_inodes, mounts_below
 from hpcp_mpi.host.retrying import retried
 from hpcp_mpi.host.roots import Pin, is_same, most_pins, pin_of, root_at
@@ -162,6 +162,12 @@ class JobContext:
         What the destination cannot have is left out of what the source has. Raises OSError.
         """
         return self.wanted_xattrs(pair, source), xattrs_of(*other, self.hides_acls(DEST))
+
+    def directory_xattrs(self, directory: int, other: int, source: int) -> tuple[Xattrs, Xattrs]:
+        """Return the same of two open directories, of which nearly all have none. Raises OSError."""
+        if not self.job.hides_acls and has_none(directory) and has_none(other):
+            return {}, {}
+        return self.xattrs_of((directory, b"."), (other, b"."), source)
 
     def wanted_xattrs(self, entry: tuple[int, bytes], source: int) -> Xattrs:
         """Return what attributes the copy of an entry (directory, name) is to have. Raises OSError."""

@@ -51,19 +51,24 @@ class Slice:
     folders: list[tuple[bytes, int, bool | None]] = field(default_factory=list)  # (name, inode, what is at the
     # destination: None nothing, False a non-directory)
     rest: list[Pair] = field(default_factory=list)
+    doubtful: tuple[list[bytes], list[int]] = field(default_factory=lambda: ([], []))  # (names, sizes) of files equal
+    # by lstat, of which it is known that they need a closer look
     links: list[bytes] = field(default_factory=list)  # where symlinks lead that are equal on both sides
+    last: bool = False  # there are no more entries
     twins: list[Pair] = field(default_factory=list)  # files with several names, each equal to what has its name
+
+    @property
+    def _same(self) -> int:
+        return self.same[0] + len(self.equal[0]) + len(self.doubtful[0]) + len(self.links) + len(self.twins)
 
     @property
     def beside(self) -> int:
         """The number of entries whose name exists at the destination, as any type."""
         folders = sum(there is not None for _, _, there in self.folders)
-        same = self.same[0] + len(self.equal[0]) + len(self.links) + len(self.twins)
-        return same + folders + sum(there is not None for _, _, there in self.rest)
+        return self._same + folders + sum(there is not None for _, _, there in self.rest)
 
     def __len__(self) -> int:
-        same = self.same[0] + len(self.equal[0]) + len(self.links) + len(self.twins)
-        return same + len(self.fresh[0]) + len(self.folders) + len(self.rest)
+        return self._same + len(self.fresh[0]) + len(self.folders) + len(self.rest)
 
 
 def entries_of(directory: int) -> tuple[Names | None, list[bytes]]:
@@ -108,7 +113,7 @@ def slices(
             some = Slice()
             beside = _DestSide(some, dest, names)
             listed = list(islice(entries, _SLICE))
-            last = len(listed) < _SLICE
+            some.last = len(listed) < _SLICE
             _look_ahead(listed, names, crowd)
             if astray is not None:
                 listed = _without_astray(listed, astray, some, beside, failed)
@@ -122,7 +127,7 @@ def slices(
                 for entry in listed:
                     _again(entry, some, beside, failed)
             yield some
-            if last:
+            if some.last:
                 return
 
 

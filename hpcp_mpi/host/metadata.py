@@ -10,7 +10,7 @@ is a symlink, so an entry that is swapped in under the name meanwhile is not wri
 import errno
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
 from hpcp_mpi.host.dirfd import entered, path_of, pinned
@@ -38,9 +38,25 @@ def xattrs_of(parent: int, name: bytes, hidden: bool = False) -> Xattrs:
 
     hidden: its file system does not list ACLs
     """
-    path = path_of(parent, name)
+    return _xattrs(path_of(parent, name), hidden, False)
+
+
+def xattrs_of_open(file: int, hidden: bool = False) -> Xattrs:
+    """Return the same of an open file. Raises OSError."""
+    return _xattrs(file, hidden, True)
+
+
+def has_none(file: int) -> bool:
+    """Return whether an open file is known to have no attributes, but for ACLs that are not listed."""
     try:
-        names = list(map(os.fsencode, os.listxattr(path, follow_symlinks=False)))
+        return not os.listxattr(file)
+    except OSError as error:
+        return error.errno == errno.ENOTSUP
+
+
+def _xattrs(file: int | bytes, hidden: bool, follow: bool) -> Xattrs:
+    try:
+        names = list(map(os.fsencode, os.listxattr(file, follow_symlinks=follow)))
     except OSError as error:
         if error.errno not in _NONE:
             raise
@@ -52,7 +68,7 @@ def xattrs_of(parent: int, name: bytes, hidden: bool = False) -> Xattrs:
         if not is_carried(attribute):
             continue
         try:
-            value = os.getxattr(path, attribute, follow_symlinks=False)
+            value = os.getxattr(file, attribute, follow_symlinks=follow)
         except OSError as error:
             if error.errno not in _NONE:
                 raise
@@ -62,7 +78,7 @@ def xattrs_of(parent: int, name: bytes, hidden: bool = False) -> Xattrs:
     return found
 
 
-def carriers(directory: int, names: list[bytes], crowd: ParallelCalls, hidden: bool = False) -> list[bytes]:
+def carriers(directory: int, names: Sequence[bytes], crowd: ParallelCalls, hidden: bool = False) -> list[bytes]:
     """Return the names of files that carry attributes, or whose attributes cannot be read. hidden: as above"""
     found: list[bytes] = []
 

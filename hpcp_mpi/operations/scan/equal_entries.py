@@ -7,20 +7,25 @@ import os
 from stat import S_IFLNK, S_IFREG
 
 from hpcp_mpi.engine.context import JobContext
+from hpcp_mpi.engine.equal_files import doubtful_among
 from hpcp_mpi.host import listing
 from hpcp_mpi.host.entries import _TYPE
-from hpcp_mpi.host.hashing import same_tails
 from hpcp_mpi.host.listing import Pair, Slice
 from hpcp_mpi.host.metadata import carriers
+from hpcp_mpi.operations.scan.records import Existing
 from hpcp_mpi.vocab.options import MIB
-from hpcp_mpi.vocab.units import DEST
+from hpcp_mpi.vocab.tally import one_file
 
 _MOST_KNOWN = 50_000  # files of which it is remembered whether they are equal
+NO_INODE = 0, 0  # of a file that has no other names
 _Inodes = tuple[int, int, int, int]  # device and inode number on both sides
 
 
 class EqualEntries:
-    """Takes out of slices what is equal. Thread-safe."""
+    """Takes out of slices what is equal. Thread-safe.
+
+    checks: compare also what lstat does not show of files with one name; not in big directories, which are shared
+    """
 
     def __init__(self, context: JobContext, by_lstat: bool) -> None:
         """by_lstat: what lstat shows as equal is, unless the source's inode was changed after the copy's"""
@@ -29,16 +34,36 @@ class EqualEntries:
         options, times = context.options, context.job.times
         self._within_ns = times.within_ns or 0
         self._first, self._last = times.seconds
-        self._tail = options.hash_size
         # A ledger has every name of a file with several.
         self._linked = not options.full_hash and options.hash_size < MIB and not options.sync_ranges
         self._known: dict[_Inodes, bool] = {}
+        self.checks = False
 
     def take(self, some: Slice, source: int, dest: int, index: int) -> None:
-        """Move what is equal from the rest of a slice to its links and twins.
+        """Move what is equal in a slice to its links and twins, and to what needs nothing.
 
         source, dest: descriptors. index: of the source
         """
+        if self.checks and some.last and some.equal[0]:
+            self._sort_equal(some, source, dest, index)
+        if some.rest:
+            self._sort_rest(some, source, dest, index)
+
+    def _sort_equal(self, some: Slice, source: int, dest: int, index: int) -> None:
+        """Sort files that are equal by lstat into those that need nothing and doubtful ones."""
+        names, sizes = some.equal
+        some.equal = [], []
+        doubtful = doubtful_among(self._context, index, source, dest, names, sizes)
+        if doubtful:
+            doubt = some.doubtful
+            for name, size in zip(names, sizes, strict=True):
+                if name in doubtful:
+                    doubt[0].append(name)
+                    doubt[1].append(size)
+        some.same[0] += len(names) - len(some.doubtful[0])
+        some.same[1] += sum(sizes) - sum(some.doubtful[1])
+
+    def _sort_rest(self, some: Slice, source: int, dest: int, index: int) -> None:
         links: list[Pair] = []
         twins: list[Pair] = []
         for pair in some.rest:
@@ -103,17 +128,16 @@ class EqualEntries:
                 else:
                     first[inodes] = pair
         if first:
-            hidden = self._context.hides_acls(index), self._context.hides_acls(DEST)
-            hiding = hidden if any(hidden) else None
-
-            def compare(pair: Pair) -> None:
-                known[_inodes(pair)] = same_tails(pair[0], source, dest, pair[1].st_size, self._tail, hiding)
-
-            firsts = list(first.values())
-            if not self._context.crowd.each(compare, firsts):
-                for pair in firsts:
-                    compare(pair)
+            names = [pair[0] for pair in first.values()]
+            sizes = [pair[1].st_size for pair in first.values()]
+            doubtful = doubtful_among(self._context, index, source, dest, names, sizes)
+            known.update((inodes, pair[0] not in doubtful) for inodes, pair in first.items())
         return [pair for pair in files if known.get(_inodes(pair))]
+
+
+def doubtful(some: Slice) -> list[Existing]:
+    """Return the files in a slice of which it is known that they need a closer look."""
+    return [Existing(name, one_file(size), NO_INODE, None) for name, size in zip(*some.doubtful, strict=True)]
 
 
 def _inodes(pair: Pair) -> _Inodes:

@@ -15,7 +15,7 @@ from hpcp_mpi.host.listing import Names, Slice, entries_of, only_in, slices
 from hpcp_mpi.host.retrying import names_passing, tries
 from hpcp_mpi.host.stage import owner_of_stage, stages_among
 from hpcp_mpi.operations.scan.classify import Classifier
-from hpcp_mpi.operations.scan.equal_entries import EqualEntries
+from hpcp_mpi.operations.scan.equal_entries import EqualEntries, doubtful
 from hpcp_mpi.operations.scan.records import ClassifiedEntries, Folder
 from hpcp_mpi.operations.scan.symlinks import NOWHERE, tracked
 from hpcp_mpi.operations.scan.unit_builder import UnitBuilder
@@ -92,8 +92,7 @@ class Lister:
             options.strict_metadata,
             self._overlay,
         )
-
-        self._equal = EqualEntries(context, options.hash_size == 0 and not options.full_hash)
+        self.equal = EqualEntries(context, options.hash_size == 0 and not options.full_hash)
 
     def forbidden(self, path: bytes, inode: int) -> bool:
         """Return whether a directory is the destination itself."""
@@ -137,7 +136,7 @@ class Lister:
             raise Unlisted(Failure(directory, ITSELF))
         count, size = some.same
         same = Tally(files=count, links=len(some.links), bytes=size)
-        listing = ClassifiedEntries(plain=some.fresh, equal=some.equal, same=same)
+        listing = ClassifiedEntries(plain=some.fresh, equal=some.equal, same=same, existing=doubtful(some))
         self._classifier.folders(listing, directory, some.folders, self._stages(directory, some, source))
         self._classifier.entries(listing, directory, some.rest)
         self._classifier.twins(listing, some.twins)
@@ -253,8 +252,8 @@ class Lister:
                 for some in slices(source, dest, names, plain, by_lstat, failed, crowd, astray, within_ns, seconds):
                     if self._choose is not None:
                         self._choose(folder, some, source)
-                    if plain and dest is not None and some.rest:
-                        self._equal.take(some, source, dest, folder.source)
+                    if plain and dest is not None:
+                        self.equal.take(some, source, dest, folder.source)
                     left = leaving and self.leave_out(path, some)
                     listing = self.listing(path, some, source)
                     listing.open = listing.open or left
@@ -384,7 +383,7 @@ class Lister:
         """
         context = self._context
         wanted = os.fstat(source)
-        letters = metadata.xattr_letters(*context.xattrs_of((source, b"."), (dest, b"."), folder.source))
+        letters = metadata.xattr_letters(*context.directory_xattrs(source, dest, folder.source))
         merged = folder.dest_dir in context.job.merged
         changes = metadata_changes(wanted, found or os.fstat(dest), context.job.times, context.rights, letters)
         if not (changes or merged):
