@@ -233,8 +233,8 @@ class Lister:
                 quiet = unchanged.quiet(status)
                 leaving = (status.st_dev, status.st_ino) in context.options.left_out
                 merged = folder.dest_dir in context.job.merged
-                if dest is not None and context.options.directory_sync:
-                    self.compare_folder(folder, source, dest, found)
+                if dest is not None and found is not None and context.options.directory_sync:
+                    self.compare_folder(folder, source, dest, status, found)
 
                 def failed(name: bytes, error: OSError) -> None:
                     failures.append(failure_of(child_path(path, name), error))
@@ -376,16 +376,16 @@ class Lister:
                     return True
         return False
 
-    def compare_folder(self, folder: Folder, source: int, dest: int, found: os.stat_result | None = None) -> None:
+    def compare_folder(self, folder: Folder, source: int, dest: int, *known: os.stat_result) -> None:
         """Find out whether a folder's metadata is to be written to its counterpart; close that to others until then.
 
-        found: the status of the counterpart, if it is known. Raises OSError; Unlisted where it is not to be written to.
+        known: the status of both, if it is. Raises OSError; Unlisted where its counterpart is not to be written to.
         """
         context = self._context
-        wanted = os.fstat(source)
+        wanted, found = known or (os.fstat(source), os.fstat(dest))
         letters = metadata.xattr_letters(*context.directory_xattrs(source, dest, folder.source))
         merged = folder.dest_dir in context.job.merged
-        changes = metadata_changes(wanted, found or os.fstat(dest), context.job.times, context.rights, letters)
+        changes = metadata_changes(wanted, found, context.job.times, context.rights, letters)
         if not (changes or merged):
             return
         if not context.options.compare:

@@ -357,6 +357,12 @@ class UnitBuilder:
 
     def flush(self, folder: Folder) -> None:
         """Emit what folder holds as batches of about a bite each."""
+        if folder.names or folder.units or folder.equal[0] or folder.checks:
+            self._flush(folder)
+        folder.weight = folder.longest_path = 0
+        folder.ours_below = True
+
+    def _flush(self, folder: Folder) -> None:
         emitted = len(self.out)
         copies = Units(folder.names, folder.sizes)
         if folder.units and len(copies) < _FEW:
@@ -368,8 +374,6 @@ class UnitBuilder:
         self._emit(Kind.CHECK, folder, Units(names, sizes, most=self.check_size), equal=True)
         self._emit(Kind.CHECK, folder, Units.of(folder.checks))
         folder.names, folder.sizes, folder.units, folder.equal, folder.checks = [], [], [], ([], []), []
-        folder.weight = folder.longest_path = 0
-        folder.ours_below = True
 
     def _emit(self, kind: Kind, folder: Folder, units: Units, equal: bool = False) -> None:
         for bite in units.parts(BATCH * self.limit, self.file_cost):
