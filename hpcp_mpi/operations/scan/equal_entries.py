@@ -63,6 +63,11 @@ class EqualEntries:
         some.same[0] += len(names) - len(some.doubtful[0])
         some.same[1] += sum(sizes) - sum(some.doubtful[1])
 
+    @staticmethod
+    def doubtful(some: Slice) -> list[Existing]:
+        """Return the files in a slice of which it is known that they need a closer look."""
+        return [Existing(name, one_file(size), NO_INODE, None) for name, size in zip(*some.doubtful, strict=True)]
+
     def _sort_rest(self, some: Slice, source: int, dest: int, index: int) -> None:
         links: list[Pair] = []
         twins: list[Pair] = []
@@ -133,11 +138,6 @@ class EqualEntries:
             doubtful = doubtful_among(self._context, index, source, dest, names, sizes)
             known.update((inodes, pair[0] not in doubtful) for inodes, pair in first.items())
         return [pair for pair in files if known.get(_inodes(pair))]
-
-
-def doubtful(some: Slice) -> list[Existing]:
-    """Return the files in a slice of which it is known that they need a closer look."""
-    return [Existing(name, one_file(size), NO_INODE, None) for name, size in zip(*some.doubtful, strict=True)]
 
 
 def _inodes(pair: Pair) -> _Inodes:

@@ -15,7 +15,6 @@ from hpcp_mpi.host.listing import Names, Slice, entries_of, only_in, slices
 from hpcp_mpi.host.retrying import names_passing, tries
 from hpcp_mpi.host.stage import owner_of_stage, stages_among
 from hpcp_mpi.operations.scan.classify import Classifier
-from hpcp_mpi.operations.scan.equal_entries import EqualEntries, doubtful
 from hpcp_mpi.operations.scan.records import ClassifiedEntries, Folder
 from hpcp_mpi.operations.scan.symlinks import NOWHERE, tracked
 from hpcp_mpi.operations.scan.unit_builder import UnitBuilder
@@ -92,6 +91,8 @@ class Lister:
             options.strict_metadata,
             self._overlay,
         )
+        from hpcp_mpi.operations.scan.equal_entries import EqualEntries  # not before there is work
+
         self.equal = EqualEntries(context, options.hash_size == 0 and not options.full_hash)
 
     def forbidden(self, path: bytes, inode: int) -> bool:
@@ -136,7 +137,7 @@ class Lister:
             raise Unlisted(Failure(directory, ITSELF))
         count, size = some.same
         same = Tally(files=count, links=len(some.links), bytes=size)
-        listing = ClassifiedEntries(plain=some.fresh, equal=some.equal, same=same, existing=doubtful(some))
+        listing = ClassifiedEntries(plain=some.fresh, equal=some.equal, same=same, existing=self.equal.doubtful(some))
         self._classifier.folders(listing, directory, some.folders, self._stages(directory, some, source))
         self._classifier.entries(listing, directory, some.rest)
         self._classifier.twins(listing, some.twins)
