@@ -14,6 +14,7 @@ class Waiting:
         self.shared = ExternalSort()
         self.extras = ExternalSort()
         self.tracked = ExternalSort()
+        self.equal = ExternalSort()
         self.counted = NOTHING  # names to link and directories to settle that were added here, as found
 
     def add(self, deferred: DeferredRecords) -> None:
@@ -34,6 +35,7 @@ class Waiting:
         self.shared.add(some.shared)
         self.extras.add(some.extras)
         self.tracked.add(some.tracked)
+        self.equal.add(some.equal)
 
     def record(self) -> dict[str, RecordedSort]:
         """Have all that is added from now on recorded for a ledger. Nothing was added yet.
