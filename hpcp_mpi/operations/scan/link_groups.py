@@ -141,7 +141,8 @@ class LinkGroups:
             self._record_twins(*self._twins.popitem(last=False))
 
     def _record_twins(self, key: tuple[Inode, Inode], twins: "_Twins") -> None:
-        """Record the names of a file."""
+        """Record the names of a file: others of it may be known as no twins, here or elsewhere."""
+        self.partial = True
         for source_dir, dest_dir, names in twins.parts:
             for at in range(0, len(names), _MOST_NAMES):
                 some = tuple(names[at : at + _MOST_NAMES])
