@@ -31,6 +31,7 @@ _MOST_FOLLOWERS = 50_000  # names of those that are kept in mind; of more, all a
 _BITS = 28  # of the place that stands for a file that was given up: 32 MiB, as far as they are used
 _ODD = 0x9E3779B97F4A7C15
 SOMEWHERE = b""  # the leader of a name that follows one of those
+_MOST_TWINS = 50_000  # names of files with equal ones that are kept in mind; of more, all are recorded
 _MOST_NAMES = 16  # of a file with equal ones, in a record: many of these are held in memory
 
 
@@ -50,6 +51,7 @@ class LinkGroups:
         self._followers = 0  # that are kept in mind
         self._given_up = _Inodes()
         self._twins: OrderedDict[tuple[Inode, Inode], _Twins] = OrderedDict()
+        self._kept = 0  # names of those
 
     def leader(self, folder: Folder, entry: Linked) -> bytes | None:
         """Record a name in folder; return the leader that it follows, None if it is the first name seen."""
@@ -131,8 +133,16 @@ class LinkGroups:
                 self._record_twins(*self._twins.popitem(last=False))
             twins = self._twins[key] = _Twins(folder, entry)
         twins.add(folder, entry.name)
-        if not twins.to_come and twins.distinct == entry.names:
+        self._kept += 1
+        if not twins.to_come and twins.recorded:
             del self._twins[key]
+            self._record_twins(key, twins)
+        elif not twins.to_come and twins.distinct == entry.names:
+            del self._twins[key]
+            self._kept -= entry.names
+        elif self._kept >= _MOST_TWINS:
+            for each in self._twins.items():
+                self._record_twins(*each)
         return first
 
     def end_twins(self) -> None:
@@ -141,13 +151,15 @@ class LinkGroups:
             self._record_twins(*self._twins.popitem(last=False))
 
     def _record_twins(self, key: tuple[Inode, Inode], twins: "_Twins") -> None:
-        """Record the names of a file: others of it may be known as no twins, here or elsewhere."""
+        """Record names that were not recorded yet: others of the file may be known as no twins, here or elsewhere."""
         self.partial = True
         for source_dir, dest_dir, names in twins.parts:
+            self._kept -= len(names)
             for at in range(0, len(names), _MOST_NAMES):
                 some = tuple(names[at : at + _MOST_NAMES])
                 about = *key, twins.source, twins.leader, twins.number, twins.size
                 self._deferred.equal.append(EqualNames(*about, source_dir, dest_dir, some))
+        twins.parts, twins.recorded = [], True
 
     def link(self, folder: Folder, followers: Iterable[Follower]) -> None:
         """Record followers in folder that have to be linked when all leaders are there."""
@@ -195,7 +207,7 @@ def _places(inode: Inode) -> tuple[int, int]:
 class _Twins:
     """The names seen of a file with several that are equal to those of a file at the destination."""
 
-    __slots__ = ("leader", "number", "parts", "size", "source", "to_come")
+    __slots__ = ("leader", "number", "parts", "recorded", "size", "source", "to_come")
 
     def __init__(self, folder: Folder, entry: Linked) -> None:
         self.source = folder.source
@@ -203,6 +215,7 @@ class _Twins:
         self.number = self.to_come = entry.names
         self.size = entry.tally.bytes
         self.parts: list[tuple[bytes, bytes, list[bytes]]] = []  # (source_dir, dest_dir, names in there)
+        self.recorded = False  # some were, and are not in parts
 
     def add(self, folder: Folder, name: bytes) -> None:
         self.to_come -= 1
@@ -213,7 +226,7 @@ class _Twins:
 
     @property
     def distinct(self) -> int:
-        """The number of names; a directory may be listed twice."""
+        """The number of names in parts; a directory may be listed twice."""
         return len({(dest_dir, name) for _, dest_dir, names in self.parts for name in names})
 
 

@@ -48,7 +48,7 @@ def make(root: Path, files: list[int], contents: list[bytes], elsewhere: set[int
 
 
 @settings(max_examples=many(60), deadline=None, suppress_health_check=list(HealthCheck))
-@given(FILES, CONTENTS, ELSEWHERE, FILES, CONTENTS, ELSEWHERE, st.booleans(), st.booleans())
+@given(FILES, CONTENTS, ELSEWHERE, FILES, CONTENTS, ELSEWHERE, st.booleans(), st.booleans(), st.booleans())
 def test_names_that_are_one_file_become_one_and_others_do_not(
     files: list[int],
     contents: list[bytes],
@@ -58,11 +58,14 @@ def test_names_that_are_one_file_become_one_and_others_do_not(
     beside: set[int],
     parallel: bool,
     one_name: bool,
+    few_names: bool,
 ) -> None:
     with tempfile.TemporaryDirectory(dir="/dev/shm") as place, pytest.MonkeyPatch.context() as patch:
         if one_name:
             patch.setattr(link_groups, "_MOST_NAMES", 1)
             patch.setattr(link_groups, "_MOST_LEADERS", 1)
+        if one_name or few_names:
+            patch.setattr(link_groups, "_MOST_TWINS", 2)
         src, dst = Path(place, "src"), Path(place, "dst")
         make(src, files, contents, elsewhere)
         make(dst, found, stale, beside)
