@@ -19,17 +19,10 @@ from hpcp_mpi.host.entries import identity
 from hpcp_mpi.operations.copy.big_files.rank0 import WithRanges
 from hpcp_mpi.operations.copy.big_files.rules import Holes
 from hpcp_mpi.operations.copy.totals import Totals
-from hpcp_mpi.operations.scan.deferred import (
-    leading_batches,
-    link_batches,
-    separation_batches,
-    settle_batches,
-    torn_apart,
-)
+from hpcp_mpi.operations.scan.deferred import leading_batches, link_batches, separation_batches, settle_batches
 from hpcp_mpi.operations.scan.records import (
     CONTENT_CHANGED,
     DirectoryMetadata,
-    EqualNames,
     LinkedName,
     SharedName,
     directory_metadata,
@@ -107,7 +100,8 @@ class _Copy(Operation):
                 self._coordinator.drive_scan(phase, self._scan, self._wrapped, self._scan.relists)
             self._space = None  # there is no more to come
             waiting = self._scan.waiting
-            self._tear_apart()
+            outcome = self._coordinator.outcome
+            outcome.skipped = outcome.skipped.minus(waiting.tear_apart())
             shared = map(SharedName._make, waiting.shared)
             self._drive(
                 "separating hard links", Stream(self._uncounted(separation_batches(shared, options.split_size)))
@@ -121,14 +115,6 @@ class _Copy(Operation):
             self._settle(map(DirectoryMetadata._make, waiting.settled))
         finally:
             self._scan.end()
-
-    def _tear_apart(self) -> None:
-        """Have names linked, or separated, that seemed to be all those of one copy; they were counted as identical."""
-        waiting, outcome = self._scan.waiting, self._coordinator.outcome
-        for linked, shared in torn_apart(map(EqualNames._make, waiting.equal)):
-            waiting.linked.add(linked)
-            waiting.shared.add(shared)
-            outcome.skipped = outcome.skipped.minus(Tally(files=sum(record.counts for record in linked)))
 
     def _uncounted(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         """Yield batches of what was counted as identical and is copied after all."""
