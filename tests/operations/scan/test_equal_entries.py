@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from hpcp_mpi.host import listing
 from hpcp_mpi.operations.scan import link_groups
 from hpcp_mpi.operations.scan.deferred import torn_apart
-from hpcp_mpi.operations.scan.records import EqualNames
+from hpcp_mpi.operations.scan.records import ClassifiedEntries, EqualNames, Linked
+from hpcp_mpi.operations.scan.unit_builder import UnitBuilder
 from hpcp_mpi.vocab.tally import Tally
 from tests.support import direct, oracle
 from tests.support.copies import copy, state
@@ -162,3 +163,16 @@ def test_names_that_may_not_be_all_are_looked_at_as_any_others(records: list[Equ
     assert {each.target for each in linked} == {name for each in records for name in each.names}
     assert {each.dest_inode for each in shared} == {each.dest_inode for each in records}
     assert sum(each.counts for each in linked) == sum(len(each.names) - 1 for each in records)
+
+
+def test_a_file_with_more_names_than_are_kept_in_mind_counts_its_bytes_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link_groups, "_MOST_TWINS", 3)
+    builder = UnitBuilder(10**9, 1, None)
+    root = builder.root(0, b"", new=False)
+    for number in range(10):
+        name = Linked(b"%d" % number, Tally(files=1, bytes=5), (1, 7), 10, True, (2, 7))
+        builder.add(root, ClassifiedEntries(twins=[name]))
+    builder.links.end()
+    assert (builder.skipped.files, builder.skipped.bytes) == (10, 5)
+    assert sorted(name for each in builder.deferred.equal for name in each.names) == [b"%d" % i for i in range(10)]
+    assert list(torn_apart(builder.deferred.equal)) == []
