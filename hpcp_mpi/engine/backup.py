@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager, suppress
 
 from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.host.dirfd import Tree, is_ours_alone, path_of, pinned
-from hpcp_mpi.host.entries import lstat
+from hpcp_mpi.host.entries import identity, lstat
 from hpcp_mpi.host.metadata import write, xattrs_of
 from hpcp_mpi.rules.equality import maybe_identical
 from hpcp_mpi.vocab.paths import join
@@ -36,7 +36,7 @@ def saved(context: JobContext, dest_dir: bytes, dest: int, name: bytes, new: os.
     it did not replace has no second name. Raises OSError, and then nothing is replaced.
     """
     there = lstat(name, dest) if context.job.backup is not None else None
-    if there is None or (new is not None and _ours(context, there, new)):
+    if there is None or (new is not None and _ours(context, dest, name, there, new)):
         yield
         return
     if stat.S_ISDIR(there.st_mode):
@@ -55,14 +55,22 @@ def saved(context: JobContext, dest_dir: bytes, dest: int, name: bytes, new: os.
             raise
 
 
-def _ours(context: JobContext, there: os.stat_result, new: os.stat_result) -> bool:
-    """Return whether this run wrote what is there: it was changed since then, and is what new is.
+def _ours(context: JobContext, dest: int, name: bytes, there: os.stat_result, new: os.stat_result) -> bool:
+    """Return whether this run wrote what is there: an inode that was made since then, and is what new is.
 
-    A backup of one name of a file changes it under its other names too; where any mtime is equal, its own decides.
+    When it was changed shows nothing: a backup of one name of an old file changes it under its other names too. Where
+    it is not known when inodes were made, one that has other names is taken for an old one: it is kept once too often.
     """
     began = context.job.start_ctime_ns[-1]
     since_then = there.st_ctime_ns > began and (not context.options.content_only or there.st_mtime_ns > began)
-    return since_then and maybe_identical(there, new, context.job.times)
+    if not (since_then and maybe_identical(there, new, context.job.times)):
+        return False
+    try:
+        with pinned(dest, name) as fd:
+            inode, born_ns = identity(fd)
+    except FileNotFoundError:
+        return False
+    return inode == there.st_ino and (born_ns > began if born_ns else there.st_nlink == 1)
 
 
 def _same(one: os.stat_result | None, other: os.stat_result) -> bool:

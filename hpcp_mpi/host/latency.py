@@ -49,26 +49,34 @@ class Latency:
 
 
 class AdaptiveGate:
-    """A gate that lets in one thread at a time, and many where the file system is slow."""
+    """A gate that lets in one thread at a time, and many where the file system is slow.
+
+    The one has a plain lock: who waits for it sleeps in the kernel, and need not run to learn that another was faster.
+    """
 
     def __init__(self, most: int, slow: Callable[[], bool]) -> None:
         """most: threads inside. slow: returns whether calls take long."""
-        self._most = most
         self._slow = slow
-        self._inside = 0
-        self._changed = threading.Condition()
+        self._first = threading.Lock()  # of the thread that always may be inside
+        self._others = threading.Semaphore(most - 1)
+        self._owner = 0  # the thread that has the lock
 
     def __enter__(self) -> None:
-        with self._changed:
-            while self._inside >= (self._most if self._slow() else 1):
-                # Not for ever: the threads inside find out that calls take long.
-                self._changed.wait(_AGAIN)
-            self._inside += 1
+        while not self._first.acquire(blocking=False):
+            # Not for ever: the threads inside find out that calls take long.
+            if self._slow():
+                if self._others.acquire(timeout=_AGAIN):
+                    return
+            elif self._first.acquire(timeout=_AGAIN):
+                break
+        self._owner = threading.get_ident()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        with self._changed:
-            self._inside -= 1
-            self._changed.notify_all()
+        if self._owner == threading.get_ident():
+            self._owner = 0
+            self._first.release()
+        else:
+            self._others.release()
 
 
 _PROBES = 2  # calls that are measured; one alone may have waited for a CPU

@@ -22,7 +22,7 @@ _FEW = 3  # with no more entries, threads do not gain
 _SLICE = 4096  # entries of one slice, at most
 _MOST_NAMES = 100_000  # of a destination directory that are held; in a bigger one every name is looked up
 ALL_SECONDS = (-(1 << 63), 1 << 63)  # all that a file can have
-_CLOCKS_NS = 1_000_000_000  # the most by which the clocks of two file systems may differ
+CLOCKS_NS = 1_000_000_000  # the most by which the clocks of two file systems may differ
 
 # An entry of the source: its name, its lstat, and the lstat of the entry of that name at the destination.
 # A plain tuple: a named one takes as long to make as the lstat.
@@ -70,15 +70,24 @@ class Slice:
     folders: list[tuple[bytes, int, bool | None]] = field(default_factory=list)  # (name, inode, what is at the
     # destination: None nothing, False a non-directory)
     rest: list[Pair] = field(default_factory=list)
+    doubtful: tuple[list[bytes], list[int]] = field(default_factory=lambda: ([], []))  # (names, sizes) of files equal
+    # by lstat, of which it is known that they need a closer look
+    links: list[bytes] = field(default_factory=list)  # where symlinks lead that are equal on both sides
+    last: bool = False  # there are no more entries
+    twins: list[Pair] = field(default_factory=list)  # files with several names, each equal to what has its name
+
+    @property
+    def _same(self) -> int:
+        return self.same[0] + len(self.equal[0]) + len(self.doubtful[0]) + len(self.links) + len(self.twins)
 
     @property
     def beside(self) -> int:
         """The number of entries whose name exists at the destination, as any type."""
         folders = sum(there is not None for _, _, there in self.folders)
-        return self.same[0] + len(self.equal[0]) + folders + sum(there is not None for _, _, there in self.rest)
+        return self._same + folders + sum(there is not None for _, _, there in self.rest)
 
     def __len__(self) -> int:
-        return self.same[0] + len(self.fresh[0]) + len(self.equal[0]) + len(self.folders) + len(self.rest)
+        return self._same + len(self.fresh[0]) + len(self.folders) + len(self.rest)
 
 
 def entries_of(directory: int) -> tuple[Names | None, list[bytes]]:
@@ -110,7 +119,7 @@ def slices(
             some = Slice()
             beside = _DestSide(some, dest, names)
             listed = list(islice(entries, _SLICE))
-            last = len(listed) < _SLICE
+            some.last = len(listed) < _SLICE
             _look_ahead(listed, names, crowd)
             if astray is not None:
                 listed = _without_astray(listed, astray, some, beside, failed)
@@ -124,7 +133,7 @@ def slices(
                 for entry in listed:
                     _again(entry, some, beside, failed)
             yield some
-            if last:
+            if some.last:
                 return
 
 
@@ -294,7 +303,7 @@ def _mostly_equal(
                     and status[3] == 1
                     and status[0] & _TYPE == S_IFREG
                 ):
-                    if by_lstat and status.st_ctime_ns < found.st_ctime_ns - _CLOCKS_NS:
+                    if by_lstat and status.st_ctime_ns < found.st_ctime_ns - CLOCKS_NS:
                         count += 1
                         total += status[6]
                         continue

@@ -10,7 +10,7 @@ is a symlink, so an entry that is swapped in under the name meanwhile is not wri
 import errno
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
 from hpcp_mpi.host.dirfd import entered, path_of, pinned
@@ -40,14 +40,19 @@ def xattrs_of(parent: int, name: bytes, hidden: bool = False) -> Xattrs:
     """
     if name == b".":
         try:
-            return _xattrs(parent, True, hidden)  # no path to look up: a third of the time
+            return xattrs_of_open(parent, hidden)  # no path to look up: a third of the time
         except OSError as error:
             if error.errno != errno.EBADF:  # opened with O_PATH
                 raise
-    return _xattrs(path_of(parent, name), False, hidden)
+    return _xattrs(path_of(parent, name), hidden, False)
 
 
-def _xattrs(entry: bytes | int, follow: bool, hidden: bool) -> Xattrs:
+def xattrs_of_open(file: int, hidden: bool = False) -> Xattrs:
+    """Return the same of an open file. Raises OSError."""
+    return _xattrs(file, hidden, True)
+
+
+def _xattrs(entry: bytes | int, hidden: bool, follow: bool) -> Xattrs:
     """Do so for a path or a descriptor, of which Python wants that it is followed. Raises OSError."""
     try:
         names = list(map(os.fsencode, os.listxattr(entry, follow_symlinks=follow)))
@@ -72,7 +77,7 @@ def _xattrs(entry: bytes | int, follow: bool, hidden: bool) -> Xattrs:
     return found
 
 
-def carriers(directory: int, names: list[bytes], crowd: ParallelCalls, hidden: bool = False) -> list[bytes]:
+def carriers(directory: int, names: Sequence[bytes], crowd: ParallelCalls, hidden: bool = False) -> list[bytes]:
     """Return the names of files that carry attributes, or whose attributes cannot be read. hidden: as above"""
     found: list[bytes] = []
 

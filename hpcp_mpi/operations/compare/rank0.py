@@ -143,7 +143,8 @@ class _Compare(Operation):
         try:
             self._coordinator.drive_scan("comparing", self._scan)
             self._coordinator.watch()
-            waiting = self._scan.waiting
+            waiting, outcome = self._scan.waiting, self._coordinator.outcome
+            outcome.skipped = outcome.skipped.minus(waiting.tear_apart())
             self._drive(Stream(separation_batches(map(SharedName._make, waiting.shared), 0)))
             self._drive(Stream(link_batches(map(LinkedName._make, waiting.linked))))
             self._drive(Stream(settle_batches(map(DirectoryMetadata._make, waiting.settled))))

@@ -9,23 +9,21 @@ from dataclasses import replace
 from hpcp_mpi.engine.broken_work import persistently, surviving
 from hpcp_mpi.engine.context import JobContext
 from hpcp_mpi.engine.destination import placers
+from hpcp_mpi.engine.equal_files import doubtful_among
 from hpcp_mpi.engine.itemize import item
 from hpcp_mpi.engine.unstorable_times import note_time
 from hpcp_mpi.host import metadata
 from hpcp_mpi.host.commands import Stopped
 from hpcp_mpi.host.entries import lstat
-from hpcp_mpi.host.hashing import digest, same_tails
+from hpcp_mpi.host.hashing import digest
 from hpcp_mpi.host.range_copy import opened
 from hpcp_mpi.rules.equality import change_letters, maybe_identical, metadata_changes
 from hpcp_mpi.vocab.attributes import any_privileged
 from hpcp_mpi.vocab.errors import VANISHED, Failure, failure_of, reason_of
-from hpcp_mpi.vocab.options import MIB
 from hpcp_mpi.vocab.outcome import Outcome
 from hpcp_mpi.vocab.paths import join
 from hpcp_mpi.vocab.tally import Tally
-from hpcp_mpi.vocab.units import DEST, Batch, Kind, Unit, Units
-
-_LONG = MIB  # tails of this size are hashed, not held
+from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
 
 
 def check(context: JobContext, batch: Batch, outcome: Outcome) -> Batch:
@@ -75,29 +73,8 @@ def check_all(context: JobContext, batches: Sequence[Batch], outcome: Outcome) -
 
 def _doubtful(context: JobContext, batch: Batch, source: int, dest: int, outcome: Outcome) -> Iterator[Unit]:
     """Yield the units of files that lstat shows as equal and that are not, or need a closer look; count the others."""
-    options, units = context.options, batch.units
-    tail = _LONG if options.full_hash else options.hash_size
-    hidden = context.hides_acls(batch.source), context.hides_acls(DEST)
-    hiding = hidden if any(hidden) else None
-    if tail == 0:
-        doubtful = {
-            *metadata.carriers(source, units.names, context.crowd, hidden[0]),
-            *metadata.carriers(dest, units.names, context.crowd, hidden[1]),
-        }
-    else:
-        doubtful = set()
-
-        def compare(file: tuple[bytes, int]) -> None:
-            name, size = file
-            if min(size, tail) >= _LONG or not same_tails(name, source, dest, size, tail, hiding):
-                doubtful.add(name)
-
-        files = list(zip(units.names, units.amounts, strict=True))
-        if not context.crowd.each(compare, files):
-            for file in files:
-                compare(file)
-                if context.commands.stopped:
-                    raise Stopped
+    units = batch.units
+    doubtful = doubtful_among(context, batch.source, source, dest, units.names, units.amounts)
     count, size = len(units), sum(units.amounts)
     for unit in units if doubtful else ():
         if unit.name in doubtful:

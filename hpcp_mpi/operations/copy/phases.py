@@ -100,6 +100,8 @@ class _Copy(Operation):
                 self._coordinator.drive_scan(phase, self._scan, self._wrapped, self._scan.relists)
             self._space = None  # there is no more to come
             waiting = self._scan.waiting
+            outcome = self._coordinator.outcome
+            outcome.skipped = outcome.skipped.minus(waiting.tear_apart())
             shared = map(SharedName._make, waiting.shared)
             self._drive(
                 "separating hard links", Stream(self._uncounted(separation_batches(shared, options.split_size)))

@@ -121,6 +121,15 @@ class Classifier:
     def _inode(self, status: os.stat_result) -> Inode:
         return self._device(status.st_dev), status.st_ino
 
+    def twins(self, listing: ClassifiedEntries, found: Iterable[Entry]) -> None:
+        """Add files with several names to a listing that are equal to what has their names."""
+        for name, status, dest in found:
+            if dest is not None:
+                inodes = self._inode(status), self._inode(dest)
+                listing.twins.append(
+                    Linked(name, one_file(status.st_size), inodes[0], status.st_nlink, True, inodes[1])
+                )
+
     def _skip(self, listing: ClassifiedEntries, path: bytes, why: str) -> None:
         listing.open = True
         self._note(path, why)

@@ -18,10 +18,12 @@ from hpcp_mpi.operations.scan.records import (
     NOBODY,
     TRUSTED,
     DirectoryMetadata,
+    EqualNames,
     LinkedName,
     SharedName,
     with_identities,
 )
+from hpcp_mpi.vocab.paths import join
 from hpcp_mpi.vocab.tally import ONE_SPECIAL, Tally, one_file
 from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units, link_target
 
@@ -112,6 +114,28 @@ def leading_batches(records: Iterable[LinkedName]) -> Iterator[Batch]:
             dest_dir, _, target = leader.rpartition(b"/")
             unit = Unit(name, COUNTS[record.counts], 0, target)
             yield Batch(Kind.CHECK, record.source, source_dir, dest_dir, Units.of([unit]))
+
+
+def torn_apart(records: Iterable[EqualNames]) -> Iterator[tuple[list[LinkedName], list[SharedName]]]:
+    """Yield what is to be recorded of names that seemed to be those of one copy, and are not known to be all of them.
+
+    They may be names of several files at the destination, or that may be the copy of several files of the source.
+    """
+    for inode, same in groupby(records, key=lambda record: record.inode):
+        some = list(same)
+        names = {(each.dest_dir, name) for each in some for name in each.names}
+        if len({each.dest_inode for each in some}) == 1 and {each.number for each in some} == {len(names)}:
+            continue
+        linked: list[LinkedName] = []
+        shared: dict[bytes, SharedName] = {}
+        for each in some:
+            for name in each.names:
+                path, target = join(each.source_dir, name), join(each.dest_dir, name)
+                counts = int(target != each.leader)
+                linked.append(LinkedName(inode, each.source, path, target, each.leader, counts))
+                if not counts:
+                    shared[target] = SharedName(each.dest_inode, inode, each.source, path, target, each.size)
+        yield linked, list(shared.values())
 
 
 def _families(records: Iterable[LinkedName]) -> Iterator[tuple[dict[bytes, LinkedName], bytes, bool]]:

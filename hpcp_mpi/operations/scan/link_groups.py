@@ -4,6 +4,9 @@ The first name seen of an inode is its leader; later ones are its followers. Who
 records all of them at the end: `scan.deferred` puts the parts together. Of too many files the oldest are given up: all
 that is kept in mind is that they have a leader somewhere. Where that is wrongly believed of another file, none of its
 names is copied before the end.
+
+Names whose copies are names of one equal file are twins. Where all names of a file are seen as such, nothing of it is
+recorded.
 """
 
 from collections import OrderedDict
@@ -11,6 +14,7 @@ from collections.abc import Iterable
 
 from hpcp_mpi.operations.scan.records import (
     DeferredRecords,
+    EqualNames,
     Folder,
     Follower,
     Inode,
@@ -27,12 +31,14 @@ _MOST_FOLLOWERS = 50_000  # names of those that are kept in mind; of more, all a
 _BITS = 28  # of the place that stands for a file that was given up: 32 MiB, as far as they are used
 _ODD = 0x9E3779B97F4A7C15
 SOMEWHERE = b""  # the leader of a name that follows one of those
+_MOST_TWINS = 50_000  # names of files with equal ones that are kept in mind; of more, all are recorded
+_MOST_NAMES = 16  # of a file with equal ones, in a record: many of these are held in memory
 
 
 class LinkGroups:
     """The names of files with several.
 
-    partial: names of a file may have been seen that are known no more: give_up() at the end
+    partial: names of a file may have been seen that are known no more: end() records those of its others
     seen:    all names, where a ledger remembers them
     """
 
@@ -44,6 +50,8 @@ class LinkGroups:
         self._files: OrderedDict[Inode, NamesSeen] = OrderedDict()
         self._followers = 0  # that are kept in mind
         self._given_up = _Inodes()
+        self._twins: OrderedDict[tuple[Inode, Inode], _Twins] = OrderedDict()
+        self._kept = 0  # names of those
 
     def leader(self, folder: Folder, entry: Linked) -> bytes | None:
         """Record a name in folder; return the leader that it follows, None if it is the first name seen."""
@@ -85,10 +93,17 @@ class LinkGroups:
         seen, self.seen = self.seen or [], []
         return seen
 
+    def end(self) -> None:
+        """Record what may have to be put together with what others, or earlier records, know of the same files."""
+        self.end_twins()
+        if self.partial:
+            self.give_up()
+
     def give_up(self) -> None:
         """Record the names of all files of which not all names were seen: other ranks may see the others."""
         while self._files:
             self._record(*self._files.popitem(last=False))
+        self.end_twins()
 
     def _record_followers(self) -> None:
         """Record the names that are kept in mind: their files may have any number of them."""
@@ -106,6 +121,45 @@ class LinkGroups:
                 records.append(LinkedName(inode, folder.source, *paths, leader, 0))
         self._followers -= len(names.followers)
         names.followers = []
+
+    def twin(self, folder: Folder, entry: Linked) -> bool:
+        """Record a name in folder, which is equal to what has that name; return whether it is the file's first one."""
+        assert entry.dest_inode is not None
+        key = entry.inode, entry.dest_inode
+        twins = self._twins.get(key)
+        first = twins is None
+        if twins is None:
+            if len(self._twins) >= _MOST_LEADERS:
+                self._record_twins(*self._twins.popitem(last=False))
+            twins = self._twins[key] = _Twins(folder, entry)
+        twins.add(folder, entry.name)
+        self._kept += 1
+        if not twins.to_come and twins.recorded:
+            del self._twins[key]
+            self._record_twins(key, twins)
+        elif not twins.to_come and twins.distinct == entry.names:
+            del self._twins[key]
+            self._kept -= entry.names
+        elif self._kept >= _MOST_TWINS:
+            for each in self._twins.items():
+                self._record_twins(*each)
+        return first
+
+    def end_twins(self) -> None:
+        """Record the twins of all files of which not all names were seen."""
+        while self._twins:
+            self._record_twins(*self._twins.popitem(last=False))
+
+    def _record_twins(self, key: tuple[Inode, Inode], twins: "_Twins") -> None:
+        """Record names that were not recorded yet: others of the file may be known as no twins, here or elsewhere."""
+        self.partial = True
+        for source_dir, dest_dir, names in twins.parts:
+            self._kept -= len(names)
+            for at in range(0, len(names), _MOST_NAMES):
+                some = tuple(names[at : at + _MOST_NAMES])
+                about = *key, twins.source, twins.leader, twins.number, twins.size
+                self._deferred.equal.append(EqualNames(*about, source_dir, dest_dir, some))
+        twins.parts, twins.recorded = [], True
 
     def link(self, folder: Folder, followers: Iterable[Follower]) -> None:
         """Record followers in folder that have to be linked when all leaders are there."""
@@ -148,6 +202,32 @@ def _places(inode: Inode) -> tuple[int, int]:
     device, number = inode
     number += device << 20
     return number & (1 << _BITS) - 1, number * _ODD >> 40 & (1 << _BITS) - 1
+
+
+class _Twins:
+    """The names seen of a file with several that are equal to those of a file at the destination."""
+
+    __slots__ = ("leader", "number", "parts", "recorded", "size", "source", "to_come")
+
+    def __init__(self, folder: Folder, entry: Linked) -> None:
+        self.source = folder.source
+        self.leader = join(folder.dest_dir, entry.name)
+        self.number = self.to_come = entry.names
+        self.size = entry.tally.bytes
+        self.parts: list[tuple[bytes, bytes, list[bytes]]] = []  # (source_dir, dest_dir, names in there)
+        self.recorded = False  # some were, and are not in parts
+
+    def add(self, folder: Folder, name: bytes) -> None:
+        self.to_come -= 1
+        if self.parts and self.parts[-1][1] == folder.dest_dir:
+            self.parts[-1][2].append(name)
+        else:
+            self.parts.append((folder.source_dir, folder.dest_dir, [name]))
+
+    @property
+    def distinct(self) -> int:
+        """The number of names in parts; a directory may be listed twice."""
+        return len({(dest_dir, name) for _, dest_dir, names in self.parts for name in names})
 
 
 def outside_leaders(folder: Folder) -> list[bytes]:

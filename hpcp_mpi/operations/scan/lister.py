@@ -1,7 +1,7 @@
 """Listing one directory of the source beside its counterpart: what rank 0's scan and every other rank do alike."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import Protocol
@@ -103,6 +103,9 @@ class Lister:
         self._at_once = AtOnce(context, self._how, self._sorted) if usual else None
         self._merged, self._left_out = context.job.merged, options.left_out
         self._end_of_time = times.latest_ns is not None and times.latest_ns < ENDLESS_NS
+        from hpcp_mpi.operations.scan.equal_entries import EqualEntries  # not before there is work
+
+        self.equal = EqualEntries(context, options.hash_size == 0 and not options.full_hash)
 
     def forbidden(self, path: bytes, inode: int) -> bool:
         """Return whether a directory is the destination itself."""
@@ -146,12 +149,16 @@ class Lister:
             raise Unlisted(Failure(directory, ITSELF))
         count, size = some.same
         listing = ClassifiedEntries(some.fresh, some.equal)
-        if count:
-            listing.same = Tally(files=count, bytes=size)
+        if count or some.links:
+            listing.same = Tally(files=count, links=len(some.links), bytes=size)
+        if some.doubtful[0]:
+            listing.existing = self.equal.doubtful(some)
         if some.folders:
             self._classifier.folders(listing, directory, some.folders, self._stages(directory, some, source))
         if some.rest:
             self._classifier.entries(listing, directory, some.rest)
+        if some.twins:
+            self._classifier.twins(listing, some.twins)
         return listing
 
     def leave_out(self, directory: bytes, some: Slice) -> bool:
@@ -176,10 +183,10 @@ class Lister:
                 self._note(child_path(directory, name), note)
         return found
 
-    def track(self, folder: Folder, listing: ClassifiedEntries, source: int) -> None:
+    def track(self, folder: Folder, listing: ClassifiedEntries, source: int, known: Sequence[bytes] = ()) -> None:
         """Add to a listing of some of a folder where its relative symlinks lead, if that may have to be copied too.
 
-        source: a descriptor of the folder
+        source: a descriptor of the folder. known: where those lead that are in no list
         """
         landed = self._landed[folder.source]
         if landed == NOWHERE:
@@ -188,11 +195,11 @@ class Lister:
         names += [each.name for each in listing.existing if each.tally.links]
         names += [each.name for each in listing.linked if each.tally.links]
         within = climbs(landed, folder.source_dir, folder.dest_dir)
+        targets = list(known)
         for name in names:
-            try:
-                target = os.readlink(name, dir_fd=source)
-            except OSError:
-                continue  # copying it reports the error
+            with suppress(OSError):  # copying it reports the error
+                targets.append(os.readlink(name, dir_fd=source))
+        for target in targets:
             if target.count(b"..") > within:
                 found = tracked(landed, folder.source_dir, folder.dest_dir, target, self._outside)
                 if found is not None:
@@ -213,8 +220,8 @@ class Lister:
     def _sorted(self, folder: Folder, some: Slice, source: int) -> ClassifiedEntries:
         """Return entries of a folder, sorted by what is to be done. source: its descriptor. Raises Unlisted."""
         listing = self.listing(self._path(folder), some, source)
-        if listing.others or listing.existing or listing.linked:
-            self.track(folder, listing, source)
+        if listing.others or listing.existing or listing.linked or some.links:
+            self.track(folder, listing, source, some.links)
         return listing
 
     def _tried(self, folder: Folder, failures: list[Failure]) -> Iterator[ClassifiedEntries]:
@@ -262,8 +269,8 @@ class Lister:
                 quiet = looked_at(folder, status, context.unchanged(folder.source))
                 leaving = (status.st_dev, status.st_ino) in self._left_out
                 merged = folder.dest_dir in self._merged
-                if dest is not None and context.options.directory_sync:
-                    self.compare_folder(folder, source, dest, found)
+                if dest is not None and found is not None and context.options.directory_sync:
+                    self.compare_folder(folder, source, dest, status, found)
 
                 def failed(name: bytes, error: OSError) -> None:
                     failures.append(failure_of(child_path(path, name), error))
@@ -276,6 +283,8 @@ class Lister:
                 for some in slices(source, dest, names, how, failed, context.crowd):
                     if self._choose is not None:
                         self._choose(folder, some, source)
+                    if how.plain and dest is not None:
+                        self.equal.take(some, source, dest, folder.source)
                     left = leaving and self.leave_out(path, some)
                     listing = self._sorted(folder, some, source)
                     listing.open = listing.open or left
@@ -325,16 +334,16 @@ class Lister:
                     return True
         return False
 
-    def compare_folder(self, folder: Folder, source: int, dest: int, found: os.stat_result | None = None) -> None:
+    def compare_folder(self, folder: Folder, source: int, dest: int, *known: os.stat_result) -> None:
         """Find out whether a folder's metadata is to be written to its counterpart; close that to others until then.
 
-        found: the status of the counterpart, if it is known. Raises OSError; Unlisted where it is not to be written to.
+        known: the status of both, if it is. Raises OSError; Unlisted where its counterpart is not to be written to.
         """
         context = self._context
-        wanted = os.fstat(source)
+        wanted, found = known or (os.fstat(source), os.fstat(dest))
         letters = metadata.xattr_letters(*context.xattrs_of((source, b"."), (dest, b"."), folder.source))
         merged = folder.dest_dir in self._merged
-        changes = metadata_changes(wanted, found or os.fstat(dest), context.job.times, context.rights, letters)
+        changes = metadata_changes(wanted, found, context.job.times, context.rights, letters)
         if not (changes or merged):
             return
         if not context.options.compare:

@@ -88,7 +88,7 @@ class Scan:
         self._parallel = self._many_should_list()
         alone = context.options.parallel_listing is False or context.options.single or self.resumable is None
         self._sharing = Sharing(self._parallel, alone)
-        self.builder.hand_on = self._parallel
+        self.builder.hand_on = self.builder.links.partial = self._parallel
         self._lister = Lister(context, self.outcome.warn, choose)
         refused = self.outcome.failures.append
         self._relister = Relister(context, landings, self.builder, self._lister, self._root, refused)
@@ -203,9 +203,8 @@ class Scan:
     def _record_links(self) -> None:
         """Record names of files that link to other ranks' files, or to those that were forgotten."""
         with self._lock:
-            if self._parallel or self.builder.links.partial:
-                self.builder.links.give_up()
-                self.waiting.add(self.builder.deferred)
+            self.builder.links.end()
+            self.waiting.add(self.builder.deferred)
 
     def next_batches(self) -> list[Batch]:
         """Return the work that was found since the last call. Raises what a listing thread raised."""

@@ -52,6 +52,7 @@ class ClassifiedEntries:
     others: list[tuple[bytes, Tally]] = field(default_factory=list)  # links and specials to copy
     existing: list[Existing] = field(default_factory=list)
     linked: list[Linked] = field(default_factory=list)
+    twins: list[Linked] = field(default_factory=list)  # equal to the copy, which has as many names
     folders: list[tuple[bytes, bool, bool]] = field(default_factory=list)  # (name, missing at dest, over a non-dir)
     leaves: list[Leaf] = field(default_factory=list)  # directories that were listed at once with this one
     extras: list[tuple[bytes, bool]] = field(default_factory=list)  # only at the destination: (name, is a directory)
@@ -59,15 +60,15 @@ class ClassifiedEntries:
     sweeps: list[bytes] = field(default_factory=list)  # stages of killed runs at the destination
     beyond: list[tuple[bytes, int]] = field(default_factory=list)  # (absolute path, mtime) that cannot be stored
     refused: int = 0  # directories that failed, as something else is in their place
-    same: Tally = NOTHING  # of files that need nothing
+    same: Tally = NOTHING  # of files and symlinks that need nothing
     open: bool = False  # cp must not copy this directory whole
 
     @property
     def entries(self) -> int:
-        plain = self.same.files + len(self.plain[0]) + len(self.equal[0])
-        plain += len(self.sparse)
+        plain = self.same.files + self.same.links + len(self.plain[0]) + len(self.equal[0]) + len(self.sparse)
         leaves = sum(1 + len(leaf.names) for leaf in self.leaves)
-        return plain + len(self.others) + len(self.existing) + len(self.linked) + len(self.folders) + leaves
+        several = len(self.linked) + len(self.twins)
+        return plain + len(self.others) + len(self.existing) + several + len(self.folders) + leaves
 
 
 class DirectoryMetadata(NamedTuple):
@@ -151,6 +152,20 @@ COUNTS = (NOTHING, one_file(0), ONE_LINK, ONE_SPECIAL)  # what LinkedName.counts
 Follower = tuple[bytes, int, Inode, bytes]  # (name, LinkedName.counts, inode, leader) of one in a folder
 
 
+class EqualNames(NamedTuple):
+    """Some names of a file with several, that seem to be the names of one copy. They sort by the source's inode."""
+
+    inode: Inode  # of the source
+    dest_inode: Inode
+    source: int
+    leader: bytes  # the first of the names that one rank has seen, below the destination root
+    number: int  # of names that each of the two has
+    size: int
+    source_dir: bytes
+    dest_dir: bytes
+    names: tuple[bytes, ...]
+
+
 class SharedName(NamedTuple):
     """A name whose file at the destination has several, and that may stay as it is. They sort by that file's inode."""
 
@@ -191,14 +206,15 @@ class DeferredRecords:
     shared: list[SharedName] = field(default_factory=list)
     extras: list[Extra] = field(default_factory=list)
     tracked: list[SymlinkTarget] = field(default_factory=list)
+    equal: list[EqualNames] = field(default_factory=list)  # never with a ledger
 
     def __bool__(self) -> bool:
-        return bool(self.settled or self.linked or self.shared or self.extras or self.tracked)
+        return bool(self.settled or self.linked or self.shared or self.extras or self.tracked or self.equal)
 
     def take(self) -> "DeferredRecords":
         """Return what is here, and leave nothing."""
         taken = replace(self)
-        self.settled, self.linked, self.shared, self.extras, self.tracked = [], [], [], [], []
+        self.settled, self.linked, self.shared, self.extras, self.tracked, self.equal = [], [], [], [], [], []
         return taken
 
 

@@ -55,6 +55,8 @@ def tracked(
     outside:    whether that may be outside the destination, too
     Returns (directories above the destination root, path below those, the same two for the source).
     """
+    if landed is not None and b".." not in target:
+        return None  # most links: below the directory that they are in
     place, origin = leads(dest_dir, target), leads(source_dir, target)
     if place is None or origin is None or not place[1] or not origin[1]:
         return None

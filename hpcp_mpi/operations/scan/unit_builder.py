@@ -14,8 +14,9 @@ What has to wait for the end of the run is handed out too (`deferred`), so that 
 Pure: listings in, batches out. Not thread-safe; the scan holds a lock around each call.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
+from hpcp_mpi.operations.scan import batches
 from hpcp_mpi.operations.scan.in_bulk import below, parted, with_leaves, with_links
 from hpcp_mpi.operations.scan.link_groups import LinkGroups, outside_leaders
 from hpcp_mpi.operations.scan.records import (
@@ -33,15 +34,13 @@ from hpcp_mpi.operations.scan.records import (
     settling,
 )
 from hpcp_mpi.vocab.tally import NOTHING, ONE_DIRECTORY, ONE_LINK, Tally, one_file
-from hpcp_mpi.vocab.units import Batch, Kind, Unit, Units
+from hpcp_mpi.vocab.units import Batch, Unit, Units
 
 MAX_INNER_PATH = 3000  # bytes below a unit's directory; cp works with path strings and fails at PATH_MAX, 4096
 MAX_GUARDED_PATH = 200  # the same where others may exchange directories: each one on the way is held open
 BATCH = 4
 _FIRST = 32  # the first batches are so much lighter than later ones: idle workers wait for them
-_FEW = 500  # files for which a cp of their own is a waste
 _LINKS = 3  # symlinks that weigh as much as a file: each takes 4 requests to a server, a file 10 and more
-_LIST_ENTRIES = 64  # what a directory is taken for that was not listed yet
 
 _FILES, _DIRECTORIES, _BYTES = map(Tally._fields.index, ("files", "directories", "bytes"))
 
@@ -129,11 +128,12 @@ class UnitBuilder:
                 self.links.share(folder, entry.name, entry.tally, entry.inode, entry.dest_inode)
         if listing.linked:
             self._add_linked(folder, listing.linked)
+        if listing.twins:
+            self._add_twins(folder, listing.twins)
         for beyond in listing.beyond:
             self.lost(*beyond)
         if listing.sweeps:
-            units = Units.of(Unit(name) for name in listing.sweeps)
-            self.out.append(Batch(Kind.CLEAN_STAGE, folder.source, folder.source_dir, folder.dest_dir, units))
+            self.out.append(batches.sweeping(folder, listing.sweeps))
         for extra in listing.extras:
             self.deferred.extras.append(Extra(folder.dest_dir, *extra, folder.source, folder.source_dir))
         if listing.tracked:
@@ -166,15 +166,10 @@ class UnitBuilder:
         self.add(child, ClassifiedEntries((leaf.names, leaf.sizes)))
         self.close(child)
 
-    def hand_over(self, folders: Iterable[Folder]) -> None:
+    def hand_over(self, folders: Sequence[Folder]) -> None:
         """Have other ranks list folders that nothing was added to; what they lie in is opened."""
-        groups: dict[tuple[int, bool, bool, bool, bool], list[Unit]] = {}
         parents: dict[int, Folder] = {}
         for folder in folders:
-            unit = Unit(folder.source_dir, NOTHING, _LIST_ENTRIES * self.file_cost, folder.dest_dir)
-            above = folder.parent is not None and folder.parent.replaces_file
-            ours = folder.parent is not None and folder.parent.ours
-            groups.setdefault((folder.source, folder.new, folder.replaces_file, above, ours), []).append(unit)
             if folder.parent is None:
                 self.count(Tally(directories=-1))  # a root: the rank that lists it counts it
             else:
@@ -183,9 +178,7 @@ class UnitBuilder:
                 parents[id(folder.parent)] = folder.parent
         for parent in parents.values():
             self._ascend(parent)
-        for (source, new, over, above, ours), units in groups.items():
-            paths = source, b"", b""
-            self.out.append(Batch(Kind.LIST, *paths, Units.of(units), over=over, new=new, above=above, ours=ours))
+        self.out += batches.listing(folders, self.file_cost)
 
     def close(self, folder: Folder) -> None:
         """Record that all entries of a folder were added."""
@@ -244,10 +237,7 @@ class UnitBuilder:
         self._open(folder)
         folder.count(unit.tally)
         folder.emitted = True
-        units = Units.of([unit])
-        self.out.append(
-            Batch(Kind.START_FILE, folder.source, folder.source_dir, folder.dest_dir, units, over=folder.replaces_file)
-        )
+        self.out.append(batches.starting(folder, unit))
 
     def _add_equal(self, folder: Folder, names: list[bytes], sizes: list[int]) -> None:
         self.count(Tally(len(names), 0, 0, 0, sum(sizes)))
@@ -319,6 +309,14 @@ class UnitBuilder:
             folder.count(found)
             folder.weight += len(followers) * self.file_cost
 
+    def _add_twins(self, folder: Folder, entries: list[Linked]) -> None:
+        """Count names that need nothing, unless others show that they are not those of one file."""
+        size = sum(entry.tally.bytes for entry in entries if self.links.twin(folder, entry))
+        found = Tally(files=len(entries), bytes=size)
+        self.skipped = self.skipped.plus(found)
+        self.count(found)
+        folder.count(found)
+
     # --- directories
 
     def _relieve(self, folder: Folder) -> None:
@@ -388,44 +386,11 @@ class UnitBuilder:
                 directory_metadata(parent.source, parent.source_dir, parent.dest_dir, CONTENT_CHANGED)
             )
         if folder.new and not folder.emitted:
-            self._make(folder)
-
-    def _make(self, folder: Folder) -> None:
-        unit = Unit(folder.source_dir, NOTHING, 0, folder.dest_dir)
-        self.out.append(Batch(Kind.MKDIR, folder.source, b"", b"", Units.of([unit]), over=folder.replaces_file))
+            self.out.append(batches.making(folder))
 
     def flush(self, folder: Folder) -> None:
         """Emit what folder holds as batches of about a bite each."""
         if folder.names or folder.units or folder.equal[0] or folder.checks:
-            self._emit_all(folder)
+            self.out += batches.held(folder, BATCH * self.limit, self.file_cost, self.check_size)
         folder.weight = folder.longest_path = 0
         folder.ours_below = True
-
-    def _emit_all(self, folder: Folder) -> None:
-        emitted = len(self.out)
-        copies = Units(folder.names, folder.sizes)
-        if folder.units and len(copies) < _FEW:
-            copies, folder.units = Units.of([*copies, *folder.units]), []  # one cp instead of two
-        self._emit(Kind.COPY, folder, copies)
-        self._emit(Kind.COPY, folder, Units.of(folder.units))
-        folder.emitted = folder.emitted or len(self.out) > emitted
-        names, sizes = folder.equal
-        self._emit(Kind.CHECK, folder, Units(names, sizes, most=self.check_size), equal=True)
-        self._emit(Kind.CHECK, folder, Units.of(folder.checks))
-        folder.names, folder.sizes, folder.units, folder.equal, folder.checks = [], [], [], ([], []), []
-
-    def _emit(self, kind: Kind, folder: Folder, units: Units, equal: bool = False) -> None:
-        for bite in units.parts(BATCH * self.limit, self.file_cost):
-            self.out.append(
-                Batch(
-                    kind,
-                    folder.source,
-                    folder.source_dir,
-                    folder.dest_dir,
-                    bite,
-                    over=folder.replaces_file,
-                    equal=equal,
-                    ours=folder.ours and folder.ours_below,
-                    inode=folder.inode,
-                )
-            )

@@ -1,7 +1,8 @@
 """What a scan finds and waits for the end of the run, in files."""
 
 from hpcp_mpi.host.external_sort import ExternalSort, RecordedSort
-from hpcp_mpi.operations.scan.records import COUNTS, CREATED, DIFFERS, DeferredRecords
+from hpcp_mpi.operations.scan.deferred import torn_apart
+from hpcp_mpi.operations.scan.records import COUNTS, CREATED, DIFFERS, DeferredRecords, EqualNames
 from hpcp_mpi.vocab.tally import NOTHING, Tally
 
 
@@ -14,6 +15,7 @@ class Waiting:
         self.shared = ExternalSort()
         self.extras = ExternalSort()
         self.tracked = ExternalSort()
+        self.equal = ExternalSort()
         self.counted = NOTHING  # names to link and directories to settle that were added here, as found
 
     def add(self, deferred: DeferredRecords) -> None:
@@ -34,6 +36,19 @@ class Waiting:
         self.shared.add(some.shared)
         self.extras.add(some.extras)
         self.tracked.add(some.tracked)
+        self.equal.add(some.equal)
+
+    def tear_apart(self) -> Tally:
+        """Have names linked, or separated, that seemed to be all those of one copy and are not known to be.
+
+        Return what of them was counted as identical, and is not yet. All are found; it may be called once.
+        """
+        names = 0
+        for linked, shared in torn_apart(map(EqualNames._make, self.equal)):
+            self.linked.add(linked)
+            self.shared.add(shared)
+            names += sum(record.counts for record in linked)
+        return Tally(files=names)
 
     def record(self) -> dict[str, RecordedSort]:
         """Have all that is added from now on recorded for a ledger. Nothing was added yet.

@@ -53,6 +53,7 @@ class _Walk:
         self._builder.lost = lambda path, mtime_ns: lost_time(context, path, mtime_ns, outcome)
         self._notes: list[tuple[bytes, str]] = []  # of the directory at hand
         self._lister = Lister(context, lambda *note: self._notes.append(note))
+        self._lister.equal.checks = not context.options.full_hash
         self._found = ScanFindings()
         self._deadline = 0.0
         self._deep = False  # what is found is copied here

@@ -275,3 +275,15 @@ def test_all_names_of_a_file_that_changed_are_modified(listing: tuple[str, ...],
         build(root, {"a": File(content, mtime_ns=T), "b": HardLink("a"), "c": File(b"", mtime_ns=T)})
         os.utime(root, ns=(T, T))
     assert compare(new, old, *listing, code=3).report["paths"]["modified"] == ["a", "b"]
+
+
+@LISTINGS
+def test_names_that_are_not_of_one_file_as_in_the_source_are_modified(listing: tuple[str, ...], on_tmpfs: Path) -> None:
+    new, old = on_tmpfs / "new", on_tmpfs / "old"
+    for root, pairs in ((new, ("ab", "cd")), (old, ("ac", "bd"))):
+        for one, other in pairs:
+            build(root, {one: File(b"1", mtime_ns=T)})
+            os.link(root / one, root / other)
+        os.utime(root, ns=(T, T))
+    modified = compare(new, old, *listing, code=3).report["paths"]["modified"]
+    assert modified and set(modified) < {"a", "b", "c", "d"}

@@ -104,10 +104,10 @@ def test_a_big_file_that_is_replaced_is_kept(on_tmpfs: Path) -> None:
     oracle.assert_equal_trees(src, dst, exclude=["bak"], top=False)
 
 
-def test_names_of_one_file_are_kept_each(on_tmpfs: Path) -> None:
+@pytest.mark.parametrize("mtime_ns", [10**18, 2 * 10**18], ids=["only content differs", "time differs"])
+def test_names_of_one_file_are_kept_each(mtime_ns: int, on_tmpfs: Path) -> None:
     src, dst = on_tmpfs / "src", on_tmpfs / "dst"
-    build(src, {"a": File(b"new"), "b": HardLink("a"), "d": Dir({"c": HardLink("a")})})
-    # The kernel's clock moves every few milliseconds: made just before, the old ones could have the new ones' mtime.
+    build(src, {"a": File(b"new", mtime_ns=mtime_ns), "b": HardLink("a"), "d": Dir({"c": HardLink("a")})})
     old = {"a": File(b"old", mtime_ns=10**18), "b": HardLink("a"), "d": Dir({"c": File(b"own", mtime_ns=10**18)})}
     build(dst, old)
     copy(src, dst, "--backup-dir", "bak", *TINY_CHUNKS)

@@ -125,8 +125,8 @@ def deliver(
         else:
             rank0.step()
         lists += found.take(builder)
-    if parallel or builder.links.partial:
-        builder.links.give_up()
+    builder.links.partial = builder.links.partial or parallel
+    builder.links.end()
     assert found.take(builder) == []
     found.scanned = found.scanned.plus(builder.scanned)
     return found

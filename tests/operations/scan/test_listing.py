@@ -19,6 +19,7 @@ from hpcp_mpi.vocab.abilities import Abilities
 from hpcp_mpi.vocab.errors import Failure
 from hpcp_mpi.vocab.job import Job
 from hpcp_mpi.vocab.options import Options
+from hpcp_mpi.vocab.tally import NOTHING, Tally
 from tests.support.trees import Dir, Fifo, File, HardLink, Symlink, build
 
 T = 1_600_000_000 * 10**9
@@ -108,7 +109,7 @@ def test_slices_are_all_entries_once(count: int, new: bool, on_tmpfs: Path, monk
 @pytest.mark.parametrize("most", [1, 2, 3, 100])
 def test_too_many_names_to_hold_change_nothing(most: int, on_tmpfs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     src, dst = on_tmpfs / "src", on_tmpfs / "dst"
-    there = {"f": File(b"f", mtime_ns=T), "d": Dir(), "l": Symlink("x"), ".h": File(b"h", mtime_ns=T)}
+    there = {"f": File(b"f", mtime_ns=T), "d": Dir(), "l": Symlink("x", mtime_ns=T), ".h": File(b"h", mtime_ns=T)}
     build(src, {**there, "new": File(b"n"), "over": Dir()})
     build(dst, {**there, "over": File(), "only": File(), ".hpcp-mpi.deadbeef.1.1": Dir(mode=0o1700)})
     monkeypatch.setattr(listings, "_MOST_NAMES", most)
@@ -116,7 +117,8 @@ def test_too_many_names_to_hold_change_nothing(most: int, on_tmpfs: Path, monkey
     assert fresh(found) == {b"new": 1}
     assert sorted(each for some in found for each in some.folders) == [(b"d", False, False), (b"over", True, True)]
     existing = {each.name for some in found for each in some.existing}
-    assert b"l" in existing and existing | equal(found).keys() == {b"l", b".h", b"f"}
+    assert existing | equal(found).keys() == {b".h", b"f"}
+    assert [some.same for some in found if some.same != NOTHING] == [Tally(links=1)]
     assert [name for some in found for name in some.sweeps] == [b".hpcp-mpi.deadbeef.1.1"]
 
 

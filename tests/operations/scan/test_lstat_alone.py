@@ -27,7 +27,7 @@ CHANGES: dict[str, Callable[[Path], None]] = {
 @pytest.fixture
 def pair(on_tmpfs: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
     """A tree and its copy, as if it had been made long ago: all clocks agree."""
-    monkeypatch.setattr(listing, "_CLOCKS_NS", 0)
+    monkeypatch.setattr(listing, "CLOCKS_NS", 0)
     build(on_tmpfs / "src", {"d": Dir({name: File(b"same", mtime_ns=T) for name in ("f", "g", "h")})})
     direct.copy(on_tmpfs / "src", on_tmpfs / "dst")
     return on_tmpfs / "src", on_tmpfs / "dst"

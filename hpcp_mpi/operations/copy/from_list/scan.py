@@ -188,8 +188,7 @@ class ListedScan:
                     return False
         while self._stack:
             self._leave()
-        if self.builder.links.partial:
-            self.builder.links.give_up()
+        self.builder.links.end()
         self._emit()
         return True
 
