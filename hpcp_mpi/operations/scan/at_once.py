@@ -15,6 +15,7 @@ from hpcp_mpi.host.unchanged import Unchanged, may_be_leaf
 from hpcp_mpi.operations.scan.records import ClassifiedEntries, Folder, Leaf
 
 _ENOUGH = 4096  # entries of directories that are listed with the one they are in
+_MISSED = 8  # directories that are looked into in vain, before those beside them are taken for like them
 
 
 def looked_at(folder: Folder, status: os.stat_result, unchanged: Unchanged) -> bool:
@@ -80,10 +81,12 @@ class AtOnce:
     def _look_into(self, listing: ClassifiedEntries, source: int, unchanged: Unchanged) -> None:
         """Make those of a listing's directories leaves of it that are some. source: where they are"""
         latency = self._context.latency
-        others, entries = [], 0
+        others, entries, missed = [], 0, 0
         for each in listing.folders:
-            leaf = self._leaf(source, each[0], unchanged) if entries < _ENOUGH and not latency.slow else None
+            likely = missed < _MISSED or missed < len(listing.leaves)
+            leaf = self._leaf(source, each[0], unchanged) if likely and entries < _ENOUGH and not latency.slow else None
             if leaf is None:
+                missed += 1
                 others.append(each)
             else:
                 entries += 1 + len(leaf.names)

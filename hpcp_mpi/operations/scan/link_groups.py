@@ -26,7 +26,7 @@ from hpcp_mpi.operations.scan.records import (
 from hpcp_mpi.vocab.paths import join
 from hpcp_mpi.vocab.tally import Tally
 
-_MOST_LEADERS = 50_000  # files of which not all names were seen yet; of more, the oldest are given up
+_MOST_LEADERS = 150_000  # files of which not all names were seen yet; of more, the oldest are given up
 _MOST_FOLLOWERS = 50_000  # names of those that are kept in mind; of more, all are recorded
 _BITS = 28  # of the place that stands for a file that was given up: 32 MiB, as far as they are used
 _ODD = 0x9E3779B97F4A7C15
@@ -47,6 +47,7 @@ class LinkGroups:
         self.partial = False
         self.seen: list[LinkedName] | None = None
         self._deferred = deferred
+        self.names = 0  # that were seen of files with several
         self._files: OrderedDict[Inode, NamesSeen] = OrderedDict()
         self._followers = 0  # that are kept in mind
         self._given_up = _Inodes()
@@ -56,6 +57,7 @@ class LinkGroups:
     def leader(self, folder: Folder, entry: Linked) -> bytes | None:
         """Record a name in folder; return the leader that it follows, None if it is the first name seen."""
         inode = entry.inode
+        self.names += 1
         known = self._files.get(inode)
         if self.seen is not None:
             path = join(folder.dest_dir, entry.name)
@@ -82,11 +84,6 @@ class LinkGroups:
             if self._followers >= _MOST_FOLLOWERS:
                 self._record_followers()
         return known.target
-
-    @property
-    def incomplete(self) -> int:
-        """How many files there are of which not all names were seen."""
-        return len(self._files)
 
     def take_seen(self) -> list[LinkedName]:
         """Return the names that were seen since the last call."""

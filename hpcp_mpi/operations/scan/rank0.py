@@ -44,7 +44,7 @@ from hpcp_mpi.vocab.paths import child_path
 from hpcp_mpi.vocab.tally import NOTHING, Tally
 from hpcp_mpi.vocab.units import Batch, Kind
 
-_LINKED = 0.25  # of the files found: if of more not all names were seen, others list nothing
+_LINKED = 0.05  # of what was found: if more are names of files with several, others list nothing
 
 
 class Scan:
@@ -224,9 +224,9 @@ class Scan:
         """Leave to others what waits here, if they should list it; or take back what they need not list."""
         sharing = self._sharing
         sharing.look(time.monotonic(), self._supply())
-        count = sharing.wanted(self._pool.waiting)
+        count, found = sharing.wanted(self._pool.waiting), self.builder.scanned
         # Who sees some names of a file copies it once more: of many, that costs more than waiting for rank 0.
-        if count and self.builder.links.incomplete <= _LINKED * self.builder.scanned.files:
+        if count and self.builder.links.names < _LINKED * (found.files + found.links):
             with self._lock:
                 tasks = self._pool.take(count, lambda task: task.fresh)
                 if tasks:
