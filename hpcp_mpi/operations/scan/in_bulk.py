@@ -38,13 +38,13 @@ def parted(names: list[bytes], sizes: list[int], at: int) -> tuple[list[bytes], 
     return [name for name, _ in small], [size for _, size in small], [(name, size) for name, size in each if size >= at]
 
 
-def with_links(folder: Folder, names: list[bytes], file_cost: int) -> Tally:
-    """Add symlinks to copy to a folder; return what they count. names: one at least. file_cost: as of a UnitBuilder"""
+def with_links(folder: Folder, names: list[bytes], cost: int) -> Tally:
+    """Add symlinks to copy to a folder; return what they count. names: one at least. cost: of one"""
     counted = Tally(links=len(names))
     folder.units += [Unit(name, ONE_LINK) for name in names]
     folder.count(counted)
     folder.longest_path = max(folder.longest_path, max(map(len, names)))
-    folder.weight += len(names) * file_cost
+    folder.weight += len(names) * cost
     return counted
 
 

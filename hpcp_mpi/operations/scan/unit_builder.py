@@ -251,7 +251,7 @@ class UnitBuilder:
             for name, tally in others:
                 self._add_entry(folder, name, tally, False)
             return
-        self.count(with_links(folder, [name for name, _ in others], self.file_cost))
+        self.count(with_links(folder, [name for name, _ in others], self.file_cost // _LINKS))
 
     def _add_entry(self, folder: Folder, name: bytes, tally: Tally, check: bool, holes: int = 0) -> None:
         self.count(tally)
