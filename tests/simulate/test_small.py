@@ -99,7 +99,7 @@ def test_directories_stay_with_one_rank_and_nobody_waits_for_that() -> None:
 
 
 def test_when_listing_is_the_bottleneck_others_list_too_and_each_file_is_copied_once() -> None:
-    tree = Tree((40, 40))
+    tree = Tree((60, 60))
     alone, shared = (ListingSimulation(64, tree, shares).busy() for shares in (False, True))
     assert alone.shared_since is None and shared.shared_since is not None
     assert shared.makespan < 0.7 * alone.makespan

@@ -16,7 +16,7 @@ from hpcp_mpi.engine.walk_feed import most_asked
 from hpcp_mpi.scheduling.supply import Supply
 from hpcp_mpi.vocab.units import Batch
 
-ALONE_SECONDS = 0.2  # that rank 0 lists alone, at least
+ALONE_SECONDS = 0.8  # that rank 0 lists alone, at least: what takes no longer is dearer to share than to list
 DRY = 0.15  # the part of the ranks that was idle lately from which on they run dry
 LATELY = 0.2  # seconds; what was before counts e times less
 ENOUGH_SECONDS = 4.0  # of work that wait for every slot: then listing holds up nobody
