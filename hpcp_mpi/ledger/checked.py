@@ -26,8 +26,8 @@ class Odd(Exception):
 def rows(connection: sqlite3.Connection, kinds: str, query: str, values: tuple[Any, ...] = ()) -> Iterator[list[Any]]:
     """Yield rows. Raises Odd.
 
-    kinds: a letter for each column: n, a number of what there can be none of; r, an amount or a time; s, a text;
-    b, bytes; f, a yes or no. In upper case there may be none.
+    kinds: a letter for each column: n, a number of what there can be none of; z, one that may be less than nothing; r,
+    an amount or a time; s, a text; b, bytes; f, a yes or no. In upper case there may be none.
     """
     try:
         for row in connection.execute(query, values):
@@ -56,6 +56,8 @@ def _value(kind: str, value: Any) -> Any:
         return None
     kind = kind.lower()
     if kind == "n" and isinstance(value, int) and 0 <= value <= _MOST:
+        return value
+    if kind == "z" and isinstance(value, int) and -_MOST <= value <= _MOST:
         return value
     if kind == "r" and isinstance(value, (int, float)) and math.isfinite(value) and 0 <= value <= _LAST:
         return float(value)

@@ -10,7 +10,7 @@ from hpcp_mpi.vocab.errors import EXIT_INTERRUPTED, EXIT_RESUMABLE
 from hpcp_mpi.vocab.origin import TOOL, Origin, iso
 from hpcp_mpi.vocab.paths import printable
 from hpcp_mpi.vocab.report import failed_of, failures_as_dict
-from hpcp_mpi.vocab.tally import NOTHING, Tally
+from hpcp_mpi.vocab.tally import NOTHING, Tally, left_of
 
 # The rows of the end table that a ledger knows.
 AMOUNTS = ("found", "copied", "metadata_only", "identical", "failed", "left", "removed", "verified")
@@ -108,7 +108,7 @@ class LedgerStatus:
         failed = failed_of(undone, () if latest is None else latest.failures, complete)
         every = {**tallies, "metadata_only": tallies.get("updated", NOTHING), "failed": failed}
         every["left"] = undone.minus(failed)
-        return {name: every.get(name, NOTHING) for name in AMOUNTS}
+        return {name: left_of(every.get(name, NOTHING)) for name in AMOUNTS}
 
     @property
     def under_way(self) -> Tally:

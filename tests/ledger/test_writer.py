@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from hpcp_mpi.ledger.reader import read
 from hpcp_mpi.ledger.writer import open_new, resume_ledger
 from hpcp_mpi.vocab.errors import FatalError
+from hpcp_mpi.vocab.tally import Tally
 from tests.ledger.making import checkpoint, end_process, heading, rows
 from tests.support.launch import run
 
@@ -37,6 +39,18 @@ def test_a_run_goes_on_with_what_the_one_before_wrote(tmp_path: Path) -> None:
     _, saved = resume_ledger(os.fsencode(path), heading())
     assert saved.latest.failures == checkpoint(4).failures, "those of earlier runs have been replaced"
     assert len(saved.latest.notes) == 4 and saved.runs == 2 and not saved.complete
+
+
+def test_a_run_that_did_more_twice_than_was_equal_can_be_gone_on_with(tmp_path: Path) -> None:
+    path = os.fsencode(tmp_path / "ledger")
+    less = {"found": Tally(5), "copied": Tally(8), "identical": Tally(-3)}
+    first = open_new(path, heading())
+    first.end(checkpoint(1, tallies=less), 75)
+    second, saved = resume_ledger(path, heading())
+    second.close()
+    assert saved.latest.tallies == less
+    status = read(path)
+    assert status.amounts["identical"] == Tally() and status.amounts["copied"] == Tally(8)
 
 
 def test_a_kill_right_after_going_on_loses_nothing(tmp_path: Path) -> None:
