@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from hpcp_mpi.cluster.channel import Channel
 from hpcp_mpi.cluster.fork_server import ForkServer, alone
 from hpcp_mpi.cluster.threads import ThreadWire, thread_cluster
-from hpcp_mpi.cluster.transport import Wire, complain
+from hpcp_mpi.cluster.transport import LocalWire, Wire, complain
 from hpcp_mpi.scheduling.messages import Message, StartJob
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ class GrowingWire(ThreadWire):
         self._server.end(wait=not left)
 
 
-class ProcessWire:
+class ProcessWire(LocalWire):
     """The end of a worker, in its process."""
 
     def __init__(self, end: "socket", kind: type) -> None:
@@ -187,17 +187,10 @@ class ProcessWire:
             self.wait(_LONG)
             self._take_all()
         place: Place = self._inbox.popleft()
-        self.rank, self.part = place.rank, (place.part, place.parts)
+        super().__init__(place.rank)
+        self.part = place.part, place.parts
         self.size = place.parts + 1
-        self.node = os.uname().nodename
-        self.mates = 1
-        self.fallible = False
         self.united = True
-        self.stand_in = 0
-        self.heartbeat = 0.0
-        self.quiet: frozenset[int] = frozenset()
-        self.suspects: set[int] = set()
-        self.lost: set[int] = set()
 
     def send(self, rank: int, message: Message) -> None:
         self._channel.send(message)
@@ -218,15 +211,6 @@ class ProcessWire:
 
     def wake(self) -> None:
         self._bell.ring()
-
-    def recruit(self, slots: int) -> None:
-        """Do nothing: it is rank 0 that has workers."""
-
-    def abort(self, code: int) -> None:
-        os._exit(code)
-
-    def lose(self, rank: int) -> None:
-        self.lost.add(rank)
 
     def send_farewell(self, rank: int, message: Message) -> None:
         self.send(rank, message)

@@ -1,27 +1,16 @@
 """The transport between ranks that are threads of one process, for runs without MPI and for tests."""
 
-import os
 from collections import deque
 
-from hpcp_mpi.cluster.transport import Waker
+from hpcp_mpi.cluster.transport import LocalWire, Waker
 from hpcp_mpi.scheduling.messages import Message
 
 
-class ThreadWire:
+class ThreadWire(LocalWire):
     """One rank's end of a cluster of threads."""
 
     def __init__(self, rank: int, peers: "list[ThreadWire]") -> None:
-        self.rank = rank
-        self.node = os.uname().nodename
-        self.mates = 1
-        self.part = (0, 1)
-        self.fallible = False
-        self.united = False
-        self.stand_in = 0
-        self.heartbeat = 0.0
-        self.quiet: frozenset[int] = frozenset()
-        self.suspects: set[int] = set()
-        self.lost: set[int] = set()
+        super().__init__(rank)
         self._peers = peers
         self._inbox: deque[tuple[int, Message]] = deque()
         self._waker = Waker()
@@ -44,20 +33,11 @@ class ThreadWire:
     def wake(self) -> None:
         self._waker.wake()
 
-    def recruit(self, slots: int) -> None:
-        """Do nothing: there are all from the start."""
-
-    def lose(self, rank: int) -> None:
-        self.lost.add(rank)
-
     def send_farewell(self, rank: int, message: Message) -> None:
         self.send(rank, message)
 
     def close(self) -> None:
         """Do nothing: there is no network to leave."""
-
-    def abort(self, code: int) -> None:
-        os._exit(code)
 
 
 def thread_cluster(size: int) -> list[ThreadWire]:

@@ -1,5 +1,6 @@
 """The interface of every rank to its network, which `mpi` and `threads` provide, and the pauses of polling."""
 
+import os
 import sys
 import threading
 from contextlib import suppress
@@ -54,6 +55,32 @@ class Wire(Protocol):
         """Leave the network: together with all ranks, or alone when some are lost."""
 
 
+class LocalWire:
+    """The part of a rank's end that is the same where all ranks are on one machine: nothing to wait for or to leave."""
+
+    def __init__(self, rank: int) -> None:
+        self.rank = rank
+        self.node = os.uname().nodename
+        self.mates = 1
+        self.part = (0, 1)
+        self.fallible = False
+        self.united = False
+        self.stand_in = 0
+        self.heartbeat = 0.0
+        self.quiet: frozenset[int] = frozenset()
+        self.suspects: set[int] = set()
+        self.lost: set[int] = set()
+
+    def recruit(self, slots: int) -> None:
+        """Do nothing: there are all from the start, or it is rank 0 that has workers."""
+
+    def abort(self, code: int) -> None:
+        os._exit(code)
+
+    def lose(self, rank: int) -> None:
+        self.lost.add(rank)
+
+
 def complain(line: str) -> None:
     """Write a line to stderr. Never raises: it may be closed or full, and that ends no rank."""
     try:
@@ -64,8 +91,6 @@ def complain(line: str) -> None:
 
 
 FIRST_PAUSE = 0.0002  # seconds between two polls of an idle rank, at first; doubled each time
-
-
 LAST_PAUSE = 0.005  # seconds, at most
 LONG_PAUSE = 0.2  # seconds, at most, where whatever comes ends the pause
 
