@@ -97,7 +97,7 @@ class WorkerQueue:
         return self._ready.popleft() if self._ready else None
 
     def _load(self, batch: Batch) -> int:
-        return batch.units.entries * self._file_cost + batch.units.amount
+        return batch.weight(self._file_cost)
 
     def _set_aside(self) -> None:
         # Big files that are only to be finished go first: until then all of one may be lost.

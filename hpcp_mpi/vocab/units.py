@@ -281,6 +281,10 @@ class Batch:
     def amount(self) -> int:
         return self.units.amount
 
+    def weight(self, file_cost: int) -> int:
+        """Return its bytes, where an entry counts as file_cost beside those that have to be read."""
+        return self.units.entries * file_cost + self.units.amount
+
     @property
     def below(self) -> Tally:
         """What is below the directories that are units: if the batch is not done, it is found once more."""

@@ -164,7 +164,7 @@ class _Walk:
     def _take(self, batch: Batch) -> None:
         """Take what was found: it is copied here if others do not wait for it, and it is not too much for one."""
         options = self._context.options
-        weight = batch.amount + batch.entries * options.file_cost
+        weight = batch.weight(options.file_cost)
         if self._deep and batch.kind is Kind.COPY and weight <= 2 * options.bite_weight:
             self._own.append(batch)
             self._weight += weight
@@ -176,13 +176,12 @@ class _Walk:
         own, self._own, self._weight = self._own, [], 0
         bite: list[Batch] = []
         weight = 0
-        options = self._context.options
         for number, batch in enumerate(own):
             if time.monotonic() > self._deadline and not bite and number:
                 self._outcome.new_work += own[number:]
                 return
             bite.append(batch)
-            weight += batch.amount + batch.entries * options.file_cost
+            weight += batch.weight(self._context.options.file_cost)
             if weight >= self._bite or number == len(own) - 1:
                 self._copy(self._context, bite, self._outcome)
                 bite, weight = [], 0
