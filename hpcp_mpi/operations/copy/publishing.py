@@ -64,15 +64,14 @@ def publish_units(
         left = list(range(len(names)))
     else:
         left = _renamed(context, units, names, *dirs)
-    if len(left) < len(names):
-        rest = [unit for index in left for unit in units[index : index + 1]]
-        outcome.copied = outcome.copied.plus(units.tally).minus(total_of(unit.tally for unit in rest))
+    late = set(left)
+    rest = [pair for index, pair in enumerate(zip(names, units, strict=True)) if index in late] if late else []
+    if len(rest) < len(names):
+        outcome.copied = outcome.copied.plus(units.tally).minus(total_of(unit.tally for _, unit in rest))
         if context.options.verify:
-            late = set(left)
             outcome.findings += (WrittenUnit(batch, unit) for index, unit in enumerate(units) if index not in late)
-    for index in left:
-        for unit in units[index : index + 1]:
-            publish_unit(context, batch, unit, (dirs[0], names[index], dirs[1]), NOTHING, outcome, elsewhere)
+    for name, unit in rest:
+        publish_unit(context, batch, unit, (dirs[0], name, dirs[1]), NOTHING, outcome, elsewhere)
 
 
 def _renamed(context: JobContext, units: Units, names: Sequence[bytes], stage: int, dest: int) -> list[int]:
