@@ -26,6 +26,7 @@ from hpcp_mpi.host.range_copy import RangeCopier, changed, identity, opened, sha
 from hpcp_mpi.vocab.options import Options
 from tests.support.effort import many
 from tests.support.marks import needs_commands
+from tests.support.ranging import pieces_of
 
 BLOCK = 4096
 SIZE = 40 * BLOCK + 77
@@ -62,18 +63,8 @@ def same(one: Path, other: Path) -> bool:
 
 
 def data(path: Path) -> Written:
-    """The parts of a file that have data, by SEEK_DATA."""
-    found: Written = []
-    with open(path, "rb") as file:
-        at = 0
-        while True:
-            try:
-                at = os.lseek(file.fileno(), at, os.SEEK_DATA)
-            except OSError:
-                return found
-            end = os.lseek(file.fileno(), at, os.SEEK_HOLE)
-            found.append((at, end - at))
-            at = end
+    """The parts of a file that have data: (offset, length)."""
+    return [(at, len(piece)) for at, piece in pieces_of(path)]
 
 
 def refusing(code: int) -> Callable[..., int]:
